@@ -1,0 +1,1 @@
+"""The latent-action codebook in two stages: what the environment did, then what the driver did."""

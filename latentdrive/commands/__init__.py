@@ -1,0 +1,1 @@
+"""One file a verb, one `run(cfg)` each; `cli.py` maps verbs to these modules."""

@@ -1,0 +1,59 @@
+"""Every error that latentdrive raises on purpose.
+
+The bottom of the import order. A message says where, what was expected, what came, and what to do next; the command line
+prints it without a traceback and exits with status 1.
+"""
+
+from pathlib import Path
+
+
+class LatentDriveError(Exception):
+    """Base of all named errors; anything else that reaches the user is a bug."""
+
+
+class ConfigError(LatentDriveError):
+    """A configuration value is missing, unknown, unread or impossible."""
+
+
+class WrongShape(LatentDriveError):
+    """Arrays that should agree in shape do not."""
+
+
+class UnreadableClip(LatentDriveError):
+    """One clip can't be used. Sources raise it; loaders count it and name it in `unreadable.csv`.
+
+    path: the file or folder. reason: one sentence, in the user's terms.
+    """
+
+    def __init__(self, path: str | Path, reason: str) -> None:
+        super().__init__(f"{path}: {reason}")
+        self.path = str(path)
+        self.reason = reason
+
+
+class TooManyUnreadable(LatentDriveError):
+    """More clips are unreadable than `data.max_unreadable` allows."""
+
+
+class NoClips(LatentDriveError):
+    """A data source holds nothing to work on."""
+
+
+class CheckpointError(LatentDriveError):
+    """A checkpoint folder is incomplete, altered, or of another kind than expected."""
+
+
+class StoreError(LatentDriveError):
+    """A latent store or a cache on disk is incomplete, altered, or made by something else."""
+
+
+class MixedCodebooks(LatentDriveError):
+    """Codes of two different codebooks (or transition lengths) would meet."""
+
+
+class DiskFull(LatentDriveError):
+    """The disk filled up; what was complete before is intact, and the same command resumes."""
+
+
+class MissingExtra(LatentDriveError):
+    """An optional dependency is absent; the text is the pip command that adds it."""

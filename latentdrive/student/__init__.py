@@ -1,0 +1,1 @@
+"""The student: a small decision transformer distilled from the teacher's stored predictions."""

@@ -1,0 +1,1 @@
+"""The teacher: a Qwen2.5-VL that predicts ego latent actions from what the car sees now."""
