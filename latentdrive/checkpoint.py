@@ -1,0 +1,192 @@
+"""Checkpoints: self-describing folders without pickle.
+
+`model.safetensors` (weights) · `config.yaml` (builds the model, complete) · `card.json` (what, from what, how well) ·
+`README.md` (the card for people). `load` needs the folder and nothing else, builds, loads strictly, and refuses folders with
+a missing or altered file. The fingerprint covers weights and config: it is what stores and later checkpoints refer to.
+"""
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from safetensors.torch import load_model, save_model
+from torch import nn
+
+from latentdrive import __version__
+from latentdrive.config import build, from_yaml, to_yaml
+from latentdrive.errors import CheckpointError, DiskFull
+
+FORMAT = 1
+WEIGHTS, CONFIG, CARD, README = "model.safetensors", "config.yaml", "card.json", "README.md"
+Model = TypeVar("Model", bound=nn.Module)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Card:
+    """What a checkpoint is, where it comes from and how good it is.
+
+    kind: class of the model. fingerprint: of weights and config. parents: name → fingerprint of what it was made from.
+    data: what it was trained on (paths, counts, poses and intrinsics used). metrics: name → number, with the split in the name.
+    """
+
+    kind: str
+    fingerprint: str = ""
+    weights_sha256: str = ""
+    parents: Mapping[str, str] = field(default_factory=dict)
+    data: Mapping[str, Any] = field(default_factory=dict)
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    command: str = ""
+    commit: str = ""
+    version: str = __version__
+    format: int = FORMAT
+
+
+def save(folder: str | Path, model: nn.Module, *, config: Mapping[str, Any], card: Card) -> Card:
+    """Write a checkpoint folder as a whole or not at all; returns the card with its fingerprint filled in."""
+    folder = Path(folder)
+    with atomic_folder(folder) as new:
+        save_model(model, str(new / WEIGHTS))
+        (new / CONFIG).write_text(to_yaml(config), encoding="utf-8")
+        weights = _sha256(new / WEIGHTS)
+        fingerprint = hashlib.sha256((weights + to_yaml(config)).encode()).hexdigest()[:16]
+        filled = asdict(card) | {
+            "weights_sha256": weights,
+            "fingerprint": fingerprint,
+            "commit": card.commit or commit(),
+        }
+        (new / CARD).write_text(json.dumps(filled, indent=1, default=str) + "\n", encoding="utf-8")
+        (new / README).write_text(_readme(folder.name, Card(**filled)), encoding="utf-8")
+    return Card(**filled)
+
+
+def load(folder: str | Path, *, expect: type[Model] | None = None, **given: Any) -> tuple[Model, Card]:
+    """The model in `folder` (evaluation mode, on the CPU) and its card. `given` is passed on to `build`.
+
+    Raises CheckpointError naming what is missing, altered, or of another class than `expect`.
+    """
+    folder, card = Path(folder), read_card(folder)
+    if (found := _sha256(folder / WEIGHTS)) != card.weights_sha256:
+        raise CheckpointError(
+            f"{folder / WEIGHTS} was altered: its sha256 is {found[:16]}…, the card says {card.weights_sha256[:16]}…; "
+            "copy the folder again from where it was made"
+        )
+    text = (folder / CONFIG).read_text(encoding="utf-8")
+    if hashlib.sha256((card.weights_sha256 + to_yaml(from_yaml(text))).encode()).hexdigest()[:16] != card.fingerprint:
+        raise CheckpointError(f"{folder / CONFIG} was altered: it does not match the fingerprint {card.fingerprint}")
+    model = build(from_yaml(text), **given)
+    if expect is not None and not isinstance(model, expect):
+        raise CheckpointError(
+            f"{folder} holds a {type(model).__name__}, expected {expect.__name__}: name another folder"
+        )
+    try:
+        load_model(model, str(folder / WEIGHTS), strict=True)
+    except RuntimeError as error:
+        raise CheckpointError(f"{folder}: the weights do not fit the model of {CONFIG}: {error}") from None
+    return model.eval(), card
+
+
+def read_card(folder: str | Path) -> Card:
+    """The card of a checkpoint; raises CheckpointError where the folder is no complete checkpoint of this format."""
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise CheckpointError(f"{folder} is no folder; a checkpoint is a folder with {WEIGHTS}, {CONFIG} and {CARD}")
+    if missing := [name for name in (WEIGHTS, CONFIG, CARD) if not (folder / name).is_file()]:
+        present = ", ".join(sorted(path.name for path in folder.iterdir())) or "nothing"
+        hint = f"; did you mean {folder / 'checkpoint'}?" if (folder / "checkpoint" / CARD).is_file() else ""
+        raise CheckpointError(f"{folder} lacks {', '.join(missing)}; it holds: {present}{hint}")
+    try:
+        content = json.loads((folder / CARD).read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise CheckpointError(f"{folder / CARD} is not JSON ({error}); copy the folder again") from None
+    if content.get("format") != FORMAT:
+        raise CheckpointError(f"{folder} has format {content.get('format')}, this version reads {FORMAT}")
+    return Card(**content)
+
+
+class atomic_folder:
+    """A folder that appears whole or not at all: `with atomic_folder(path) as new:` fill `new`, then it takes the name."""
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+
+    def __enter__(self) -> Path:
+        self.folder.parent.mkdir(parents=True, exist_ok=True)
+        self.new = Path(tempfile.mkdtemp(prefix=f".{self.folder.name}.", dir=self.folder.parent))
+        return self.new
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: object) -> None:
+        if kind is not None:
+            shutil.rmtree(self.new, ignore_errors=True)
+            if (isinstance(error, OSError) and error.errno == errno.ENOSPC) or "No space left" in str(error):
+                raise DiskFull(
+                    f"the disk is full while writing {self.folder}; what was there before is intact"
+                ) from error
+            return
+        os.chmod(self.new, 0o755)
+        old = self.folder.with_name(f".{self.folder.name}.old")
+        shutil.rmtree(old, ignore_errors=True)
+        if self.folder.exists():
+            os.replace(self.folder, old)
+        os.replace(self.new, self.folder)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def write_atomic(path: str | Path, write: Callable[[Path], None]) -> None:
+    """Let `write` fill a temporary file beside `path`, then rename it; DiskFull leaves the old file as it was."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new = path.with_name(f".{path.name}.{os.getpid()}.new")
+    try:
+        write(new)
+        os.replace(new, path)
+    except OSError as error:
+        new.unlink(missing_ok=True)
+        if error.errno == errno.ENOSPC:
+            raise DiskFull(f"the disk is full while writing {path}; free space and repeat the same command") from error
+        raise
+
+
+def commit() -> str:
+    """The commit this package runs from, with `+` where files differ from it; the version where it is installed."""
+    here = Path(__file__).resolve().parents[1]
+    if not (here / ".git").exists():
+        return __version__
+    try:
+        head = subprocess.run(["git", "-C", here, "describe", "--always", "--dirty=+"], capture_output=True, text=True)
+    except FileNotFoundError:
+        return __version__
+    return head.stdout.strip() or __version__
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 22):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _readme(name: str, card: Card) -> str:
+    lines = [
+        f"# {name}: a {card.kind.rsplit('.', 1)[-1]}",
+        "",
+        f"Made by `{card.command}` at commit {card.commit}.",
+        "",
+    ]
+    lines += [f"* fingerprint `{card.fingerprint}`, format {card.format}, latentdrive {card.version}"]
+    lines += [f"* made from {parent}: `{fingerprint}`" for parent, fingerprint in card.parents.items()]
+    lines += [f"* data, {key}: {value}" for key, value in card.data.items()]
+    lines += ["", "| metric | value |", "|---|---|"]
+    lines += [
+        f"| {key} | {value:.4g} |" if isinstance(value, float) else f"| {key} | {value} |"
+        for key, value in card.metrics.items()
+    ]
+    return "\n".join(lines) + "\n"

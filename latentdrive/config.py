@@ -1,0 +1,172 @@
+"""From YAML to objects: reading a composed configuration, and `build(node)` behind an allow-list.
+
+Hydra composes; the rest of the package sees a `Config`: attribute access that remembers what was read, so that a key
+nobody reads is an error before any work begins. `build` makes the object a node's `_target_` names, refuses targets
+outside the allow-list (a downloaded config must not run `os.system`), and checks every key against the signature.
+"""
+
+import difflib
+import functools
+import importlib
+import inspect
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from latentdrive.errors import ConfigError
+
+ALLOWED = ("latentdrive.", "torch.optim.", "lightning.")
+TARGET, PARTIAL = "_target_", "_partial_"
+
+
+def configs_folder() -> Path:
+    """Where the YAML files are: inside the installed package, or beside it in a checkout."""
+    package = Path(__file__).resolve().parent
+    inside = package / "configs"
+    return inside if inside.is_dir() else package.parent / "configs"
+
+
+class Config:
+    """A node of a composed configuration: `cfg.data.rate_hz`, `"data" in cfg`; reading a leaf marks it as read."""
+
+    def __init__(self, node: Mapping[str, Any], *, path: str = "", read: set[str] | None = None) -> None:
+        self._node = dict(node)
+        self._path = path
+        self._read = set() if read is None else read
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return self[name]
+
+    def __getitem__(self, name: str) -> Any:
+        where = f"{self._path}{name}"
+        if name not in self._node:
+            raise ConfigError(f"{where} is not in the configuration; here are: {', '.join(sorted(self._node))}")
+        value = self._node[name]
+        if value == "???":
+            raise ConfigError(f"{where} has no value: give it on the command line, as {where}=...")
+        if isinstance(value, Mapping):
+            return Config(value, path=f"{where}.", read=self._read)
+        self._read.add(where)
+        return value
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._node
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._node)
+
+    def __repr__(self) -> str:
+        return f"Config({self._node!r})"
+
+    def plain(self) -> dict[str, Any]:
+        """The node as plain dictionaries, every key marked as read."""
+        self._read.update(f"{self._path}{leaf}" for leaf in _leaves(self._node))
+        return _copy(self._node)
+
+    def unread(self) -> list[str]:
+        """Dotted names of all leaves below this node that nobody has read so far."""
+        return sorted(name for leaf in _leaves(self._node) if (name := f"{self._path}{leaf}") not in self._read)
+
+    def require_all_read(self) -> None:
+        """Raise ConfigError if a key was given that nobody read; commands call it before the work begins."""
+        if unread := self.unread():
+            raise ConfigError(
+                f"nobody reads {', '.join(unread)}: remove {'it' if len(unread) == 1 else 'them'}, "
+                "or choose the option that uses it"
+            )
+
+
+def build(node: Config | Mapping[str, Any], **given: Any) -> Any:
+    """The object that `node` describes. `given` adds or replaces arguments (built objects, results of earlier steps).
+
+    Nested nodes with a `_target_` are built first; `_partial_: true` gives a callable that waits for the rest.
+    Raises ConfigError for a forbidden or unknown target and for keys that its signature does not have.
+    """
+    plain = node.plain() if isinstance(node, Config) else dict(node)
+    if TARGET not in plain:
+        raise ConfigError(f"this node builds nothing, it has no {TARGET}: {plain}")
+    name = plain[TARGET]
+    target = locate(name)
+    arguments = {key: _build_value(value) for key, value in plain.items() if key not in (TARGET, PARTIAL)} | given
+    partial = bool(plain.get(PARTIAL, False))
+    _check_arguments(name, target, arguments, partial=partial)
+    return functools.partial(target, **arguments) if partial else target(**arguments)
+
+
+def locate(name: str) -> Any:
+    """The class or function behind a dotted `_target_`, if the allow-list admits it."""
+    if not name.startswith(ALLOWED):
+        raise ConfigError(f"{TARGET}: {name} is refused; only {', '.join(ALLOWED)} may be built from a configuration")
+    module_name, _, attribute = name.rpartition(".")
+    owner = ""
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if not module_name.startswith(error.name or ""):
+            raise
+        module_name, _, owner = module_name.rpartition(".")  # a classmethod: package.module.Class.method
+        try:
+            module = getattr(importlib.import_module(module_name), owner)
+        except (ModuleNotFoundError, AttributeError):
+            raise ConfigError(f"{TARGET}: {name}: there is no module {error.name}") from None
+    if not hasattr(module, attribute):
+        near = difflib.get_close_matches(attribute, dir(module), 1)
+        raise ConfigError(
+            f"{TARGET}: {module_name} has no {attribute}" + (f"; did you mean {near[0]}?" if near else "")
+        )
+    return getattr(module, attribute)
+
+
+def _check_arguments(name: str, target: Any, arguments: Mapping[str, Any], *, partial: bool) -> None:
+    parameters = inspect.signature(target).parameters
+    if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        for key in arguments:
+            if key not in parameters:
+                near = difflib.get_close_matches(key, parameters, 1)
+                raise ConfigError(f"{name} has no argument {key}" + (f"; did you mean {near[0]}?" if near else ""))
+    for key, value in arguments.items():
+        if isinstance(value, str) and value == "???":
+            raise ConfigError(f"{name}: {key} has no value: give it on the command line, as ...{key}=...")
+    if partial:
+        return
+    named = (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)
+    missing = [p.name for p in parameters.values() if p.default is p.empty and p.kind in named]
+    missing = [key for key in missing if key not in arguments]
+    if missing:
+        raise ConfigError(f"{name} needs {', '.join(missing)}: the configuration is not complete")
+
+
+def _build_value(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return build(value) if TARGET in value else {key: _build_value(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [_build_value(entry) for entry in value]
+    return value
+
+
+def _leaves(node: Mapping[str, Any]) -> Iterator[str]:
+    for key, value in node.items():
+        if isinstance(value, Mapping) and value:
+            yield from (f"{key}.{leaf}" for leaf in _leaves(value))
+        else:
+            yield str(key)
+
+
+def _copy(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _copy(entry) for key, entry in value.items()}
+    return [_copy(entry) for entry in value] if isinstance(value, list) else value
+
+
+def to_yaml(node: Config | Mapping[str, Any]) -> str:
+    """The node as YAML text, keys in their order."""
+    return yaml.safe_dump(node.plain() if isinstance(node, Config) else _copy(node), sort_keys=False, width=120)
+
+
+def from_yaml(text: str) -> dict[str, Any]:
+    """What `to_yaml` wrote."""
+    return yaml.safe_load(text)
