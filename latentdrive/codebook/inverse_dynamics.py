@@ -1,0 +1,103 @@
+"""Inverse dynamics: the action that turned one frame into the next.
+
+Second step of the codebook, after features.py and before quantizer.py. A spatio-temporal transformer, causal in time, reads
+every pair of neighbouring frames and writes one vector per action slot. After LAPO (arXiv:2312.10812) and UniVLA's latent
+action model (arXiv:2505.06111); LatentVLA (arXiv:2601.05611) has the same parts. We differ in what a token is: both frames
+are fused per patch, by a small convolutional stem over the stacked pictures and by the features' change, because a
+transformer that gets the two frames as separate token sets has to find the motion by itself and hardly does.
+"""
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from latentdrive.codebook.transformer import SpatioTemporalBlock
+
+
+class MotionStem(nn.Module):
+    """Stacked pictures to one vector per patch of `stride` pixels: sees displacements below and above a patch.
+
+    Convolutions as in FlowNetS (arXiv:1504.06852), with group norm instead of batch norm so that one example never
+    depends on its batch.
+    """
+
+    def __init__(self, *, channels: int, width: int, stride: int) -> None:
+        super().__init__()
+        layers, steps = [], stride.bit_length() - 1
+        widths = [max(32, width >> (steps - 1 - step)) for step in range(steps)]
+        for step, out in enumerate(widths):
+            kernel = 7 if step == 0 else 5 if step == 1 else 3
+            layers += [nn.Conv2d(channels, out, kernel, 2, kernel // 2), nn.GroupNorm(8, out), nn.GELU()]
+            channels = out
+        self.layers = nn.Sequential(*layers, nn.Conv2d(channels, width, 3, 1, 1))
+
+    def forward(self, pictures: Float[Tensor, "N C H W"]) -> Float[Tensor, "N D h w"]:
+        """Pictures in [-1, 1] → patches."""
+        return self.layers(pictures)
+
+
+class InverseDynamics(nn.Module):
+    """Frame pairs (and context) → one continuous vector per slot.
+
+    grid: patches down and across at the features' stride. pool: patches joined per token, each way. pictures: how many
+    pictures the stem stacks (2, or 3 with a prediction from motion). context_width: width of the context tokens (motion, or
+    environment codes), 0 for none.
+    """
+
+    def __init__(
+        self,
+        *,
+        feature_channels: int,
+        stride: int,
+        grid: tuple[int, int],
+        pool: int,
+        pictures: int,
+        width: int,
+        layers: int,
+        heads: int,
+        slots: int,
+        code_width: int,
+        context_width: int,
+    ) -> None:
+        super().__init__()
+        self.slots, self.pool, self.grid = slots, pool, tuple(grid)
+        self.stem = MotionStem(channels=3 * pictures, width=width, stride=stride)
+        self.fuse = nn.Conv2d(2 * feature_channels, width, 1)
+        self.down = nn.Conv2d(width, width, 3, pool, 1) if pool > 1 else nn.Identity()
+        tokens = -(-grid[0] // pool) * -(-grid[1] // pool)
+        self.positions = nn.Parameter(torch.randn(tokens, width) * 0.02)
+        self.queries = nn.Parameter(torch.randn(slots, width) * 0.02)
+        self.context = nn.Linear(context_width, width) if context_width else None
+        self.blocks = nn.ModuleList(SpatioTemporalBlock(width=width, heads=heads) for _ in range(layers))
+        self.head = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, code_width))
+
+    def forward(
+        self,
+        first: Float[Tensor, "B T C h w"],
+        second: Float[Tensor, "B T C h w"],
+        pictures: Float[Tensor, "B T P H W"],
+        context: Float[Tensor, "B T n Dc"] | None,
+    ) -> Float[Tensor, "B T slots Dk"]:
+        """first, second: features at the start and end of every transition; pictures: the same two frames, stacked."""
+        return self.head(self.states(first, second, pictures, context)[:, :, : self.slots])
+
+    def states(
+        self,
+        first: Float[Tensor, "B T C h w"],
+        second: Float[Tensor, "B T C h w"],
+        pictures: Float[Tensor, "B T P H W"],
+        context: Float[Tensor, "B T n Dc"] | None,
+    ) -> Float[Tensor, "B T N D"]:
+        """Last-layer states: slots first, then context, then patches."""
+        batch, times = first.shape[:2]
+        fused = self.fuse(torch.cat([first, second - first], 2).flatten(0, 1))
+        patches = self.down(F.gelu(fused + self.stem(pictures.flatten(0, 1))))
+        patches = patches.flatten(2).transpose(1, 2) + self.positions
+        tokens = [self.queries.expand(batch * times, -1, -1).to(patches.dtype)]
+        if self.context is not None:
+            tokens.append(self.context(context.flatten(0, 1)))
+        states = torch.cat([*tokens, patches], 1).unflatten(0, (batch, times))
+        for block in self.blocks:
+            states = block(states, self.slots)
+        return states

@@ -1,0 +1,229 @@
+"""Training the codebook: which part learns at which step, and what is logged.
+
+One run, four phases: `motion` (forward dynamics from motion alone), `environment` (codes for what motion does not explain),
+`reader` (the same codes from frames alone), `ego`. Everything that draws random numbers is seeded by (seed, step), and the
+phase follows from the step, so a run that is killed and resumed ends with the same weights.
+"""
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Protocol
+
+import lightning as L
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+
+from latentdrive.codebook import losses
+from latentdrive.codebook.forward_dynamics import Prediction
+from latentdrive.codebook.health import CodeUsage
+from latentdrive.codebook.model import Codebook, Observation
+from latentdrive.data.batches import TransitionBatch
+
+PHASES = ("motion", "environment", "reader", "ego")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """Steps of each phase; 0 leaves it out (one-stage training has `ego` only). warmup: steps at each phase's start."""
+
+    motion: int
+    environment: int
+    reader: int
+    ego: int
+    warmup: int
+
+    @property
+    def steps(self) -> int:
+        """Steps in all."""
+        return sum(getattr(self, phase) for phase in PHASES)
+
+    def at(self, step: int) -> tuple[str, int]:
+        """The phase of `step`, and the step within it; past the end, the last step of `ego`."""
+        for phase in PHASES:
+            length = getattr(self, phase)
+            if step < length:
+                return phase, step
+            step -= length
+        return "ego", self.ego - 1
+
+    def learning_rate(self, step: int) -> float:
+        """Factor on the learning rate: in each phase a linear rise, then half a cosine down to 0.05."""
+        phase, within = self.at(step)
+        rise = min(1.0, (within + 1) / max(1, self.warmup))
+        return rise * (0.525 + 0.475 * math.cos(math.pi * within / max(1, getattr(self, phase))))
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossWeights:
+    """features, pixels: shares of the two targets. moving: extra weight of patches that agents cover, in stage 1 and 2.
+
+    regression: weight of the ego-motion head, on this share of the clips (`regression_share`).
+    """
+
+    features: float
+    pixels: float
+    moving: float
+    regression: float
+    regression_share: float
+
+
+class Batches(Protocol):
+    """What a training run is fed with."""
+
+    def validation_batches(self) -> Iterable[TransitionBatch]: ...
+
+    def train_batches(self, start_step: int) -> Iterable[TransitionBatch]: ...
+
+
+class CodebookTraining(L.LightningModule):
+    """Codebook + losses + optimiser."""
+
+    def __init__(
+        self,
+        *,
+        model: Codebook,
+        optimizer: Callable[..., Optimizer],
+        schedule: Schedule,
+        weights: LossWeights,
+        calibration_frames: int,
+        seed: int,
+    ) -> None:
+        super().__init__()
+        self.model, self.optimizer, self.schedule, self.weights = model, optimizer, schedule, weights
+        self.calibration_frames, self.seed = calibration_frames, seed
+        self.usage = CodeUsage(codes=model.codes)
+
+    def prepare(self, batches: Batches) -> None:
+        """Before the first step of a new run: published weights, and the features' statistics from training frames."""
+        self.model.features.load_pretrained()
+        frames, seen = [], 0
+        for batch in batches.train_batches(0):
+            frames.append(batch.frames.flatten(0, 1))
+            seen += len(frames[-1])
+            if seen >= self.calibration_frames:
+                break
+        self.model.features.calibrate(frames)
+
+    def training_step(self, batch: TransitionBatch, _: int) -> Tensor:
+        """One step of the phase that the global step belongs to."""
+        phase, within = self.schedule.at(self.global_step)
+        torch.manual_seed(self.seed * 1_000_003 + self.global_step)
+        if phase == "ego" and within == 0 and self.model.environment_slots:
+            start_ego_from_environment(self.model)
+        loss, logged = phase_loss(self.model, batch, phase, self.weights)
+        self.log_dict({f"train/{key}": value for key, value in logged.items()}, batch_size=len(batch.frames))
+        return loss
+
+    def validation_step(self, batch: TransitionBatch, _: int) -> None:
+        """Held-out error as a share of copying, with true and with shuffled codes; usage of both books."""
+        phase, _ = self.schedule.at(self.global_step - 1)
+        _, logged = phase_loss(self.model, batch, phase, self.weights, usage=self.usage)
+        self.log_dict({f"held_out/{key}": value for key, value in logged.items()}, batch_size=len(batch.frames))
+
+    def on_validation_epoch_end(self) -> None:
+        """Perplexity and usage per slot; the alarm says which slot collapsed and what to change."""
+        for name, value in self.usage.summary().items():
+            self.log(f"held_out/{name}", value)
+        for alarm in self.usage.alarms():
+            self.print(f"ALARM: {alarm}")
+        self.usage.reset()
+
+    def configure_optimizers(self) -> dict:
+        """One optimiser over all weights: parts outside the phase have no gradient and stay as they are."""
+        optimizer = self.optimizer([p for p in self.model.parameters() if p.requires_grad])
+        schedule = LambdaLR(optimizer, self.schedule.learning_rate)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def start_ego_from_environment(model: Codebook) -> None:
+    """Stage 2 begins with what stage 1's forward dynamics knows of frames; only the meaning of its conditions is new."""
+    known = model.environment_forward.state_dict()
+    own = model.ego_forward.state_dict()
+    model.ego_forward.load_state_dict({k: known[k] if known[k].shape == v.shape else v for k, v in own.items()})
+
+
+def phase_loss(
+    model: Codebook, batch: TransitionBatch, phase: str, weights: LossWeights, *, usage: CodeUsage | None = None
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Loss of one phase and what to log of it (`usage` collects the codes seen)."""
+    seen = model.observe(batch.frames)
+    if phase == "reader":
+        target = model.encode_environment(seen, batch.motion).codes
+        read = model.read_environment(seen)
+        loss = losses.reading(read.logits, target)
+        return loss, {"reader/cross_entropy": loss.detach(), "reader/agreement": (read.codes == target).float().mean()}
+    patch_weights = moving_weights(batch, weights.moving, model.grid)
+    share = Share(seen, patch_weights, weights)
+    if phase == "motion":
+        loss, _ = share(model.predict_from_motion(seen, batch.motion, None))
+        return loss, {"motion/share_of_copy": loss.detach()}
+    if phase == "environment":
+        code = model.encode_environment(seen, batch.motion)
+        loss, _ = share(model.predict_from_motion(seen, batch.motion, code.vectors))
+        total = loss + model.environment_book.commitment * code.commitment
+        logged = {"environment/share_of_copy": loss.detach(), "environment/commitment": code.commitment.detach()}
+        if usage is not None:
+            usage.add("environment", code.codes)
+            shuffled = code.vectors.roll(1, 0)
+            logged["environment/share_shuffled"], _ = share(model.predict_from_motion(seen, batch.motion, shuffled))
+        return total, logged
+    return _ego_loss(model, batch, seen, share, weights, usage)
+
+
+def _ego_loss(
+    model: Codebook,
+    batch: TransitionBatch,
+    seen: Observation,
+    share: "Share",
+    weights: LossWeights,
+    usage: CodeUsage | None,
+) -> tuple[Tensor, dict[str, Tensor]]:
+    environment = None
+    if model.environment_slots:
+        if model.environment_source == "relearned":
+            environment = model.read_environment(seen).vectors
+        else:
+            environment = model.environment_book.look_up(model.environment_codes(seen, batch.motion))
+    code = model.encode_ego(seen, environment)
+    loss, _ = share(model.predict_from_codes(seen, environment, code.vectors))
+    total = loss + model.ego_book.commitment * code.commitment
+    logged = {"ego/share_of_copy": loss.detach(), "ego/commitment": code.commitment.detach()}
+    if model.motion_head is not None:
+        known = batch.motion_known & (batch.clip % 1000 < 1000 * weights.regression_share)
+        scaled = (batch.motion / model.motion_scale)[..., :3]
+        regression = losses.motion_regression(model.motion_head(code.vectors.flatten(2)), scaled, known.float())
+        total = total + weights.regression * regression
+        logged["ego/regression"] = regression.detach()
+    if usage is not None:
+        usage.add("ego", code.codes)
+        logged["ego/share_shuffled"], _ = share(model.predict_from_codes(seen, environment, code.vectors.roll(1, 0)))
+    return total, logged
+
+
+class Share:
+    """Error of a prediction of every transition in a window, as a share of the error of copying."""
+
+    def __init__(self, seen: Observation, patch_weights: Float[Tensor, "N h w"] | None, weights: LossWeights) -> None:
+        self.first = (seen.features[:, :-1].flatten(0, 1), seen.pixels[:, :-1].flatten(0, 1))
+        self.second = (seen.features[:, 1:].flatten(0, 1), seen.pixels[:, 1:].flatten(0, 1))
+        self.patch_weights, self.weights = patch_weights, weights
+
+    def __call__(self, prediction: Prediction) -> tuple[Float[Tensor, ""], Float[Tensor, "N 2"]]:
+        """The loss, and error and copy error of each transition."""
+        loss, each, copied = losses.copy_share(
+            prediction, self.first, self.second, weights=self.patch_weights,
+            features_weight=self.weights.features, pixels_weight=self.weights.pixels,
+        )  # fmt: skip
+        return loss, torch.stack([each, copied], -1)
+
+
+def moving_weights(batch: TransitionBatch, moving: float, grid: tuple[int, int]) -> Float[Tensor, "N h w"] | None:
+    """1 + moving x (share of the patch that agents cover), over all transitions; None without truth or weight."""
+    if batch.moving is None or not moving:
+        return None
+    return 1 + moving * F.interpolate(batch.moving.flatten(0, 1)[:, None], grid, mode="area")[:, 0]

@@ -1,0 +1,38 @@
+"""The two transformer trunks that inverse and forward dynamics share: spatial, and spatio-temporal causal in time."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+
+def spatial_block(width: int, heads: int) -> nn.TransformerEncoderLayer:
+    """A pre-norm transformer layer with a fourfold feed-forward part, over tokens [batch, tokens, width]."""
+    return nn.TransformerEncoderLayer(
+        width, heads, 4 * width, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
+    )
+
+
+class SpatioTemporalBlock(nn.Module):
+    """Attention over the tokens of one transition, then of each slot over its own past transitions.
+
+    Time is causal: what slot a of transition t becomes depends on transitions up to t. Patches already join two frames,
+    so only slots attend over time; that keeps the cost linear in the number of transitions.
+    """
+
+    def __init__(self, *, width: int, heads: int) -> None:
+        super().__init__()
+        self.space = spatial_block(width, heads)
+        self.norm = nn.LayerNorm(width)
+        self.time = nn.MultiheadAttention(width, heads, batch_first=True)
+
+    def forward(self, tokens: Float[Tensor, "B T N D"], slots: int) -> Float[Tensor, "B T N D"]:
+        """The first `slots` tokens of every transition are the slots."""
+        batch, times, count, width = tokens.shape
+        tokens = self.space(tokens.flatten(0, 1)).unflatten(0, (batch, times))
+        if times == 1:
+            return tokens
+        past = self.norm(tokens[:, :, :slots]).transpose(1, 2).reshape(batch * slots, times, width)
+        mask = nn.Transformer.generate_square_subsequent_mask(times, device=tokens.device, dtype=past.dtype)
+        seen, _ = self.time(past, past, past, attn_mask=mask, is_causal=True, need_weights=False)
+        seen = seen.reshape(batch, slots, times, width).transpose(1, 2)
+        return torch.cat([tokens[:, :, :slots] + seen, tokens[:, :, slots:]], 2)

@@ -1,0 +1,65 @@
+"""A run's folder and its voice: every verb's config, log, metrics and last words live here.
+
+`config.yaml` (composed and resolved) · `log.txt` · `metrics.json` · TensorBoard events · `checkpoint/`, as far as the verb makes
+them. Sits beside checkpoint.py in the import order.
+"""
+
+import json
+import shlex
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from latentdrive.checkpoint import commit
+from latentdrive.config import Config, to_yaml
+from latentdrive.files import write_atomic
+
+CONFIG, LOG, METRICS, CHECKPOINT, RESUME = "config.yaml", "log.txt", "metrics.json", "checkpoint", "resume"
+Item = TypeVar("Item")
+
+
+class RunFolder:
+    """The folder of one run. `say` prints and logs; `metrics` writes numbers; `finish` says where things are and what is next."""
+
+    def __init__(self, cfg: Config, *, verb: str) -> None:
+        self.path, self.verb, self.started = Path(cfg.out), verb, time.time()
+        self.path.mkdir(parents=True, exist_ok=True)
+        self.console = Console(highlight=False, soft_wrap=True)
+        self.command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+        write_atomic(self.path / CONFIG, lambda path: path.write_text(to_yaml(cfg._node), encoding="utf-8"))
+
+    def say(self, text: str) -> None:
+        """One line for the user and for log.txt."""
+        self.console.print(text, markup=False)
+        with (self.path / LOG).open("a", encoding="utf-8") as log:
+            log.write(f"{time.strftime('%H:%M:%S')} {text}\n")
+
+    def metrics(self, numbers: dict[str, Any]) -> None:
+        """Write metrics.json: verb, command, commit, seconds, and the numbers."""
+        content = {
+            "verb": self.verb, "command": self.command, "commit": commit(),
+            "seconds": round(time.time() - self.started, 1), **numbers,
+        }  # fmt: skip
+        text = json.dumps(content, indent=1, default=float) + "\n"
+        write_atomic(self.path / METRICS, lambda path: path.write_text(text, encoding="utf-8"))
+
+    def finish(self, result: str | Path, then: str) -> None:
+        """Last words: where the result is and what to type next."""
+        self.say(f"Done in {time.time() - self.started:.0f} s. Result: {result}")
+        self.say(f"Next: {then}")
+
+
+def progress(items: Iterable[Item], *, what: str, total: int | None = None) -> Iterator[Item]:
+    """Iterate with a bar that shows count, time passed and time left; silent where nobody watches and work is short."""
+    total = len(items) if total is None and hasattr(items, "__len__") else total
+    columns = [TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn()]
+    with Progress(*columns, transient=False) as bar:
+        task = bar.add_task(what, total=total)
+        for item in items:
+            yield item
+            bar.advance(task)
