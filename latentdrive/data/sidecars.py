@@ -1,0 +1,129 @@
+"""Files beside a video that say where the car was and what the camera is: NAME.poses.csv, NAME.camera.json, NAME.truth.npz.
+
+The built-in world writes all three; anybody may supply the first two for a video of their own.
+"""
+
+import csv
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float32, Float64
+
+from latentdrive.errors import UnreadableClip
+from latentdrive.geometry import interpolate_poses
+from latentdrive.types import FROZEN
+
+POSE_COLUMNS = ("time_s", "x_m", "y_m", "heading_rad", "speed_mps")
+SUFFIXES = (".poses.csv", ".camera.json", ".truth.npz")
+
+
+@dataclass(**FROZEN)
+class Track:
+    """Recorded poses of the ego over time: seconds, (x, y in metres, heading in radians), forward speed in m/s."""
+
+    times_s: Float64[np.ndarray, "T"]
+    poses: Float64[np.ndarray, "T 3"]
+    speed_mps: Float64[np.ndarray, "T"]
+
+    def at(self, times_s: Float64[np.ndarray, "N"]) -> tuple[Float32[np.ndarray, "N 3"], Float32[np.ndarray, "N"]]:
+        """Poses (still in their own frame) and speeds at other times."""
+        poses = interpolate_poses(self.times_s, self.poses, times_s)
+        return poses, np.interp(times_s, self.times_s, self.speed_mps)
+
+
+@dataclass(**FROZEN)
+class Camera:
+    """intrinsics in pixels of the stored picture; camera_to_ego in metres, or None."""
+
+    intrinsics: Float64[np.ndarray, "3 3"] | None
+    camera_to_ego: Float64[np.ndarray, "4 4"] | None
+
+
+def sidecar(clip: Path, suffix: str) -> Path:
+    """The file beside `clip` with another suffix: drive.mp4 → drive.poses.csv; frames/ → frames.poses.csv."""
+    return clip.with_name((clip.name if clip.is_dir() else clip.stem) + suffix)
+
+
+def read_track(path: Path, *, first_s: float, last_s: float, slack_s: float) -> Track | None:
+    """The poses beside a clip, checked; None if there is no such file.
+
+    first_s, last_s: times of the first and last frame; the poses must cover them up to `slack_s`.
+    Raises UnreadableClip for other columns, text in place of numbers, NaN, disorder in time, or poses that end early.
+    """
+    if not path.is_file():
+        return None
+    with open(path, newline="", encoding="utf-8", errors="replace") as file:
+        rows = list(csv.reader(file))
+    if not rows or tuple(name.strip() for name in rows[0]) != POSE_COLUMNS:
+        raise UnreadableClip(
+            path, f"the first line must be {','.join(POSE_COLUMNS)}, it is {','.join(rows[0] if rows else [])[:80]!r}"
+        )
+    try:
+        table = np.array([[float(value) for value in row] for row in rows[1:] if row], np.float64)
+        table = table.reshape(-1, len(POSE_COLUMNS))
+    except ValueError as error:
+        raise UnreadableClip(
+            path, f"a row does not hold five numbers ({error}): correct it or remove the file"
+        ) from None
+    if not len(table):
+        raise UnreadableClip(path, "no poses below the header: write them or remove the file")
+    if not np.isfinite(table).all():
+        row, column = np.argwhere(~np.isfinite(table))[0]
+        raise UnreadableClip(
+            path,
+            f"{POSE_COLUMNS[column]} in row {row + 1} (time {table[row, 0]:.3f} s) is {table[row, column]}: "
+            "interpolate it, cut the video there, or remove the file to use the clip without poses",
+        )
+    if (np.diff(table[:, 0]) <= 0).any():
+        row = int(np.flatnonzero(np.diff(table[:, 0]) <= 0)[0]) + 2
+        raise UnreadableClip(path, f"time_s does not grow at row {row}: sort the rows and remove doubles")
+    if table[0, 0] > first_s + slack_s or table[-1, 0] < last_s - slack_s:
+        raise UnreadableClip(
+            path,
+            f"poses from {table[0, 0]:.2f} to {table[-1, 0]:.2f} s do not cover the video, {first_s:.2f} to {last_s:.2f} s: "
+            "cut the video to the poses, or remove the file to use the clip without poses",
+        )
+    return Track(times_s=table[:, 0], poses=table[:, 1:4], speed_mps=table[:, 4])
+
+
+def read_camera(path: Path) -> Camera | None:
+    """The camera beside a clip; None if there is no such file. Raises UnreadableClip for anything but 3 x 3 and 4 x 4 numbers."""
+    if not path.is_file():
+        return None
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        matrices = [
+            None if content.get(name) is None else np.array(content[name], np.float64).reshape(size, size)
+            for name, size in (("intrinsics", 3), ("camera_to_ego", 4))
+        ]
+    except (ValueError, AttributeError, TypeError) as error:
+        raise UnreadableClip(
+            path, f'not a camera ({error}): write {{"intrinsics": 3 x 3, "camera_to_ego": 4 x 4}} or remove the file'
+        ) from None
+    if any(matrix is not None and not np.isfinite(matrix).all() for matrix in matrices):
+        raise UnreadableClip(path, "a number is NaN or infinite: correct it or remove the file")
+    return Camera(intrinsics=matrices[0], camera_to_ego=matrices[1])
+
+
+def scaled_intrinsics(
+    intrinsics: Float64[np.ndarray, "3 3"],
+    *,
+    view: tuple[float, float, float, float],
+    stored: tuple[int, int],
+    size: tuple[int, int],
+) -> Float32[np.ndarray, "3 3"]:
+    """Intrinsics of the stored picture in pixels of the training picture; the centre of the first pixel is (0, 0).
+
+    view: left, top, right, bottom of the window as shares. stored, size: (height, width) before and after.
+    """
+    left, top, right, bottom = view
+    scale_x = size[1] / ((right - left) * stored[1])
+    scale_y = size[0] / ((bottom - top) * stored[0])
+    scaled = np.array(intrinsics, np.float64)
+    scaled[0] *= scale_x
+    scaled[1] *= scale_y
+    scaled[0, 2] += (0.5 - left * stored[1]) * scale_x - 0.5
+    scaled[1, 2] += (0.5 - top * stored[0]) * scale_y - 0.5
+    return scaled.astype(np.float32)
