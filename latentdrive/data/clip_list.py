@@ -13,9 +13,10 @@ import numpy as np
 from latentdrive.errors import NoClips
 
 VIDEO_SUFFIXES = frozenset(
-    ".mp4 .m4v .mov .mkv .webm .avi .mpg .mpeg .ts .m2ts .hevc .h265 .265 .h264 .264 .gif .wmv .flv".split()
+    {".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".m2ts", ".wmv", ".flv", ".gif"}
+    | {".hevc", ".h265", ".265", ".h264", ".264"}
 )
-IMAGE_SUFFIXES = frozenset(".png .jpg .jpeg .bmp .tif .tiff .webp .pgm .ppm".split())
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm"})
 LIST_SUFFIXES = frozenset({".txt", ".lst", ".list"})
 CHUNK = 1 << 24  # bytes of a list file that are looked at together
 

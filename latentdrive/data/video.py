@@ -23,6 +23,7 @@ from latentdrive.errors import ConfigError, UnreadableClip
 from latentdrive.types import ClipTruth, DrivingClip, PoseSource
 
 READER_VERSION = 1  # raise it when the same file would give other frames: caches are then made anew
+OPEN_TRUTHS = 1024  # clips whose truth a process keeps in memory
 TRUNCATED_SHARE, TRUNCATED_S = 0.1, 1.0  # how much earlier than the header says the last frame may come
 
 
@@ -61,6 +62,7 @@ class VideoFolder:
         self.fit, self.poses, self.images_hz, self.field_of_view_deg = fit, poses, images_hz, field_of_view_deg
         self.part = Part(name=part, train_share=train_share, gap_s=gap_s)
         self.clips = ClipList(path)
+        self._truths: dict[int, ClipTruth | None] = {}
 
     def __len__(self) -> int:
         return len(self.clips)
@@ -78,8 +80,9 @@ class VideoFolder:
         path = self.location(index)
         assembler = Assembler(rate_hz=self.rate_hz)
         stored = (0, 0)
-        for time_s, frame, stored in self._frames(path):
+        for time_s, frame, size in self._frames(path):
             assembler.add(time_s, frame)
+            stored = size
         return self._finish(path, self.clips.key(index), assembler.finish(path), stored)
 
     def identity(self, index: int) -> dict[str, Any]:
@@ -114,9 +117,13 @@ class VideoFolder:
         """What the world knows of the whole clip; None for real video."""
         from latentdrive.data.clip_truth import read_truth  # beside the world's writer; not needed for real video
 
-        path = self.location(index)
-        beside = sidecar(path, ".truth.npz")
-        return replace(read_truth(beside), key=self.clips.key(index)) if beside.is_file() else None
+        if index not in self._truths:
+            beside = sidecar(self.location(index), ".truth.npz")
+            truth = replace(read_truth(beside), key=self.clips.key(index)) if beside.is_file() else None
+            if len(self._truths) >= OPEN_TRUTHS:
+                self._truths.clear()
+            self._truths[index] = truth
+        return self._truths[index]
 
     def _frames(self, path: Path) -> Iterator[tuple[float, np.ndarray, tuple[int, int]]]:
         if path.is_dir():

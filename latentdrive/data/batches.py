@@ -1,0 +1,338 @@
+"""Windows of frames and the motion between them, as batches for the codebook.
+
+Last step of `data`. A window is T = transitions + 1 frames, `transition_s` apart, within one shot. In training a batch
+is a function of (seed, step, rank) alone: killing a run and resuming at a step gives the same batches, and nothing about
+the sampler is ever saved. For evaluation and labelling `all_windows` lists windows in order.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float16, Float32, Int64, UInt8
+from torch import Tensor
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+
+from latentdrive.data.parts import ReadableSource
+from latentdrive.data.transforms import covered_share, crop, mirror
+from latentdrive.data.unreadable import UnreadableLog
+from latentdrive.errors import ConfigError, NoClips, UnreadableClip
+from latentdrive.geometry import relative_pose
+from latentdrive.types import FROZEN, Batch, DrivingClip
+
+
+@dataclass(**FROZEN)
+class TransitionBatch(Batch):
+    """Windows of `transitions` transitions each. T = transitions + 1 frames.
+
+    frames: RGB, or None where only features are taken; features: of cached frames, or None. motion: dx, dy (metres), dyaw
+    (radians) over the transition in the ego frame of its start, and speed (m/s) at its start; 0 where unknown.
+    moving: share of each patch that agents' boxes cover at the start or the end of the transition, 0 where there is no
+    truth; None unless a patch grid was asked for. clip, start: index of the clip and of its first frame in the window.
+    """
+
+    frames: UInt8[Tensor, "B T 3 H W"] | None
+    features: Float16[Tensor, "B T *rest"] | None
+    motion: Float32[Tensor, "B M 4"]
+    motion_known: Bool[Tensor, "B"]
+    moving: Float32[Tensor, "B M gh gw"] | None
+    clip: Int64[Tensor, "B"]
+    start: Int64[Tensor, "B"]
+
+    def __len__(self) -> int:
+        return len(self.clip)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WindowSpec:
+    """Which frames make a window. transition_s times rate_hz must be a whole number of frames."""
+
+    transitions: int
+    transition_s: float
+    rate_hz: float
+
+    def __post_init__(self) -> None:
+        if self.transitions < 1:
+            raise ConfigError(f"a window needs at least 1 transition, got {self.transitions}")
+        frames = self.transition_s * self.rate_hz
+        if frames < 0.5 or abs(frames - round(frames)) > 1e-6:
+            fitting = ", ".join(f"{k / self.transition_s:g}" for k in range(max(1, int(frames)), int(frames) + 3))
+            raise ConfigError(
+                f"transition_s={self.transition_s:g} is {frames:g} frames at data.rate_hz={self.rate_hz:g}, not a whole "
+                f"number: set data.rate_hz to one of {fitting}, or transition_s to {max(1, round(frames)) / self.rate_hz:g}"
+            )
+
+    @property
+    def transition_frames(self) -> int:
+        """Frames from the start of a transition to its end."""
+        return round(self.transition_s * self.rate_hz)
+
+    @property
+    def span(self) -> int:
+        """Frames from the first of a window to its last."""
+        return self.transitions * self.transition_frames
+
+    def starts(self, clip: DrivingClip) -> Int64[np.ndarray, "S"]:
+        """All frames at which a window may start: no window spans two shots."""
+        if len(clip) <= self.span:
+            return np.zeros(0, np.int64)
+        return np.flatnonzero(clip.shots[: len(clip) - self.span] == clip.shots[self.span :])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Augmentation:
+    """Random changes of whole windows. flip: mirror half of them. crop_share: smallest share of the side lengths kept; 1 is off."""
+
+    flip: bool
+    crop_share: float
+
+    def __post_init__(self) -> None:
+        if not 0.3 <= self.crop_share <= 1.0:
+            raise ConfigError(f"augmentation.crop_share must lie between 0.3 and 1 (off), got {self.crop_share}")
+
+
+NO_AUGMENTATION = Augmentation(flip=False, crop_share=1.0)
+
+
+def all_windows(
+    source: ReadableSource, spec: WindowSpec, *, stride: int, unreadable: UnreadableLog
+) -> list[tuple[int, int]]:
+    """(clip, start) of every window, clip by clip, starts at least `stride` frames apart within a shot.
+
+    Opens every clip. Clips that can't be read, or hold no window, go to `unreadable`.
+    """
+    windows = []
+    for index in range(len(source)):
+        try:
+            clip = source[index]
+            starts = _starts(source, spec, index, clip)
+        except UnreadableClip as error:
+            unreadable.add(index, error)
+            continue
+        for shot in np.unique(clip.shots[starts]):
+            own = starts[clip.shots[starts] == shot]
+            windows += [(index, int(start)) for start in own[::stride]]
+    return windows
+
+
+def make_batch(
+    source: ReadableSource,
+    windows: Sequence[tuple[int, int]],
+    spec: WindowSpec,
+    *,
+    take: str,
+    patch_grid: tuple[int, int] | None,
+    augmentation: Augmentation = NO_AUGMENTATION,
+    draws: Float32[np.ndarray, "B 4"] | None = None,
+) -> TransitionBatch:
+    """The batch of the given (clip, start) windows. take: frames, features or both.
+
+    patch_grid: patches (down, across) of `moving`, or None. draws: four uniform numbers a row for the augmentation.
+    """
+    if take not in ("frames", "features", "both"):
+        raise ConfigError(f"take must be frames, features or both; got {take}")
+    if take != "frames" and augmentation != NO_AUGMENTATION:
+        raise ConfigError(
+            "stored features can't be mirrored or cropped: use data.cache=frames, or switch the augmentation off"
+        )
+    clips = {index: source[index] for index in dict.fromkeys(index for index, _ in windows)}
+    truths = {} if patch_grid is None else {index: _Boxes.of(source, index) for index in clips}
+    rows = []
+    for row, (index, start) in enumerate(windows):
+        clip = clips[index]
+        picked = np.arange(start, start + spec.span + 1, spec.transition_frames)
+        frames = None if take == "features" else np.asarray(clip.frames[picked])
+        motion = _motion(clip, picked)
+        view = (0.0, 0.0, 1.0, 1.0)
+        if augmentation.crop_share < 1.0:
+            share = augmentation.crop_share + draws[row, 1] * (1 - augmentation.crop_share)
+            frames, view = crop(frames, share=share, right=draws[row, 2], down=draws[row, 3])
+        moving = None if patch_grid is None else _moving(truths[index], clip.times_s[picked], view, patch_grid)
+        if augmentation.flip and draws[row, 0] < 0.5:
+            frames, motion, moving = mirror(frames, motion, moving)
+        features = None if take == "frames" else np.asarray(source.features(index)[picked])
+        rows.append((frames, features, motion, moving))
+    frames, features, motion, moving = zip(*rows)
+    return TransitionBatch(
+        frames=None if take == "features" else torch.from_numpy(np.stack(frames)),
+        features=None if take == "frames" else torch.from_numpy(np.stack(features)),
+        motion=torch.from_numpy(np.stack(motion)),
+        motion_known=torch.tensor([clips[index].ego_poses is not None for index, _ in windows]),
+        moving=None if patch_grid is None else torch.from_numpy(np.stack(moving)),
+        clip=torch.tensor([index for index, _ in windows]),
+        start=torch.tensor([start for _, start in windows]),
+    )
+
+
+class TransitionStream(IterableDataset):
+    """Training batches without end, or up to `steps`; `batch(step)` is a function of (seed, step, rank).
+
+    source: clips (cached or not). batch_size: windows of one rank's batch. pairs_per_clip: windows drawn from each clip
+    that is opened (more than 1 saves decoding where nothing is cached). Clips are visited in an order that is shuffled
+    anew each epoch; ranks read disjoint parts of it, and workers every so many-th step. start_step: where to resume.
+    """
+
+    def __init__(
+        self,
+        *,
+        source: ReadableSource,
+        spec: WindowSpec,
+        batch_size: int,
+        pairs_per_clip: int,
+        seed: int,
+        start_step: int,
+        steps: int,
+        take: str,
+        patch_grid: tuple[int, int] | None,
+        augmentation: Augmentation,
+        unreadable: UnreadableLog,
+        rank: int = 0,
+        ranks: int = 1,
+    ) -> None:
+        if batch_size % pairs_per_clip:
+            raise ConfigError(f"batch_size={batch_size} must be a multiple of pairs_per_clip={pairs_per_clip}")
+        if len(source) == 0:
+            raise NoClips("the source holds no clip: give another folder, data.path=FOLDER")
+        self.source, self.spec, self.seed, self.take = source, spec, seed, take
+        self.batch_size, self.pairs_per_clip = batch_size, pairs_per_clip
+        self.start_step, self.steps, self.rank, self.ranks = start_step, steps, rank, ranks
+        self.patch_grid, self.augmentation, self.unreadable = patch_grid, augmentation, unreadable
+
+    def __iter__(self) -> Iterator[TransitionBatch]:
+        worker = get_worker_info()
+        first, by = (0, 1) if worker is None else (worker.id, worker.num_workers)
+        # A loader takes its workers' batches in turn, so steps come out in order.
+        for step in range(self.start_step + first, self.steps, by):
+            yield self.batch(step)
+
+    def __len__(self) -> int:
+        return max(0, self.steps - self.start_step)
+
+    def batch(self, step: int) -> TransitionBatch:
+        """The batch of one step of this rank."""
+        draws = np.random.default_rng([self.seed, step, self.rank]).random((self.batch_size, 5), np.float32)
+        windows = []
+        for slot in range(self.batch_size // self.pairs_per_clip):
+            index, starts = self._clip(
+                (step * self.ranks + self.rank) * (self.batch_size // self.pairs_per_clip) + slot
+            )
+            for row in range(len(windows), len(windows) + self.pairs_per_clip):
+                windows.append((index, int(starts[min(int(draws[row, 4] * len(starts)), len(starts) - 1)])))
+        return make_batch(
+            self.source,
+            windows,
+            self.spec,
+            take=self.take,
+            patch_grid=self.patch_grid,
+            augmentation=self.augmentation,
+            draws=draws,
+        )
+
+    def _clip(self, number: int) -> tuple[int, np.ndarray]:
+        """The clip of the `number`-th visit, or the next readable one after it in the same epoch's order."""
+        clips = len(self.source)
+        epoch, place = divmod(number, clips)
+        for further in range(clips):
+            index = shuffled((place + further) % clips, clips, key=(self.seed, epoch))
+            if index in self.unreadable:
+                continue
+            try:
+                return index, _starts(self.source, self.spec, index, self.source[index])
+            except UnreadableClip as error:
+                self.unreadable.add(index, error)
+        raise NoClips(f"none of the {clips} clips can be used; the last reasons are in unreadable.csv")
+
+
+def loader(stream: TransitionStream, *, workers: int, pin_memory: bool) -> DataLoader:
+    """Batches of the stream, made ahead by worker processes; the same batches in the same order for any number of them."""
+    return DataLoader(
+        stream,
+        batch_size=None,
+        num_workers=workers,
+        pin_memory=pin_memory,
+        persistent_workers=workers > 0,
+        prefetch_factor=4 if workers > 0 else None,
+    )
+
+
+def shuffled(place: int, count: int, *, key: Iterable[int]) -> int:
+    """Where a keyed shuffle of `count` items puts the item at `place`: a permutation that is never written out.
+
+    A four-round Feistel network over the next even power of two; values beyond `count` walk on until they fall inside.
+    """
+    half = max(1, (max(1, count - 1).bit_length() + 1) // 2)
+    mask = (1 << half) - 1
+    rounds = np.random.SeedSequence(list(key)).generate_state(4, np.uint64)
+    value = place
+    while True:
+        left, right = value >> half, value & mask
+        for secret in rounds:
+            mixed = (right + int(secret)) * 0x9E3779B97F4A7C15 & 0xFFFFFFFFFFFFFFFF
+            mixed = (mixed ^ mixed >> 29) * 0xBF58476D1CE4E5B9 & 0xFFFFFFFFFFFFFFFF
+            left, right = right, left ^ (mixed >> 32 & mask)
+        value = left << half | right
+        if value < count:
+            return value
+
+
+def _starts(source: ReadableSource, spec: WindowSpec, index: int, clip: DrivingClip) -> np.ndarray:
+    starts = spec.starts(clip)
+    if len(starts) == 0:
+        longest = int(np.bincount(clip.shots - clip.shots.min()).max())
+        raise UnreadableClip(
+            source.location(index),
+            f"its longest shot has {longest} frames at {spec.rate_hz:g} Hz, a window needs {spec.span + 1} "
+            f"({spec.transitions} transitions of {spec.transition_s:g} s): use fewer or shorter transitions, or drop it",
+        )
+    return starts
+
+
+def _motion(clip: DrivingClip, picked: Int64[np.ndarray, "T"]) -> Float32[np.ndarray, "M 4"]:
+    motion = np.zeros((len(picked) - 1, 4), np.float32)
+    if clip.ego_poses is not None:
+        poses = np.asarray(clip.ego_poses[picked], np.float64)
+        motion[:, :3] = relative_pose(poses[:-1], poses[1:])
+    if clip.ego_speed_mps is not None:
+        motion[:, 3] = clip.ego_speed_mps[picked[:-1]]
+    return motion
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Boxes:
+    """Agents' boxes of one clip over time, and the window of the picture that the frames show."""
+
+    times_s: np.ndarray
+    boxes: np.ndarray
+    view: tuple[float, float, float, float]
+
+    @classmethod
+    def of(cls, source: ReadableSource, index: int) -> "_Boxes | None":
+        truth = source.truth(index)
+        if truth is None:
+            return None
+        return cls(times_s=truth.times_s, boxes=truth.boxes, view=source.read(index)[1].view)
+
+
+def _moving(
+    truth: _Boxes | None, times_s: np.ndarray, view: tuple[float, float, float, float], grid: tuple[int, int]
+) -> Float32[np.ndarray, "M gh gw"]:
+    if truth is None:
+        return np.zeros((len(times_s) - 1, *grid), np.float32)
+    rows = nearest_rows(truth.times_s, times_s)
+    left, top, right, bottom = truth.view
+    wide, high = right - left, bottom - top
+    seen = (left + view[0] * wide, top + view[1] * high, left + view[2] * wide, top + view[3] * high)
+    covered = covered_share(truth.boxes[rows], seen, grid)
+    return np.maximum(covered[:-1], covered[1:])
+
+
+def nearest_rows(times_s: np.ndarray, at: np.ndarray) -> Int64[np.ndarray, "N"]:
+    """For each time in `at` the row of `times_s` (ascending) that is nearest to it."""
+    after = np.clip(np.searchsorted(times_s, at), 1, max(1, len(times_s) - 1))
+    before = after - 1
+    return np.where(
+        at - times_s[before] <= times_s[np.minimum(after, len(times_s) - 1)] - at,
+        before,
+        np.minimum(after, len(times_s) - 1),
+    )

@@ -1,0 +1,315 @@
+"""Decoded frames (and features of them) on disk: each clip is decoded once, however often it is read.
+
+Wraps a source of clips; still a ClipSource. An entry is a folder named by what decides its bytes (file, size, time of
+change, options), written under another name and renamed when complete, so an interrupted run leaves whole entries only.
+Whole clips are stored and the part is cut on reading: train and test share one cache.
+"""
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float16, UInt8
+
+from latentdrive.data.parts import ClipFacts, Part, ReadableSource
+from latentdrive.errors import ConfigError, DiskFull, UnreadableClip
+from latentdrive.types import ClipTruth, DrivingClip, PoseSource
+
+FORMAT = 1
+OPEN_CLIPS = 1024  # clips whose maps a process keeps open
+SAMPLE = 16  # headers that are opened for the estimate
+FRAMES, CLIP, FACTS, LEDGER = "frames.npy", "clip.npz", "facts.json", "ledger.txt"
+Features = Callable[[UInt8[np.ndarray, "T 3 H W"]], Float16[np.ndarray, "T *rest"]]
+
+
+class CachedClips:
+    """A source whose clips are kept on disk as uncompressed arrays and mapped when read.
+
+    cache: frames, features (frames and their features), or none. cache_gb: bound on what this folder may hold, in
+    10^9 bytes; clips beyond it are decoded each time they are read. features: frames → float16 features [T, ...], and
+    features_id: fingerprint of that callable; both None unless cache is features.
+    """
+
+    def __init__(
+        self,
+        *,
+        source: ReadableSource,
+        folder: str | Path,
+        cache: str,
+        cache_gb: float,
+        features: Features | None,
+        features_id: str | None,
+    ) -> None:
+        if cache not in ("frames", "features", "none"):
+            raise ConfigError(f"data.cache must be frames, features or none; got {cache}")
+        if (cache == "features") != (features is not None and features_id is not None):
+            raise ConfigError(
+                "data.cache=features needs a feature extractor and its fingerprint, and no other cache takes one"
+            )
+        self.source, self.folder, self.cache, self.bound = source, Path(folder), cache, int(cache_gb * 1e9)
+        self._features, self._features_id = features, features_id
+        self._ledger = _Ledger(self.folder)
+        self._open: OrderedDict[int, tuple[DrivingClip, ClipFacts]] = OrderedDict()
+        self._open_features: OrderedDict[int, np.ndarray] = OrderedDict()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For worker processes: maps are opened anew there, not copied."""
+        return self.__dict__ | {"_open": OrderedDict(), "_open_features": OrderedDict()}
+
+    rate_hz = property(lambda self: self.source.rate_hz)
+    height = property(lambda self: self.source.height)
+    width = property(lambda self: self.source.width)
+
+    @property
+    def part(self) -> Part:
+        """The part of each clip that is used."""
+        return self.source.part
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, index: int) -> DrivingClip:
+        clip, _ = self.read(index)
+        return self.part.of(clip, self.location(index))
+
+    def location(self, index: int) -> Path:
+        """File or folder of the clip."""
+        return self.source.location(index)
+
+    def identity(self, index: int) -> dict[str, Any]:
+        """Everything that decides the clip's bytes."""
+        return self.source.identity(index)
+
+    def header_duration_s(self, index: int) -> float | None:
+        """Length by the container's header."""
+        return self.source.header_duration_s(index)
+
+    def truth(self, index: int) -> ClipTruth | None:
+        """What the world knows of the whole clip."""
+        return self.source.truth(index)
+
+    def read(self, index: int) -> tuple[DrivingClip, ClipFacts]:
+        """The whole clip, from the cache where it is there, else decoded (and stored while there is room)."""
+        if self.cache == "none":
+            return self.source.read(index)
+        if index in self._open:
+            self._open.move_to_end(index)
+            return self._open[index]
+        entry = self._entry(index)
+        found = _load(entry)
+        if found is None:
+            clip, facts = self.source.read(index)
+            if not self._store(entry, clip, facts):
+                return clip, facts
+            found = _load(entry) or (clip, facts)
+        self._open[index] = found
+        if len(self._open) > OPEN_CLIPS:
+            self._open.popitem(last=False)
+        return found
+
+    def features(self, index: int) -> Float16[np.ndarray, "T *rest"] | None:
+        """Features of the part's frames, computed once; None unless cache is features."""
+        if self._features is None:
+            return None
+        clip, _ = self.read(index)
+        rows = self.part.rows(clip.times_s)
+        if index in self._open_features:
+            return self._open_features[index][rows]
+        path = self._entry(index) / f"features-{self._features_id}.npy"
+        whole = _load_array(path, len(clip))
+        if whole is None:
+            whole = np.asarray(self._features(np.asarray(clip.frames)), np.float16)
+            if path.parent.is_dir() and self._has_room(whole.nbytes):
+                with _disk_full(self.folder):
+                    _write_array(path, whole)
+                    self._ledger.add(path.name, whole.nbytes)
+                whole = _load_array(path, len(clip))
+        self._open_features[index] = whole
+        if len(self._open_features) > OPEN_CLIPS:
+            self._open_features.popitem(last=False)
+        return whole[rows]
+
+    def estimate(self) -> tuple[int, float]:
+        """Bytes that all frames will take, and hours of video, from the headers of an even sample of clips."""
+        durations = []
+        for index in np.unique(np.linspace(0, len(self) - 1, min(SAMPLE, len(self))).astype(int)):
+            try:
+                durations.append(self.header_duration_s(int(index)))
+            except UnreadableClip:
+                continue
+        known = [duration for duration in durations if duration is not None]
+        total_s = float(np.mean(known)) * len(self) if known else 0.0
+        return int(total_s * self.rate_hz * 3 * self.height * self.width), total_s / 3600.0
+
+    def describe_estimate(self) -> str:
+        """The line to print before anything is decoded."""
+        size, hours = self.estimate()
+        room = f"data.cache_gb={self.bound / 1e9:g}"
+        if self.cache == "none":
+            return f"{len(self)} clips, about {hours:.2f} h; nothing is cached (data.cache=none), frames are decoded at every use"
+        text = (
+            f"{len(self)} clips, about {hours:.2f} h: the frame cache needs about {size / 1e9:.2f} GB in {self.folder}"
+        )
+        if self.cache == "features":
+            text += ", features come on top"
+        return text + (
+            f" ({room})" if size <= self.bound else f"; {room} holds a part, the rest is decoded at every use"
+        )
+
+    def prepare(self, progress: Callable[[int, int], None] | None = None) -> list[UnreadableClip]:
+        """Decode every clip that is missing, until the bound; what was stored before is kept. Returns what can't be read."""
+        unreadable = []
+        for index in range(len(self)):
+            try:
+                self.read(index)
+                self.features(index)
+            except UnreadableClip as error:
+                unreadable.append(error)
+            if progress is not None:
+                progress(index + 1, len(self))
+            if self._ledger.used() >= self.bound:
+                break
+        return unreadable
+
+    def _entry(self, index: int) -> Path:
+        content = json.dumps([FORMAT, self.identity(index)], sort_keys=True).encode()
+        name = hashlib.sha256(content).hexdigest()[:32]
+        return self.folder / name[:2] / name
+
+    def _has_room(self, size: int) -> bool:
+        return self._ledger.used() + size <= self.bound
+
+    def _store(self, entry: Path, clip: DrivingClip, facts: ClipFacts) -> bool:
+        """Write an entry beside its place and rename it there. False where the bound leaves no room."""
+        if not self._has_room(clip.frames.nbytes):
+            return False
+        draft = entry.with_name(f".{entry.name}.{os.getpid()}.partial")
+        with _disk_full(self.folder, draft):
+            draft.mkdir(parents=True, exist_ok=True)
+            size = _write_array(draft / FRAMES, clip.frames)
+            arrays = {"times_s": clip.times_s, "shots": clip.shots}
+            optional = {"ego_poses": clip.ego_poses, "ego_speed_mps": clip.ego_speed_mps, "intrinsics": clip.intrinsics}
+            arrays |= {name: array for name, array in optional.items() if array is not None}
+            with open(draft / CLIP, "wb") as file:
+                np.savez(file, **arrays)
+                _flush(file)
+            about = {"key": clip.key, "drive": clip.drive, "pose_source": clip.pose_source, "frames_bytes": size}
+            _write_text(draft / FACTS, json.dumps(about | {"facts": asdict(facts)}))
+            shutil.rmtree(entry, ignore_errors=True)
+            try:
+                os.rename(draft, entry)
+            except OSError as error:
+                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                    raise
+                shutil.rmtree(draft, ignore_errors=True)  # another process has just stored the same clip
+            else:
+                self._ledger.add(entry.name, size)
+        return True
+
+
+class _Ledger:
+    """Bytes stored so far, as lines that any process may append; nobody ever lists a million folders."""
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / LEDGER
+        self._read, self._used = 0, 0
+
+    def add(self, name: str, size: int) -> None:
+        with open(self._path, "a", encoding="utf-8") as file:
+            file.write(f"{name} {size}\n")
+
+    def used(self) -> int:
+        """Bytes, by the lines that were added since the last call."""
+        if self._path.is_file():
+            with open(self._path, "rb") as file:
+                file.seek(self._read)
+                new = file.read()
+            new = new[: new.rfind(b"\n") + 1]
+            self._read += len(new)
+            self._used += sum(int(line.split()[1]) for line in new.splitlines())
+        return self._used
+
+
+def _load(entry: Path) -> tuple[DrivingClip, ClipFacts] | None:
+    """A stored clip with its frames mapped; None where the entry is absent or not whole."""
+    try:
+        about = json.loads((entry / FACTS).read_text(encoding="utf-8"))
+        if (entry / FRAMES).stat().st_size != about["frames_bytes"]:
+            return None
+        frames = np.load(entry / FRAMES, mmap_mode="r", allow_pickle=False)
+        with np.load(entry / CLIP, allow_pickle=False) as stored:
+            arrays = {name: stored[name] for name in stored.files}
+        facts = about["facts"] | {"view": tuple(about["facts"]["view"])}
+        clip = DrivingClip(
+            frames=frames,
+            times_s=arrays["times_s"],
+            shots=arrays["shots"],
+            ego_poses=arrays.get("ego_poses"),
+            ego_speed_mps=arrays.get("ego_speed_mps"),
+            pose_source=PoseSource(about["pose_source"]),
+            intrinsics=arrays.get("intrinsics"),
+            key=about["key"],
+            drive=about["drive"],
+        )
+        return clip, ClipFacts(**facts)
+    except (OSError, ValueError, KeyError, TypeError, EOFError):
+        return None
+
+
+def _load_array(path: Path, rows: int) -> np.ndarray | None:
+    """A mapped array of `rows` rows; None where it is absent or cut short."""
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None
+    return array if len(array) == rows else None
+
+
+def _write_array(path: Path, array: np.ndarray) -> int:
+    """Write through a temporary name; returns the file's size in bytes."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    with open(draft, "wb") as file:
+        # Written by hand: np.save hides the error number of a full disk.
+        array = np.ascontiguousarray(array)
+        np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(array))
+        file.write(memoryview(array).cast("B"))
+        _flush(file)
+        size = file.tell()
+    os.replace(draft, path)
+    return size
+
+
+def _write_text(path: Path, text: str) -> None:
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(text)
+        _flush(file)
+
+
+def _flush(file) -> None:
+    file.flush()
+    os.fsync(file.fileno())
+
+
+@contextmanager
+def _disk_full(folder: Path, draft: Path | None = None) -> Iterator[None]:
+    """Turn a full disk into DiskFull, and remove what was half written."""
+    try:
+        yield
+    except OSError as error:
+        if draft is not None:
+            shutil.rmtree(draft, ignore_errors=True)
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise DiskFull(
+            f"{folder}: the disk is full. Clips stored so far are intact: make room, or lower data.cache_gb, "
+            "or set data.cache=none, and run the same command again"
+        ) from error

@@ -1,0 +1,166 @@
+"""The cache: decoded once, whole or not at all, bounded, and safe from a full disk."""
+
+import errno
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from data_helpers import folder
+
+from latentdrive.data.frame_cache import CachedClips
+from latentdrive.errors import ConfigError, DiskFull
+
+
+def cached(source, where: Path, **changed) -> CachedClips:
+    options = {"cache": "frames", "cache_gb": 1.0, "features": None, "features_id": None}
+    return CachedClips(source=source, folder=where, **(options | changed))
+
+
+def refuse(index: int):
+    raise AssertionError(f"clip {index} was decoded again")
+
+
+def bytes_below(where: Path) -> int:
+    return sum(file.stat().st_size for file in where.rglob("*.npy"))
+
+
+def test_a_clip_is_decoded_once_and_comes_back_the_same(drive: Callable[..., Path], tmp_path: Path):
+    path = drive()
+    source = folder(path)
+    direct = source[0]
+    cached(source, tmp_path / "cache").prepare()
+    source.read = refuse
+    again = cached(source, tmp_path / "cache")[0]
+    for name in ("frames", "times_s", "shots", "ego_poses", "ego_speed_mps"):
+        np.testing.assert_array_equal(getattr(again, name), getattr(direct, name))
+    assert (again.key, again.drive, again.pose_source) == ("a.mp4", "a", "recorded")
+
+
+def test_train_and_test_share_one_entry(drive: Callable[..., Path], tmp_path: Path):
+    path = drive()
+    cached(folder(path, part="train"), tmp_path / "cache").prepare()
+    test_part = folder(path, part="test")
+    test_part.read = refuse
+    clip = cached(test_part, tmp_path / "cache")[0]
+    assert clip.times_s[0] > 0.7 * 3.9 + 0.5
+    np.testing.assert_allclose(clip.ego_poses[0], 0.0, atol=1e-6)
+
+
+def test_a_changed_file_is_decoded_anew(drive: Callable[..., Path], tmp_path: Path):
+    path = drive()
+    before = cached(folder(path), tmp_path / "cache")[0].frames.copy()
+    drive(seed=5)
+    assert not np.array_equal(cached(folder(path), tmp_path / "cache")[0].frames, before)
+
+
+def test_other_options_have_other_entries(drive: Callable[..., Path], tmp_path: Path):
+    path = drive()
+    cached(folder(path), tmp_path / "cache").prepare()
+    assert cached(folder(path, width=64), tmp_path / "cache")[0].frames.shape[-1] == 64
+
+
+@pytest.mark.parametrize("damage", ["short frames", "no facts", "half a draft"])
+def test_an_interrupted_entry_is_noticed_and_made_again(drive: Callable[..., Path], tmp_path: Path, damage: str):
+    path, where = drive(), tmp_path / "cache"
+    direct = folder(path)[0]
+    cached(folder(path), where).prepare()
+    (frames,) = where.rglob("frames.npy")
+    if damage == "short frames":
+        os.truncate(frames, frames.stat().st_size // 2)
+    elif damage == "no facts":
+        (frames.parent / "facts.json").unlink()
+    else:
+        shutil.move(frames.parent, frames.parent.with_name(f".{frames.parent.name}.1.partial"))
+    np.testing.assert_array_equal(cached(folder(path), where)[0].frames, direct.frames)
+    source = folder(path)
+    source.read = refuse
+    np.testing.assert_array_equal(cached(source, where)[0].frames, direct.frames)
+
+
+def test_beyond_the_bound_clips_are_decoded_on_the_fly(drive: Callable[..., Path], tmp_path: Path):
+    paths = [drive(name) for name in "abc"]
+    one = folder(paths[0])[0].frames.nbytes
+    clips = cached(folder(paths[0].parent), tmp_path / "cache", cache_gb=1.5 * one / 1e9)
+    clips.prepare()
+    assert len(list((tmp_path / "cache").rglob("frames.npy"))) == 1
+    assert [len(clip) for clip in clips] == [40, 40, 40]
+    assert bytes_below(tmp_path / "cache") <= 1.5 * one
+
+
+def test_the_size_is_estimated_before_anything_is_decoded(drive: Callable[..., Path], tmp_path: Path):
+    paths = [drive(name, seconds=4.0) for name in "ab"]
+    source = folder(paths[0].parent)
+    source.read = refuse
+    clips = cached(source, tmp_path / "cache")
+    size, hours = clips.estimate()
+    assert size == pytest.approx(2 * 40 * 3 * 48 * 80, rel=0.05)
+    assert hours == pytest.approx(8 / 3600, rel=0.05)
+    assert "2 clips" in clips.describe_estimate() and "data.cache_gb=1" in clips.describe_estimate()
+
+
+def test_features_are_computed_once_and_follow_the_part(drive: Callable[..., Path], tmp_path: Path):
+    path, calls = drive(), []
+
+    def brightness(frames: np.ndarray) -> np.ndarray:
+        calls.append(len(frames))
+        return frames.mean((1, 2, 3), dtype=np.float32)[:, None].astype(np.float16)
+
+    options = {"cache": "features", "features": brightness, "features_id": "abc"}
+    cached(folder(path), tmp_path / "cache", **options).prepare()
+    clips = cached(folder(path, part="test"), tmp_path / "cache", **options)
+    assert calls == [40]
+    assert clips.features(0).dtype == np.float16 and len(clips.features(0)) == len(clips[0])
+    np.testing.assert_allclose(clips.features(0)[:, 0], clips[0].frames.mean((1, 2, 3)), rtol=1e-3)
+    assert calls == [40]
+
+
+def test_features_without_an_extractor_are_refused(drive: Callable[..., Path], tmp_path: Path):
+    with pytest.raises(ConfigError, match="feature extractor"):
+        cached(folder(drive()), tmp_path / "cache", cache="features")
+
+
+def test_a_write_that_meets_a_full_disk_names_it_and_leaves_nothing_half(
+    drive: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    paths = [drive(name) for name in "ab"]
+    clips = cached(folder(paths[0].parent), tmp_path / "cache")
+    first = clips[0].frames.copy()
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(os, "fsync", full)
+        with pytest.raises(DiskFull, match=r"intact.*data\.cache_gb.*same command again"):
+            clips[1]
+    assert len(list((tmp_path / "cache").rglob("frames.npy"))) == 1
+    assert not list((tmp_path / "cache").rglob("*.partial"))
+    again = cached(folder(paths[0].parent), tmp_path / "cache")
+    np.testing.assert_array_equal(again[0].frames, first)
+    assert len(again[1]) == 40, "the same command goes on"
+
+
+@pytest.fixture
+def tiny_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 768 kB, where we may mount one."""
+    where = tmp_path / "disk"
+    where.mkdir()
+    mounted = os.geteuid() == 0 and shutil.which("mount")
+    if not mounted or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=768k", "tmpfs", where]).returncode:
+        pytest.skip("needs the right to mount a small disk")
+    yield where
+    subprocess.run(["umount", where], check=True)
+
+
+def test_a_disk_that_really_fills_keeps_the_clips_it_has(drive: Callable[..., Path], tiny_disk: Path):
+    paths = [drive(name) for name in "ab"]  # 461 kB each
+    clips = cached(folder(paths[0].parent), tiny_disk)
+    first = clips[0].frames.copy()
+    with pytest.raises(DiskFull, match="disk is full"):
+        clips[1]
+    np.testing.assert_array_equal(cached(folder(paths[0].parent), tiny_disk)[0].frames, first)
+    assert len(list(tiny_disk.rglob("frames.npy"))) == 1
