@@ -15,7 +15,7 @@ from latentdrive.types import FROZEN
 
 GREY_WIDTH, GREY_HEIGHT = 64, 36  # cells of the small grey picture
 MATCH_X, MATCH_Y = 10, 3  # cells the picture may shift between two frames and still be the same place
-SAME_MEAN = 0.2  # grey levels, mean over the picture, below which a frame equals its predecessor ...
+SAME_MEAN = 0.3  # grey levels, mean over the picture, below which a frame equals its predecessor ...
 SAME_PEAK = 8.0  # ... if no cell changes by more than this
 STANDSTILL_S = 0.3  # still runs longer than this are standstill and stay
 CUT_NOVELTY = 0.12  # share of the picture that no shift of the predecessor explains, above three times its local median

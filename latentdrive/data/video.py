@@ -17,6 +17,7 @@ from jaxtyping import UInt8
 
 from latentdrive.data.assembly import Assembled, Assembler, fit_picture
 from latentdrive.data.clip_list import ClipList
+from latentdrive.data.image_folder import TIMES, image_times, numbered_images, read_images
 from latentdrive.data.parts import ClipFacts, Part, anchored
 from latentdrive.data.sidecars import SUFFIXES, read_camera, read_track, scaled_intrinsics, sidecar
 from latentdrive.errors import ConfigError, UnreadableClip
@@ -90,7 +91,7 @@ class VideoFolder:
         path = self.location(index)
         files = [path, *(sidecar(path, suffix) for suffix in SUFFIXES[:2])]
         if path.is_dir():
-            files.append(path / "times.txt")
+            files += [path / TIMES]
         return {
             "reader": f"VideoFolder {READER_VERSION}",
             "files": [_stamp(file, required=file == path) for file in files],
@@ -127,7 +128,9 @@ class VideoFolder:
 
     def _frames(self, path: Path) -> Iterator[tuple[float, np.ndarray, tuple[int, int]]]:
         if path.is_dir():
-            raise UnreadableClip(path, "folders of images are not read yet")
+            images, numbers = numbered_images(path)
+            times = image_times(path, numbers, self.images_hz)
+            return read_images(images, times, (self.height, self.width), self.fit)
         return decode(path, (self.height, self.width), self.fit)
 
     def _finish(self, path: Path, key: str, found: Assembled, stored: tuple[int, int]) -> tuple[DrivingClip, ClipFacts]:
@@ -247,9 +250,13 @@ def _header_duration_s(container: av.container.InputContainer) -> float | None:
 
 
 def _stamp(file: Path, *, required: bool) -> list[str | int] | None:
-    """Name, size and time of change; None for an optional file that is absent."""
+    """Name, size and time of change (of a folder: of its files together); None for an optional file that is absent."""
     try:
         found = file.stat()
+        if file.is_dir():
+            inside = [entry.stat() for entry in os.scandir(file)]
+            total, newest = sum(one.st_size for one in inside), max((one.st_mtime_ns for one in inside), default=0)
+            return [os.fspath(file.resolve()), total, max(newest, found.st_mtime_ns)]
     except OSError as error:
         if required:
             raise UnreadableClip(file, f"it can't be opened ({error.strerror}): is the disk mounted?") from error

@@ -29,11 +29,17 @@ def passing(seed: int, offsets: np.ndarray, size: tuple[int, int] = (96, 160)) -
 
 
 def write_video(
-    path: Path, frames: list[np.ndarray], times_s: np.ndarray, *, codec: str = "libx264", pixels: str = "yuv420p"
+    path: Path,
+    frames: list[np.ndarray],
+    times_s: np.ndarray,
+    *,
+    codec: str = "libx264",
+    pixels: str = "yuv420p",
+    faststart: bool = False,
 ) -> Path:
     """A video whose frames have exactly these presentation times (to a millisecond)."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with av.open(str(path), "w") as container:
+    with av.open(str(path), "w", options={"movflags": "+faststart"} if faststart else {}) as container:
         stream = container.add_stream(codec, rate=30)
         stream.height, stream.width = frames[0].shape[:2]
         stream.pix_fmt = pixels
