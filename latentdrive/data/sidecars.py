@@ -16,16 +16,16 @@ from latentdrive.geometry import interpolate_poses
 from latentdrive.types import FROZEN
 
 POSE_COLUMNS = ("time_s", "x_m", "y_m", "heading_rad", "speed_mps")
-SUFFIXES = (".poses.csv", ".camera.json", ".truth.npz")
 
 
 @dataclass(**FROZEN)
 class Track:
-    """Recorded poses of the ego over time: seconds, (x, y in metres, heading in radians), forward speed in m/s."""
+    """Recorded poses of the ego over time: seconds, (x, y in metres, heading in radians), forward speed in m/s. note: for the card."""
 
     times_s: Float64[np.ndarray, "T"]
     poses: Float64[np.ndarray, "T 3"]
     speed_mps: Float64[np.ndarray, "T"]
+    note: str
 
     def at(self, times_s: Float64[np.ndarray, "N"]) -> tuple[Float32[np.ndarray, "N 3"], Float32[np.ndarray, "N"]]:
         """Poses (still in their own frame) and speeds at other times."""
@@ -85,7 +85,7 @@ def read_track(path: Path, *, first_s: float, last_s: float, slack_s: float) -> 
             f"poses from {table[0, 0]:.2f} to {table[-1, 0]:.2f} s do not cover the video, {first_s:.2f} to {last_s:.2f} s: "
             "cut the video to the poses, or remove the file to use the clip without poses",
         )
-    return Track(times_s=table[:, 0], poses=table[:, 1:4], speed_mps=table[:, 4])
+    return Track(times_s=table[:, 0], poses=table[:, 1:4], speed_mps=table[:, 4], note=f"recorded: {path.name}, metres")
 
 
 def read_camera(path: Path) -> Camera | None:

@@ -9,26 +9,24 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import av
 import numpy as np
-from jaxtyping import UInt8
 
-from latentdrive.data.assembly import Assembled, Assembler, fit_picture
+from latentdrive.data.assembly import fit_picture
 from latentdrive.data.clip_list import ClipList
 from latentdrive.data.image_folder import TIMES, image_times, numbered_images, read_images
-from latentdrive.data.parts import ClipFacts, Part, anchored
-from latentdrive.data.sidecars import SUFFIXES, read_camera, read_track, scaled_intrinsics, sidecar
-from latentdrive.errors import ConfigError, UnreadableClip
-from latentdrive.types import ClipTruth, DrivingClip, PoseSource
+from latentdrive.data.parts import Part
+from latentdrive.data.reader import ClipReader, Frames, ReaderOptions
+from latentdrive.data.sidecars import Camera, Track, read_camera, read_track, sidecar
+from latentdrive.errors import UnreadableClip
+from latentdrive.types import ClipTruth
 
-READER_VERSION = 1  # raise it when the same file would give other frames: caches are then made anew
 OPEN_TRUTHS = 1024  # clips whose truth a process keeps in memory
 TRUNCATED_SHARE, TRUNCATED_S = 0.1, 1.0  # how much earlier than the header says the last frame may come
 
 
-class VideoFolder:
+class VideoFolder(ClipReader):
     """Clips of a folder, a file, or a list of files (a ClipSource).
 
     path: video, folder searched recursively in sorted order, folder of numbered images, or text file with one path a
@@ -53,64 +51,63 @@ class VideoFolder:
         poses: str,
         field_of_view_deg: float,
     ) -> None:
-        if rate_hz <= 0 or height < 8 or width < 8:
-            raise ConfigError(
-                f"data: rate_hz must be above 0 and height, width at least 8; got {rate_hz}, {height}, {width}"
-            )
-        _check_choice("fit", fit, ("stretch", "crop"))
-        _check_choice("poses", poses, ("recorded", "visual_odometry", "none"))
-        self.rate_hz, self.height, self.width = float(rate_hz), height, width
-        self.fit, self.poses, self.images_hz, self.field_of_view_deg = fit, poses, images_hz, field_of_view_deg
-        self.part = Part(name=part, train_share=train_share, gap_s=gap_s)
+        options = ReaderOptions(
+            rate_hz=rate_hz,
+            height=height,
+            width=width,
+            fit=fit,
+            images_hz=images_hz,
+            poses=poses,
+            field_of_view_deg=field_of_view_deg,
+        )
+        super().__init__(options=options, part=Part(name=part, train_share=train_share, gap_s=gap_s))
         self.clips = ClipList(path)
         self._truths: dict[int, ClipTruth | None] = {}
 
     def __len__(self) -> int:
         return len(self.clips)
 
-    def __getitem__(self, index: int) -> DrivingClip:
-        clip, _ = self.read(index)
-        return self.part.of(clip, self.location(index))
-
     def location(self, index: int) -> Path:
         """File or folder of the clip."""
         return self.clips[index]
 
-    def read(self, index: int) -> tuple[DrivingClip, ClipFacts]:
-        """The whole clip and what was counted. Raises UnreadableClip."""
-        path = self.location(index)
-        assembler = Assembler(rate_hz=self.rate_hz)
-        stored = (0, 0)
-        for time_s, frame, size in self._frames(path):
-            assembler.add(time_s, frame)
-            stored = size
-        return self._finish(path, self.clips.key(index), assembler.finish(path), stored)
+    def key(self, index: int) -> str:
+        """Path of the clip below the folder."""
+        return self.clips.key(index)
 
-    def identity(self, index: int) -> dict[str, Any]:
-        """Everything that decides what `read` gives: the file and its sidecars by size and time, and our options."""
+    def drive(self, index: int) -> str:
+        """One drive a file: its key without the suffix."""
+        key = self.key(index)
+        return key if self.location(index).is_dir() else os.path.splitext(key)[0]
+
+    def files(self, index: int) -> list[Path]:
+        """The video (or folder), poses and camera beside it, and times.txt in a folder."""
         path = self.location(index)
-        files = [path, *(sidecar(path, suffix) for suffix in SUFFIXES[:2])]
-        if path.is_dir():
-            files += [path / TIMES]
-        return {
-            "reader": f"VideoFolder {READER_VERSION}",
-            "files": [_stamp(file, required=file == path) for file in files],
-            "options": [
-                self.rate_hz,
-                self.height,
-                self.width,
-                self.fit,
-                self.poses,
-                self.images_hz,
-                self.field_of_view_deg,
-            ],
-        }
+        beside = [sidecar(path, ".poses.csv"), sidecar(path, ".camera.json")]
+        return [path, *beside, path / TIMES] if path.is_dir() else [path, *beside]
+
+    def frames(self, index: int, size: tuple[int, int], fit: str) -> Frames:
+        """Frames by presentation time, at (height, width)."""
+        path = self.location(index)
+        if not path.is_dir():
+            return decode(path, size, fit)
+        images, numbers = numbered_images(path)
+        return read_images(images, image_times(path, numbers, self.options.images_hz), size, fit)
+
+    def track(self, index: int, first_s: float, last_s: float) -> Track | None:
+        """Poses beside the video, or None."""
+        beside = sidecar(self.location(index), ".poses.csv")
+        return read_track(beside, first_s=first_s, last_s=last_s, slack_s=0.5 / self.rate_hz)
+
+    def camera(self, index: int) -> Camera | None:
+        """The camera beside the video, or None."""
+        return read_camera(sidecar(self.location(index), ".camera.json"))
 
     def header_duration_s(self, index: int) -> float | None:
         """Length by the container's header; a folder of images counts its files."""
         path = self.location(index)
         if path.is_dir():
-            return len(os.listdir(path)) / self.images_hz if self.images_hz else None
+            return len(os.listdir(path)) / self.options.images_hz if self.options.images_hz else None
         with _opened(path) as container:
             return _header_duration_s(container)
 
@@ -120,70 +117,14 @@ class VideoFolder:
 
         if index not in self._truths:
             beside = sidecar(self.location(index), ".truth.npz")
-            truth = replace(read_truth(beside), key=self.clips.key(index)) if beside.is_file() else None
+            truth = replace(read_truth(beside), key=self.key(index)) if beside.is_file() else None
             if len(self._truths) >= OPEN_TRUTHS:
                 self._truths.clear()
             self._truths[index] = truth
         return self._truths[index]
 
-    def _frames(self, path: Path) -> Iterator[tuple[float, np.ndarray, tuple[int, int]]]:
-        if path.is_dir():
-            images, numbers = numbered_images(path)
-            times = image_times(path, numbers, self.images_hz)
-            return read_images(images, times, (self.height, self.width), self.fit)
-        return decode(path, (self.height, self.width), self.fit)
 
-    def _finish(self, path: Path, key: str, found: Assembled, stored: tuple[int, int]) -> tuple[DrivingClip, ClipFacts]:
-        view = fit_picture(stored, (self.height, self.width), self.fit).view
-        camera = read_camera(sidecar(path, ".camera.json"))
-        intrinsics = None
-        if camera is not None and camera.intrinsics is not None:
-            intrinsics = scaled_intrinsics(camera.intrinsics, view=view, stored=stored, size=(self.height, self.width))
-        poses, speed, source, note = self._ego(path, found)
-        clip = DrivingClip(
-            frames=found.frames,
-            times_s=found.times_s,
-            shots=found.shots,
-            ego_poses=poses,
-            ego_speed_mps=speed,
-            pose_source=source,
-            intrinsics=intrinsics,
-            key=key,
-            drive=key if path.is_dir() else os.path.splitext(key)[0],
-        )
-        mount = None if camera is None or camera.camera_to_ego is None else camera.camera_to_ego.tolist()
-        facts = ClipFacts(
-            frames_read=found.frames_read,
-            repeated=found.repeated,
-            cuts=found.cuts,
-            holes=found.holes,
-            standstill_s=round(found.standstill_s, 3),
-            duration_s=float(found.times_s[-1] - found.times_s[0]),
-            source_hz=found.source_hz,
-            source_height=stored[0],
-            source_width=stored[1],
-            view=view,
-            camera_to_ego=mount,
-            pose_note=note,
-        )
-        return clip, facts
-
-    def _ego(self, path: Path, found: Assembled) -> tuple[np.ndarray | None, np.ndarray | None, PoseSource, str]:
-        """Poses relative to the first frame, speed, where they are from, and a note for the card."""
-        if self.poses == "none":
-            return None, None, PoseSource.NONE, ""
-        times = found.times_s
-        beside = sidecar(path, ".poses.csv")
-        track = read_track(beside, first_s=times[0], last_s=times[-1], slack_s=0.5 / self.rate_hz)
-        if track is None:
-            return None, None, PoseSource.NONE, ""
-        poses, speed = track.at(times)
-        return anchored(poses), speed.astype(np.float32), PoseSource.RECORDED, f"recorded: {beside.name}, metres"
-
-
-def decode(
-    path: Path, size: tuple[int, int], fit: str
-) -> Iterator[tuple[float, UInt8[np.ndarray, "H W 3"], tuple[int, int]]]:
+def decode(path: Path, size: tuple[int, int], fit: str) -> Frames:
     """Frames of a video in order of presentation: time in seconds, RGB at (height, width), stored (height, width).
 
     Raises UnreadableClip where the container or a frame can't be read, or the video ends much earlier than its header says.
@@ -247,23 +188,3 @@ def _header_duration_s(container: av.container.InputContainer) -> float | None:
         # Matroska states no length per stream; with sound the container's may be the sound's.
         return container.duration / av.time_base
     return None
-
-
-def _stamp(file: Path, *, required: bool) -> list[str | int] | None:
-    """Name, size and time of change (of a folder: of its files together); None for an optional file that is absent."""
-    try:
-        found = file.stat()
-        if file.is_dir():
-            inside = [entry.stat() for entry in os.scandir(file)]
-            total, newest = sum(one.st_size for one in inside), max((one.st_mtime_ns for one in inside), default=0)
-            return [os.fspath(file.resolve()), total, max(newest, found.st_mtime_ns)]
-    except OSError as error:
-        if required:
-            raise UnreadableClip(file, f"it can't be opened ({error.strerror}): is the disk mounted?") from error
-        return None
-    return [os.fspath(file.resolve()), found.st_size, found.st_mtime_ns]
-
-
-def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise ConfigError(f"data.{name} must be one of {', '.join(choices)}; got {value}")

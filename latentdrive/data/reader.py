@@ -1,0 +1,177 @@
+"""What all readers of clips have in common: from frames, track and camera to a clip and its facts.
+
+Below video.py and kitti.py, which say where frames, poses and cameras are. Frames pass through assembly.py; poses are the
+recorded ones, or estimated by ego_motion.py from the same frames at a larger size, or absent.
+"""
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from latentdrive.data.assembly import Assembled, Assembler, fit_picture
+from latentdrive.data.parts import ClipFacts, Part, anchored
+from latentdrive.data.sidecars import Camera, Track, scaled_intrinsics
+from latentdrive.errors import ConfigError, UnreadableClip
+from latentdrive.types import ClipTruth, DrivingClip, PoseSource
+
+READER_VERSION = 1  # raise it when the same file would give other frames or poses: caches are then made anew
+
+# Time in seconds, RGB [height, width, 3] at the size asked for, (height, width) of the stored picture.
+Frames = Iterator[tuple[float, np.ndarray, tuple[int, int]]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReaderOptions:
+    """How clips are read; see VideoFolder for the meaning of each."""
+
+    rate_hz: float
+    height: int
+    width: int
+    fit: str
+    images_hz: float | None
+    poses: str
+    field_of_view_deg: float
+
+    def __post_init__(self) -> None:
+        if self.rate_hz <= 0 or self.height < 8 or self.width < 8:
+            raise ConfigError(
+                "data: rate_hz must be above 0 and height, width at least 8; "
+                f"got {self.rate_hz}, {self.height}, {self.width}"
+            )
+        choices = {"fit": ("stretch", "crop"), "poses": ("recorded", "visual_odometry", "none")}
+        for name, allowed in choices.items():
+            if getattr(self, name) not in allowed:
+                raise ConfigError(f"data.source.{name} must be one of {', '.join(allowed)}; got {getattr(self, name)}")
+
+
+class ClipReader(ABC):
+    """A ClipSource and ReadableSource over files. Subclasses say where things are."""
+
+    def __init__(self, *, options: ReaderOptions, part: Part) -> None:
+        self.options, self.part = options, part
+        self.rate_hz, self.height, self.width = float(options.rate_hz), options.height, options.width
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def location(self, index: int) -> Path:
+        """File or folder of the clip."""
+
+    @abstractmethod
+    def key(self, index: int) -> str:
+        """Unique name of the clip."""
+
+    @abstractmethod
+    def drive(self, index: int) -> str:
+        """What is resampled together in a bootstrap."""
+
+    @abstractmethod
+    def files(self, index: int) -> list[Path]:
+        """Every file that decides the clip; the first must exist."""
+
+    @abstractmethod
+    def frames(self, index: int, size: tuple[int, int], fit: str) -> Frames:
+        """The clip's frames in order of presentation."""
+
+    @abstractmethod
+    def track(self, index: int, first_s: float, last_s: float) -> Track | None:
+        """Recorded poses that cover these times, or None."""
+
+    @abstractmethod
+    def camera(self, index: int) -> Camera | None:
+        """The camera in pixels of the stored picture, or None."""
+
+    @abstractmethod
+    def header_duration_s(self, index: int) -> float | None:
+        """Length without decoding; None where nothing says it."""
+
+    def truth(self, index: int) -> ClipTruth | None:
+        """What the world knows of the whole clip; real recordings have none."""
+        return None
+
+    def __getitem__(self, index: int) -> DrivingClip:
+        clip, _ = self.read(index)
+        return self.part.of(clip, self.location(index))
+
+    def identity(self, index: int) -> dict[str, Any]:
+        """Everything that decides what `read` gives: files by size and time of change, and our options."""
+        options = self.options
+        return {
+            "reader": f"{type(self).__name__} {READER_VERSION}",
+            "files": [_stamp(file, required=at == 0) for at, file in enumerate(self.files(index))],
+            "picture": [options.rate_hz, options.height, options.width, options.fit, options.images_hz],
+            "poses": [options.poses, options.field_of_view_deg],
+        }
+
+    def read(self, index: int) -> tuple[DrivingClip, ClipFacts]:
+        """The whole clip and what was counted. Raises UnreadableClip."""
+        assembler, size, stored = Assembler(rate_hz=self.rate_hz), (self.height, self.width), (0, 0)
+        for time_s, frame, stored_now in self.frames(index, size, self.options.fit):
+            assembler.add(time_s, frame)
+            stored = stored_now
+        found = assembler.finish(self.location(index))
+        view = fit_picture(stored, size, self.options.fit).view
+        camera = self.camera(index) or Camera(intrinsics=None, camera_to_ego=None)
+        intrinsics = camera.intrinsics
+        if intrinsics is not None:
+            intrinsics = scaled_intrinsics(intrinsics, view=view, stored=stored, size=size)
+        poses, speed, source, note = self._ego(index, found, camera)
+        clip = DrivingClip(
+            frames=found.frames,
+            times_s=found.times_s,
+            shots=found.shots,
+            ego_poses=poses,
+            ego_speed_mps=speed,
+            pose_source=source,
+            intrinsics=intrinsics,
+            key=self.key(index),
+            drive=self.drive(index),
+        )
+        facts = ClipFacts(
+            frames_read=found.frames_read,
+            repeated=found.repeated,
+            cuts=found.cuts,
+            holes=found.holes,
+            standstill_s=round(found.standstill_s, 3),
+            duration_s=float(found.times_s[-1] - found.times_s[0]),
+            source_hz=found.source_hz,
+            source_height=stored[0],
+            source_width=stored[1],
+            view=view,
+            camera_to_ego=None if camera.camera_to_ego is None else camera.camera_to_ego.tolist(),
+            pose_note=note,
+        )
+        return clip, facts
+
+    def _ego(
+        self, index: int, found: Assembled, camera: Camera
+    ) -> tuple[np.ndarray | None, np.ndarray | None, PoseSource, str]:
+        """Poses relative to the first frame, speed, where they are from, and a note for the card."""
+        if self.options.poses == "none":
+            return None, None, PoseSource.NONE, ""
+        track = self.track(index, found.times_s[0], found.times_s[-1])
+        if track is None:
+            return None, None, PoseSource.NONE, ""
+        poses, speed = track.at(found.times_s)
+        return anchored(poses), speed.astype(np.float32), PoseSource.RECORDED, track.note
+
+
+def _stamp(file: Path, *, required: bool) -> list[str | int] | None:
+    """Name, size and time of change (of a folder: of its files together); None for an optional file that is absent."""
+    try:
+        found = file.stat()
+        if file.is_dir():
+            inside = [entry.stat() for entry in os.scandir(file)]
+            total, newest = sum(one.st_size for one in inside), max((one.st_mtime_ns for one in inside), default=0)
+            return [os.fspath(file.resolve()), total, max(newest, found.st_mtime_ns)]
+    except OSError as error:
+        if required:
+            raise UnreadableClip(file, f"it can't be opened ({error.strerror}): is the disk mounted?") from error
+        return None
+    return [os.fspath(file.resolve()), found.st_size, found.st_mtime_ns]
