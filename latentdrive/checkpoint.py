@@ -17,12 +17,13 @@ from safetensors.torch import load_model, save_model
 from torch import nn
 
 from latentdrive import __version__
-from latentdrive.config import build, from_yaml, to_yaml
+from latentdrive.config import TARGET, build, from_yaml, locate, to_yaml
 from latentdrive.errors import CheckpointError
 from latentdrive.files import atomic_folder
 
 FORMAT = 1
 WEIGHTS, CONFIG, CARD, README = "model.safetensors", "config.yaml", "card.json", "README.md"
+FILES = "files"  # what a model keeps besides weights (the teacher: tokenizer and processor)
 Model = TypeVar("Model", bound=nn.Module)
 
 
@@ -32,11 +33,13 @@ class Card:
 
     kind: class of the model. fingerprint: of weights and config. parents: name → fingerprint of what it was made from.
     data: what it was trained on (paths, counts, poses and intrinsics used). metrics: name → number, with the split in the name.
+    files: sha256 of the files below `files/`, for models that have any.
     """
 
     kind: str
     fingerprint: str = ""
     weights_sha256: str = ""
+    files: Mapping[str, str] = field(default_factory=dict)
     parents: Mapping[str, str] = field(default_factory=dict)
     data: Mapping[str, Any] = field(default_factory=dict)
     metrics: Mapping[str, Any] = field(default_factory=dict)
@@ -47,16 +50,23 @@ class Card:
 
 
 def save(folder: str | Path, model: nn.Module, *, config: Mapping[str, Any], card: Card) -> Card:
-    """Write a checkpoint folder as a whole or not at all; returns the card with its fingerprint filled in."""
+    """Write a checkpoint folder as a whole or not at all; returns the card with its fingerprint filled in.
+
+    A model with `save_files(folder)` writes its own files there; its class has `from_files(folder)`, which gives the
+    constructor's arguments that they stand for, so that `load` needs nothing outside the checkpoint.
+    """
     folder = Path(folder)
     with atomic_folder(folder) as new:
         save_model(model, str(new / WEIGHTS))
         (new / CONFIG).write_text(to_yaml(config), encoding="utf-8")
+        if hasattr(model, "save_files"):
+            model.save_files(new / FILES)
         weights = _sha256(new / WEIGHTS)
-        fingerprint = hashlib.sha256((weights + to_yaml(config)).encode()).hexdigest()[:16]
+        files = {p.relative_to(new).as_posix(): _sha256(p) for p in sorted((new / FILES).rglob("*")) if p.is_file()}
         filled = asdict(card) | {
             "weights_sha256": weights,
-            "fingerprint": fingerprint,
+            "files": files,
+            "fingerprint": _fingerprint(weights, files, config),
             "commit": card.commit or commit(),
         }
         (new / CARD).write_text(json.dumps(filled, indent=1, default=str) + "\n", encoding="utf-8")
@@ -75,10 +85,10 @@ def load(folder: str | Path, *, expect: type[Model] | None = None, **given: Any)
             f"{folder / WEIGHTS} was altered: its sha256 is {found[:16]}…, the card says {card.weights_sha256[:16]}…; "
             "copy the folder again from where it was made"
         )
-    text = (folder / CONFIG).read_text(encoding="utf-8")
-    if hashlib.sha256((card.weights_sha256 + to_yaml(from_yaml(text))).encode()).hexdigest()[:16] != card.fingerprint:
+    config = from_yaml((folder / CONFIG).read_text(encoding="utf-8"))
+    if _fingerprint(card.weights_sha256, card.files, config) != card.fingerprint:
         raise CheckpointError(f"{folder / CONFIG} was altered: it does not match the fingerprint {card.fingerprint}")
-    model = build(from_yaml(text), **given)
+    model = build(config, **_from_files(folder, card, config) | given)
     if expect is not None and not isinstance(model, expect):
         raise CheckpointError(
             f"{folder} holds a {type(model).__name__}, expected {expect.__name__}: name another folder"
@@ -87,6 +97,9 @@ def load(folder: str | Path, *, expect: type[Model] | None = None, **given: Any)
         load_model(model, str(folder / WEIGHTS), strict=True)
     except RuntimeError as error:
         raise CheckpointError(f"{folder}: the weights do not fit the model of {CONFIG}: {error}") from None
+    if hasattr(model, "codebook_id"):
+        # A codebook is its own; what was trained on its codes says so among its parents.
+        model.codebook_id = card.parents.get("codebook", card.fingerprint)
     return model.eval(), card
 
 
@@ -118,6 +131,20 @@ def commit() -> str:
     except FileNotFoundError:
         return __version__
     return head.stdout.strip() or __version__
+
+
+def _from_files(folder: Path, card: Card, config: Mapping[str, Any]) -> dict[str, Any]:
+    for name, digest in card.files.items():
+        if not (folder / name).is_file():
+            raise CheckpointError(f"{folder} lacks {name}; copy the folder again from where it was made")
+        if _sha256(folder / name) != digest:
+            raise CheckpointError(f"{folder / name} was altered: its sha256 is not the card's; copy the folder again")
+    return locate(config[TARGET]).from_files(folder / FILES) if card.files else {}
+
+
+def _fingerprint(weights: str, files: Mapping[str, str], config: Mapping[str, Any]) -> str:
+    content = weights + to_yaml(config) + (json.dumps(files, sort_keys=True) if files else "")
+    return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
 def _sha256(path: Path) -> str:

@@ -91,7 +91,8 @@ def build(node: Config | Mapping[str, Any], **given: Any) -> Any:
         raise ConfigError(f"this node builds nothing, it has no {TARGET}: {plain}")
     name = plain[TARGET]
     target = locate(name)
-    arguments = {key: _build_value(value) for key, value in plain.items() if key not in (TARGET, PARTIAL)} | given
+    replaced = {TARGET, PARTIAL, *given}  # a node that is replaced is not built first
+    arguments = {key: _build_value(value) for key, value in plain.items() if key not in replaced} | given
     partial = bool(plain.get(PARTIAL, False))
     _check_arguments(name, target, arguments, partial=partial)
     return functools.partial(target, **arguments) if partial else target(**arguments)
@@ -133,7 +134,7 @@ def _check_arguments(name: str, target: Any, arguments: Mapping[str, Any], *, pa
             raise ConfigError(f"{name}: {key} has no value: give it on the command line, as ...{key}=...")
     if partial:
         return
-    named = (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)
+    named = (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
     missing = [p.name for p in parameters.values() if p.default is p.empty and p.kind in named]
     missing = [key for key in missing if key not in arguments]
     if missing:

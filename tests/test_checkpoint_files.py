@@ -1,0 +1,67 @@
+"""Models that keep files of their own beside the weights: they travel in the checkpoint and are guarded like weights."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from latentdrive import checkpoint
+from latentdrive.checkpoint import Card
+from latentdrive.errors import CheckpointError
+
+SOURCE = __name__
+
+
+class Worded(nn.Module):
+    """A model with a word in a file and a weight; `word` may not be read from the configuration when it is loaded."""
+
+    def __init__(self, *, word: str) -> None:
+        super().__init__()
+        self.word, self.weight, self.codebook_id = word, nn.Parameter(torch.zeros(2)), ""
+
+    def save_files(self, folder: Path) -> None:
+        folder.mkdir()
+        (folder / "word.txt").write_text(self.word)
+
+    @staticmethod
+    def from_files(folder: Path) -> dict[str, str]:
+        return {"word": (folder / "word.txt").read_text()}
+
+
+def forbidden() -> str:
+    raise AssertionError("a node that the files replace must not be built")
+
+
+@pytest.fixture
+def saved(tmp_path, monkeypatch):
+    monkeypatch.setattr("latentdrive.config.ALLOWED", (SOURCE,))
+    config = {"_target_": f"{SOURCE}.Worded", "word": {"_target_": f"{SOURCE}.forbidden"}}
+    card = checkpoint.save(
+        tmp_path / "c", Worded(word="left"), config=config, card=Card(kind="Worded", parents={"codebook": "b1"})
+    )
+    return tmp_path / "c", card
+
+
+def test_the_files_replace_the_configured_arguments_and_the_parent_codebook_is_known(saved):
+    model, card = checkpoint.load(saved[0], expect=Worded)
+    assert (model.word, model.codebook_id) == ("left", "b1")
+    assert list(card.files) == ["files/word.txt"]
+
+
+def test_an_altered_file_is_refused(saved):
+    (saved[0] / "files/word.txt").write_text("right")
+    with pytest.raises(CheckpointError, match=r"word.txt was altered"):
+        checkpoint.load(saved[0])
+
+
+def test_a_missing_file_is_named(saved):
+    (saved[0] / "files/word.txt").unlink()
+    with pytest.raises(CheckpointError, match=r"lacks files/word.txt"):
+        checkpoint.load(saved[0])
+
+
+def test_other_files_give_another_fingerprint(saved, tmp_path):
+    config = {"_target_": f"{SOURCE}.Worded", "word": {"_target_": f"{SOURCE}.forbidden"}}
+    other = checkpoint.save(tmp_path / "d", Worded(word="right"), config=config, card=Card(kind="Worded"))
+    assert other.weights_sha256 == saved[1].weights_sha256 and other.fingerprint != saved[1].fingerprint
