@@ -55,7 +55,7 @@ def test_isolated_repeated_frames_are_dropped_and_the_rest_keep_their_times():
     frames = passing(0, np.arange(90) * 3)
     rng = np.random.default_rng(0)
     for k in range(4, 90, 5):  # every fifth frame repeats its predecessor, with coding noise
-        frames[k] = np.clip(frames[k - 1] + rng.normal(0, 1, frames[k].shape), 0, 255).astype(np.uint8)
+        frames[k] = np.clip(np.rint(frames[k - 1] + rng.normal(0, 1, frames[k].shape)), 0, 255).astype(np.uint8)
     found = assemble(frames, np.arange(90) / 30)
     assert (found.repeated, found.cuts, found.standstill_s) == (18, 0, 0)
     assert not np.isclose(found.times_s[:, None] * 30, np.arange(4, 90, 5)).any()
