@@ -33,8 +33,13 @@ class TimmFeatures(nn.Module):
     def __init__(self, *, backbone: str, stages: list[int], stride: int, weights: str) -> None:
         super().__init__()
         self.backbone = timm.create_model(
-            backbone, pretrained=False, features_only=True, out_indices=tuple(stages), **_timm_arguments(backbone)
-        )
+            backbone,
+            pretrained=False,
+            features_only=True,
+            out_indices=tuple(stages),
+            feature_cls="getter",  # drops the layers behind the last stage asked for
+            **_timm_arguments(backbone),
+        ).to(memory_format=torch.channels_last)  # depthwise convolutions on a CPU: 2 to 3 times as fast
         self.backbone.requires_grad_(False)
         self.name, self.weights, self.stride = backbone, weights, stride
         self.channels = sum(self.backbone.feature_info.channels())
@@ -50,7 +55,8 @@ class TimmFeatures(nn.Module):
     @torch.no_grad()
     def forward(self, frames: UInt8[Tensor, "N 3 H W"]) -> Float[Tensor, "N C h w"]:
         """Features with mean 0 and variance 1 per channel, one column a `stride` x `stride` patch."""
-        maps = self.backbone((frames.float() / 255 - self.pixel_mean) / self.pixel_std)
+        pixels = (frames.float() / 255 - self.pixel_mean) / self.pixel_std
+        maps = self.backbone(pixels.contiguous(memory_format=torch.channels_last))
         size = (frames.shape[-2] // self.stride, frames.shape[-1] // self.stride)
         joined = [
             m if m.shape[-2:] == size else F.interpolate(m, size, mode="bilinear", align_corners=False) for m in maps

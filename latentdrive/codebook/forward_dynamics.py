@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from latentdrive.codebook.transformer import spatial_block
+from latentdrive.codebook.transformer import SpatialBlock
 
 
 class Prediction(NamedTuple):
@@ -26,33 +26,40 @@ class Prediction(NamedTuple):
 class _Trunk(nn.Module):
     """Patches of the present frame and condition tokens → patch states.
 
-    The conditions enter twice: as tokens to attend to, and summed over into every patch, so that depth (from the patch) and
-    action meet in the first feed-forward layer already.
+    Attention runs over tokens of `pool` x `pool` patches; what it finds is spread over the patches again and joined with each
+    patch's own view. The conditions enter twice: as tokens to attend to, and summed into every patch, so that depth (from the
+    patch) and action meet in the first feed-forward layer already.
     """
 
     def __init__(
-        self, *, feature_channels: int, grid: tuple[int, int], width: int, layers: int, heads: int,
-        conditions: int, condition_width: int,
+        self, *, feature_channels: int, grid: tuple[int, int], pool: int, width: int, layers: int, heads: int,
+        conditions: int, condition_width: int, patch_pixels: int,
     ) -> None:  # fmt: skip
         super().__init__()
-        self.patch = nn.Conv2d(feature_channels + 3, width, 1)
-        self.positions = nn.Parameter(torch.randn(grid[0] * grid[1], width) * 0.02)
+        self.local = nn.Conv2d(feature_channels + 3 * patch_pixels**2, width, 1)
+        self.down = nn.Conv2d(width, width, pool, pool)
+        self.positions = nn.Parameter(torch.randn(grid[0] // pool * (grid[1] // pool), width) * 0.02)
         self.condition = nn.Linear(condition_width, width)
         self.slots = nn.Parameter(torch.randn(conditions, width) * 0.02)
         self.everywhere = nn.Linear(conditions * condition_width, width)
-        self.blocks = nn.ModuleList(spatial_block(width, heads) for _ in range(layers))
+        self.blocks = nn.ModuleList(SpatialBlock(width=width, heads=heads) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
+        self.up = nn.Conv2d(width, width * pool**2, 1)
+        self.join = nn.Conv2d(2 * width, width, 1)
+        self.pool, self.patch_pixels = pool, patch_pixels
 
     def forward(
         self, features: Float[Tensor, "N C h w"], pixels: Float[Tensor, "N 3 H W"], conditions: Float[Tensor, "N n Dc"]
     ) -> Float[Tensor, "N D h w"]:
-        grid = features.shape[-2:]
-        patches = self.patch(torch.cat([features, F.adaptive_avg_pool2d(pixels, grid)], 1)).flatten(2).transpose(1, 2)
-        patches = patches + self.positions + self.everywhere(conditions.flatten(1))[:, None]
+        local = F.gelu(self.local(torch.cat([features, F.pixel_unshuffle(pixels, self.patch_pixels)], 1)))
+        coarse = self.down(local)
+        patches = coarse.flatten(2).transpose(1, 2) + self.positions + self.everywhere(conditions.flatten(1))[:, None]
         tokens = torch.cat([patches, self.condition(conditions) + self.slots], 1)
         for block in self.blocks:
             tokens = block(tokens)
-        return self.norm(tokens[:, : grid[0] * grid[1]]).transpose(1, 2).unflatten(2, grid)
+        states = self.norm(tokens[:, : patches.shape[1]]).transpose(1, 2).unflatten(2, coarse.shape[-2:])
+        states = F.pixel_shuffle(self.up(states), self.pool)
+        return F.gelu(self.join(torch.cat([states, local], 1)))
 
 
 class PlainForwardDynamics(nn.Module):
@@ -62,13 +69,13 @@ class PlainForwardDynamics(nn.Module):
     """
 
     def __init__(
-        self, *, feature_channels: int, grid: tuple[int, int], width: int, layers: int, heads: int,
+        self, *, feature_channels: int, grid: tuple[int, int], pool: int, width: int, layers: int, heads: int,
         conditions: int, condition_width: int, patch_pixels: int,
     ) -> None:  # fmt: skip
         super().__init__()
         self.trunk = _Trunk(
-            feature_channels=feature_channels, grid=grid, width=width, layers=layers, heads=heads,
-            conditions=conditions, condition_width=condition_width,
+            feature_channels=feature_channels, grid=grid, pool=pool, width=width, layers=layers, heads=heads,
+            conditions=conditions, condition_width=condition_width, patch_pixels=patch_pixels,
         )  # fmt: skip
         self.patch_pixels = patch_pixels
         self.correct_features = _zero(nn.Conv2d(width, feature_channels, 1))

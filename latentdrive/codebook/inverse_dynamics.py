@@ -24,11 +24,13 @@ class MotionStem(nn.Module):
 
     def __init__(self, *, channels: int, width: int, stride: int) -> None:
         super().__init__()
-        layers, steps = [], stride.bit_length() - 1
-        widths = [max(32, width >> (steps - 1 - step)) for step in range(steps)]
-        for step, out in enumerate(widths):
-            kernel = 7 if step == 0 else 5 if step == 1 else 3
-            layers += [nn.Conv2d(channels, out, kernel, 2, kernel // 2), nn.GroupNorm(8, out), nn.GELU()]
+        steps = stride.bit_length() - 1
+        layers: list[nn.Module] = [nn.PixelUnshuffle(2)]  # the first halving keeps every pixel and costs nothing
+        channels *= 4
+        for step in range(1, steps):
+            out = max(32, width >> (steps - 1 - step))
+            layers += [nn.Conv2d(channels, out, 5 if step == 1 else 3, 2, 2 if step == 1 else 1)]
+            layers += [nn.GroupNorm(8, out), nn.GELU()]
             channels = out
         self.layers = nn.Sequential(*layers, nn.Conv2d(channels, width, 3, 1, 1))
 
@@ -70,7 +72,10 @@ class InverseDynamics(nn.Module):
         self.queries = nn.Parameter(torch.randn(slots, width) * 0.02)
         self.context = nn.Linear(context_width, width) if context_width else None
         self.blocks = nn.ModuleList(SpatioTemporalBlock(width=width, heads=heads) for _ in range(layers))
-        self.head = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, code_width))
+        # Normed outputs: the straight-through gradient and the commitment loss see the same scale from the first step on.
+        self.head = nn.Sequential(
+            nn.LayerNorm(width), nn.Linear(width, code_width), nn.LayerNorm(code_width, elementwise_affine=False)
+        )
 
     def forward(
         self,

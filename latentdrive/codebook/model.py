@@ -91,7 +91,7 @@ class Codebook(nn.Module):
         }  # fmt: skip
         book = {"codes": codes, "width": code_width, "commitment": commitment, "decay": decay, "dead_below": dead_below}
         forward = {
-            "feature_channels": features.channels, "grid": self.grid, "width": width, "layers": layers, "heads": heads,
+            "feature_channels": features.channels, "grid": self.grid, "pool": pool, "width": width, "layers": layers, "heads": heads,
             "condition_width": code_width, "patch_pixels": patch_pixels,
         }  # fmt: skip
         kind = PlainForwardDynamics

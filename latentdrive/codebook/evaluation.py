@@ -1,0 +1,124 @@
+"""Do the codes matter? Held-out errors of the next-frame prediction with true, shuffled and zeroed codes, and by copying.
+
+An error below copying, or a high perplexity, proves nothing: a decoder can ignore its codes. What counts is what it costs to
+give it the codes of another clip.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float64, Int64
+from torch import Tensor
+
+from latentdrive.codebook.health import perplexity
+from latentdrive.codebook.losses import transition_error
+from latentdrive.codebook.model import Codebook, Observation
+from latentdrive.data.batches import TransitionBatch
+
+CASES = ("true", "ego_shuffled", "environment_shuffled", "both_shuffled", "zeroed", "copy")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Coded:
+    """Codes and errors of N held-out transitions.
+
+    environment, ego: codes. errors: case → error, features and pixels each as a share of the mean copy error and averaged.
+    motion: dx, dy, dyaw, speed. clip, start: window the transition belongs to; place: its number in the window.
+    """
+
+    environment: Int64[np.ndarray, "N E"]
+    ego: Int64[np.ndarray, "N A"]
+    errors: dict[str, Float64[np.ndarray, "N"]]
+    motion: Float64[np.ndarray, "N 4"]
+    clip: Int64[np.ndarray, "N"]
+    start: Int64[np.ndarray, "N"]
+    place: Int64[np.ndarray, "N"]
+
+    def cost(self, case: str) -> float:
+        """Mean error in `case` over the mean error with true codes, minus 1."""
+        return float(self.errors[case].mean() / self.errors["true"].mean() - 1)
+
+    def perplexities(self, book: str) -> tuple[float, list[float]]:
+        """Overall and per slot, of `environment` or `ego`."""
+        codes = getattr(self, book)
+        counts = np.stack([np.bincount(slot, minlength=64) for slot in codes.T]) if codes.size else np.zeros((0, 64))
+        return perplexity(torch.tensor(counts.sum(0)).float()).item(), perplexity(torch.tensor(counts).float()).tolist()
+
+    def summary(self) -> dict[str, float]:
+        """Shares of the copy error, costs, and perplexities."""
+        found = {"share_of_copy": float(self.errors["true"].mean() / self.errors["copy"].mean())}
+        found |= {f"cost_{case}": self.cost(case) for case in CASES[1:] if case in self.errors}
+        for book in ("environment", "ego"):
+            if getattr(self, book).size:
+                overall, slots = self.perplexities(book)
+                found |= {f"{book}_perplexity": overall, f"{book}_perplexity_lowest_slot": min(slots)}
+        return found
+
+
+@torch.no_grad()
+def code(model: Codebook, batches: Iterable[TransitionBatch], *, features: float, pixels: float) -> Coded:
+    """Run a trained codebook over held-out windows. features, pixels: shares of the two targets, as in training.
+
+    Shuffled codes come from another clip of the same batch: batches must mix clips, and their order is that of `batches`.
+    """
+    model.eval()
+    parts: list[dict[str, Tensor]] = []
+    for batch in batches:
+        seen = model.observe(batch.frames)
+        environment, vectors = None, None
+        if model.environment_slots:
+            environment = model.environment_codes(seen, batch.motion)
+            vectors = model.environment_book.look_up(environment)
+        ego = model.encode_ego(seen, vectors)
+        times = seen.transitions
+        part = {
+            "environment": ego.codes.new_zeros(len(batch), times, 0) if environment is None else environment,
+            "ego": ego.codes,
+            "motion": batch.motion.double(),
+            "clip": batch.clip[:, None].expand(-1, times),
+            "start": batch.start[:, None].expand(-1, times),
+            "place": torch.arange(times).expand(len(batch), -1),
+        }
+        parts.append({k: v.flatten(0, 1) for k, v in part.items()} | _errors(model, seen, batch, vectors, ego.vectors))
+    joined = {key: torch.cat([part[key] for part in parts]).cpu().numpy() for key in parts[0]}
+    errors = {}
+    for case in CASES:
+        if f"features/{case}" in joined:
+            shares = [
+                (w, joined[f"{kind}/{case}"] / joined[f"{kind}/copy"].mean())
+                for kind, w in (("features", features), ("pixels", pixels))
+            ]
+            errors[case] = sum(w * share for w, share in shares) / (features + pixels)
+    return Coded(errors=errors, **{k: joined[k] for k in ("environment", "ego", "motion", "clip", "start", "place")})
+
+
+def _errors(
+    model: Codebook, seen: Observation, batch: TransitionBatch, environment: Tensor | None, ego: Tensor
+) -> dict[str, Tensor]:
+    first = (seen.features[:, :-1].flatten(0, 1), seen.pixels[:, :-1].flatten(0, 1))
+    second = (seen.features[:, 1:].flatten(0, 1), seen.pixels[:, 1:].flatten(0, 1))
+    other = other_clip(batch.clip)
+    cases = {"true": (environment, ego), "ego_shuffled": (environment, ego[other])}
+    if environment is not None:
+        cases["environment_shuffled"] = (environment[other], ego)
+        cases["both_shuffled"] = (environment[other], ego[other])
+    cases["zeroed"] = (None if environment is None else torch.zeros_like(environment), torch.zeros_like(ego))
+    found = {}
+    for case, (e, a) in cases.items():
+        predicted = model.predict_from_codes(seen, e, a)
+        error = transition_error(predicted.features, predicted.pixels, *second, None)
+        found |= {f"features/{case}": error.features.double(), f"pixels/{case}": error.pixels.double()}
+    copied = transition_error(*first, *second, None)
+    return found | {"features/copy": copied.features.double(), "pixels/copy": copied.pixels.double()}
+
+
+def other_clip(clip: Int64[Tensor, "B"]) -> Int64[Tensor, "B"]:
+    """For each row the next row (cyclically) that belongs to another clip; itself where all rows are of one clip."""
+    rows = torch.arange(len(clip))
+    other = rows.clone()
+    for step in range(len(clip) - 1, 0, -1):
+        moved = rows.roll(-step)
+        other = torch.where(clip[moved.to(clip.device)].cpu() != clip.cpu(), moved, other)
+    return other

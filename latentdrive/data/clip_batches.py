@@ -1,0 +1,148 @@
+"""What training a codebook is fed with: endless batches of training windows, and a fixed set of held-out windows."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch.utils.data import DataLoader
+
+from latentdrive.data.batches import (
+    NO_AUGMENTATION,
+    Augmentation,
+    TransitionBatch,
+    TransitionStream,
+    WindowSpec,
+    all_windows,
+    loader,
+    make_batch,
+)
+from latentdrive.data.clip_data import ClipData
+from latentdrive.data.frame_cache import CachedClips
+from latentdrive.data.unreadable import UnreadableLog
+from latentdrive.errors import NoClips
+
+ENDLESS = 1 << 62  # the trainer knows when to stop
+
+
+class ClipBatches:
+    """Windows of a ClipData. window_transitions: transitions in a training window; patch_grid: patches down and across.
+
+    batch_size: windows a step (of each rank); pairs_per_clip: windows drawn from each clip opened. held_out_windows: how
+    many windows of the val part are looked at, spread evenly, all if fewer. workers: processes that make batches ahead.
+    out: the run's folder, for unreadable.csv.
+    """
+
+    parents: dict[str, str] = {}
+
+    def __init__(
+        self,
+        *,
+        data: ClipData,
+        window_transitions: int,
+        transition_s: float,
+        batch_size: int,
+        pairs_per_clip: int,
+        held_out_windows: int,
+        patch_grid: tuple[int, int],
+        augmentation: Augmentation,
+        workers: int,
+        seed: int,
+        out: str,
+    ) -> None:
+        self.data, self.batch_size, self.pairs_per_clip = data, batch_size, pairs_per_clip
+        self.held_out_windows, self.patch_grid, self.augmentation = held_out_windows, tuple(patch_grid), augmentation
+        self.workers, self.seed, self.out = workers, seed, Path(out)
+        self.spec = WindowSpec(transitions=window_transitions, transition_s=transition_s, rate_hz=data.rate_hz)
+
+    @cached_property
+    def train(self) -> CachedClips:
+        """Training clips."""
+        return self.data.open("train")
+
+    @cached_property
+    def unreadable(self) -> UnreadableLog:
+        """Clips of the training part that could not be used."""
+        return UnreadableLog(
+            clips=len(self.train), max_unreadable=self.data.max_unreadable, file=self.out / "unreadable.csv"
+        )
+
+    def estimate(self) -> str:
+        """What reading will take, to print before it begins."""
+        return self.train.describe_estimate()
+
+    def train_batches(self, start_step: int) -> DataLoader:
+        """Batches from `start_step` on; each a function of (seed, step, rank) alone."""
+        stream = TransitionStream(
+            source=self.train, spec=self.spec, batch_size=self.batch_size, pairs_per_clip=self.pairs_per_clip,
+            seed=self.seed, start_step=start_step, steps=ENDLESS, take="frames", patch_grid=self.patch_grid,
+            augmentation=self.augmentation, unreadable=self.unreadable,
+        )  # fmt: skip
+        return loader(stream, workers=self.workers, pin_memory=False)
+
+    @cached_property
+    def held_out(self) -> "HeldOut":
+        """Windows of the val part."""
+        return self.windows_of("val", transitions=self.spec.transitions)
+
+    def validation_batches(self) -> DataLoader:
+        """The held-out windows, clips mixed within a batch (shuffling codes must reach another clip)."""
+        return DataLoader(self.held_out, batch_size=None)
+
+    def windows_of(self, part: str, *, transitions: int) -> "HeldOut":
+        """A fixed, mixed list of windows of a part: for evaluation."""
+        clips = self.data.open(part)
+        spec = WindowSpec(transitions=transitions, transition_s=self.spec.transition_s, rate_hz=self.spec.rate_hz)
+        return HeldOut(
+            clips=clips, spec=spec, most=self.held_out_windows, batch_size=self.batch_size, patch_grid=self.patch_grid,
+            unreadable=UnreadableLog(clips=len(clips), max_unreadable=self.data.max_unreadable, file=self.out / "unreadable.csv"),
+        )  # fmt: skip
+
+    @cached_property
+    def facts(self) -> dict[str, Any]:
+        """For the card: what was trained on."""
+        first = self.train.read(0)[1] if len(self.train) else None
+        described = {
+            "path": str(self.data.path.name), "clips": len(self.train), "rate_hz": self.spec.rate_hz,
+            "transition_s": self.spec.transition_s, "unreadable": len(self.unreadable),
+            "poses": None if first is None else str(first.pose_source) if hasattr(first, "pose_source") else None,
+        }  # fmt: skip
+        names = [
+            json.dumps(self.train.identity(i), sort_keys=True, default=str) for i in range(min(len(self.train), 1000))
+        ]
+        return described | {"fingerprint": hashlib.sha256("".join(names).encode()).hexdigest()[:16]}
+
+
+class HeldOut:
+    """A fixed list of windows as batches, in an order that mixes clips; the last batch may be smaller."""
+
+    def __init__(
+        self, *, clips: CachedClips, spec: WindowSpec, most: int, batch_size: int, patch_grid: tuple[int, int],
+        unreadable: UnreadableLog,
+    ) -> None:  # fmt: skip
+        self.clips, self.spec, self.batch_size, self.patch_grid = clips, spec, batch_size, patch_grid
+        windows = all_windows(clips, spec, stride=1, unreadable=unreadable)
+        if not windows:
+            raise NoClips(
+                f"no held-out clip is long enough for {spec.transitions} transitions of {spec.transition_s:g} s: "
+                "give longer clips, or lower the number of transitions"
+            )
+        mixed = np.random.default_rng(0).permutation(len(windows))[:most]
+        self.windows = [windows[i] for i in mixed]
+
+    def __len__(self) -> int:
+        return -(-len(self.windows) // self.batch_size)
+
+    def __getitem__(self, number: int) -> TransitionBatch:
+        if number >= len(self):
+            raise IndexError(number)
+        picked = self.windows[number * self.batch_size : (number + 1) * self.batch_size]
+        return make_batch(
+            self.clips, picked, self.spec, take="frames", patch_grid=self.patch_grid, augmentation=NO_AUGMENTATION
+        )
+
+    def __iter__(self) -> Iterator[TransitionBatch]:
+        return (self[number] for number in range(len(self)))

@@ -1,0 +1,62 @@
+"""A data set as its YAML describes it: one way to open its training, held-out and probe clips, cached.
+
+`configs/data/*.yaml` build this; every command that needs clips asks it for a part by name.
+"""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from latentdrive.data.frame_cache import CachedClips, Features
+from latentdrive.data.parts import ReadableSource
+from latentdrive.errors import ConfigError
+
+PARTS = ("train", "val", "probe")
+
+
+class ClipData:
+    """Clips of one origin. path: where they are, for messages. source: builds a source; train, val, probe: what differs
+    between the parts (other folders, other times), None where a part does not exist. rate_hz: frames a second after
+    resampling; height, width: training size in pixels; cache, cache_gb, cache_folder: see CachedClips.
+    """
+
+    def __init__(
+        self,
+        *,
+        path: str,
+        rate_hz: float,
+        height: int,
+        width: int,
+        cache: str,
+        cache_gb: float,
+        cache_folder: str,
+        max_unreadable: float,
+        train: Mapping[str, Any],
+        val: Mapping[str, Any],
+        probe: Mapping[str, Any] | None,
+        source: Callable[..., ReadableSource],
+    ) -> None:
+        self.path, self.rate_hz, self.height, self.width = Path(path), rate_hz, height, width
+        self.max_unreadable = max_unreadable
+        self._cache = {"folder": cache_folder, "cache": cache, "cache_gb": cache_gb}
+        self._parts = {"train": train, "val": val, "probe": probe}
+        self._source = source
+
+    @property
+    def cache(self) -> str:
+        """frames, features or none."""
+        return self._cache["cache"]
+
+    def has(self, part: str) -> bool:
+        """Whether there is such a part."""
+        return self._parts.get(part) is not None
+
+    def open(self, part: str, *, features: Features | None = None, features_id: str | None = None) -> CachedClips:
+        """The clips of `train`, `val` or `probe`; features and their fingerprint where data.cache is features."""
+        if not self.has(part):
+            there = ", ".join(name for name in PARTS if self.has(name))
+            raise ConfigError(
+                f"{self.path} has no part {part!r}, it has {there}: set data.{part}, or name another part"
+            )
+        source = self._source(**self._parts[part])
+        return CachedClips(source=source, features=features, features_id=features_id, **self._cache)
