@@ -1,0 +1,193 @@
+"""Cameras: pictures of a drive by panda3d's software renderer, without display or graphics card.
+
+Fourth step of the world, after scenery.py. One Renderer a process; a Scene is put on its stage, then photographed from
+poses of the ego. Pictures are rendered larger than asked and averaged down, so lines do not crawl.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Float64, UInt8
+from panda3d import core
+
+from latentdrive.errors import ConfigError
+from latentdrive.types import FROZEN
+from latentdrive.world.meshes import VERTEX, Layer, Mesh
+from latentdrive.world.textures import all_textures
+
+NEAR_M, FAR_M = 0.3, 600.0
+SKY_RADIUS_M, SKY_FOOT, SKY_TOP = 300.0, -0.03, 0.62  # elevations of the panorama's rim, as tangents
+
+
+@dataclass(**FROZEN)
+class CameraSpec:
+    """A pinhole camera on the car. width, height: pixels of the stored picture. fov_deg: horizontal. forward_m, up_m: from the
+    rear axle. pitch_deg: looking down. oversampling: pixels rendered for one stored, along each axis."""
+
+    width: int
+    height: int
+    fov_deg: float
+    forward_m: float
+    up_m: float
+    pitch_deg: float
+    oversampling: int
+
+    def __post_init__(self) -> None:
+        if self.width % 2 or self.height % 2:
+            raise ConfigError(f"world.camera: width and height must be even for h264, got {self.width} x {self.height}")
+
+    @property
+    def intrinsics(self) -> Float64[np.ndarray, "3 3"]:
+        """Pixels of the stored picture; the centre of the first pixel is (0, 0)."""
+        focal = self.width / 2 / np.tan(np.radians(self.fov_deg) / 2)
+        return np.array([[focal, 0, (self.width - 1) / 2], [0, focal, (self.height - 1) / 2], [0, 0, 1]])
+
+    @property
+    def camera_to_ego(self) -> Float64[np.ndarray, "4 4"]:
+        """Camera axes: x right, y down, z forward. Ego axes: x forward, y left, z up, origin on the ground below the rear axle."""
+        pitch = np.radians(self.pitch_deg)
+        forward = np.array([np.cos(pitch), 0.0, -np.sin(pitch)])
+        right = np.array([0.0, -1.0, 0.0])
+        matrix = np.eye(4)
+        matrix[:3, :3] = np.stack([right, np.cross(forward, right), forward], 1)
+        matrix[:3, 3] = self.forward_m, 0.0, self.up_m
+        return matrix
+
+
+class Renderer:
+    """The stage and its camera. `set_up` puts a drive's meshes on it, `picture` photographs a moment."""
+
+    def __init__(self, spec: CameraSpec) -> None:
+        self.spec = spec
+        self._window, self._engine, self._picture = _offscreen(spec)
+        self._root = core.NodePath("stage")
+        self._root.setTwoSided(True)
+        lens = core.PerspectiveLens()
+        lens.setNearFar(NEAR_M, FAR_M)
+        tangent = np.tan(np.radians(spec.fov_deg) / 2)
+        lens.setFov(spec.fov_deg, 2 * np.degrees(np.arctan(tangent * spec.height / spec.width)))
+        self._camera = self._root.attachNewNode(core.Camera("camera", lens))
+        region = self._window.makeDisplayRegion()
+        region.setCamera(self._camera)
+        self._textures = {name: _texture(name, pixels) for name, pixels in all_textures().items()}
+        self._sky, self._scene, self._vehicles = _panorama(self._root), core.NodePath("scene"), []
+
+    def set_up(self, surroundings: list[Mesh], vehicles: list[list[Mesh]], sky: str, daylight: float) -> None:
+        """Clear the stage; put up what stands still and, hidden for now, the vehicles."""
+        self._scene.removeNode()
+        self._scene = self._root.attachNewNode("scene")
+        self._sky.setTexture(self._textures[sky], 1)
+        self._sky.setColorScale(daylight, daylight, daylight, 1.0)
+        for mesh in surroundings:
+            self._node(mesh).reparentTo(self._scene)
+        self._vehicles = []
+        for meshes in vehicles:
+            node = self._scene.attachNewNode("vehicle")
+            for mesh in meshes:
+                self._node(mesh).reparentTo(node)
+            self._vehicles.append(node)
+
+    def picture(self, ego: Float[np.ndarray, "3"], vehicles: Float[np.ndarray, "N 3"]) -> UInt8[np.ndarray, "H W 3"]:
+        """What the camera sees. ego: rear axle, vehicles: centres; x, y, heading in the plane. NaN rows are not there."""
+        spec = self.spec
+        x, y, heading = (float(value) for value in ego)
+        here = (x + spec.forward_m * np.cos(heading), y + spec.forward_m * np.sin(heading), spec.up_m)
+        # panda3d looks along +y at heading 0.
+        self._camera.setPosHpr(*here, np.degrees(heading) - 90.0, -spec.pitch_deg, 0.0)
+        self._sky.setPos(*here)
+        for node, pose in zip(self._vehicles, vehicles, strict=True):
+            if np.isnan(pose[0]):
+                node.hide()
+            else:
+                node.show()
+                node.setPosHpr(float(pose[0]), float(pose[1]), 0.0, float(np.degrees(pose[2])), 0.0, 0.0)
+        self._engine.renderFrame()
+        times = spec.oversampling
+        raw = np.frombuffer(self._picture.getRamImageAs("RGB"), np.uint8)
+        raw = raw.reshape(spec.height, times, spec.width, times, 3)[::-1]
+        return (raw.sum((1, 3), dtype=np.uint32) / times**2 + 0.5).astype(np.uint8)
+
+    def close(self) -> None:
+        """Give back the window."""
+        self._engine.removeWindow(self._window)
+
+    def _node(self, mesh: Mesh) -> core.NodePath:
+        node = core.NodePath(_geometry(mesh))
+        node.setTexture(self._textures[mesh.texture])
+        if mesh.layer != Layer.SOLID:
+            node.setBin("background", int(mesh.layer))
+            node.setDepthTest(False)
+            node.setDepthWrite(False)
+        return node
+
+
+def _offscreen(spec: CameraSpec) -> tuple[core.GraphicsOutput, core.GraphicsEngine, core.Texture]:
+    """A window of the software renderer that nobody sees, and the memory its pictures are copied to."""
+    settings = "load-display p3tinydisplay\nwindow-type offscreen\naudio-library-name null\nnotify-level-display error\n"
+    settings += "notify-level-x11display fatal\n"
+    core.loadPrcFileData("latentdrive", settings)
+    engine = core.GraphicsEngine.getGlobalPtr()
+    pipe = core.GraphicsPipeSelection.getGlobalPtr().makeModulePipe("p3tinydisplay")
+    if pipe is None:
+        raise ConfigError("panda3d has no software renderer here (p3tinydisplay): install the wheel from the package index")
+    buffer = core.FrameBufferProperties()
+    buffer.setRgbColor(True)
+    buffer.setDepthBits(24)
+    window = core.WindowProperties.size(spec.width * spec.oversampling, spec.height * spec.oversampling)
+    output = engine.makeOutput(pipe, "picture", 0, buffer, window, core.GraphicsPipe.BFRefuseWindow)
+    picture = core.Texture("picture")
+    output.addRenderTexture(picture, core.GraphicsOutput.RTMCopyRam)
+    return output, engine, picture
+
+
+def _texture(name: str, pixels: UInt8[np.ndarray, "H W 3"]) -> core.Texture:
+    texture = core.Texture(name)
+    texture.setup2dTexture(pixels.shape[1], pixels.shape[0], core.Texture.TUnsignedByte, core.Texture.FRgb)
+    # panda3d wants blue first and the bottom row first.
+    texture.setRamImage(np.ascontiguousarray(pixels[::-1, :, ::-1]).tobytes())
+    texture.setMinfilter(core.SamplerState.FTLinearMipmapLinear)
+    texture.setMagfilter(core.SamplerState.FTLinear)
+    texture.setWrapU(core.SamplerState.WMRepeat)
+    texture.setWrapV(core.SamplerState.WMClamp if name.startswith("sky") else core.SamplerState.WMRepeat)
+    return texture
+
+
+def _geometry(mesh: Mesh) -> core.GeomNode:
+    data = core.GeomVertexData("mesh", core.GeomVertexFormat.getV3c4t2(), core.Geom.UHStatic)
+    vertices = mesh.vertices
+    if data.getFormat().getArray(0).getStride() != VERTEX.itemsize:
+        raise ConfigError(f"panda3d lays out vertices in {data.getFormat().getArray(0).getStride()} bytes, {VERTEX.itemsize} expected")
+    data.uncleanSetNumRows(len(vertices))
+    data.modifyArrayHandle(0).copyDataFrom(vertices.tobytes())
+    triangles = core.GeomTriangles(core.Geom.UHStatic)
+    triangles.setIndexType(core.Geom.NTUint32)
+    indices = triangles.modifyVertices()
+    indices.uncleanSetNumRows(mesh.triangles.size)
+    indices.modifyHandle().copyDataFrom(np.ascontiguousarray(mesh.triangles, np.uint32).tobytes())
+    geometry = core.Geom(data)
+    geometry.addPrimitive(triangles)
+    node = core.GeomNode("mesh")
+    node.addGeom(geometry)
+    return node
+
+
+def _panorama(root: core.NodePath) -> core.NodePath:
+    """A ring of sky around the camera that turns with the world but is never reached."""
+    count = 24
+    turn = np.linspace(0, 2 * np.pi, count + 1)
+    rim = SKY_RADIUS_M * np.stack([np.cos(turn), np.sin(turn)], -1)
+    rows = [np.concatenate([rim, np.full((count + 1, 1), SKY_RADIUS_M * height)], -1) for height in (SKY_FOOT, SKY_TOP)]
+    vertices = np.zeros((count, 4), VERTEX)
+    vertices["position"] = np.stack([rows[0][:-1], rows[0][1:], rows[1][1:], rows[1][:-1]], 1)
+    share = np.arange(count + 1) / count * 2  # the picture goes round twice
+    u, low, high = share, np.zeros(count), np.ones(count)
+    pairs = ((u[:-1], low), (u[1:], low), (u[1:], high), (u[:-1], high))
+    vertices["texcoord"] = np.stack([np.stack(pair, -1) for pair in pairs], 1)
+    vertices["colour"] = 255
+    first = np.arange(0, 4 * count, 4)[:, None]
+    triangles = np.concatenate([first + [0, 1, 2], first + [0, 2, 3]], 1).reshape(-1, 3)
+    node = root.attachNewNode(_geometry(Mesh(layer=Layer.GROUND, texture="", vertices=vertices.reshape(-1), triangles=triangles)))
+    node.setBin("background", 0)
+    node.setDepthTest(False)
+    node.setDepthWrite(False)
+    return node

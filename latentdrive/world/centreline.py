@@ -1,0 +1,137 @@
+"""Centrelines: the curve that a straight road is bent along, and that an ego on its own follows.
+
+First step of the world. Traffic is simulated in road coordinates, s metres along and d metres to the left; a centreline
+places them in the plane. Bending a straight road gives curves of any shape at the price of a straight one.
+"""
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+from jaxtyping import Float, Float64
+
+from latentdrive.geometry import wrap_angle
+from latentdrive.types import FROZEN
+
+STEP_M = 0.5  # spacing of the samples; the chord error at 15 m radius is 2 mm
+STRAIGHTENING_RAD = 0.9  # a road that has turned this far turns back, so it never meets itself
+
+
+@dataclass(**FROZEN)
+class Centreline:
+    """A curve in the plane, sampled every STEP_M metres from s = 0. heading in radians, unwrapped; curvature in 1/m, left positive."""
+
+    points: Float64[np.ndarray, "S 2"]
+    heading: Float64[np.ndarray, "S"]
+    curvature: Float64[np.ndarray, "S"]
+
+    @classmethod
+    def from_curvature(cls, curvature: Float64[np.ndarray, "S"]) -> Self:
+        """The curve that starts at the origin along x and has this curvature, one value every STEP_M metres."""
+        heading = np.concatenate([[0.0], np.cumsum((curvature[1:] + curvature[:-1]) / 2 * STEP_M)])
+        middle = (heading[1:] + heading[:-1]) / 2
+        steps = STEP_M * np.stack([np.cos(middle), np.sin(middle)], -1)
+        points = np.concatenate([np.zeros((1, 2)), np.cumsum(steps, 0)])
+        return cls(points=points, heading=heading, curvature=curvature)
+
+    @classmethod
+    def through(cls, points: Float64[np.ndarray, "n 2"], *, smooth_m: float) -> Self:
+        """The curve through a polyline, its heading smoothed over smooth_m metres."""
+        steps = np.linalg.norm(np.diff(points, axis=0), axis=1)
+        keep = np.concatenate([[True], steps > 1e-6])
+        points = points[keep]
+        along = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(points, axis=0), axis=1))])
+        s = np.arange(0.0, along[-1], STEP_M)
+        even = np.stack([np.interp(s, along, points[:, axis]) for axis in (0, 1)], -1)
+        tangent = np.gradient(even, axis=0)
+        heading = _smooth(np.unwrap(np.arctan2(tangent[:, 1], tangent[:, 0])), round(smooth_m / STEP_M))
+        # Integrating the smoothed heading keeps position and heading consistent: the rear axle never slides sideways.
+        line = cls.from_curvature(np.gradient(heading, STEP_M))
+        turn = heading[0]
+        rotation = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
+        return cls(points=even[0] + line.points @ rotation.T, heading=line.heading + turn, curvature=line.curvature)
+
+    @property
+    def length_m(self) -> float:
+        """Metres from the first sample to the last."""
+        return (len(self.heading) - 1) * STEP_M
+
+    def place(self, road: Float[np.ndarray, "*n 3"]) -> Float64[np.ndarray, "*n 3"]:
+        """Poses in the plane of poses in road coordinates (s, d in metres, heading against the road in radians).
+
+        Beyond the ends the road goes on straight. What moves along its own heading in road coordinates does so in the plane.
+        """
+        s, d, turn = road[..., 0], road[..., 1], road[..., 2]
+        grid = np.arange(len(self.heading)) * STEP_M
+        heading = np.interp(s, grid, self.heading)
+        beyond = s - np.clip(s, 0.0, self.length_m)
+        x = np.interp(s, grid, self.points[:, 0]) + beyond * np.cos(heading) - d * np.sin(heading)
+        y = np.interp(s, grid, self.points[:, 1]) + beyond * np.sin(heading) + d * np.cos(heading)
+        along, left = self.stretch(s, d) * np.cos(turn), np.sin(turn)
+        return np.stack([x, y, wrap_angle(heading + np.arctan2(left, along))], -1)
+
+    def stretch(self, s: Float[np.ndarray, "*n"], d: Float[np.ndarray, "*n"]) -> Float64[np.ndarray, "*n"]:
+        """Metres travelled at offset d for a metre of s: shorter inside a curve, longer outside."""
+        return 1.0 - self.curvature_at(s) * d
+
+    def curvature_at(self, s: Float[np.ndarray, "*n"]) -> Float64[np.ndarray, "*n"]:
+        """Curvature in 1/m; 0 beyond the ends."""
+        grid = np.arange(len(self.heading)) * STEP_M
+        return np.interp(s, grid, self.curvature, left=0.0, right=0.0)
+
+    def speed_limit(self, *, lateral_mps2: float, yaw_rate: float, braking_mps2: float, step_m: float) -> "SpeedLimit":
+        """The speed at which curves are comfortable, every step_m metres, for both directions of travel.
+
+        lateral_mps2: lateral acceleration. yaw_rate: rad/s. braking_mps2: a driver slows down this gently before a curve.
+        """
+        s = np.arange(0.0, self.length_m + step_m, step_m)
+        bend = np.maximum(np.abs(self.curvature_at(s)), 1e-4)
+        limit = np.minimum(np.sqrt(lateral_mps2 / bend), yaw_rate / bend)
+        forward, backward = limit.copy(), limit.copy()
+        gain = 2 * braking_mps2 * step_m
+        for index in range(len(s) - 2, -1, -1):
+            forward[index] = min(forward[index], np.sqrt(forward[index + 1] ** 2 + gain))
+        for index in range(1, len(s)):
+            backward[index] = min(backward[index], np.sqrt(backward[index - 1] ** 2 + gain))
+        return SpeedLimit(forward_mps=forward, backward_mps=backward, step_m=step_m)
+
+
+@dataclass(**FROZEN)
+class SpeedLimit:
+    """Comfortable speed in m/s every step_m metres, for driving with growing s and with falling s."""
+
+    forward_mps: Float64[np.ndarray, "n"]
+    backward_mps: Float64[np.ndarray, "n"]
+    step_m: float
+
+    def at(self, s: float, *, forward: bool) -> float:
+        """Limit at s metres; the nearest sample beyond the ends."""
+        values = self.forward_mps if forward else self.backward_mps
+        return float(values[min(max(int(s / self.step_m), 0), len(values) - 1)])
+
+
+def random_curvature(
+    rng: np.random.Generator, *, length_m: float, radius_m: tuple[float, float], bend_m: tuple[float, float],
+    straight_m: tuple[float, float], ramp_m: float,
+) -> Float64[np.ndarray, "S"]:  # fmt: skip
+    """Curvature of a road of bends of both signs and straights, one value every STEP_M metres.
+
+    radius_m, bend_m, straight_m: smallest and largest radius (drawn evenly in curvature), length of a bend, of a straight.
+    ramp_m: curvature changes linearly over about this length.
+    """
+    pieces, heading = [], 0.0
+    while sum(map(len, pieces)) * STEP_M < length_m:
+        pieces.append(np.zeros(round(rng.uniform(*straight_m) / STEP_M)))
+        curvature = rng.uniform(1 / radius_m[1], 1 / radius_m[0])
+        sign = -np.sign(heading) if abs(heading) > STRAIGHTENING_RAD else rng.choice([-1.0, 1.0])
+        bend = min(rng.uniform(*bend_m), 1.2 / curvature)
+        heading += sign * curvature * bend
+        pieces.append(np.full(round(bend / STEP_M), sign * curvature))
+    return _smooth(np.concatenate(pieces)[: round(length_m / STEP_M)], round(ramp_m / STEP_M))
+
+
+def _smooth(values: Float64[np.ndarray, "n"], window: int) -> Float64[np.ndarray, "n"]:
+    """Moving average; the ends are repeated."""
+    window = max(1, window | 1)
+    padded = np.pad(values, window // 2, mode="edge")
+    return np.convolve(padded, np.full(window, 1 / window), mode="valid")

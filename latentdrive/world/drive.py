@@ -1,0 +1,65 @@
+"""Drives: what moved where, and on which road, before any picture is taken.
+
+Between traffic.py, which makes them, and cameras.py, which looks at them. Poses are x, y in metres and heading in radians,
+counter-clockwise, in the plane of the drive (x to the right on a map, y up): everything here is already mirrored.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+from jaxtyping import Float64
+
+from latentdrive.types import FROZEN
+
+
+class Mark(StrEnum):
+    """A line painted along one side of a lane."""
+
+    NONE = "none"
+    DASHED = "dashed"
+    SOLID = "solid"
+    CENTRE = "centre"
+
+
+@dataclass(**FROZEN)
+class Lane:
+    """points: centre of the lane in driving direction, metres. Marks on its left and right side."""
+
+    points: Float64[np.ndarray, "n 2"]
+    width_m: float
+    left: Mark
+    right: Mark
+
+
+@dataclass(**FROZEN)
+class Agents:
+    """Vehicles over time; NaN where absent. poses: centre of the box. sizes: length, width, height in metres. kinds: car, van, …"""
+
+    poses: Float64[np.ndarray, "T N 3"]
+    speed_mps: Float64[np.ndarray, "T N"]
+    sizes: Float64[np.ndarray, "N 3"]
+    kinds: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.kinds)
+
+    def pick(self, rows: np.ndarray) -> "Agents":
+        """Only some of the vehicles. rows: indices."""
+        return Agents(
+            poses=self.poses[:, rows], speed_mps=self.speed_mps[:, rows], sizes=self.sizes[rows],
+            kinds=tuple(self.kinds[row] for row in rows),
+        )  # fmt: skip
+
+
+@dataclass(**FROZEN)
+class Drive:
+    """One ride. ego: pose of the rear axle. road_type and seed say how to make it again."""
+
+    road_type: str
+    seed: tuple[int, ...]
+    times_s: Float64[np.ndarray, "T"]
+    ego: Float64[np.ndarray, "T 3"]
+    ego_speed_mps: Float64[np.ndarray, "T"]
+    agents: Agents
+    lanes: tuple[Lane, ...]

@@ -1,0 +1,146 @@
+"""Decorrelated drives: the ego goes its own way and the others are a replay that does not react.
+
+In natural traffic the ego's motion and the others' go together, so codes of one predict the other and nothing can be
+separated. Here the ego's speed and lateral offset are drawn at random, and each recorded vehicle is moved along the road
+to where the ego will see it: its own motion stays as it was recorded, without knowledge of this ego.
+"""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from jaxtyping import Bool, Float64
+
+from latentdrive.types import FROZEN
+from latentdrive.world.centreline import Centreline, SpeedLimit
+from latentdrive.world.drive import Agents
+
+FINE_S = 0.05  # step of the integration of the ego's way
+CLEAR_M = 0.4  # boxes closer than this count as overlapping
+
+
+@dataclass(**FROZEN)
+class OwnWay:
+    """How an ego goes its own way. speed_mps: range the wanted speed is drawn from; hold_s: for how long it is wanted;
+    stop_share: how often it is 0. acceleration_mps2: bound. offset_s: time between lateral offsets; lateral_mps2: bound of the
+    acceleration that a change of offset adds."""
+
+    speed_mps: tuple[float, float]
+    hold_s: tuple[float, float]
+    stop_share: float
+    acceleration_mps2: float
+    offset_s: tuple[float, float]
+    lateral_mps2: float
+
+
+@dataclass(**FROZEN)
+class Appearance:
+    """Where a replayed vehicle is seen: at a random moment, this many metres ahead of the ego (range)."""
+
+    ahead_m: tuple[float, float]
+    tries: int
+
+
+def go_own_way(
+    rng: np.random.Generator, line: Centreline, limit: SpeedLimit, *, way: OwnWay, frames: int, rate_hz: float,
+    start_m: float, offsets_m: tuple[float, float],
+) -> tuple[Float64[np.ndarray, "T 3"], Float64[np.ndarray, "T"]]:  # fmt: skip
+    """Rear axle in road coordinates and speed in m/s, rate_hz a second. offsets_m: smallest and largest d."""
+    fine = round((frames / rate_hz) / FINE_S) + 1
+    wanted = _steps(rng, fine, way.hold_s, lambda: 0.0 if rng.random() < way.stop_share else rng.uniform(*way.speed_mps))
+    s, speed = np.empty(fine), np.empty(fine)
+    here, now = start_m, wanted[0]
+    for index in range(fine):
+        now = np.clip(wanted[index], now - way.acceleration_mps2 * FINE_S, now + way.acceleration_mps2 * FINE_S)
+        now = min(now, limit.at(here, forward=True))
+        s[index], speed[index] = here, now
+        here += now * FINE_S  # the offset's effect on the length of the way is added to the speed below
+    d, slope = _offsets(rng, s, speed, way, offsets_m)
+    road = np.stack([s, d, np.arctan(slope)], -1)
+    # place() turns the slope against the stretched road: give it the angle that makes d follow s.
+    road[:, 2] = np.arctan2(slope, 1.0)
+    travelled = speed * np.hypot(line.stretch(s, d), slope)
+    rows = np.round(np.arange(frames) / rate_hz / FINE_S).astype(int)
+    return road[rows], travelled[rows]
+
+
+def place_replay(
+    rng: np.random.Generator, agents: Agents, ego: Float64[np.ndarray, "T 3"], ego_size: Float64[np.ndarray, "3"],
+    appearance: Appearance,
+) -> Agents:  # fmt: skip
+    """Every vehicle moved along the road to where this ego sees it; those that would touch the ego or another are dropped.
+
+    Road coordinates. A vehicle's own motion over time is that of the recording.
+    """
+    kept: list[int] = []
+    poses = agents.poses.copy()
+    for row in rng.permutation(len(agents)):
+        for _ in range(appearance.tries):
+            moment = int(rng.integers(len(ego)))
+            shift = ego[moment, 0] + rng.uniform(*appearance.ahead_m) - agents.poses[moment, row, 0]
+            poses[:, row, 0] = agents.poses[:, row, 0] + shift
+            if touches(poses[:, row], agents.sizes[row], centre_of(ego, ego_size), ego_size).any():
+                continue
+            if not any(touches(poses[:, row], agents.sizes[row], poses[:, k], agents.sizes[k]).any() for k in kept):
+                kept.append(int(row))
+                break
+    return replace(agents, poses=poses).pick(np.array(sorted(kept), int))
+
+
+def without_contact(agents: Agents, ego: Float64[np.ndarray, "T 3"], ego_size: Float64[np.ndarray, "3"]) -> Agents:
+    """The agents that never touch the ego. ego: rear axle; any frame that both are given in."""
+    body = centre_of(ego, ego_size)
+    free = [not touches(agents.poses[:, row], agents.sizes[row], body, ego_size).any() for row in range(len(agents))]
+    return agents.pick(np.flatnonzero(free))
+
+
+def centre_of(rear: Float64[np.ndarray, "T 3"], size: Float64[np.ndarray, "3"]) -> Float64[np.ndarray, "T 3"]:
+    """Centre of a vehicle's box, given the rear axle as highway-env has it: half a length ahead of it."""
+    ahead = size[0] / 2 * np.stack([np.cos(rear[:, 2]), np.sin(rear[:, 2])], -1)
+    return np.concatenate([rear[:, :2] + ahead, rear[:, 2:]], -1)
+
+
+def touches(
+    a: Float64[np.ndarray, "T 3"], a_size: Float64[np.ndarray, "3"], b: Float64[np.ndarray, "T 3"],
+    b_size: Float64[np.ndarray, "3"],
+) -> Bool[np.ndarray, "T"]:  # fmt: skip
+    """Whether two boxes come closer than CLEAR_M, by separating axes; NaN never touches."""
+    apart = np.zeros(len(a), bool)
+    offset = b[:, :2] - a[:, :2]
+    for pose in (a, b):
+        for turn in (0.0, np.pi / 2):
+            axis = pose[:, 2] + turn
+            distance = np.abs(offset[:, 0] * np.cos(axis) + offset[:, 1] * np.sin(axis))
+            reach = CLEAR_M + sum(
+                size[0] / 2 * np.abs(np.cos(box[:, 2] - axis)) + size[1] / 2 * np.abs(np.sin(box[:, 2] - axis))
+                for box, size in ((a, a_size), (b, b_size))
+            )
+            apart |= ~(distance < reach)
+    return ~apart
+
+
+def _steps(rng, count: int, hold_s: tuple[float, float], draw) -> Float64[np.ndarray, "n"]:
+    """A value drawn again every hold_s seconds, on the fine grid."""
+    values: list[float] = []
+    while len(values) < count:
+        values += [draw()] * max(1, round(rng.uniform(*hold_s) / FINE_S))
+    return np.array(values[:count])
+
+
+def _offsets(
+    rng, s: Float64[np.ndarray, "n"], speed: Float64[np.ndarray, "n"], way: OwnWay, bounds: tuple[float, float]
+) -> tuple[Float64[np.ndarray, "n"], Float64[np.ndarray, "n"]]:
+    """Lateral offset and its slope over s: half cosine waves between random offsets, so a standing ego does not slide."""
+    d, slope = np.empty(len(s)), np.zeros(len(s))
+    index, here = 0, rng.uniform(*bounds)
+    while index < len(s):
+        stop = min(len(s), index + round(rng.uniform(*way.offset_s) / FINE_S))
+        length = max(s[stop - 1] - s[index], 1e-3)
+        fastest = max(float(speed[index:stop].max()), 1.0)
+        # A half cosine wave over `length` has the lateral acceleration change * (pi v / length)^2 / 2 at its ends.
+        bound = min(2 * way.lateral_mps2 * (length / (np.pi * fastest)) ** 2, 0.2 * length)
+        target = here + np.clip(rng.uniform(*bounds) - here, -bound, bound)
+        share = (s[index:stop] - s[index]) / length
+        d[index:stop] = here + (target - here) * (1 - np.cos(np.pi * share)) / 2
+        slope[index:stop] = (target - here) * np.pi / (2 * length) * np.sin(np.pi * share)
+        index, here = stop, target
+    return d, slope

@@ -1,0 +1,184 @@
+"""Writing a world: many drives, in parallel, deterministic, resumable.
+
+Last step of the world. A drive is a function of (seed, split, number), so neither the number of processes nor an
+interruption changes a byte. Splits use different seeds and share no drive.
+"""
+
+import hashlib
+import json
+import multiprocessing
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from latentdrive.errors import ConfigError
+from latentdrive.files import write_atomic
+from latentdrive.types import FROZEN
+from latentdrive.world import files, scenery
+from latentdrive.world.cameras import CameraSpec, Renderer
+from latentdrive.world.drives import Kind, RoadSpec, TrafficSpec, make_drive
+from latentdrive.world.scenery import Density
+from latentdrive.world.truth import clip_truth
+
+
+@dataclass(**FROZEN)
+class Split:
+    """drives: how many. roads: share of each type of road. decorrelated: share of drives whose ego goes its own way."""
+
+    drives: int
+    roads: Mapping[str, float]
+    decorrelated: float
+
+
+@dataclass(**FROZEN)
+class World:
+    """All that a drive is made from, but for its number."""
+
+    seed: int
+    roads: Mapping[str, RoadSpec]
+    traffic: TrafficSpec
+    density: Density
+    camera: CameraSpec
+    rate_hz: float
+    drive_s: float
+    transition_s: float
+    crf: int
+
+
+@dataclass(**FROZEN)
+class WorldSummary:
+    """What was written. drives, frames: now on disk, by split. frames_per_second: of what this call rendered."""
+
+    folder: Path
+    drives: dict[str, int]
+    frames: dict[str, int]
+    frames_per_second: float
+
+
+@dataclass(**FROZEN)
+class _Order:
+    folder: Path
+    name: str
+    road_type: str
+    kind: Kind
+    seed: tuple[int, ...]
+
+
+def write_world(*, folder: str | Path, splits: Mapping[str, Split], world: World, processes: int) -> WorldSummary:
+    """Write every split's drives into folder/SPLIT/, but for those that are there already; a card.json beside each split.
+
+    Raises DiskFull, and ConfigError for a folder that was begun with other settings.
+    """
+    folder, started = Path(folder), time.time()
+    orders = [order for name, split in splits.items() for order in _orders(folder / name, name, split, world)]
+    for name, split in splits.items():
+        _check_card(folder / name, _card(name, split, world))
+    missing = [order for order in orders if not (order.folder / f"{order.name}.mp4").is_file()]
+    for _ in _shown(_written(missing, world, processes), len(missing)):
+        pass
+    frames = round(world.drive_s * world.rate_hz)
+    for name, split in splits.items():
+        content = json.dumps(_card(name, split, world), indent=1) + "\n"
+        write_atomic(folder / name / "card.json", lambda path, text=content: path.write_text(text, encoding="utf-8"))
+    return WorldSummary(
+        folder=folder, drives={name: split.drives for name, split in splits.items()},
+        frames={name: split.drives * frames for name, split in splits.items()},
+        frames_per_second=len(missing) * frames / max(time.time() - started, 1e-9),
+    )  # fmt: skip
+
+
+def _orders(folder: Path, split_name: str, split: Split, world: World) -> list[_Order]:
+    """Types of road and kinds in exact shares, so a small split is no worse mixed than a large one."""
+    if unknown := set(split.roads) - set(world.roads):
+        raise ConfigError(f"world.splits.{split_name}.roads: no road is called {', '.join(sorted(unknown))}")
+    split_seed = int.from_bytes(hashlib.sha256(split_name.encode()).digest()[:4], "little")
+    places = (np.arange(split.drives) + 0.5) / max(split.drives, 1)
+    bounds = np.cumsum(list(split.roads.values())) / sum(split.roads.values())
+    types = [list(split.roads)[min(int(np.searchsorted(bounds, place)), len(bounds) - 1)] for place in places]
+    orders = []
+    for number, road_type in enumerate(types):
+        decorrelated = int((number + 1) * split.decorrelated) > int(number * split.decorrelated)
+        kind = Kind.DECORRELATED if decorrelated else Kind.NATURAL
+        name = f"{road_type}_{kind}_{number:05d}"
+        orders.append(_Order(folder=folder, name=name, road_type=road_type, kind=kind, seed=(world.seed, split_seed, number)))
+    return orders
+
+
+def _written(orders: list[_Order], world: World, processes: int) -> Iterator[str]:
+    """Names of drives as they get finished."""
+    if processes <= 1 or len(orders) <= 1:
+        renderer = Renderer(world.camera)
+        try:
+            for order in orders:
+                yield _write(order, world, renderer)
+        finally:
+            renderer.close()
+        return
+    # spawn: a renderer or a thread of the parent must not be copied into the children.
+    with multiprocessing.get_context("spawn").Pool(processes, initializer=_open_renderer, initargs=(world.camera,)) as pool:
+        yield from pool.imap_unordered(partial(_write_here, world=world), orders, chunksize=2)
+
+
+def _open_renderer(camera: CameraSpec) -> None:
+    # The one object a worker process keeps: a renderer can't be sent between processes, and takes longer to open than a drive.
+    _write_here.renderer = Renderer(camera)
+
+
+def _write_here(order: _Order, world: World) -> str:
+    return _write(order, world, _write_here.renderer)
+
+
+def _write(order: _Order, world: World, renderer: Renderer) -> str:
+    """Simulate, render and store one drive."""
+    frames = round(world.drive_s * world.rate_hz)
+    drive = make_drive(
+        road_type=order.road_type, kind=order.kind, seed=order.seed, road=world.roads[order.road_type], traffic=world.traffic,
+        frames=frames, rate_hz=world.rate_hz,
+    )  # fmt: skip
+    rng = np.random.default_rng((*order.seed, 1))
+    look = scenery.random_look(rng)
+    vehicles = [
+        scenery.vehicle(rng, size, kind, look.daylight) for size, kind in zip(drive.agents.sizes, drive.agents.kinds, strict=True)
+    ]
+    renderer.set_up(scenery.surroundings(drive.lanes, look, world.density), vehicles, look.sky, look.daylight)
+    pictures = np.stack([renderer.picture(ego, poses) for ego, poses in zip(drive.ego, drive.agents.poses, strict=True)])
+    truth = clip_truth(drive, world.camera, transition_s=world.transition_s, rate_hz=world.rate_hz, key=order.name)
+    files.write_drive(
+        order.folder, order.name, frames=pictures, drive=drive, truth=truth, spec=world.camera, rate_hz=world.rate_hz, crf=world.crf
+    )
+    return order.name
+
+
+def _card(name: str, split: Split, world: World) -> dict:
+    """What a split is made of, in full."""
+    return {
+        "what": f"built-in world, split {name}", "drives": split.drives, "rate_hz": world.rate_hz,
+        "intrinsics": world.camera.intrinsics.tolist(), "split": _plain(asdict(split)), "world": _plain(asdict(world)),
+    }  # fmt: skip
+
+
+def _plain(value):
+    return json.loads(json.dumps(value, default=dict))
+
+
+def _check_card(folder: Path, card: dict) -> None:
+    """A finished split may be asked for again, and may grow; anything else would mix two worlds."""
+    path = folder / "card.json"
+    if path.is_file():
+        old = json.loads(path.read_text(encoding="utf-8"))
+        if old.get("world") != card["world"]:
+            raise ConfigError(f"{folder} holds a world made with other settings: give another folder, or remove it")
+
+
+def _shown(names: Iterator[str], total: int) -> Iterator[str]:
+    columns = [TextColumn("drives"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn()]
+    with Progress(*columns) as bar:
+        task = bar.add_task("drives", total=total)
+        for name in names:
+            yield name
+            bar.advance(task)
