@@ -52,15 +52,16 @@ def run_verb(verb: str, overrides: list[str]) -> None:
     import hydra
     from omegaconf import OmegaConf, errors
 
-    from latentdrive.config import Config, configs_folder
+    from latentdrive.config import Config, configs_folder, references
     from latentdrive.errors import LatentDriveError
 
     module, name, _ = VERBS[verb]
 
     def job(composed) -> None:
         try:
-            plain = OmegaConf.to_container(composed, resolve=True)
-            importlib.import_module(module).run(Config(plain))
+            cfg = Config(OmegaConf.to_container(composed, resolve=True))
+            cfg.mark_read(references(OmegaConf.to_container(composed, resolve=False)) | {"paths"})
+            importlib.import_module(module).run(cfg)
         except (LatentDriveError, errors.OmegaConfBaseException) as error:
             print(f"latentdrive {verb}: {error}", file=sys.stderr)
             raise SystemExit(1) from None

@@ -9,7 +9,8 @@ import difflib
 import functools
 import importlib
 import inspect
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,13 @@ class Config:
         self._read.update(f"{self._path}{leaf}" for leaf in _leaves(self._node))
         return _copy(self._node)
 
+    def mark_read(self, names: Iterable[str]) -> None:
+        """Count these dotted names, and all below them, as read: other keys refer to them by interpolation."""
+        prefixes = tuple(names)
+        for leaf in _leaves(self._node):
+            if any(leaf == name or leaf.startswith(f"{name}.") for name in prefixes):
+                self._read.add(leaf)
+
     def unread(self) -> list[str]:
         """Dotted names of all leaves below this node that nobody has read so far."""
         return sorted(name for leaf in _leaves(self._node) if (name := f"{self._path}{leaf}") not in self._read)
@@ -78,6 +86,15 @@ class Config:
                 f"nobody reads {', '.join(unread)}: remove {'it' if len(unread) == 1 else 'them'}, "
                 "or choose the option that uses it"
             )
+
+
+def references(node: Any) -> set[str]:
+    """Dotted names that the values below an unresolved node refer to, as in `${data.rate_hz}`."""
+    if isinstance(node, Mapping):
+        return set().union(*map(references, node.values()))
+    if isinstance(node, list):
+        return set().union(*map(references, node))
+    return set(re.findall(r"\$\{([\w.]+)\}", node)) if isinstance(node, str) else set()
 
 
 def build(node: Config | Mapping[str, Any], **given: Any) -> Any:

@@ -29,10 +29,10 @@ def run(cfg: Config) -> dict[str, float]:
     model = build(config)
     module = build(cfg.training, model=model)
     trainer = _trainer(cfg, folder, steps=module.schedule.steps)
-    start = cfg.init
+    start, then, dry_run = cfg.init, cfg.next, cfg.dry_run
     cfg.require_all_read()
     folder.say(f"{type(model).__name__}: {count(model):,} parameters, {count(model, trained=True):,} of them trained")
-    if cfg.dry_run:
+    if dry_run:
         folder.say(f"dry run: would train {module.schedule.steps:,} steps into {folder.path}")
         return {}
     state = folder.path / RESUME / "last.ckpt"
@@ -57,7 +57,7 @@ def run(cfg: Config) -> dict[str, float]:
     folder.metrics({"metrics": metrics, "fingerprint": card.fingerprint, "data": dict(batches.facts)})
     for key, value in sorted(metrics.items()):
         folder.say(f"  {key:<48} {value:.4f}") if isinstance(value, float) else None
-    folder.finish(folder.path / CHECKPOINT, cfg.next.format(checkpoint=folder.path / CHECKPOINT))
+    folder.finish(folder.path / CHECKPOINT, then.format(checkpoint=folder.path / CHECKPOINT))
     return metrics
 
 

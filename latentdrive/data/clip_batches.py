@@ -36,8 +36,6 @@ class ClipBatches:
     out: the run's folder, for unreadable.csv.
     """
 
-    parents: dict[str, str] = {}
-
     def __init__(
         self,
         *,
@@ -53,6 +51,7 @@ class ClipBatches:
         seed: int,
         out: str,
     ) -> None:
+        self.parents: dict[str, str] = {}  # clips come from no checkpoint
         self.data, self.batch_size, self.pairs_per_clip = data, batch_size, pairs_per_clip
         self.held_out_windows, self.patch_grid, self.augmentation = held_out_windows, tuple(patch_grid), augmentation
         self.workers, self.seed, self.out = workers, seed, Path(out)
