@@ -4,8 +4,13 @@ Importing this file imports neither torch nor Hydra; a verb's module is imported
 """
 
 import difflib
+import errno
 import importlib
+import itertools
+import os
+import re
 import sys
+from typing import Any
 
 VERBS = {  # verb: (module, configuration, what it does)
     "train codebook": ("latentdrive.commands.train", "train_codebook", "learn latent actions from driving video"),
@@ -49,29 +54,90 @@ def overview() -> str:
 
 def run_verb(verb: str, overrides: list[str]) -> None:
     """Compose the verb's configuration with Hydra and run its command."""
+    if {"-h", "--help"} & set(overrides):
+        print(help_text(verb))
+        return
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come to us; the ones a user can cause are said in one sentence
     import hydra
-    from omegaconf import OmegaConf, errors
 
-    from latentdrive.config import Config, configs_folder, references
+    from latentdrive.config import configs_folder, explain, foreign_errors
+    from latentdrive.errors import LatentDriveError
+
+    _, name, _ = VERBS[verb]
+    sys.argv = ["latentdrive", *overrides]
+    try:
+        hydra.main(version_base="1.3", config_path=str(configs_folder()), config_name=name)(
+            lambda composed: _job(verb, composed)
+        )()
+    except LatentDriveError as error:
+        _fail(verb, str(error))
+    except foreign_errors() as error:
+        _fail(verb, explain(error, name))
+    except KeyboardInterrupt:
+        _fail(
+            verb, "interrupted; what is complete is kept: the same command with the same out=FOLDER resumes", status=130
+        )
+
+
+def _job(verb: str, composed: Any) -> None:
+    """One run: of the whole command, or of one combination of a sweep (-m), which gets a folder of its own."""
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
+    from latentdrive.config import explain, foreign_errors, read_composed
     from latentdrive.errors import LatentDriveError
 
     module, name, _ = VERBS[verb]
+    hydra_config = HydraConfig.get()
+    try:
+        if hydra_config.mode == RunMode.MULTIRUN:
+            composed.out = f"{composed.out}/{hydra_config.job.num}"
+        importlib.import_module(module).run(read_composed(composed, list(hydra_config.overrides.task)))
+    except LatentDriveError as error:
+        _fail(verb, str(error))
+    except foreign_errors() as error:
+        _fail(verb, explain(error, name))
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        _fail(
+            verb,
+            "the disk is full; what is complete is kept: free space and repeat the command with the same out=FOLDER",
+        )
 
-    def job(composed) -> None:
-        try:
-            cfg = Config(OmegaConf.to_container(composed, resolve=True))
-            cfg.mark_read(references(OmegaConf.to_container(composed, resolve=False)) | {"paths"})
-            importlib.import_module(module).run(cfg)
-        except (LatentDriveError, errors.OmegaConfBaseException) as error:
-            print(f"latentdrive {verb}: {error}", file=sys.stderr)
-            raise SystemExit(1) from None
 
-    sys.argv = [f"latentdrive {verb}", *overrides]
-    hydra.main(version_base="1.3", config_path=str(configs_folder()), config_name=name)(job)()
+def _fail(verb: str, text: str, *, status: int = 1) -> None:
+    print(f"latentdrive {verb}: {text}", file=sys.stderr)
+    raise SystemExit(status)
+
+
+def help_text(verb: str) -> str:
+    """What the verb makes and costs, its own keys with their meaning, and the options of its groups; from its YAML files."""
+    from latentdrive.config import configs_folder
+
+    folder = configs_folder()
+    lines = (folder / f"{VERBS[verb][1]}.yaml").read_text(encoding="utf-8").splitlines()
+    about = list(itertools.takewhile(lambda line: line.startswith("#"), lines))
+    groups = [found[1] for line in lines if (found := re.match(r"  - (?:override /?)?(\w+): \S+", line))]
+    keys = itertools.dropwhile(lambda line: line.startswith(("defaults:", "  - ")), lines[len(about) :])
+    text = [f"latentdrive {verb}: {VERBS[verb][2]}", "", *(line.removeprefix("#").strip() for line in about), ""]
+    text += ["Keys of its own (key=value; all keys with their values: --cfg job):", "", *(f"  {k}" for k in keys if k)]
+    for group in groups:
+        text += ["", f"{group}=..."]
+        for path in sorted((folder / group).glob("*.yaml")):
+            first = next((line for line in path.read_text(encoding="utf-8").splitlines() if not _package(line)), "")
+            text.append(f"  {path.stem:<20} {first.removeprefix('#').strip()}")
+    text += ["", "out=FOLDER names the run's folder; the same folder resumes. -m key=1,2 runs every combination."]
+    return "\n".join(text)
+
+
+def _package(line: str) -> bool:
+    return line.startswith("# @package")
 
 
 def _runs_override(arguments: list[str]) -> list[str]:
-    """`report runs/a runs/b key=value` → `runs=[runs/a,runs/b] key=value`."""
-    bare = [a for a in arguments if "=" not in a and not a.startswith("-")]
+    """`report runs/a runs/b key=value` → `runs=['runs/a','runs/b'] key=value`; a path with = in it counts if it exists."""
+    bare = [a for a in arguments if not a.startswith("-") and ("=" not in a or os.path.exists(a))]
     rest = [a for a in arguments if a not in bare]
-    return rest + ([f"runs=[{','.join(bare)}]"] if bare else [])
+    quoted = ",".join("'" + path.replace("\\", "\\\\").replace("'", "\\'") + "'" for path in bare)
+    return rest + ([f"runs=[{quoted}]"] if bare else [])

@@ -1,4 +1,4 @@
-"""From YAML to objects: reading a composed configuration, and `build(node)` behind an allow-list.
+"""From YAML to objects: composing and reading a configuration, and `build(node)` behind an allow-list.
 
 Hydra composes; the rest of the package sees a `Config`: attribute access that remembers what was read, so that a key
 nobody reads is an error before any work begins. `build` makes the object a node's `_target_` names, refuses targets
@@ -10,7 +10,8 @@ import functools
 import importlib
 import inspect
 import re
-from collections.abc import Iterable, Iterator, Mapping
+import shlex
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from latentdrive.errors import ConfigError
 
 ALLOWED = ("latentdrive.", "torch.optim.", "lightning.")
 TARGET, PARTIAL = "_target_", "_partial_"
+SHARED = {"paths"}  # groups that every verb gets, whether it needs all of them or not
 
 
 def configs_folder() -> Path:
@@ -30,12 +32,23 @@ def configs_folder() -> Path:
 
 
 class Config:
-    """A node of a composed configuration: `cfg.data.rate_hz`, `"data" in cfg`; reading a leaf marks it as read."""
+    """A node of a composed configuration: `cfg.data.rate_hz`, `"data" in cfg`; reading a leaf marks it as read.
 
-    def __init__(self, node: Mapping[str, Any], *, path: str = "", read: set[str] | None = None) -> None:
+    command: what a person would type to get it; run folders and cards state it.
+    """
+
+    def __init__(
+        self, node: Mapping[str, Any], *, path: str = "", read: set[str] | None = None, command: str = ""
+    ) -> None:
         self._node = dict(node)
         self._path = path
         self._read = set() if read is None else read
+        self._command = command
+
+    @property
+    def command(self) -> str:
+        """What a person would type to get this configuration."""
+        return self._command
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
@@ -95,6 +108,81 @@ def references(node: Any) -> set[str]:
     if isinstance(node, list):
         return set().union(*map(references, node))
     return set(re.findall(r"\$\{([\w.]+)\}", node)) if isinstance(node, str) else set()
+
+
+def compose(name: str, overrides: Sequence[str]) -> Config:
+    """The configuration `configs/NAME.yaml` with overrides, exactly as the command line gives it to the verb's `run`.
+
+    For tests, notebooks, and verbs that call others. Raises ConfigError for a key, an option or a value that does not fit.
+    """
+    import hydra
+    from hydra.core.hydra_config import HydraConfig
+
+    current = HydraConfig.instance().cfg
+    try:
+        with hydra.initialize_config_dir(config_dir=str(configs_folder()), version_base="1.3"):
+            composed = hydra.compose(name, overrides=list(overrides), return_hydra_config=True)
+        HydraConfig.instance().set_config(composed)  # for values such as ${hydra:runtime.choices.data}
+        del composed._content["hydra"]
+        return read_composed(composed, overrides)
+    except foreign_errors() as error:
+        raise ConfigError(explain(error, name)) from None
+    finally:
+        HydraConfig.instance().cfg = current
+
+
+def read_composed(composed: Any, overrides: Sequence[str]) -> Config:
+    """What Hydra composed (an omegaconf DictConfig), resolved. overrides: those it was composed with, for `command`."""
+    from omegaconf import OmegaConf
+
+    plain = OmegaConf.to_container(composed, resolve=True)
+    cfg = Config(plain, command=shlex.join(["latentdrive", *plain["verb"].split(), *overrides]))
+    cfg.mark_read(references(OmegaConf.to_container(composed, resolve=False)) | SHARED)
+    return cfg
+
+
+def foreign_errors() -> tuple[type[Exception], ...]:
+    """What Hydra and omegaconf raise at a wrong override."""
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    return HydraException, OmegaConfBaseException
+
+
+def explain(error: Exception, name: str) -> str:
+    """An error of Hydra's about `configs/NAME.yaml` in our words: an unknown key gets the nearest, a missing value its key."""
+    text = str(error).strip()
+    if found := re.search(r"Could not override '([^'@]+)", text):
+        key = found[1]
+        near = difflib.get_close_matches(key, _keys(name), 1, cutoff=0.5)
+        return f"unknown key {key}" + (f"; did you mean {near[0]}?" if near else ";") + " --cfg job shows all keys"
+    if found := re.search(r"Missing mandatory value: ([\w.]+)", text):
+        return f"{found[1]} has no value: give it on the command line, as {found[1]}=..."
+    if found := re.search(r"Could not find '([^']+)'\s+Available options in [^\n]*((?:\n\t\S+)+)", text):
+        group, _, option = found[1].rpartition("/")
+        there = sorted(found[2].split())
+        near = difflib.get_close_matches(option, there, 1)
+        guess = f"; did you mean {group}={near[0]}?" if near else ""
+        return f"{group}={option}: there is no such option, {group} may be {', '.join(there)}{guess}"
+    return text.split("\nSet the environment variable")[0]
+
+
+def _keys(name: str) -> list[str]:
+    """Dotted names of all keys and groups of `configs/NAME.yaml` as it is without overrides."""
+    import hydra
+    from omegaconf import OmegaConf
+
+    with hydra.initialize_config_dir(config_dir=str(configs_folder()), version_base="1.3"):
+        composed = OmegaConf.to_container(hydra.compose(name), resolve=False)
+    groups = [path.name for path in configs_folder().iterdir() if path.is_dir()]
+    return [*_leaves(composed), *_branches(composed), *groups]
+
+
+def _branches(node: Mapping[str, Any]) -> Iterator[str]:
+    for key, value in node.items():
+        if isinstance(value, Mapping):
+            yield str(key)
+            yield from (f"{key}.{branch}" for branch in _branches(value))
 
 
 def build(node: Config | Mapping[str, Any], **given: Any) -> Any:

@@ -5,8 +5,6 @@ them. Sits beside checkpoint.py in the import order.
 """
 
 import json
-import shlex
-import sys
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -30,7 +28,7 @@ class RunFolder:
         self.path, self.verb, self.started = Path(cfg.out), verb, time.time()
         self.path.mkdir(parents=True, exist_ok=True)
         self.console = Console(highlight=False, soft_wrap=True)
-        self.command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+        self.command = cfg.command
         write_atomic(self.path / CONFIG, lambda path: path.write_text(to_yaml(cfg._node), encoding="utf-8"))
 
     def say(self, text: str) -> None:
