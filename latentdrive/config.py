@@ -136,7 +136,7 @@ def read_composed(composed: Any, overrides: Sequence[str]) -> Config:
     from omegaconf import OmegaConf
 
     plain = OmegaConf.to_container(composed, resolve=True)
-    cfg = Config(plain, command=shlex.join(["latentdrive", *plain["verb"].split(), *overrides]))
+    cfg = Config(plain, command=shlex.join(["latentdrive", *plain["verb"].split("_"), *overrides]))
     cfg.mark_read(references(OmegaConf.to_container(composed, resolve=False)) | SHARED)
     return cfg
 
