@@ -26,7 +26,9 @@ def read_truth(path: Path) -> ClipTruth:
             arrays = {name: content[name].astype(kind) for name, kind in ARRAYS.items()}
             transition_s, key = float(content["transition_s"]), str(content["key"])
     except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise UnreadableClip(path, f"no truth can be read ({error}): write the world again or remove the file") from None
+        raise UnreadableClip(
+            path, f"no truth can be read ({error}): write the world again or remove the file"
+        ) from None
     frames, agents = len(arrays["times_s"]), len(arrays["agent_sizes"])
     for name, width in (("agent_poses", 3), ("boxes", 4), ("image_motion", 2)):
         if arrays[name].shape != (frames, agents, width):
@@ -71,4 +73,3 @@ def _cells(box: Float32[np.ndarray, "4"]) -> tuple[slice, slice]:
     rows = [int(np.ceil(edge * RASTER[0] - 0.5)) for edge in (top, bottom)]
     columns = [int(np.ceil(edge * RASTER[1] - 0.5)) for edge in (left, right)]
     return slice(*rows), slice(*columns)
-

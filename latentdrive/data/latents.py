@@ -1,0 +1,273 @@
+"""Latent actions on disk: written once by `label`, read by everything that learns from them.
+
+A store is a folder: `index.json` (what, by whom, from what) and shards in safetensors, each with the windows of some
+consecutive clips. A window is (clip, t0): codes, logits over the K codes for all slots, pooled visual and action features
+(float16). The index lists finished shards only, so an interrupted labelling keeps them and goes on after the last one.
+Codes of origin `inverse_dynamics` have seen the future: training targets, never a planner's input.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float64, Int64
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from latentdrive.errors import MixedCodebooks, StoreError
+from latentdrive.files import write_atomic
+from latentdrive.types import FROZEN, LatentActions, LatentFeatures, Origin
+
+FORMAT = 1
+INDEX, SHARD = "index.json", "shard-{:05d}.safetensors"
+AGAIN = "label again with the same command: finished shards are kept"
+
+
+@dataclass(**FROZEN)
+class StoreInfo:
+    """What decides a store's content; its fingerprint is the store's address.
+
+    maker: fingerprint of the checkpoint that labelled. data: fingerprint of the clips. codes: K. settings: what else
+    decides which windows there are (stride and history). known: names of the columns of `known`.
+    """
+
+    origin: Origin
+    codebook_id: str
+    maker: str
+    data: str
+    transition_s: float
+    transitions: int
+    codes_per_transition: int
+    codes: int
+    settings: dict[str, Any]
+    known: tuple[str, ...]
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hexadecimal digits over all fields."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:16]
+
+    def require_codebook(self, codebook_id: str, *, where: str) -> None:
+        """Raise MixedCodebooks with both ids if `codebook_id`, which `where` carries, is another."""
+        if codebook_id != self.codebook_id:
+            raise MixedCodebooks(
+                f"{where} speaks the codes of codebook {codebook_id}, the latent store those of {self.codebook_id}: "
+                "codes of two codebooks mean different things. Label again with one of them"
+            )
+
+
+@dataclass(**FROZEN)
+class Windows:
+    """Labelled windows of some clips. clip: row of each window in `keys` and `drives`; t0_s: its present, clip time.
+
+    known: which inputs were known, columns as in StoreInfo.known.
+    """
+
+    keys: list[str]
+    drives: list[str]
+    clip: Int64[np.ndarray, "N"]
+    t0_s: Float64[np.ndarray, "N"]
+    latents: LatentActions
+    known: Bool[np.ndarray, "N flags"]
+
+
+class LatentWriter:
+    """Writes a store shard by shard; opening the folder of an interrupted one continues it.
+
+    next_clip: index of the first clip that no finished shard covers. complete: nothing is left to do.
+    """
+
+    def __init__(self, folder: str | Path, info: StoreInfo) -> None:
+        self.folder, self.info = Path(folder), info
+        self._index = {"format": FORMAT, "fingerprint": info.fingerprint, **asdict(info)}
+        self._index |= {"shards": [], "windows": 0, "next_clip": 0, "unreadable": [], "complete": False}
+        if (self.folder / INDEX).is_file():
+            found = _read_index(self.folder)
+            if found["fingerprint"] != info.fingerprint:
+                raise StoreError(
+                    f"{self.folder} holds another store ({found['fingerprint']}: {found['origin']} of maker "
+                    f"{found['maker']}), not {info.fingerprint}: give another folder with store=FOLDER, or remove it"
+                )
+            self._index = found
+
+    next_clip = property(lambda self: self._index["next_clip"])
+    complete = property(lambda self: self._index["complete"])
+    windows = property(lambda self: self._index["windows"])
+    unreadable = property(lambda self: [tuple(row) for row in self._index["unreadable"]])
+
+    def add(self, windows: Windows | None, *, next_clip: int, unreadable: Sequence[tuple[str, str]]) -> None:
+        """Write one shard (None: these clips had no window), then name it in the index; both atomically."""
+        index = dict(self._index)
+        if windows is not None:
+            index["shards"] = [*index["shards"], self._write(windows, len(index["shards"]))]
+            index["windows"] += len(windows.t0_s)
+        index["unreadable"] = [*index["unreadable"], *map(list, unreadable)]
+        self._save(index | {"next_clip": next_clip})
+
+    def finish(self) -> None:
+        """Declare the store complete. Raises StoreError where not one window was labelled."""
+        if not self.windows:
+            raise StoreError(f"{self.folder}: no clip holds a window to label; use longer clips or fewer transitions")
+        self._save(self._index | {"complete": True})
+
+    def _write(self, windows: Windows, number: int) -> dict[str, Any]:
+        latents, path = windows.latents, self.folder / SHARD.format(number)
+        self.info.require_codebook(latents.codebook_id, where="what is being written")
+        tensors = {
+            "codes": latents.codes.to(torch.uint8),
+            "clip": torch.from_numpy(windows.clip.astype(np.int32)),
+            "t0_s": torch.from_numpy(windows.t0_s),
+            "known": torch.from_numpy(windows.known),
+        }
+        if latents.environment is not None:
+            tensors["environment"] = latents.environment.to(torch.uint8)
+        if latents.logits is not None:
+            tensors["logits"] = latents.logits.float()
+        if latents.features is not None:
+            tensors |= {"visual": latents.features.visual.half(), "action": latents.features.action.half()}
+        clips = json.dumps([windows.keys, windows.drives])
+        tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
+        write_atomic(path, lambda new: save_file(tensors, new, metadata={"clips": clips}))
+        return {"file": path.name, "sha256": _sha256(path), "windows": len(windows.t0_s)}
+
+    def _save(self, index: dict[str, Any]) -> None:
+        text = json.dumps(index, indent=1) + "\n"
+        write_atomic(self.folder / INDEX, lambda path: path.write_text(text, encoding="utf-8"))
+        self._index = index
+
+
+class LatentStore:
+    """A finished store, mapped from disk. `store[i]` is one window; `store.batch(rows)` stacks several.
+
+    keys, drives, t0_s: clip, drive and present (seconds, clip time) of every window, in the order of the source.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder, index = Path(folder), _read_index(Path(folder))
+        if not index["complete"]:
+            raise StoreError(f"{folder} is not finished ({index['windows']} windows so far): {AGAIN}")
+        self.info = StoreInfo(
+            **{name: index[name] for name in StoreInfo.__dataclass_fields__ if name not in ("origin", "known")},
+            origin=Origin(index["origin"]),
+            known=tuple(index["known"]),
+        )
+        self.fingerprint, self.unreadable = index["fingerprint"], [tuple(row) for row in index["unreadable"]]
+        self._shards = [_open_shard(self.folder, shard) for shard in index["shards"]]
+        self._ends = np.cumsum([len(tensors["t0_s"]) for tensors, _, _ in self._shards])
+        self.t0_s = np.concatenate([tensors["t0_s"].numpy() for tensors, _, _ in self._shards])
+        self.known = np.concatenate([tensors["known"].numpy() for tensors, _, _ in self._shards])
+        self.keys = [keys[i] for tensors, keys, _ in self._shards for i in tensors["clip"].tolist()]
+        self.drives = [drives[i] for tensors, _, drives in self._shards for i in tensors["clip"].tolist()]
+        self._rows = {_address(key, t0): row for row, (key, t0) in enumerate(zip(self.keys, self.t0_s))}
+
+    def __len__(self) -> int:
+        return len(self.t0_s)
+
+    def __getitem__(self, row: int) -> LatentActions:
+        """One window, without batch axis."""
+        if not -len(self) <= row < len(self):
+            raise IndexError(f"window {row} of a store with {len(self)}")
+        return self.batch([row % len(self)])._map(lambda tensor: tensor[0])
+
+    def __iter__(self) -> Iterator[LatentActions]:
+        return (self[row] for row in range(len(self)))
+
+    def find(self, key: str, t0_s: float) -> int | None:
+        """Row of the window of clip `key` at `t0_s`, to the microsecond; None where there is none."""
+        return self._rows.get(_address(key, t0_s))
+
+    def batch(self, rows: Sequence[int]) -> LatentActions:
+        """Several windows, stacked in the order asked for."""
+        where = np.searchsorted(self._ends, rows, side="right")
+        starts = np.concatenate([[0], self._ends])
+        tensors = {}
+        for name in ("codes", "environment", "logits", "visual", "action"):
+            if name in self._shards[0][0]:
+                picked = [self._shards[s][0][name][int(row - starts[s])] for s, row in zip(where, rows)]
+                tensors[name] = torch.stack(picked)
+        features = None
+        if "visual" in tensors:
+            features = LatentFeatures(visual=tensors["visual"].float(), action=tensors["action"].float())
+        environment = tensors.get("environment")
+        return LatentActions(
+            codes=tensors["codes"].long(),
+            environment=None if environment is None else environment.long(),
+            logits=tensors.get("logits"),
+            features=features,
+            codebook_id=self.info.codebook_id,
+            origin=self.info.origin,
+        )
+
+    def codes(self) -> Int64[np.ndarray, "N A"]:
+        """The codes of all windows."""
+        return np.concatenate([tensors["codes"].numpy() for tensors, _, _ in self._shards]).astype(np.int64)
+
+
+def stack_latents(parts: Sequence[LatentActions]) -> LatentActions:
+    """Batches joined into one; raises MixedCodebooks with the ids if they are of different codebooks."""
+    ids = sorted({part.codebook_id for part in parts})
+    if len(ids) > 1:
+        raise MixedCodebooks(f"latent actions of codebooks {' and '.join(ids)} can't be joined: label with one of them")
+    first = parts[0]
+    features = None
+    if first.features is not None:
+        features = LatentFeatures(
+            visual=torch.cat([part.features.visual for part in parts]),
+            action=torch.cat([part.features.action for part in parts]),
+        )
+    return LatentActions(
+        codes=torch.cat([part.codes for part in parts]),
+        environment=None if first.environment is None else torch.cat([part.environment for part in parts]),
+        logits=None if first.logits is None else torch.cat([part.logits for part in parts]),
+        features=features,
+        codebook_id=first.codebook_id,
+        origin=first.origin,
+    )
+
+
+def _address(key: str, t0_s: float) -> tuple[str, int]:
+    return key, round(float(t0_s) * 1e6)
+
+
+def _read_index(folder: Path) -> dict[str, Any]:
+    path = folder / INDEX
+    if not path.is_file():
+        inside = sorted(p.parent.name for p in folder.glob(f"*/{INDEX}")) if folder.is_dir() else []
+        hint = (
+            f"; stores below it: {', '.join(inside)}" if inside else "; make one with: latentdrive label model=FOLDER"
+        )
+        raise StoreError(f"{folder} is no latent store, it has no {INDEX}{hint}")
+    try:
+        index = json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise StoreError(f"{path} is not JSON ({error}): remove the folder and label again") from None
+    if index.get("format") != FORMAT:
+        raise StoreError(f"{folder} has format {index.get('format')}, this version reads {FORMAT}: label again")
+    return index
+
+
+def _open_shard(folder: Path, shard: dict[str, Any]) -> tuple[dict[str, Tensor], list[str], list[str]]:
+    """Mapped tensors of a shard, and the keys and drives of its clips. Raises StoreError if it is missing or altered."""
+    path = folder / shard["file"]
+    if not path.is_file():
+        raise StoreError(f"{folder} lacks {shard['file']}: copy the folder again, or remove it and label again")
+    if _sha256(path) != shard["sha256"]:
+        raise StoreError(f"{path} was altered: its sha256 is not the index's. Copy the folder again, or label again")
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no dictionary
+            keys, drives = json.loads(file.metadata()["clips"])
+    except SafetensorError as error:
+        raise StoreError(f"{path} can't be read ({error}): label again") from None
+    return tensors, keys, drives
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
