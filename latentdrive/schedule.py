@@ -1,0 +1,34 @@
+"""How long a training run lasts and how its learning rate goes: a linear rise, then half a cosine.
+
+Shared by teacher, student and planners; the codebook has phases of its own. A function of the step alone, so that a resumed
+run goes on exactly as the uninterrupted one.
+"""
+
+import math
+from dataclasses import dataclass
+
+from latentdrive.errors import ConfigError
+from latentdrive.types import FROZEN
+
+
+@dataclass(**FROZEN)
+class CosineSchedule:
+    """steps: of the whole run. warmup: steps of the rise. floor: share of the peak learning rate that is left at the end."""
+
+    steps: int
+    warmup: int
+    floor: float
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or not 0 <= self.warmup < self.steps:
+            raise ConfigError(
+                f"training.schedule: warmup must lie in 0 ... steps - 1, got warmup={self.warmup}, steps={self.steps}"
+            )
+        if not 0 <= self.floor <= 1:
+            raise ConfigError(f"training.schedule.floor is a share of the peak rate, 0 to 1, got {self.floor}")
+
+    def learning_rate(self, step: int) -> float:
+        """Factor on the peak learning rate at `step`, counted from 0."""
+        rise = min(1.0, (step + 1) / max(1, self.warmup))
+        share = min(1.0, max(0, step - self.warmup) / max(1, self.steps - self.warmup))
+        return rise * (self.floor + (1 - self.floor) * 0.5 * (1 + math.cos(math.pi * share)))

@@ -1,0 +1,53 @@
+"""How sure a number is: bootstrap intervals that resample whole drives.
+
+Beside geometry.py at the bottom of the import order. Windows of one drive look alike, so resampling windows would promise far
+too much; a drive is drawn or not drawn as a whole.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from latentdrive.errors import WrongShape
+from latentdrive.types import FROZEN
+
+
+@dataclass(**FROZEN)
+class Interval:
+    """A mean with its bootstrap interval. drives: how many were resampled; values: how many numbers they hold."""
+
+    mean: float
+    low: float
+    high: float
+    drives: int
+    values: int
+
+    def __str__(self) -> str:
+        return f"{self.mean:.4f} [{self.low:.4f}, {self.high:.4f}] ({self.values} windows of {self.drives} drives)"
+
+
+def bootstrap_by_drive(
+    values: Float[np.ndarray, "N"],
+    drives: Sequence[str],
+    *,
+    samples: int = 2000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> Interval:
+    """Mean of `values` and its percentile interval when whole drives are drawn with replacement.
+
+    For two models on the same windows give the differences: the interval is then a paired one. Raises WrongShape where
+    the two lists differ in length or are empty.
+    """
+    values = np.asarray(values, np.float64)
+    if len(values) != len(drives) or len(values) == 0:
+        raise WrongShape(f"bootstrap_by_drive: {len(values)} values for {len(drives)} drives; one drive a value")
+    names, which = np.unique(np.asarray(drives), return_inverse=True)
+    sums = np.bincount(which, weights=values)
+    counts = np.bincount(which).astype(np.float64)
+    draws = np.random.default_rng(seed).integers(0, len(names), (samples, len(names)))
+    means = sums[draws].sum(1) / counts[draws].sum(1)
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    return Interval(mean=float(values.mean()), low=float(low), high=float(high), drives=len(names), values=len(values))

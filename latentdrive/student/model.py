@@ -1,0 +1,231 @@
+"""The student: a decision transformer of 50 M parameters that predicts the same 12 latent actions as the teacher.
+
+First file of the student; trained by training.py with losses.py on a LatentStore, so it never meets the teacher. Image
+features, ego state and the codes of earlier slots of the same prediction are its tokens, in the manner of the Decision
+Transformer (arXiv:2106.01345), without return tokens: there is no reward in driving logs. Tokens of the scene see each other
+both ways; slots see the scene and earlier slots.
+
+    scene: image tokens (T x rows x columns), velocity, acceleration, command | slot 1: start, slot i: code i-1
+
+Batch statistics would make a result depend on its neighbours in the batch, so there are none: a backbone with BatchNorm keeps
+the statistics of its published weights, frozen (its scale and shift are trained), and without published weights it is refused.
+"""
+
+from typing import Literal, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int64, UInt8
+from torch import Tensor, nn
+
+from latentdrive.codebook.features import IMAGENET_MEAN, IMAGENET_STD, TimmFeatures
+from latentdrive.errors import ConfigError
+from latentdrive.types import Command, LatentActions, LatentFeatures, Origin, SceneBatch
+
+# What counts as 1: a town's speed in m/s, and a firm braking in m/s^2.
+VELOCITY_SCALE, ACCELERATION_SCALE = 10.0, 3.0
+KeysValues = tuple[Tensor, Tensor]
+
+
+class ImageEncoder(nn.Module):
+    """A timm backbone as tokens: feature levels joined at the finest, pooled to `grid` rows and columns at any image size.
+
+    stages: indices of timm's feature levels, finest first; stride: pixels a cell of the finest. weights: as in
+    codebook/features.py.
+    """
+
+    def __init__(self, *, backbone: str, stages: list[int], stride: int, grid: tuple[int, int], weights: str) -> None:
+        super().__init__()
+        self.node = {"backbone": backbone, "stages": stages, "stride": stride, "weights": weights}
+        made = TimmFeatures(**self.node)
+        self.backbone, self.width, self.grid = made.backbone.requires_grad_(True), made.channels, tuple(grid)
+        self.norms = [m for m in self.backbone.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+        if self.norms and weights == "none":
+            raise ConfigError(
+                f"student.images: {backbone} needs published weights, as its batch statistics are not trained: set "
+                "weights to package, hub or a file, or choose a backbone without BatchNorm (test_convnext, convnext_atto)"
+            )
+        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(IMAGENET_STD).view(3, 1, 1), persistent=False)
+
+    def train(self, mode: bool = True) -> "ImageEncoder":
+        """Batch statistics stay frozen in training too."""
+        super().train(mode)
+        for norm in self.norms:
+            norm.train(False)
+        return self
+
+    def load_pretrained(self) -> None:
+        """Load the published weights that `weights` names, once, before training."""
+        source = TimmFeatures(**self.node)
+        source.load_pretrained()
+        self.backbone.load_state_dict(source.backbone.state_dict(), strict=True)
+
+    def forward(self, images: UInt8[Tensor, "B T 3 H W"]) -> Float[Tensor, "B T n C"]:
+        """Tokens of every image, row by row."""
+        pixels = (images.flatten(0, 1).float() / 255 - self.mean) / self.std
+        maps = self.backbone(pixels.contiguous(memory_format=torch.channels_last))
+        size = maps[0].shape[-2:]
+        seen = torch.cat(
+            [maps[0], *(F.interpolate(m, size, mode="bilinear", align_corners=False) for m in maps[1:])], 1
+        )
+        if seen.shape[-2:] != self.grid:
+            seen = F.adaptive_avg_pool2d(seen, self.grid)
+        return seen.flatten(2).transpose(1, 2).unflatten(0, images.shape[:2])
+
+
+class Block(nn.Module):
+    """A pre-norm transformer layer whose keys and values can be kept and joined to earlier ones."""
+
+    def __init__(self, *, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
+
+    def forward(
+        self, tokens: Float[Tensor, "B N D"], past: KeysValues | None, mask: Tensor | None
+    ) -> tuple[Float[Tensor, "B N D"], KeysValues]:
+        """Attend to `past` and to the tokens themselves; mask [N, past + N] says where True. Returns all keys and values."""
+        qkv = self.qkv(self.norm1(tokens)).unflatten(-1, (3, self.heads, -1))
+        query, key, value = qkv.permute(2, 0, 3, 1, 4)
+        if past is not None:
+            key, value = torch.cat([past[0], key], 2), torch.cat([past[1], value], 2)
+        seen = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+        tokens = tokens + self.out(seen.transpose(1, 2).flatten(2))
+        return tokens + self.mlp(self.norm2(tokens)), (key, value)
+
+
+class SceneTokens(NamedTuple):
+    """A scene after the transformer. visual: states of the present image's tokens; past: keys and values, layer by layer."""
+
+    visual: Float[Tensor, "B n D"]
+    past: list[KeysValues]
+
+
+class Student(nn.Module):
+    """Image encoder and transformer for `transitions` x `codes_per_transition` slots of `codes` codes.
+
+    times, history_s: images of a scene and seconds between them (1, now, by default). visual_grid, visual_width, action_width: the shape of the teacher's
+    LatentFeatures, which the student learns to match. black: give it black images (the control that must not look).
+    """
+
+    def __init__(
+        self,
+        *,
+        images: ImageEncoder,
+        times: int,
+        history_s: float,
+        codes: int,
+        transitions: int,
+        codes_per_transition: int,
+        width: int,
+        layers: int,
+        heads: int,
+        visual_grid: tuple[int, int],
+        visual_width: int,
+        action_width: int,
+        look: Literal["camera", "black"],
+    ) -> None:
+        super().__init__()
+        self.images, self.times, self.history_s, self.codes, self.look = images, times, history_s, codes, look
+        self.transitions, self.codes_per_transition = transitions, codes_per_transition
+        self.slots, self.visual_grid = transitions * codes_per_transition, tuple(visual_grid)
+        self.codebook_id = ""
+        self.image_in = nn.Linear(images.width, width)
+        self.image_place = nn.Parameter(0.02 * torch.randn(times, images.grid[0] * images.grid[1], width))
+        self.velocity_in, self.acceleration_in = (
+            nn.Sequential(nn.Linear(3, width), nn.GELU(), nn.Linear(width, width)) for _ in range(2)
+        )
+        self.command_in = nn.Embedding(len(Command), width)
+        self.code_in = nn.Embedding(codes + 1, width)  # the last row starts a prediction
+        self.slot_place = nn.Parameter(0.02 * torch.randn(self.slots, width))
+        self.blocks = nn.ModuleList(Block(width=width, heads=heads) for _ in range(layers))
+        self.norm = nn.LayerNorm(width)
+        self.code_out = nn.Linear(width, codes)
+        self.visual_out, self.action_out = nn.Linear(width, visual_width), nn.Linear(width, action_width)
+
+    # ---- the scene, once ----
+
+    def read(self, scenes: SceneBatch) -> SceneTokens:
+        """Run the scene's tokens through all layers and keep their keys and values."""
+        pixels = scenes.images if self.look == "camera" else torch.zeros_like(scenes.images)
+        if pixels.shape[1] != self.times:
+            raise ConfigError(f"scenes of {pixels.shape[1]} images, this student takes {self.times}: set model.times")
+        image = (self.image_in(self.images(pixels)) + self.image_place).flatten(1, 2)
+        velocity = _state(scenes.velocity / VELOCITY_SCALE, scenes.velocity_known)
+        acceleration = _state(scenes.acceleration / ACCELERATION_SCALE, scenes.acceleration_known)
+        command = scenes.command.where(scenes.command_known, int(Command.UNKNOWN))
+        state = [self.velocity_in(velocity), self.acceleration_in(acceleration), self.command_in(command)]
+        tokens, past = torch.cat([image, torch.stack(state, 1)], 1), []
+        for block in self.blocks:
+            tokens, kept = block(tokens, None, None)
+            past.append(kept)
+        now = image.shape[1] // self.times
+        return SceneTokens(self.norm(tokens[:, image.shape[1] - now : image.shape[1]]), past)
+
+    # ---- the slots ----
+
+    def slot_states(self, scene: SceneTokens, codes: Int64[Tensor, "B A"]) -> Float[Tensor, "B A D"]:
+        """States of all slots at once, each given the earlier codes of `codes`."""
+        before = F.pad(codes[:, :-1], (1, 0), value=self.codes)
+        tokens = self.code_in(before) + self.slot_place
+        known = scene.past[0][0].shape[2]
+        mask = torch.ones(self.slots, known + self.slots, dtype=torch.bool, device=codes.device).tril(known)
+        for block, past in zip(self.blocks, scene.past):
+            tokens, _ = block(tokens, past, mask)
+        return self.norm(tokens)
+
+    def decode_states(self, scene: SceneTokens) -> Float[Tensor, "B A D"]:
+        """Greedy decoding, one slot at a time, with all earlier keys and values kept."""
+        past, states = list(scene.past), []
+        code = torch.full((len(scene.visual),), self.codes, device=scene.visual.device)
+        for slot in range(self.slots):
+            tokens = (self.code_in(code) + self.slot_place[slot])[:, None]
+            for i, block in enumerate(self.blocks):
+                tokens, past[i] = block(tokens, past[i], None)
+            states.append(self.norm(tokens))
+            code = self.code_out(states[-1])[:, 0].argmax(-1)
+        return torch.cat(states, 1)
+
+    def features(self, scene: SceneTokens, states: Float[Tensor, "B A D"]) -> LatentFeatures:
+        """Vision and slot states in the teacher's shape."""
+        seen = scene.visual.transpose(1, 2).unflatten(2, self.images.grid)
+        pooled = F.adaptive_avg_pool2d(seen, self.visual_grid).flatten(2).transpose(1, 2)
+        return LatentFeatures(visual=self.visual_out(pooled), action=self.action_out(states))
+
+    def forward(self, scenes: SceneBatch, codes: Int64[Tensor, "B A"]) -> tuple[Float[Tensor, "B A K"], LatentFeatures]:
+        """Logits of every slot given the earlier codes of `codes`, and features; as in training."""
+        scene = self.read(scenes)
+        states = self.slot_states(scene, codes)
+        return self.code_out(states), self.features(scene, states)
+
+    @torch.no_grad()
+    def predict(self, batch: SceneBatch) -> LatentActions:
+        """Greedy codes, logits on the prefixes that these codes form, and features."""
+        scene = self.read(batch)
+        states = self.decode_states(scene)
+        logits = self.code_out(states)
+        return LatentActions(
+            codes=logits.argmax(-1),
+            environment=None,
+            logits=logits,
+            features=self.features(scene, states),
+            codebook_id=self.codebook_id,
+            origin=Origin.STUDENT,
+        )
+
+
+def parameter_split(student: Student) -> dict[str, int]:
+    """Parameters by part; their sum is everything the car runs for the student."""
+    whole = sum(p.numel() for p in student.parameters())
+    encoder = sum(p.numel() for p in student.images.parameters())
+    trunk = sum(p.numel() for p in student.blocks.parameters())
+    return {"image encoder": encoder, "transformer": trunk, "embeddings and heads": whole - encoder - trunk}
+
+
+def _state(values: Float[Tensor, "B 2"], known: Tensor) -> Float[Tensor, "B 3"]:
+    """Values with their flag beside them; unknown values are 0 whatever the batch holds."""
+    flag = known.to(values.dtype)[:, None]
+    return torch.cat([values * flag, flag], 1)

@@ -1,0 +1,75 @@
+"""Qwen2.5-VL on disk: network and processor from a folder in the Hugging Face layout, and back.
+
+Beside vocabulary.py. Three ways in, one layout: `load` (published weights, from a folder or a hub id), `tiny.load` (writes such
+a folder, then calls `load`), and `bare` (a checkpoint of ours: the layout without weights, which come from
+`model.safetensors`). Only `load` with a hub id may touch the network.
+"""
+
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import torch
+from transformers import AutoConfig, AutoProcessor, Qwen2_5_VLForConditionalGeneration, Qwen2_5_VLProcessor
+from transformers.utils import logging
+
+from latentdrive.errors import CheckpointError
+
+MODEL_TYPE = "qwen2_5_vl"
+
+
+class VisionLanguage(NamedTuple):
+    """A network and the processor (tokenizer and image processor) that fits it."""
+
+    network: Qwen2_5_VLForConditionalGeneration
+    processor: Qwen2_5_VLProcessor
+
+
+def load(*, path: str, dtype: Literal["float32", "bfloat16"], min_pixels: int, max_pixels: int) -> VisionLanguage:
+    """Published weights from a local folder or a hub id; strict.
+
+    dtype: of the weights in memory. min_pixels, max_pixels: bounds of an image after resizing (fewer pixels, fewer tokens).
+    Raises CheckpointError saying what to download where nothing is found.
+    """
+    logging.disable_progress_bar()  # its bars would break ours
+    try:
+        network, loading = Qwen2_5_VLForConditionalGeneration.from_pretrained(
+            path, dtype=getattr(torch, dtype), attn_implementation="sdpa", output_loading_info=True
+        )
+        processor = AutoProcessor.from_pretrained(path)
+    except OSError as error:
+        raise CheckpointError(
+            f"{path}: no Qwen2.5-VL could be loaded from there ({_first_line(error)}). {_HELP}"
+        ) from None
+    wrong = [key for kind in ("missing_keys", "unexpected_keys", "mismatched_keys") for key in loading[kind]]
+    if wrong:
+        raise CheckpointError(f"{path}: {len(wrong)} weights do not fit, the first is {wrong[0]}. {_HELP}")
+    processor.image_processor.size = {"shortest_edge": min_pixels, "longest_edge": max_pixels}
+    return VisionLanguage(network, processor)
+
+
+_HELP = (
+    "Download it once where there is a network (huggingface-cli download Qwen/Qwen2.5-VL-3B-Instruct --local-dir FOLDER) "
+    "and give that folder, or use teacher=tiny."
+)
+
+
+def bare(folder: Path) -> VisionLanguage:
+    """Network without its weights, and processor, from the files that `write` put there; never touches the network."""
+    if not (folder / "config.json").is_file():
+        raise CheckpointError(f"{folder} lacks config.json: the teacher's checkpoint is incomplete, copy it again")
+    config = AutoConfig.from_pretrained(folder, local_files_only=True)
+    if config.model_type != MODEL_TYPE:
+        raise CheckpointError(f"{folder}/config.json describes a {config.model_type}, expected {MODEL_TYPE}")
+    network = Qwen2_5_VLForConditionalGeneration._from_config(config, dtype=config.dtype, attn_implementation="sdpa")
+    return VisionLanguage(network, AutoProcessor.from_pretrained(folder, local_files_only=True))
+
+
+def write(folder: Path, parts: VisionLanguage) -> None:
+    """Config, tokenizer and processor files, but no weights."""
+    folder.mkdir(parents=True, exist_ok=True)
+    parts.network.config.save_pretrained(folder)
+    parts.processor.save_pretrained(folder)
+
+
+def _first_line(error: OSError) -> str:
+    return str(error).strip().splitlines()[0]

@@ -1,0 +1,239 @@
+"""The teacher: a Qwen2.5-VL that predicts the ego's latent actions from what the car sees now.
+
+After vocabulary.py and prompt.py; trained by training.py with losses.py. LatentVLA (arXiv:2601.05611) predicts the 12 codes by
+ordinary decoding. We add a second way, one pass: after the prompt come 12 placeholder tokens, and each predicts its slot
+without seeing any code. One sequence serves both in training, by its attention mask:
+
+    prompt | placeholders 1..12 | codes 1..11        placeholder i and code i stand at the same position;
+                                                     codes see the prompt and earlier codes, never a placeholder.
+"""
+
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor, nn
+from transformers import DynamicCache
+
+from latentdrive.errors import WrongShape
+from latentdrive.teacher import hugging_face
+from latentdrive.teacher.prompt import Prompt, PromptWriter
+from latentdrive.teacher.vocabulary import add_action_tokens, initialise_rows, make_room
+from latentdrive.types import LatentActions, LatentFeatures, Origin, SceneBatch
+
+
+class Context(NamedTuple):
+    """A prompt as the language model takes it. visual: the vision tower's states [B, T x tokens, D], None without images.
+
+    grid: rows and columns of one image's tokens. real: which columns are not padding. positions: time, height, width of
+    every token, as the model's own `get_rope_index` counts them.
+    """
+
+    embedded: Float[Tensor, "B L D"]
+    real: Bool[Tensor, "B L"]
+    positions: Int64[Tensor, "3 B L"]
+    visual: Float[Tensor, "B N D"] | None
+    grid: tuple[int, int]
+
+
+class SlotStates(NamedTuple):
+    """Last hidden states that predict the slots, either way."""
+
+    autoregressive: Float[Tensor, "B A D"]
+    one_pass: Float[Tensor, "B A D"]
+
+
+class Teacher(nn.Module):
+    """Qwen2.5-VL with tokens for `codes` codes and `transitions` x `codes_per_transition` slots.
+
+    parts: network and processor. times, history_s: images of a scene and seconds between them (1, now, by default).
+    images, state: what the prompt holds (see PromptWriter). decode: which way `predict` goes.
+    visual_grid: rows and columns that the vision states of the present image are pooled to for LatentFeatures.
+    frozen: names of sub-networks that are not trained. seed: of the new tokens' first values.
+    """
+
+    def __init__(
+        self,
+        *,
+        parts: hugging_face.VisionLanguage,
+        codes: int,
+        transitions: int,
+        codes_per_transition: int,
+        times: int,
+        history_s: float,
+        images: Literal["camera", "black", "none"],
+        state: bool,
+        decode: Literal["autoregressive", "one_pass"],
+        visual_grid: tuple[int, int],
+        frozen: list[str],
+        seed: int,
+    ) -> None:
+        super().__init__()
+        self.network, self.processor = parts
+        self.codes, self.transitions, self.codes_per_transition = codes, transitions, codes_per_transition
+        self.times, self.history_s = times, history_s
+        self.slots, self.decode, self.visual_grid = transitions * codes_per_transition, decode, tuple(visual_grid)
+        self.codebook_id = ""
+        self.vocabulary = add_action_tokens(self.processor.tokenizer, codes=codes, slots=self.slots)
+        make_room(self.network, self.vocabulary)
+        initialise_rows(self.network, self.vocabulary, seed=seed)
+        self.write = PromptWriter(processor=self.processor, images=images, state=state)
+        self.register_buffer("code_ids", torch.tensor(self.vocabulary.codes), persistent=False)
+        self.register_buffer("slot_ids", torch.tensor(self.vocabulary.slots), persistent=False)
+        for name in frozen:
+            self.network.get_submodule(name).requires_grad_(False)
+
+    # ---- checkpoints: the Hugging Face files travel inside the folder ----
+
+    def save_files(self, folder: Path) -> None:
+        """Write config, tokenizer and processor in the Hugging Face layout; `checkpoint.save` writes the weights."""
+        hugging_face.write(folder, hugging_face.VisionLanguage(self.network, self.processor))
+
+    @staticmethod
+    def from_files(folder: Path) -> dict[str, Any]:
+        """The constructor's arguments that `save_files` kept; `checkpoint.load` puts them in place of the config's."""
+        return {"parts": hugging_face.bare(folder)}
+
+    # ---- prompt ----
+
+    def read(self, scenes: SceneBatch) -> Context:
+        """Embed the prompts of a batch, vision states in place of the image tokens."""
+        prompt = self.write(scenes)
+        embedded, visual, grid = self.network.get_input_embeddings()(prompt.ids), None, (0, 0)
+        if prompt.patches is not None:
+            seen = self.network.model.get_image_features(prompt.patches, prompt.grids, return_dict=True).pooler_output
+            visual = torch.cat(seen).to(embedded.dtype)
+            at = (prompt.ids == self.network.config.image_token_id)[..., None]
+            if int(at.sum()) != len(visual):
+                raise WrongShape(f"{int(at.sum())} image tokens in the prompts for {len(visual)} vision states")
+            embedded = embedded.masked_scatter(at, visual)
+            visual = visual.unflatten(0, (len(scenes), -1))
+            merge = self.network.config.vision_config.spatial_merge_size
+            grid = (int(prompt.grids[0, 1]) // merge, int(prompt.grids[0, 2]) // merge)
+        return Context(embedded, prompt.mask.bool(), self._positions(prompt), visual, grid)
+
+    def _positions(self, prompt: Prompt) -> Int64[Tensor, "3 B L"]:
+        """Positions by the model's own `get_rope_index`, asked once for each different layout of a batch."""
+        kinds = (prompt.ids == self.network.config.image_token_id).int()
+        layouts, which = torch.unique(torch.stack([kinds, prompt.mask.int()], 1), dim=0, return_inverse=True)
+        first = torch.stack([(which == i).nonzero()[0, 0] for i in range(len(layouts))])
+        per_scene = None if prompt.grids is None else prompt.grids.unflatten(0, (len(prompt.ids), -1))
+        positions, _ = self.network.model.get_rope_index(
+            prompt.ids[first],
+            mm_token_type_ids=kinds[first],
+            image_grid_thw=None if per_scene is None else per_scene[first].flatten(0, 1),
+            attention_mask=prompt.mask[first],
+        )
+        return positions[:, which]
+
+    # ---- both ways at once, as in training ----
+
+    def forward(self, scenes: SceneBatch, codes: Int64[Tensor, "B A"]) -> SlotStates:
+        """States that predict each slot: given all earlier codes of `codes`, and given none."""
+        context = self.read(scenes)
+        return self.slot_states(context, codes)
+
+    def slot_states(self, context: Context, codes: Int64[Tensor, "B A"]) -> SlotStates:
+        """As `forward`, for prompts that were read already."""
+        length, slots = context.embedded.shape[1], self.slots
+        table = self.network.get_input_embeddings()
+        placeholders = table(self.slot_ids).expand(len(codes), -1, -1)
+        embedded = torch.cat([context.embedded, placeholders, table(self.code_ids[codes[:, :-1]])], 1)
+        steps = torch.arange(1, slots + 1, device=codes.device)
+        after = context.positions[:, :, -1:] + torch.cat([steps, steps[:-1]])
+        hidden = self._run(embedded, torch.cat([context.positions, after], 2), joint_mask(context.real, slots))
+        return SlotStates(
+            autoregressive=torch.cat([hidden[:, length - 1 : length], hidden[:, length + slots :]], 1),
+            one_pass=hidden[:, length : length + slots],
+        )
+
+    def code_logits(self, states: Float[Tensor, "*b D"]) -> Float[Tensor, "*b K"]:
+        """Logits over the K codes alone, float32."""
+        return F.linear(states, self.network.lm_head.weight[self.code_ids]).float()
+
+    @torch.no_grad()
+    def mass_outside(self, states: Float[Tensor, "*b D"]) -> Float[Tensor, "*b"]:
+        """Share of the probability over the whole vocabulary that lies on tokens other than the codes."""
+        probabilities = self.network.lm_head(states).float().softmax(-1)
+        return 1 - probabilities[..., self.code_ids].sum(-1)
+
+    # ---- using it ----
+
+    @torch.no_grad()
+    def predict(self, batch: SceneBatch) -> LatentActions:
+        """Greedy codes, logits on the prefixes that these codes form, and features; by the way that `decode` names."""
+        context = self.read(batch)
+        states = self.decode_states(context) if self.decode == "autoregressive" else self.one_pass_states(context)
+        logits = self.code_logits(states)
+        return LatentActions(
+            codes=logits.argmax(-1),
+            environment=None,
+            logits=logits,
+            features=self._features(context, states),
+            codebook_id=self.codebook_id,
+            origin=Origin.TEACHER,
+        )
+
+    def one_pass_states(self, context: Context) -> Float[Tensor, "B A D"]:
+        """States of the placeholders; no code takes part."""
+        placeholders = self.network.get_input_embeddings()(self.slot_ids).expand(len(context.embedded), -1, -1)
+        steps = torch.arange(1, self.slots + 1, device=placeholders.device)
+        embedded = torch.cat([context.embedded, placeholders], 1)
+        positions = torch.cat([context.positions, context.positions[:, :, -1:] + steps], 2)
+        real = F.pad(context.real, (0, self.slots), value=True)
+        return self._run(embedded, positions, causal_mask(real))[:, -self.slots :]
+
+    def decode_states(self, context: Context) -> Float[Tensor, "B A D"]:
+        """Ordinary greedy decoding, one slot at a time, with the prompt's keys and values kept."""
+        cache, states = DynamicCache(config=self.network.config.get_text_config()), []
+        embedded, positions, real = context.embedded, context.positions, context.real
+        mask = causal_mask(real)
+        for _ in range(self.slots):
+            states.append(self._run(embedded, positions, mask, cache)[:, -1:])
+            token = self.code_ids[self.code_logits(states[-1]).argmax(-1)]
+            embedded, positions = self.network.get_input_embeddings()(token), positions[:, :, -1:] + 1
+            real = F.pad(real, (0, 1), value=True)
+            mask = real[:, None, None]
+        return torch.cat(states, 1)
+
+    def _run(
+        self,
+        embedded: Float[Tensor, "B L D"],
+        positions: Int64[Tensor, "3 B L"],
+        allowed: Bool[Tensor, "B 1 L M"],
+        cache: DynamicCache | None = None,
+    ) -> Float[Tensor, "B L D"]:
+        return self.network.model.language_model(
+            inputs_embeds=embedded,
+            position_ids=positions,
+            attention_mask=allowed,
+            past_key_values=cache,
+            use_cache=cache is not None,
+        ).last_hidden_state
+
+    def _features(self, context: Context, states: Float[Tensor, "B A D"]) -> LatentFeatures:
+        rows, columns = self.visual_grid
+        if context.visual is None:
+            return LatentFeatures(visual=states.new_zeros(len(states), rows * columns, states.shape[-1]), action=states)
+        height, width = context.grid  # the present image is the last; its tokens lie row by row
+        now = context.visual[:, -height * width :].transpose(1, 2).unflatten(2, (height, width))
+        pooled = F.adaptive_avg_pool2d(now.float(), (rows, columns)).flatten(2).transpose(1, 2)
+        return LatentFeatures(visual=pooled.to(states.dtype), action=states)
+
+
+def causal_mask(real: Bool[Tensor, "B L"]) -> Bool[Tensor, "B 1 L L"]:
+    """Which column each row may see: itself and earlier, never padding (padding sees itself, or its softmax is empty)."""
+    length = real.shape[1]
+    causal = torch.ones(length, length, dtype=torch.bool, device=real.device).tril()
+    itself = torch.eye(length, dtype=torch.bool, device=real.device)
+    return causal & real[:, None, None] | itself
+
+
+def joint_mask(real: Bool[Tensor, "B L"], slots: int) -> Bool[Tensor, "B 1 S S"]:
+    """Causal over prompt, `slots` placeholders and `slots` - 1 codes, with the placeholders hidden from the codes."""
+    length = real.shape[1]
+    allowed = causal_mask(F.pad(real, (0, 2 * slots - 1), value=True))
+    allowed[:, :, length + slots :, length : length + slots] = False
+    return allowed

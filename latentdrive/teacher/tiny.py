@@ -1,0 +1,162 @@
+"""A Qwen2.5-VL of toy width, written offline in the Hugging Face layout and then loaded like the published one.
+
+Beside hugging_face.py. The classes are transformers' own; the tokenizer has one token per word of the prompt, per integer
+and per tenth; nothing is downloaded. All weights are random, so all of them, the vision tower too, must be trained.
+"""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from tokenizers import Regex, Tokenizer, models, pre_tokenizers
+from transformers import (
+    PreTrainedTokenizerFast,
+    Qwen2_5_VLConfig,
+    Qwen2_5_VLForConditionalGeneration,
+    Qwen2_5_VLProcessor,
+    Qwen2VLImageProcessor,
+    Qwen2VLVideoProcessor,
+)
+from transformers.utils import logging
+
+from latentdrive.checkpoint import atomic_folder
+from latentdrive.errors import ConfigError
+from latentdrive.teacher import hugging_face
+from latentdrive.teacher.prompt import COMMANDS, STATE, TURN, UNKNOWN
+from latentdrive.types import FROZEN
+
+SPECIAL = [
+    "<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>",
+]  # fmt: skip
+LARGEST = 99  # the largest integer with a token of its own: m/s, far beyond any road
+PIECES = r"<\|\w+\|>|\.\d|\d+|[^\W\d]+|[^\w\s]"
+
+
+@dataclass(**FROZEN)
+class TinyShape:
+    """Sizes of the toy. rows: of the embedding, more than the tokenizer needs, as in the published models.
+
+    patch: side in pixels; merge x merge patches become one visual token. spread: standard deviation of initial weights.
+    """
+
+    rows: int
+    width: int
+    layers: int
+    heads: int
+    key_value_heads: int
+    feed_forward: int
+    vision_width: int
+    vision_layers: int
+    vision_heads: int
+    vision_feed_forward: int
+    patch: int
+    merge: int
+    spread: float
+
+    def __post_init__(self) -> None:
+        if self.width % self.heads or (self.width // self.heads) % 2:
+            raise ConfigError(f"teacher: width {self.width} must be an even multiple of heads {self.heads}")
+        if self.heads % self.key_value_heads:
+            raise ConfigError(f"teacher: {self.heads} heads cannot share {self.key_value_heads} key-value heads")
+        if self.vision_width % (4 * self.vision_heads):
+            raise ConfigError(f"teacher: vision_width must be a multiple of 4 x vision_heads, got {self.vision_width}")
+
+
+def load(
+    *, folder: str, shape: dict[str, int | float], min_pixels: int, max_pixels: int, seed: int
+) -> hugging_face.VisionLanguage:
+    """The toy from `folder`/<hash of its settings>, which is written first where it is not there yet."""
+    sizes = TinyShape(**shape)
+    settings = json.dumps({"shape": asdict(sizes), "seed": seed}, sort_keys=True)
+    path = Path(folder) / hashlib.sha256(settings.encode()).hexdigest()[:16]
+    if not path.is_dir():
+        with atomic_folder(path) as new:
+            write(new, sizes, seed=seed)
+    return hugging_face.load(path=str(path), dtype="float32", min_pixels=min_pixels, max_pixels=max_pixels)
+
+
+def write(folder: Path, shape: TinyShape, *, seed: int) -> None:
+    """A complete model folder: config, weights, tokenizer, image processor."""
+    logging.disable_progress_bar()
+    tokenizer = make_tokenizer()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        network = Qwen2_5_VLForConditionalGeneration(make_config(shape, tokenizer))
+    network.save_pretrained(folder)
+    patches = {"patch_size": shape.patch, "merge_size": shape.merge}
+    Qwen2_5_VLProcessor(
+        image_processor=Qwen2VLImageProcessor(**patches),
+        tokenizer=tokenizer,
+        video_processor=Qwen2VLVideoProcessor(**patches),
+    ).save_pretrained(folder)
+
+
+def make_tokenizer() -> PreTrainedTokenizerFast:
+    """One token per word, sign, integer up to 99 and tenth: `+12.3` is the three tokens `+`, `12`, `.3`."""
+    pieces = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(r"\s+"), "removed"),
+            pre_tokenizers.Split(Regex(PIECES), "isolated"),
+        ]
+    )
+    said = " ".join([TURN, STATE, UNKNOWN, *COMMANDS.values()]).format(
+        images="", state="", velocity="+", acceleration="-", command=""
+    )
+    words = [*SPECIAL, "<|unknown|>"]
+    words += [word for word, _ in pieces.pre_tokenize_str(said)]
+    words += [str(i) for i in range(LARGEST + 1)] + [f".{i}" for i in range(10)]
+    vocabulary = {word: i for i, word in enumerate(dict.fromkeys(words))}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<|unknown|>"))
+    tokenizer.pre_tokenizer = pieces
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        unk_token="<|unknown|>",
+        pad_token="<|endoftext|>",
+        eos_token="<|im_end|>",
+        additional_special_tokens=SPECIAL,
+    )
+
+
+def make_config(shape: TinyShape, tokenizer: PreTrainedTokenizerFast) -> Qwen2_5_VLConfig:
+    """The toy's configuration; every vision layer sees the whole image, windows would only cost time at this size."""
+    ids = {word: tokenizer.convert_tokens_to_ids(word) for word in SPECIAL}
+    half = shape.width // shape.heads // 2
+    # Time, height and width share a head's rotation frequencies as in the published models: 1/4, 3/8, 3/8.
+    sections = [half - 2 * (3 * half // 8), 3 * half // 8, 3 * half // 8]
+    text = {
+        "vocab_size": shape.rows,
+        "hidden_size": shape.width,
+        "intermediate_size": shape.feed_forward,
+        "num_hidden_layers": shape.layers,
+        "num_attention_heads": shape.heads,
+        "num_key_value_heads": shape.key_value_heads,
+        "max_position_embeddings": 4096,
+        "rms_norm_eps": 1e-6,
+        "initializer_range": shape.spread,
+        "rope_parameters": {"rope_type": "default", "rope_theta": 1e4, "mrope_section": sections},
+        "tie_word_embeddings": True,
+        "bos_token_id": ids["<|endoftext|>"],
+        "eos_token_id": ids["<|im_end|>"],
+    }
+    vision = {
+        "depth": shape.vision_layers,
+        "hidden_size": shape.vision_width,
+        "intermediate_size": shape.vision_feed_forward,
+        "num_heads": shape.vision_heads,
+        "patch_size": shape.patch,
+        "spatial_merge_size": shape.merge,
+        "out_hidden_size": shape.width,
+        "fullatt_block_indexes": list(range(shape.vision_layers)),
+        "initializer_range": shape.spread,
+    }
+    return Qwen2_5_VLConfig(
+        text_config=text,
+        vision_config=vision,
+        tie_word_embeddings=True,
+        image_token_id=ids["<|image_pad|>"],
+        video_token_id=ids["<|video_pad|>"],
+        vision_start_token_id=ids["<|vision_start|>"],
+        vision_end_token_id=ids["<|vision_end|>"],
+    )

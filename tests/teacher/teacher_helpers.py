@@ -1,0 +1,49 @@
+"""A toy teacher and random scenes for the teacher's tests."""
+
+import torch
+
+from latentdrive.teacher import tiny
+from latentdrive.teacher.model import Teacher
+from latentdrive.types import LatentActions, Origin, SceneBatch
+
+SHAPE = {
+    "rows": 192, "width": 32, "layers": 2, "heads": 2, "key_value_heads": 1, "feed_forward": 64, "vision_width": 16,
+    "vision_layers": 2, "vision_heads": 2, "vision_feed_forward": 32, "patch": 8, "merge": 2, "spread": 0.1,
+}  # fmt: skip
+PIXELS = {"min_pixels": 1024, "max_pixels": 32 * 64}
+
+
+def make_teacher(folder, **changes) -> Teacher:
+    parts = tiny.load(folder=str(folder), shape=SHAPE, seed=0, **PIXELS)
+    arguments = {
+        "parts": parts, "codes": 16, "transitions": 3, "codes_per_transition": 4, "times": 1, "history_s": 0.0,
+        "images": "camera", "state": True, "decode": "autoregressive", "visual_grid": (1, 2), "frozen": [], "seed": 0,
+    }  # fmt: skip
+    return Teacher(**arguments | changes).eval()
+
+
+def make_scenes(count: int, *, seed: int = 0, times: int = 1, known: float = 0.5) -> SceneBatch:
+    generator = torch.Generator().manual_seed(seed)
+
+    def flags() -> torch.Tensor:
+        return torch.rand(count, generator=generator) < known
+
+    return SceneBatch(
+        images=torch.randint(0, 256, (count, times, 3, 32, 64), dtype=torch.uint8, generator=generator),
+        velocity=10 * torch.randn(count, 2, generator=generator),
+        velocity_known=flags(),
+        acceleration=torch.randn(count, 2, generator=generator),
+        acceleration_known=flags(),
+        command=torch.randint(0, 3, (count,), generator=generator),
+        command_known=flags(),
+    )
+
+
+def make_codes(count: int, *, seed: int = 0, slots: int = 12, codes: int = 16) -> torch.Tensor:
+    return torch.randint(0, codes, (count, slots), generator=torch.Generator().manual_seed(seed))
+
+
+def as_latents(codes: torch.Tensor) -> LatentActions:
+    return LatentActions(
+        codes=codes, environment=None, logits=None, features=None, codebook_id="b", origin=Origin.INVERSE_DYNAMICS
+    )
