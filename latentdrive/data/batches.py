@@ -229,12 +229,16 @@ class TransitionStream(IterableDataset):
             draws=draws,
         )
 
+    def clip_at(self, number: int, further: int = 0) -> int:
+        """Index of the `number`-th clip that all ranks together visit, or the one `further` places on in its epoch."""
+        epoch, place = divmod(number, len(self.source))
+        return shuffled((place + further) % len(self.source), len(self.source), key=(self.seed, epoch))
+
     def _clip(self, number: int) -> tuple[int, np.ndarray]:
         """The clip of the `number`-th visit, or the next readable one after it in the same epoch's order."""
         clips = len(self.source)
-        epoch, place = divmod(number, clips)
         for further in range(clips):
-            index = shuffled((place + further) % clips, clips, key=(self.seed, epoch))
+            index = self.clip_at(number, further)
             if index in self.unreadable:
                 continue
             try:

@@ -1,0 +1,110 @@
+"""How fast the data path is: start with a million clips, decoding, and windows from the cache.
+
+python tools/bench_data.py                         # the first part alone, and made-up clips
+python tools/bench_data.py --videos FOLDER         # decoding and windows of real video too
+Takes about half a minute; everything is written to a temporary folder.
+"""
+
+import argparse
+import resource
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from latentdrive.data.batches import NO_AUGMENTATION, Augmentation, TransitionStream, WindowSpec
+from latentdrive.data.frame_cache import CachedClips
+from latentdrive.data.unreadable import UnreadableLog
+from latentdrive.data.video import VideoFolder
+
+READING = {
+    "rate_hz": 10.0,
+    "height": 96,
+    "width": 160,
+    "fit": "crop",
+    "part": "all",
+    "train_share": 0.7,
+    "gap_s": 0.5,
+    "images_hz": None,
+    "poses": "recorded",
+    "field_of_view_deg": 70.0,
+}
+BATCH, TRANSITIONS = 64, 3
+
+
+def main() -> None:
+    """Print one line a measurement."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--clips", type=int, default=1_000_000, help="length of the made-up list")
+    parser.add_argument("--videos", type=Path, help="folder of videos to decode")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        start(Path(folder), arguments.clips)
+        if arguments.videos:
+            decoding_and_windows(arguments.videos, Path(folder) / "cache")
+
+
+def start(folder: Path, clips: int) -> None:
+    """From a text list of `clips` paths to the stream, and to the choice of the first batch's clips."""
+    listed = folder / "clips.txt"
+    with open(listed, "w", encoding="utf-8") as file:
+        file.writelines(f"videos/{number // 1000:05d}/drive_{number:08d}.mp4\n" for number in range(clips))
+    began = time.perf_counter()
+    source = VideoFolder(path=str(listed), **READING)
+    cached = CachedClips(
+        source=source, folder=folder / "none", cache="frames", cache_gb=1.0, features=None, features_id=None
+    )
+    made = stream(cached, NO_AUGMENTATION)
+    chosen = [made.clip_at(number) for number in range(BATCH)]
+    seconds = time.perf_counter() - began
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    print(
+        f"start with {len(source):,} clips: {seconds:.2f} s, peak memory of the process {peak:.2f} GB, no clip opened"
+    )
+    print(f"  first clips: {', '.join(source.location(index).name for index in chosen[:3])}")
+
+
+def decoding_and_windows(videos: Path, cache: Path) -> None:
+    """Frames a second into the cache, and windows a second out of it."""
+    source = VideoFolder(path=str(videos), **READING)
+    cached = CachedClips(source=source, folder=cache, cache="frames", cache_gb=50.0, features=None, features_id=None)
+    print(cached.describe_estimate())
+    began = time.perf_counter()
+    failed = cached.prepare()
+    seconds = time.perf_counter() - began
+    read = sum(cached.read(index)[1].frames_read for index in range(len(cached)))
+    print(f"decoded {read:,} frames of {len(cached)} clips ({len(failed)} unreadable): {read / seconds:.0f} frames/s")
+    for name, augmentation in [("plain", NO_AUGMENTATION), ("flip and crop", Augmentation(flip=True, crop_share=0.8))]:
+        made = stream(cached, augmentation)
+        made.batch(0)
+        times = []
+        for step in range(1, 40):
+            began = time.perf_counter()
+            made.batch(step)
+            times.append(time.perf_counter() - began)
+        middle = float(np.median(times))
+        print(f"cached, {name}: {BATCH / middle:,.0f} windows/s ({middle * 1e3:.1f} ms a batch of {BATCH}, one core)")
+
+
+def stream(source: CachedClips, augmentation: Augmentation) -> TransitionStream:
+    """Batches of 64 windows of 4 frames."""
+    return TransitionStream(
+        source=source,
+        spec=WindowSpec(transitions=TRANSITIONS, transition_s=0.5, rate_hz=source.rate_hz),
+        batch_size=BATCH,
+        pairs_per_clip=1,
+        seed=0,
+        start_step=0,
+        steps=1_000_000,
+        take="frames",
+        patch_grid=None,
+        augmentation=augmentation,
+        unreadable=UnreadableLog(clips=len(source), max_unreadable=0.01, file=None),
+    )
+
+
+if __name__ == "__main__":
+    main()
