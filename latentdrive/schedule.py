@@ -8,10 +8,9 @@ import math
 from dataclasses import dataclass
 
 from latentdrive.errors import ConfigError
-from latentdrive.types import FROZEN
 
 
-@dataclass(**FROZEN)
+@dataclass(frozen=True, kw_only=True)
 class CosineSchedule:
     """steps: of the whole run. warmup: steps of the rise. floor: share of the peak learning rate that is left at the end."""
 

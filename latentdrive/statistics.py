@@ -11,10 +11,9 @@ import numpy as np
 from jaxtyping import Float
 
 from latentdrive.errors import WrongShape
-from latentdrive.types import FROZEN
 
 
-@dataclass(**FROZEN)
+@dataclass(frozen=True, kw_only=True)
 class Interval:
     """A mean with its bootstrap interval. drives: how many were resampled; values: how many numbers they hold."""
 
