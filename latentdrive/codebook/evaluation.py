@@ -66,7 +66,7 @@ def code(model: Codebook, batches: Iterable[TransitionBatch], *, features: float
     model.eval()
     parts: list[dict[str, Tensor]] = []
     for batch in batches:
-        seen = model.observe(batch.frames)
+        seen = model.observe(batch.frames, batch.features)
         environment, vectors = None, None
         if model.environment_slots:
             environment = model.environment_codes(seen, batch.motion)

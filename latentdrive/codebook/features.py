@@ -55,20 +55,25 @@ class TimmFeatures(nn.Module):
     @torch.no_grad()
     def forward(self, frames: UInt8[Tensor, "N 3 H W"]) -> Float[Tensor, "N C h w"]:
         """Features with mean 0 and variance 1 per channel, one column a `stride` x `stride` patch."""
+        return self.standardise(self.maps(frames))
+
+    @torch.no_grad()
+    def maps(self, frames: UInt8[Tensor, "N 3 H W"]) -> Float[Tensor, "N C h w"]:
+        """The backbone's own features, which a cache can keep: they do not depend on the training data."""
         pixels = (frames.float() / 255 - self.pixel_mean) / self.pixel_std
         maps = self.backbone(pixels.contiguous(memory_format=torch.channels_last))
         size = (frames.shape[-2] // self.stride, frames.shape[-1] // self.stride)
-        joined = [
-            m if m.shape[-2:] == size else F.interpolate(m, size, mode="bilinear", align_corners=False) for m in maps
-        ]
-        return (torch.cat(joined, 1).float() - self.mean) / self.std
+        joined = [m if m.shape[-2:] == size else F.interpolate(m, size, mode="bilinear", align_corners=False) for m in maps]
+        return torch.cat(joined, 1).contiguous()
+
+    def standardise(self, maps: Float[Tensor, "N C h w"]) -> Float[Tensor, "N C h w"]:
+        """Subtract the mean and divide by the deviation of every channel over the training frames."""
+        return (maps.float() - self.mean) / self.std
 
     @torch.no_grad()
     def calibrate(self, batches: Iterable[UInt8[Tensor, "N 3 H W"]]) -> None:
         """Set the channel statistics from some frames; called once, before the first step."""
-        self.mean.zero_()
-        self.std.fill_(1)
-        maps = torch.cat([self(frames) for frames in batches])
+        maps = torch.cat([self.maps(frames).float() for frames in batches])
         self.mean.copy_(maps.mean((0, 2, 3))[:, None, None])
         self.std.copy_(maps.std((0, 2, 3))[:, None, None].clamp_min(1e-4))
 

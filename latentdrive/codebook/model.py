@@ -114,8 +114,11 @@ class Codebook(nn.Module):
 
     # ---- what the networks see ----
 
-    def observe(self, frames: UInt8[Tensor, "B F 3 H W"]) -> Observation:
-        """Features and pictures of a window of frames; raises WrongShape for another frame size."""
+    def observe(self, frames: UInt8[Tensor, "B F 3 H W"], maps: Float[Tensor, "B F C h w"] | None = None) -> Observation:
+        """Features and pictures of a window of frames. maps: the backbone's features where a cache holds them.
+
+        Raises WrongShape for another frame size.
+        """
         if tuple(frames.shape[-2:]) != (self.height, self.width_px):
             raise WrongShape(
                 f"frames of {frames.shape[-2]} x {frames.shape[-1]} pixels, this codebook sees {self.height} x "
@@ -126,8 +129,9 @@ class Codebook(nn.Module):
         pixels = F.interpolate(
             pictures, (self.grid[0] * self.patch_pixels, self.grid[1] * self.patch_pixels), mode="area"
         )
+        features = self.features(flat) if maps is None else self.features.standardise(maps.flatten(0, 1))
         lead = frames.shape[:2]
-        return Observation(*(part.unflatten(0, lead) for part in (self.features(flat), pictures, pixels)))
+        return Observation(*(part.unflatten(0, lead) for part in (features, pictures, pixels)))
 
     def motion_token(self, motion: Float[Tensor, "B T 4"]) -> Float[Tensor, "B T 1 Dk"]:
         """The recorded motion as a condition token."""

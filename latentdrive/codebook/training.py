@@ -151,7 +151,7 @@ def phase_loss(
     model: Codebook, batch: TransitionBatch, phase: str, weights: LossWeights, *, usage: CodeUsage | None = None
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Loss of one phase and what to log of it (`usage` collects the codes seen)."""
-    seen = model.observe(batch.frames)
+    seen = model.observe(batch.frames, batch.features)
     if phase == "reader":
         target = model.encode_environment(seen, batch.motion).codes
         read = model.read_environment(seen)

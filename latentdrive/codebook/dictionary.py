@@ -1,0 +1,207 @@
+"""The dictionary of the ego codes: what each code means, by what happens when it appears.
+
+After training, beside evaluation.py and probe.py. Runs a codebook over held-out windows and collects for each code how often
+each slot says it, how the ego moved, how the predicted picture moves, which code comes next, and a few typical transitions
+with the true and the predicted next frame. The report draws it; nothing here knows a file format of the report.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Float64, Int64, UInt8
+from torch import Tensor
+
+from latentdrive.codebook.forward_dynamics import Prediction, warp
+from latentdrive.codebook.model import Codebook, Observation
+from latentdrive.data.batches import TransitionBatch
+from latentdrive.errors import NoClips, StoreError
+from latentdrive.files import write_atomic
+
+ARROWS = (6, 10)  # places down and across at which the picture's motion is kept
+FIRST, NEXT, PREDICTED = 0, 1, 2  # of the pictures of an example
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dictionary:
+    """N transitions, A ego slots a transition, K codes, X examples a code. Two transitions of one window follow each other.
+
+    ego: the codes. motion: dx, dy (metres), dyaw (radians), speed (m/s) at the start; 0 where `known` is False.
+    flow: how the predicted picture moves, right and down, as shares of its width and height; NaN where forward dynamics
+    predicts no flow. follows: how often code i of a slot is followed by code j of the same slot. window, place: window of the
+    transition, and its number in it. examples: rows of typical transitions of each code, -1 where there are fewer;
+    pictures: of those, in the order FIRST, NEXT, PREDICTED. transition_s: seconds. codebook_id: fingerprint.
+    """
+
+    ego: Int64[np.ndarray, "N A"]
+    motion: Float64[np.ndarray, "N 4"]
+    known: Bool[np.ndarray, "N"]
+    flow: Float64[np.ndarray, "N 2 down across"]
+    window: Int64[np.ndarray, "N"]
+    place: Int64[np.ndarray, "N"]
+    follows: Int64[np.ndarray, "K K"]
+    examples: Int64[np.ndarray, "K X"]
+    pictures: UInt8[np.ndarray, "K X 3 3 H W"]
+    transition_s: float
+    codebook_id: str
+
+    @property
+    def codes(self) -> int:
+        """K."""
+        return len(self.follows)
+
+    def usage(self) -> Float64[np.ndarray, "A K"]:
+        """Share of the transitions in which each slot says each code."""
+        counts = np.stack([np.bincount(slot, minlength=self.codes) for slot in self.ego.T])
+        return counts / len(self.ego)
+
+    def holding(self, code: int) -> Bool[np.ndarray, "N"]:
+        """Transitions in which any slot says `code`."""
+        return (self.ego == code).any(1)
+
+    def save(self, path: str | Path) -> None:
+        """Write an .npz that `load` reads, as a whole or not at all."""
+        arrays = {field.name: getattr(self, field.name) for field in fields(self)}
+
+        def write(new: Path) -> None:
+            with new.open("wb") as file:
+                np.savez_compressed(file, **arrays)
+
+        write_atomic(path, write)
+
+    @classmethod
+    def load(cls, path: str | Path) -> "Dictionary":
+        """What `save` wrote. Raises StoreError where the file is damaged or of another version."""
+        try:
+            with np.load(path, allow_pickle=False) as found:
+                arrays = {field.name: found[field.name] for field in fields(cls)}
+        except (OSError, ValueError, KeyError, EOFError) as error:
+            raise StoreError(
+                f"{path} is no dictionary of codes ({error}): remove it, the report makes it anew"
+            ) from None
+        scalars = {"transition_s": float(arrays["transition_s"]), "codebook_id": str(arrays["codebook_id"])}
+        return cls(**arrays | scalars)
+
+
+class _Coded(NamedTuple):
+    """One batch of windows, read and predicted; leading axis B·T but for the codes."""
+
+    ego: Int64[Tensor, "B T A"]
+    prediction: Prediction
+    seen: Observation
+
+
+@torch.no_grad()
+def look_up(model: Codebook, batches: Sequence[TransitionBatch], *, examples: int) -> Dictionary:
+    """The dictionary of a trained codebook from held-out windows. examples: typical transitions to keep of each code.
+
+    `batches[i]` must give the same batch each time: windows of the examples are read a second time for their pictures.
+    """
+    model.eval()
+    parts: list[dict[str, Tensor]] = []
+    for number in range(len(batches)):
+        parts.append(_facts(model, batches[number], number))
+    if not parts:
+        raise NoClips("there is no held-out window to look codes up in: give longer clips, or another data.val")
+    found = {key: torch.cat([part[key] for part in parts]).numpy() for key in parts[0]}
+    ego, clip = found["ego"], found["clip"]
+    typical = _typical(ego, found["motion"], found["known"], clip, codes=model.codes, examples=examples)
+    pictures = np.zeros((model.codes, examples, 3, 3, model.height, model.width_px), np.uint8)
+    for number in np.unique(found["batch"][typical[typical >= 0]]):
+        shown = _pictures(model, batches[int(number)])
+        for code, example in np.argwhere((typical >= 0) & (found["batch"][typical] == number)):
+            pictures[code, example] = shown[found["row"][typical[code, example]]]
+    window = np.cumsum(found["place"] == 0) - 1
+    return Dictionary(
+        ego=ego, motion=found["motion"], known=found["known"], flow=found["flow"], window=window, place=found["place"],
+        follows=_follows(ego, window, model.codes), examples=typical, pictures=pictures,
+        transition_s=float(model.transition_s), codebook_id=model.codebook_id,
+    )  # fmt: skip
+
+
+def next_pictures(model: Codebook, seen: Observation, prediction: Prediction) -> UInt8[Tensor, "N 3 H W"]:
+    """Predicted next frames at full size: the first frame moved along the predicted flow, plus the small correction, enlarged."""
+    first, small = seen.pictures[:, :-1].flatten(0, 1), seen.pixels[:, :-1].flatten(0, 1)
+    if prediction.flow is not None:
+        first, small = warp(first, prediction.flow, model.grid), warp(small.float(), prediction.flow, model.grid)
+    correction = F.interpolate(
+        (prediction.pixels - small).float(), first.shape[-2:], mode="bilinear", align_corners=False
+    )
+    return _uint8(first + correction)
+
+
+def _code(model: Codebook, batch: TransitionBatch) -> _Coded:
+    seen, vectors = model.observe(batch.frames), None
+    if model.environment_slots:
+        vectors = model.environment_book.look_up(model.environment_codes(seen, batch.motion))
+    ego = model.encode_ego(seen, vectors)
+    return _Coded(ego.codes, model.predict_from_codes(seen, vectors, ego.vectors), seen)
+
+
+def _facts(model: Codebook, batch: TransitionBatch, number: int) -> dict[str, Tensor]:
+    coded = _code(model, batch)
+    windows, times = coded.ego.shape[:2]
+    rows = windows * times
+    return {
+        "ego": coded.ego.flatten(0, 1).cpu(),
+        "motion": batch.motion.flatten(0, 1).double().cpu(),
+        "known": batch.motion_known[:, None].expand(-1, times).flatten().cpu(),
+        "flow": _picture_motion(coded.prediction.flow, model.grid, rows),
+        "clip": batch.clip[:, None].expand(-1, times).flatten().cpu(),
+        "place": torch.arange(times).repeat(windows),
+        "batch": torch.full((rows,), number),
+        "row": torch.arange(rows),
+    }
+
+
+def _picture_motion(
+    flow: Float[Tensor, "N 2 fh fw"] | None, grid: tuple[int, int], rows: int
+) -> Float64[Tensor, "N 2 down across"]:
+    if flow is None:
+        return torch.full((rows, 2, *ARROWS), float("nan"), dtype=torch.float64)
+    size = torch.tensor([grid[1], grid[0]], dtype=torch.float64)[None, :, None, None]
+    return -F.adaptive_avg_pool2d(flow.float(), ARROWS).double().cpu() / size  # a place is fetched from where it was
+
+
+def _pictures(model: Codebook, batch: TransitionBatch) -> UInt8[np.ndarray, "N 3 3 H W"]:
+    coded = _code(model, batch)
+    true = (coded.seen.pictures[:, :-1].flatten(0, 1), coded.seen.pictures[:, 1:].flatten(0, 1))
+    shown = [_uint8(true[0]), _uint8(true[1]), next_pictures(model, coded.seen, coded.prediction)]
+    return torch.stack(shown, 1).cpu().numpy()
+
+
+def _typical(
+    ego: Int64[np.ndarray, "N A"], motion: Float64[np.ndarray, "N 4"], known: Bool[np.ndarray, "N"],
+    clip: Int64[np.ndarray, "N"], *, codes: int, examples: int,
+) -> Int64[np.ndarray, "K X"]:  # fmt: skip
+    """Rows that hold a code in its most frequent slot: nearest to the code's mean motion where motion is known, and of
+    different clips as far as there are any."""
+    chosen = np.full((codes, examples), -1, np.int64)
+    scale = motion[:, [0, 2]].std(0).clip(1e-6)
+    for code in range(codes):
+        slot = int((ego == code).sum(0).argmax())
+        rows = np.flatnonzero(ego[:, slot] == code)
+        with_motion = rows[known[rows]]
+        if len(with_motion):
+            moved = motion[with_motion][:, [0, 2]] / scale
+            rows = with_motion[np.argsort(np.linalg.norm(moved - moved.mean(0), axis=1), kind="stable")]
+        _, firsts = np.unique(clip[rows], return_index=True)
+        firsts = np.sort(firsts)
+        order = [*firsts, *np.setdiff1d(np.arange(len(rows)), firsts)][:examples]
+        chosen[code, : len(order)] = rows[order]
+    return chosen
+
+
+def _follows(ego: Int64[np.ndarray, "N A"], window: Int64[np.ndarray, "N"], codes: int) -> Int64[np.ndarray, "K K"]:
+    counts = np.zeros((codes, codes), np.int64)
+    same = window[1:] == window[:-1]
+    np.add.at(counts, (ego[:-1][same].ravel(), ego[1:][same].ravel()), 1)
+    return counts
+
+
+def _uint8(pictures: Float[Tensor, "N 3 H W"]) -> UInt8[Tensor, "N 3 H W"]:
+    return ((pictures.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
