@@ -85,6 +85,10 @@ class CachedClips:
         """File or folder of the clip."""
         return self.source.location(index)
 
+    def key(self, index: int) -> str:
+        """Unique name of the clip, known without opening it."""
+        return self.source.key(index)
+
     def identity(self, index: int) -> dict[str, Any]:
         """Everything that decides the clip's bytes."""
         return self.source.identity(index)

@@ -105,6 +105,9 @@ class ReadableSource(Protocol):
     def read(self, index: int) -> tuple[DrivingClip, ClipFacts]:
         """The whole clip, whatever the part."""
 
+    def key(self, index: int) -> str:
+        """Unique name of the clip, known without opening it."""
+
     def location(self, index: int) -> Path:
         """File or folder of a clip, for messages."""
 

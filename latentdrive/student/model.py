@@ -19,6 +19,7 @@ from jaxtyping import Float, Int64, UInt8
 from torch import Tensor, nn
 
 from latentdrive.codebook.features import IMAGENET_MEAN, IMAGENET_STD, TimmFeatures
+from latentdrive.data.windows import SceneSpec
 from latentdrive.errors import ConfigError
 from latentdrive.types import Command, LatentActions, LatentFeatures, Origin, SceneBatch
 
@@ -107,16 +108,17 @@ class SceneTokens(NamedTuple):
 class Student(nn.Module):
     """Image encoder and transformer for `transitions` x `codes_per_transition` slots of `codes` codes.
 
-    times, history_s: images of a scene and seconds between them (1, now, by default). visual_grid, visual_width, action_width: the shape of the teacher's
-    LatentFeatures, which the student learns to match. black: give it black images (the control that must not look).
+    scene: what a scene holds of the past. visual_grid, visual_width, action_width: the shape of the teacher's
+    LatentFeatures, which the student learns to match. look: `black` gives it black images (the control that must not look).
     """
+
+    origin = Origin.STUDENT
 
     def __init__(
         self,
         *,
         images: ImageEncoder,
-        times: int,
-        history_s: float,
+        scene: SceneSpec,
         codes: int,
         transitions: int,
         codes_per_transition: int,
@@ -129,12 +131,12 @@ class Student(nn.Module):
         look: Literal["camera", "black"],
     ) -> None:
         super().__init__()
-        self.images, self.times, self.history_s, self.codes, self.look = images, times, history_s, codes, look
+        self.images, self.scene, self.codes, self.look = images, scene, codes, look
         self.transitions, self.codes_per_transition = transitions, codes_per_transition
         self.slots, self.visual_grid = transitions * codes_per_transition, tuple(visual_grid)
-        self.codebook_id = ""
+        self.codebook_id, self.times = "", 1 + scene.history_frames
         self.image_in = nn.Linear(images.width, width)
-        self.image_place = nn.Parameter(0.02 * torch.randn(times, images.grid[0] * images.grid[1], width))
+        self.image_place = nn.Parameter(0.02 * torch.randn(self.times, images.grid[0] * images.grid[1], width))
         self.velocity_in, self.acceleration_in = (
             nn.Sequential(nn.Linear(3, width), nn.GELU(), nn.Linear(width, width)) for _ in range(2)
         )
@@ -152,7 +154,7 @@ class Student(nn.Module):
         """Run the scene's tokens through all layers and keep their keys and values."""
         pixels = scenes.images if self.look == "camera" else torch.zeros_like(scenes.images)
         if pixels.shape[1] != self.times:
-            raise ConfigError(f"scenes of {pixels.shape[1]} images, this student takes {self.times}: set model.times")
+            raise ConfigError(f"scenes of {pixels.shape[1]} images, this student takes {self.times}: set model.scene")
         image = (self.image_in(self.images(pixels)) + self.image_place).flatten(1, 2)
         velocity = _state(scenes.velocity / VELOCITY_SCALE, scenes.velocity_known)
         acceleration = _state(scenes.acceleration / ACCELERATION_SCALE, scenes.acceleration_known)
@@ -213,7 +215,7 @@ class Student(nn.Module):
             logits=logits,
             features=self.features(scene, states),
             codebook_id=self.codebook_id,
-            origin=Origin.STUDENT,
+            origin=self.origin,
         )
 
 

@@ -17,6 +17,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 from transformers import DynamicCache
 
+from latentdrive.data.windows import SceneSpec
 from latentdrive.errors import WrongShape
 from latentdrive.teacher import hugging_face
 from latentdrive.teacher.prompt import Prompt, PromptWriter
@@ -48,11 +49,13 @@ class SlotStates(NamedTuple):
 class Teacher(nn.Module):
     """Qwen2.5-VL with tokens for `codes` codes and `transitions` x `codes_per_transition` slots.
 
-    parts: network and processor. times, history_s: images of a scene and seconds between them (1, now, by default).
-    images, state: what the prompt holds (see PromptWriter). decode: which way `predict` goes.
+    parts: network and processor. scene: what a scene holds of the past. images, state: what the prompt says of it (see
+    PromptWriter). decode: which way `predict` goes.
     visual_grid: rows and columns that the vision states of the present image are pooled to for LatentFeatures.
     frozen: names of sub-networks that are not trained. seed: of the new tokens' first values.
     """
+
+    origin = Origin.TEACHER
 
     def __init__(
         self,
@@ -61,8 +64,7 @@ class Teacher(nn.Module):
         codes: int,
         transitions: int,
         codes_per_transition: int,
-        times: int,
-        history_s: float,
+        scene: SceneSpec,
         images: Literal["camera", "black", "none"],
         state: bool,
         decode: Literal["autoregressive", "one_pass"],
@@ -73,9 +75,8 @@ class Teacher(nn.Module):
         super().__init__()
         self.network, self.processor = parts
         self.codes, self.transitions, self.codes_per_transition = codes, transitions, codes_per_transition
-        self.times, self.history_s = times, history_s
         self.slots, self.decode, self.visual_grid = transitions * codes_per_transition, decode, tuple(visual_grid)
-        self.codebook_id = ""
+        self.scene, self.codebook_id = scene, ""
         self.vocabulary = add_action_tokens(self.processor.tokenizer, codes=codes, slots=self.slots)
         make_room(self.network, self.vocabulary)
         initialise_rows(self.network, self.vocabulary, seed=seed)
@@ -173,7 +174,7 @@ class Teacher(nn.Module):
             logits=logits,
             features=self._features(context, states),
             codebook_id=self.codebook_id,
-            origin=Origin.TEACHER,
+            origin=self.origin,
         )
 
     def one_pass_states(self, context: Context) -> Float[Tensor, "B A D"]:

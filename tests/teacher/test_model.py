@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from teacher_helpers import SHAPE, make_codes, make_scenes, make_teacher
+from teacher_helpers import NOW, SHAPE, make_codes, make_scenes, make_teacher
 
 from latentdrive import checkpoint
 from latentdrive.checkpoint import Card
@@ -144,8 +144,8 @@ def test_a_checkpoint_predicts_the_same_in_a_new_process_without_network(tmp_pat
         teacher.network.lm_head.weight += 0.01
     config = {
         "_target_": "latentdrive.teacher.model.Teacher", "parts": {"_target_": "latentdrive.teacher.tiny.load", **node},
-        "codes": 16, "transitions": 3, "codes_per_transition": 4, "times": 1, "history_s": 0.0, "images": "camera",
-        "state": True, "decode": "autoregressive", "visual_grid": [1, 2], "frozen": [], "seed": 0,
+        "codes": 16, "transitions": 3, "codes_per_transition": 4, "images": "camera",
+        "scene": {"_target_": "latentdrive.data.windows.SceneSpec", **vars(NOW)}, "state": True, "decode": "autoregressive", "visual_grid": [1, 2], "frozen": [], "seed": 0,
     }  # fmt: skip
     folder = tmp_path / "checkpoint"
     checkpoint.save(folder, teacher, config=config, card=Card(kind="Teacher", parents={"codebook": "b1"}))

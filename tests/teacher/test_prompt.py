@@ -75,7 +75,7 @@ def test_larger_pictures_are_shrunk_to_the_pixel_budget(teacher):
 
 
 def test_one_image_token_per_merged_patch_and_one_image_per_time(tmp_path):
-    teacher = make_teacher(tmp_path, times=2)
+    teacher = make_teacher(tmp_path)
     prompt = teacher.write(make_scenes(3, times=2))
     tokens = (prompt.ids == teacher.network.config.image_token_id).sum(1)
     assert tokens.tolist() == [2 * (32 // 16) * (64 // 16)] * 3

@@ -1,0 +1,200 @@
+"""How a model labels the windows of clips, shard by shard; the work behind the verb `label`.
+
+After latents.py, batches.py and windows.py. Who labels is told by what a model offers: `encode` (a codebook) is given the
+frames from t0 to the end of the window, `predict` (a teacher or student) the scene at t0 and nothing later.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol
+
+import numpy as np
+from jaxtyping import Bool, Int64
+
+from latentdrive.data.batches import WindowSpec, make_batch
+from latentdrive.data.frame_cache import CachedClips
+from latentdrive.data.latents import LatentWriter, StoreInfo, Windows, stack_latents
+from latentdrive.data.unreadable import UnreadableLog
+from latentdrive.data.windows import cut_scene, scene_batch
+from latentdrive.errors import CheckpointError, ConfigError, UnreadableClip
+from latentdrive.types import DrivingClip, LatentActions, LatentPredictor, Origin
+
+Chosen = list[tuple[int, int]]  # (clip, frame at t0) of each window
+
+
+class Labeller(Protocol):
+    """What labels windows of clips. origin: whose codes they are; known: names of the flags that `label` gives."""
+
+    origin: Origin
+    known: tuple[str, ...]
+    transition_s: float
+
+    def starts(self, clip: DrivingClip) -> Int64[np.ndarray, "S"]: ...
+
+    def label(self, clips: CachedClips, windows: Chosen) -> tuple[LatentActions, Bool[np.ndarray, "N flags"]]: ...
+
+
+class FutureLabeller:
+    """A codebook: reads the frames from t0 to t0 + all transitions, and the motion between them where it is known."""
+
+    origin, known = Origin.INVERSE_DYNAMICS, ("motion",)
+
+    def __init__(self, model: Any, *, rate_hz: float, device: str) -> None:
+        self.model, self.device, self.transition_s = model, device, model.transition_s
+        self.spec = WindowSpec(transitions=model.transitions, transition_s=model.transition_s, rate_hz=rate_hz)
+
+    def starts(self, clip: DrivingClip) -> Int64[np.ndarray, "S"]:
+        """Frames with a whole window after them in their shot."""
+        return self.spec.starts(clip)
+
+    def label(self, clips: CachedClips, windows: Chosen) -> tuple[LatentActions, Bool[np.ndarray, "N flags"]]:
+        """Codes of what happened."""
+        batch = make_batch(clips, windows, self.spec, take="frames", patch_grid=None).to(self.device)
+        known = batch.motion_known.cpu().numpy()
+        return self.model.encode(batch.frames, batch.motion if known.all() else None), known[:, None]
+
+
+class PresentLabeller:
+    """A teacher or student: reads the scene at t0, nothing later."""
+
+    known = ("velocity", "acceleration", "command")
+
+    def __init__(self, model: LatentPredictor, *, rate_hz: float, transition_s: float, device: str) -> None:
+        self.model, self.origin, self.rate_hz, self.device = model, model.origin, rate_hz, device
+        self.transition_s = transition_s
+
+    def starts(self, clip: DrivingClip) -> Int64[np.ndarray, "S"]:
+        """Frames with the scene's earlier images before them in their shot."""
+        return self.model.scene.starts(clip, self.rate_hz)
+
+    def label(self, clips: CachedClips, windows: Chosen) -> tuple[LatentActions, Bool[np.ndarray, "N flags"]]:
+        """Codes that are expected."""
+        scenes = [cut_scene(clips[index], row, self.model.scene, rate_hz=self.rate_hz) for index, row in windows]
+        batch = scene_batch(scenes, height=clips.height, width=clips.width)
+        known = np.stack([getattr(batch, f"{name}_known").numpy() for name in self.known], 1)
+        return self.model.predict(batch.to(self.device)), known
+
+
+def choose_labeller(model: Any, *, rate_hz: float, transition_s: float | None, device: str) -> Labeller:
+    """By what the model offers. transition_s: of the codes that a predictor was trained on; a codebook has its own."""
+    model.to(device)
+    if hasattr(model, "encode"):
+        return FutureLabeller(model, rate_hz=rate_hz, device=device)
+    if isinstance(model, LatentPredictor):
+        return PresentLabeller(model, rate_hz=rate_hz, transition_s=transition_s, device=device)
+    raise CheckpointError(
+        f"a {type(model).__name__} can't label: give a codebook, a teacher or a student as model=FOLDER"
+    )
+
+
+def label_part(
+    labeller: Labeller,
+    clips: CachedClips,
+    writer: LatentWriter,
+    log: UnreadableLog,
+    *,
+    batch_size: int,
+    shard_windows: int,
+    stride: int,
+    watch: Callable[[range], Iterable[int]],
+) -> dict[str, int]:
+    """Label the clips that no finished shard covers, a shard at a time; returns counts. watch: shows progress."""
+    for number, (path, reason) in enumerate(writer.unreadable):
+        log.add(-1 - number, UnreadableClip(path, reason))  # met before an interruption
+    windows, drives, failed = [], {}, []
+    for index in watch(range(writer.next_clip, len(clips))):
+        try:
+            clip = clips[index]
+            windows += [(index, int(row)) for row in every(clip, labeller.starts(clip), stride)]
+            drives[index] = clip.drive
+        except UnreadableClip as error:
+            log.add(index, error)
+            failed.append((error.path, error.reason))
+        if len(windows) >= shard_windows or index == len(clips) - 1:
+            shard = make_shard(labeller, clips, windows, drives, batch_size=batch_size) if windows else None
+            writer.add(shard, next_clip=index + 1, unreadable=failed)
+            windows, drives, failed = [], {}, []
+    writer.finish()
+    return {"windows": writer.windows, "clips": len(clips), "unreadable": len(writer.unreadable)}
+
+
+def make_shard(
+    labeller: Labeller,
+    clips: CachedClips,
+    windows: Chosen,
+    drives: dict[int, str],
+    *,
+    batch_size: int,
+) -> Windows:
+    """Labels of (clip, row) windows, in batches."""
+    parts, known, times = [], [], []
+    for begin in range(0, len(windows), batch_size):
+        picked = windows[begin : begin + batch_size]
+        latents, flags = labeller.label(clips, picked)
+        parts.append(latents.to("cpu"))
+        known.append(flags)
+        times += [clips[index].times_s[row] for index, row in picked]
+    indices = list(dict.fromkeys(index for index, _ in windows))
+    place = {index: i for i, index in enumerate(indices)}
+    return Windows(
+        keys=[clips.key(index) for index in indices],
+        drives=[drives[index] for index in indices],
+        clip=np.array([place[index] for index, _ in windows]),
+        t0_s=np.array(times, np.float64),
+        latents=stack_latents(parts),
+        known=np.concatenate(known),
+    )
+
+
+def every(clip: DrivingClip, starts: Int64[np.ndarray, "S"], stride: int) -> Int64[np.ndarray, "W"]:
+    """Those of `starts` that lie a multiple of `stride` frames after the first frame of their shot.
+
+    Counted from the shot and not from the first start, so that codebook, teacher and student label the same times.
+    """
+    begins = np.flatnonzero(np.r_[True, clip.shots[1:] != clip.shots[:-1]])
+    begin = begins[np.searchsorted(begins, starts, side="right") - 1]
+    return starts[(starts - begin) % stride == 0]
+
+
+def describe(labeller: Labeller, clips: CachedClips, *, maker: str, stride_s: float) -> StoreInfo:
+    """Everything that decides the labels of these clips. maker: fingerprint of the labelling checkpoint."""
+    model = labeller.model
+    return StoreInfo(
+        origin=labeller.origin,
+        codebook_id=model.codebook_id,
+        maker=maker,
+        data=fingerprint_clips(clips),
+        transition_s=labeller.transition_s,
+        transitions=model.transitions,
+        codes_per_transition=model.codes_per_transition,
+        codes=model.codes,
+        settings={"stride_s": stride_s, "rate_hz": clips.rate_hz, "height": clips.height, "width": clips.width},
+        known=labeller.known,
+    )
+
+
+def fingerprint_clips(clips: CachedClips) -> str:
+    """16 hexadecimal digits over the identity of every clip and the part that is used; opens no clip."""
+    digest = hashlib.sha256(repr(clips.part).encode())
+    for index in range(len(clips)):
+        try:
+            digest.update(json.dumps(clips.identity(index), sort_keys=True).encode())
+        except UnreadableClip as error:
+            digest.update(str(error).encode())
+    return digest.hexdigest()[:16]
+
+
+def address(infos: dict[str, StoreInfo]) -> str:
+    """Name of the folder that holds the stores of all parts."""
+    content = json.dumps({part: info.fingerprint for part, info in infos.items()}, sort_keys=True)
+    origin = next(iter(infos.values())).origin
+    return f"{origin}-{hashlib.sha256(content.encode()).hexdigest()[:12]}"
+
+
+def stride_frames(stride_s: float, rate_hz: float) -> int:
+    """Frames between windows; raises ConfigError where that is no whole number."""
+    frames = stride_s * rate_hz
+    if frames < 0.5 or abs(frames - round(frames)) > 1e-6:
+        raise ConfigError(f"stride_s={stride_s:g} is {frames:g} frames at data.rate_hz={rate_hz:g}: make it whole")
+    return round(frames)

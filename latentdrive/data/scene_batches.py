@@ -1,0 +1,194 @@
+"""What teacher and student are fed with: scenes cut from clips, and the stored latent actions of the same windows.
+
+After latents.py and windows.py. `latents` is a folder with one store per part of the data (train, val), as `label` writes it.
+A training batch is a function of (seed, step): nothing about the sampler is saved, and a resumed run sees the same batches.
+"""
+
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+
+from latentdrive.data.batches import nearest_rows, shuffled
+from latentdrive.data.clip_data import ClipData
+from latentdrive.data.code_baselines import code_baselines
+from latentdrive.data.frame_cache import CachedClips
+from latentdrive.data.latents import LatentStore
+from latentdrive.data.windows import SceneSpec, cut_scene, scene_batch
+from latentdrive.errors import StoreError, WrongShape
+from latentdrive.types import LatentActions, SceneBatch
+
+SAME_TIME_S = 1e-3  # a stored t0 and its frame may differ by rounding only
+
+
+class LabelledScenes:
+    """Windows of one store with the clips they were cut from. rows: the windows of the store that can be used.
+
+    Windows too near the start of their shot for the scene's earlier images are left out and counted in `skipped`.
+    """
+
+    def __init__(self, *, clips: CachedClips, store: LatentStore, spec: SceneSpec) -> None:
+        self.clips, self.store, self.spec = clips, store, spec
+        self._clip_of = {clips.key(i): i for i in range(len(clips))}
+        if missing := [key for key in dict.fromkeys(store.keys) if key not in self._clip_of]:
+            raise StoreError(
+                f"{store.folder} labels {missing[0]} ({len(missing)} clips in all), which the data does not hold: "
+                "train on the data that was labelled, or label this data"
+            )
+        rows = range(len(store))
+        self.rows = [row for row in rows if self._has_past(row)] if spec.history_frames else list(rows)
+        self.skipped = len(store) - len(self.rows)
+        if not self.rows:
+            raise StoreError(
+                f"{store.folder}: no window has {spec.history_frames} earlier images; lower history_frames"
+            )
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def batch(self, picked: Sequence[int]) -> tuple[SceneBatch, LatentActions]:
+        """Scenes and latent actions of the `picked` usable windows."""
+        rows = [self.rows[i] for i in picked]
+        scenes = []
+        for row in rows:
+            clip, now = self._frame(row)
+            scenes.append(cut_scene(clip, now, self.spec, rate_hz=self.clips.rate_hz))
+        return scene_batch(scenes, height=self.clips.height, width=self.clips.width), self.store.batch(rows)
+
+    def drives(self) -> list[str]:
+        """Drive of every usable window, in order."""
+        return [self.store.drives[row] for row in self.rows]
+
+    def _frame(self, row: int) -> tuple[Any, int]:
+        """The clip of a window, and the frame at its t0."""
+        key, t0_s = self.store.keys[row], self.store.t0_s[row]
+        clip = self.clips[self._clip_of[key]]
+        now = int(nearest_rows(clip.times_s, np.array([t0_s]))[0])
+        if abs(clip.times_s[now] - t0_s) > SAME_TIME_S:
+            raise StoreError(
+                f"{key} has no frame at {t0_s:.3f} s, where {self.store.folder} labels it: the clip or data.rate_hz "
+                "changed since; label again"
+            )
+        return clip, now
+
+    def _has_past(self, row: int) -> bool:
+        clip, now = self._frame(row)
+        first = now + int(self.spec.images(self.clips.rate_hz)[0])
+        return first >= 0 and clip.shots[first] == clip.shots[now]
+
+
+class SceneBatches:
+    """Labelled scenes of a ClipData for training and validation.
+
+    latents: folder with the stores `train` and `val`. origin: whose labels these must be. spec: what a scene holds of the
+    past. batch_size: scenes a step. held_out_windows: how many windows of `val` are looked at, spread over all of them.
+    """
+
+    def __init__(
+        self,
+        *,
+        data: ClipData,
+        latents: str,
+        origin: str,
+        spec: SceneSpec,
+        batch_size: int,
+        held_out_windows: int,
+        workers: int,
+        seed: int,
+    ) -> None:
+        self.data, self.spec, self.batch_size, self.workers, self.seed = data, spec, batch_size, workers, seed
+        self.held_out_windows = held_out_windows
+        self.stores = {part: LatentStore(Path(latents) / part) for part in ("train", "val")}
+        info = self.stores["train"].info
+        self.stores["val"].info.require_codebook(info.codebook_id, where="the training part")
+        if info.origin != origin:
+            raise StoreError(
+                f"{latents} holds codes of origin {info.origin}, this run learns from {origin}: give latents=FOLDER "
+                f"labelled by {'a codebook' if origin == 'inverse_dynamics' else f'a {origin}'}"
+            )
+        self.info = info
+        self.parents = {
+            "codebook": info.codebook_id,
+            "labels": self.stores["train"].fingerprint,
+            "labeller": info.maker,
+        }
+
+    @cached_property
+    def train(self) -> LabelledScenes:
+        """Training windows."""
+        return LabelledScenes(clips=self.data.open("train"), store=self.stores["train"], spec=self.spec)
+
+    @cached_property
+    def held_out(self) -> LabelledScenes:
+        """Held-out windows, all of them."""
+        return LabelledScenes(clips=self.data.open("val"), store=self.stores["val"], spec=self.spec)
+
+    def train_batches(self, start_step: int) -> DataLoader:
+        """Endless batches from `start_step` on."""
+        stream = SceneStream(self.train, batch_size=self.batch_size, seed=self.seed, start_step=start_step)
+        workers = {"num_workers": self.workers, "persistent_workers": self.workers > 0}
+        return DataLoader(stream, batch_size=None, **workers)
+
+    def held_out_picks(self) -> list[int]:
+        """Which held-out windows are looked at: a fixed, mixed choice."""
+        mixed = np.random.default_rng(0).permutation(len(self.held_out))
+        return sorted(mixed[: self.held_out_windows].tolist())
+
+    def validation_batches(self) -> DataLoader:
+        """The chosen held-out windows in order; the last batch may be smaller."""
+        return DataLoader(_Chosen(self.held_out, self.held_out_picks(), self.batch_size), batch_size=None)
+
+    def baselines(self) -> dict[str, float]:
+        """Held-out nats of per-slot frequencies and of repeating the last transition, on the windows looked at."""
+        rows = [self.held_out.rows[i] for i in self.held_out_picks()]
+        return code_baselines(self.stores["train"], self.stores["val"], held_out_rows=rows)
+
+    @cached_property
+    def facts(self) -> dict[str, Any]:
+        """For the card: what was learned from."""
+        return {
+            "path": str(self.data.path.name), "windows": len(self.train), "held_out_windows": len(self.held_out_picks()),
+            "held_out_drives": len(set(self.held_out.drives())), "windows_without_past": self.train.skipped,
+            "transition_s": self.info.transition_s, "labels_origin": str(self.info.origin),
+        }  # fmt: skip
+
+
+class SceneStream(IterableDataset):
+    """Endless training batches; every window once an epoch, in an order shuffled anew by (seed, epoch)."""
+
+    def __init__(self, scenes: LabelledScenes, *, batch_size: int, seed: int, start_step: int) -> None:
+        if batch_size < 1:
+            raise WrongShape(f"batch_size must be at least 1, got {batch_size}")
+        self.scenes, self.batch_size, self.seed, self.start_step = scenes, batch_size, seed, start_step
+
+    def __iter__(self) -> Iterator[tuple[SceneBatch, LatentActions]]:
+        worker = get_worker_info()
+        step, by = (0, 1) if worker is None else (worker.id, worker.num_workers)
+        step += self.start_step
+        while True:
+            yield self.batch(step)
+            step += by
+
+    def batch(self, step: int) -> tuple[SceneBatch, LatentActions]:
+        """The batch of one step."""
+        picked, count = [], len(self.scenes)
+        for number in range(step * self.batch_size, (step + 1) * self.batch_size):
+            epoch, place = divmod(number, count)
+            picked.append(shuffled(place, count, key=(self.seed, epoch)))
+        return self.scenes.batch(picked)
+
+
+class _Chosen:
+    """Batches of a fixed list of windows."""
+
+    def __init__(self, scenes: LabelledScenes, picks: list[int], batch_size: int) -> None:
+        self.scenes, self.picks, self.batch_size = scenes, picks, batch_size
+
+    def __len__(self) -> int:
+        return -(-len(self.picks) // self.batch_size)
+
+    def __getitem__(self, number: int) -> tuple[SceneBatch, LatentActions]:
+        return self.scenes.batch(self.picks[number * self.batch_size : (number + 1) * self.batch_size])
