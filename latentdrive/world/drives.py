@@ -1,21 +1,26 @@
 """Making a drive: a road, the traffic on it, and an ego that takes part in it or goes its own way.
 
-Joins centreline.py, traffic.py and own_way.py; what comes out is a Drive in the plane.
+Joins roads.py, traffic.py and own_way.py; what comes out is a Drive in the plane.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import TypeVar
 
 import numpy as np
+from jaxtyping import Float64
 
 from latentdrive.types import FROZEN
-from latentdrive.world.centreline import Centreline, random_curvature
-from latentdrive.world.drive import Agents, Drive, Lane, Mark
+from latentdrive.world.centreline import Centreline, SpeedLimit
+from latentdrive.world.drive import Agents, Drive, Lane
 from latentdrive.world.own_way import Appearance, OwnWay, go_own_way, place_replay, without_contact
-from latentdrive.world.traffic import Calm, Mood, StraightRoad, simulate_straight
+from latentdrive.world.roads import BEHIND_M, Layout, RoadType, junction_limit
+from latentdrive.world.traffic import EGO_SIZE, Calm, Driver, Mood, Recording, simulate
 
-EGO_SIZE = np.array([4.6, 1.85, 1.5])
-LANE_POINT_M = 2.0  # spacing of the points that lanes are drawn with
+Wish = TypeVar("Wish", Mood, OwnWay)
+LIMIT_STEP_M = 2.0  # spacing of speed limits along a curve
+ROUTE_SMOOTH_M = 6.0  # where lanes of a junction meet, the heading changes over about this length
 
 
 class Kind(StrEnum):
@@ -26,23 +31,11 @@ class Kind(StrEnum):
 
 
 @dataclass(**FROZEN)
-class RoadSpec:
-    """A type of bent road. Ranges: own and oncoming lanes, lane width and median in m, radius, lengths of bends and straights in m."""
-
-    own: tuple[int, int]
-    oncoming: tuple[int, int]
-    lane_m: tuple[float, float]
-    median_m: tuple[float, float]
-    radius_m: tuple[float, float]
-    bend_m: tuple[float, float]
-    straight_m: tuple[float, float]
-    ramp_m: float
-    speed_mps: tuple[float, float]
-
-
-@dataclass(**FROZEN)
 class TrafficSpec:
-    """How people drive, on every type of road. See Calm, Mood, OwnWay, Appearance and simulate_straight for the parts."""
+    """How people drive, on every type of road. See Calm, Mood, OwnWay, Appearance and simulate for the parts.
+
+    Speeds of the moods and of the own way are cut to those of the road.
+    """
 
     calm: Calm
     ego_mood: Mood
@@ -51,70 +44,92 @@ class TrafficSpec:
     appearance: Appearance
     gap_m: tuple[float, float]
     step_s: float
-    settle_s: float
-    curve_lateral_mps2: float
-    curve_yaw_rate: float
+    settle_s: tuple[float, float]
+    curve_braking_mps2: float
     hazard_every_s: float
     lane_wish_every_s: float
 
 
 def make_drive(
-    *, road_type: str, kind: Kind, seed: tuple[int, ...], road: RoadSpec, traffic: TrafficSpec, frames: int, rate_hz: float
+    *, road_type: str, kind: Kind, seed: tuple[int, ...], road: RoadType, traffic: TrafficSpec, frames: int, rate_hz: float
 ) -> Drive:
     """One drive; the same arguments give the same drive."""
     rng = np.random.default_rng(seed)
-    straight = StraightRoad(
-        own=int(rng.integers(road.own[0], road.own[1] + 1)), oncoming=int(rng.integers(road.oncoming[0], road.oncoming[1] + 1)),
-        lane_m=float(rng.uniform(*road.lane_m)), median_m=float(rng.uniform(*road.median_m)), along_m=(-250.0, 1000.0),
+    settle_s = float(rng.uniform(*traffic.settle_s))
+    layout = road.layout(rng, road.speed_mps[1] * (frames / rate_hz + settle_s))
+    recording = simulate(
+        rng, layout, frames=frames, rate_hz=rate_hz, step_s=traffic.step_s, settle_s=settle_s, calm=traffic.calm,
+        ego_mood=_cut(traffic.ego_mood, road), mood=_cut(traffic.mood, road), gap_m=traffic.gap_m,
+        limit=_limit(layout, traffic), hazard_every_s=traffic.hazard_every_s, lane_wish_every_s=traffic.lane_wish_every_s,
     )  # fmt: skip
-    start_m = 30.0
-    length = start_m + road.speed_mps[1] * (frames / rate_hz + traffic.settle_s) + 180.0
-    line = Centreline.from_curvature(
-        random_curvature(rng, length_m=length, radius_m=road.radius_m, bend_m=road.bend_m, straight_m=road.straight_m, ramp_m=road.ramp_m)
-    )
-    limit = line.speed_limit(
-        lateral_mps2=traffic.curve_lateral_mps2, yaw_rate=traffic.curve_yaw_rate, braking_mps2=2.0, step_m=2.0
-    )
-    recording = simulate_straight(
-        rng, straight, frames=frames, rate_hz=rate_hz, step_s=traffic.step_s, settle_s=traffic.settle_s, calm=traffic.calm,
-        ego_mood=_within(traffic.ego_mood, road), mood=_within(traffic.mood, road), gap_m=traffic.gap_m, start_m=start_m,
-        limit=lambda s, forward: limit.at(s, forward=forward), hazard_every_s=traffic.hazard_every_s,
-        lane_wish_every_s=traffic.lane_wish_every_s,
-    )  # fmt: skip
-    ego, speed, agents = recording.ego, recording.ego_speed_mps, recording.agents
-    if kind == Kind.DECORRELATED:
-        inside = -straight.median_m / 2 - straight.own * straight.lane_m
-        ego, speed = go_own_way(
-            rng, line, limit, way=replace(traffic.own_way, speed_mps=_cut(traffic.own_way.speed_mps, road)), frames=frames,
-            rate_hz=rate_hz, start_m=start_m, offsets_m=(inside + 1.2, -straight.median_m / 2 - 1.2),
-        )  # fmt: skip
-        agents = place_replay(rng, agents, ego, EGO_SIZE, traffic.appearance)
+    if kind == Kind.NATURAL:
+        ego, speed, agents = _natural(layout, recording)
     else:
-        agents = without_contact(agents, ego, EGO_SIZE)
-        speed = speed * np.hypot(line.stretch(ego[:, 0], ego[:, 1]) * np.cos(ego[:, 2]), np.sin(ego[:, 2]))
+        ego, speed, agents = _decorrelated(rng, layout, recording, traffic, _cut(traffic.own_way, road), rate_hz)
     return Drive(
-        road_type=road_type, seed=seed, times_s=recording.times_s, ego=line.place(ego), ego_speed_mps=speed,
-        agents=replace(agents, poses=line.place(agents.poses)), lanes=_lanes(straight, line),
+        road_type=road_type, seed=seed, times_s=recording.times_s, ego=ego, ego_speed_mps=speed, agents=agents,
+        lanes=tuple(_bent_lane(lane, layout.line) for lane in recording.lanes),
     )  # fmt: skip
 
 
-def _cut(speed: tuple[float, float], road: RoadSpec) -> tuple[float, float]:
-    return max(speed[0], road.speed_mps[0]), min(speed[1], road.speed_mps[1])
+def _natural(layout: Layout, recording: Recording) -> tuple[Float64[np.ndarray, "T 3"], Float64[np.ndarray, "T"], Agents]:
+    """The recording as it is, in the plane."""
+    ego, speed, line = recording.ego, recording.ego_speed_mps, layout.line
+    agents = without_contact(recording.agents, ego, EGO_SIZE)
+    if line is None:
+        return ego, speed, agents
+    speed = speed * np.hypot(line.stretch(ego[:, 0], ego[:, 1]) * np.cos(ego[:, 2]), np.sin(ego[:, 2]))
+    return line.place(ego), speed, replace(agents, poses=line.place(agents.poses))
 
 
-def _within(mood: Mood, road: RoadSpec) -> Mood:
-    return replace(mood, speed_mps=_cut(mood.speed_mps, road))
+def _decorrelated(
+    rng: np.random.Generator, layout: Layout, recording: Recording, traffic: TrafficSpec, way: OwnWay, rate_hz: float
+) -> tuple[Float64[np.ndarray, "T 3"], Float64[np.ndarray, "T"], Agents]:
+    """The ego on its own way along the road, or along a route through the junction; the others on replay."""
+    line = layout.line if layout.line is not None else Centreline.through(recording.ego_route, smooth_m=ROUTE_SMOOTH_M)
+    start_m = BEHIND_M
+    if layout.line is None:
+        start = layout.ego_starts[0]
+        start_m = float(rng.uniform(start.from_m, start.to_m))
+    own, speed = go_own_way(
+        rng, line, _speed_limit(line, traffic), way=way, frames=len(recording.times_s), rate_hz=rate_hz, start_m=start_m,
+        offsets_m=layout.own_offsets_m,
+    )  # fmt: skip
+    ego = line.place(own)
+    road_ego = own if layout.line is not None else ego
+    agents = place_replay(rng, recording.agents, road_ego, EGO_SIZE, traffic.appearance, recording.movable)
+    return ego, speed, agents if layout.line is None else replace(agents, poses=line.place(agents.poses))
 
 
-def _lanes(road: StraightRoad, line: Centreline) -> tuple[Lane, ...]:
-    """The lanes as they lie in the plane, marked as two-way or one-way roads are."""
-    s = np.arange(-20.0, line.length_m, LANE_POINT_M)
-    lanes = []
-    for count, side in ((road.own, -1.0), (road.oncoming, 1.0)):
-        for index in range(count):
-            d = side * (road.median_m / 2 + (index + 0.5) * road.lane_m)
-            points = line.place(np.stack([s, np.full(len(s), d), np.zeros(len(s))], -1))[:, :2]
-            inner = Mark.DASHED if index else (Mark.SOLID if road.median_m > 1.0 or not road.oncoming else Mark.CENTRE)
-            outer = Mark.SOLID if index == count - 1 else Mark.NONE
-            lanes.append(Lane(points=points if side < 0 else points[::-1], width_m=road.lane_m, left=inner, right=outer))
-    return tuple(lanes)
+def _limit(layout: Layout, traffic: TrafficSpec) -> Callable[[Driver], float]:
+    """Comfortable speed where a driver is, m/s."""
+    if layout.line is None:
+        calm = traffic.calm
+        return junction_limit(
+            layout.network, lateral_mps2=calm.curve_share * calm.lateral_mps2, yaw_rate=calm.curve_share * calm.yaw_rate,
+            braking_mps2=traffic.curve_braking_mps2,
+        )  # fmt: skip
+    limit = _speed_limit(layout.line, traffic)
+    return lambda driver: limit.at(driver.position[0], forward=bool(np.cos(driver.heading) > 0))
+
+
+def _speed_limit(line: Centreline, traffic: TrafficSpec) -> SpeedLimit:
+    calm = traffic.calm
+    return line.speed_limit(
+        lateral_mps2=calm.curve_share * calm.lateral_mps2, yaw_rate=calm.curve_share * calm.yaw_rate,
+        braking_mps2=traffic.curve_braking_mps2, step_m=LIMIT_STEP_M,
+    )  # fmt: skip
+
+
+def _cut(wish: Wish, road: RoadType) -> Wish:
+    """Wanted speeds, cut to those of the road."""
+    low, high = (float(np.clip(speed, *road.speed_mps)) for speed in wish.speed_mps)
+    return replace(wish, speed_mps=(low, high))
+
+
+def _bent_lane(lane: Lane, line: Centreline | None) -> Lane:
+    """The lane as it lies in the plane."""
+    if line is None:
+        return lane
+    road = np.concatenate([lane.points, np.zeros((len(lane.points), 1))], -1)
+    return replace(lane, points=line.place(road)[:, :2])

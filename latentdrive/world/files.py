@@ -4,6 +4,7 @@ Ordinary formats: data/video.py reads a world clip as it reads anybody's. The vi
 finished drive; a run that was stopped goes on behind the last one.
 """
 
+import io
 import json
 from fractions import Fraction
 from pathlib import Path
@@ -19,20 +20,22 @@ from latentdrive.world.cameras import CameraSpec
 from latentdrive.world.drive import Drive
 
 
-def write_video(path: Path, frames: UInt8[np.ndarray, "T H W 3"], *, rate_hz: float, crf: int) -> None:
-    """An h264 file of constant frame rate; one thread, so that the same frames give the same bytes."""
+def video_bytes(frames: UInt8[np.ndarray, "T H W 3"], *, rate_hz: float, crf: int) -> bytes:
+    """An h264 mp4 of constant frame rate, frame k at k / rate_hz seconds. One thread: the same frames give the same bytes."""
     rate = Fraction(rate_hz).limit_denominator(1000)
-    with av.open(str(path), "w", format="mp4") as container:
+    memory = io.BytesIO()  # a full disk then shows at the write, where it is understood
+    with av.open(memory, "w", format="mp4") as container:
         stream = container.add_stream("libx264", rate=rate)
         stream.width, stream.height, stream.pix_fmt = frames.shape[2], frames.shape[1], "yuv420p"
         stream.time_base = 1 / rate
         stream.codec_context.thread_count = 1
-        stream.options = {"crf": str(crf), "preset": "fast", "threads": "1"}
+        stream.options = {"crf": str(crf), "preset": "veryfast", "threads": "1"}
         for index, pixels in enumerate(frames):
             frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
             frame.pts, frame.time_base = index, 1 / rate
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
+    return memory.getvalue()
 
 
 def write_drive(
@@ -48,7 +51,7 @@ def write_drive(
     write_atomic(folder / f"{name}.poses.csv", lambda path: path.write_text("\n".join(rows) + "\n", encoding="utf-8"))
     write_atomic(folder / f"{name}.camera.json", lambda path: path.write_text(json.dumps(camera) + "\n", encoding="utf-8"))
     write_atomic(folder / f"{name}.truth.npz", lambda path: write_truth(path, truth))
-    write_atomic(folder / f"{name}.mp4", lambda path: write_video(path, frames, rate_hz=rate_hz, crf=crf))
+    write_atomic(folder / f"{name}.mp4", lambda path: path.write_bytes(video_bytes(frames, rate_hz=rate_hz, crf=crf)))
 
 
 def write_truth(path: Path, truth: ClipTruth) -> None:

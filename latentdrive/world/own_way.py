@@ -65,19 +65,19 @@ def go_own_way(
 
 def place_replay(
     rng: np.random.Generator, agents: Agents, ego: Float64[np.ndarray, "T 3"], ego_size: Float64[np.ndarray, "3"],
-    appearance: Appearance,
+    appearance: Appearance, movable: Bool[np.ndarray, "N"],
 ) -> Agents:  # fmt: skip
-    """Every vehicle moved along the road to where this ego sees it; those that would touch the ego or another are dropped.
+    """Every movable vehicle moved along the road to where this ego sees it; those that touch the ego or another are dropped.
 
-    Road coordinates. A vehicle's own motion over time is that of the recording.
+    Coordinates of the layout. A vehicle's own motion over time is that of the recording.
     """
     kept: list[int] = []
     poses = agents.poses.copy()
     for row in rng.permutation(len(agents)):
-        for _ in range(appearance.tries):
+        for _ in range(appearance.tries if movable[row] else 1):
             moment = int(rng.integers(len(ego)))
             shift = ego[moment, 0] + rng.uniform(*appearance.ahead_m) - agents.poses[moment, row, 0]
-            poses[:, row, 0] = agents.poses[:, row, 0] + shift
+            poses[:, row, 0] = agents.poses[:, row, 0] + shift * movable[row]
             if touches(poses[:, row], agents.sizes[row], centre_of(ego, ego_size), ego_size).any():
                 continue
             if not any(touches(poses[:, row], agents.sizes[row], poses[:, k], agents.sizes[k]).any() for k in kept):
@@ -87,10 +87,14 @@ def place_replay(
 
 
 def without_contact(agents: Agents, ego: Float64[np.ndarray, "T 3"], ego_size: Float64[np.ndarray, "3"]) -> Agents:
-    """The agents that never touch the ego. ego: rear axle; any frame that both are given in."""
+    """The agents that touch neither the ego nor one before them. ego: rear axle; any frame that both are given in."""
+    kept: list[int] = []
     body = centre_of(ego, ego_size)
-    free = [not touches(agents.poses[:, row], agents.sizes[row], body, ego_size).any() for row in range(len(agents))]
-    return agents.pick(np.flatnonzero(free))
+    for row in range(len(agents)):
+        others = [(body, ego_size), *((agents.poses[:, k], agents.sizes[k]) for k in kept)]
+        if not any(touches(agents.poses[:, row], agents.sizes[row], pose, size).any() for pose, size in others):
+            kept.append(row)
+    return agents.pick(np.array(kept, int))
 
 
 def centre_of(rear: Float64[np.ndarray, "T 3"], size: Float64[np.ndarray, "3"]) -> Float64[np.ndarray, "T 3"]:

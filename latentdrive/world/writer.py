@@ -14,25 +14,29 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from latentdrive.errors import ConfigError
 from latentdrive.files import write_atomic
+from latentdrive.run_folder import progress
 from latentdrive.types import FROZEN
 from latentdrive.world import files, scenery
 from latentdrive.world.cameras import CameraSpec, Renderer
-from latentdrive.world.drives import Kind, RoadSpec, TrafficSpec, make_drive
+from latentdrive.world.drives import Kind, TrafficSpec, make_drive
+from latentdrive.world.roads import RoadType
 from latentdrive.world.scenery import Density
 from latentdrive.world.truth import clip_truth
 
 
+CARD = "card.json"
+
+
 @dataclass(**FROZEN)
 class Split:
-    """drives: how many. roads: share of each type of road. decorrelated: share of drives whose ego goes its own way."""
+    """drives: how many. roads: share of each type of road. decorrelated_share: of drives whose ego goes its own way."""
 
     drives: int
     roads: Mapping[str, float]
-    decorrelated: float
+    decorrelated_share: float
 
 
 @dataclass(**FROZEN)
@@ -40,7 +44,7 @@ class World:
     """All that a drive is made from, but for its number."""
 
     seed: int
-    roads: Mapping[str, RoadSpec]
+    roads: Mapping[str, RoadType]
     traffic: TrafficSpec
     density: Density
     camera: CameraSpec
@@ -72,19 +76,16 @@ class _Order:
 def write_world(*, folder: str | Path, splits: Mapping[str, Split], world: World, processes: int) -> WorldSummary:
     """Write every split's drives into folder/SPLIT/, but for those that are there already; a card.json beside each split.
 
-    Raises DiskFull, and ConfigError for a folder that was begun with other settings.
+    The same call finishes what an interruption left. Raises DiskFull, and ConfigError for a folder of another world.
     """
     folder, started = Path(folder), time.time()
     orders = [order for name, split in splits.items() for order in _orders(folder / name, name, split, world)]
     for name, split in splits.items():
-        _check_card(folder / name, _card(name, split, world))
+        _begin(folder / name / CARD, _card(name, split, world))
     missing = [order for order in orders if not (order.folder / f"{order.name}.mp4").is_file()]
-    for _ in _shown(_written(missing, world, processes), len(missing)):
+    for _ in progress(_written(missing, world, processes), what="drives", total=len(missing)):
         pass
     frames = round(world.drive_s * world.rate_hz)
-    for name, split in splits.items():
-        content = json.dumps(_card(name, split, world), indent=1) + "\n"
-        write_atomic(folder / name / "card.json", lambda path, text=content: path.write_text(text, encoding="utf-8"))
     return WorldSummary(
         folder=folder, drives={name: split.drives for name, split in splits.items()},
         frames={name: split.drives * frames for name, split in splits.items()},
@@ -102,7 +103,7 @@ def _orders(folder: Path, split_name: str, split: Split, world: World) -> list[_
     types = [list(split.roads)[min(int(np.searchsorted(bounds, place)), len(bounds) - 1)] for place in places]
     orders = []
     for number, road_type in enumerate(types):
-        decorrelated = int((number + 1) * split.decorrelated) > int(number * split.decorrelated)
+        decorrelated = int((number + 1) * split.decorrelated_share) > int(number * split.decorrelated_share)
         kind = Kind.DECORRELATED if decorrelated else Kind.NATURAL
         name = f"{road_type}_{kind}_{number:05d}"
         orders.append(_Order(folder=folder, name=name, road_type=road_type, kind=kind, seed=(world.seed, split_seed, number)))
@@ -156,29 +157,18 @@ def _write(order: _Order, world: World, renderer: Renderer) -> str:
 
 def _card(name: str, split: Split, world: World) -> dict:
     """What a split is made of, in full."""
-    return {
-        "what": f"built-in world, split {name}", "drives": split.drives, "rate_hz": world.rate_hz,
-        "intrinsics": world.camera.intrinsics.tolist(), "split": _plain(asdict(split)), "world": _plain(asdict(world)),
+    frames = split.drives * round(world.drive_s * world.rate_hz)
+    card = {
+        "what": f"built-in world, split {name}", "split": asdict(split), "frames": frames,
+        "intrinsics": world.camera.intrinsics.tolist(), "world": asdict(world),
     }  # fmt: skip
+    return json.loads(json.dumps(card, default=dict))
 
 
-def _plain(value):
-    return json.loads(json.dumps(value, default=dict))
-
-
-def _check_card(folder: Path, card: dict) -> None:
-    """A finished split may be asked for again, and may grow; anything else would mix two worlds."""
-    path = folder / "card.json"
+def _begin(path: Path, card: dict) -> None:
+    """Write the card first. A folder may be asked for again and may grow; another world's drives would be mixed with it."""
     if path.is_file():
         old = json.loads(path.read_text(encoding="utf-8"))
-        if old.get("world") != card["world"]:
-            raise ConfigError(f"{folder} holds a world made with other settings: give another folder, or remove it")
-
-
-def _shown(names: Iterator[str], total: int) -> Iterator[str]:
-    columns = [TextColumn("drives"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn()]
-    with Progress(*columns) as bar:
-        task = bar.add_task("drives", total=total)
-        for name in names:
-            yield name
-            bar.advance(task)
+        if [old.get("world"), old["split"]["roads"]] != [card["world"], card["split"]["roads"]]:
+            raise ConfigError(f"{path.parent} holds a world made with other settings: give another path, or remove that folder")
+    write_atomic(path, lambda new: new.write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8"))

@@ -1,0 +1,240 @@
+"""Types of road: highways, curves, merges, roundabouts and intersections as networks of highway-env.
+
+Second step of the world, after centreline.py. Everything here is in highway-env's own coordinates, y down; traffic.py
+mirrors what it records. Bent roads and merges are built straight and bent afterwards; junctions lie in the plane as they are.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Protocol
+
+import numpy as np
+from highway_env.envs.intersection_env import IntersectionEnv
+from highway_env.envs.merge_env import MergeGenericEnv
+from highway_env.envs.roundabout_env import RoundaboutEnv
+from highway_env.road.lane import AbstractLane, CircularLane, LineType, SineLane, StraightLane
+from highway_env.road.road import LaneIndex, RoadNetwork
+
+from latentdrive.errors import ConfigError
+from latentdrive.types import FROZEN
+from latentdrive.world.centreline import Centreline, random_curvature
+
+CENTRE_LINE = 4  # beside highway-env's LineType: what parts the directions of a two-way road
+AHEAD_M = 180.0  # road that is seen beyond the ego's last position
+BEHIND_M = 30.0  # where the ego starts on a bent road: something of the road lies behind it
+ONCOMING_M = 260.0  # oncoming traffic starts up to this far ahead
+
+
+@dataclass(**FROZEN)
+class Start:
+    """A stretch of a lane that vehicles start on: metres along the lane. gap: multiplies the gaps between them.
+
+    movable: the road looks the same all along, so a replay may be moved along it.
+    """
+
+    lane: LaneIndex
+    from_m: float
+    to_m: float
+    gap: float
+    movable: bool
+
+
+@dataclass(**FROZEN)
+class Layout:
+    """One road, drawn at random. line: what it is bent along, or None. exits: nodes that routes lead to, if there is a choice.
+
+    regulated: vehicles yield where ways cross. obstacles: ends of lanes that nobody may pass, metres. kinds: vehicles that can turn there. own_offsets_m: smallest and largest lateral
+    offset of an ego that goes its own way, to the left of the line or of its route.
+    """
+
+    network: RoadNetwork
+    line: Centreline | None
+    ego_starts: tuple[Start, ...]
+    starts: tuple[Start, ...]
+    exits: tuple[str, ...]
+    regulated: bool
+    obstacles: tuple[tuple[float, float], ...]
+    kinds: tuple[str, ...]
+    own_offsets_m: tuple[float, float]
+
+
+class RoadType(Protocol):
+    """Draws layouts. travel_m: how far the ego may come. speed_mps: range of wanted speeds."""
+
+    speed_mps: tuple[float, float]
+
+    def layout(self, rng: np.random.Generator, travel_m: float) -> Layout: ...
+
+
+@dataclass(**FROZEN)
+class Bends:
+    """The shape of a bent road: radius (even in curvature), lengths of bends, of straights, and of the change between them, m."""
+
+    radius_m: tuple[float, float]
+    bend_m: tuple[float, float]
+    straight_m: tuple[float, float]
+    ramp_m: float
+
+    def line(self, rng: np.random.Generator, length_m: float) -> Centreline:
+        """A curve at least this long."""
+        return Centreline.from_curvature(
+            random_curvature(
+                rng, length_m=length_m, radius_m=self.radius_m, bend_m=self.bend_m, straight_m=self.straight_m, ramp_m=self.ramp_m
+            )
+        )
+
+
+@dataclass(**FROZEN)
+class BentRoad:
+    """A road of lanes side by side. own, oncoming: fewest and most lanes a direction. median_m: between the directions."""
+
+    own: tuple[int, int]
+    oncoming: tuple[int, int]
+    lane_m: tuple[float, float]
+    median_m: tuple[float, float]
+    bends: Bends
+    speed_mps: tuple[float, float]
+
+    def layout(self, rng: np.random.Generator, travel_m: float) -> Layout:
+        """Own lanes along +x and right of the middle line (y > 0 on highway-env's map), oncoming ones left of it."""
+        own, oncoming = (int(rng.integers(low, high + 1)) for low, high in (self.own, self.oncoming))
+        width, median = float(rng.uniform(*self.lane_m)), float(rng.uniform(*self.median_m))
+        length = BEHIND_M + travel_m + AHEAD_M
+        network = RoadNetwork()
+        middle = LineType.CONTINUOUS_LINE if median > 1.0 or not oncoming else CENTRE_LINE
+        for road, count, ends, side in (("ab", own, (0.0, length), 1), ("cd", oncoming, (length, 0.0), -1)):
+            for index in range(count):
+                y = side * (median / 2 + (index + 0.5) * width)
+                lines = [middle if index == 0 else LineType.STRIPED, LineType.CONTINUOUS_LINE if index == count - 1 else LineType.NONE]
+                network.add_lane(*road, _straight(ends[0], ends[1], y, width, lines))
+        ego = tuple(Start(lane=("a", "b", i), from_m=BEHIND_M, to_m=BEHIND_M, gap=1.0, movable=True) for i in range(own))
+        with_us = [Start(lane=("a", "b", i), from_m=0.0, to_m=BEHIND_M + 95.0, gap=1.0, movable=True) for i in range(own)]
+        against = [
+            Start(lane=("c", "d", i), from_m=max(0.0, length - BEHIND_M - ONCOMING_M), to_m=length - BEHIND_M, gap=1.6, movable=True)
+            for i in range(oncoming)
+        ]
+        return Layout(
+            network=network, line=self.bends.line(rng, length), ego_starts=ego, starts=(*with_us, *against), exits=(),
+            regulated=False, obstacles=(), kinds=("car", "van", "truck", "bus"),
+            own_offsets_m=(-median / 2 - own * width + 1.2, -median / 2 - 1.2),
+        )  # fmt: skip
+
+
+@dataclass(**FROZEN)
+class MergeRoad:
+    """highway-env's merge: a ramp joins from the right; oncoming lanes beyond a median are ours. before_m: length before the ramp."""
+
+    lanes: tuple[int, int]
+    oncoming: tuple[int, int]
+    median_m: float
+    before_m: tuple[float, float]
+    bends: Bends
+    speed_mps: tuple[float, float]
+
+    def layout(self, rng: np.random.Generator, travel_m: float) -> Layout:
+        """The ego is on the main road or on the ramp, shortly before they meet."""
+        lanes, before, width = int(rng.integers(*self.lanes, endpoint=True)), float(rng.uniform(*self.before_m)), AbstractLane.DEFAULT_WIDTH
+        converge, parallel = 70.0, 90.0
+        network = _theirs(
+            MergeGenericEnv, lanes_count=lanes, before_merge_length=before, converge_merge_length=converge,
+            parallel_merge_length=parallel, after_merge_length=travel_m + AHEAD_M,
+        )  # fmt: skip
+        length = before + converge + parallel + travel_m + AHEAD_M
+        oncoming = int(rng.integers(*self.oncoming, endpoint=True))
+        for index in range(oncoming):
+            y = -width / 2 - self.median_m - (index + 0.5) * width
+            lines = [LineType.STRIPED if index else LineType.CONTINUOUS_LINE, LineType.CONTINUOUS_LINE if index == oncoming - 1 else LineType.NONE]
+            network.add_lane("e", "f", _straight(length, 0.0, y, width, lines))
+        main = [Start(lane=("a", "b", i), from_m=0.0, to_m=before + converge, gap=1.2, movable=True) for i in range(lanes)]
+        ramp = Start(lane=("j", "k", 0), from_m=0.0, to_m=before, gap=0.8, movable=False)
+        ends = length - before - ONCOMING_M, length - before
+        against = [Start(lane=("e", "f", i), from_m=ends[0], to_m=ends[1], gap=1.6, movable=True) for i in range(oncoming)]
+        ego = [Start(lane=start.lane, from_m=max(BEHIND_M, before - 40.0), to_m=before, gap=1.0, movable=False) for start in (*main, ramp, ramp)]
+        return Layout(
+            network=network, line=self.bends.line(rng, length), ego_starts=tuple(ego), starts=(*main, ramp, *against), exits=(),
+            regulated=False, obstacles=((before + converge + parallel, lanes * width),), kinds=("car", "van", "truck"), own_offsets_m=(-(lanes - 0.5) * width + 1.2, width / 2 - 1.2),
+        )  # fmt: skip
+
+
+@dataclass(**FROZEN)
+class Junction:
+    """highway-env's roundabout or intersection, four arms, one lane a direction. approach_m: the ego starts so far before it."""
+
+    shape: str
+    approach_m: tuple[float, float]
+    speed_mps: tuple[float, float]
+
+    def __post_init__(self) -> None:
+        if self.shape not in ("roundabout", "intersection"):
+            raise ConfigError(f"world.roads: a junction is a roundabout or an intersection, not {self.shape!r}")
+
+    def layout(self, rng: np.random.Generator, travel_m: float) -> Layout:
+        """Vehicles come from all arms and leave by any; the ego comes from a random one."""
+        if self.shape == "roundabout":
+            network = _theirs(RoundaboutEnv)
+            approaches = [(f"{arm}er", f"{arm}es", 0) for arm in "senw"]
+            exits = tuple(f"{arm}xr" for arm in "senw")
+            for lane in network.lanes_list():
+                lane.priority = int(isinstance(lane, CircularLane))  # who is in the circle goes first
+            circle = [(a, b, i) for a, b in (("ex", "ee"), ("nx", "ne"), ("wx", "we"), ("sx", "se")) for i in (1,)]
+        else:
+            network = _theirs(IntersectionEnv)
+            approaches = [(f"o{arm}", f"ir{arm}", 0) for arm in range(4)]
+            exits = tuple(f"o{arm}" for arm in range(4))
+            circle = []
+        length = network.get_lane(approaches[0]).length
+        starts = [Start(lane=lane, from_m=length - 70.0, to_m=length, gap=1.3, movable=False) for lane in approaches]
+        starts += [Start(lane=lane, from_m=0.0, to_m=network.get_lane(lane).length, gap=0.8, movable=False) for lane in circle]
+        far, near = length - self.approach_m[1], length - self.approach_m[0]
+        return Layout(
+            network=network, line=None, exits=exits, starts=tuple(starts), regulated=True, obstacles=(), kinds=("car", "van"),
+            ego_starts=tuple(Start(lane=lane, from_m=far, to_m=near, gap=1.0, movable=False) for lane in approaches),
+            own_offsets_m=(-0.7, 0.7),
+        )  # fmt: skip
+
+
+def curve_limit(lane: AbstractLane, *, lateral_mps2: float, yaw_rate: float) -> float:
+    """Comfortable speed in a lane of a junction, m/s; infinite where it is straight."""
+    if isinstance(lane, CircularLane):
+        radius = lane.radius
+    elif isinstance(lane, SineLane):
+        radius = 1 / (lane.amplitude * lane.pulsation**2)
+    else:
+        return float("inf")
+    return min(np.sqrt(lateral_mps2 * radius), yaw_rate * radius)
+
+
+def junction_limit(network: RoadNetwork, *, lateral_mps2: float, yaw_rate: float, braking_mps2: float) -> Callable[..., float]:
+    """What a driver's speed should not exceed, in m/s, with a look at the next two lanes of the driver's route."""
+    limits = {index: curve_limit(lane, lateral_mps2=lateral_mps2, yaw_rate=yaw_rate) for index, lane in network.lanes_dict().items()}
+
+    def limit(driver) -> float:
+        index = driver.lane_index
+        left = network.get_lane(index).length - network.get_lane(index).local_coordinates(driver.position)[0]
+        result = limits[index]
+        for following in driver.route or []:
+            if following[0] == index[0]:
+                continue
+            result = min(result, np.sqrt(limits[following] ** 2 + 2 * braking_mps2 * max(left, 0.0)))
+            left += network.get_lane(following).length
+            if left > 40.0:
+                break
+        return result
+
+    return limit
+
+
+def _straight(start: float, end: float, y: float, width: float, lines: list[int]) -> StraightLane:
+    # The limit is set through the driver's wish; a lane's own limit would clip it a second time.
+    return StraightLane([start, y], [end, y], width=width, line_types=lines, speed_limit=100.0)
+
+
+def _theirs(environment: type, **config: float) -> RoadNetwork:
+    """The road network of one of highway-env's environments, without the environment."""
+    config |= {"show_trajectories": False, "neighbour_vehicles_connected_lanes": True}
+    stub = SimpleNamespace(np_random=None, config=config, road=None)
+    environment._make_road(stub)
+    for lane in stub.road.network.lanes_list():
+        lane.speed_limit = 100.0
+    return stub.road.network
