@@ -5,14 +5,17 @@ First step of the codebook, before inverse_dynamics.py. Any timm backbone by nam
 training begins; afterwards the weights travel in the checkpoint.
 """
 
+import copy
+import hashlib
 import re
 from collections.abc import Iterable
 from pathlib import Path
 
+import numpy as np
 import timm
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Float16, UInt8
 from torch import Tensor, nn
 
 from latentdrive.errors import CheckpointError, ConfigError
@@ -63,7 +66,9 @@ class TimmFeatures(nn.Module):
         pixels = (frames.float() / 255 - self.pixel_mean) / self.pixel_std
         maps = self.backbone(pixels.contiguous(memory_format=torch.channels_last))
         size = (frames.shape[-2] // self.stride, frames.shape[-1] // self.stride)
-        joined = [m if m.shape[-2:] == size else F.interpolate(m, size, mode="bilinear", align_corners=False) for m in maps]
+        joined = [
+            m if m.shape[-2:] == size else F.interpolate(m, size, mode="bilinear", align_corners=False) for m in maps
+        ]
         return torch.cat(joined, 1).contiguous()
 
     def standardise(self, maps: Float[Tensor, "N C h w"]) -> Float[Tensor, "N C h w"]:
@@ -120,6 +125,39 @@ class PixelFeatures(nn.Module):
 
 
 FrameFeatures = TimmFeatures | PixelFeatures
+
+
+class CachedMaps:
+    """The backbone's own features of whole clips in float16, for `data.cache=features`; on a copy of its own.
+
+    fingerprint: of everything that decides the features. Processes that make batches can't use a GPU, so the copy stays on
+    the CPU but for `fill`, which computes what is missing before they start.
+    """
+
+    frames_at_once = 64
+
+    def __init__(self, features: FrameFeatures) -> None:
+        if features.trained:
+            raise ConfigError(
+                "data.cache=features needs a frozen backbone, these features are trained: use data.cache=frames"
+            )
+        self.features, self.device = copy.deepcopy(features).cpu(), "cpu"
+        digest = hashlib.sha256(
+            repr((features.name, features.backbone.feature_info.out_indices, features.stride)).encode()
+        )
+        for key, value in self.features.backbone.state_dict().items():
+            digest.update(key.encode() + value.numpy().tobytes())
+        self.fingerprint = digest.hexdigest()[:16]
+
+    def __call__(self, frames: UInt8[np.ndarray, "T 3 H W"]) -> Float16[np.ndarray, "T C h w"]:
+        parts = torch.from_numpy(frames).split(self.frames_at_once)
+        return np.concatenate([self.features.maps(part.to(self.device)).half().cpu().numpy() for part in parts])
+
+    def to(self, device: str | torch.device) -> "CachedMaps":
+        """Compute there from now on."""
+        self.features.to(device)
+        self.device = device
+        return self
 
 
 def _timm_arguments(backbone: str) -> dict:

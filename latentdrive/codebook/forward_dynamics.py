@@ -28,20 +28,23 @@ class _Trunk(nn.Module):
 
     Attention runs over tokens of `pool` x `pool` patches; what it finds is spread over the patches again and joined with each
     patch's own view. The conditions enter twice: as tokens to attend to, and summed into every patch, so that depth (from the
-    patch) and action meet in the first feed-forward layer already.
+    patch) and action meet in the first feed-forward layer already. The first `sectors` conditions belong to vertical sectors of
+    the picture, left to right: a patch gets those of its own sector, blended towards the neighbour's, and no token carries them.
     """
 
     def __init__(
         self, *, feature_channels: int, grid: tuple[int, int], pool: int, width: int, layers: int, heads: int,
-        conditions: int, condition_width: int, patch_pixels: int,
+        conditions: int, sectors: int, condition_width: int, patch_pixels: int,
     ) -> None:  # fmt: skip
         super().__init__()
         self.local = nn.Conv2d(feature_channels + 3 * patch_pixels**2, width, 1)
         self.down = nn.Conv2d(width, width, pool, pool)
         self.positions = nn.Parameter(torch.randn(grid[0] // pool * (grid[1] // pool), width) * 0.02)
         self.condition = nn.Linear(condition_width, width)
-        self.slots = nn.Parameter(torch.randn(conditions, width) * 0.02)
-        self.everywhere = nn.Linear(conditions * condition_width, width)
+        self.slots = nn.Parameter(torch.randn(conditions - sectors, width) * 0.02)
+        self.everywhere = nn.Linear((conditions - sectors) * condition_width, width)
+        self.within = nn.Linear(condition_width, width) if sectors else None
+        self.sectors = sectors
         self.blocks = nn.ModuleList(SpatialBlock(width=width, heads=heads) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
         self.up = nn.Conv2d(width, width * pool**2, 1)
@@ -53,6 +56,11 @@ class _Trunk(nn.Module):
     ) -> Float[Tensor, "N D h w"]:
         local = F.gelu(self.local(torch.cat([features, F.pixel_unshuffle(pixels, self.patch_pixels)], 1)))
         coarse = self.down(local)
+        if self.within is not None:
+            columns = self.within(conditions[:, : self.sectors]).transpose(1, 2)
+            columns = F.interpolate(columns, coarse.shape[-1], mode="linear", align_corners=False)
+            coarse = coarse + columns[:, :, None]
+            conditions = conditions[:, self.sectors :]
         patches = coarse.flatten(2).transpose(1, 2) + self.positions + self.everywhere(conditions.flatten(1))[:, None]
         tokens = torch.cat([patches, self.condition(conditions) + self.slots], 1)
         for block in self.blocks:
@@ -70,12 +78,12 @@ class PlainForwardDynamics(nn.Module):
 
     def __init__(
         self, *, feature_channels: int, grid: tuple[int, int], pool: int, width: int, layers: int, heads: int,
-        conditions: int, condition_width: int, patch_pixels: int,
+        conditions: int, sectors: int, condition_width: int, patch_pixels: int,
     ) -> None:  # fmt: skip
         super().__init__()
         self.trunk = _Trunk(
             feature_channels=feature_channels, grid=grid, pool=pool, width=width, layers=layers, heads=heads,
-            conditions=conditions, condition_width=condition_width, patch_pixels=patch_pixels,
+            conditions=conditions, sectors=sectors, condition_width=condition_width, patch_pixels=patch_pixels,
         )  # fmt: skip
         self.patch_pixels = patch_pixels
         self.correct_features = _zero(nn.Conv2d(width, feature_channels, 1))

@@ -29,10 +29,9 @@ class MotionStem(nn.Module):
         channels *= 4
         for step in range(1, steps):
             out = max(32, width >> (steps - 1 - step))
-            layers += [nn.Conv2d(channels, out, 5 if step == 1 else 3, 2, 2 if step == 1 else 1)]
-            layers += [nn.GroupNorm(8, out), nn.GELU()]
+            layers += [nn.Conv2d(channels, out, 3, 2, 1), nn.GroupNorm(8, out), nn.GELU()]
             channels = out
-        self.layers = nn.Sequential(*layers, nn.Conv2d(channels, width, 3, 1, 1))
+        self.layers = nn.Sequential(*layers[:-1])
 
     def forward(self, pictures: Float[Tensor, "N C H W"]) -> Float[Tensor, "N D h w"]:
         """Pictures in [-1, 1] → patches."""
@@ -44,7 +43,8 @@ class InverseDynamics(nn.Module):
 
     grid: patches down and across at the features' stride. pool: patches joined per token, each way. pictures: how many
     pictures the stem stacks (2, or 3 with a prediction from motion). context_width: width of the context tokens (motion, or
-    environment codes), 0 for none.
+    environment codes), 0 for none. sectors: slot k reads the k-th of `slots` vertical sectors of the picture, left to right
+    (latentdrive default for the environment); otherwise every slot reads all of it.
     """
 
     def __init__(
@@ -61,14 +61,15 @@ class InverseDynamics(nn.Module):
         slots: int,
         code_width: int,
         context_width: int,
+        sectors: bool,
     ) -> None:
         super().__init__()
-        self.slots, self.pool, self.grid = slots, pool, tuple(grid)
+        self.slots, self.sectors = slots, sectors
         self.stem = MotionStem(channels=3 * pictures, width=width, stride=stride)
         self.fuse = nn.Conv2d(2 * feature_channels, width, 1)
-        self.down = nn.Conv2d(width, width, 3, pool, 1) if pool > 1 else nn.Identity()
-        tokens = -(-grid[0] // pool) * -(-grid[1] // pool)
-        self.positions = nn.Parameter(torch.randn(tokens, width) * 0.02)
+        self.down = nn.Conv2d(width, width, 5, pool, 2)  # wide: near the car half a second is many patches
+        self.tokens = (-(-grid[0] // pool), -(-grid[1] // pool))
+        self.positions = nn.Parameter(torch.randn(self.tokens[0] * self.tokens[1], width) * 0.02)
         self.queries = nn.Parameter(torch.randn(slots, width) * 0.02)
         self.context = nn.Linear(context_width, width) if context_width else None
         self.blocks = nn.ModuleList(SpatioTemporalBlock(width=width, heads=heads) for _ in range(layers))
@@ -85,16 +86,6 @@ class InverseDynamics(nn.Module):
         context: Float[Tensor, "B T n Dc"] | None,
     ) -> Float[Tensor, "B T slots Dk"]:
         """first, second: features at the start and end of every transition; pictures: the same two frames, stacked."""
-        return self.head(self.states(first, second, pictures, context)[:, :, : self.slots])
-
-    def states(
-        self,
-        first: Float[Tensor, "B T C h w"],
-        second: Float[Tensor, "B T C h w"],
-        pictures: Float[Tensor, "B T P H W"],
-        context: Float[Tensor, "B T n Dc"] | None,
-    ) -> Float[Tensor, "B T N D"]:
-        """Last-layer states: slots first, then context, then patches."""
         batch, times = first.shape[:2]
         fused = self.fuse(torch.cat([first, second - first], 2).flatten(0, 1))
         patches = self.down(F.gelu(fused + self.stem(pictures.flatten(0, 1))))
@@ -105,4 +96,9 @@ class InverseDynamics(nn.Module):
         states = torch.cat([*tokens, patches], 1).unflatten(0, (batch, times))
         for block in self.blocks:
             states = block(states, self.slots)
-        return states
+        patches = (
+            states[:, :, -self.tokens[0] * self.tokens[1] :].flatten(0, 1).transpose(1, 2).unflatten(2, self.tokens)
+        )
+        # The mean of the patches is a short way for the gradient; attention alone takes long to find the motion.
+        read = F.adaptive_avg_pool2d(patches, (1, self.slots if self.sectors else 1)).flatten(2).transpose(1, 2)
+        return self.head(states[:, :, : self.slots] + read.unflatten(0, (batch, times)))

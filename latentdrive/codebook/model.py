@@ -42,7 +42,8 @@ class Codebook(nn.Module):
     """Both stages of the codebook for frames of one size and one transition length.
 
     height, width_px: frame size in pixels. transition_s: seconds between neighbouring frames. transitions: of a label.
-    codes: entries of each book; environment_slots, ego_slots: codes a transition. patch_pixels: side of a patch in the small
+    codes: entries of each book; environment_slots, ego_slots: codes a transition; environment_sectors: one environment code for
+    each vertical sector of the picture. patch_pixels: side of a patch in the small
     picture that forward dynamics predicts. motion_scale: metres, metres, radians, metres a second that count as 1.
     environment_source: where stage 2 and labels take environment codes from: the `reader` (frames only), the frozen `encoder`
     (needs motion) or a reader `relearned` in stage 2 (UniVLA's way).
@@ -60,6 +61,7 @@ class Codebook(nn.Module):
         codes: int,
         code_width: int,
         environment_slots: int,
+        environment_sectors: bool,
         ego_slots: int,
         environment_source: Literal["reader", "encoder", "relearned"],
         width: int,
@@ -93,6 +95,7 @@ class Codebook(nn.Module):
         forward = {
             "feature_channels": features.channels, "grid": self.grid, "pool": pool, "width": width, "layers": layers, "heads": heads,
             "condition_width": code_width, "patch_pixels": patch_pixels,
+            "sectors": environment_slots if environment_sectors else 0,
         }  # fmt: skip
         kind = PlainForwardDynamics
         if forward_dynamics == "warp":
@@ -100,13 +103,15 @@ class Codebook(nn.Module):
         if environment_slots:
             self.motion = nn.Sequential(nn.Linear(MOTION, width), nn.GELU(), nn.Linear(width, code_width))
             self.environment_inverse = InverseDynamics(
-                slots=environment_slots, pictures=3, context_width=code_width, **inverse
+                slots=environment_slots, sectors=environment_sectors, pictures=3, context_width=code_width, **inverse
             )
             self.environment_book = Quantizer(**book)
             self.environment_forward = kind(conditions=environment_slots + 1, **forward)
-            self.reader = InverseDynamics(slots=environment_slots, pictures=2, context_width=0, **inverse)
+            self.reader = InverseDynamics(
+                slots=environment_slots, sectors=environment_sectors, pictures=2, context_width=0, **inverse
+            )
         self.ego_inverse = InverseDynamics(
-            slots=ego_slots, pictures=2, context_width=code_width if environment_slots else 0, **inverse
+            slots=ego_slots, sectors=False, pictures=2, context_width=code_width if environment_slots else 0, **inverse
         )
         self.ego_book = Quantizer(**book)
         self.ego_forward = kind(conditions=environment_slots + ego_slots, **forward)
@@ -114,7 +119,9 @@ class Codebook(nn.Module):
 
     # ---- what the networks see ----
 
-    def observe(self, frames: UInt8[Tensor, "B F 3 H W"], maps: Float[Tensor, "B F C h w"] | None = None) -> Observation:
+    def observe(
+        self, frames: UInt8[Tensor, "B F 3 H W"], maps: Float[Tensor, "B F C h w"] | None = None
+    ) -> Observation:
         """Features and pictures of a window of frames. maps: the backbone's features where a cache holds them.
 
         Raises WrongShape for another frame size.

@@ -19,10 +19,12 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from latentdrive.codebook import losses
+from latentdrive.codebook.features import CachedMaps
 from latentdrive.codebook.forward_dynamics import Prediction
 from latentdrive.codebook.health import CodeUsage
 from latentdrive.codebook.model import Codebook, Observation
 from latentdrive.data.batches import TransitionBatch
+from latentdrive.run_folder import progress_bar
 
 PHASES = ("motion", "environment", "reader", "ego")
 
@@ -73,7 +75,13 @@ class LossWeights:
 
 
 class Batches(Protocol):
-    """What a training run is fed with."""
+    """What a training run is fed with. takes_features: from the cache, computed by what `use_features` is given."""
+
+    takes_features: bool
+
+    def use_features(self, extractor: CachedMaps, fingerprint: str) -> None: ...
+
+    def fill(self, progress: Callable[[int, int], None]) -> None: ...
 
     def validation_batches(self) -> Iterable[TransitionBatch]: ...
 
@@ -98,9 +106,16 @@ class CodebookTraining(L.LightningModule):
         self.calibration_frames, self.seed = calibration_frames, seed
         self.usage = CodeUsage(codes=model.codes)
 
-    def prepare(self, batches: Batches) -> None:
-        """Before the first step of a new run: published weights, and the features' statistics from training frames."""
-        self.model.features.load_pretrained()
+    def prepare(self, batches: Batches, *, new: bool) -> None:
+        """Before the first step. new: with published weights, and the features' statistics from training frames; a run
+        that is resumed, or starts from a checkpoint, has both already. Then the cache gets the features it lacks.
+        """
+        if new:
+            self.model.features.load_pretrained()
+        if batches.takes_features:
+            self._fill_cache(batches)
+        if not new:
+            return
         frames, seen = [], 0
         for batch in batches.train_batches(0):
             frames.append(batch.frames.flatten(0, 1))
@@ -108,6 +123,15 @@ class CodebookTraining(L.LightningModule):
             if seen >= self.calibration_frames:
                 break
         self.model.features.calibrate(frames)
+
+    def _fill_cache(self, batches: Batches) -> None:
+        maps = CachedMaps(self.model.features)
+        batches.use_features(maps, maps.fingerprint)
+        maps.to("cuda" if torch.cuda.is_available() else "cpu")
+        with progress_bar("features") as bar:
+            task = bar.add_task("features")
+            batches.fill(lambda done, clips: bar.update(task, completed=done, total=clips))
+        maps.to("cpu")
 
     def training_step(self, batch: TransitionBatch, _: int) -> Tensor:
         """One step of the phase that the global step belongs to."""
