@@ -52,11 +52,16 @@ class RunFolder:
         self.say(f"Next: {then}")
 
 
-def progress(items: Iterable[Item], *, what: str, total: int | None = None) -> Iterator[Item]:
-    """Iterate with a bar that shows count, time passed and time left; silent where nobody watches and work is short."""
-    total = len(items) if total is None and hasattr(items, "__len__") else total
+def progress_bar(what: str) -> Progress:
+    """A bar that shows count, time passed and time left."""
     columns = [TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn()]
-    with Progress(*columns, transient=False) as bar:
+    return Progress(*columns, transient=False)
+
+
+def progress(items: Iterable[Item], *, what: str, total: int | None = None) -> Iterator[Item]:
+    """Iterate with a bar; silent where nobody watches and work is short."""
+    total = len(items) if total is None and hasattr(items, "__len__") else total
+    with progress_bar(what) as bar:
         task = bar.add_task(what, total=total)
         for item in items:
             yield item

@@ -56,10 +56,7 @@ def probe(
     y = (y - mean) / scale
     spread = inputs[fitting].std(0)
     x = (inputs - inputs[fitting].mean(0)) / np.where(spread > 1e-6, spread, 1.0)
-    if kind == "linear":
-        predicted = _ridge(x, y, fitting, choosing)
-    else:
-        predicted = _mlp(x, y, fitting, choosing, seed)
+    predicted = _ridge(x, y, fitting, choosing) if kind == "linear" else _mlp(x, y, fitting, choosing, seed)
     predicted, true = predicted[held_out] * scale + mean, y[held_out] * scale + mean
     return ProbeResult(
         r2={name: r2(predicted[:, i], true[:, i]) for i, name in enumerate(targets)}, predicted=predicted, true=true

@@ -19,11 +19,14 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from latentdrive.codebook import losses
+from latentdrive.codebook.evaluation import code
 from latentdrive.codebook.features import CachedMaps
 from latentdrive.codebook.forward_dynamics import Prediction
 from latentdrive.codebook.health import CodeUsage
+from latentdrive.codebook.leakage import measure
 from latentdrive.codebook.model import Codebook, Observation
 from latentdrive.data.batches import TransitionBatch
+from latentdrive.data.clip_batches import HeldOut
 from latentdrive.run_folder import progress_bar
 
 PHASES = ("motion", "environment", "reader", "ego")
@@ -86,6 +89,8 @@ class Batches(Protocol):
     def validation_batches(self) -> Iterable[TransitionBatch]: ...
 
     def train_batches(self, start_step: int) -> Iterable[TransitionBatch]: ...
+
+    def windows_of(self, part: str, *, transitions: int) -> HeldOut: ...
 
 
 class CodebookTraining(L.LightningModule):
@@ -156,6 +161,18 @@ class CodebookTraining(L.LightningModule):
         for alarm in self.usage.alarms():
             self.print(f"ALARM: {alarm}")
         self.usage.reset()
+
+    def evaluate(self, batches: Batches) -> dict[str, float]:
+        """After training: what codes cost when shuffled, and the leakage matrix where the data has a probe part."""
+        self.model.eval()
+        share = {"features": self.weights.features, "pixels": self.weights.pixels}
+        held_out = code(self.model, batches.validation_batches(), **share)
+        found = {f"held_out/{name}": value for name, value in held_out.summary().items()}
+        if not batches.data.has("probe"):
+            return found
+        probes = batches.windows_of("probe", transitions=1)
+        leakage = measure(self.model, probes.clips, list(probes), seed=self.seed, **share)
+        return found | {f"probe/{name}": value for name, value in (leakage.coded.summary() | leakage.matrix()).items()}
 
     def configure_optimizers(self) -> dict:
         """One optimiser over all weights: parts outside the phase have no gradient and stay as they are."""

@@ -1,0 +1,97 @@
+"""The leakage matrix: how well ego codes, environment codes and the bare present frame tell the ego's and the others' motion.
+
+A good pair of books has ego codes that tell the ego's motion and nothing of the others', and the reverse; the present frame
+alone is the floor. Only the built-in world knows the truth, on drives where both move independently.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float64
+
+from latentdrive.codebook.evaluation import Coded, code
+from latentdrive.codebook.model import Codebook
+from latentdrive.codebook.probe import EGO_TARGETS, ProbeResult, one_hot, probe
+from latentdrive.data.batches import TransitionBatch, nearest_rows
+from latentdrive.data.clip_truth import others_motion
+from latentdrive.data.frame_cache import CachedClips
+
+FRAME_CELLS = (3, 5)  # the present frame as a probe's input: features, averaged in this many cells
+SECTORS = ("left", "middle", "right")
+OTHERS = tuple(f"others {sector} {axis}" for sector in SECTORS for axis in ("across", "down"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Leakage:
+    """results: (input, probe kind) → ProbeResult; inputs: `present frame`, `ego codes`, `environment codes`."""
+
+    results: dict[tuple[str, str], ProbeResult]
+    coded: Coded
+
+    def others(self, source: str, kind: str) -> float:
+        """R² of the others' motion: mean over sectors and axes."""
+        return float(np.mean([self.results[source, kind].r2[name] for name in OTHERS]))
+
+    def ego(self, source: str, kind: str) -> float:
+        """R² of the ego's motion: mean of forward displacement and yaw change."""
+        return float(np.mean([self.results[source, kind].r2[name] for name in EGO_TARGETS]))
+
+    def matrix(self) -> dict[str, float]:
+        """`input/target/kind` → R², with `others` for the mean over sectors and axes."""
+        found = {}
+        for source, kind in self.results:
+            found |= {f"{source}/{name}/{kind}": value for name, value in self.results[source, kind].r2.items()}
+            found[f"{source}/others/{kind}"] = self.others(source, kind)
+            found[f"{source}/ego/{kind}"] = self.ego(source, kind)
+        return found
+
+
+def measure(
+    model: Codebook,
+    clips: CachedClips,
+    batches: Sequence[TransitionBatch],
+    *,
+    features: float,
+    pixels: float,
+    seed: int,
+) -> Leakage:
+    """Code the probe windows (one transition each) and read ego and others' motion from codes and from the present frame."""
+    coded = code(model, batches, features=features, pixels=pixels)
+    targets = {name: coded.motion[:, column] for name, column in EGO_TARGETS.items()}
+    others = true_others(clips, coded, transition_s=model.transition_s)
+    targets |= {name: others[:, i] for i, name in enumerate(OTHERS)}
+    inputs = {"present frame": present_frames(model, batches)}
+    if coded.ego.size:
+        inputs["ego codes"] = one_hot(coded.ego, model.codes)
+    if coded.environment.size:
+        inputs["environment codes"] = one_hot(coded.environment, model.codes)
+    return Leakage(
+        results={
+            (name, kind): probe(x, targets, coded.clip, kind=kind, seed=seed)
+            for name, x in inputs.items()
+            for kind in ("linear", "mlp")
+        },
+        coded=coded,
+    )
+
+
+def true_others(clips: CachedClips, coded: Coded, *, transition_s: float) -> Float64[np.ndarray, "N 6"]:
+    """Mean image motion caused by the agents themselves, per sector and axis, in per cent of the picture's width and height."""
+    found = np.zeros((len(coded.clip), len(OTHERS)))
+    step = round(transition_s * clips.rate_hz)
+    for index in np.unique(coded.clip):
+        rows = np.flatnonzero(coded.clip == index)
+        clip, truth = clips[int(index)], clips.truth(int(index))
+        frames = nearest_rows(truth.times_s, clip.times_s)[coded.start[rows] + step * coded.place[rows]]
+        found[rows] = others_motion(truth, frames).reshape(len(rows), -1)
+    return found
+
+
+@torch.no_grad()
+def present_frames(model: Codebook, batches: Sequence[TransitionBatch]) -> Float64[np.ndarray, "N inputs"]:
+    """Averaged features of each window's first frame: all that a probe without codes has."""
+    seen = [F.adaptive_avg_pool2d(model.features(batch.frames[:, 0]), FRAME_CELLS).flatten(1) for batch in batches]
+    return torch.cat(seen).double().cpu().numpy()
