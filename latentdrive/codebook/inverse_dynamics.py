@@ -24,7 +24,8 @@ class MotionStem(nn.Module):
 
     def __init__(self, *, channels: int, width: int, stride: int) -> None:
         super().__init__()
-        steps = stride.bit_length() - 1
+        steps = (stride - 1).bit_length()  # patches of 14 pixels are seen as 16 of a slightly larger picture
+        self.side = 1 << steps
         layers: list[nn.Module] = [nn.PixelUnshuffle(2)]  # the first halving keeps every pixel and costs nothing
         channels *= 4
         for step in range(1, steps):
@@ -33,8 +34,11 @@ class MotionStem(nn.Module):
             channels = out
         self.layers = nn.Sequential(*layers[:-1])
 
-    def forward(self, pictures: Float[Tensor, "N C H W"]) -> Float[Tensor, "N D h w"]:
-        """Pictures in [-1, 1] → patches."""
+    def forward(self, pictures: Float[Tensor, "N C H W"], grid: tuple[int, int]) -> Float[Tensor, "N D h w"]:
+        """Pictures in [-1, 1] → patches, `grid` of them."""
+        size = (grid[0] * self.side, grid[1] * self.side)
+        if pictures.shape[-2:] != size:
+            pictures = F.interpolate(pictures, size, mode="bilinear", align_corners=False)
         return self.layers(pictures)
 
 
@@ -88,7 +92,7 @@ class InverseDynamics(nn.Module):
         """first, second: features at the start and end of every transition; pictures: the same two frames, stacked."""
         batch, times = first.shape[:2]
         fused = self.fuse(torch.cat([first, second - first], 2).flatten(0, 1))
-        patches = self.down(F.gelu(fused + self.stem(pictures.flatten(0, 1))))
+        patches = self.down(F.gelu(fused + self.stem(pictures.flatten(0, 1), first.shape[-2:])))
         patches = patches.flatten(2).transpose(1, 2) + self.positions
         tokens = [self.queries.expand(batch * times, -1, -1).to(patches.dtype)]
         if self.context is not None:
