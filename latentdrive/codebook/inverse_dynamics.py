@@ -77,10 +77,10 @@ class InverseDynamics(nn.Module):
         self.queries = nn.Parameter(torch.randn(slots, width) * 0.02)
         self.context = nn.Linear(context_width, width) if context_width else None
         self.blocks = nn.ModuleList(SpatioTemporalBlock(width=width, heads=heads) for _ in range(layers))
-        # Normed outputs: the straight-through gradient and the commitment loss see the same scale from the first step on.
-        self.head = nn.Sequential(
-            nn.LayerNorm(width), nn.Linear(width, code_width), nn.LayerNorm(code_width, elementwise_affine=False)
-        )
+        self.head = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, code_width))
+        # Every slot's vectors get mean 0 and variance 1 over the transitions. Without it they differ far less between
+        # transitions than between slots, k-means finds the slots, and a slot says always the same.
+        self.spread = nn.BatchNorm1d(slots * code_width, affine=False, momentum=0.05)
 
     def forward(
         self,
@@ -105,4 +105,5 @@ class InverseDynamics(nn.Module):
         )
         # The mean of the patches is a short way for the gradient; attention alone takes long to find the motion.
         read = F.adaptive_avg_pool2d(patches, (1, self.slots if self.sectors else 1)).flatten(2).transpose(1, 2)
-        return self.head(states[:, :, : self.slots] + read.unflatten(0, (batch, times)))
+        vectors = self.head(states[:, :, : self.slots] + read.unflatten(0, (batch, times)))
+        return self.spread(vectors.float().flatten(2).flatten(0, 1)).reshape(vectors.shape)
