@@ -50,3 +50,27 @@ def bootstrap_by_drive(
     means = sums[draws].sum(1) / counts[draws].sum(1)
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
     return Interval(mean=float(values.mean()), low=float(low), high=float(high), drives=len(names), values=len(values))
+
+
+def ratio_by_drive(
+    numerator: Float[np.ndarray, "N"],
+    denominator: Float[np.ndarray, "N"],
+    drives: Sequence[str] | np.ndarray,
+    *,
+    samples: int = 2000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> Interval:
+    """Sum of `numerator` over sum of `denominator`, with its percentile interval when whole drives are drawn.
+
+    Serves shares of an error (error / copy error), costs, and unexplained variance (squared error / squared deviation).
+    """
+    if not len(numerator) == len(denominator) == len(drives) or len(drives) == 0:
+        raise WrongShape(f"ratio_by_drive: {len(numerator)} over {len(denominator)} values for {len(drives)} drives")
+    names, which = np.unique(np.asarray(drives), return_inverse=True)
+    above, below = np.bincount(which, weights=numerator), np.bincount(which, weights=denominator)
+    draws = np.random.default_rng(seed).integers(0, len(names), (samples, len(names)))
+    low, high = np.quantile(above[draws].sum(1) / below[draws].sum(1), [(1 - level) / 2, (1 + level) / 2])
+    return Interval(
+        mean=float(above.sum() / below.sum()), low=float(low), high=float(high), drives=len(names), values=len(which)
+    )

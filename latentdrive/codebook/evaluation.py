@@ -16,6 +16,7 @@ from latentdrive.codebook.health import perplexity
 from latentdrive.codebook.losses import transition_error
 from latentdrive.codebook.model import Codebook, Observation
 from latentdrive.data.batches import TransitionBatch
+from latentdrive.statistics import Interval, ratio_by_drive
 
 CASES = ("true", "ego_shuffled", "environment_shuffled", "both_shuffled", "zeroed", "copy")
 
@@ -26,6 +27,7 @@ class Coded:
 
     environment, ego: codes. errors: case → error, features and pixels each as a share of the mean copy error and averaged.
     motion: dx, dy, dyaw, speed. clip, start: window the transition belongs to; place: its number in the window.
+    drives: what is resampled together in an interval.
     """
 
     environment: Int64[np.ndarray, "N E"]
@@ -35,10 +37,11 @@ class Coded:
     clip: Int64[np.ndarray, "N"]
     start: Int64[np.ndarray, "N"]
     place: Int64[np.ndarray, "N"]
+    drives: np.ndarray
 
-    def cost(self, case: str) -> float:
-        """Mean error in `case` over the mean error with true codes, minus 1."""
-        return float(self.errors[case].mean() / self.errors["true"].mean() - 1)
+    def share(self, case: str, of: str) -> Interval:
+        """Mean error in one case over that in another, with its interval by drive."""
+        return ratio_by_drive(self.errors[case], self.errors[of], self.drives)
 
     def perplexities(self, book: str) -> tuple[float, list[float]]:
         """Overall and per slot, of `environment` or `ego`."""
@@ -47,19 +50,32 @@ class Coded:
         return perplexity(torch.tensor(counts.sum(0)).float()).item(), perplexity(torch.tensor(counts).float()).tolist()
 
     def summary(self) -> dict[str, float]:
-        """Shares of the copy error, costs, and perplexities."""
-        found = {"share_of_copy": float(self.errors["true"].mean() / self.errors["copy"].mean())}
-        found |= {f"cost_{case}": self.cost(case) for case in CASES[1:] if case in self.errors}
+        """Shares of the copy error, what other codes cost (0.05: 5 % more error), intervals by drive, perplexities."""
+        share = self.share("true", of="copy")
+        found = {"share_of_copy": share.mean, "share_of_copy_low": share.low, "share_of_copy_high": share.high}
+        for case in CASES[1:]:
+            if case in self.errors:
+                cost = self.share(case, of="true")
+                found |= {
+                    f"cost_{case}": cost.mean - 1,
+                    f"cost_{case}_low": cost.low - 1,
+                    f"cost_{case}_high": cost.high - 1,
+                }
         for book in ("environment", "ego"):
             if getattr(self, book).size:
                 overall, slots = self.perplexities(book)
-                found |= {f"{book}_perplexity": overall, f"{book}_perplexity_lowest_slot": min(slots)}
-        return found
+                found |= {f"{book}_perplexity": overall} | {
+                    f"{book}_perplexity_slot_{i}": p for i, p in enumerate(slots)
+                }
+        return found | {"transitions": len(self.clip), "drives": share.drives}
 
 
 @torch.no_grad()
-def code(model: Codebook, batches: Iterable[TransitionBatch], *, features: float, pixels: float) -> Coded:
+def code(
+    model: Codebook, batches: Iterable[TransitionBatch], *, features: float, pixels: float, block_frames: int | None
+) -> Coded:
     """Run a trained codebook over held-out windows. features, pixels: shares of the two targets, as in training.
+    block_frames: frames that count as one drive for intervals where clips are few and long; None: a clip is a drive.
 
     Shuffled codes come from another clip of the same batch: batches must mix clips, and their order is that of `batches`.
     """

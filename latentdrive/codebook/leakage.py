@@ -18,6 +18,7 @@ from latentdrive.codebook.probe import EGO_TARGETS, ProbeResult, one_hot, probe
 from latentdrive.data.batches import TransitionBatch, nearest_rows
 from latentdrive.data.clip_truth import others_motion
 from latentdrive.data.frame_cache import CachedClips
+from latentdrive.statistics import ratio_by_drive
 
 FRAME_CELLS = (3, 5)  # the present frame as a probe's input: features, averaged in this many cells
 SECTORS = ("left", "middle", "right")
@@ -39,6 +40,16 @@ class Leakage:
         """R² of the ego's motion: mean of forward displacement and yaw change."""
         return float(np.mean([self.results[source, kind].r2[name] for name in EGO_TARGETS]))
 
+    def _ends(self, source: str, kind: str, target: str) -> tuple[tuple[str, float], tuple[str, float]]:
+        """Low and high end of the interval by drive of one R²."""
+        result = self.results[source, kind]
+        column = list(result.r2).index(target)
+        true = result.true[:, column]
+        unexplained = ratio_by_drive(
+            np.square(result.predicted[:, column] - true), np.square(true - true.mean()), result.drives
+        )
+        return ("low", 1 - unexplained.high), ("high", 1 - unexplained.low)
+
     def matrix(self) -> dict[str, float]:
         """`input/target/kind` → R², with `others` for the mean over sectors and axes."""
         found = {}
@@ -46,6 +57,11 @@ class Leakage:
             found |= {f"{source}/{name}/{kind}": value for name, value in self.results[source, kind].r2.items()}
             found[f"{source}/others/{kind}"] = self.others(source, kind)
             found[f"{source}/ego/{kind}"] = self.ego(source, kind)
+            found |= {
+                f"{source}/{name}/{kind}_{end}": value
+                for name in EGO_TARGETS
+                for end, value in self._ends(source, kind, name)
+            }
         return found
 
 
@@ -59,7 +75,7 @@ def measure(
     seed: int,
 ) -> Leakage:
     """Code the probe windows (one transition each) and read ego and others' motion from codes and from the present frame."""
-    coded = code(model, batches, features=features, pixels=pixels)
+    coded = code(model, batches, features=features, pixels=pixels, block_frames=None)
     targets = {name: coded.motion[:, column] for name, column in EGO_TARGETS.items()}
     others = true_others(clips, coded, transition_s=model.transition_s)
     targets |= {name: others[:, i] for i, name in enumerate(OTHERS)}

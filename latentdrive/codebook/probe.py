@@ -21,11 +21,12 @@ EGO_TARGETS = {"forward displacement": 0, "yaw change": 2}  # columns of the mot
 
 @dataclass(frozen=True, kw_only=True)
 class ProbeResult:
-    """r2: target → coefficient of determination on held-out drives. predicted, true: [N, targets], for intervals by drive."""
+    """r2: target → coefficient of determination on held-out drives. predicted, true, drives: of the held-out rows."""
 
     r2: dict[str, float]
     predicted: Float64[np.ndarray, "N targets"]
     true: Float64[np.ndarray, "N targets"]
+    drives: Int64[np.ndarray, "N"]
 
 
 def one_hot(codes: Int64[np.ndarray, "N slots"], entries: int) -> Float64[np.ndarray, "N inputs"]:
@@ -59,7 +60,10 @@ def probe(
     predicted = _ridge(x, y, fitting, choosing) if kind == "linear" else _mlp(x, y, fitting, choosing, seed)
     predicted, true = predicted[held_out] * scale + mean, y[held_out] * scale + mean
     return ProbeResult(
-        r2={name: r2(predicted[:, i], true[:, i]) for i, name in enumerate(targets)}, predicted=predicted, true=true
+        r2={name: r2(predicted[:, i], true[:, i]) for i, name in enumerate(targets)},
+        predicted=predicted,
+        true=true,
+        drives=drives[held_out],
     )
 
 

@@ -166,7 +166,9 @@ class CodebookTraining(L.LightningModule):
         """After training: what codes cost when shuffled, and the leakage matrix where the data has a probe part."""
         self.model.eval()
         share = {"features": self.weights.features, "pixels": self.weights.pixels}
-        held_out = code(self.model, batches.validation_batches(), **share)
+        block = batches.data.block_s
+        frames = None if block is None else round(block * batches.data.rate_hz)
+        held_out = code(self.model, batches.validation_batches(), block_frames=frames, **share)
         found = {f"held_out/{name}": value for name, value in held_out.summary().items()}
         if not batches.data.has("probe"):
             return found

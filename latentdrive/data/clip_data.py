@@ -17,7 +17,8 @@ PARTS = ("train", "val", "probe")
 class ClipData:
     """Clips of one origin. path: where they are, for messages. source: builds a source; train, val, probe: what differs
     between the parts (other folders, other times), None where a part does not exist. rate_hz: frames a second after
-    resampling; height, width: training size in pixels; cache, cache_gb, cache_folder: see CachedClips.
+    resampling; height, width: training size in pixels; block_s: seconds of a clip that are resampled together in intervals
+    where clips are few and long, None where a clip is a drive; cache, cache_gb, cache_folder: see CachedClips.
     """
 
     def __init__(
@@ -31,13 +32,14 @@ class ClipData:
         cache_gb: float,
         cache_folder: str,
         max_unreadable: float,
+        block_s: float | None,
         train: Mapping[str, Any],
         val: Mapping[str, Any],
         probe: Mapping[str, Any] | None,
         source: Callable[..., ReadableSource],
     ) -> None:
         self.path, self.rate_hz, self.height, self.width = Path(path), rate_hz, height, width
-        self.max_unreadable = max_unreadable
+        self.max_unreadable, self.block_s = max_unreadable, block_s
         self._cache = {"folder": cache_folder, "cache": cache, "cache_gb": cache_gb}
         self._parts = {"train": train, "val": val, "probe": probe}
         self._source = source
@@ -59,4 +61,6 @@ class ClipData:
                 f"{self.path} has no part {part!r}, it has {there}: set data.{part}, or name another part"
             )
         source = self._source(**self._parts[part])
-        return CachedClips(source=source, features=features, features_id=features_id, **self._cache)
+        # Only the codebook's training takes features; whoever opens clips without an extractor shares its frames.
+        cache = "frames" if self.cache == "features" and features is None else self.cache
+        return CachedClips(source=source, features=features, features_id=features_id, **self._cache | {"cache": cache})
