@@ -3,61 +3,76 @@
     latentdrive train codebook data=world
 
 A stage gives three nodes: `model`, `batches` (train_batches(start_step), validation_batches(), parents, facts) and `training`
-(a LightningModule with `prepare` and `evaluate`). The same command in the same `out` folder resumes exactly where it stopped.
+(a LightningModule with `schedule.steps`, `prepare(batches, new=...)` and `evaluate(batches)`). The same command in the same
+`out` folder resumes after the last saved step and ends with the weights of a run that was never interrupted.
 """
 
+import logging
+import pickle
+import warnings
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from latentdrive import checkpoint
 from latentdrive.checkpoint import Card
-from latentdrive.config import Config, build
-from latentdrive.run_folder import CHECKPOINT, RESUME, RunFolder
+from latentdrive.config import Config, build, from_yaml, to_yaml
+from latentdrive.errors import CheckpointError, ConfigError
+from latentdrive.files import write_atomic
+from latentdrive.run_folder import CHECKPOINT, RESUME, RunFolder, progress_bar
+
+STATE, SETTINGS = "last.ckpt", "settings.yaml"  # in RESUME
+# What a run may change when it is resumed, because no weight depends on it.
+FREE = ("batches.out", "batches.workers", "batches.data.cache_gb", "batches.data.cache_folder")
 
 
 def run(cfg: Config) -> dict[str, float]:
     """Train, evaluate, save a checkpoint; returns the metrics (held-out ones are named `held_out/…`)."""
     folder = RunFolder(cfg, verb=cfg.verb)
     torch.set_num_threads(cfg.threads) if cfg.threads else None
+    _quiet()
     L.seed_everything(cfg.seed, verbose=False)
     config = cfg.model.plain()
     batches = build(cfg.batches)
     model = build(config)
     module = build(cfg.training, model=model)
-    trainer = _trainer(cfg, folder, steps=module.schedule.steps)
+    steps = module.schedule.steps
+    trainer = _trainer(cfg, folder.path, steps=steps)
     start, then, dry_run = cfg.init, cfg.next, cfg.dry_run
+    settings = {key: cfg[key].plain() for key in ("model", "training", "batches")} | {"seed": cfg.seed, "init": start}
     cfg.require_all_read()
     folder.say(f"{type(model).__name__}: {count(model):,} parameters, {count(model, trained=True):,} of them trained")
+    if hasattr(batches, "estimate"):
+        folder.say(batches.estimate())
     if dry_run:
-        folder.say(f"dry run: would train {module.schedule.steps:,} steps into {folder.path}")
+        folder.say(f"dry run: would train {steps:,} steps into {folder.path}")
         return {}
-    state = folder.path / RESUME / "last.ckpt"
-    done = torch.load(state, weights_only=True, mmap=True)["global_step"] if state.is_file() else 0
+    state = folder.path / RESUME / STATE
+    done = resume(module, state, settings) if state.is_file() else 0
     if done:
-        folder.say(f"resuming after step {done:,} from {state}")
+        folder.say(f"resuming after step {done:,} of {steps:,} from {state}")
     elif start:
-        _start_from(model, Path(start))
         folder.say(f"starting from the weights in {start}")
-    if not done:
-        module.prepare(batches)
-    trainer.fit(
-        module, batches.train_batches(done), batches.validation_batches(), ckpt_path=str(state) if done else None,
-        weights_only=True,
-    )  # fmt: skip
-    trainer.validate(module, batches.validation_batches(), verbose=False)
-    metrics = {key: value.item() for key, value in trainer.callback_metrics.items()} | module.evaluate(batches)
-    card = Card(
-        kind=config["_target_"], parents=batches.parents, data=batches.facts, metrics=metrics, command=folder.command
-    )
-    card = checkpoint.save(folder.path / CHECKPOINT, model, config=config, card=card)
-    folder.metrics({"metrics": metrics, "fingerprint": card.fingerprint, "data": dict(batches.facts)})
-    for key, value in sorted(metrics.items()):
-        folder.say(f"  {key:<48} {value:.4f}") if isinstance(value, float) else None
-    folder.finish(folder.path / CHECKPOINT, then.format(checkpoint=folder.path / CHECKPOINT))
+        start_from(model, Path(start))
+    module.prepare(batches, new=not done and not start)
+    feed = _Feed(batches, done)
+    resumed = {"ckpt_path": str(state), "weights_only": True} if done else {}
+    write_atomic(state.with_name(SETTINGS), lambda path: path.write_text(to_yaml(settings), encoding="utf-8"))
+    try:
+        trainer.fit(module, datamodule=feed, **resumed)
+    except SystemExit:  # Lightning's answer to Ctrl+C; the command line has a better one
+        raise KeyboardInterrupt from None
+    trainer.validate(module, datamodule=feed, verbose=False)
+    metrics = {key: value.item() for key, value in trainer.callback_metrics.items()}
+    if hasattr(module, "evaluate"):
+        metrics |= module.evaluate(batches)
+    if trainer.is_global_zero:
+        _finish(folder, model, config, batches, metrics, steps, then)
     return metrics
 
 
@@ -66,26 +81,151 @@ def count(model: torch.nn.Module, *, trained: bool = False) -> int:
     return sum(p.numel() for p in model.parameters() if p.requires_grad or not trained)
 
 
-def _start_from(model: torch.nn.Module, folder: Path) -> None:
-    """Take over all weights of a checkpoint of the same shape; anything else is an error that names the keys."""
-    other, _ = checkpoint.load(folder, expect=type(model))
-    missing = model.load_state_dict(other.state_dict(), strict=True)
-    assert not missing.missing_keys
+def start_from(model: torch.nn.Module, folder: Path) -> None:
+    """Take over all weights of a checkpoint; raises CheckpointError naming the weights where it is of another shape."""
+    other = checkpoint.load(folder, expect=type(model))[0].state_dict()
+    own = model.state_dict()
+    differing = [key for key in own | other if key not in own or key not in other or own[key].shape != other[key].shape]
+    if differing:
+        raise CheckpointError(
+            f"init={folder}: {len(differing)} weights do not fit this model, for example {', '.join(differing[:3])}: "
+            f"give the model the sizes of {folder / checkpoint.CONFIG}"
+        )
+    model.load_state_dict(other)
 
 
-def _trainer(cfg: Config, folder: RunFolder, *, steps: int) -> L.Trainer:
+def resume(module: L.LightningModule, state: Path, settings: Mapping[str, Any]) -> int:
+    """Take over the weights of an interrupted run; returns the number of steps it has done. The trainer reads the rest.
+
+    Raises ConfigError where that run had other settings, CheckpointError where its state can't be read.
+    """
+    old = from_yaml(state.with_name(SETTINGS).read_text(encoding="utf-8"))
+    if changed := [name for name in _differences(old, settings) if not name.startswith(FREE)]:
+        raise ConfigError(
+            f"{state.parents[1]} holds an unfinished run with another {', '.join(changed)}: repeat its command, "
+            f"name another out=FOLDER, or remove {state.parent}"
+        )
+    try:
+        saved = torch.load(state, map_location="cpu", weights_only=True, mmap=True)
+        module.load_state_dict(saved["state_dict"])
+    except (RuntimeError, EOFError, KeyError, pickle.UnpicklingError) as error:
+        raise CheckpointError(f"{state} can't be read: remove it to begin anew ({error})") from None
+    return saved["global_step"]
+
+
+def _differences(old: Any, new: Any, name: str = "") -> list[str]:
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        return [
+            where
+            for key in old | new
+            for where in _differences(old.get(key), new.get(key), f"{name}.{key}".lstrip("."))
+        ]
+    return [] if old == new else [name]
+
+
+def _finish(
+    folder: RunFolder, model: torch.nn.Module, config: Mapping[str, Any], batches: Any, metrics: dict[str, float],
+    steps: int, then: str,
+) -> None:  # fmt: skip
+    card = Card(
+        kind=config["_target_"], parents=batches.parents, data=batches.facts, metrics=metrics, command=folder.command
+    )
+    card = checkpoint.save(folder.path / CHECKPOINT, model, config=config, card=card)
+    facts = {
+        "steps": steps,
+        "fingerprint": card.fingerprint,
+        "parents": dict(batches.parents),
+        "data": dict(batches.facts),
+    }
+    folder.metrics({"metrics": metrics, **facts})
+    for key, value in sorted(metrics.items()):
+        folder.say(f"  {key:<48} {value:.4f}") if isinstance(value, float) else None
+    folder.finish(folder.path / CHECKPOINT, then.format(checkpoint=folder.path / CHECKPOINT))
+
+
+def _trainer(cfg: Config, folder: Path, *, steps: int) -> L.Trainer:
+    shown = [_Bar()] if cfg.trainer.enable_progress_bar else []
     return build(
         cfg.trainer,
         max_steps=steps,
-        default_root_dir=str(folder.path),
-        logger=TensorBoardLogger(str(folder.path), name="", version=""),
-        callbacks=[
-            RichProgressBar(),
-            ModelCheckpoint(
-                dirpath=folder.path / RESUME, filename="last", every_n_train_steps=cfg.save_every_steps,
-                save_last=False, enable_version_counter=False, save_on_train_epoch_end=False,
-            ),
-        ],
+        limit_train_batches=steps,  # all steps are one epoch
+        enable_progress_bar=False,  # ours knows how many steps a resumed run has behind it
+        enable_checkpointing=False,
         enable_model_summary=False,
-        use_distributed_sampler=False,
-    )  # fmt: skip
+        use_distributed_sampler=False,  # batches know their rank
+        default_root_dir=str(folder),
+        logger=TensorBoardLogger(str(folder), name="", version=""),
+        callbacks=[*shown, _SaveState(folder / RESUME / STATE, every=cfg.save_every_steps)],
+        plugins=[_AtomicFiles()],
+    )
+
+
+def _quiet() -> None:
+    """Lightning's advertisements, and its advice where we know better."""
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for text in (
+        "Your `IterableDataset` has",
+        "You're resuming from",
+        "The '.*_dataloader' does not",
+        ".*LeafSpec",
+        ".*eval mode",
+    ):
+        warnings.filterwarnings("ignore", message=text)
+
+
+class _Feed(L.LightningDataModule):
+    """Loaders are made when the trainer asks for them: by then, ranks know of each other."""
+
+    def __init__(self, batches: Any, start_step: int) -> None:
+        super().__init__()
+        self.batches, self.start_step = batches, start_step
+
+    def train_dataloader(self) -> Any:
+        return self.batches.train_batches(self.start_step)
+
+    def val_dataloader(self) -> Any:
+        return self.batches.validation_batches()
+
+
+class _SaveState(L.Callback):
+    """Everything a resumed run needs, every so many steps."""
+
+    def __init__(self, path: Path, *, every: int) -> None:
+        if every < 1:
+            raise ConfigError(f"save_every_steps must be at least 1, got {every}")
+        self.path, self.every = path, every
+
+    def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
+        if trainer.global_step % self.every == 0:
+            trainer.save_checkpoint(self.path)
+
+
+class _AtomicFiles(TorchCheckpointIO):
+    """A killed run, or a full disk, leaves the state before or the new one, never half of one."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+        def write(new: Path) -> None:
+            with new.open("wb") as file:
+                torch.save(checkpoint, file)
+
+        write_atomic(path, write)
+
+
+class _Bar(L.Callback):
+    """Steps done, time passed, time left and the loss."""
+
+    def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        self.bar = progress_bar("training")
+        self.task = self.bar.add_task("training", total=trainer.max_steps, completed=trainer.global_step)
+        self.bar.start()
+
+    def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
+        self.bar.update(self.task, completed=trainer.global_step)
+
+    def on_train_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        self.bar.stop()
+
+    def on_exception(self, trainer: L.Trainer, module: L.LightningModule, exception: BaseException) -> None:
+        if hasattr(self, "bar"):
+            self.bar.stop()

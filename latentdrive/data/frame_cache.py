@@ -132,11 +132,12 @@ class CachedClips:
         whole = _load_array(path, len(clip))
         if whole is None:
             whole = np.asarray(self._features(np.asarray(clip.frames)), np.float16)
-            if path.parent.is_dir() and self._has_room(whole.nbytes):
-                with _disk_full(self.folder):
-                    _write_array(path, whole)
-                    self._ledger.add(path.name, whole.nbytes)
-                whole = _load_array(path, len(clip))
+            if not (path.parent.is_dir() and self._has_room(whole.nbytes)):
+                return whole[rows]  # not kept in memory either: features of a long clip may take a gigabyte
+            with _disk_full(self.folder):
+                _write_array(path, whole)
+                self._ledger.add(path.name, whole.nbytes)
+            whole = _load_array(path, len(clip))
         self._open_features[index] = whole
         if len(self._open_features) > OPEN_CLIPS:
             self._open_features.popitem(last=False)

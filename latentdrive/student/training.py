@@ -41,9 +41,10 @@ class StudentTraining(L.LightningModule):
         super().__init__()
         self.model, self.optimizer, self.schedule, self.weights = model, optimizer, schedule, weights
 
-    def prepare(self, batches: Any) -> None:
-        """Before the first step of a new run: the published weights of the image encoder; the split of parameters."""
-        self.model.images.load_pretrained()
+    def prepare(self, batches: Any, *, new: bool) -> None:
+        """Before the first step: the published weights of the image encoder, for a new run; the split of parameters."""
+        if new:
+            self.model.images.load_pretrained()
         split = parameter_split(self.model)
         print(f"student: {sum(split.values()):,} parameters: " + ", ".join(f"{v:,} {k}" for k, v in split.items()))
 
