@@ -1,0 +1,94 @@
+"""Run a table of experiments, one command after another, and keep each result as it comes.
+
+    python tools/table.py separation --seeds 0 1 2 -- data.path=data/world data.rate_hz=4
+
+Rows and seeds that stand in docs/results/TABLE.json are skipped, so a table continues where it was stopped; a run itself
+resumes in its `out` folder. What follows `--` is added to every command. --commit commits each result.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from latentdrive.files import write_atomic
+
+RESULTS = Path("docs/results")
+TWO_STAGE = ["train", "codebook"]
+TABLES = {  # table: {row: command}
+    "separation": {
+        "two_stage": [*TWO_STAGE],
+        "two_stage_head": [*TWO_STAGE, "model.regress_motion=true"],
+        "one_stage": [*TWO_STAGE, "codebook=one_stage"],
+        "constant": [*TWO_STAGE, "codebook=constant"],
+        "encoder": [*TWO_STAGE, "model.environment_source=encoder"],
+        "relearned": [*TWO_STAGE, "model.environment_source=relearned"],
+    },
+    "remedies": {  # what each remedy for the environment codes does, one taken away at a time
+        "all": [*TWO_STAGE],
+        "no_sectors": [*TWO_STAGE, "model.environment_sectors=false"],
+        "no_moving_weight": [*TWO_STAGE, "training.weights.moving=0"],
+        "no_motion_phase": [*TWO_STAGE, "training.schedule.motion=0"],
+        "plain_decoder": [*TWO_STAGE, "model.forward_dynamics=plain"],
+        "features_only": [*TWO_STAGE, "training.weights.pixels=0"],
+        "pixels_only": [*TWO_STAGE, "training.weights.features=0"],
+    },
+    "real": {
+        "real_one_stage": [*TWO_STAGE, "data=video", "codebook=one_stage", "model.ego_slots=4"],
+        "real_two_stage": [*TWO_STAGE, "data=video"],
+        "real_constant": [*TWO_STAGE, "data=video", "codebook=constant", "model.ego_slots=4"],
+    },
+}
+
+
+def main() -> None:
+    """Run what is missing of one table."""
+    own, extra = (
+        (sys.argv[1:], [])
+        if "--" not in sys.argv
+        else (sys.argv[1 : sys.argv.index("--")], sys.argv[sys.argv.index("--") + 1 :])
+    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("table", choices=TABLES)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--rows", nargs="+", help="only these rows")
+    parser.add_argument("--commit", action="store_true")
+    arguments = parser.parse_args(own)
+    rows = {
+        row: command for row, command in TABLES[arguments.table].items() if not arguments.rows or row in arguments.rows
+    }
+    for seed in arguments.seeds:
+        for row, command in rows.items():
+            run(arguments.table, row, seed, [*command, *extra], commit=arguments.commit)
+
+
+def run(table: str, row: str, seed: int, command: list[str], *, commit: bool) -> None:
+    """One row with one seed, unless its result is there."""
+    path = RESULTS / f"{table}.json"
+    results = json.loads(path.read_text()) if path.is_file() else {}
+    name = f"{row}/seed {seed}"
+    if name in results:
+        print(f"{table}, {name}: there already")
+        return
+    out = Path("runs/tables") / table / f"{row}_{seed}"
+    full = [sys.executable, "-m", "latentdrive", *command, f"seed={seed}", f"out={out}"]
+    print(f"{table}, {name}: latentdrive {' '.join(full[3:])}", flush=True)
+    subprocess.run(full, check=True)
+    found = json.loads((out / "metrics.json").read_text())
+    metrics = {key: round(value, 4) for key, value in found["metrics"].items() if isinstance(value, int | float)}
+    shown = [
+        word for word in command if not word.startswith("data.path")
+    ]  # folders of one machine mean nothing elsewhere
+    results[name] = {
+        "command": f"latentdrive {' '.join([*shown, f'seed={seed}'])}", "commit": found["commit"],
+        "seconds": found["seconds"], "metrics": metrics,
+    }  # fmt: skip
+    write_atomic(path, lambda new: new.write_text(json.dumps(results, indent=1) + "\n"))
+    if commit:
+        subprocess.run(["git", "add", str(path)], check=True)
+        subprocess.run(["git", "commit", "-qm", f"Result: {table}, {name}", "--", str(path)], check=True)
+
+
+if __name__ == "__main__":
+    main()
