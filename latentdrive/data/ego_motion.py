@@ -9,46 +9,57 @@ travel is nearly constant in the picture; a pitch or yaw of the camera on the ca
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 
 import cv2
 import numpy as np
-from jaxtyping import Float32, Float64, UInt8
+from jaxtyping import Float32, Float64, Int64, UInt8
 
+from latentdrive.data.road_speed import TOP_SPEED_MPS, RoadView, shift_scores, steady_speed
 from latentdrive.errors import WrongShape
 from latentdrive.geometry import compose
 from latentdrive.types import FROZEN
 
-CAMERA_HEIGHT_M = 1.5  # the unit of all lengths: a passenger car's camera stands 1.2 to 1.7 m above the road
 LEVER_M = 1.5  # from the rear axle to the camera: where it stands, the camera swings out in a turn
 WORK_WIDTH = 480  # pixels, the width pictures are shrunk to before tracking
-CORNERS, CORNER_QUALITY, CORNER_DISTANCE = 220, 0.008, 9
-ROAD_CORNERS, ROAD_QUALITY, ROAD_DISTANCE = 200, 0.003, 6  # asphalt is dull: the lower middle is searched apart
-ROAD_TOP, ROAD_SIDE = 0.52, 0.15  # of height and width: where that search begins
+CORNERS, CORNER_QUALITY, CORNER_DISTANCE = 220, 0.008, 10
+CARRIED, FEWEST = 150, 12  # tracks followed on from the step before; fewest that say anything
 ROUND_TRIP_PX = 0.7  # a track that does not come back this near is dropped
-STILL_PX = 0.25  # median image motion below which the car stands
+STILL_PX, STILL_SHARE = 0.25, 0.8  # the car stands if this share of the corners moves less than that
+STUCK_PX = 0.12  # a track that moves less, while the picture moves, is on the bonnet or a caption
 RESIDUAL_PX = 0.5  # scale of the robust (Cauchy) loss
 LOOSE, TIGHT = 0.08, 0.015  # prior spread of the direction of travel, first alone and then around the clip's own
+CALIBRATION_PAIRS = 150  # pairs that the clip's own direction is taken from
 TURN_PRIOR = 0.15  # rad a frame; roll and pitch are held to a tenth of it
-ROAD_HALF_WIDTH = 2.5  # camera heights to either side in which points are taken as road
-ROAD_BELOW = 0.06  # tangent below the horizon from which on points may be road
-MIN_ROAD_POINTS = 6
-ITERATIONS = 10
+ITERATIONS = 8
+PARALLAX_PX = 1.2  # least radial motion of points that compare the speeds of two steps
+FEWEST_COMPARED = 10
 
 
 @dataclass(**FROZEN)
 class EgoMotion:
-    """poses: x, y, heading relative to the first frame, metres if the camera stood CAMERA_HEIGHT_M high. speed_mps alike."""
+    """poses: x, y, heading relative to the first frame, metres if the camera stood CAMERA_HEIGHT_M high. speed_mps alike.
+
+    road_evidence: mean correlation of the road from picture to picture at this speed. 0.8 on KITTI, 0.5 on a sharp highway
+    video; below 0.3 the asphalt is blurred away and the speed is a guess that only varies as corners tell.
+    """
 
     poses: Float32[np.ndarray, "T 3"]
     speed_mps: Float32[np.ndarray, "T"]
+    road_evidence: float
 
 
 @dataclass(**FROZEN)
 class Tracks:
-    """Corners of one picture and where the next picture has them: normalised camera coordinates (right, down)."""
+    """Corners of one picture and where the next picture has them: normalised camera coordinates (right, down).
+
+    pixels: of the later picture. came: row of the same corner among the tracks of the step before, or -1.
+    """
 
     before: Float64[np.ndarray, "N 2"]
     after: Float64[np.ndarray, "N 2"]
+    pixels: Float32[np.ndarray, "N 2"]
+    came: Int64[np.ndarray, "N"]
 
 
 def work_size(stored: tuple[int, int]) -> tuple[int, int]:
@@ -74,55 +85,60 @@ def estimate_ego_motion(
     pictures: grey, one for each time, all of one size; intrinsics in their pixels. shots: where it changes, the way is
     interrupted: the pose is carried on as if the car stood.
     """
+    pictures = list(pictures)
+    if len(pictures) != len(times_s):
+        raise WrongShape(f"{len(pictures)} pictures for {len(times_s)} times; one picture a time")
     focal = float(intrinsics[0, 0])
+    joined = shots[1:] == shots[:-1]
     pairs: list[Tracks | None] = []
-    previous = None
-    for number, picture in enumerate(pictures):
-        if previous is not None:
-            joined = shots[number] == shots[number - 1]
-            pairs.append(track(previous, picture, intrinsics) if joined else None)
-        previous = picture
-    if len(pairs) != len(times_s) - 1:
-        raise WrongShape(f"{len(pairs) + 1} pictures for {len(times_s)} times; one picture a time")
-    loose = [None if pair is None else solve(pair, focal, np.zeros(2), LOOSE) for pair in pairs]
-    aim = _usual_direction([motion for motion in loose if motion is not None])
-    steps = np.zeros((len(pairs), 2))  # forward way, heading change
-    way = np.nan
-    for number, pair in enumerate(pairs):
-        if pair is None:
-            way = np.nan
-            continue
-        way, turn = _planar_step(pair, focal, aim, way)
-        steps[number] = (np.nan_to_num(way), turn)
-    return _integrate(_steadied(steps, shots), times_s, shots)
+    for step, (before, after) in enumerate(pairwise(pictures)):
+        last = pairs[-1] if pairs and joined[step - 1] else None
+        pairs.append(track(before, after, intrinsics, last) if joined[step] else None)
+    aim = _usual_direction([pair for pair in pairs if pair is not None], focal)
+    turns = _without_short_stops([None if pair is None else solve(pair, focal, aim, TIGHT) for pair in pairs], aim)
+    growth = _growth(pairs, turns, focal)
+    rotations = [None if turn is None else turn[0] for turn in turns]
+    way, evidence = _ways(pictures, times_s, shots, intrinsics, aim, rotations, growth)
+    heading = np.zeros(len(pairs))
+    for step, (pair, turn) in enumerate(zip(pairs, turns)):
+        if turn is not None and pair is not None:
+            heading[step] = _turn(pair, focal, aim, turn[0], way[step])
+    return _integrate(way, heading, times_s, shots, evidence)
 
 
-def track(before: UInt8[np.ndarray, "H W"], after: UInt8[np.ndarray, "H W"], intrinsics: np.ndarray) -> Tracks | None:
-    """Corners followed from one picture to the next, kept if the way back returns; None for fewer than 12."""
-    corners = _corners(before)
-    if len(corners) < 12:
+def track(
+    before: UInt8[np.ndarray, "H W"], after: UInt8[np.ndarray, "H W"], intrinsics: np.ndarray, last: Tracks | None
+) -> Tracks | None:
+    """Corners followed from one picture to the next, kept if the way back returns; None for fewer than 12.
+
+    last: tracks that end in `before`; they are followed on, and new corners are added.
+    """
+    fresh = cv2.goodFeaturesToTrack(before, CORNERS, CORNER_QUALITY, CORNER_DISTANCE)
+    corners, came = np.zeros((0, 2), np.float32), np.zeros(0, np.int64)
+    if fresh is not None:
+        corners, came = fresh.reshape(-1, 2), np.full(len(fresh), -1)
+    if last is not None:
+        rows = np.linspace(0, len(last.pixels) - 1, min(CARRIED, len(last.pixels))).astype(np.int64)
+        corners, came = np.concatenate([corners, last.pixels[rows]]), np.concatenate([came, rows])
+    if len(corners) < FEWEST:
         return None
-    options = {"winSize": (15, 15), "maxLevel": 4}
-    found, ok, _ = cv2.calcOpticalFlowPyrLK(before, after, corners, None, **options)
+    options = {"winSize": (13, 13), "maxLevel": 3}
+    found, ok, _ = cv2.calcOpticalFlowPyrLK(before, after, corners[:, None], None, **options)
     back, returned, _ = cv2.calcOpticalFlowPyrLK(after, before, found, None, **options)
-    corners, found, back = (points.reshape(-1, 2) for points in (corners, found, back))
+    found, back = found.reshape(-1, 2), back.reshape(-1, 2)
     good = (ok.ravel() == 1) & (returned.ravel() == 1) & (np.abs(back - corners).max(1) < ROUND_TRIP_PX)
-    if good.sum() < 12:
+    moved = np.linalg.norm(found - corners, axis=1)
+    if good.any() and np.median(moved[good]) > STILL_PX:
+        good &= moved > STUCK_PX
+    if good.sum() < FEWEST:
         return None
     focal, centre = np.array([intrinsics[0, 0], intrinsics[1, 1]]), intrinsics[:2, 2]
-    return Tracks(before=(corners[good] - centre) / focal, after=(found[good] - centre) / focal)
-
-
-def _corners(picture: UInt8[np.ndarray, "H W"]) -> Float32[np.ndarray, "N 1 2"]:
-    """Corners of the whole picture, and more of them where the road is."""
-    height, width = picture.shape
-    top, left = int(ROAD_TOP * height), int(ROAD_SIDE * width)
-    everywhere = cv2.goodFeaturesToTrack(picture, CORNERS, CORNER_QUALITY, CORNER_DISTANCE)
-    below = cv2.goodFeaturesToTrack(picture[top:, left : width - left], ROAD_CORNERS, ROAD_QUALITY, ROAD_DISTANCE)
-    found = [np.zeros((0, 1, 2), np.float32)] if everywhere is None else [everywhere]
-    if below is not None:
-        found.append(below + np.array([left, top], np.float32))
-    return np.concatenate(found)
+    return Tracks(
+        before=(corners[good] - centre) / focal,
+        after=(found[good] - centre) / focal,
+        pixels=found[good],
+        came=came[good],
+    )
 
 
 def solve(
@@ -135,17 +151,17 @@ def solve(
     (right, down). aim, spread: Gaussian prior of the direction.
     """
     flow = tracks.after - tracks.before
-    if np.median(np.linalg.norm(flow, axis=1)) * focal < STILL_PX:
+    if np.quantile(np.linalg.norm(flow, axis=1), STILL_SHARE) * focal < STILL_PX:
         return None
     rotation, direction = np.zeros(3), aim.copy()
     scale = RESIDUAL_PX / focal
+    rows = _rotation_rows(tracks.before)
     for _ in range(ITERATIONS):
         derotated = _derotate(tracks.after, rotation)
         away = tracks.before - direction
         far = np.maximum(np.linalg.norm(away, axis=1), 0.02)
         flow = derotated - tracks.before
         residual = (away[:, 0] * flow[:, 1] - away[:, 1] * flow[:, 0]) / far
-        rows = _rotation_rows(tracks.before)
         by_rotation = -(away[:, 0, None] * rows[:, 1] - away[:, 1, None] * rows[:, 0]) / far[:, None]
         by_direction = np.stack([-flow[:, 1], flow[:, 0]], -1) / far[:, None]
         jacobian = np.concatenate([by_rotation, by_direction], 1)
@@ -155,7 +171,7 @@ def solve(
         state = np.concatenate([rotation, direction - aim])
         step = np.linalg.solve(normal, -(jacobian.T @ (weight * residual)) - prior * state)
         rotation, direction = rotation + step[:3], direction + step[3:]
-        if np.abs(step).max() < 1e-6:
+        if np.abs(step).max() < 1e-5:
             break
     return rotation, direction
 
@@ -175,8 +191,10 @@ def _derotate(points: Float64[np.ndarray, "N 2"], rotation: Float64[np.ndarray, 
     return rays[:, :2] / rays[:, 2:]
 
 
-def _usual_direction(motions: list[tuple[np.ndarray, np.ndarray]]) -> Float64[np.ndarray, "2"]:
-    """Where the camera looks relative to straight travel: median over the pairs that turn least."""
+def _usual_direction(pairs: list[Tracks], focal: float) -> Float64[np.ndarray, "2"]:
+    """Where straight travel points in the picture (right, down; tangents): median over the pairs that turn least."""
+    pairs = pairs[:: max(1, len(pairs) // CALIBRATION_PAIRS)]
+    motions = [motion for pair in pairs if (motion := solve(pair, focal, np.zeros(2), LOOSE)) is not None]
     if not motions:
         return np.zeros(2)
     turns = np.abs([rotation[1] for rotation, _ in motions])
@@ -184,75 +202,104 @@ def _usual_direction(motions: list[tuple[np.ndarray, np.ndarray]]) -> Float64[np
     return np.median([direction for (_, direction), keep in zip(motions, straight) if keep], axis=0)
 
 
-def _planar_step(tracks: Tracks, focal: float, aim: np.ndarray, before: float) -> tuple[float, float]:
-    """Forward way of the rear axle and its turn (left is positive) between two pictures; `before`: the last way or NaN."""
-    solved = solve(tracks, focal, aim, TIGHT)
-    if solved is None:
-        return 0.0, 0.0
-    for _ in range(2):
-        rotation, direction = solved
-        way = _way(tracks, rotation, direction, focal, before)
-        way = before if np.isnan(way) else way
-        turn = -rotation[1]
-        if np.isnan(way) or abs(way) < 0.05:
-            break
-        # Seen from the first picture the camera moves along the chord, and swings by its distance from the rear axle.
-        swing = np.array([-turn / 2 - LEVER_M * turn / way, 0.0])
-        solved = solve(tracks, focal, aim + np.clip(swing, -0.5, 0.5), TIGHT) or solved
-    return way, turn
+def _without_short_stops(turns: list, aim: np.ndarray) -> list:
+    """Steps taken for standing (None) between steps that move: corners far away alone were seen. They count as straight on."""
+    still = np.array([turn is None for turn in turns])
+    kept = list(turns)
+    for step in np.flatnonzero(still):
+        if still[max(0, step - 2) : step + 3].sum() < 3:
+            kept[step] = (np.zeros(3), aim)
+    return kept
 
 
-def _way(tracks: Tracks, rotation: np.ndarray, direction: np.ndarray, focal: float, last: float) -> float:
-    """Length of the way from points on the road, in metres if the camera stands CAMERA_HEIGHT_M high; NaN for too few."""
-    after = _derotate(tracks.after, rotation) - direction
-    before = tracks.before - direction
-    moves = np.linalg.norm(tracks.after - tracks.before, axis=1) * focal > STILL_PX  # the bonnet does not
-    road = moves & (before[:, 1] > ROAD_BELOW) & (after[:, 1] > ROAD_BELOW)
-    road &= np.abs(before[:, 0]) < ROAD_HALF_WIDTH * before[:, 1]
-    if road.sum() < MIN_ROAD_POINTS:
-        return np.nan
-    way = CAMERA_HEIGHT_M * (1 / before[road, 1] - 1 / after[road, 1])
-    # A pixel of error weighs less on near points: the way's error grows with the inverse square of the depth below.
-    weight = before[road, 1] ** 2
-    if np.isfinite(last):
-        # Speed hardly changes from one picture to the next: the last way counts as a quarter of the points.
-        way, weight = np.append(way, last), np.append(weight, 0.25 * weight.sum())
-    return _densest(way, weight)
+def _growth(pairs: list[Tracks | None], turns: list, focal: float) -> Float64[np.ndarray, "P"]:
+    """How much longer each step is than the one before, by corners that both saw; NaN where too few did.
+
+    A point at depth Z moves away from the direction of travel by the share s = way / Z; after the step it stands at
+    Z - way, so the ratio of the ways is (s' / s) (1 - s), whatever Z is.
+    """
+    growth = np.full(len(pairs), np.nan)
+    for step in range(1, len(pairs)):
+        if pairs[step] is None or turns[step] is None or pairs[step - 1] is None or turns[step - 1] is None:
+            continue
+        came = pairs[step].came
+        here, before = np.flatnonzero(came >= 0), came[came >= 0]
+        share, motion = _approach(pairs[step], *turns[step])
+        last_share, last_motion = _approach(pairs[step - 1], *turns[step - 1])
+        share, last_share = share[here], last_share[before]
+        clear = np.minimum(motion[here], last_motion[before]) * focal > PARALLAX_PX
+        clear &= (share > 0) & (last_share > 0)
+        if clear.sum() >= FEWEST_COMPARED:
+            growth[step] = np.median(share[clear] / last_share[clear] * (1 - last_share[clear]))
+    return growth
 
 
-def _densest(values: np.ndarray, weight: np.ndarray) -> float:
-    """The centre of the densest group: kerbs and cars stand above the road, mistaken tracks anywhere."""
-    width = 0.08 * np.abs(values) + 0.05
-    support = (weight / (1 + ((values[None] - values[:, None]) / width[:, None]) ** 2) ** 2).sum(1)
-    centre = float(values[np.argmax(support)])
-    for _ in range(4):
-        near = weight / (1 + ((values - centre) / (0.08 * abs(centre) + 0.05)) ** 2) ** 2
-        centre = float((near * values).sum() / near.sum())
-    return centre
+def _approach(tracks: Tracks, rotation: np.ndarray, direction: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Way as a share of each point's depth, and its motion away from the direction of travel (tangents)."""
+    away, after = tracks.before - direction, _derotate(tracks.after, rotation) - direction
+    far = np.maximum(np.linalg.norm(away, axis=1), 1e-6)
+    reached = (after * away).sum(1) / far
+    return 1 - far / np.maximum(reached, 1e-6), reached - far
 
 
-def _steadied(steps: Float64[np.ndarray, "P 2"], shots: np.ndarray) -> Float64[np.ndarray, "P 2"]:
-    """Single outliers removed by a running median over five steps of one shot."""
-    steadied = steps.copy()
+def _ways(
+    pictures: list[np.ndarray],
+    times_s: np.ndarray,
+    shots: np.ndarray,
+    intrinsics: np.ndarray,
+    aim: np.ndarray,
+    rotations: list[np.ndarray | None],
+    growth: Float64[np.ndarray, "P"],
+) -> tuple[Float64[np.ndarray, "P"], float]:
+    """Length of the way of every step, in metres if the camera stands CAMERA_HEIGHT_M high, 0 where the car stands; evidence."""
+    road = RoadView(intrinsics, aim)
+    way, evidence = np.zeros(len(rotations)), []
     for shot in np.unique(shots):
-        rows = np.flatnonzero((shots[:-1] == shot) & (shots[1:] == shot))
-        for column in range(2):
-            own = steps[rows, column]
-            padded = np.pad(own, 2, mode="edge") if len(own) else own
-            if len(own):
-                steadied[rows, column] = np.median(np.lib.stride_tricks.sliding_window_view(padded, 5), axis=1)
-    return steadied
+        own = np.flatnonzero(shots == shot)
+        if len(own) < 2:
+            continue
+        views = [road.seen(pictures[k]) for k in own]
+        turned = [None if rotations[k] is None else road.seen(pictures[k + 1], rotations[k]) for k in own[:-1]]
+        longest_m = TOP_SPEED_MPS * float(np.diff(times_s[own]).max())
+        dt_s = np.diff(times_s[own])
+        speed, score = steady_speed(shift_scores(views, turned, longest_m), dt_s, growth[own[:-1]])
+        still = np.array([rotations[k] is None for k in own[:-1]])
+        way[own[:-1]] = np.where(still, 0.0, speed * dt_s)
+        evidence += [score] * int((~still).sum())
+    return way, float(np.mean(evidence)) if evidence else 0.0
 
 
-def _integrate(steps: Float64[np.ndarray, "P 2"], times_s: np.ndarray, shots: np.ndarray) -> EgoMotion:
-    poses = np.zeros((len(times_s), 3))
-    speed = np.zeros(len(times_s))
-    for number, (way, turn) in enumerate(steps):
-        chord = np.array([way * np.cos(turn / 2), way * np.sin(turn / 2), turn])
-        poses[number + 1] = compose(poses[number], chord)
-        speed[number + 1] = way / (times_s[number + 1] - times_s[number])
+def _turn(tracks: Tracks, focal: float, aim: np.ndarray, rotation: np.ndarray, way: float) -> float:
+    """Turn of the car over one step (left is positive), given the length of the way.
+
+    Seen from the first picture the camera moves along the chord, and swings out by its distance from the rear axle.
+    """
+    turn = -rotation[1]
+    for _ in range(2):
+        if way < 0.05:
+            break
+        swing = np.clip(-turn / 2 - LEVER_M * turn / way, -0.5, 0.5)
+        solved = solve(tracks, focal, aim + np.array([swing, 0.0]), TIGHT)
+        turn = turn if solved is None else -solved[0][1]
+    return float(turn)
+
+
+def _integrate(
+    way: Float64[np.ndarray, "P"],
+    heading: Float64[np.ndarray, "P"],
+    times_s: np.ndarray,
+    shots: np.ndarray,
+    evidence: float,
+) -> EgoMotion:
+    poses, speed = np.zeros((len(times_s), 3)), np.zeros(len(times_s))
+    for step, (length, turn) in enumerate(zip(way, heading)):
+        chord = np.array([length * np.cos(turn / 2), length * np.sin(turn / 2), turn])
+        poses[step + 1] = compose(poses[step], chord)
+        speed[step + 1] = length / (times_s[step + 1] - times_s[step])
     first = np.flatnonzero(np.diff(shots, prepend=shots[0] - 1) != 0)
     for start in first:  # the first frame of a shot has no step behind it
         if start + 1 < len(speed) and shots[start + 1] == shots[start]:
             speed[start] = speed[start + 1]
-    return EgoMotion(poses=poses.astype(np.float32), speed_mps=speed.astype(np.float32))
+    return EgoMotion(
+        poses=poses.astype(np.float32), speed_mps=speed.astype(np.float32), road_evidence=round(evidence, 3)
+    )

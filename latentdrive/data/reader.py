@@ -11,15 +11,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 
 from latentdrive.data.assembly import Assembled, Assembler, fit_picture
+from latentdrive.data.ego_motion import EgoMotion, estimate_ego_motion, guessed_intrinsics, work_size
 from latentdrive.data.parts import ClipFacts, Part, anchored
+from latentdrive.data.road_speed import CAMERA_HEIGHT_M
 from latentdrive.data.sidecars import Camera, Track, scaled_intrinsics
 from latentdrive.errors import ConfigError, UnreadableClip
 from latentdrive.types import ClipTruth, DrivingClip, PoseSource
 
 READER_VERSION = 1  # raise it when the same file would give other frames or poses: caches are then made anew
+WEAK_EVIDENCE = 0.3  # road evidence below which the note warns
 
 # Time in seconds, RGB [height, width, 3] at the size asked for, (height, width) of the stored picture.
 Frames = Iterator[tuple[float, np.ndarray, tuple[int, int]]]
@@ -121,7 +125,7 @@ class ClipReader(ABC):
         intrinsics = camera.intrinsics
         if intrinsics is not None:
             intrinsics = scaled_intrinsics(intrinsics, view=view, stored=stored, size=size)
-        poses, speed, source, note = self._ego(index, found, camera)
+        poses, speed, source, note = self._ego(index, found, camera, stored)
         clip = DrivingClip(
             frames=found.frames,
             times_s=found.times_s,
@@ -150,16 +154,39 @@ class ClipReader(ABC):
         return clip, facts
 
     def _ego(
-        self, index: int, found: Assembled, camera: Camera
+        self, index: int, found: Assembled, camera: Camera, stored: tuple[int, int]
     ) -> tuple[np.ndarray | None, np.ndarray | None, PoseSource, str]:
         """Poses relative to the first frame, speed, where they are from, and a note for the card."""
         if self.options.poses == "none":
             return None, None, PoseSource.NONE, ""
         track = self.track(index, found.times_s[0], found.times_s[-1])
-        if track is None:
+        if track is not None:
+            poses, speed = track.at(found.times_s)
+            return anchored(poses), speed.astype(np.float32), PoseSource.RECORDED, track.note
+        if self.options.poses == "recorded":
             return None, None, PoseSource.NONE, ""
-        poses, speed = track.at(found.times_s)
-        return anchored(poses), speed.astype(np.float32), PoseSource.RECORDED, track.note
+        motion, note = self._odometry(index, found, camera, stored)
+        return motion.poses, motion.speed_mps, PoseSource.VISUAL_ODOMETRY, note
+
+    def _odometry(self, index: int, found: Assembled, camera: Camera, stored: tuple[int, int]) -> tuple[EgoMotion, str]:
+        """Estimated motion from a second pass over the frames, at a size where corners can be tracked."""
+        size = work_size(stored)
+        intrinsics, whence = guessed_intrinsics(size, self.options.field_of_view_deg), "guessed"
+        if camera.intrinsics is not None:
+            whole = (0.0, 0.0, 1.0, 1.0)
+            intrinsics = scaled_intrinsics(camera.intrinsics, view=whole, stored=stored, size=size).astype(np.float64)
+            whence = "given"
+        wanted = set(found.times_s.tolist())
+        frames = self.frames(index, size, "stretch")
+        pictures = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for time_s, frame, _ in frames if time_s in wanted]
+        motion = estimate_ego_motion(pictures, found.times_s, found.shots, intrinsics)
+        focal = intrinsics[0, 0] / size[1]
+        note = (
+            f"visual odometry, scale-free: metres if the camera is {CAMERA_HEIGHT_M} m above a flat road; focal length "
+            f"{focal:.3f} of the picture's width ({whence}); road evidence {motion.road_evidence:.2f}"
+            + ("" if motion.road_evidence >= WEAK_EVIDENCE else ", weak: the speed is a guess")
+        )
+        return motion, note
 
 
 def _stamp(file: Path, *, required: bool) -> list[str | int] | None:
