@@ -25,11 +25,19 @@ from latentdrive.codebook.forward_dynamics import Prediction
 from latentdrive.codebook.health import CodeUsage
 from latentdrive.codebook.leakage import measure
 from latentdrive.codebook.model import Codebook, Observation
+from latentdrive.codebook.transplant import train_reader, transplant
 from latentdrive.data.batches import TransitionBatch
 from latentdrive.data.clip_batches import HeldOut
 from latentdrive.run_folder import progress_bar
 
 PHASES = ("motion", "environment", "reader", "ego")
+# What learns in each phase; all else is in evaluation mode, so that books and statistics of a finished stage stand still.
+LEARNING = {
+    "motion": ("features", "motion", "environment_forward"),
+    "environment": ("features", "motion", "environment_inverse", "environment_book", "environment_forward"),
+    "reader": ("reader",),
+    "ego": ("ego_inverse", "ego_book", "ego_forward", "motion_head"),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +102,7 @@ class Batches(Protocol):
 
 
 class CodebookTraining(L.LightningModule):
-    """Codebook + losses + optimiser."""
+    """Codebook + losses + optimiser. reader_steps: of the motion reader that judges transplants, trained after the codebook."""
 
     def __init__(
         self,
@@ -104,11 +112,12 @@ class CodebookTraining(L.LightningModule):
         schedule: Schedule,
         weights: LossWeights,
         calibration_frames: int,
+        reader_steps: int,
         seed: int,
     ) -> None:
         super().__init__()
         self.model, self.optimizer, self.schedule, self.weights = model, optimizer, schedule, weights
-        self.calibration_frames, self.seed = calibration_frames, seed
+        self.calibration_frames, self.reader_steps, self.seed = calibration_frames, reader_steps, seed
         self.usage = CodeUsage(codes=model.codes)
 
     def prepare(self, batches: Batches, *, new: bool) -> None:
@@ -173,14 +182,30 @@ class CodebookTraining(L.LightningModule):
         if not batches.data.has("probe"):
             return found
         probes = batches.windows_of("probe", transitions=1)
-        leakage = measure(self.model, probes.clips, list(probes), seed=self.seed, **share)
-        return found | {f"probe/{name}": value for name, value in (leakage.coded.summary() | leakage.matrix()).items()}
+        windows = list(probes)
+        leakage = measure(self.model, probes.clips, windows, seed=self.seed, **share)
+        reader = train_reader(self.model, batches.train_batches(0), steps=self.reader_steps, seed=self.seed)
+        said = leakage.coded.summary() | leakage.matrix() | transplant(self.model, reader, windows).summary()
+        return found | {f"probe/{name}": value for name, value in said.items()}
 
     def configure_optimizers(self) -> dict:
         """One optimiser over all weights: parts outside the phase have no gradient and stay as they are."""
         optimizer = self.optimizer([p for p in self.model.parameters() if p.requires_grad])
         schedule = LambdaLR(optimizer, self.schedule.learning_rate)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def enter(model: Codebook, phase: str) -> None:
+    """Put what learns in this phase in training mode and the rest in evaluation mode."""
+    learning = set(LEARNING[phase])
+    if phase == "ego" and model.environment_source == "relearned":
+        learning.add("reader")
+    if phase == "ego" and not model.environment_slots:
+        learning.add("features")  # the only phase there is
+    for name, part in model.named_children():
+        part.train(name in learning)
+    if model.features.trained:
+        model.features.requires_grad_("features" in learning)
 
 
 def start_ego_from_environment(model: Codebook) -> None:
@@ -194,9 +219,12 @@ def phase_loss(
     model: Codebook, batch: TransitionBatch, phase: str, weights: LossWeights, *, usage: CodeUsage | None = None
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Loss of one phase and what to log of it (`usage` collects the codes seen)."""
+    if model.training:
+        enter(model, phase)
     seen = model.observe(batch.frames, batch.features)
     if phase == "reader":
-        target = model.encode_environment(seen, batch.motion).codes
+        with torch.no_grad():
+            target = model.encode_environment(seen, batch.motion).codes
         read = model.read_environment(seen)
         loss = losses.reading(read.logits, target)
         return loss, {"reader/cross_entropy": loss.detach(), "reader/agreement": (read.codes == target).float().mean()}
@@ -226,15 +254,16 @@ def _ego_loss(
     weights: LossWeights,
     usage: CodeUsage | None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    environment = None
+    environment, relearned = None, seen.features.new_zeros(())
     if model.environment_slots:
         if model.environment_source == "relearned":
-            environment = model.read_environment(seen).vectors
+            read = model.read_environment(seen)
+            environment, relearned = read.vectors, model.environment_book.commitment * read.commitment
         else:
             environment = model.environment_book.look_up(model.environment_codes(seen, batch.motion))
     code = model.encode_ego(seen, environment)
     loss, _ = share(model.predict_from_codes(seen, environment, code.vectors))
-    total = loss + model.ego_book.commitment * code.commitment
+    total = loss + model.ego_book.commitment * code.commitment + relearned
     logged = {"ego/share_of_copy": loss.detach(), "ego/commitment": code.commitment.detach()}
     if model.motion_head is not None:
         known = batch.motion_known & (batch.clip % 1000 < 1000 * weights.regression_share)
@@ -252,8 +281,10 @@ class Share:
     """Error of a prediction of every transition in a window, as a share of the error of copying."""
 
     def __init__(self, seen: Observation, patch_weights: Float[Tensor, "N h w"] | None, weights: LossWeights) -> None:
-        self.first = (seen.features[:, :-1].flatten(0, 1), seen.pixels[:, :-1].flatten(0, 1))
-        self.second = (seen.features[:, 1:].flatten(0, 1), seen.pixels[:, 1:].flatten(0, 1))
+        # Targets carry no gradient: trained features would make themselves easy to predict.
+        features, pixels = seen.features.detach(), seen.pixels
+        self.first = (features[:, :-1].flatten(0, 1), pixels[:, :-1].flatten(0, 1))
+        self.second = (features[:, 1:].flatten(0, 1), pixels[:, 1:].flatten(0, 1))
         self.patch_weights, self.weights = patch_weights, weights
 
     def __call__(self, prediction: Prediction) -> tuple[Float[Tensor, ""], Float[Tensor, "N 2"]]:
