@@ -8,6 +8,7 @@ statistics, statistics summed over ranks. One book is shared by all slots of a t
 from typing import NamedTuple
 
 import torch
+import torch.distributed as dist
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from vector_quantize_pytorch import VectorQuantize
@@ -30,7 +31,6 @@ class Quantizer(nn.Module):
     def __init__(self, *, codes: int, width: int, commitment: float, decay: float, dead_below: float) -> None:
         super().__init__()
         self.codes, self.width, self.commitment = codes, width, commitment
-        distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
         self.book = VectorQuantize(
             dim=width,
             codebook_size=codes,
@@ -39,8 +39,12 @@ class Quantizer(nn.Module):
             kmeans_init=True,
             threshold_ema_dead_code=dead_below,
             rotation_trick=False,
-            sync_codebook=distributed,
+            sync_codebook=False,
         )
+        # The library asks at construction whether there are ranks; Lightning makes them later.
+        inner = self.book._codebook
+        inner.all_reduce_fn = inner.kmeans_all_reduce_fn = _sum_over_ranks
+        inner.sample_fn = inner.replace_sample_fn = _sample_over_ranks
 
     @property
     def vectors(self) -> Float[Tensor, "K D"]:
@@ -48,16 +52,19 @@ class Quantizer(nn.Module):
         return self.book.codebook
 
     def forward(self, latents: Float[Tensor, "*batch slots D"]) -> Quantized:
-        """Nearest codes. In training the book follows the latents; in evaluation, and once frozen, nothing moves."""
+        """Nearest codes. In training mode the book follows the latents, in evaluation mode it never moves; gradients pass
+        straight through to the latents in both.
+        """
         if not self.training and not self.book._codebook.initted:
             raise CheckpointError("this codebook was never trained: its book has no entries yet")
         flat = latents.reshape(-1, latents.shape[-2], self.width)
         # The library switches autocast off on CUDA only; distances in bfloat16 would mix up neighbouring codes.
         with torch.autocast(flat.device.type, enabled=False):
             flat = flat.float()
-            quantized, codes, _ = self.book(flat)
+            nearest, codes, _ = self.book(flat.detach())
+            quantized = flat + (nearest - flat).detach() if flat.requires_grad else nearest
             distances = torch.cdist(flat, self.vectors.float()[None]).square()
-            commitment = (quantized.detach() - flat).square().mean()
+            commitment = (nearest - flat).square().mean()
         shape = latents.shape[:-1]
         return Quantized(
             quantized.reshape(*shape, self.width),
@@ -70,6 +77,25 @@ class Quantizer(nn.Module):
         """The vectors of given codes."""
         return self.vectors[codes]
 
-    def freeze(self) -> None:
-        """Stop the book for good: no EMA, no re-seeding."""
-        self.book.freeze_codebook = True
+
+def _ranks() -> int:
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def _sum_over_ranks(statistics: Tensor) -> None:
+    if _ranks() > 1:
+        dist.all_reduce(statistics)
+
+
+def _sample_over_ranks(latents: Float[Tensor, "1 N D"], count: int) -> Float[Tensor, "1 count D"]:
+    """Latents drawn from those of all ranks, the same on every rank; twice the same only where there are too few."""
+    if _ranks() > 1:
+        gathered = [torch.empty_like(latents) for _ in range(_ranks())]
+        dist.all_gather(gathered, latents.contiguous())
+        latents = torch.cat(gathered, 1)
+    found = latents.shape[1]
+    picked = torch.randperm(found)[:count] if found >= count else torch.randint(found, (count,))
+    drawn = latents[:, picked.to(latents.device)]
+    if _ranks() > 1:
+        dist.broadcast(drawn, 0)
+    return drawn
