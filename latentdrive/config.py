@@ -21,7 +21,7 @@ from latentdrive.errors import ConfigError
 
 ALLOWED = ("latentdrive.", "torch.optim.", "lightning.")
 TARGET, PARTIAL = "_target_", "_partial_"
-SHARED = {"paths"}  # groups that every verb gets, whether it needs all of them or not
+SHARED = {"paths", "seed"}  # what base.yaml gives every verb, whether it draws random numbers and uses all paths or not
 
 
 def configs_folder() -> Path:

@@ -1,0 +1,72 @@
+"""`report RUNS…`: one HTML file about runs, with the dictionary of the ego codes; opens offline.
+
+    latentdrive report runs/train_codebook/* runs/label/*
+
+The dictionary is looked up on the run's held-out clips once and kept in the run's folder; where the clips are gone, the page
+says so and shows the rest.
+"""
+
+from pathlib import Path
+
+from latentdrive import checkpoint
+from latentdrive.codebook.dictionary import Dictionary, look_up
+from latentdrive.codebook.model import Codebook
+from latentdrive.config import Config, build
+from latentdrive.errors import LatentDriveError
+from latentdrive.report.agreement import agreement_sections
+from latentdrive.report.dictionary_section import DictionarySection, dictionary_section
+from latentdrive.report.page import write_page
+from latentdrive.report.runs import Run, read_runs
+from latentdrive.report.sections import run_section
+from latentdrive.run_folder import RunFolder
+
+KEPT = "dictionary.npz"  # in the folder of a codebook run
+
+
+def run(cfg: Config) -> Path:
+    """Write report.html about the runs; returns its path."""
+    folder = RunFolder(cfg, verb=cfg.verb)
+    runs, page, title = read_runs(cfg.runs), Path(cfg.page or folder.path / "report.html"), cfg.title
+    limits = {"windows": cfg.windows, "examples": cfg.examples}
+    then, dry_run = cfg.next, cfg.dry_run
+    cfg.require_all_read()
+    folder.say(f"{len(runs)} runs: {', '.join(found.name for found in runs)}")
+    if dry_run:
+        folder.say(f"dry run: would write {page}")
+        return page
+    sections = []
+    for found in runs:
+        shown, notes = _dictionary(found, folder, **limits)
+        sections.append(run_section(found, shown, notes))
+    sections += agreement_sections(runs)
+    write_page(page, sections, title=title, command=folder.command)
+    folder.metrics({"page": str(page), "runs": [str(found.path) for found in runs]})
+    folder.finish(page, then.format(page=page))
+    return page
+
+
+def _dictionary(
+    found: Run, folder: RunFolder, *, windows: int, examples: int
+) -> tuple[DictionarySection | None, list[str]]:
+    """The dictionary of a finished codebook run, and what stands in its way otherwise."""
+    if found.verb != "train codebook" or not found.finished:
+        return None, []
+    try:
+        return dictionary_section(_look_up(found, folder, windows=windows, examples=examples)), []
+    except LatentDriveError as error:
+        folder.say(f"{found.name}: no dictionary of codes: {error}")
+        return None, [f"The dictionary of codes is missing: {error}"]
+
+
+def _look_up(found: Run, folder: RunFolder, *, windows: int, examples: int) -> Dictionary:
+    kept, fingerprint = found.path / KEPT, checkpoint.read_card(found.checkpoint).fingerprint
+    if kept.is_file():
+        known = Dictionary.load(kept)
+        if known.codebook_id == fingerprint and known.examples.shape[1] == examples:
+            return known
+    folder.say(f"{found.name}: looking codes up in held-out clips")
+    model, _ = checkpoint.load(found.checkpoint, expect=Codebook)
+    batches = build(found.config["batches"] | {"held_out_windows": windows, "out": str(folder.path)})
+    known = look_up(model, batches.windows_of("val", transitions=model.transitions), examples=examples)
+    known.save(kept)
+    return known

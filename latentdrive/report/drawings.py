@@ -1,0 +1,173 @@
+"""Small drawings in SVG and film strips as data: what plotly has no chart for. Pure functions from numbers to markup.
+
+All are drawn for screens in light and dark: lines that are not of a code's colour take `currentColor`.
+"""
+
+import base64
+import math
+
+import numpy as np
+import torch
+from jaxtyping import Float64, Int64, UInt8
+from torchvision.io import encode_jpeg
+
+KEPT_FOR = 6  # transitions that a motion is kept up for in a fan: one alone is too short to see it bend
+
+
+def colour(code: int, codes: int) -> str:
+    """A colour of its own for every code; neighbours differ in hue and lightness."""
+    return f"hsl({360 * code / codes:.0f} 65% {(46, 60)[code % 2]}%)"
+
+
+def picture(pixels: UInt8[np.ndarray, "3 H W"]) -> str:
+    """A picture as a data address, about 3 kB."""
+    data = encode_jpeg(torch.from_numpy(np.ascontiguousarray(pixels)), quality=80).numpy().tobytes()
+    return "data:image/jpeg;base64," + base64.b64encode(data).decode()
+
+
+def path_ahead(motion: Float64[np.ndarray, "3"], *, times: int = KEPT_FOR) -> Float64[np.ndarray, "T 2"]:
+    """Where a motion (dx, dy, dyaw), kept up `times` times, leads: x forward, y left, metres, from the origin on."""
+    places, heading, here = [np.zeros(2)], 0.0, np.zeros(2)
+    for _ in range(times):
+        cos, sin = math.cos(heading), math.sin(heading)
+        here = here + np.array([cos * motion[0] - sin * motion[1], sin * motion[0] + cos * motion[1]])
+        heading += motion[2]
+        places.append(here)
+    return np.stack(places)
+
+
+def fan(
+    motions: Float64[np.ndarray, "N 3"], usual: Float64[np.ndarray, "3"], *, reach_m: float, paint: str, lines: int = 24
+) -> str:
+    """Bird's-eye fan of motions, each kept up for KEPT_FOR transitions: thin lines, their mean as an arrow, the usual one
+    dashed. reach_m: metres from the car to the upper edge, the same for all fans that are compared."""
+    size, bottom = 150.0, 132.0
+    scale = (bottom - 8) / reach_m
+
+    def drawn(motion: np.ndarray) -> str:
+        places = path_ahead(motion)
+        return " ".join(f"{size / 2 - scale * y:.1f},{bottom - scale * x:.1f}" for x, y in places)
+
+    picked = motions[np.linspace(0, len(motions) - 1, min(lines, len(motions))).astype(int)]
+    step = _round_step(reach_m / 3)
+    rings = [
+        f'<circle cx="{size / 2}" cy="{bottom}" r="{scale * r:.1f}" class="ring"/>'
+        f'<text x="{size - 3}" y="{bottom - scale * r + 9:.1f}" class="tick" text-anchor="end">{r:g} m</text>'
+        for r in np.arange(step, reach_m, step)
+    ]
+    thin = [
+        f'<polyline points="{drawn(m)}" fill="none" stroke="{paint}" stroke-width="1" opacity=".3"/>' for m in picked
+    ]
+    mean = drawn(motions.mean(0))
+    return (
+        f'<svg viewBox="0 0 {size:g} {size:g}" class="fan" role="img" aria-label="paths of the car seen from above">'
+        f'{"".join(rings)}<polyline points="{drawn(usual)}" class="usual"/>{"".join(thin)}'
+        f'<polyline points="{mean}" fill="none" stroke="{paint}" stroke-width="3.5" stroke-linecap="round"/>'
+        f"{_head(mean, paint)}"
+        f'<rect x="{size / 2 - 4}" y="{bottom}" width="8" height="13" rx="2.5" class="car"/></svg>'
+    )
+
+
+def picture_motion(
+    flow: Float64[np.ndarray, "2 down across"], usual: Float64[np.ndarray, "2 down across"], *, shown: str, paint: str
+) -> str:
+    """How the predicted picture moves, as arrows over a dimmed example (`shown`, a data address); thin: usual motion."""
+    wide, high, down, across = 160.0, 96.0, *flow.shape[1:]
+
+    def arrows(field: np.ndarray, kind: str) -> str:
+        lines = []
+        for row in range(down):
+            for column in range(across):
+                x, y = (column + 0.5) * wide / across, (row + 0.5) * high / down
+                dx, dy = field[0, row, column] * wide, field[1, row, column] * high
+                lines.append(f"M{x:.1f} {y:.1f}l{dx:.1f} {dy:.1f}")
+                if kind == "flow" and math.hypot(dx, dy) > 1.5:
+                    angle = math.atan2(dy, dx)
+                    for turn in (2.6, -2.6):
+                        lines.append(
+                            f"M{x + dx:.1f} {y + dy:.1f}l{3 * math.cos(angle + turn):.1f} {3 * math.sin(angle + turn):.1f}"
+                        )
+        return "".join(lines)
+
+    return (
+        f'<svg viewBox="0 0 {wide:g} {high:g}" class="flow" role="img" aria-label="motion of the predicted picture">'
+        f'<image href="{shown}" width="{wide:g}" height="{high:g}" preserveAspectRatio="none"/>'
+        f'<rect width="{wide:g}" height="{high:g}" fill="#000" opacity=".45"/>'
+        f'<path d="{arrows(usual, "usual")}" stroke="#fff" stroke-width=".7" opacity=".5" fill="none"/>'
+        f'<path d="{arrows(flow, "flow")}" stroke="{paint}" stroke-width="1.5" fill="none" stroke-linecap="round"/></svg>'
+    )
+
+
+def code_graph(
+    follows: Int64[np.ndarray, "K K"], across: Float64[np.ndarray, "K"] | None, up: Float64[np.ndarray, "K"] | None
+) -> str:
+    """Which code follows which: circles as large as codes are frequent, arrows for what follows more often than by chance.
+
+    across, up: where codes stand (left to right, bottom to top) by rank; None puts them on a circle.
+    """
+    codes, counts = len(follows), follows.sum(1)
+    places = _ranked_places(across, up) if across is not None and up is not None else _circle_places(codes)
+    share = counts / max(1, counts.sum())
+    chance = follows.sum(0) / max(1, follows.sum())
+    after = follows / np.maximum(1, counts)[:, None]
+    parts = []
+    for code in np.flatnonzero(counts):
+        lift = np.where(np.arange(codes) == code, 0.0, after[code] / np.maximum(chance, 1e-9))
+        for then in np.argsort(-after[code] * (lift > 1.2))[:2]:
+            if lift[then] > 1.2 and after[code, then] > 0.03:
+                parts.append(_curved(places[code], places[then], after[code, then], colour(code, codes)))
+    for code in range(codes):
+        x, y = places[code]
+        radius = 9 + 42 * math.sqrt(share[code]) * 0.55
+        used = counts[code] > 0
+        parts.append(
+            f'<g opacity="{1 if used else 0.25}"><circle cx="{x:.0f}" cy="{y:.0f}" r="{radius:.1f}" fill="{colour(code, codes)}" '
+            f'stroke="currentColor" stroke-width="{1 + 5 * after[code, code]:.1f}"/><text x="{x:.0f}" y="{y + 4.5:.0f}" '
+            f'class="node">{code}</text><title>code {code}: {share[code]:.1%} of all; followed by itself '
+            f"{after[code, code]:.0%}</title></g>"
+        )
+    return f'<svg viewBox="0 0 640 520" class="graph" role="img" aria-label="which code follows which">{"".join(parts)}</svg>'
+
+
+def _ranked_places(across: np.ndarray, up: np.ndarray) -> Float64[np.ndarray, "K 2"]:
+    spread = lambda values: np.argsort(np.argsort(values, kind="stable"), kind="stable") / max(1, len(values) - 1)  # noqa: E731
+    return np.stack([50 + 540 * spread(across), 470 - 420 * spread(up)], 1)
+
+
+def _circle_places(codes: int) -> Float64[np.ndarray, "K 2"]:
+    angle = 2 * np.pi * np.arange(codes) / codes
+    return np.stack([320 + 215 * np.sin(angle), 260 - 215 * np.cos(angle)], 1)
+
+
+def _curved(start: np.ndarray, end: np.ndarray, share: float, paint: str) -> str:
+    along = end - start
+    length = max(1e-6, float(np.hypot(*along)))
+    unit, aside = along / length, np.array([-along[1], along[0]]) / length
+    tip, bend = end - unit * 24, (start + end) / 2 + aside * 0.16 * length
+    into = (tip - bend) / max(1e-6, float(np.hypot(*(tip - bend))))
+    left, right = (
+        tip - 9 * into + 4.5 * np.array([-into[1], into[0]]),
+        tip - 9 * into - 4.5 * np.array([-into[1], into[0]]),
+    )
+    return (
+        f'<g opacity=".75"><path d="M{start[0]:.0f} {start[1]:.0f}Q{bend[0]:.0f} {bend[1]:.0f} {tip[0]:.0f} {tip[1]:.0f}" fill="none" '
+        f'stroke="{paint}" stroke-width="{1 + 9 * share:.1f}"/><path d="M{tip[0]:.1f} {tip[1]:.1f}L{left[0]:.1f} {left[1]:.1f}'
+        f'L{right[0]:.1f} {right[1]:.1f}Z" fill="{paint}"/></g>'
+    )
+
+
+def _head(points: str, paint: str) -> str:
+    places = [np.array(list(map(float, pair.split(",")))) for pair in points.split()]
+    tip, along = places[-1], places[-1] - places[-2]
+    length = float(np.hypot(*along))
+    if length < 0.5:
+        return f'<circle cx="{tip[0]:.1f}" cy="{tip[1]:.1f}" r="4" fill="{paint}"/>'
+    unit = along / length
+    left, right = np.array([-unit[1], unit[0]]), np.array([unit[1], -unit[0]])
+    corners = [tip + 6 * unit, tip - 3 * unit + 5 * left, tip - 3 * unit + 5 * right]
+    return f'<polygon points="{" ".join(f"{x:.1f},{y:.1f}" for x, y in corners)}" fill="{paint}"/>'
+
+
+def _round_step(value: float) -> float:
+    power = 10.0 ** math.floor(math.log10(max(value, 1e-6)))
+    return next(k for k in (1, 2, 5, 10) if k * power >= value) * power
