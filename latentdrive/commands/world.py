@@ -14,12 +14,16 @@ def run(cfg: Config) -> WorldSummary | None:
     dry_run = cfg.dry_run
     cfg.require_all_read()
     for name, split in splits.items():
-        folder.say(f"{name}: {split.drives:,} drives of {world.drive_s:g} s, {split.decorrelated_share:.0%} of them decorrelated")
+        folder.say(
+            f"{name}: {split.drives:,} drives of {world.drive_s:g} s, {split.decorrelated_share:.0%} of them decorrelated"
+        )
     if dry_run:
         folder.say(f"dry run: would write them below {path}")
         return None
     summary = write_world(folder=path, splits=splits, world=world, processes=processes)
     folder.metrics({"drives": summary.drives, "frames": summary.frames, "frames_per_second": summary.frames_per_second})
-    folder.say(f"{sum(summary.frames.values()):,} frames on disk; {summary.frames_per_second:.0f} frames a second in this run")
+    folder.say(
+        f"{sum(summary.frames.values()):,} frames on disk; {summary.frames_per_second:.0f} frames a second in this run"
+    )
     folder.finish(path, then)
     return summary

@@ -114,7 +114,10 @@ class Renderer:
     def _node(self, mesh: Mesh) -> core.NodePath:
         node = core.NodePath(_geometry(mesh))
         node.setTexture(self._textures[mesh.texture])
-        if mesh.layer != Layer.SOLID:
+        if mesh.layer == Layer.SOLID:
+            # In the order of the scene. The usual bin sorts by addresses: faces that coincide would differ from run to run.
+            node.setBin("unsorted", 0)
+        else:
             node.setBin("background", int(mesh.layer))
             node.setDepthTest(False)
             node.setDepthWrite(False)
@@ -123,13 +126,17 @@ class Renderer:
 
 def _offscreen(spec: CameraSpec) -> tuple[core.GraphicsOutput, core.GraphicsEngine, core.Texture]:
     """A window of the software renderer that nobody sees, and the memory its pictures are copied to."""
-    settings = "load-display p3tinydisplay\nwindow-type offscreen\naudio-library-name null\nnotify-level-display error\n"
+    settings = (
+        "load-display p3tinydisplay\nwindow-type offscreen\naudio-library-name null\nnotify-level-display error\n"
+    )
     settings += "notify-level-x11display fatal\n"
     core.loadPrcFileData("latentdrive", settings)
     engine = core.GraphicsEngine.getGlobalPtr()
     pipe = core.GraphicsPipeSelection.getGlobalPtr().makeModulePipe("p3tinydisplay")
     if pipe is None:
-        raise ConfigError("panda3d has no software renderer here (p3tinydisplay): install the wheel from the package index")
+        raise ConfigError(
+            "panda3d has no software renderer here (p3tinydisplay): install the wheel from the package index"
+        )
     buffer = core.FrameBufferProperties()
     buffer.setRgbColor(True)
     buffer.setDepthBits(24)
@@ -156,7 +163,9 @@ def _geometry(mesh: Mesh) -> core.GeomNode:
     data = core.GeomVertexData("mesh", core.GeomVertexFormat.getV3c4t2(), core.Geom.UHStatic)
     vertices = mesh.vertices
     if data.getFormat().getArray(0).getStride() != VERTEX.itemsize:
-        raise ConfigError(f"panda3d lays out vertices in {data.getFormat().getArray(0).getStride()} bytes, {VERTEX.itemsize} expected")
+        raise ConfigError(
+            f"panda3d lays out vertices in {data.getFormat().getArray(0).getStride()} bytes, {VERTEX.itemsize} expected"
+        )
     data.uncleanSetNumRows(len(vertices))
     data.modifyArrayHandle(0).copyDataFrom(vertices.tobytes())
     triangles = core.GeomTriangles(core.Geom.UHStatic)
@@ -186,7 +195,9 @@ def _panorama(root: core.NodePath) -> core.NodePath:
     vertices["colour"] = 255
     first = np.arange(0, 4 * count, 4)[:, None]
     triangles = np.concatenate([first + [0, 1, 2], first + [0, 2, 3]], 1).reshape(-1, 3)
-    node = root.attachNewNode(_geometry(Mesh(layer=Layer.GROUND, texture="", vertices=vertices.reshape(-1), triangles=triangles)))
+    node = root.attachNewNode(
+        _geometry(Mesh(layer=Layer.GROUND, texture="", vertices=vertices.reshape(-1), triangles=triangles))
+    )
     node.setBin("background", 0)
     node.setDepthTest(False)
     node.setDepthWrite(False)

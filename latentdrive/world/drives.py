@@ -51,7 +51,14 @@ class TrafficSpec:
 
 
 def make_drive(
-    *, road_type: str, kind: Kind, seed: tuple[int, ...], road: RoadType, traffic: TrafficSpec, frames: int, rate_hz: float
+    *,
+    road_type: str,
+    kind: Kind,
+    seed: tuple[int, ...],
+    road: RoadType,
+    traffic: TrafficSpec,
+    frames: int,
+    rate_hz: float,
 ) -> Drive:
     """One drive; the same arguments give the same drive."""
     rng = np.random.default_rng(seed)
@@ -72,7 +79,9 @@ def make_drive(
     )  # fmt: skip
 
 
-def _natural(layout: Layout, recording: Recording) -> tuple[Float64[np.ndarray, "T 3"], Float64[np.ndarray, "T"], Agents]:
+def _natural(
+    layout: Layout, recording: Recording
+) -> tuple[Float64[np.ndarray, "T 3"], Float64[np.ndarray, "T"], Agents]:
     """The recording as it is, in the plane."""
     ego, speed, line = recording.ego, recording.ego_speed_mps, layout.line
     agents = without_contact(recording.agents, ego, EGO_SIZE)

@@ -29,7 +29,8 @@ def video_bytes(frames: UInt8[np.ndarray, "T H W 3"], *, rate_hz: float, crf: in
         stream.width, stream.height, stream.pix_fmt = frames.shape[2], frames.shape[1], "yuv420p"
         stream.time_base = 1 / rate
         stream.codec_context.thread_count = 1
-        stream.options = {"crf": str(crf), "preset": "veryfast", "threads": "1"}
+        # Without cpu-independent, x264's faster routines give other bytes for other alignments of memory: run to run.
+        stream.options = {"crf": str(crf), "preset": "veryfast", "threads": "1", "x264-params": "cpu-independent=1"}
         for index, pixels in enumerate(frames):
             frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
             frame.pts, frame.time_base = index, 1 / rate
@@ -49,7 +50,9 @@ def write_drive(
     rows = ["time_s,x_m,y_m,heading_rad,speed_mps", *(",".join(f"{value:.9g}" for value in row) for row in table)]
     camera = {"intrinsics": spec.intrinsics.tolist(), "camera_to_ego": spec.camera_to_ego.tolist()}
     write_atomic(folder / f"{name}.poses.csv", lambda path: path.write_text("\n".join(rows) + "\n", encoding="utf-8"))
-    write_atomic(folder / f"{name}.camera.json", lambda path: path.write_text(json.dumps(camera) + "\n", encoding="utf-8"))
+    write_atomic(
+        folder / f"{name}.camera.json", lambda path: path.write_text(json.dumps(camera) + "\n", encoding="utf-8")
+    )
     write_atomic(folder / f"{name}.truth.npz", lambda path: write_truth(path, truth))
     write_atomic(folder / f"{name}.mp4", lambda path: path.write_bytes(video_bytes(frames, rate_hz=rate_hz, crf=crf)))
 

@@ -68,7 +68,11 @@ class Workbench:
         corners = np.stack([flat[1][:-1], flat[1][1:], flat[0][1:], flat[0][:-1]], 1)
         zero, one = np.zeros(len(along) - 1), np.ones(len(along) - 1)
         texcoords = np.stack(
-            [np.stack(pair, -1) for pair in ((one, along[:-1]), (one, along[1:]), (zero, along[1:]), (zero, along[:-1]))], 1
+            [
+                np.stack(pair, -1)
+                for pair in ((one, along[:-1]), (one, along[1:]), (zero, along[1:]), (zero, along[:-1]))
+            ],
+            1,
         )
         self.quads(layer, texture, corners, texcoords, np.tile(colour, (len(corners), 1)))
 

@@ -46,7 +46,9 @@ def go_own_way(
 ) -> tuple[Float64[np.ndarray, "T 3"], Float64[np.ndarray, "T"]]:  # fmt: skip
     """Rear axle in road coordinates and speed in m/s, rate_hz a second. offsets_m: smallest and largest d."""
     fine = round((frames / rate_hz) / FINE_S) + 1
-    wanted = _steps(rng, fine, way.hold_s, lambda: 0.0 if rng.random() < way.stop_share else rng.uniform(*way.speed_mps))
+    wanted = _steps(
+        rng, fine, way.hold_s, lambda: 0.0 if rng.random() < way.stop_share else rng.uniform(*way.speed_mps)
+    )
     s, speed = np.empty(fine), np.empty(fine)
     here, now = start_m, wanted[0]
     for index in range(fine):

@@ -80,7 +80,12 @@ class Bends:
         """A curve at least this long."""
         return Centreline.from_curvature(
             random_curvature(
-                rng, length_m=length_m, radius_m=self.radius_m, bend_m=self.bend_m, straight_m=self.straight_m, ramp_m=self.ramp_m
+                rng,
+                length_m=length_m,
+                radius_m=self.radius_m,
+                bend_m=self.bend_m,
+                straight_m=self.straight_m,
+                ramp_m=self.ramp_m,
             )
         )
 
@@ -106,12 +111,25 @@ class BentRoad:
         for road, count, ends, side in (("ab", own, (0.0, length), 1), ("cd", oncoming, (length, 0.0), -1)):
             for index in range(count):
                 y = side * (median / 2 + (index + 0.5) * width)
-                lines = [middle if index == 0 else LineType.STRIPED, LineType.CONTINUOUS_LINE if index == count - 1 else LineType.NONE]
+                lines = [
+                    middle if index == 0 else LineType.STRIPED,
+                    LineType.CONTINUOUS_LINE if index == count - 1 else LineType.NONE,
+                ]
                 network.add_lane(*road, _straight(ends[0], ends[1], y, width, lines))
-        ego = tuple(Start(lane=("a", "b", i), from_m=BEHIND_M, to_m=BEHIND_M, gap=1.0, movable=True) for i in range(own))
-        with_us = [Start(lane=("a", "b", i), from_m=0.0, to_m=BEHIND_M + 95.0, gap=1.0, movable=True) for i in range(own)]
+        ego = tuple(
+            Start(lane=("a", "b", i), from_m=BEHIND_M, to_m=BEHIND_M, gap=1.0, movable=True) for i in range(own)
+        )
+        with_us = [
+            Start(lane=("a", "b", i), from_m=0.0, to_m=BEHIND_M + 95.0, gap=1.0, movable=True) for i in range(own)
+        ]
         against = [
-            Start(lane=("c", "d", i), from_m=max(0.0, length - BEHIND_M - ONCOMING_M), to_m=length - BEHIND_M, gap=1.6, movable=True)
+            Start(
+                lane=("c", "d", i),
+                from_m=max(0.0, length - BEHIND_M - ONCOMING_M),
+                to_m=length - BEHIND_M,
+                gap=1.2,
+                movable=True,
+            )
             for i in range(oncoming)
         ]
         return Layout(
@@ -134,7 +152,11 @@ class MergeRoad:
 
     def layout(self, rng: np.random.Generator, travel_m: float) -> Layout:
         """The ego is on the main road or on the ramp, shortly before they meet."""
-        lanes, before, width = int(rng.integers(*self.lanes, endpoint=True)), float(rng.uniform(*self.before_m)), AbstractLane.DEFAULT_WIDTH
+        lanes, before, width = (
+            int(rng.integers(*self.lanes, endpoint=True)),
+            float(rng.uniform(*self.before_m)),
+            AbstractLane.DEFAULT_WIDTH,
+        )
         converge, parallel = 70.0, 90.0
         network = _theirs(
             MergeGenericEnv, lanes_count=lanes, before_merge_length=before, converge_merge_length=converge,
@@ -144,13 +166,23 @@ class MergeRoad:
         oncoming = int(rng.integers(*self.oncoming, endpoint=True))
         for index in range(oncoming):
             y = -width / 2 - self.median_m - (index + 0.5) * width
-            lines = [LineType.STRIPED if index else LineType.CONTINUOUS_LINE, LineType.CONTINUOUS_LINE if index == oncoming - 1 else LineType.NONE]
+            lines = [
+                LineType.STRIPED if index else LineType.CONTINUOUS_LINE,
+                LineType.CONTINUOUS_LINE if index == oncoming - 1 else LineType.NONE,
+            ]
             network.add_lane("e", "f", _straight(length, 0.0, y, width, lines))
-        main = [Start(lane=("a", "b", i), from_m=0.0, to_m=before + converge, gap=1.2, movable=True) for i in range(lanes)]
+        main = [
+            Start(lane=("a", "b", i), from_m=0.0, to_m=before + converge, gap=1.2, movable=True) for i in range(lanes)
+        ]
         ramp = Start(lane=("j", "k", 0), from_m=0.0, to_m=before, gap=0.8, movable=False)
         ends = length - before - ONCOMING_M, length - before
-        against = [Start(lane=("e", "f", i), from_m=ends[0], to_m=ends[1], gap=1.6, movable=True) for i in range(oncoming)]
-        ego = [Start(lane=start.lane, from_m=max(BEHIND_M, before - 40.0), to_m=before, gap=1.0, movable=False) for start in (*main, ramp, ramp)]
+        against = [
+            Start(lane=("e", "f", i), from_m=ends[0], to_m=ends[1], gap=1.2, movable=True) for i in range(oncoming)
+        ]
+        ego = [
+            Start(lane=start.lane, from_m=max(BEHIND_M, before - 40.0), to_m=before, gap=1.0, movable=False)
+            for start in (*main, ramp, ramp)
+        ]
         return Layout(
             network=network, line=self.bends.line(rng, length), ego_starts=tuple(ego), starts=(*main, ramp, *against), exits=(),
             regulated=False, obstacles=((before + converge + parallel, lanes * width),), kinds=("car", "van", "truck"), own_offsets_m=(-(lanes - 0.5) * width + 1.2, width / 2 - 1.2),
@@ -185,7 +217,9 @@ class Junction:
             circle = []
         length = network.get_lane(approaches[0]).length
         starts = [Start(lane=lane, from_m=length - 70.0, to_m=length, gap=1.3, movable=False) for lane in approaches]
-        starts += [Start(lane=lane, from_m=0.0, to_m=network.get_lane(lane).length, gap=0.8, movable=False) for lane in circle]
+        starts += [
+            Start(lane=lane, from_m=0.0, to_m=network.get_lane(lane).length, gap=0.8, movable=False) for lane in circle
+        ]
         far, near = length - self.approach_m[1], length - self.approach_m[0]
         return Layout(
             network=network, line=None, exits=exits, starts=tuple(starts), regulated=True, obstacles=(), kinds=("car", "van"),
@@ -205,9 +239,14 @@ def curve_limit(lane: AbstractLane, *, lateral_mps2: float, yaw_rate: float) -> 
     return min(np.sqrt(lateral_mps2 * radius), yaw_rate * radius)
 
 
-def junction_limit(network: RoadNetwork, *, lateral_mps2: float, yaw_rate: float, braking_mps2: float) -> Callable[..., float]:
+def junction_limit(
+    network: RoadNetwork, *, lateral_mps2: float, yaw_rate: float, braking_mps2: float
+) -> Callable[..., float]:
     """What a driver's speed should not exceed, in m/s, with a look at the next two lanes of the driver's route."""
-    limits = {index: curve_limit(lane, lateral_mps2=lateral_mps2, yaw_rate=yaw_rate) for index, lane in network.lanes_dict().items()}
+    limits = {
+        index: curve_limit(lane, lateral_mps2=lateral_mps2, yaw_rate=yaw_rate)
+        for index, lane in network.lanes_dict().items()
+    }
 
     def limit(driver) -> float:
         index = driver.lane_index

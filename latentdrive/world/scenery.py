@@ -78,24 +78,60 @@ def vehicle(rng: np.random.Generator, size: Float64[np.ndarray, "3"], kind: str,
     glass, dark = np.array([0.16, 0.2, 0.25]) * daylight, np.full(3, 0.06)
     clearance, here = 0.28, np.zeros(3)
     flat = np.array([[1, -1], [1, 1], [-1, 1], [-1, -1]]) * (size[:2] / 2 + 0.12)
-    bench.quads(Layer.SHADOWS, "plain", np.append(flat, np.zeros((4, 1)), 1)[None], np.zeros((1, 4, 2)), np.full((1, 3), 0.09))
+    bench.quads(
+        Layer.SHADOWS, "plain", np.append(flat, np.zeros((4, 1)), 1)[None], np.zeros((1, 4, 2)), np.full((1, 3), 0.09)
+    )
     if kind == "car":
         body, cabin = 0.52 * height, 0.48 * height - clearance
         bench.box("plain", here, (length, width, body), base_m=clearance, colour=paint, tile_m=1.0)
         middle = np.array([-0.04 * length, 0.0, 0.0])
-        bench.box("plain", middle, (0.56 * length, 0.94 * width, 0.8 * cabin), base_m=clearance + body, colour=glass, tile_m=1.0, taper=0.2)
-        bench.box("plain", middle, (0.43 * length, 0.74 * width, 0.2 * cabin), base_m=clearance + body + 0.8 * cabin, colour=paint, tile_m=1.0)
+        bench.box(
+            "plain",
+            middle,
+            (0.56 * length, 0.94 * width, 0.8 * cabin),
+            base_m=clearance + body,
+            colour=glass,
+            tile_m=1.0,
+            taper=0.2,
+        )
+        bench.box(
+            "plain",
+            middle,
+            (0.43 * length, 0.74 * width, 0.2 * cabin),
+            base_m=clearance + body + 0.8 * cabin,
+            colour=paint,
+            tile_m=1.0,
+        )
     elif kind == "truck":
         load = PAINTS[rng.integers(len(PAINTS))] * daylight
         cab = np.array([length / 2 - 1.0, 0.0, 0.0])
         bench.box("plain", cab, (2.0, width, 0.45 * height), base_m=0.5, colour=paint, tile_m=1.0)
-        bench.box("plain", cab, (1.9, 0.96 * width, 0.25 * height), base_m=0.5 + 0.45 * height, colour=glass, tile_m=1.0, taper=0.1)
-        bench.box("kerb", np.array([-1.2, 0.0, 0.0]), (length - 2.5, width, height - 0.9), base_m=0.9, colour=load, tile_m=1.5)
+        bench.box(
+            "plain",
+            cab,
+            (1.9, 0.96 * width, 0.25 * height),
+            base_m=0.5 + 0.45 * height,
+            colour=glass,
+            tile_m=1.0,
+            taper=0.1,
+        )
+        bench.box(
+            "kerb", np.array([-1.2, 0.0, 0.0]), (length - 2.5, width, height - 0.9), base_m=0.9, colour=load, tile_m=1.5
+        )
     else:
         bench.box("plain", here, (length, width, 0.45 * height), base_m=clearance, colour=paint, tile_m=1.0)
-        bench.box("plain", here, (0.97 * length, 0.99 * width, 0.33 * height), base_m=clearance + 0.45 * height, colour=glass, tile_m=1.0)
+        bench.box(
+            "plain",
+            here,
+            (0.97 * length, 0.99 * width, 0.33 * height),
+            base_m=clearance + 0.45 * height,
+            colour=glass,
+            tile_m=1.0,
+        )
         rest = height - clearance - 0.78 * height
-        bench.box("plain", here, (0.98 * length, width, rest), base_m=clearance + 0.78 * height, colour=paint, tile_m=1.0)
+        bench.box(
+            "plain", here, (0.98 * length, width, rest), base_m=clearance + 0.78 * height, colour=paint, tile_m=1.0
+        )
     for x in (-0.31 * length, 0.31 * length):
         for y in (-1, 1):
             wheel = np.array([x, y * (width / 2 - 0.1), 0.0])
@@ -155,7 +191,9 @@ def _mark(bench: Workbench, line: Float64[np.ndarray, "n 2"], mark: Mark, light:
     bench.quads(Layer.MARKS, "plain", corners, np.zeros((len(corners), 4, 2)), np.tile(colour, (len(corners), 1)))
 
 
-def _free_places(rng, centres: Float64[np.ndarray, "n 2"], count: int, clear_m: float, reach_m: float) -> Float64[np.ndarray, "m 3"]:
+def _free_places(
+    rng, centres: Float64[np.ndarray, "n 2"], count: int, clear_m: float, reach_m: float
+) -> Float64[np.ndarray, "m 3"]:
     """Random x, y and heading of the nearest lane, at least clear_m and at most reach_m from every lane's centre."""
     nearest = rng.integers(len(centres), size=count)
     places = centres[nearest] + rng.uniform(-reach_m, reach_m, (count, 2))
@@ -176,9 +214,13 @@ def _buildings(bench, rng, centres, half, look, density) -> None:
     reach = 60.0
     for x, y, heading in _free_places(rng, centres, _count(centres, density.buildings, reach), half + 13.0, reach):
         size = (rng.uniform(8, 18), rng.uniform(7, 13), rng.uniform(4, 20))
-        colour = np.array([0.95, 0.9, 0.82]) * rng.uniform(0.55, 1.0) * (1 + rng.uniform(-0.12, 0.12, 3)) * look.daylight
+        colour = (
+            np.array([0.95, 0.9, 0.82]) * rng.uniform(0.55, 1.0) * (1 + rng.uniform(-0.12, 0.12, 3)) * look.daylight
+        )
         wall = f"wall{rng.integers(textures.WALLS)}"
-        bench.box(wall, np.array([x, y, heading]), size, base_m=0.0, colour=colour, tile_m=float(rng.uniform(5, 8)), top=False)
+        bench.box(
+            wall, np.array([x, y, heading]), size, base_m=0.0, colour=colour, tile_m=float(rng.uniform(5, 8)), top=False
+        )
 
 
 def _trees(bench, rng, centres, half, look, density) -> None:
@@ -187,9 +229,27 @@ def _trees(bench, rng, centres, half, look, density) -> None:
         height, spread = rng.uniform(3.5, 9.0), rng.uniform(1.6, 3.4)
         pose = np.array([x, y, rng.uniform(0, np.pi)])
         green = np.array([0.42, 0.62, 0.26]) * rng.uniform(0.6, 1.3) * (1 + rng.uniform(-0.2, 0.2, 3)) * look.daylight
-        bench.box("plain", pose, (0.3, 0.3, height * 0.4), base_m=0.0, colour=np.array([0.34, 0.25, 0.18]) * look.daylight, tile_m=1.0, top=False)
-        bench.box("foliage", pose, (spread, spread, height * 0.5), base_m=height * 0.25, colour=green, tile_m=2.5, taper=-0.15)
-        bench.box("foliage", pose, (spread * 1.1, spread * 1.1, height * 0.35), base_m=height * 0.7, colour=1.1 * green, tile_m=2.5, taper=0.6)
+        bench.box(
+            "plain",
+            pose,
+            (0.3, 0.3, height * 0.4),
+            base_m=0.0,
+            colour=np.array([0.34, 0.25, 0.18]) * look.daylight,
+            tile_m=1.0,
+            top=False,
+        )
+        bench.box(
+            "foliage", pose, (spread, spread, height * 0.5), base_m=height * 0.25, colour=green, tile_m=2.5, taper=-0.15
+        )
+        bench.box(
+            "foliage",
+            pose,
+            (spread * 1.1, spread * 1.1, height * 0.35),
+            base_m=height * 0.7,
+            colour=1.1 * green,
+            tile_m=2.5,
+            taper=0.6,
+        )
 
 
 def _poles(bench, rng, lanes, centres, half, look, density) -> None:
@@ -205,6 +265,22 @@ def _poles(bench, rng, lanes, centres, half, look, density) -> None:
             for x, y in np.stack([np.interp(s, along, line[:, axis]) for axis in (0, 1)], -1):
                 if np.sqrt(((centres - (x, y)) ** 2).sum(-1)).min() < half + 0.7:
                     continue
-                bench.box("plain", np.array([x, y, 0.0]), (width, width, height), base_m=0.0, colour=colour * look.daylight, tile_m=1.0, top=False)
+                bench.box(
+                    "plain",
+                    np.array([x, y, 0.0]),
+                    (width, width, height),
+                    base_m=0.0,
+                    colour=colour * look.daylight,
+                    tile_m=1.0,
+                    top=False,
+                )
                 if height < 2:
-                    bench.box("plain", np.array([x, y, 0.0]), (0.17, 0.17, 0.2), base_m=0.6, colour=np.array([0.9, 0.2, 0.1]) * look.daylight, tile_m=1.0, top=False)
+                    bench.box(
+                        "plain",
+                        np.array([x, y, 0.0]),
+                        (0.17, 0.17, 0.2),
+                        base_m=0.6,
+                        colour=np.array([0.9, 0.2, 0.1]) * look.daylight,
+                        tile_m=1.0,
+                        top=False,
+                    )

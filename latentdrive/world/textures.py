@@ -11,7 +11,9 @@ SIZE = 128  # texels, a power of two as the software renderer wants
 SKIES, WALLS, GROUNDS = 6, 5, 4
 
 
-def noise(rng: np.random.Generator, *, octaves: tuple[int, ...], size: tuple[int, int] = (SIZE, SIZE)) -> Float64[np.ndarray, "H W"]:
+def noise(
+    rng: np.random.Generator, *, octaves: tuple[int, ...], size: tuple[int, int] = (SIZE, SIZE)
+) -> Float64[np.ndarray, "H W"]:
     """Seamless noise in [0, 1]: octaves of random grids, each of so many cells a side, blurred up by Fourier series."""
     total = np.zeros(size)
     for cells in octaves:
@@ -25,14 +27,21 @@ def noise(rng: np.random.Generator, *, octaves: tuple[int, ...], size: tuple[int
 def all_textures() -> dict[str, UInt8[np.ndarray, "H W 3"]]:
     """Every picture by name."""
     rng = np.random.default_rng(20260611)
-    pictures = {"plain": np.full((8, 8, 3), 255, np.uint8), "asphalt": _asphalt(rng), "kerb": _kerb(rng), "foliage": _foliage(rng)}
+    pictures = {
+        "plain": np.full((8, 8, 3), 255, np.uint8),
+        "asphalt": _asphalt(rng),
+        "kerb": _kerb(rng),
+        "foliage": _foliage(rng),
+    }
     pictures |= {f"ground{index}": _ground(rng, index) for index in range(GROUNDS)}
     pictures |= {f"wall{index}": _wall(rng, index) for index in range(WALLS)}
     pictures |= {f"sky{index}": _sky(rng, index) for index in range(SKIES)}
     return pictures
 
 
-def _grey(values: Float64[np.ndarray, "H W"], colour: tuple[float, float, float] = (1.0, 1.0, 1.0)) -> UInt8[np.ndarray, "H W 3"]:
+def _grey(
+    values: Float64[np.ndarray, "H W"], colour: tuple[float, float, float] = (1.0, 1.0, 1.0)
+) -> UInt8[np.ndarray, "H W 3"]:
     return (np.clip(values, 0, 1)[..., None] * np.array(colour) * 255).astype(np.uint8)
 
 
@@ -61,7 +70,9 @@ def _ground(rng, index: int) -> UInt8[np.ndarray, "H W 3"]:
     base = 0.62 + (0.5 + 0.15 * index) * (coarse - 0.5) + 0.6 * (fine - 0.5)
     patches = noise(rng, octaves=(5,)) > 0.62
     picture = _grey(base)
-    picture[patches] = (picture[patches] * np.array([[0.75, 0.8, 0.7], [1.0, 0.85, 0.6], [0.6, 0.75, 0.6], [1.0, 0.95, 0.8]][index])).astype(np.uint8)
+    picture[patches] = (
+        picture[patches] * np.array([[0.75, 0.8, 0.7], [1.0, 0.85, 0.6], [0.6, 0.75, 0.6], [1.0, 0.95, 0.8]][index])
+    ).astype(np.uint8)
     return picture
 
 
@@ -89,10 +100,30 @@ def _sky(rng, index: int) -> UInt8[np.ndarray, "H W 3"]:
     """A panorama: gradient, clouds, and hills or a skyline at the foot. Row 0 is the zenith."""
     height, width = SIZE, 4 * SIZE
     above = np.linspace(0.0, 1.0, height)[:, None, None]
-    zenith = np.array([[0.35, 0.55, 0.92], [0.5, 0.6, 0.75], [0.28, 0.42, 0.75], [0.62, 0.65, 0.7], [0.45, 0.6, 0.85], [0.55, 0.5, 0.65]][index])
-    foot = np.array([[0.82, 0.9, 0.98], [0.85, 0.86, 0.88], [0.95, 0.82, 0.7], [0.8, 0.8, 0.8], [0.9, 0.92, 0.9], [0.98, 0.85, 0.75]][index])
+    zenith = np.array(
+        [
+            [0.35, 0.55, 0.92],
+            [0.5, 0.6, 0.75],
+            [0.28, 0.42, 0.75],
+            [0.62, 0.65, 0.7],
+            [0.45, 0.6, 0.85],
+            [0.55, 0.5, 0.65],
+        ][index]
+    )
+    foot = np.array(
+        [
+            [0.82, 0.9, 0.98],
+            [0.85, 0.86, 0.88],
+            [0.95, 0.82, 0.7],
+            [0.8, 0.8, 0.8],
+            [0.9, 0.92, 0.9],
+            [0.98, 0.85, 0.75],
+        ][index]
+    )
     picture = np.broadcast_to(zenith + (foot - zenith) * above, (height, width, 3)).copy()
-    clouds = np.clip((noise(rng, octaves=(14, 6, 30), size=(height, width)) - (0.52, 0.42, 0.6, 0.38, 0.5, 0.55)[index]) * 4, 0, 0.85)
+    clouds = np.clip(
+        (noise(rng, octaves=(14, 6, 30), size=(height, width)) - (0.52, 0.42, 0.6, 0.38, 0.5, 0.55)[index]) * 4, 0, 0.85
+    )
     picture += (np.array([0.97, 0.97, 0.98]) - picture) * clouds[..., None]
     ridge = noise(rng, octaves=(8, 24), size=(8, width))[0]
     rows = np.arange(height)[:, None]
@@ -100,5 +131,7 @@ def _sky(rng, index: int) -> UInt8[np.ndarray, "H W 3"]:
         line = height * (1 - depth * (0.35 + np.roll(ridge, round(depth * 1000))))
         if index % 2:  # a skyline of blocks in place of hills
             line = np.repeat(line[::8], 8)
-        picture = np.where((rows > line[None])[..., None], np.array(shade) * (0.85 + 0.3 * ridge[None, :, None]), picture)
+        picture = np.where(
+            (rows > line[None])[..., None], np.array(shade) * (0.85 + 0.3 * ridge[None, :, None]), picture
+        )
     return (np.clip(picture, 0, 1) * 255).astype(np.uint8)

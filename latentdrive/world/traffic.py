@@ -159,7 +159,9 @@ class QuietRoad(RegulatedRoad):
         """The original's search, among those near enough to matter: it is what a simulation spends its time on."""
         x, y = vehicle.position
         everybody = self.vehicles
-        self.vehicles = [v for v in everybody if abs(v.position[0] - x) < NEIGHBOUR_M and abs(v.position[1] - y) < NEIGHBOUR_M]
+        self.vehicles = [
+            v for v in everybody if abs(v.position[0] - x) < NEIGHBOUR_M and abs(v.position[1] - y) < NEIGHBOUR_M
+        ]
         try:
             return super().neighbour_vehicles(vehicle, lane_index)
         finally:
@@ -282,7 +284,9 @@ def _hazard(rng, world: QuietRoad, ego: Driver, now_s: float) -> None:
 
 def _other_lane(rng, world: QuietRoad, vehicle: Driver) -> None:
     """Wish for a neighbouring lane, if nobody is there."""
-    sides = [index for index in world.network.side_lanes(vehicle.lane_index) if not world.network.get_lane(index).forbidden]
+    sides = [
+        index for index in world.network.side_lanes(vehicle.lane_index) if not world.network.get_lane(index).forbidden
+    ]
     if sides:
         index = sides[int(rng.integers(len(sides)))]
         front, rear = world.neighbour_vehicles(vehicle, index)

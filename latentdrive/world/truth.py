@@ -63,7 +63,9 @@ def image_boxes(
     return result
 
 
-def to_camera(points: Float[np.ndarray, "*n 3"], ego: Float[np.ndarray, "*n 3"], spec: CameraSpec) -> Float64[np.ndarray, "*n 3"]:
+def to_camera(
+    points: Float[np.ndarray, "*n 3"], ego: Float[np.ndarray, "*n 3"], spec: CameraSpec
+) -> Float64[np.ndarray, "*n 3"]:
     """Points of the plane (x, y, z) in camera axes: right, down, forward, metres. ego: rear axle."""
     delta = points[..., :2] - ego[..., :2]
     cos, sin = np.cos(ego[..., 2]), np.sin(ego[..., 2])

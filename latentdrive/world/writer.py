@@ -106,7 +106,9 @@ def _orders(folder: Path, split_name: str, split: Split, world: World) -> list[_
         decorrelated = int((number + 1) * split.decorrelated_share) > int(number * split.decorrelated_share)
         kind = Kind.DECORRELATED if decorrelated else Kind.NATURAL
         name = f"{road_type}_{kind}_{number:05d}"
-        orders.append(_Order(folder=folder, name=name, road_type=road_type, kind=kind, seed=(world.seed, split_seed, number)))
+        orders.append(
+            _Order(folder=folder, name=name, road_type=road_type, kind=kind, seed=(world.seed, split_seed, number))
+        )
     return orders
 
 
@@ -121,7 +123,9 @@ def _written(orders: list[_Order], world: World, processes: int) -> Iterator[str
             renderer.close()
         return
     # spawn: a renderer or a thread of the parent must not be copied into the children.
-    with multiprocessing.get_context("spawn").Pool(processes, initializer=_open_renderer, initargs=(world.camera,)) as pool:
+    with multiprocessing.get_context("spawn").Pool(
+        processes, initializer=_open_renderer, initargs=(world.camera,)
+    ) as pool:
         yield from pool.imap_unordered(partial(_write_here, world=world), orders, chunksize=2)
 
 
@@ -144,13 +148,23 @@ def _write(order: _Order, world: World, renderer: Renderer) -> str:
     rng = np.random.default_rng((*order.seed, 1))
     look = scenery.random_look(rng)
     vehicles = [
-        scenery.vehicle(rng, size, kind, look.daylight) for size, kind in zip(drive.agents.sizes, drive.agents.kinds, strict=True)
+        scenery.vehicle(rng, size, kind, look.daylight)
+        for size, kind in zip(drive.agents.sizes, drive.agents.kinds, strict=True)
     ]
     renderer.set_up(scenery.surroundings(drive.lanes, look, world.density), vehicles, look.sky, look.daylight)
-    pictures = np.stack([renderer.picture(ego, poses) for ego, poses in zip(drive.ego, drive.agents.poses, strict=True)])
+    pictures = np.stack(
+        [renderer.picture(ego, poses) for ego, poses in zip(drive.ego, drive.agents.poses, strict=True)]
+    )
     truth = clip_truth(drive, world.camera, transition_s=world.transition_s, rate_hz=world.rate_hz, key=order.name)
     files.write_drive(
-        order.folder, order.name, frames=pictures, drive=drive, truth=truth, spec=world.camera, rate_hz=world.rate_hz, crf=world.crf
+        order.folder,
+        order.name,
+        frames=pictures,
+        drive=drive,
+        truth=truth,
+        spec=world.camera,
+        rate_hz=world.rate_hz,
+        crf=world.crf,
     )
     return order.name
 
@@ -170,5 +184,7 @@ def _begin(path: Path, card: dict) -> None:
     if path.is_file():
         old = json.loads(path.read_text(encoding="utf-8"))
         if [old.get("world"), old["split"]["roads"]] != [card["world"], card["split"]["roads"]]:
-            raise ConfigError(f"{path.parent} holds a world made with other settings: give another path, or remove that folder")
+            raise ConfigError(
+                f"{path.parent} holds a world made with other settings: give another path, or remove that folder"
+            )
     write_atomic(path, lambda new: new.write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8"))

@@ -1,0 +1,105 @@
+"""Writing worlds: the same bytes however it is done, what is interrupted goes on, and data/ reads it as any video."""
+
+import errno
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from latentdrive.data.clip_truth import read_truth
+from latentdrive.data.sidecars import read_camera, read_track
+from latentdrive.errors import ConfigError, DiskFull
+from latentdrive.world.writer import Split, World, write_world
+
+ROADS = {"curves": 0.5, "intersection": 0.5}
+SPLITS = {
+    "train": Split(drives=2, roads=ROADS, decorrelated_share=0.5),
+    "probe": Split(drives=2, roads=ROADS, decorrelated_share=1.0),
+}
+
+
+@pytest.fixture(scope="module")
+def short_world(tiny_world: World) -> World:
+    return replace(tiny_world, drive_s=2.0)
+
+
+@pytest.fixture(scope="module")
+def folder(short_world: World, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("world")
+    summary = write_world(folder=folder, splits=SPLITS, world=short_world, processes=1)
+    assert summary.drives == {"train": 2, "probe": 2} and summary.frames["train"] == 16
+    assert summary.frames_per_second > 0
+    return folder
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()
+    }
+
+
+def test_two_processes_write_the_same_bytes_as_one(folder: Path, short_world: World, tmp_path: Path):
+    write_world(folder=tmp_path, splits=SPLITS, world=short_world, processes=2)
+    assert content(tmp_path) == content(folder)
+
+
+def test_an_interrupted_world_is_finished_and_nothing_is_made_twice(folder: Path, short_world: World, tmp_path: Path):
+    for name, data in content(folder).items():
+        if not name.endswith("00001.mp4"):
+            (tmp_path / name).parent.mkdir(exist_ok=True)
+            (tmp_path / name).write_bytes(data)
+    kept = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*00000.mp4")}
+    write_world(folder=tmp_path, splits=SPLITS, world=short_world, processes=1)
+    assert content(tmp_path) == content(folder)
+    assert all(path.stat().st_mtime_ns == before for path, before in kept.items())
+
+
+def test_a_full_disk_is_named_and_leaves_no_half_written_drive(short_world: World, tmp_path: Path, monkeypatch):
+    def full(self: Path, data: bytes) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(DiskFull, match="free space and repeat"):
+        write_world(folder=tmp_path, splits=SPLITS, world=short_world, processes=1)
+    assert not list(tmp_path.rglob("*.mp4")) and not list(tmp_path.rglob("*.new"))
+
+
+def test_another_world_is_refused_in_the_same_folder(folder: Path, short_world: World):
+    with pytest.raises(ConfigError, match="other settings"):
+        write_world(folder=folder, splits=SPLITS, world=replace(short_world, seed=1), processes=1)
+
+
+def test_an_unknown_road_is_named(short_world: World, tmp_path: Path):
+    with pytest.raises(ConfigError, match="no road is called motorway"):
+        split = Split(drives=1, roads={"motorway": 1.0}, decorrelated_share=0.0)
+        write_world(folder=tmp_path, splits={"train": split}, world=short_world, processes=1)
+
+
+def test_splits_share_no_drive_and_keep_their_shares(folder: Path):
+    names = {path.parent.name: [] for path in folder.rglob("*.mp4")}
+    for path in sorted(folder.rglob("*.mp4")):
+        names[path.parent.name].append(path.stem)
+    assert names["train"] == ["curves_natural_00000", "intersection_decorrelated_00001"]
+    assert all("decorrelated" in name for name in names["probe"])
+    tracks = [path.read_bytes() for path in folder.rglob("*.poses.csv")]
+    assert len(set(tracks)) == len(tracks)
+    card = json.loads((folder / "probe" / "card.json").read_text())
+    assert card["split"]["drives"] == 2 and card["world"]["rate_hz"] == 4.0 and len(card["intrinsics"]) == 3
+
+
+def test_a_drive_is_an_ordinary_video_with_poses_camera_and_truth_beside_it(folder: Path, short_world: World):
+    for path in sorted(folder.rglob("*.mp4")):
+        with av.open(str(path)) as container:
+            times = [float(frame.pts * frame.time_base) for frame in container.decode(video=0)]
+        np.testing.assert_allclose(times, np.arange(8) / 4, atol=1e-9)
+        beside = path.with_suffix("")
+        track = read_track(Path(f"{beside}.poses.csv"), first_s=times[0], last_s=times[-1], slack_s=0.0)
+        truth = read_truth(Path(f"{beside}.truth.npz"))
+        camera = read_camera(Path(f"{beside}.camera.json"))
+        np.testing.assert_allclose(track.times_s, times, atol=1e-6)
+        np.testing.assert_allclose(truth.times_s, times, atol=1e-6)
+        np.testing.assert_allclose(camera.intrinsics, short_world.camera.intrinsics)
+        assert truth.key == path.stem and truth.transition_s == 0.5 and truth.boxes.shape[1] > 0
