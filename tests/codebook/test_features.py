@@ -35,7 +35,9 @@ def lite0(weights: str = "none") -> TimmFeatures:
 
 
 def frames(count: int, height: int = 48, width: int = 64, seed: int = 0) -> torch.Tensor:
-    return torch.randint(0, 256, (count, 3, height, width), dtype=torch.uint8, generator=torch.Generator().manual_seed(seed))
+    return torch.randint(
+        0, 256, (count, 3, height, width), dtype=torch.uint8, generator=torch.Generator().manual_seed(seed)
+    )
 
 
 def probability_of_truth(name: str) -> dict[str, float]:
@@ -45,7 +47,10 @@ def probability_of_truth(name: str) -> dict[str, float]:
     mean, std = torch.tensor(IMAGENET_MEAN).view(3, 1, 1), torch.tensor(IMAGENET_STD).view(3, 1, 1)
     found = {}
     for picture, classes in PICTURES.items():
-        pixels = torch.from_numpy(np.ascontiguousarray(getattr(skimage.data, picture)())).permute(2, 0, 1)[None].float() / 255
+        pixels = (
+            torch.from_numpy(np.ascontiguousarray(getattr(skimage.data, picture)())).permute(2, 0, 1)[None].float()
+            / 255
+        )
         side = min(pixels.shape[-2:])
         top, left = (pixels.shape[-2] - side) // 2, (pixels.shape[-1] - side) // 2
         square = F.interpolate(
@@ -181,5 +186,5 @@ def test_the_fingerprint_of_cached_maps_follows_weights_stages_and_name_but_not_
 
 
 def test_trained_features_can_not_be_cached():
-    with pytest.raises(ConfigError, match="data.cache=frames"):
+    with pytest.raises(ConfigError, match=r"data\.cache=frames"):
         CachedMaps(PixelFeatures(channels=5, stride=8))
