@@ -1,7 +1,6 @@
 """What the codebook minimises: the prediction's error as a share of the error of copying the present frame.
 
-Pixels by absolute error at three scales (a flow finds a distant match only on a blurred picture), features by squared error;
-patches that agents cover may weigh more. Every function returns tensors, none knows the model.
+Squared error, of pixels at three scales (a flow finds a distant match only on a blurred picture); patches that agents cover may weigh more. Every function returns tensors, none knows the model.
 """
 
 from typing import NamedTuple
@@ -17,7 +16,7 @@ SCALES = 3
 
 
 class TransitionError(NamedTuple):
-    """Mean error of each transition, in features (squared) and pixels (absolute, mean over scales)."""
+    """Mean squared error of each transition, in features and in pixels (mean over scales)."""
 
     features: Float[Tensor, "N"]
     pixels: Float[Tensor, "N"]
@@ -34,7 +33,7 @@ def transition_error(
     by_patch = (features.float() - true_features).square().mean(1)
     scales = []
     for _ in range(SCALES):
-        scales.append(_weighted((pixels.float() - true_pixels).abs().mean(1), weights))
+        scales.append(_weighted((pixels.float() - true_pixels).square().mean(1), weights))
         pixels, true_pixels = F.avg_pool2d(pixels, 2), F.avg_pool2d(true_pixels, 2)
     return TransitionError(_weighted(by_patch, weights), torch.stack(scales).mean(0))
 

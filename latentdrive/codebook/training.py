@@ -8,7 +8,7 @@ phase follows from the step, so a run that is killed and resumed ends with the s
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import lightning as L
 import torch
@@ -73,7 +73,8 @@ class Schedule:
 
 @dataclass(frozen=True, kw_only=True)
 class LossWeights:
-    """features, pixels: shares of the two targets. moving: extra weight of patches that agents cover, in stage 1 and 2.
+    """features, pixels: shares of the two targets. moving: extra weight of patches that agents cover, while the
+    environment codes are learned.
 
     regression: weight of the ego-motion head, on this share of the clips (`regression_share`).
     """
@@ -85,6 +86,7 @@ class LossWeights:
     regression_share: float
 
 
+@runtime_checkable
 class Batches(Protocol):
     """What a training run is fed with. takes_features: from the cache, computed by what `use_features` is given."""
 
@@ -228,7 +230,8 @@ def phase_loss(
         read = model.read_environment(seen)
         loss = losses.reading(read.logits, target)
         return loss, {"reader/cross_entropy": loss.detach(), "reader/agreement": (read.codes == target).float().mean()}
-    patch_weights = moving_weights(batch, weights.moving, model.grid)
+    # Ego codes are for the whole picture; only what describes the environment looks closer at what moves in it.
+    patch_weights = moving_weights(batch, weights.moving if phase == "environment" else 0.0, model.grid)
     share = Share(seen, patch_weights, weights)
     if phase == "motion":
         loss, _ = share(model.predict_from_motion(seen, batch.motion, None))
