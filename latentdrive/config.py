@@ -13,7 +13,7 @@ import re
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_origin
 
 import yaml
 
@@ -200,6 +200,7 @@ def build(node: Config | Mapping[str, Any], **given: Any) -> Any:
     arguments = {key: _build_value(value) for key, value in plain.items() if key not in replaced} | given
     partial = bool(plain.get(PARTIAL, False))
     _check_arguments(name, target, arguments, partial=partial)
+    arguments = {key: _fitted(value, target, key) for key, value in arguments.items()}
     return functools.partial(target, **arguments) if partial else target(**arguments)
 
 
@@ -244,6 +245,17 @@ def _check_arguments(name: str, target: Any, arguments: Mapping[str, Any], *, pa
     missing = [key for key in missing if key not in arguments]
     if missing:
         raise ConfigError(f"{name} needs {', '.join(missing)}: the configuration is not complete")
+
+
+def _fitted(value: Any, target: Any, key: str) -> Any:
+    """YAML knows no tuples, and writes 4 for 4.0: the signature says which is meant."""
+    parameter = inspect.signature(target).parameters.get(key)
+    meant = () if parameter is None else (parameter.annotation, *get_args(parameter.annotation))
+    if isinstance(value, list) and any(get_origin(one) is tuple or one is tuple for one in meant):
+        return tuple(value)
+    if type(value) is int and float in meant and int not in meant:
+        return float(value)
+    return value
 
 
 def _build_value(value: Any) -> Any:

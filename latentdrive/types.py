@@ -9,13 +9,14 @@ Dataclasses are built at borders (reading, predicting, scoring); inside a networ
 
 from dataclasses import dataclass, fields, replace
 from enum import IntEnum, StrEnum
-from typing import Protocol, Self, runtime_checkable
+from typing import Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Float64, Int64, UInt8
 from torch import Tensor
 
 FROZEN = {"frozen": True, "kw_only": True, "slots": True}
+Moved = TypeVar("Moved", bound="Batch")
 
 
 class PoseSource(StrEnum):
@@ -92,15 +93,15 @@ class Batch:
 
     __slots__ = ()
 
-    def to(self, *args, **kwargs) -> Self:
+    def to(self: Moved, *args, **kwargs) -> Moved:
         """The same batch with every tensor moved or cast as by `Tensor.to`."""
         return self._map(lambda tensor: tensor.to(*args, **kwargs))
 
-    def pin_memory(self) -> Self:
+    def pin_memory(self: Moved) -> Moved:
         """The same batch in page-locked memory."""
         return self._map(lambda tensor: tensor.pin_memory())
 
-    def _map(self, change) -> Self:
+    def _map(self: Moved, change) -> Moved:
         changed = {}
         for field in fields(self):
             value = getattr(self, field.name)

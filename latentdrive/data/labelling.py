@@ -7,14 +7,14 @@ frames from t0 to the end of the window, `predict` (a teacher or student) the sc
 import hashlib
 import json
 from collections.abc import Callable, Iterable
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Int64
 
 from latentdrive.data.batches import WindowSpec, make_batch
-from latentdrive.data.frame_cache import CachedClips
 from latentdrive.data.latents import LatentWriter, StoreInfo, Windows, stack_latents
+from latentdrive.data.parts import ReadableSource
 from latentdrive.data.unreadable import UnreadableLog
 from latentdrive.data.windows import cut_scene, scene_batch
 from latentdrive.errors import CheckpointError, ConfigError, UnreadableClip
@@ -23,6 +23,8 @@ from latentdrive.types import DrivingClip, LatentActions, LatentPredictor, Origi
 Chosen = list[tuple[int, int]]  # (clip, frame at t0) of each window
 
 
+@runtime_checkable
+@runtime_checkable
 class Labeller(Protocol):
     """What labels windows of clips. origin: whose codes they are; known: names of the flags that `label` gives."""
 
@@ -32,7 +34,7 @@ class Labeller(Protocol):
 
     def starts(self, clip: DrivingClip) -> Int64[np.ndarray, "S"]: ...
 
-    def label(self, clips: CachedClips, windows: Chosen) -> tuple[LatentActions, Bool[np.ndarray, "N flags"]]: ...
+    def label(self, clips: ReadableSource, windows: Chosen) -> tuple[LatentActions, Bool[np.ndarray, "N flags"]]: ...
 
 
 class FutureLabeller:
@@ -48,7 +50,7 @@ class FutureLabeller:
         """Frames with a whole window after them in their shot."""
         return self.spec.starts(clip)
 
-    def label(self, clips: CachedClips, windows: Chosen) -> tuple[LatentActions, Bool[np.ndarray, "N flags"]]:
+    def label(self, clips: ReadableSource, windows: Chosen) -> tuple[LatentActions, Bool[np.ndarray, "N flags"]]:
         """Codes of what happened."""
         batch = make_batch(clips, windows, self.spec, take="frames", patch_grid=None).to(self.device)
         known = batch.motion_known.cpu().numpy()
@@ -68,7 +70,7 @@ class PresentLabeller:
         """Frames with the scene's earlier images before them in their shot."""
         return self.model.scene.starts(clip, self.rate_hz)
 
-    def label(self, clips: CachedClips, windows: Chosen) -> tuple[LatentActions, Bool[np.ndarray, "N flags"]]:
+    def label(self, clips: ReadableSource, windows: Chosen) -> tuple[LatentActions, Bool[np.ndarray, "N flags"]]:
         """Codes that are expected."""
         scenes = [cut_scene(clips[index], row, self.model.scene, rate_hz=self.rate_hz) for index, row in windows]
         batch = scene_batch(scenes, height=clips.height, width=clips.width)
@@ -90,7 +92,7 @@ def choose_labeller(model: Any, *, rate_hz: float, transition_s: float | None, d
 
 def label_part(
     labeller: Labeller,
-    clips: CachedClips,
+    clips: ReadableSource,
     writer: LatentWriter,
     log: UnreadableLog,
     *,
@@ -121,7 +123,7 @@ def label_part(
 
 def make_shard(
     labeller: Labeller,
-    clips: CachedClips,
+    clips: ReadableSource,
     windows: Chosen,
     drives: dict[int, str],
     *,
@@ -157,7 +159,7 @@ def every(clip: DrivingClip, starts: Int64[np.ndarray, "S"], stride: int) -> Int
     return starts[(starts - begin) % stride == 0]
 
 
-def describe(labeller: Labeller, clips: CachedClips, *, maker: str, stride_s: float) -> StoreInfo:
+def describe(labeller: Labeller, clips: ReadableSource, *, maker: str, stride_s: float) -> StoreInfo:
     """Everything that decides the labels of these clips. maker: fingerprint of the labelling checkpoint."""
     model = labeller.model
     return StoreInfo(
@@ -174,7 +176,7 @@ def describe(labeller: Labeller, clips: CachedClips, *, maker: str, stride_s: fl
     )
 
 
-def fingerprint_clips(clips: CachedClips) -> str:
+def fingerprint_clips(clips: ReadableSource) -> str:
     """16 hexadecimal digits over the identity of every clip and the part that is used; opens no clip."""
     digest = hashlib.sha256(repr(clips.part).encode())
     for index in range(len(clips)):

@@ -6,7 +6,7 @@ and test share one cache.
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float32
@@ -90,6 +90,7 @@ class Part:
         )
 
 
+@runtime_checkable
 class ReadableSource(Protocol):
     """What a cache and the batches ask of a reader, beyond ClipSource. rate_hz, height, width: after resampling."""
 

@@ -4,8 +4,8 @@ Last file of the teacher. A step draws no random numbers, and a batch is a funct
 resumed ends with the same weights.
 """
 
-from collections.abc import Callable, Iterable
-from typing import Protocol
+from collections.abc import Callable
+from typing import Protocol, runtime_checkable
 
 import lightning as L
 import torch
@@ -14,18 +14,20 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from latentdrive.data.latents import StoreInfo
 from latentdrive.schedule import CosineSchedule
 from latentdrive.teacher import losses
 from latentdrive.teacher.model import Teacher
 from latentdrive.types import LatentActions, SceneBatch
 
 
+@runtime_checkable
 class Batches(Protocol):
-    """What `evaluate` asks of the batches."""
+    """What `prepare` and `evaluate` ask of the batches. info: of the labels."""
+
+    info: StoreInfo
 
     def baselines(self) -> dict[str, float]: ...
-
-    def validation_batches(self) -> Iterable[tuple[SceneBatch, LatentActions]]: ...
 
 
 class TeacherTraining(L.LightningModule):

@@ -5,7 +5,6 @@ places them in the plane. Bending a straight road gives curves of any shape at t
 """
 
 from dataclasses import dataclass
-from typing import Self
 
 import numpy as np
 from jaxtyping import Float, Float64
@@ -26,7 +25,7 @@ class Centreline:
     curvature: Float64[np.ndarray, "S"]
 
     @classmethod
-    def from_curvature(cls, curvature: Float64[np.ndarray, "S"]) -> Self:
+    def from_curvature(cls, curvature: Float64[np.ndarray, "S"]) -> "Centreline":
         """The curve that starts at the origin along x and has this curvature, one value every STEP_M metres."""
         heading = np.concatenate([[0.0], np.cumsum((curvature[1:] + curvature[:-1]) / 2 * STEP_M)])
         middle = (heading[1:] + heading[:-1]) / 2
@@ -35,7 +34,7 @@ class Centreline:
         return cls(points=points, heading=heading, curvature=curvature)
 
     @classmethod
-    def through(cls, points: Float64[np.ndarray, "n 2"], *, smooth_m: float) -> Self:
+    def through(cls, points: Float64[np.ndarray, "n 2"], *, smooth_m: float) -> "Centreline":
         """The curve through a polyline, its heading smoothed over smooth_m metres."""
         steps = np.linalg.norm(np.diff(points, axis=0), axis=1)
         keep = np.concatenate([[True], steps > 1e-6])

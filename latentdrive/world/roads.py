@@ -7,7 +7,7 @@ mirrors what it records. Bent roads and merges are built straight and bent after
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from highway_env.envs.intersection_env import IntersectionEnv
@@ -59,6 +59,7 @@ class Layout:
     own_offsets_m: tuple[float, float]
 
 
+@runtime_checkable
 class RoadType(Protocol):
     """Draws layouts. travel_m: how far the ego may come. speed_mps: range of wanted speeds."""
 
@@ -264,9 +265,17 @@ def junction_limit(
     return limit
 
 
+class _AlongX(StraightLane):
+    """A straight lane along x. Most of a simulation is spent asking where vehicles are in their lanes: this asks less."""
+
+    def local_coordinates(self, position: np.ndarray) -> tuple[float, float]:
+        sign = 1.0 if self.end[0] > self.start[0] else -1.0
+        return sign * float(position[0] - self.start[0]), sign * float(position[1] - self.start[1])
+
+
 def _straight(start: float, end: float, y: float, width: float, lines: list[int]) -> StraightLane:
     # The limit is set through the driver's wish; a lane's own limit would clip it a second time.
-    return StraightLane([start, y], [end, y], width=width, line_types=lines, speed_limit=100.0)
+    return _AlongX([start, y], [end, y], width=width, line_types=lines, speed_limit=100.0)
 
 
 def _theirs(environment: type, **config: float) -> RoadNetwork:

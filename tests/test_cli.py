@@ -1,0 +1,131 @@
+"""The command line: verbs, overrides, sweeps, help, and what it says when something is wrong."""
+
+import subprocess
+import sys
+
+import pytest
+
+from latentdrive import cli
+
+QUICK = ("features=pixels", "model.width=16", "model.heads=2", "dry_run=true")
+
+
+def test_importing_the_command_line_takes_neither_torch_nor_hydra():
+    code = (
+        "import latentdrive.cli, sys; print([m for m in ('torch', 'hydra', 'omegaconf', 'numpy') if m in sys.modules])"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("words", [[], ["--help"], ["help"]])
+def test_without_a_verb_all_verbs_are_listed_in_the_order_of_the_walk(words, capsys):
+    cli.main(words)
+    shown = capsys.readouterr().out
+    places = [shown.index(f"  {verb}") for verb in cli.VERBS]
+    assert places == sorted(places)
+
+
+@pytest.mark.parametrize(
+    ("typed", "near"), [("reprot", "report"), ("train codebok", "train codebook"), ("distil", "distill")]
+)
+def test_an_unknown_verb_gets_the_nearest_one_and_status_2(typed, near, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(typed.split())
+    assert stopped.value.code == 2
+    assert f"unknown verb {typed!r}; did you mean {near!r}?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("verb", cli.VERBS)
+def test_help_says_what_the_verb_does_what_it_needs_and_its_options(verb, capsys):
+    cli.main([*verb.split(), "--help"])
+    shown = capsys.readouterr().out
+    assert cli.VERBS[verb][2] in shown and f"latentdrive {verb}" in shown and "out=FOLDER" in shown
+
+
+def test_help_lists_the_options_of_a_group_with_their_first_line(capsys):
+    cli.main(["train", "codebook", "--help"])
+    shown = capsys.readouterr().out
+    assert "data=..." in shown and "  video                Any driving video" in shown
+
+
+def failure(verb, overrides, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        cli.run_verb(verb, overrides)
+    assert stopped.value.code == 1
+    return capsys.readouterr().err
+
+
+def test_an_unknown_key_gets_the_nearest_one(capsys):
+    said = failure("train codebook", ["model.widht=3"], capsys)
+    assert said.startswith("latentdrive train codebook: unknown key model.widht; did you mean model.width?")
+
+
+def test_an_unknown_option_lists_what_there_is(capsys):
+    said = failure("train codebook", ["data=vidoe"], capsys)
+    assert "data=vidoe: there is no such option, data may be kitti, video, world; did you mean data=video?" in said
+
+
+def test_a_value_that_nobody_gave_is_asked_for_by_its_name(capsys):
+    assert "data.path has no value: give it on the command line, as data.path=..." in failure(
+        "train codebook", ["data=video"], capsys
+    )
+
+
+def test_a_key_that_nobody_reads_is_an_error(capsys, tmp_path):
+    said = failure("train codebook", [*QUICK, f"out={tmp_path}", "+favourite_colour=blue"], capsys)
+    assert "nobody reads favourite_colour" in said
+
+
+def test_cfg_job_prints_the_configuration_and_runs_nothing(latentdrive, tmp_path):
+    done = latentdrive("train", "codebook", "seed=7", "--cfg", "job")
+    assert done.returncode == 0 and "seed: 7" in done.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_every_run_of_a_sweep_gets_a_folder_and_a_command_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    said = []
+    monkeypatch.setattr("latentdrive.commands.report.run", lambda cfg: said.append((cfg.out, cfg.command)))
+    cli.run_verb("report", ["-m", "seed=3,4", "out=both"])
+    assert said == [
+        ("both/0", "latentdrive report seed=3 out=both"),
+        ("both/1", "latentdrive report seed=4 out=both"),
+    ]
+
+
+@pytest.mark.parametrize("path", ["runs/a", "runs/it's, here", "runs/lr=0.1", "runs/ä (b)[1]"])
+def test_bare_paths_of_report_arrive_as_they_were_typed(path, tmp_path, monkeypatch):
+    (tmp_path / path).mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    said = []
+    monkeypatch.setattr("latentdrive.commands.report.run", lambda cfg: said.append(cfg.runs))
+    cli.main(["report", path, "title=mine"])
+    assert said == [[path]]
+
+
+def test_a_full_disk_is_said_in_a_sentence(monkeypatch, capsys):
+    def full(cfg):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("latentdrive.commands.report.run", full)
+    assert "the disk is full; what is complete is kept" in failure("report", [], capsys)
+
+
+def test_an_interruption_says_how_to_go_on(monkeypatch, capsys):
+    def interrupted(cfg):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("latentdrive.commands.report.run", interrupted)
+    with pytest.raises(SystemExit) as stopped:
+        cli.run_verb("report", [])
+    assert stopped.value.code == 130
+    assert "the same command with the same out=FOLDER resumes" in capsys.readouterr().err
+
+
+def test_an_error_that_nobody_foresaw_keeps_its_traceback(monkeypatch):
+    def bug(cfg):
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr("latentdrive.commands.report.run", bug)
+    with pytest.raises(ZeroDivisionError):
+        cli.run_verb("report", [])
