@@ -77,8 +77,11 @@ class Codebook(nn.Module):
         regress_motion: bool,
     ) -> None:
         super().__init__()
-        if height % features.stride or width_px % features.stride:
-            raise ConfigError(f"model.height x width_px ({height} x {width_px}) must be multiples of {features.stride}")
+        if height % (features.stride * pool) or width_px % (features.stride * pool):
+            raise ConfigError(
+                f"model.height x width_px ({height} x {width_px}) must be multiples of {features.stride * pool}: the "
+                f"features' stride ({features.stride}) times model.pool ({pool})"
+            )
         self.features, self.environment_source = features, environment_source
         self.height, self.width_px, self.transition_s, self.transitions = height, width_px, transition_s, transitions
         self.codes, self.code_width, self.codes_per_transition = codes, code_width, ego_slots

@@ -38,8 +38,6 @@ class SpatioTemporalBlock(nn.Module):
         """The first `slots` tokens of every transition are the slots."""
         batch, times, _, width = tokens.shape
         tokens = self.space(tokens.flatten(0, 1)).unflatten(0, (batch, times))
-        if times == 1:
-            return tokens
         past = self.norm(tokens[:, :, :slots]).transpose(1, 2).reshape(batch * slots, times, width)
         mask = nn.Transformer.generate_square_subsequent_mask(times, device=tokens.device, dtype=past.dtype)
         seen, _ = self.time(past, past, past, attn_mask=mask, is_causal=True, need_weights=False)
