@@ -23,6 +23,7 @@ from latentdrive.run_folder import RunFolder, progress
 def run(cfg: Config) -> Path:
     """Label every part; returns the folder that holds the stores."""
     folder, data = RunFolder(cfg, verb=cfg.verb), build(cfg.data)
+    torch.manual_seed(cfg.seed)  # labelling draws nothing today; a sampled decoding would
     model, card = checkpoint.load(cfg.model)
     device = ("cuda" if torch.cuda.is_available() else "cpu") if cfg.device == "auto" else cfg.device
     transition_s = card.data.get("transition_s")

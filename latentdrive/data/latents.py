@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float64, Int64
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from latentdrive.errors import MixedCodebooks, StoreError
@@ -60,6 +60,13 @@ class StoreInfo:
                 f"{where} speaks the codes of codebook {codebook_id}, the latent store those of {self.codebook_id}: "
                 "codes of two codebooks mean different things. Label again with one of them"
             )
+
+    def require_slots(self, model: Any) -> None:
+        """Raise StoreError if a model predicts other slots than the store holds."""
+        for name in ("codes", "transitions", "codes_per_transition"):
+            ours, theirs = getattr(self, name), getattr(model, name)
+            if ours != theirs:
+                raise StoreError(f"the latent store has {name}={ours}, the model {theirs}: set model.{name}={ours}")
 
 
 @dataclass(**FROZEN)
@@ -133,7 +140,8 @@ class LatentWriter:
             tensors |= {"visual": latents.features.visual.half(), "action": latents.features.action.half()}
         clips = json.dumps([windows.keys, windows.drives])
         tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
-        write_atomic(path, lambda new: save_file(tensors, new, metadata={"clips": clips}))
+        content = save(tensors, metadata={"clips": clips})  # as bytes: safetensors' own writer hides a full disk
+        write_atomic(path, lambda new: new.write_bytes(content))
         return {"file": path.name, "sha256": _sha256(path), "windows": len(windows.t0_s)}
 
     def _save(self, index: dict[str, Any]) -> None:

@@ -7,21 +7,29 @@ A training batch is a function of (seed, step): nothing about the sampler is sav
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from latentdrive.data.batches import nearest_rows, shuffled
-from latentdrive.data.clip_data import ClipData
 from latentdrive.data.code_baselines import code_baselines
-from latentdrive.data.frame_cache import CachedClips
 from latentdrive.data.latents import LatentStore
+from latentdrive.data.parts import ReadableSource
 from latentdrive.data.windows import SceneSpec, cut_scene, scene_batch
 from latentdrive.errors import StoreError, WrongShape
 from latentdrive.types import LatentActions, SceneBatch
 
 SAME_TIME_S = 1e-3  # a stored t0 and its frame may differ by rounding only
+
+
+@runtime_checkable
+class Parts(Protocol):
+    """A data set that opens its parts by name: data/clip_data.py."""
+
+    path: Path
+
+    def open(self, part: str) -> ReadableSource: ...
 
 
 class LabelledScenes:
@@ -30,7 +38,7 @@ class LabelledScenes:
     Windows too near the start of their shot for the scene's earlier images are left out and counted in `skipped`.
     """
 
-    def __init__(self, *, clips: CachedClips, store: LatentStore, spec: SceneSpec) -> None:
+    def __init__(self, *, clips: ReadableSource, store: LatentStore, spec: SceneSpec) -> None:
         self.clips, self.store, self.spec = clips, store, spec
         self._clip_of = {clips.key(i): i for i in range(len(clips))}
         if missing := [key for key in dict.fromkeys(store.keys) if key not in self._clip_of]:
@@ -77,11 +85,11 @@ class LabelledScenes:
     def _has_past(self, row: int) -> bool:
         clip, now = self._frame(row)
         first = now + int(self.spec.images(self.clips.rate_hz)[0])
-        return first >= 0 and clip.shots[first] == clip.shots[now]
+        return first >= 0 and bool(clip.shots[first] == clip.shots[now])
 
 
 class SceneBatches:
-    """Labelled scenes of a ClipData for training and validation.
+    """Labelled scenes of a data set for training and validation.
 
     latents: folder with the stores `train` and `val`. origin: whose labels these must be. spec: what a scene holds of the
     past. batch_size: scenes a step. held_out_windows: how many windows of `val` are looked at, spread over all of them.
@@ -90,7 +98,7 @@ class SceneBatches:
     def __init__(
         self,
         *,
-        data: ClipData,
+        data: Parts,
         latents: str,
         origin: str,
         spec: SceneSpec,
@@ -130,7 +138,7 @@ class SceneBatches:
         """Endless batches from `start_step` on."""
         stream = SceneStream(self.train, batch_size=self.batch_size, seed=self.seed, start_step=start_step)
         workers = {"num_workers": self.workers, "persistent_workers": self.workers > 0}
-        return DataLoader(stream, batch_size=None, **workers)
+        return DataLoader(stream, batch_size=None, collate_fn=_whole, **workers)
 
     def held_out_picks(self) -> list[int]:
         """Which held-out windows are looked at: a fixed, mixed choice."""
@@ -139,7 +147,8 @@ class SceneBatches:
 
     def validation_batches(self) -> DataLoader:
         """The chosen held-out windows in order; the last batch may be smaller."""
-        return DataLoader(_Chosen(self.held_out, self.held_out_picks(), self.batch_size), batch_size=None)
+        chosen = _Chosen(self.held_out, self.held_out_picks(), self.batch_size)
+        return DataLoader(chosen, batch_size=None, collate_fn=_whole)
 
     def baselines(self) -> dict[str, float]:
         """Held-out nats of per-slot frequencies and of repeating the last transition, on the windows looked at."""
@@ -192,3 +201,8 @@ class _Chosen:
 
     def __getitem__(self, number: int) -> tuple[SceneBatch, LatentActions]:
         return self.scenes.batch(self.picks[number * self.batch_size : (number + 1) * self.batch_size])
+
+
+def _whole(batch: tuple[SceneBatch, LatentActions]) -> tuple[SceneBatch, LatentActions]:
+    """Leaves a batch as it is; torch's own would turn the tuple into a list."""
+    return batch

@@ -11,6 +11,7 @@ Batch statistics would make a result depend on its neighbours in the batch, so t
 the statistics of its published weights, frozen (its scale and shift are trained), and without published weights it is refused.
 """
 
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import torch
@@ -35,9 +36,9 @@ class ImageEncoder(nn.Module):
     codebook/features.py.
     """
 
-    def __init__(self, *, backbone: str, stages: list[int], stride: int, grid: tuple[int, int], weights: str) -> None:
+    def __init__(self, *, backbone: str, stages: Sequence[int], stride: int, grid: Sequence[int], weights: str) -> None:
         super().__init__()
-        self.node = {"backbone": backbone, "stages": stages, "stride": stride, "weights": weights}
+        self.node = {"backbone": backbone, "stages": list(stages), "stride": stride, "weights": weights}
         made = TimmFeatures(**self.node)
         self.backbone, self.width, self.grid = made.backbone.requires_grad_(True), made.channels, tuple(grid)
         self.norms = [m for m in self.backbone.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
@@ -125,7 +126,7 @@ class Student(nn.Module):
         width: int,
         layers: int,
         heads: int,
-        visual_grid: tuple[int, int],
+        visual_grid: Sequence[int],
         visual_width: int,
         action_width: int,
         look: Literal["camera", "black"],

@@ -8,6 +8,7 @@ without seeing any code. One sequence serves both in training, by its attention 
                                                      codes see the prompt and earlier codes, never a placeholder.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -68,7 +69,7 @@ class Teacher(nn.Module):
         images: Literal["camera", "black", "none"],
         state: bool,
         decode: Literal["autoregressive", "one_pass"],
-        visual_grid: tuple[int, int],
+        visual_grid: Sequence[int],
         frozen: list[str],
         seed: int,
     ) -> None:
@@ -151,8 +152,9 @@ class Teacher(nn.Module):
         )
 
     def code_logits(self, states: Float[Tensor, "*b D"]) -> Float[Tensor, "*b K"]:
-        """Logits over the K codes alone, float32."""
-        return F.linear(states, self.network.lm_head.weight[self.code_ids]).float()
+        """Logits over the K codes alone; in float32 under autocast too, as differences of hundredths of a nat matter."""
+        with torch.autocast(states.device.type, enabled=False):
+            return F.linear(states.float(), self.network.lm_head.weight[self.code_ids].float())
 
     @torch.no_grad()
     def mass_outside(self, states: Float[Tensor, "*b D"]) -> Float[Tensor, "*b"]:

@@ -70,7 +70,8 @@ class TeacherTraining(L.LightningModule):
     def configure_optimizers(self) -> dict:
         """Trained weights only; the learning rate follows the schedule step by step."""
         optimizer = self.optimizer([p for p in self.model.parameters() if p.requires_grad])
-        schedule = LambdaLR(optimizer, self.schedule.learning_rate)
+        # A plain function: torch would pickle the attributes of anything else into the resume state.
+        schedule = LambdaLR(optimizer, lambda step: self.schedule.learning_rate(step))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def evaluate(self, batches: Batches) -> dict[str, float]:

@@ -1,0 +1,186 @@
+"""Labelling: who sees what, which windows there are, and what an interruption costs."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from latent_helpers import RATE_HZ, MemoryClips, make_clip, make_latents, read_index
+
+from latentdrive.data.labelling import (
+    FutureLabeller,
+    PresentLabeller,
+    address,
+    choose_labeller,
+    describe,
+    every,
+    label_part,
+    stride_frames,
+)
+from latentdrive.data.latents import LatentStore, LatentWriter
+from latentdrive.data.unreadable import UnreadableLog
+from latentdrive.data.windows import SceneSpec
+from latentdrive.errors import CheckpointError, ConfigError, TooManyUnreadable, UnreadableClip
+from latentdrive.types import Origin, SceneBatch
+
+
+class Shared(torch.nn.Module):
+    transitions, codes_per_transition, codes, codebook_id = 3, 4, 16, "book-a"
+
+
+class Book(Shared):
+    """Codes say which frames were seen: the row of each window's first and last frame, and its clip."""
+
+    transition_s = 0.5
+
+    def encode(self, frames, motion):
+        codes = torch.zeros(len(frames), 12, dtype=torch.long)
+        codes[:, 0], codes[:, 1] = frames[:, 0, 1, 0, 0].long() % 16, frames[:, -1, 1, 0, 0].long() % 16
+        codes[:, 2], codes[:, 3] = frames[:, 0, 0, 0, 0].long() % 16, 0 if motion is None else 1
+        return replace(make_latents(len(frames), origin=Origin.INVERSE_DYNAMICS), codes=codes)
+
+
+class Seer(Shared):
+    """A predictor that remembers what it was given."""
+
+    origin = Origin.TEACHER
+    scene = SceneSpec(history_frames=1, history_step_s=0.5, ego_frames=2, ego_hz=2.0)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.given: list[SceneBatch] = []
+
+    def predict(self, batch):
+        self.given.append(batch)
+        return make_latents(len(batch), seed=len(self.given))
+
+
+def run(labeller, clips, folder, *, batch_size=4, shard_windows=6, max_unreadable=0.5, stride=2):
+    log = UnreadableLog(clips=len(clips), max_unreadable=max_unreadable, file=None)
+    writer = LatentWriter(folder, describe(labeller, clips, maker="m", stride_s=stride / RATE_HZ))
+    return label_part(
+        labeller, clips, writer, log, batch_size=batch_size, shard_windows=shard_windows, stride=stride, watch=iter
+    )
+
+
+def book() -> FutureLabeller:
+    return choose_labeller(Book(), rate_hz=RATE_HZ, transition_s=None, device="cpu")
+
+
+def seer() -> PresentLabeller:
+    return choose_labeller(Seer(), rate_hz=RATE_HZ, transition_s=0.5, device="cpu")
+
+
+def test_a_codebook_is_given_t0_to_t0_plus_three_transitions(tmp_path):
+    assert run(book(), MemoryClips([make_clip(i) for i in range(3)]), tmp_path)["windows"] == 15
+    store = LatentStore(tmp_path)
+    # 16 frames at 4 Hz, windows span 6 frames: starts 0, 2, ... 8.
+    assert store.t0_s[:5].tolist() == [0.0, 0.5, 1.0, 1.5, 2.0]
+    assert store.codes()[5:10, :4].tolist() == [[row, row + 6, 1, 1] for row in (0, 2, 4, 6, 8)]
+    assert store.info.origin is Origin.INVERSE_DYNAMICS and store.info.known == ("motion",) and store.known.all()
+
+
+def test_clips_without_poses_are_labelled_without_motion(tmp_path):
+    clip = replace(make_clip(0), ego_poses=None)
+    run(book(), MemoryClips([clip]), tmp_path)
+    store = LatentStore(tmp_path)
+    assert not store.known.any() and (store.codes()[:, 3] == 0).all()
+
+
+def test_nothing_after_t0_reaches_a_predictor(tmp_path):
+    """Frames, poses and speed after t0 are replaced by noise; what `predict` is given stays bit-identical."""
+    rng, now = np.random.default_rng(0), 6
+    clip = make_clip(0)
+    frames, poses, speed = clip.frames.copy(), clip.ego_poses.copy(), clip.ego_speed_mps.copy()
+    frames[now + 1 :] = rng.integers(0, 256, frames[now + 1 :].shape)
+    poses[now + 1 :], speed[now + 1 :] = rng.normal(size=poses[now + 1 :].shape), -3
+    noisy = replace(clip, frames=frames, ego_poses=poses, ego_speed_mps=speed)
+    given = []
+    for one in (clip, noisy):
+        labeller = seer()
+        labeller.label(MemoryClips([one]), [(0, now)])
+        given.append(labeller.model.given[0])
+    for field in SceneBatch.__dataclass_fields__:
+        assert torch.equal(getattr(given[0], field), getattr(given[1], field)), field
+
+
+def test_predictors_label_the_times_a_codebook_labels_where_they_have_the_past(tmp_path):
+    clips = MemoryClips([make_clip(0, shots=[0] * 5 + [1] * 11)])
+    run(book(), clips, tmp_path / "book")
+    run(seer(), clips, tmp_path / "seer")
+    # The second shot begins at row 5; windows are counted from there. The seer needs two rows of past.
+    assert (LatentStore(tmp_path / "book").t0_s * RATE_HZ).tolist() == [5, 7, 9]
+    assert (LatentStore(tmp_path / "seer").t0_s * RATE_HZ).tolist() == [2, 4, 7, 9, 11, 13, 15]
+
+
+def test_windows_are_counted_from_the_first_frame_of_their_shot():
+    clip = make_clip(0, frames=9, shots=[0, 0, 0, 0, 4, 4, 4, 4, 4])
+    assert every(clip, np.array([1, 2, 3, 5, 6, 8]), 2).tolist() == [2, 6, 8]
+
+
+def test_an_interrupted_labelling_goes_on_after_its_last_shard(tmp_path):
+    class Interrupted(MemoryClips):
+        def __getitem__(self, index):
+            if index == 4:
+                raise KeyboardInterrupt
+            return super().__getitem__(index)
+
+    made = [make_clip(i) for i in range(6)]
+    with pytest.raises(KeyboardInterrupt):
+        run(book(), Interrupted(made, bad=(1,)), tmp_path / "a")
+    assert read_index(tmp_path / "a")["next_clip"] == 3  # clips 0 to 2 fill the first shard
+    clips = MemoryClips(made, bad=(1,))
+    numbers = run(book(), clips, tmp_path / "a")
+    assert min(clips.opened) == 3, "finished clips are opened again"
+    whole = run(book(), MemoryClips(made, bad=(1,)), tmp_path / "b")
+    assert numbers == whole == {"windows": 25, "clips": 6, "unreadable": 1}
+    assert read_index(tmp_path / "a") == read_index(tmp_path / "b")
+    assert LatentStore(tmp_path / "a").unreadable == [("clips/clip1", "it is cut short")]
+
+
+def test_a_finished_store_is_not_labelled_again(tmp_path):
+    clips = MemoryClips([make_clip(0)])
+    run(book(), clips, tmp_path)
+    clips.opened.clear()
+    assert run(book(), clips, tmp_path)["windows"] == 5 and clips.opened == []
+
+
+def test_too_many_unreadable_clips_end_the_run_even_across_an_interruption(tmp_path):
+    clips = MemoryClips([make_clip(i) for i in range(6)], bad=(1, 5))
+    run_options = {"shard_windows": 5, "max_unreadable": 0.2}
+    with pytest.raises(TooManyUnreadable, match=r"2 of 6"):
+        run(book(), clips, tmp_path, **run_options)
+    with pytest.raises(TooManyUnreadable, match=r"2 of 6"):
+        run(book(), clips, tmp_path, **run_options)
+
+
+def test_the_address_of_the_stores_changes_with_maker_data_and_stride():
+    labeller, clips = book(), MemoryClips([make_clip(0)])
+    base = {"maker": "m", "stride_s": 0.5}
+
+    def of(clips=clips, **changes) -> str:
+        return address({"train": describe(labeller, clips, **base | changes)})
+
+    assert of() == of() and of().startswith("inverse_dynamics-")
+    assert len({of(), of(maker="n"), of(stride_s=1.0), of(clips=MemoryClips([make_clip(1)]))}) == 4
+
+
+def test_what_can_neither_encode_nor_predict_is_refused():
+    with pytest.raises(CheckpointError, match=r"a Linear can't label: give a codebook, a teacher or a student"):
+        choose_labeller(torch.nn.Linear(1, 1), rate_hz=RATE_HZ, transition_s=0.5, device="cpu")
+
+
+def test_a_stride_between_two_frames_is_refused():
+    assert stride_frames(0.5, 4.0) == 2
+    with pytest.raises(ConfigError, match=r"0.3 is 1.2 frames at data.rate_hz=4"):
+        stride_frames(0.3, 4.0)
+
+
+def test_a_clip_that_fails_names_its_file(tmp_path):
+    log = UnreadableLog(clips=2, max_unreadable=0.5, file=tmp_path / "unreadable.csv")
+    clips = MemoryClips([make_clip(0), make_clip(1)], bad=(1,))
+    writer = LatentWriter(tmp_path / "s", describe(book(), clips, maker="m", stride_s=0.5))
+    label_part(book(), clips, writer, log, batch_size=4, shard_windows=99, stride=2, watch=iter)
+    assert "clips/clip1,it is cut short" in (tmp_path / "unreadable.csv").read_text()
+    with pytest.raises(UnreadableClip):
+        clips[1]

@@ -1,0 +1,140 @@
+"""The latent store: what is written is read, interruptions lose nothing, damage and mixtures are refused."""
+
+import errno
+
+import numpy as np
+import pytest
+import torch
+from latent_helpers import make_info, make_latents, make_windows, read_index
+
+from latentdrive.data.latents import LatentStore, LatentWriter, stack_latents
+from latentdrive.errors import DiskFull, MixedCodebooks, StoreError
+from latentdrive.types import Origin
+
+
+@pytest.fixture
+def store(tmp_path):
+    """A finished store of two shards: clips 0 and 1, then clip 3; clip 2 could not be read."""
+    writer = LatentWriter(tmp_path / "store", make_info())
+    writer.add(make_windows([0, 1], seed=0), next_clip=2, unreadable=[])
+    writer.add(make_windows([3], seed=1), next_clip=4, unreadable=[("clips/clip2", "it is cut short")])
+    writer.finish()
+    return tmp_path / "store"
+
+
+def same(a, b) -> bool:
+    pairs = [(a.codes, b.codes), (a.environment, b.environment), (a.logits, b.logits)]
+    pairs += [(a.features.visual, b.features.visual), (a.features.action, b.features.action)]
+    return all(torch.equal(x, y) and x.dtype == y.dtype for x, y in pairs)
+
+
+def test_windows_come_back_bit_for_bit(store):
+    read = LatentStore(store)
+    assert len(read) == 9
+    assert same(read.batch(range(6)), make_latents(6, seed=0)) and same(read.batch([6, 7, 8]), make_latents(3, seed=1))
+    assert same(read.batch([8, 0]), stack_latents([read.batch([8]), read.batch([0])]))
+    one = read[7]
+    assert one.codes.shape == (12,) and torch.equal(one.codes, make_latents(3, seed=1).codes[1])
+    assert one.origin is Origin.TEACHER and one.codebook_id == "book-a"
+    assert len(list(read)) == 9
+
+
+def test_windows_are_found_by_clip_and_time(store):
+    read = LatentStore(store)
+    assert read.find("clip1", 0.5) == 4 and read.find("clip3", 1.0 + 1e-9) == 8
+    assert read.find("clip1", 0.51) is None and read.find("clip2", 0.0) is None
+    assert read.drives == ["drive0"] * 6 + ["drive1"] * 3
+    assert read.unreadable == [("clips/clip2", "it is cut short")] and read.known.all()
+
+
+def test_an_interrupted_store_goes_on_after_its_last_shard_and_ends_the_same(store, tmp_path):
+    folder = tmp_path / "again"
+    LatentWriter(folder, make_info()).add(make_windows([0, 1], seed=0), next_clip=2, unreadable=[])
+    (folder / "shard-00001.safetensors").write_bytes(b"half a shard that no index names")
+    with pytest.raises(StoreError, match=r"not finished \(6 windows so far\): label again"):
+        LatentStore(folder)
+    resumed = LatentWriter(folder, make_info())
+    assert (resumed.next_clip, resumed.windows, resumed.complete) == (2, 6, False)
+    resumed.add(make_windows([3], seed=1), next_clip=4, unreadable=[("clips/clip2", "it is cut short")])
+    resumed.finish()
+    assert read_index(folder) == read_index(store)
+    assert same(LatentStore(folder).batch(range(9)), LatentStore(store).batch(range(9)))
+
+
+def test_a_missing_and_an_altered_shard_are_named(store):
+    shard = store / "shard-00001.safetensors"
+    content = bytearray(shard.read_bytes())
+    content[-1] ^= 1
+    shard.write_bytes(content)
+    with pytest.raises(StoreError, match=r"shard-00001.safetensors was altered"):
+        LatentStore(store)
+    shard.unlink()
+    with pytest.raises(StoreError, match=r"lacks shard-00001.safetensors"):
+        LatentStore(store)
+
+
+def test_a_folder_that_is_no_store_says_what_is_below_it(store, tmp_path):
+    with pytest.raises(StoreError, match=r"no index.json; stores below it: store"):
+        LatentStore(tmp_path)
+    with pytest.raises(StoreError, match=r"make one with: latentdrive label"):
+        LatentStore(tmp_path / "nowhere")
+
+
+def test_another_stores_folder_is_not_written_into(store):
+    with pytest.raises(StoreError, match=r"holds another store .*give another folder with store=FOLDER"):
+        LatentWriter(store, make_info(maker="another"))
+
+
+def test_everything_that_decides_the_content_decides_the_address():
+    base = make_info()
+    changes = {
+        "origin": Origin.STUDENT, "codebook_id": "b", "maker": "m", "data": "d", "transition_s": 0.25, "transitions": 12,
+        "codes_per_transition": 1, "codes": 8, "settings": {"stride_s": 1.0}, "known": ("velocity",),
+    }  # fmt: skip
+    assert make_info().fingerprint == base.fingerprint
+    assert len({make_info(**{key: value}).fingerprint for key, value in changes.items()} | {base.fingerprint}) == 11
+
+
+def test_codes_of_two_codebooks_never_meet(tmp_path):
+    with pytest.raises(MixedCodebooks, match="book-a and book-b"):
+        stack_latents([make_latents(1), make_latents(1, codebook_id="book-b")])
+    writer = LatentWriter(tmp_path / "store", make_info())
+    with pytest.raises(MixedCodebooks, match=r"book-b.*book-a"):
+        writer.add(make_windows([0], codebook_id="book-b"), next_clip=1, unreadable=[])
+
+
+def test_a_full_disk_keeps_what_was_finished(tmp_path, monkeypatch):
+    folder = tmp_path / "store"
+    writer = LatentWriter(folder, make_info())
+    writer.add(make_windows([0]), next_clip=1, unreadable=[])
+    before = read_index(folder)
+
+    def full(self, content):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("pathlib.Path.write_bytes", full)
+    with pytest.raises(DiskFull, match="repeat the same command"):
+        writer.add(make_windows([1]), next_clip=2, unreadable=[])
+    monkeypatch.undo()
+    assert read_index(folder) == before and LatentWriter(folder, make_info()).next_clip == 1
+
+
+def test_a_store_without_a_window_is_an_error(tmp_path):
+    writer = LatentWriter(tmp_path / "store", make_info())
+    writer.add(None, next_clip=3, unreadable=[])
+    with pytest.raises(StoreError, match="no clip holds a window"):
+        writer.finish()
+
+
+def test_features_take_two_bytes_a_number(store):
+    stored = sum(path.stat().st_size for path in store.glob("*.safetensors"))
+    numbers = 9 * (2 + 12) * 6
+    codes = 9 * (12 + 12) + 9 * 12 * 16 * 4
+    assert stored < 2 * numbers + codes + 9 * (8 + 4 + 1) + 2 * 2000
+    assert LatentStore(store).codes().dtype == np.int64
+
+
+def test_a_model_with_other_slots_is_told_what_to_set():
+    make_info().require_slots(make_info())
+    with pytest.raises(StoreError, match=r"has codes_per_transition=4, the model 1: set model.codes_per_transition=4"):
+        make_info().require_slots(make_info(codes_per_transition=1))

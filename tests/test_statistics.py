@@ -1,0 +1,34 @@
+"""Bootstrap over drives."""
+
+import numpy as np
+import pytest
+
+from latentdrive.errors import WrongShape
+from latentdrive.statistics import bootstrap_by_drive
+
+
+def test_the_mean_is_over_windows_and_the_interval_over_drives():
+    # Two drives, all windows alike within each: three draws in four mix or repeat them, the ends are the drives' values.
+    found = bootstrap_by_drive(np.array([0.0] * 3 + [1.0] * 1), ["a"] * 3 + ["b"])
+    assert (found.mean, found.low, found.high) == (0.25, 0.0, 1.0)
+    assert (found.drives, found.values) == (2, 4)
+    assert str(found) == "0.2500 [0.0000, 1.0000] (4 windows of 2 drives)"
+
+
+def test_windows_of_one_drive_do_not_make_it_surer():
+    rng = np.random.default_rng(0)
+    level = rng.normal(size=30)
+    few = bootstrap_by_drive(level, [str(i) for i in range(30)])
+    many = bootstrap_by_drive(np.repeat(level, 50), [str(i) for i in range(30) for _ in range(50)])
+    assert (many.low, many.high) == pytest.approx((few.low, few.high))
+    assert few.high - few.low == pytest.approx(2 * 1.96 * level.std() / 30**0.5, rel=0.15)
+
+
+def test_a_constant_difference_has_no_width():
+    found = bootstrap_by_drive(np.full(10, 0.3), list("aabbccddee"))
+    assert found.low == pytest.approx(0.3) and found.high == pytest.approx(0.3)
+
+
+def test_one_drive_a_value_or_an_error():
+    with pytest.raises(WrongShape, match="2 values for 1 drives"):
+        bootstrap_by_drive(np.zeros(2), ["a"])
