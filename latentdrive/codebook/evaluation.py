@@ -107,7 +107,9 @@ def code(
                 for kind, w in (("features", features), ("pixels", pixels))
             ]
             errors[case] = sum(w * share for w, share in shares) / (features + pixels)
-    return Coded(errors=errors, **{k: joined[k] for k in ("environment", "ego", "motion", "clip", "start", "place")})
+    kept = {k: joined[k] for k in ("environment", "ego", "motion", "clip", "start", "place")}
+    drives = joined["clip"] if block_frames is None else joined["clip"] * 1_000_000 + joined["start"] // block_frames
+    return Coded(errors=errors, drives=drives, **kept)
 
 
 def _errors(

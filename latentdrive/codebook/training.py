@@ -7,7 +7,7 @@ phase follows from the step, so a run that is killed and resumed ends with the s
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import Protocol, runtime_checkable
 
 import lightning as L
@@ -28,6 +28,7 @@ from latentdrive.codebook.model import Codebook, Observation
 from latentdrive.codebook.transplant import train_reader, transplant
 from latentdrive.data.batches import TransitionBatch
 from latentdrive.data.clip_batches import HeldOut
+from latentdrive.errors import ConfigError
 from latentdrive.run_folder import progress_bar
 
 PHASES = ("motion", "environment", "reader", "ego")
@@ -118,6 +119,11 @@ class CodebookTraining(L.LightningModule):
         seed: int,
     ) -> None:
         super().__init__()
+        if not model.environment_slots and schedule.steps > schedule.ego:
+            raise ConfigError(
+                "model.environment_slots=0 is one-stage training, which has the phase ego only: set training.schedule.motion, "
+                "environment and reader to 0"
+            )
         self.model, self.optimizer, self.schedule, self.weights = model, optimizer, schedule, weights
         self.calibration_frames, self.reader_steps, self.seed = calibration_frames, reader_steps, seed
         self.usage = CodeUsage(codes=model.codes)
@@ -132,12 +138,18 @@ class CodebookTraining(L.LightningModule):
             self._fill_cache(batches)
         if not new:
             return
-        frames, seen = [], 0
+        frames, seen, known = [], 0, False
         for batch in batches.train_batches(0):
             frames.append(batch.frames.flatten(0, 1))
             seen += len(frames[-1])
+            known |= bool(batch.motion_known.any())
             if seen >= self.calibration_frames:
                 break
+        if self.model.environment_slots and not known:
+            raise ConfigError(
+                f"none of the first {seen} frames has poses, and environment codes can't be learned without: set "
+                "data.source.poses=visual_odometry, or train one stage (model.environment_slots=0)"
+            )
         self.model.features.calibrate(frames)
 
     def _fill_cache(self, batches: Batches) -> None:
@@ -155,6 +167,8 @@ class CodebookTraining(L.LightningModule):
         torch.manual_seed(self.seed * 1_000_003 + self.global_step)
         if phase == "ego" and within == 0 and self.model.environment_slots:
             start_ego_from_environment(self.model)
+        if phase == "reader" and within == 0:
+            start_reader_from_encoder(self.model)
         loss, logged = phase_loss(self.model, batch, phase, self.weights)
         self.log_dict({f"train/{key}": value for key, value in logged.items()}, batch_size=len(batch.frames))
         return loss
@@ -211,10 +225,16 @@ def enter(model: Codebook, phase: str) -> None:
 
 
 def start_ego_from_environment(model: Codebook) -> None:
-    """Stage 2 begins with what stage 1's forward dynamics knows of frames; only the meaning of its conditions is new."""
-    known = model.environment_forward.state_dict()
-    own = model.ego_forward.state_dict()
-    model.ego_forward.load_state_dict({k: known[k] if known[k].shape == v.shape else v for k, v in own.items()})
+    """Stage 2 begins with what stage 1 knows of frames and of seeing motion; only the meaning of its codes is new."""
+    for known, own in ((model.environment_forward, model.ego_forward), (model.reader, model.ego_inverse)):
+        old, new = known.state_dict(), own.state_dict()
+        own.load_state_dict({k: old[k] if k in old and old[k].shape == v.shape else v for k, v in new.items()})
+
+
+def start_reader_from_encoder(model: Codebook) -> None:
+    """The reader begins with the encoder's weights; its stem keeps the two pictures that both see, without the prediction."""
+    known, own = model.environment_inverse.state_dict(), model.reader.state_dict()
+    model.reader.load_state_dict({k: known[k][:, : v.shape[1]] if v.dim() > 1 else known[k] for k, v in own.items()})
 
 
 def phase_loss(
@@ -223,6 +243,10 @@ def phase_loss(
     """Loss of one phase and what to log of it (`usage` collects the codes seen)."""
     if model.training:
         enter(model, phase)
+    if phase != "ego":
+        batch = with_motion(batch)
+        if len(batch) < (2 if model.training else 1):  # one row has no statistics
+            return torch.zeros((), device=batch.clip.device, requires_grad=True), {}
     seen = model.observe(batch.frames, batch.features)
     if phase == "reader":
         with torch.no_grad():
@@ -278,6 +302,15 @@ def _ego_loss(
         usage.add("ego", code.codes)
         logged["ego/share_shuffled"], _ = share(model.predict_from_codes(seen, environment, code.vectors.roll(1, 0)))
     return total, logged
+
+
+def with_motion(batch: TransitionBatch) -> TransitionBatch:
+    """The rows whose motion is known: stage 1 learns from no others."""
+    if batch.motion_known.all():
+        return batch
+    rows = batch.motion_known.nonzero()[:, 0]
+    parts = {field.name: getattr(batch, field.name) for field in fields(batch)}
+    return replace(batch, **{name: part[rows] for name, part in parts.items() if part is not None})
 
 
 class Share:

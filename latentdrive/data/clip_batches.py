@@ -29,7 +29,7 @@ from latentdrive.errors import ConfigError, NoClips, UnreadableClip
 from latentdrive.types import PoseSource
 
 ENDLESS = 1 << 62  # the trainer knows when to stop
-CARD_CLIPS = 16  # clips whose facts the card sums up
+CARD_CLIPS, DECODED_CARD_CLIPS = 1000, 16  # most clips whose facts the card sums up: from the cache, or decoded for it
 
 
 class ClipBatches:
@@ -154,9 +154,13 @@ class ClipBatches:
         return described | {"fingerprint": hashlib.sha256("".join(names).encode()).hexdigest()[:16]}
 
     def _poses(self) -> dict[str, int]:
-        """Where poses and intrinsics are from: sentence → number of clips, in an even sample."""
+        """Where poses and intrinsics are from: sentence → number of clips, of all or of an even sample.
+
+        Clips with `poses: none` are not used in the codebook's first stage.
+        """
         found: Counter[str] = Counter()
-        for index in np.unique(np.linspace(0, len(self.train) - 1, CARD_CLIPS).astype(int)):
+        most = DECODED_CARD_CLIPS if self.data.cache == "none" else CARD_CLIPS
+        for index in np.unique(np.linspace(0, len(self.train) - 1, min(most, len(self.train))).astype(int)):
             try:
                 clip, facts = self.train.read(int(index))
             except UnreadableClip:
