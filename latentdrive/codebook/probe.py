@@ -50,7 +50,7 @@ def probe(
     """Fit on half of the drives, choose the strength on a quarter of that half, report on the other half."""
     order = np.random.default_rng(seed).permutation(np.unique(drives))
     held_out = np.isin(drives, order[: len(order) // 2])
-    choosing = np.isin(drives, order[len(order) // 2 : len(order) // 2 + len(order) // 8])
+    choosing = np.isin(drives, order[len(order) // 2 :][: max(1, len(order) // 8)])
     fitting = ~held_out & ~choosing
     y = np.stack(list(targets.values()), 1)
     mean, scale = y[fitting].mean(0), y[fitting].std(0).clip(1e-9)
