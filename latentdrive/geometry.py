@@ -14,7 +14,7 @@ from torch import Tensor
 
 from latentdrive.errors import WrongShape
 
-Array = TypeVar("Array", np.ndarray, Tensor)
+Array = TypeVar("Array", np.ndarray, np.floating, Tensor)  # numpy gives scalars for arrays without axes
 
 
 def wrap_angle(angle: Array) -> Array:
@@ -65,7 +65,7 @@ def transform_points(pose: Array, points: Array) -> Array:
 
 
 def interpolate_poses(
-    times: Float64[np.ndarray, "T"], poses: Float[np.ndarray, "T 3"], at: Float64[np.ndarray, "N"]
+    times: Float64[np.ndarray, "T"], poses: Float[np.ndarray, "P 3"], at: Float64[np.ndarray, "N"]
 ) -> Float64[np.ndarray, "N 3"]:
     """Poses at the times `at`: positions linearly, headings along the shorter turn; clamped at both ends.
 
@@ -104,7 +104,7 @@ def planar_poses(camera: Float[np.ndarray, "T 3 4"]) -> Float64[np.ndarray, "T 3
     return np.stack([x, y, heading], -1).astype(np.float64)
 
 
-def _library(array: np.ndarray | Tensor):
+def _library(array: np.ndarray | np.floating | Tensor):
     return torch if isinstance(array, Tensor) else np
 
 

@@ -124,11 +124,11 @@ def make_batch(
     take: str,
     patch_grid: tuple[int, int] | None,
     augmentation: Augmentation = NO_AUGMENTATION,
-    draws: Float32[np.ndarray, "B 4"] | None = None,
+    draws: Float32[np.ndarray, "B draws"] | None = None,
 ) -> TransitionBatch:
     """The batch of the given (clip, start) windows. take: frames, features or both.
 
-    patch_grid: patches (down, across) of `moving`, or None. draws: four uniform numbers a row for the augmentation.
+    patch_grid: patches (down, across) of `moving`, or None. draws: at least four uniform numbers a row for the augmentation.
     """
     if take not in ("frames", "features", "both"):
         raise ConfigError(f"take must be frames, features or both; got {take}")
@@ -146,8 +146,9 @@ def make_batch(
         motion = _motion(clip, picked)
         view = (0.0, 0.0, 1.0, 1.0)
         if augmentation.crop_share < 1.0:
-            share = augmentation.crop_share + draws[row, 1] * (1 - augmentation.crop_share)
-            frames, view = crop(frames, share=share, right=draws[row, 2], down=draws[row, 3])
+            share, right, down = (float(draw) for draw in draws[row, 1:4])
+            share = augmentation.crop_share + share * (1 - augmentation.crop_share)
+            frames, view = crop(frames, share=share, right=right, down=down)
         moving = None if patch_grid is None else _moving(truths[index], clip.times_s[picked], view, patch_grid)
         if augmentation.flip and draws[row, 0] < 0.5:
             frames, motion, moving = mirror(frames, motion, moving)

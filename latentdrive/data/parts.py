@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float, Float32
 
 from latentdrive.errors import ConfigError, UnreadableClip
 from latentdrive.geometry import relative_pose
@@ -122,7 +122,7 @@ class ReadableSource(Protocol):
         """What the world knows of the whole clip, rows by the stored video's frames; None where there is none."""
 
 
-def anchored(poses: Float32[np.ndarray, "T 3"]) -> Float32[np.ndarray, "T 3"]:
+def anchored(poses: Float[np.ndarray, "T 3"]) -> Float32[np.ndarray, "T 3"]:
     """The same poses relative to their first."""
     poses = np.asarray(poses, np.float64)
     return relative_pose(np.broadcast_to(poses[:1], poses.shape), poses).astype(np.float32)

@@ -22,7 +22,7 @@ from latentdrive.data.sidecars import Camera, Track, scaled_intrinsics
 from latentdrive.errors import ConfigError, UnreadableClip
 from latentdrive.types import ClipTruth, DrivingClip, PoseSource
 
-READER_VERSION = 1  # raise it when the same file would give other frames or poses: caches are then made anew
+READER_VERSION = 2  # raise it when the same file would give other frames or poses: caches are then made anew
 WEAK_EVIDENCE = 0.3  # road evidence below which the note warns
 
 # Time in seconds, RGB [height, width, 3] at the size asked for, (height, width) of the stored picture.

@@ -18,7 +18,11 @@ MATCH_X, MATCH_Y = 10, 3  # cells the picture may shift between two frames and s
 SAME_MEAN = 0.3  # grey levels, mean over the picture, below which a frame equals its predecessor ...
 SAME_PEAK = 8.0  # ... if no cell changes by more than this
 STANDSTILL_S = 0.3  # still runs longer than this are standstill and stay
-CUT_NOVELTY = 0.12  # share of the picture that no shift of the predecessor explains, above three times its local median
+CUT_NOVELTY, CUT_NOVELTY_PER_S = (
+    0.12,
+    0.75,
+)  # share of the picture that no shift of the predecessor explains, and how it
+# grows with the time between the two; this much above three times the local median is a cut
 CUT_NOVELTY_RATIO, CUT_CHANGE_RATIO = 3.0, 2.0
 CONTEXT_S = 0.5  # half-width of the local median
 FLAT = 2.0  # grey levels of standard deviation below which a picture has no structure to match
@@ -81,13 +85,14 @@ def judge(times: Float64[np.ndarray, "N"], changes: Changes) -> Verdict:
             still[first:end] = True
     cut = np.zeros(len(times), bool)
     moving = ~equal & np.isfinite(changes.mean)
-    for k in np.flatnonzero(moving & (changes.novelty > CUT_NOVELTY)):
-        low, high = np.searchsorted(times, [times[k] - CONTEXT_S, times[k] + CONTEXT_S + 1e-9])
+    needed = CUT_NOVELTY + CUT_NOVELTY_PER_S * np.minimum(np.diff(times, prepend=times[0]), CONTEXT_S)
+    for k in np.flatnonzero(moving & (changes.novelty > needed)):
+        low, high = np.searchsorted(times, [times[k] - CONTEXT_S - 1e-6, times[k] + CONTEXT_S + 1e-6])
         near = moving[low:high].copy()
         near[k - low] = False
         novelty = _median(changes.novelty[low:high][near])
         mean = _median(changes.mean[low:high][near])
-        cut[k] = changes.novelty[k] > CUT_NOVELTY + CUT_NOVELTY_RATIO * novelty and (
+        cut[k] = changes.novelty[k] > needed[k] + CUT_NOVELTY_RATIO * novelty and (
             changes.mean[k] > CUT_CHANGE_RATIO * mean
         )
     return Verdict(repeated=equal & ~still, still=still, cut=cut)

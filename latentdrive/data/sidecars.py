@@ -27,7 +27,7 @@ class Track:
     speed_mps: Float64[np.ndarray, "T"]
     note: str
 
-    def at(self, times_s: Float64[np.ndarray, "N"]) -> tuple[Float32[np.ndarray, "N 3"], Float32[np.ndarray, "N"]]:
+    def at(self, times_s: Float64[np.ndarray, "N"]) -> tuple[Float64[np.ndarray, "N 3"], Float64[np.ndarray, "N"]]:
         """Poses (still in their own frame) and speeds at other times."""
         poses = interpolate_poses(self.times_s, self.poses, times_s)
         return poses, np.interp(times_s, self.times_s, self.speed_mps)

@@ -1,5 +1,7 @@
 """Windows and batches: what they hold, and that a batch is a function of (seed, step)."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -60,8 +62,17 @@ class FakeSource:
             drive=str(index),
         )
 
-    def location(self, index: int) -> str:
-        return f"clip_{index}.mp4"
+    def location(self, index: int) -> Path:
+        return Path(f"clip_{index}.mp4")
+
+    def key(self, index: int) -> str:
+        return str(index)
+
+    def identity(self, index: int) -> dict:
+        return {"made up": index}
+
+    def header_duration_s(self, index: int) -> float | None:
+        return self.frames / self.rate_hz
 
     def read(self, index: int) -> tuple[DrivingClip, ClipFacts]:
         facts = ClipFacts(
