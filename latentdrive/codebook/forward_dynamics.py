@@ -99,36 +99,19 @@ class PlainForwardDynamics(nn.Module):
 
 
 class WarpForwardDynamics(PlainForwardDynamics):
-    """Flow, warp, correction. flow_cells: flow vectors per patch, each way.
+    """Flow, warp, correction. flow_cells: flow vectors per patch, each way."""
 
-    Conditions of sectors (environment codes) reach neither trunk nor correction: such a code is a displacement of its sector,
-    and the present frame decides which patches it moves. So it can say how things move there and nothing else.
-    """
-
-    def __init__(
-        self, *, flow_cells: int, feature_channels: int, width: int, conditions: int, sectors: int, condition_width: int,
-        **trunk,
-    ) -> None:  # fmt: skip
-        super().__init__(
-            feature_channels=feature_channels, width=width, conditions=conditions - sectors, sectors=0,
-            condition_width=condition_width, **trunk,
-        )  # fmt: skip
-        self.flow_cells, self.sectors = flow_cells, sectors
+    def __init__(self, *, flow_cells: int, feature_channels: int, width: int, **trunk) -> None:
+        super().__init__(feature_channels=feature_channels, width=width, **trunk)
+        self.flow_cells = flow_cells
         self.flow = _zero(nn.Conv2d(width, 2 * flow_cells**2, 1))
-        if sectors:
-            self.displacement = nn.Linear(condition_width, 2, bias=False)  # no code, no displacement
-            self.moves = nn.Conv2d(width, flow_cells**2, 1)
 
     def forward(
         self, features: Float[Tensor, "N C h w"], pixels: Float[Tensor, "N 3 H W"], conditions: Float[Tensor, "N n Dc"]
     ) -> Prediction:
         """features, pixels: the present frame; conditions: vectors of codes and motion, those of sectors first."""
-        states = self.trunk(features, pixels, conditions[:, self.sectors :])
+        states = self.trunk(features, pixels, conditions)
         flow = F.pixel_shuffle(self.flow(states), self.flow_cells).float()
-        if self.sectors:
-            columns = self.displacement(conditions[:, : self.sectors]).transpose(1, 2)
-            columns = F.interpolate(columns, flow.shape[-1], mode="linear", align_corners=False)[:, :, None]
-            flow = flow + torch.sigmoid(F.pixel_shuffle(self.moves(states), self.flow_cells)) * columns
         correction = F.pixel_shuffle(self.correct_pixels(states), self.patch_pixels)
         return Prediction(
             warp(features.float(), flow, features.shape[-2:]) + self.correct_features(states),
