@@ -124,6 +124,11 @@ class CodebookTraining(L.LightningModule):
                 "model.environment_slots=0 is one-stage training, which has the phase ego only: set training.schedule.motion, "
                 "environment and reader to 0"
             )
+        if model.features.trained and weights.features:
+            raise ConfigError(
+                "training.weights.features must be 0 with trained features (features=pixels): a target that is trained "
+                "shrinks until it is easy"
+            )
         self.model, self.optimizer, self.schedule, self.weights = model, optimizer, schedule, weights
         self.calibration_frames, self.reader_steps, self.seed = calibration_frames, reader_steps, seed
         self.usage = CodeUsage(codes=model.codes)
