@@ -11,7 +11,8 @@ import importlib
 import inspect
 import re
 import shlex
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
@@ -115,20 +116,32 @@ def compose(name: str, overrides: Sequence[str]) -> Config:
 
     For tests, notebooks, and verbs that call others. Raises ConfigError for a key, an option or a value that does not fit.
     """
-    import hydra
     from hydra.core.hydra_config import HydraConfig
 
-    current = HydraConfig.instance().cfg
     try:
-        with hydra.initialize_config_dir(config_dir=str(configs_folder()), version_base="1.3"):
-            composed = hydra.compose(name, overrides=list(overrides), return_hydra_config=True)
-        HydraConfig.instance().set_config(composed)  # for values such as ${hydra:runtime.choices.data}
-        del composed._content["hydra"]
-        return read_composed(composed, overrides)
+        with _composer() as composer:
+            composed = composer(name, overrides=list(overrides), return_hydra_config=True)
+            HydraConfig.instance().set_config(composed)  # for values such as ${hydra:runtime.choices.data}
+            del composed._content["hydra"]
+            return read_composed(composed, overrides)
     except foreign_errors() as error:
         raise ConfigError(explain(error, name)) from None
+
+
+@contextmanager
+def _composer() -> Iterator[Callable[..., Any]]:
+    """Hydra's compose over our folder; a verb that Hydra itself started finds Hydra as it was when this ends."""
+    import hydra
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.core.hydra_config import HydraConfig
+
+    outer, current = GlobalHydra.instance().hydra, HydraConfig.instance().cfg
+    GlobalHydra.instance().clear()
+    try:
+        with hydra.initialize_config_dir(config_dir=str(configs_folder()), version_base="1.3"):
+            yield hydra.compose
     finally:
-        HydraConfig.instance().cfg = current
+        GlobalHydra.instance().hydra, HydraConfig.instance().cfg = outer, current
 
 
 def read_composed(composed: Any, overrides: Sequence[str]) -> Config:
@@ -169,11 +182,10 @@ def explain(error: Exception, name: str) -> str:
 
 def _keys(name: str) -> list[str]:
     """Dotted names of all keys and groups of `configs/NAME.yaml` as it is without overrides."""
-    import hydra
     from omegaconf import OmegaConf
 
-    with hydra.initialize_config_dir(config_dir=str(configs_folder()), version_base="1.3"):
-        composed = OmegaConf.to_container(hydra.compose(name), resolve=False)
+    with _composer() as composer:
+        composed = OmegaConf.to_container(composer(name), resolve=False)
     groups = [path.name for path in configs_folder().iterdir() if path.is_dir()]
     return [*_leaves(composed), *_branches(composed), *groups]
 

@@ -1,7 +1,9 @@
 """Reading a configuration strictly, and building what it describes."""
 
 import pytest
+from hydra.core.hydra_config import HydraConfig
 
+from latentdrive.cli import run_verb
 from latentdrive.config import Config, build, compose, from_yaml, locate, references, to_yaml
 from latentdrive.errors import ConfigError
 
@@ -98,10 +100,16 @@ def test_composing_gives_what_the_command_line_gives_and_knows_its_command(tmp_p
     assert " data=world" in cfg.next
 
 
-def test_composing_twice_inside_each_other_does_no_harm():
-    outer = compose("report", ["title=outer"])
-    inner = compose("train_codebook", [])
-    assert (outer.title, inner.verb) == ("outer", "train_codebook")
+def test_a_verb_may_compose_others_while_hydra_runs_it(monkeypatch, tmp_path):
+    said = []
+
+    def outer(cfg):
+        inner = compose("train_codebook", ["data=world", "seed=5"])
+        said.append((cfg.title, inner.seed, inner.next, HydraConfig.get().job.config_name))
+
+    monkeypatch.setattr("latentdrive.commands.report.run", outer)
+    run_verb("report", ["title=outer", f"out={tmp_path}"])
+    assert said[0][0::3] == ("outer", "report") and said[0][1] == 5 and "data=world" in said[0][2]
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,8 @@ def run(cfg: Config) -> Path:
         part: describe(labeller, clips, maker=card.fingerprint, stride_s=float(cfg.stride_s))
         for part, clips in parts.items()
     }
-    root = Path(cfg.stores) / address(infos) if cfg.store is None else Path(cfg.store)
+    named, stores = cfg.store, Path(cfg.stores)
+    root = stores / address(infos) if named is None else Path(named)
     sizes = {"batch_size": cfg.batch_size, "shard_windows": cfg.shard_windows, "stride": stride}
     then, dry_run = cfg.next.plain(), cfg.dry_run
     cfg.require_all_read()
