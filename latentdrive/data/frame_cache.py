@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import shutil
+import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -26,6 +27,7 @@ from latentdrive.types import ClipTruth, DrivingClip, PoseSource
 
 FORMAT = 1
 OPEN_CLIPS = 1024  # clips whose maps a process keeps open
+ABANDONED_S = 3600  # age of a draft after which nobody is writing it any more
 SAMPLE = 16  # headers that are opened for the estimate
 FRAMES, CLIP, FACTS, LEDGER = "frames.npy", "clip.npz", "facts.json", "ledger.txt"
 Features = Callable[[UInt8[np.ndarray, "T 3 H W"]], Float16[np.ndarray, "T *rest"]]
@@ -198,6 +200,7 @@ class CachedClips:
         if not self._has_room(clip.frames.nbytes):
             return False
         draft = entry.with_name(f".{entry.name}.{os.getpid()}.partial")
+        _remove_abandoned(entry)
         with _disk_full(self.folder, draft):
             draft.mkdir(parents=True, exist_ok=True)
             size = _write_array(draft / FRAMES, clip.frames)
@@ -268,6 +271,16 @@ def _load(entry: Path) -> tuple[DrivingClip, ClipFacts] | None:
         return clip, ClipFacts(**facts)
     except (OSError, ValueError, KeyError, TypeError, EOFError):
         return None
+
+
+def _remove_abandoned(entry: Path) -> None:
+    """Drafts of this entry that a killed run left behind; younger ones may be another process at work."""
+    for draft in entry.parent.glob(f".{entry.name}.*.partial"):
+        try:
+            if time.time() - draft.stat().st_mtime > ABANDONED_S:
+                shutil.rmtree(draft, ignore_errors=True)
+        except FileNotFoundError:
+            continue
 
 
 def _load_array(path: Path, rows: int) -> np.ndarray | None:

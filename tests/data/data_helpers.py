@@ -46,6 +46,8 @@ def write_video(
         stream.codec_context.time_base = stream.time_base = Fraction(1, 1000 if codec != "gif" else 100)
         if codec == "libx264":
             stream.options = {"crf": "12", "preset": "ultrafast"}
+        if codec == "libx265":
+            stream.options = {"preset": "ultrafast", "x265-params": "log-level=none:pools=1"}
         unit = stream.codec_context.time_base
         for frame, time_s in zip(frames, times_s):
             picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")

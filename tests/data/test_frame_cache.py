@@ -81,6 +81,21 @@ def test_an_interrupted_entry_is_noticed_and_made_again(drive: Callable[..., Pat
     np.testing.assert_array_equal(cached(source, where)[0].frames, direct.frames)
 
 
+def test_drafts_of_a_killed_run_are_cleared_away_and_those_of_others_left_alone(
+    drive: Callable[..., Path], tmp_path: Path
+):
+    path, where = drive(), tmp_path / "cache"
+    cached(folder(path), where).prepare()
+    (frames,) = where.rglob("frames.npy")
+    entry = frames.parent
+    old, young = (entry.with_name(f".{entry.name}.{pid}.partial") for pid in (1, 2))
+    shutil.move(entry, old)
+    young.mkdir()
+    os.utime(old, (0, 0))
+    cached(folder(path), where).prepare()
+    assert entry.is_dir() and young.is_dir() and not old.exists()
+
+
 def test_beyond_the_bound_clips_are_decoded_on_the_fly(drive: Callable[..., Path], tmp_path: Path):
     paths = [drive(name) for name in "abc"]
     one = folder(paths[0])[0].frames.nbytes

@@ -80,6 +80,7 @@ def test_a_clip_too_short_for_its_test_part_is_named(drive: Callable[..., Path])
         ("a.mp4", "libx264", "yuv420p"),
         ("b.mkv", "libx264", "yuv420p"),
         ("c.mp4", "libx265", "yuv420p"),
+        ("c.hevc", "libx265", "yuv420p"),
         ("d.gif", "gif", "rgb8"),
         ("e.avi", "mpeg4", "yuv420p"),
     ],
