@@ -8,14 +8,16 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 import numpy as np
-from jaxtyping import Float, Float64, Int64
+from jaxtyping import Float, Float64, UInt32
 
 from latentdrive.types import FROZEN
 
 CELL_M = 60.0  # what lies in one cell is culled together
 VERTEX = np.dtype([("position", "<f4", 3), ("colour", "u1", 4), ("texcoord", "<f4", 2)])
-SUN = np.array([0.45, -0.6, 0.66])
+SUN = np.array([0.6, -0.8])  # where the light comes from, in the plane
+ROOF_LIGHT = 1.05  # beside walls, which get 0.55 to 1
 Colour = Float64[np.ndarray, "3"]
+Values = float | Float64[np.ndarray, "m"]
 
 
 class Layer(IntEnum):
@@ -36,77 +38,83 @@ class Mesh:
     layer: Layer
     texture: str
     vertices: np.ndarray
-    triangles: Int64[np.ndarray, "n 3"]
+
+    @property
+    def triangles(self) -> UInt32[np.ndarray, "n 3"]:
+        """Two triangles a quad, as numbers of vertices."""
+        first = np.arange(0, len(self.vertices), 4, dtype=np.uint32)[:, None]
+        return (first + np.array([0, 1, 2, 0, 2, 3], np.uint32)).reshape(-1, 3)
 
 
 class Workbench:
     """Collects quads and hands them out as meshes, one for each layer, texture and cell of the plane."""
 
     def __init__(self) -> None:
-        self._quads: dict[tuple[Layer, str, int, int], list[np.ndarray]] = defaultdict(list)
+        self._pieces: dict[tuple[Layer, str], list[tuple[np.ndarray, np.ndarray, np.ndarray]]] = defaultdict(list)
 
     def quads(
         self, layer: Layer, texture: str, corners: Float[np.ndarray, "m 4 3"], texcoords: Float[np.ndarray, "m 4 2"],
         colours: Float[np.ndarray, "m 3"],
     ) -> None:  # fmt: skip
         """Add quads. colours: one a quad in [0, 1]; what exceeds 1 is cut."""
-        vertices = np.empty((len(corners), 4), VERTEX)
-        vertices["position"], vertices["texcoord"] = corners, texcoords
-        vertices["colour"][..., :3] = np.clip(np.asarray(colours) * 255, 0, 255).astype(np.uint8)[:, None]
-        vertices["colour"][..., 3] = 255
-        cells = np.floor(corners[:, :, :2].mean(1) / CELL_M).astype(int)
-        for cell in np.unique(cells, axis=0):
-            self._quads[layer, texture, int(cell[0]), int(cell[1])].append(vertices[(cells == cell).all(1)])
+        self._pieces[layer, texture].append((corners, texcoords, colours))
 
     def ribbon(
         self, layer: Layer, texture: str, left: Float64[np.ndarray, "n 2"], right: Float64[np.ndarray, "n 2"], *,
         tile_m: float, colour: Colour,
     ) -> None:  # fmt: skip
         """A strip on the ground between two lines. The picture spans its width and repeats every tile_m metres along it."""
-        along = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff((left + right) / 2, axis=0), axis=1))]) / tile_m
+        steps = np.linalg.norm(np.diff((left + right) / 2, axis=0), axis=1)
+        along = np.concatenate([[0.0], np.cumsum(steps)]) / tile_m
         flat = [np.concatenate([line, np.zeros((len(line), 1))], -1) for line in (left, right)]
         corners = np.stack([flat[1][:-1], flat[1][1:], flat[0][1:], flat[0][:-1]], 1)
-        zero, one = np.zeros(len(along) - 1), np.ones(len(along) - 1)
-        texcoords = np.stack(
-            [
-                np.stack(pair, -1)
-                for pair in ((one, along[:-1]), (one, along[1:]), (zero, along[1:]), (zero, along[:-1]))
-            ],
-            1,
-        )
+        texcoords = np.zeros((len(steps), 4, 2))
+        texcoords[:, :2, 0] = 1.0
+        texcoords[:, :, 1] = np.stack([along[:-1], along[1:], along[1:], along[:-1]], -1)
         self.quads(layer, texture, corners, texcoords, np.tile(colour, (len(corners), 1)))
 
-    def box(
-        self, texture: str, pose: Float64[np.ndarray, "3"], size: tuple[float, float, float], *, base_m: float,
-        colour: Colour, tile_m: float, taper: float = 0.0, top: bool = True,
+    def boxes(
+        self, texture: str, poses: Float[np.ndarray, "m 3"], sizes: Float[np.ndarray, "m 3"], *, base_m: Values,
+        colours: Float[np.ndarray, "m 3"], tile_m: Values, taper: float = 0.0, top: bool = True,
     ) -> None:  # fmt: skip
-        """A box on the ground or above it, shaded face by face. pose: centre and heading. taper: share by which the roof is smaller."""
-        half = np.array(size[:2]) / 2
-        signs = np.array([[1, -1], [1, 1], [-1, 1], [-1, -1]])
-        cos, sin = np.cos(pose[2]), np.sin(pose[2])
-        turn = np.array([[cos, sin], [-sin, cos]])
-        foot = pose[:2] + (signs * half) @ turn
-        roof = pose[:2] + (signs * half * (1 - taper)) @ turn
-        low = np.concatenate([foot, np.full((4, 1), base_m)], -1)
-        high = np.concatenate([roof, np.full((4, 1), base_m + size[2])], -1)
-        following = np.roll(np.arange(4), -1)
-        sides = np.stack([low, low[following], high[following], high], 1)
-        widths = np.array([size[1], size[0], size[1], size[0]]) / tile_m
-        tall = np.full(4, size[2] / tile_m)
-        zero = np.zeros(4)
-        uv = np.stack([np.stack(p, -1) for p in ((zero, zero), (widths, zero), (widths, tall), (zero, tall))], 1)
-        normals = np.stack([np.array([1, 0, -1, 0]), np.array([0, 1, 0, -1])], -1) @ turn
-        light = 0.62 + 0.38 * np.clip(normals @ SUN[:2] / np.hypot(*SUN[:2]), -0.6, 1)
-        self.quads(Layer.SOLID, texture, sides, uv, light[:, None] * colour)
+        """Boxes on the ground or above it, shaded face by face. poses: centre and heading. sizes: length, width, height.
+
+        base_m: height of the foot. tile_m: metres that the picture spans. taper: share by which the roof is smaller.
+        """
+        cos, sin = np.cos(poses[:, 2]), np.sin(poses[:, 2])
+        turn = np.stack([np.stack([cos, sin], -1), np.stack([-sin, cos], -1)], 1)  # rows: forward, left
+        corners = np.array([[0.5, -0.5], [0.5, 0.5], [-0.5, 0.5], [-0.5, -0.5]])
+        offsets = (corners * sizes[:, None, :2]) @ turn
+        low, high = np.empty((2, len(poses), 4, 3))
+        low[..., :2] = poses[:, None, :2] + offsets
+        high[..., :2] = poses[:, None, :2] + (1 - taper) * offsets
+        low[..., 2] = np.broadcast_to(base_m, len(poses))[:, None]
+        high[..., 2] = low[..., 2] + sizes[:, 2:]
+        following = [1, 2, 3, 0]
+        sides = np.stack([low, low[:, following], high[:, following], high], 2)  # front, left, back, right
+        tile = np.broadcast_to(tile_m, len(poses))[:, None]
+        texcoords = np.zeros((len(poses), 4, 4, 2))
+        texcoords[:, :, 1:3, 0] = (sizes[:, [1, 0, 1, 0]] / tile)[..., None]
+        texcoords[:, :, 2:, 1] = (sizes[:, 2:] / tile)[..., None]
+        normals = np.array([[1, 0], [0, 1], [-1, 0], [0, -1]]) @ turn
+        light = 0.72 + 0.28 * np.clip(normals @ SUN, -0.6, 1)
+        shaded = light[..., None] * colours[:, None]
+        self.quads(Layer.SOLID, texture, sides.reshape(-1, 4, 3), texcoords.reshape(-1, 4, 2), shaded.reshape(-1, 3))
         if top:
-            self.quads(Layer.SOLID, texture, high[None], uv[:1] * 0, 1.05 * np.asarray(colour)[None])
+            self.quads(Layer.SOLID, texture, high, np.zeros((len(poses), 4, 2)), ROOF_LIGHT * colours)
 
     def meshes(self) -> list[Mesh]:
         """Everything added so far."""
         result = []
-        for (layer, texture, _, _), parts in sorted(self._quads.items(), key=lambda item: item[0]):
-            vertices = np.concatenate(parts).reshape(-1)
-            first = np.arange(0, len(vertices), 4)[:, None]
-            triangles = np.concatenate([first + [0, 1, 2], first + [0, 2, 3]], 1).reshape(-1, 3)
-            result.append(Mesh(layer=layer, texture=texture, vertices=vertices, triangles=triangles))
+        for (layer, texture), pieces in sorted(self._pieces.items(), key=lambda item: item[0]):
+            corners, texcoords, colours = (np.concatenate(parts) for parts in zip(*pieces, strict=True))
+            vertices = np.empty((len(corners), 4), VERTEX)
+            vertices["position"], vertices["texcoord"] = corners, texcoords
+            vertices["colour"][..., :3] = np.clip(colours * 255, 0, 255).astype(np.uint8)[:, None]
+            vertices["colour"][..., 3] = 255
+            cells = np.floor(corners[:, :, :2].mean(1) / CELL_M).astype(int)
+            _, number = np.unique(cells, axis=0, return_inverse=True)
+            order = np.argsort(number, kind="stable")
+            for rows in np.split(order, np.flatnonzero(np.diff(number[order])) + 1):
+                result.append(Mesh(layer=layer, texture=texture, vertices=vertices[rows].reshape(-1)))
         return result

@@ -34,9 +34,13 @@ class OwnWay:
 
 @dataclass(**FROZEN)
 class Appearance:
-    """Where a replayed vehicle is seen: at a random moment, this many metres ahead of the ego (range)."""
+    """Where a replayed vehicle is seen: at a random moment, this many metres ahead of the ego (range).
+
+    copies: each movable vehicle of the recording is shown so often. tries: to find it a place where it touches nobody.
+    """
 
     ahead_m: tuple[float, float]
+    copies: int
     tries: int
 
 
@@ -74,6 +78,8 @@ def place_replay(
     Coordinates of the layout. A vehicle's own motion over time is that of the recording.
     """
     kept: list[int] = []
+    rows = np.concatenate([np.arange(len(agents)), *[np.flatnonzero(movable)] * (appearance.copies - 1)]).astype(int)
+    agents, movable = agents.pick(rows), movable[rows]
     poses = agents.poses.copy()
     for row in rng.permutation(len(agents)):
         for _ in range(appearance.tries if movable[row] else 1):

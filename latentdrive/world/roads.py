@@ -23,6 +23,7 @@ from latentdrive.world.centreline import Centreline, random_curvature
 CENTRE_LINE = 4  # beside highway-env's LineType: what parts the directions of a two-way road
 AHEAD_M = 180.0  # road that is seen beyond the ego's last position
 BEHIND_M = 30.0  # where the ego starts on a bent road: something of the road lies behind it
+RAMP_CONVERGES_M, RAMP_BESIDE_M = 70.0, 90.0  # a ramp nears the main road, then runs beside it
 ONCOMING_M = 260.0  # oncoming traffic starts up to this far ahead
 
 
@@ -153,12 +154,8 @@ class MergeRoad:
 
     def layout(self, rng: np.random.Generator, travel_m: float) -> Layout:
         """The ego is on the main road or on the ramp, shortly before they meet."""
-        lanes, before, width = (
-            int(rng.integers(*self.lanes, endpoint=True)),
-            float(rng.uniform(*self.before_m)),
-            AbstractLane.DEFAULT_WIDTH,
-        )
-        converge, parallel = 70.0, 90.0
+        lanes, before = int(rng.integers(*self.lanes, endpoint=True)), float(rng.uniform(*self.before_m))
+        converge, parallel, width = RAMP_CONVERGES_M, RAMP_BESIDE_M, float(AbstractLane.DEFAULT_WIDTH)
         network = _theirs(
             MergeGenericEnv, lanes_count=lanes, before_merge_length=before, converge_merge_length=converge,
             parallel_merge_length=parallel, after_merge_length=travel_m + AHEAD_M,
@@ -278,7 +275,7 @@ def _straight(start: float, end: float, y: float, width: float, lines: list[int]
     return _AlongX([start, y], [end, y], width=width, line_types=lines, speed_limit=100.0)
 
 
-def _theirs(environment: type, **config: float) -> RoadNetwork:
+def _theirs(environment: type, **config: int | float) -> RoadNetwork:
     """The road network of one of highway-env's environments, without the environment."""
     config |= {"show_trajectories": False, "neighbour_vehicles_connected_lanes": True}
     stub = SimpleNamespace(np_random=None, config=config, road=None)

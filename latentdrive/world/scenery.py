@@ -1,6 +1,6 @@
-"""Scenery: road, markings, ground, buildings, trees, poles and vehicles as meshes, drawn at random around given lanes.
+"""Scenery: road, markings, ground, buildings, trees and poles as meshes, drawn at random around given lanes.
 
-Third step of the world. Enough stands about that motion is visible in every part of the picture. Knows no renderer.
+Fourth step of the world, after drives.py. Enough stands about that motion is visible in every part of the picture. Knows no renderer.
 """
 
 from dataclasses import dataclass
@@ -16,11 +16,10 @@ from latentdrive.world.meshes import Layer, Mesh, Workbench
 MARK_M, DASH_M, GAP_M = 0.16, 3.0, 4.5  # width of a line, length of a dash, gap between dashes
 KERB_M = 0.5  # what shows of the kerb beside the outermost lane
 MARGIN_M = 130.0  # ground beyond the lanes
+PLASTER, LEAVES, BARK = np.array([0.95, 0.9, 0.82]), np.array([0.42, 0.62, 0.26]), np.array([0.34, 0.25, 0.18])
+STEEL, RED = np.array([0.45, 0.46, 0.48]), np.array([0.9, 0.2, 0.1])
+POST_M, MARKER_M, BAND_M = (0.22, 0.22, 6.5), (0.16, 0.16, 0.95), (0.17, 0.17, 0.2)
 WHITE, YELLOW = np.array([0.95, 0.95, 0.93]), np.array([0.95, 0.75, 0.2])
-PAINTS = np.array(
-    [[0.85, 0.85, 0.87], [0.12, 0.12, 0.14], [0.5, 0.52, 0.55], [0.65, 0.1, 0.1], [0.12, 0.25, 0.55], [0.2, 0.4, 0.25],
-     [0.9, 0.75, 0.15], [0.75, 0.4, 0.15], [0.35, 0.2, 0.15], [0.55, 0.7, 0.8]]
-)  # fmt: skip
 
 
 @dataclass(**FROZEN)
@@ -67,79 +66,6 @@ def surroundings(lanes: tuple[Lane, ...], look: Look, density: Density) -> list[
     _buildings(bench, rng, centres[::4], half, look, density)
     _trees(bench, rng, centres[::4], half, look, density)
     _poles(bench, rng, lanes, centres, half, look, density)
-    return bench.meshes()
-
-
-def vehicle(rng: np.random.Generator, size: Float64[np.ndarray, "3"], kind: str, daylight: float) -> list[Mesh]:
-    """A vehicle at the origin, its length along x: body, cabin with dark windows, wheels, lights and a shadow."""
-    bench = Workbench()
-    length, width, height = size
-    paint = PAINTS[rng.integers(len(PAINTS))] * daylight
-    glass, dark = np.array([0.16, 0.2, 0.25]) * daylight, np.full(3, 0.06)
-    clearance, here = 0.28, np.zeros(3)
-    flat = np.array([[1, -1], [1, 1], [-1, 1], [-1, -1]]) * (size[:2] / 2 + 0.12)
-    bench.quads(
-        Layer.SHADOWS, "plain", np.append(flat, np.zeros((4, 1)), 1)[None], np.zeros((1, 4, 2)), np.full((1, 3), 0.09)
-    )
-    if kind == "car":
-        body, cabin = 0.52 * height, 0.48 * height - clearance
-        bench.box("plain", here, (length, width, body), base_m=clearance, colour=paint, tile_m=1.0)
-        middle = np.array([-0.04 * length, 0.0, 0.0])
-        bench.box(
-            "plain",
-            middle,
-            (0.56 * length, 0.94 * width, 0.8 * cabin),
-            base_m=clearance + body,
-            colour=glass,
-            tile_m=1.0,
-            taper=0.2,
-        )
-        bench.box(
-            "plain",
-            middle,
-            (0.43 * length, 0.74 * width, 0.2 * cabin),
-            base_m=clearance + body + 0.8 * cabin,
-            colour=paint,
-            tile_m=1.0,
-        )
-    elif kind == "truck":
-        load = PAINTS[rng.integers(len(PAINTS))] * daylight
-        cab = np.array([length / 2 - 1.0, 0.0, 0.0])
-        bench.box("plain", cab, (2.0, width, 0.45 * height), base_m=0.5, colour=paint, tile_m=1.0)
-        bench.box(
-            "plain",
-            cab,
-            (1.9, 0.96 * width, 0.25 * height),
-            base_m=0.5 + 0.45 * height,
-            colour=glass,
-            tile_m=1.0,
-            taper=0.1,
-        )
-        bench.box(
-            "kerb", np.array([-1.2, 0.0, 0.0]), (length - 2.5, width, height - 0.9), base_m=0.9, colour=load, tile_m=1.5
-        )
-    else:
-        bench.box("plain", here, (length, width, 0.45 * height), base_m=clearance, colour=paint, tile_m=1.0)
-        bench.box(
-            "plain",
-            here,
-            (0.97 * length, 0.99 * width, 0.33 * height),
-            base_m=clearance + 0.45 * height,
-            colour=glass,
-            tile_m=1.0,
-        )
-        rest = height - clearance - 0.78 * height
-        bench.box(
-            "plain", here, (0.98 * length, width, rest), base_m=clearance + 0.78 * height, colour=paint, tile_m=1.0
-        )
-    for x in (-0.31 * length, 0.31 * length):
-        for y in (-1, 1):
-            wheel = np.array([x, y * (width / 2 - 0.1), 0.0])
-            bench.box("plain", wheel, (0.66, 0.24, 0.62), base_m=0.0, colour=dark, tile_m=1.0, top=False)
-    for x, colour in ((length / 2, np.array([1.0, 0.97, 0.8])), (-length / 2, np.array([0.85, 0.06, 0.05]))):
-        for y in (-1, 1):
-            lamp = np.array([x, y * (width / 2 - 0.22), 0.0])
-            bench.box("plain", lamp, (0.08, 0.34, 0.2), base_m=0.68, colour=1.6 * colour, tile_m=1.0)
     return bench.meshes()
 
 
@@ -212,75 +138,64 @@ def _count(centres: Float64[np.ndarray, "n 2"], density: float, reach_m: float) 
 
 def _buildings(bench, rng, centres, half, look, density) -> None:
     reach = 60.0
-    for x, y, heading in _free_places(rng, centres, _count(centres, density.buildings, reach), half + 13.0, reach):
-        size = (rng.uniform(8, 18), rng.uniform(7, 13), rng.uniform(4, 20))
-        colour = (
-            np.array([0.95, 0.9, 0.82]) * rng.uniform(0.55, 1.0) * (1 + rng.uniform(-0.12, 0.12, 3)) * look.daylight
-        )
-        wall = f"wall{rng.integers(textures.WALLS)}"
-        bench.box(
-            wall, np.array([x, y, heading]), size, base_m=0.0, colour=colour, tile_m=float(rng.uniform(5, 8)), top=False
-        )
+    poses = _free_places(rng, centres, _count(centres, density.buildings, reach), half + 13.0, reach)
+    count = len(poses)
+    sizes = rng.uniform((8.0, 7.0, 4.0), (18.0, 13.0, 20.0), (count, 3))
+    shades = rng.uniform(0.55, 1.0, (count, 1)) * (1 + rng.uniform(-0.12, 0.12, (count, 3)))
+    colours, tile, wall = (
+        PLASTER * shades * look.daylight,
+        rng.uniform(5, 8, count),
+        rng.integers(textures.WALLS, size=count),
+    )
+    for number in np.unique(wall):
+        of = wall == number
+        bench.boxes(f"wall{number}", poses[of], sizes[of], base_m=0.0, colours=colours[of], tile_m=tile[of], top=False)
 
 
 def _trees(bench, rng, centres, half, look, density) -> None:
+    """A trunk, a crown that widens and one that closes."""
     reach = 45.0
-    for x, y, heading in _free_places(rng, centres, _count(centres, density.trees, reach), half + 3.0, reach):
-        height, spread = rng.uniform(3.5, 9.0), rng.uniform(1.6, 3.4)
-        pose = np.array([x, y, rng.uniform(0, np.pi)])
-        green = np.array([0.42, 0.62, 0.26]) * rng.uniform(0.6, 1.3) * (1 + rng.uniform(-0.2, 0.2, 3)) * look.daylight
-        bench.box(
-            "plain",
-            pose,
-            (0.3, 0.3, height * 0.4),
-            base_m=0.0,
-            colour=np.array([0.34, 0.25, 0.18]) * look.daylight,
-            tile_m=1.0,
-            top=False,
-        )
-        bench.box(
-            "foliage", pose, (spread, spread, height * 0.5), base_m=height * 0.25, colour=green, tile_m=2.5, taper=-0.15
-        )
-        bench.box(
-            "foliage",
-            pose,
-            (spread * 1.1, spread * 1.1, height * 0.35),
-            base_m=height * 0.7,
-            colour=1.1 * green,
-            tile_m=2.5,
-            taper=0.6,
-        )
+    poses = _free_places(rng, centres, _count(centres, density.trees, reach), half + 3.0, reach)
+    count = len(poses)
+    poses[:, 2] = rng.uniform(0, np.pi, count)
+    height, spread = rng.uniform(3.5, 9.0, count), rng.uniform(1.6, 3.4, count)
+    green = LEAVES * rng.uniform(0.6, 1.3, (count, 1)) * (1 + rng.uniform(-0.2, 0.2, (count, 3))) * look.daylight
+    trunk = np.stack([np.full(count, 0.3), np.full(count, 0.3), 0.4 * height], -1)
+    crown, tip = np.stack([spread, spread, 0.5 * height], -1), np.stack([1.1 * spread, 1.1 * spread, 0.35 * height], -1)
+    bench.boxes(
+        "plain", poses, trunk, base_m=0.0, colours=np.tile(BARK * look.daylight, (count, 1)), tile_m=1.0, top=False
+    )
+    bench.boxes("foliage", poses, crown, base_m=0.25 * height, colours=green, tile_m=2.5, taper=-0.15)
+    bench.boxes("foliage", poses, tip, base_m=0.7 * height, colours=1.1 * green, tile_m=2.5, taper=0.6)
 
 
 def _poles(bench, rng, lanes, centres, half, look, density) -> None:
-    """Lamp posts and small striped posts at even distances along the lanes, wherever no other lane is in the way."""
+    """Lamp posts, and small posts with a red band, beside the lanes wherever no other lane is in the way."""
     for lane in lanes:
-        along = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(lane.points, axis=0), axis=1))])
-        for spacing, offset, width, height, colour in (
-            (density.poles_m, half + 1.6, 0.22, 6.5, np.array([0.45, 0.46, 0.48])),
-            (density.poles_m / 2.5, half + 0.9, 0.16, 0.95, np.array([0.95, 0.95, 0.95])),
-        ):
-            s = np.arange(rng.uniform(0, spacing), along[-1], spacing)
-            line = edges(lane.points, -offset)
-            for x, y in np.stack([np.interp(s, along, line[:, axis]) for axis in (0, 1)], -1):
-                if np.sqrt(((centres - (x, y)) ** 2).sum(-1)).min() < half + 0.7:
-                    continue
-                bench.box(
-                    "plain",
-                    np.array([x, y, 0.0]),
-                    (width, width, height),
-                    base_m=0.0,
-                    colour=colour * look.daylight,
-                    tile_m=1.0,
-                    top=False,
-                )
-                if height < 2:
-                    bench.box(
-                        "plain",
-                        np.array([x, y, 0.0]),
-                        (0.17, 0.17, 0.2),
-                        base_m=0.6,
-                        colour=np.array([0.9, 0.2, 0.1]) * look.daylight,
-                        tile_m=1.0,
-                        top=False,
-                    )
+        _posts(bench, rng, lane, centres, density.poles_m, half + 1.6, POST_M, STEEL * look.daylight)
+        small = _posts(bench, rng, lane, centres, density.poles_m / 2.5, half + 0.9, MARKER_M, WHITE * look.daylight)
+        bands = np.tile(BAND_M, (len(small), 1))
+        bench.boxes(
+            "plain",
+            small,
+            bands,
+            base_m=0.6,
+            colours=np.tile(RED * look.daylight, (len(small), 1)),
+            tile_m=1.0,
+            top=False,
+        )
+
+
+def _posts(
+    bench, rng, lane: Lane, centres: Float64[np.ndarray, "n 2"], spacing: float, offset: float,
+    size: tuple[float, float, float], colour: Float64[np.ndarray, "3"],
+) -> Float64[np.ndarray, "m 3"]:  # fmt: skip
+    """Posts `offset` metres to the right of the middle of a lane; returns where they stand."""
+    along = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(lane.points, axis=0), axis=1))])
+    s, line = np.arange(rng.uniform(0, spacing), along[-1], spacing), edges(lane.points, -offset)
+    places = np.stack([np.interp(s, along, line[:, 0]), np.interp(s, along, line[:, 1]), np.zeros(len(s))], -1)
+    distance = np.sqrt(((places[:, None, :2] - centres[None]) ** 2).sum(-1)).min(1, initial=np.inf)
+    places = places[distance > lane.width_m / 2 + 0.7]
+    colours = np.tile(colour, (len(places), 1))
+    bench.boxes("plain", places, np.tile(size, (len(places), 1)), base_m=0.0, colours=colours, tile_m=1.0, top=False)
+    return places

@@ -109,7 +109,7 @@ class Driver(IDMVehicle):
         yaw_rate = min(self.yaw_bound, self.lateral_bound / speed)
         slip = np.arcsin(min(1.0, yaw_rate * self.LENGTH / 2 / speed))
         bound = min(np.arctan(2 * np.tan(min(slip, 0.7))), 0.6)
-        return float(np.clip(steering, -bound, bound))
+        return float(max(-bound, min(steering, bound)))
 
     def acceleration(self, ego_vehicle, front_vehicle=None, rear_vehicle=None) -> float:
         """IDM (Treiber et al., 2000) with the gap measured between bumpers and bounded braking on a free road."""
@@ -316,7 +316,7 @@ def _lanes(network: RoadNetwork) -> tuple[Lane, ...]:
         points = np.array([lane.position(s, 0.0) for s in np.linspace(0.0, lane.length, count)])
         # highway-env's first line type is at negative lateral positions, which with y down is the left.
         left, right = (MARKS.get(line, Mark.SOLID) for line in lane.line_types)
-        lanes.append(Lane(points=_mirrored(points), width_m=lane.width_at(0.0), left=left, right=right))
+        lanes.append(Lane(points=_mirrored(points), width_m=float(lane.width_at(0.0)), left=left, right=right))
     return tuple(lanes)
 
 

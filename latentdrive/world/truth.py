@@ -1,11 +1,11 @@
 """What the world knows of a clip: boxes and own motion of every agent, seen from the camera.
 
-Fifth step of the world, beside cameras.py; pure geometry, no renderer. Image positions are shares of width and height
+Sixth step of the world, beside cameras.py; pure geometry, no renderer. Image positions are shares of width and height
 from the picture's upper left corner.
 """
 
 import numpy as np
-from jaxtyping import Float, Float32, Float64
+from jaxtyping import Float, Float64
 
 from latentdrive.geometry import relative_pose
 from latentdrive.types import ClipTruth
@@ -64,9 +64,9 @@ def image_boxes(
 
 
 def to_camera(
-    points: Float[np.ndarray, "*n 3"], ego: Float[np.ndarray, "*n 3"], spec: CameraSpec
+    points: Float[np.ndarray, "*n 3"], ego: Float[np.ndarray, "*m 3"], spec: CameraSpec
 ) -> Float64[np.ndarray, "*n 3"]:
-    """Points of the plane (x, y, z) in camera axes: right, down, forward, metres. ego: rear axle."""
+    """Points of the plane (x, y, z) in camera axes: right, down, forward, metres. ego: rear axle; broadcast."""
     delta = points[..., :2] - ego[..., :2]
     cos, sin = np.cos(ego[..., 2]), np.sin(ego[..., 2])
     own = np.stack(
@@ -85,7 +85,7 @@ def to_image(points: Float[np.ndarray, "*n 3"], spec: CameraSpec) -> Float64[np.
 
 def _centres(
     poses: Float[np.ndarray, "T N 3"], sizes: Float[np.ndarray, "N 3"], ego: Float[np.ndarray, "T 3"], spec: CameraSpec
-) -> Float32[np.ndarray, "T N 2"]:
+) -> Float64[np.ndarray, "T N 2"]:
     """Where the middles of the boxes are seen, bounded."""
     height = np.broadcast_to(sizes[:, 2] / 2, poses.shape[:2])
     points = to_camera(np.stack([poses[..., 0], poses[..., 1], height], -1), ego[:, None], spec)

@@ -25,7 +25,7 @@ from latentdrive.world.drives import Kind, TrafficSpec, make_drive
 from latentdrive.world.roads import RoadType
 from latentdrive.world.scenery import Density
 from latentdrive.world.truth import clip_truth
-
+from latentdrive.world.vehicles import vehicle
 
 CARD = "card.json"
 
@@ -148,7 +148,7 @@ def _write(order: _Order, world: World, renderer: Renderer) -> str:
     rng = np.random.default_rng((*order.seed, 1))
     look = scenery.random_look(rng)
     vehicles = [
-        scenery.vehicle(rng, size, kind, look.daylight)
+        vehicle(rng, size, kind, look.daylight)
         for size, kind in zip(drive.agents.sizes, drive.agents.kinds, strict=True)
     ]
     renderer.set_up(scenery.surroundings(drive.lanes, look, world.density), vehicles, look.sky, look.daylight)

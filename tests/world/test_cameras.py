@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from latentdrive.world.drive import Lane, Mark
-from latentdrive.world.scenery import Density, random_look, surroundings, vehicle
+from latentdrive.world.scenery import Density, random_look, surroundings
 from latentdrive.world.truth import image_boxes
+from latentdrive.world.vehicles import vehicle
 
 CAR = np.array([4.5, 1.8, 1.5])
 
