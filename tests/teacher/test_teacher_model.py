@@ -133,6 +133,7 @@ from latentdrive.teacher.model import Teacher
 model, card = checkpoint.load(sys.argv[1], expect=Teacher)
 latents = model.predict(make_scenes(3))
 assert latents.codebook_id == "b1"
+assert model.processor.image_processor.size["longest_edge"] == 2048
 torch.save(latents.logits, sys.argv[1] + "/logits.pt")
 """
 
