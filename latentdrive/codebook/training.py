@@ -212,7 +212,9 @@ class CodebookTraining(L.LightningModule):
     def configure_optimizers(self) -> dict:
         """One optimiser over all weights: parts outside the phase have no gradient and stay as they are."""
         optimizer = self.optimizer([p for p in self.model.parameters() if p.requires_grad])
-        schedule = LambdaLR(optimizer, self.schedule.learning_rate)
+        schedule = LambdaLR(
+            optimizer, lambda step: self.schedule.learning_rate(step)
+        )  # functions stay out of a saved state
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 

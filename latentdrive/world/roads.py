@@ -183,7 +183,7 @@ class MergeRoad:
         ]
         return Layout(
             network=network, line=self.bends.line(rng, length), ego_starts=tuple(ego), starts=(*main, ramp, *against), exits=(),
-            regulated=False, obstacles=((before + converge + parallel, lanes * width),), kinds=("car", "van", "truck"), own_offsets_m=(-(lanes - 0.5) * width + 1.2, width / 2 - 1.2),
+            regulated=False, obstacles=((before + converge + parallel, float(lanes * width)),), kinds=("car", "van", "truck"), own_offsets_m=(-(lanes - 0.5) * width + 1.2, width / 2 - 1.2),
         )  # fmt: skip
 
 
