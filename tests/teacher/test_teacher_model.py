@@ -75,6 +75,17 @@ def test_image_tokens_carry_the_vision_states_in_order(teacher):
     torch.testing.assert_close(swapped.visual, context.visual.flip(0), atol=1e-5, rtol=0)
 
 
+def test_earlier_images_are_told_apart_and_features_are_of_the_present_one(teacher):
+    scenes = make_scenes(3, times=2)
+    context = teacher.read(scenes)
+    assert context.visual.shape == (3, 2 * 8, 32) and context.grid == (2, 4)
+    assert torch.equal(context.positions[:, :, -1].amax(0), context.positions[:, :, -1].amin(0))
+    seen, swapped = (teacher.predict(s) for s in (scenes, replace(scenes, images=scenes.images.flip(1))))
+    assert (seen.logits - swapped.logits).abs().max() > 1e-4
+    now = teacher.predict(replace(scenes, images=scenes.images[:, 1:]))
+    torch.testing.assert_close(seen.features.visual, now.features.visual, atol=1e-5, rtol=0)
+
+
 def test_a_result_does_not_depend_on_its_neighbours(teacher):
     scenes = make_scenes(6)
     together = teacher.predict(scenes)
