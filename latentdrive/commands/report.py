@@ -52,7 +52,8 @@ def _dictionary(
     if found.verb != "train codebook" or not found.finished:
         return None, []
     try:
-        return dictionary_section(_look_up(found, folder, windows=windows, examples=examples)), []
+        known = _look_up(found, folder, windows=windows, examples=examples)
+        return dictionary_section(known, scale_known="scale-free" not in str(found.written.get("data"))), []
     except LatentDriveError as error:
         folder.say(f"{found.name}: no dictionary of codes: {error}")
         return None, [f"The dictionary of codes is missing: {error}"]

@@ -75,7 +75,7 @@ def _compare(one: LatentStore, other: LatentStore) -> Section | None:
         ),
         matrix(
             "Which codes are taken for which",
-            f"Rows: {first}; columns: {second}. A dark diagonal means that they agree; a dark column is a code that is named "
+            f"Rows: {first}; columns: {second}. A strong diagonal means that they agree; a strong column is a code that is named "
             "whatever happens.",
             confusion(rows, columns, codes), rows=[str(k) for k in range(codes)], columns=[str(k) for k in range(codes)],
             across=second, down=first,

@@ -40,25 +40,33 @@ def lines(title: str, says: str, curves: Mapping[str, Curve], *, below: float | 
 
 
 def bars(
-    title: str,
-    says: str,
-    values: Mapping[str, float],
-    *,
-    level: float | None = None,
-    good: str = "",
-    percent: bool = False,
-) -> Chart:
-    """One bar a name. level: a threshold as a dashed line; good: `above` or `below` colours bars by the side they are on."""
-    numbers = list(values.values())
+    title: str, says: str, values: Mapping[str, float], *, level: float | None = None, good: str = "", percent: bool = False,
+    within: Mapping[str, tuple[float, float]] | None = None, across: bool = False,
+) -> Chart:  # fmt: skip
+    """One bar a name. level: a threshold as a dashed line; good: `above` or `below` colours bars by the side they are on.
+
+    within: intervals by name. across: bars lie, for names that are sentences.
+    """
+    names, numbers = list(values), np.array(list(values.values()), float)
     paint: Any = BLUE
     if level is not None and good:
         paint = [GREEN if (value >= level) == (good == "above") else ORANGE for value in numbers]
+    number, name = ("x", "y") if across else ("y", "x")
     form = ".0%" if percent else ".2f"
-    data = [{
-        "type": "bar", "x": list(values), "y": _finite(np.array(numbers)), "marker": {"color": paint},
-        "texttemplate": f"%{{y:{form}}}", "textposition": "auto", "hovertemplate": f"%{{x}}: %{{y:{form}}}<extra></extra>",
-    }]  # fmt: skip
-    return Chart(title=title, says=says, data=data, layout={"yaxis": {"tickformat": form}} | _level(level, "y"))
+    data = {
+        "type": "bar", "orientation": "h" if across else "v", name: names, number: _finite(numbers), "marker": {"color": paint},
+        "texttemplate": f"%{{{number}:{form}}}", "textposition": "inside", "insidetextanchor": "start" if across else "end",
+        "hovertemplate": f"%{{{name}}}: %{{{number}:{form}}}<extra></extra>",
+    }  # fmt: skip
+    if within:
+        low, high = (np.array([within.get(key, (np.nan, np.nan))[side] for key in names]) for side in (0, 1))
+        data[f"error_{number}"] = {
+            "type": "data", "symmetric": False, "array": _finite(high - numbers), "arrayminus": _finite(numbers - low),
+        }  # fmt: skip
+    layout = {f"{number}axis": {"tickformat": form}, f"{name}axis": {"type": "category"}}
+    if across:
+        layout["yaxis"]["autorange"] = "reversed"
+    return Chart(title=title, says=says, data=[data], layout=layout | _level(level, number))
 
 
 def grouped_bars(
@@ -105,8 +113,15 @@ def matrix(
 def _level(value: float | None, axis: str) -> dict[str, Any]:
     if value is None:
         return {}
-    line = {"type": "line", "xref": "paper", "x0": 0, "x1": 1, "yref": axis, "y0": value, "y1": value}
-    return {"shapes": [line | {"line": {"color": RED, "width": 1.5, "dash": "dash"}}]}
+    other = "x" if axis == "y" else "y"
+    line = {"type": "line", f"{axis}ref": axis, f"{axis}0": value, f"{axis}1": value}
+    line |= {
+        f"{other}ref": "paper",
+        f"{other}0": 0,
+        f"{other}1": 1,
+        "line": {"color": RED, "width": 1.5, "dash": "dash"},
+    }
+    return {"shapes": [line]}
 
 
 def _finite(values: Float64[np.ndarray, "N"]) -> list[float | None]:

@@ -8,9 +8,10 @@ from jaxtyping import Bool, Float64
 
 from latentdrive.codebook.dictionary import FIRST, NEXT, PREDICTED, Dictionary
 from latentdrive.report.charts import Chart, matrix
-from latentdrive.report.drawings import KEPT_FOR, code_graph, colour, fan, path_ahead, picture, picture_motion
+from latentdrive.report.drawings import KEPT_FOR, View, code_graph, colour, fan, picture, picture_motion
 
-CLEAR = 0.3  # how far from usual, in standard deviations, a mean must lie to be named
+CLEAR, STRONG = 0.3, 1.0  # how far from usual, in standard deviations, a mean must lie to be named
+STRAIGHT_DEG = 0.05
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,33 +34,35 @@ class CodeCard:
 
 @dataclass(frozen=True, kw_only=True)
 class DictionarySection:
-    """cards in the order of the codes. intro: how to read them; graph: SVG; charts: of all codes together."""
+    """cards in the order of the codes. intro: how to read them; most: the largest share of a slot; graph: SVG; charts: of all codes together."""
 
     intro: str
     cards: list[CodeCard]
+    most: float
     unused: list[int]
     graph: str
     graph_says: str
     charts: list[Chart]
 
 
-def dictionary_section(found: Dictionary) -> DictionarySection:
-    """Cards, graph and matrices of a dictionary."""
+def dictionary_section(found: Dictionary, *, scale_known: bool) -> DictionarySection:
+    """Cards, graph and matrices of a dictionary. scale_known: poses are in true metres."""
     motion = found.motion[found.known][:, :3]
     usual, spread = (motion.mean(0), motion.std(0)) if len(motion) else (np.zeros(3), np.ones(3))
-    reach = _reach(motion) if len(motion) else 0.0
+    view = View.of(motion) if len(motion) else View(reach_m=1.0, stretch=1.0)
     count = np.array([(found.ego == code).sum() for code in range(found.codes)])
-    cards = [_card(found, code, usual, spread, reach) for code in np.flatnonzero(count)]
+    cards = [_card(found, code, usual, spread, view) for code in np.flatnonzero(count)]
     windows, slots = len(np.unique(found.window)), found.ego.shape[1]
     return DictionarySection(
         intro=f"From {len(found.ego):,} transitions of {found.transition_s:g} s in {windows:,} held-out windows. Between two "
         f"frames the codebook writes {slots} ego codes (slots), each one of {found.codes}. "
         + (
-            _motion_legend(found)
+            _motion_legend(found, view, scale_known)
             if len(motion)
             else "These clips have no poses: codes are explained by pictures alone."
         ),
         cards=cards,
+        most=float(found.usage().max()),
         unused=[int(code) for code in np.flatnonzero(count == 0)],
         graph=_graph(found, count),
         graph_says="A circle is a code, as large as it is frequent; a thick rim means that it tends to repeat itself. An arrow "
@@ -70,7 +73,7 @@ def dictionary_section(found: Dictionary) -> DictionarySection:
 
 
 def _card(
-    found: Dictionary, code: int, usual: Float64[np.ndarray, "3"], spread: Float64[np.ndarray, "3"], reach: float
+    found: Dictionary, code: int, usual: Float64[np.ndarray, "3"], spread: Float64[np.ndarray, "3"], view: View
 ) -> CodeCard:
     rows, paint = found.holding(code), colour(code, found.codes)
     share = float((found.ego == code).mean())
@@ -83,7 +86,7 @@ def _card(
     name, says = _meaning(motions, usual, spread, found.transition_s) if len(motions) else ("", "")
     return CodeCard(
         code=int(code), paint=paint, name=name, says=says, share=share, slots=found.usage()[:, code].tolist(),
-        fan=fan(motions[np.argsort(motions[:, 2])], usual, reach_m=reach, paint=paint) if len(motions) else "",
+        fan=fan(motions[np.argsort(motions[:, 2])], usual, view=view, paint=paint) if len(motions) else "",
         flow=_flow(found, rows, strips[0][0], paint), strips=strips, then=_then(found, code),
     )  # fmt: skip
 
@@ -97,18 +100,29 @@ def _meaning(
     """Two words and a sentence: what the car does when the code appears, and what it usually does."""
     mean = motions.mean(0)
     away = (mean - usual) / np.maximum(spread, 1e-9)
-    words = []
-    if abs(away[0]) > CLEAR:
-        words.append("fast" if away[0] > 0 else "slow")
-    if abs(away[2]) > CLEAR:
-        words.append("turning left" if away[2] > 0 else "turning right")
-    degrees, side = math.degrees(abs(mean[2])), "left" if mean[2] > 0 else "right"
-    often = math.degrees(abs(usual[2])), "left" if usual[2] > 0 else "right"
+    words = [
+        ("much " if abs(away[0]) > STRONG else "") + ("faster" if away[0] > 0 else "slower")
+        if abs(away[0]) > CLEAR
+        else "",
+        ("sharply " if abs(away[2]) > STRONG else "") + ("left" if away[2] > 0 else "right")
+        if abs(away[2]) > CLEAR
+        else "",
+    ]
     says = (
-        f"The car moves {mean[0]:.1f} m in {length_s:g} s (usually {usual[0]:.1f} m) and turns {degrees:.1f}° to the {side} "
-        f"(usually {often[0]:.1f}° to the {often[1]})."
+        f"The car moves {mean[0]:.1f} m in {length_s:g} s (usually {usual[0]:.1f} m) and {_turn(mean[2])} "
+        f"(usually {_turn(usual[2])})."
     )
-    return ", ".join(words) or "as usual", says
+    return ", ".join(word for word in words if word) or "as usual", says
+
+
+def _turn(yaw: float) -> str:
+    """An angle in radians in words."""
+    degrees = math.degrees(yaw)
+    return (
+        "goes straight"
+        if abs(degrees) < STRAIGHT_DEG
+        else f"turns {abs(degrees):.1f}° {'left' if degrees > 0 else 'right'}"
+    )
 
 
 def _flow(found: Dictionary, rows: Bool[np.ndarray, "N"], shown: str, paint: str) -> str:
@@ -122,16 +136,14 @@ def _then(found: Dictionary, code: int) -> list[tuple[int, str, float]]:
     return [(int(k), colour(k, found.codes), float(after[k])) for k in np.argsort(-after)[:3] if after[k] > 0]
 
 
-def _reach(motion: Float64[np.ndarray, "N 3"]) -> float:
-    """How far ahead the fans must show: nearly the longest path."""
-    lengths = np.sort(motion[:, 0])
-    return max(2.0, float(path_ahead(np.array([lengths[int(0.98 * (len(lengths) - 1))], 0.0, 0.0]))[-1, 0]))
-
-
-def _motion_legend(found: Dictionary) -> str:
+def _motion_legend(found: Dictionary, view: View, scale_known: bool) -> str:
+    stretched = f" Sideways is drawn {view.stretch:g} times wider than it is." if view.stretch > 1 else ""
+    guessed = (
+        "" if scale_known else " Poses were estimated from the pictures, so metres are a guess; proportions are not."
+    )
     return (
         f"In the drawing seen from above, each thin line is where the car would go if it kept up its motion for "
-        f"{KEPT_FOR * found.transition_s:g} s; the arrow is the mean, the dashed line what is usual over all codes."
+        f"{KEPT_FOR * found.transition_s:g} s; the arrow is the mean, the dashed line what is usual over all codes.{stretched}{guessed}"
     )
 
 
@@ -150,8 +162,8 @@ def _charts(found: Dictionary) -> list[Chart]:
     after = found.follows / np.maximum(1, found.follows.sum(1, keepdims=True))
     slots = [f"slot {slot}" for slot in range(found.ego.shape[1])]
     return [
-        matrix("Which slot says which code", "How often each slot uses each code. A slot whose row is one dark cell says always "
+        matrix("Which slot says which code", "How often each slot uses each code. A slot whose row is one strong cell says always "
                "the same.", found.usage(), rows=slots, columns=names, across="code", down="slot"),
-        matrix("Which code follows which", "Each row: what comes in the next transition, in the same slot. A dark diagonal means "
+        matrix("Which code follows which", "Each row: what comes in the next transition, in the same slot. A strong diagonal means "
                "that actions last.", after, rows=names, columns=names, across="next code", down="code"),
     ]  # fmt: skip

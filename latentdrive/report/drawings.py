@@ -5,12 +5,14 @@ All are drawn for screens in light and dark: lines that are not of a code's colo
 
 import base64
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from jaxtyping import Float64, Int64, UInt8
 from torchvision.io import encode_jpeg
 
+FAN = 24  # thin lines of a fan
 KEPT_FOR = 6  # transitions that a motion is kept up for in a fan: one alone is too short to see it bend
 
 
@@ -36,32 +38,44 @@ def path_ahead(motion: Float64[np.ndarray, "3"], *, times: int = KEPT_FOR) -> Fl
     return np.stack(places)
 
 
-def fan(
-    motions: Float64[np.ndarray, "N 3"], usual: Float64[np.ndarray, "3"], *, reach_m: float, paint: str, lines: int = 24
-) -> str:
-    """Bird's-eye fan of motions, each kept up for KEPT_FOR transitions: thin lines, their mean as an arrow, the usual one
-    dashed. reach_m: metres from the car to the upper edge, the same for all fans that are compared."""
+@dataclass(frozen=True, kw_only=True)
+class View:
+    """What all fans of a page share, so that they can be compared. reach_m: metres from the car to the upper edge; stretch:
+    how many times wider than true they are drawn, so that a gentle bend can be seen."""
+
+    reach_m: float
+    stretch: float
+
+    @classmethod
+    def of(cls, motions: Float64[np.ndarray, "N 3"]) -> "View":
+        """A view that shows nearly all of these motions."""
+        ends = np.stack([path_ahead(motion)[-1] for motion in motions[:: max(1, len(motions) // 500)]])
+        reach, aside = max(2.0, float(np.quantile(ends[:, 0], 0.98))), float(np.quantile(np.abs(ends[:, 1]), 0.98))
+        return cls(reach_m=reach, stretch=float(np.clip(round(0.5 * reach / max(aside, 1e-6)), 1, 5)))
+
+
+def fan(motions: Float64[np.ndarray, "N 3"], usual: Float64[np.ndarray, "3"], *, view: View, paint: str) -> str:
+    """Bird's-eye fan of motions, each kept up for KEPT_FOR transitions: FAN thin lines, their mean as an arrow, the usual
+    one dashed."""
     size, bottom = 150.0, 132.0
-    scale = (bottom - 8) / reach_m
+    scale = (bottom - 10) / view.reach_m
 
     def drawn(motion: np.ndarray) -> str:
         places = path_ahead(motion)
-        return " ".join(f"{size / 2 - scale * y:.1f},{bottom - scale * x:.1f}" for x, y in places)
+        return " ".join(f"{size / 2 - scale * view.stretch * y:.1f},{bottom - scale * x:.1f}" for x, y in places)
 
-    picked = motions[np.linspace(0, len(motions) - 1, min(lines, len(motions))).astype(int)]
-    step = _round_step(reach_m / 3)
-    rings = [
-        f'<circle cx="{size / 2}" cy="{bottom}" r="{scale * r:.1f}" class="ring"/>'
-        f'<text x="{size - 3}" y="{bottom - scale * r + 9:.1f}" class="tick" text-anchor="end">{r:g} m</text>'
-        for r in np.arange(step, reach_m, step)
+    picked = motions[np.linspace(0, len(motions) - 1, min(FAN, len(motions))).astype(int)]
+    step = _round_step(view.reach_m / 3)
+    marks = [
+        f'<path d="M0 {bottom - scale * ahead:.1f}H{size}" class="mark"/>'
+        f'<text x="{size - 2}" y="{bottom - scale * ahead - 2:.1f}" class="tick" text-anchor="end">{ahead:g} m</text>'
+        for ahead in np.arange(step, view.reach_m, step)
     ]
-    thin = [
-        f'<polyline points="{drawn(m)}" fill="none" stroke="{paint}" stroke-width="1" opacity=".3"/>' for m in picked
-    ]
+    thin = [f'<polyline points="{drawn(m)}" fill="none" stroke="{paint}" opacity=".35"/>' for m in picked]
     mean = drawn(motions.mean(0))
     return (
         f'<svg viewBox="0 0 {size:g} {size:g}" class="fan" role="img" aria-label="paths of the car seen from above">'
-        f'{"".join(rings)}<polyline points="{drawn(usual)}" class="usual"/>{"".join(thin)}'
+        f'{"".join(marks)}<polyline points="{drawn(usual)}" class="usual"/>{"".join(thin)}'
         f'<polyline points="{mean}" fill="none" stroke="{paint}" stroke-width="3.5" stroke-linecap="round"/>'
         f"{_head(mean, paint)}"
         f'<rect x="{size / 2 - 4}" y="{bottom}" width="8" height="13" rx="2.5" class="car"/></svg>'
@@ -106,7 +120,10 @@ def code_graph(
     across, up: where codes stand (left to right, bottom to top) by rank; None puts them on a circle.
     """
     codes, counts = len(follows), follows.sum(1)
-    places = _ranked_places(across, up) if across is not None and up is not None else _circle_places(codes)
+    used = np.flatnonzero(counts + follows.sum(0))
+    places = np.zeros((codes, 2))
+    known = across is not None and up is not None
+    places[used] = _ranked_places(across[used], up[used]) if known else _circle_places(len(used))
     share = counts / max(1, counts.sum())
     chance = follows.sum(0) / max(1, follows.sum())
     after = follows / np.maximum(1, counts)[:, None]
@@ -116,12 +133,11 @@ def code_graph(
         for then in np.argsort(-after[code] * (lift > 1.2))[:2]:
             if lift[then] > 1.2 and after[code, then] > 0.03:
                 parts.append(_curved(places[code], places[then], after[code, then], colour(code, codes)))
-    for code in range(codes):
+    for code in used:
         x, y = places[code]
-        radius = 9 + 42 * math.sqrt(share[code]) * 0.55
-        used = counts[code] > 0
+        radius = 9 + 23 * math.sqrt(share[code])
         parts.append(
-            f'<g opacity="{1 if used else 0.25}"><circle cx="{x:.0f}" cy="{y:.0f}" r="{radius:.1f}" fill="{colour(code, codes)}" '
+            f'<g><circle cx="{x:.0f}" cy="{y:.0f}" r="{radius:.1f}" fill="{colour(code, codes)}" '
             f'stroke="currentColor" stroke-width="{1 + 5 * after[code, code]:.1f}"/><text x="{x:.0f}" y="{y + 4.5:.0f}" '
             f'class="node">{code}</text><title>code {code}: {share[code]:.1%} of all; followed by itself '
             f"{after[code, code]:.0%}</title></g>"

@@ -17,6 +17,8 @@ from latentdrive.data.unreadable import read_unreadable
 from latentdrive.errors import ConfigError
 from latentdrive.run_folder import CHECKPOINT, CONFIG, METRICS
 
+NOT_SHOWN = ("report", "demo", "doctor")  # runs that have nothing of their own to show
+
 Curve = tuple[Float64[np.ndarray, "N"], Float64[np.ndarray, "N"]]  # steps, values
 
 
@@ -98,7 +100,10 @@ def _run_folders(path: str) -> Iterator[Path]:
 def _below(folder: Path) -> list[Path]:
     """The folder itself if it is a run, and every run below it, oldest first."""
     files = sorted(folder.rglob(CONFIG), key=lambda file: (file.stat().st_mtime, file))
-    return [file.parent.resolve() for file in files if file.parent.name != CHECKPOINT and _verb(file)]
+    return [
+        file.parent.resolve() for file in files
+        if file.parent.name != CHECKPOINT and (verb := _verb(file)) and (verb not in NOT_SHOWN)
+    ]  # fmt: skip
 
 
 def _verb(file: Path) -> str | None:

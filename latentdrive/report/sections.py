@@ -28,20 +28,25 @@ WHAT = {
 }
 # What a number means, by the end of its name; {share} is the error as a share of copying the present frame.
 SAYS = {
-    "share_of_copy": "Error of the predicted next frame; 1 is as bad as repeating the present frame. Lower is better.",
-    "share_shuffled": "The same error with the codes of another clip: it should be clearly higher than with the true codes.",
+    "share_of_copy": "Error of the predicted next frame; 1 is as bad as repeating the present frame. Lower is better, and with codes "
+    "of another clip it should be clearly higher.",
     "agreement": "How often two readings name the same code. Higher is better.",
     "cross_entropy": "How surprised the reader is by the true code, in nats. Lower is better; 2.77 is a guess among 16.",
     "commitment": "How far the encoder's output lies from the nearest code.",
     "perplexity": "How many codes are in real use: 1 is a dead book, 16 is even use of all.",
     "used_share": "Share of the codes that occur at all.",
     "nats": "Surprise by the true code, in nats a slot. 2.77 is a guess among 16 codes; lower is better.",
-    "nats_first": "The same over the first transition, the nearest future.",
     "top1": "Share of slots whose likeliest code is the right one.",
     "kl": "Divergence of the student's distribution from the teacher's, in nats. 0 is a perfect copy.",
+    "decoded": "Share of slots in which the student's own decoding, code after code, finds the teacher's code.",
+    "distillation": "Divergence from the teacher, as it is trained.",
+    "features": "How far the student's inner states are from the teacher's, as it is trained.",
+    "regression": "Error of the ego's motion read from the ego codes, where a head for it is trained.",
     "loss": "What training minimises.",
     "mass_outside": "Probability that the language model gives to anything but the 16 codes. Lower is better.",
 }
+PARTS = {"train": "training", "held_out": "held-out"}  # first part of a logged name
+VARIANTS = {"_shuffled": ", codes of another clip", "_first": ", first transition"}  # drawn in the same chart
 # What was aimed at: (number, at least, what it is). A run that misses says so on its page.
 AIMS = {
     "train codebook": [
@@ -102,6 +107,10 @@ def _facts(run: Run) -> dict[str, str]:
         "commit": run.written.get("commit", ""),
     }
     facts |= {"took": f"{seconds:,.0f} s" if seconds else "", "fingerprint": run.written.get("fingerprint", "")}
+    facts |= {"store": run.written.get("stores", "")}
+    for part, counts in run.written.get("parts", {}).items():
+        facts[f"part {part}"] = ", ".join(f"{_short(value)} {name}" for name, value in counts.items())
+    facts |= {f"{split} clips": f"{_short(frames)} frames" for split, frames in run.written.get("frames", {}).items()}
     facts |= {f"data, {key}": _short(value) for key, value in run.written.get("data", {}).items()}
     return {key: text for key, text in facts.items() if text}
 
@@ -138,30 +147,31 @@ def _do_codes_matter(metrics: Mapping[str, float]) -> Chart | None:
         "ego_shuffled": "ego codes of another clip", "environment_shuffled": "environment codes of another clip",
         "both_shuffled": "both of another clip", "zeroed": "no codes", "copy": "copy the present frame",
     }  # fmt: skip
-    shares = {"true codes": true}
-    shares |= {
-        text: true * (1 + metrics[f"held_out/cost_{k}"]) for k, text in names.items() if f"held_out/cost_{k}" in metrics
-    }
+    shares, within = {"true codes": true}, {}
+    for case, text in names.items():
+        if (cost := metrics.get(f"held_out/cost_{case}")) is not None:
+            shares[text] = true * (1 + cost)
+            if f"held_out/cost_{case}_low" in metrics:
+                low, high = (metrics[f"held_out/cost_{case}_{end}"] for end in ("low", "high"))
+                within[text] = true * (1 + low), true * (1 + high)
     return bars(
         "Do the codes matter?",
         "Error of the predicted next frame on held-out clips, as a share of copying the present frame (dashed). If codes "
-        "of another clip do as well as the true ones, the codes say nothing. So the first bar should be clearly the lowest.",
-        shares, level=1.0,
+        "of another clip do as well as the true ones, the codes say nothing: the first bar should be clearly the shortest. "
+        "Whiskers: 95 % intervals of the difference from the first bar.",
+        shares, level=1.0, within=within, across=True,
     )  # fmt: skip
 
 
 def _slots_in_use(metrics: Mapping[str, float]) -> list[Chart]:
     found = []
     for book, whose in (("ego", "the driver's actions"), ("environment", "everybody else's")):
-        slots = {
-            name.rsplit("_", 1)[1]: v
-            for name, v in metrics.items()
-            if name.startswith(f"held_out/{book}/perplexity_slot_")
+        start = f"held_out/{book}_perplexity_slot_"
+        values = {
+            f"slot {name.removeprefix(start)}": v for name, v in sorted(metrics.items()) if name.startswith(start)
         }
-        if slots:
-            values = {f"slot {slot}": value for slot, value in sorted(slots.items())}
-            if (overall := metrics.get(f"held_out/{book}/perplexity")) is not None:
-                values["all slots"] = overall
+        if values:
+            values["all slots"] = metrics.get(f"held_out/{book}_perplexity", np.nan)
             found.append(bars(
                 f"{book.capitalize()} codes in real use",
                 f"Perplexity of the codes for {whose}, slot by slot: how many of them a slot really uses. Below the dashed "
@@ -255,9 +265,11 @@ def _curves(run: Run) -> list[Chart]:
     stems: dict[str, dict[str, str]] = {}
     for tag in run.curves:
         part, _, stem = tag.partition("/")
-        if part in ("train", "held_out") and "_slot_" not in stem:
-            family = stem.replace("share_shuffled", "share_of_copy")
-            name = {"train": "training", "held_out": "held-out"}[part] + (", shuffled codes" if family != stem else "")
+        if part in PARTS and "_slot_" not in stem:
+            family, name = stem, PARTS[part]
+            for end, text in VARIANTS.items():
+                if stem.endswith(end):
+                    family, name = stem.removesuffix(end) + ("_of_copy" if end == "_shuffled" else ""), name + text
             stems.setdefault(family, {})[name] = tag
     charts = []
     for stem, tags in stems.items():
