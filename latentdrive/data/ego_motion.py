@@ -40,8 +40,8 @@ FEWEST_COMPARED = 10
 class EgoMotion:
     """poses: x, y, heading relative to the first frame, metres if the camera stood CAMERA_HEIGHT_M high. speed_mps alike.
 
-    road_evidence: mean correlation of the road from picture to picture at this speed. 0.8 on KITTI, 0.5 on a sharp highway
-    video; below 0.3 the asphalt is blurred away and the speed is a guess that only varies as corners tell.
+    road_evidence: mean correlation of the road from picture to picture at this speed. 0.56 on KITTI, 0.25 on a sharp highway
+    video; below 0.2 the asphalt is blurred away and the speed is a guess that only varies as corners tell.
     """
 
     poses: Float32[np.ndarray, "T 3"]

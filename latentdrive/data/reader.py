@@ -23,7 +23,7 @@ from latentdrive.errors import ConfigError, UnreadableClip
 from latentdrive.types import ClipTruth, DrivingClip, PoseSource
 
 READER_VERSION = 2  # raise it when the same file would give other frames or poses: caches are then made anew
-WEAK_EVIDENCE = 0.3  # road evidence below which the note warns
+WEAK_EVIDENCE = 0.2  # road evidence below which the note warns
 
 # Time in seconds, RGB [height, width, 3] at the size asked for, (height, width) of the stored picture.
 Frames = Iterator[tuple[float, np.ndarray, tuple[int, int]]]
