@@ -212,9 +212,7 @@ class CodebookTraining(L.LightningModule):
     def configure_optimizers(self) -> dict:
         """One optimiser over all weights: parts outside the phase have no gradient and stay as they are."""
         optimizer = self.optimizer([p for p in self.model.parameters() if p.requires_grad])
-        schedule = LambdaLR(
-            optimizer, lambda step: self.schedule.learning_rate(step)
-        )  # functions stay out of a saved state
+        schedule = LambdaLR(optimizer, lambda step: self.schedule.learning_rate(step))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 

@@ -1,0 +1,190 @@
+"""A training run that is killed and resumed ends with exactly the weights of one that was not."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from command_helpers import TINY, train_codebook, video, write_clips
+
+from latentdrive import checkpoint
+from latentdrive.codebook.model import Codebook
+from latentdrive.codebook.training import CodebookTraining
+from latentdrive.commands.train import STATE
+from latentdrive.errors import CheckpointError, ConfigError
+from latentdrive.run_folder import CHECKPOINT, RESUME
+
+torch.set_num_threads(1)
+STEPS = 10  # motion 0 and 1, environment 2 to 4, reader 5 and 6, ego 7 to 9
+
+
+class Killed(Exception):
+    """Stands for a process that dies."""
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_clips(tmp_path_factory.mktemp("data") / "clips")
+
+
+@pytest.fixture(scope="module")
+def whole(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run that nobody interrupted. It validates and saves at other steps than the interrupted ones."""
+    out = tmp_path_factory.mktemp("whole")
+    train_codebook(clips, out, "save_every_steps=7", "trainer.val_check_interval=3")
+    return out
+
+
+def weights(out: Path) -> bytes:
+    return (out / CHECKPOINT / checkpoint.WEIGHTS).read_bytes()
+
+
+def killed_at(step: int, monkeypatch: pytest.MonkeyPatch, clips: Path, out: Path, *changed: str) -> None:
+    """A run that dies in its `step`-th step (counted from 0), before anything of it is kept."""
+    real = CodebookTraining.training_step
+
+    def dying(self, batch, number):
+        if self.global_step == step:
+            raise Killed
+        return real(self, batch, number)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(CodebookTraining, "training_step", dying)
+        with pytest.raises(Killed):
+            train_codebook(clips, out, *changed)
+
+
+@pytest.mark.parametrize(
+    ("step", "every"), [(1, 1), (2, 1), (3, 2), (5, 1), (7, 1), (8, 3), (9, 1)],
+    ids=["in motion", "before environment", "in environment", "before reader", "before ego", "2 steps after a save", "last step"],
+)  # fmt: skip
+def test_a_killed_run_ends_with_the_weights_of_an_uninterrupted_one(
+    step: int, every: int, monkeypatch: pytest.MonkeyPatch, clips: Path, whole: Path, tmp_path: Path
+):
+    killed_at(step, monkeypatch, clips, tmp_path, f"save_every_steps={every}")
+    assert not (tmp_path / CHECKPOINT).exists()
+    train_codebook(clips, tmp_path, f"save_every_steps={every}")
+    assert f"resuming after step {step // every * every} of {STEPS}" in (tmp_path / "log.txt").read_text()
+    assert weights(tmp_path) == weights(whole)
+
+
+def test_a_run_killed_again_and_again_ends_with_the_same_weights(monkeypatch, clips: Path, whole: Path, tmp_path: Path):
+    for step in (2, 4, 8):
+        killed_at(step, monkeypatch, clips, tmp_path)
+    train_codebook(clips, tmp_path)
+    assert weights(tmp_path) == weights(whole)
+
+
+def test_a_run_killed_before_its_first_save_begins_anew(monkeypatch, clips: Path, whole: Path, tmp_path: Path):
+    killed_at(1, monkeypatch, clips, tmp_path, "save_every_steps=5")
+    train_codebook(clips, tmp_path)
+    assert weights(tmp_path) == weights(whole)
+
+
+def test_a_process_that_is_really_killed_resumes_with_another_number_of_workers(
+    clips: Path, whole: Path, tmp_path: Path
+):
+    words = ["train", "codebook", *video(clips), *TINY, f"out={tmp_path}", "batches.workers=1"]
+    script = f"""
+import os, signal
+from latentdrive.codebook.training import CodebookTraining
+real = CodebookTraining.training_step
+def step(self, batch, number):
+    if self.global_step == 6:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return real(self, batch, number)
+CodebookTraining.training_step = step
+from latentdrive.cli import main
+main({words!r})
+"""
+    root = Path(__file__).resolve().parents[2]
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=os.environ | {"PYTHONPATH": str(root)}, capture_output=True, timeout=500
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr.decode()
+    assert (tmp_path / RESUME / STATE).is_file() and not (tmp_path / CHECKPOINT).exists()
+    train_codebook(clips, tmp_path)
+    assert weights(tmp_path) == weights(whole)
+
+
+def test_a_finished_run_repeated_trains_nothing_and_keeps_its_weights(clips: Path, tmp_path: Path, monkeypatch):
+    train_codebook(clips, tmp_path)
+    before = weights(tmp_path)
+
+    def again(*_):
+        pytest.fail("trained again")
+
+    monkeypatch.setattr(CodebookTraining, "training_step", again)
+    train_codebook(clips, tmp_path)
+    assert weights(tmp_path) == before
+
+
+def test_a_run_is_not_resumed_with_other_settings(monkeypatch, clips: Path, tmp_path: Path):
+    killed_at(3, monkeypatch, clips, tmp_path)
+    with pytest.raises(ConfigError, match=r"another .*training\.schedule\.ego, .*seed: repeat its command"):
+        train_codebook(clips, tmp_path, "training.schedule.ego=4", "seed=1")
+
+
+def test_a_damaged_state_is_named(monkeypatch, clips: Path, tmp_path: Path):
+    killed_at(3, monkeypatch, clips, tmp_path)
+    state = tmp_path / RESUME / STATE
+    state.write_bytes(state.read_bytes()[:1000])
+    with pytest.raises(CheckpointError, match="remove it to begin anew"):
+        train_codebook(clips, tmp_path)
+
+
+def test_another_seed_gives_other_weights(clips: Path, whole: Path, tmp_path: Path):
+    train_codebook(clips, tmp_path, "seed=1", "trainer.val_check_interval=1000")  # never validates: no error either
+    assert weights(tmp_path) != weights(whole)
+
+
+def test_a_run_leaves_a_complete_record(whole: Path):
+    numbers = json.loads((whole / "metrics.json").read_text())
+    assert {"verb", "command", "commit", "seconds", "steps", "metrics", "fingerprint", "data", "parents"} <= set(
+        numbers
+    )
+    assert numbers["command"].startswith("latentdrive train codebook data=video")
+    assert numbers["steps"] == STEPS
+    assert {"held_out/share_of_copy", "held_out/cost_ego_shuffled", "held_out/ego_perplexity"} <= set(
+        numbers["metrics"]
+    )
+    assert numbers["data"]["clips"] == 6 and numbers["data"]["unreadable"] == 0
+    assert numbers["data"]["poses"] == {"poses: recorded; intrinsics: none given": 6}
+    model, card = checkpoint.load(whole / CHECKPOINT, expect=Codebook)
+    assert card.fingerprint == numbers["fingerprint"] and card.metrics == numbers["metrics"]
+    assert model.codebook_id == card.fingerprint
+    assert list(whole.glob("events.out.tfevents.*"))
+    assert "Next: latentdrive label model=" in (whole / "log.txt").read_text()
+
+
+def test_a_dry_run_trains_nothing(clips: Path, tmp_path: Path):
+    assert train_codebook(clips, tmp_path, "dry_run=true") == {}
+    assert "would train 10 steps" in (tmp_path / "log.txt").read_text()
+    assert not (tmp_path / RESUME).exists() and not (tmp_path / CHECKPOINT).exists()
+
+
+# ---- init= ----
+
+
+def test_a_run_can_start_from_all_weights_of_another(monkeypatch, clips: Path, whole: Path, tmp_path: Path):
+    """World first, then real video: books and statistics of features come along."""
+    found = {}
+
+    def step(self, batch, number):
+        found.update({key: value.clone() for key, value in self.model.state_dict().items()})
+        raise Killed
+
+    monkeypatch.setattr(CodebookTraining, "training_step", step)
+    with pytest.raises(Killed):
+        train_codebook(clips, tmp_path, f"init={whole / CHECKPOINT}", "seed=5")
+    expected = checkpoint.load(whole / CHECKPOINT)[0].state_dict()
+    assert found and all(torch.equal(value, found[key]) for key, value in expected.items())
+
+
+def test_a_start_from_a_model_of_another_size_names_what_does_not_fit(clips: Path, whole: Path, tmp_path: Path):
+    with pytest.raises(CheckpointError, match="do not fit this model, for example"):
+        train_codebook(clips, tmp_path, f"init={whole / CHECKPOINT}", "model.codes=8")
