@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float64
+from jaxtyping import Bool, Float64, Int64
 
 from latentdrive.codebook.dictionary import FIRST, NEXT, PREDICTED, Dictionary
 from latentdrive.report.charts import Chart, matrix
@@ -51,7 +51,7 @@ def dictionary_section(found: Dictionary, *, scale_known: bool) -> DictionarySec
     usual, spread = (motion.mean(0), motion.std(0)) if len(motion) else (np.zeros(3), np.ones(3))
     view = View.of(motion) if len(motion) else View(reach_m=1.0, stretch=1.0)
     count = np.array([(found.ego == code).sum() for code in range(found.codes)])
-    cards = [_card(found, code, usual, spread, view) for code in np.flatnonzero(count)]
+    cards = [_card(found, code, usual, spread, view) for code in np.flatnonzero(count).tolist()]
     windows, slots = len(np.unique(found.window)), found.ego.shape[1]
     return DictionarySection(
         intro=f"From {len(found.ego):,} transitions of {found.transition_s:g} s in {windows:,} held-out windows. Between two "
@@ -63,7 +63,7 @@ def dictionary_section(found: Dictionary, *, scale_known: bool) -> DictionarySec
         ),
         cards=cards,
         most=float(found.usage().max()),
-        unused=[int(code) for code in np.flatnonzero(count == 0)],
+        unused=np.flatnonzero(count == 0).tolist(),
         graph=_graph(found, count),
         graph_says="A circle is a code, as large as it is frequent; a thick rim means that it tends to repeat itself. An arrow "
         "leads to what follows more often than by chance, the thicker the more often. "
@@ -85,7 +85,7 @@ def _card(
     ]
     name, says = _meaning(motions, usual, spread, found.transition_s) if len(motions) else ("", "")
     return CodeCard(
-        code=int(code), paint=paint, name=name, says=says, share=share, slots=found.usage()[:, code].tolist(),
+        code=code, paint=paint, name=name, says=says, share=share, slots=found.usage()[:, code].tolist(),
         fan=fan(motions[np.argsort(motions[:, 2])], usual, view=view, paint=paint) if len(motions) else "",
         flow=_flow(found, rows, strips[0][0], paint), strips=strips, then=_then(found, code),
     )  # fmt: skip
@@ -133,7 +133,7 @@ def _flow(found: Dictionary, rows: Bool[np.ndarray, "N"], shown: str, paint: str
 
 def _then(found: Dictionary, code: int) -> list[tuple[int, str, float]]:
     after = found.follows[code] / max(1, found.follows[code].sum())
-    return [(int(k), colour(k, found.codes), float(after[k])) for k in np.argsort(-after)[:3] if after[k] > 0]
+    return [(k, colour(k, found.codes), float(after[k])) for k in np.argsort(-after)[:3].tolist() if after[k] > 0]
 
 
 def _motion_legend(found: Dictionary, view: View, scale_known: bool) -> str:
@@ -147,11 +147,11 @@ def _motion_legend(found: Dictionary, view: View, scale_known: bool) -> str:
     )
 
 
-def _graph(found: Dictionary, count: Float64[np.ndarray, "K"]) -> str:
+def _graph(found: Dictionary, count: Int64[np.ndarray, "K"]) -> str:
     if not found.known.any():
         return code_graph(found.follows, None, None)
     means = np.zeros((found.codes, 3))
-    for code in np.flatnonzero(count):
+    for code in np.flatnonzero(count).tolist():
         rows = found.holding(code) & found.known
         means[code] = found.motion[rows, :3].mean(0) if rows.any() else 0.0
     return code_graph(found.follows, -means[:, 2], means[:, 0])

@@ -128,12 +128,12 @@ def code_graph(
     chance = follows.sum(0) / max(1, follows.sum())
     after = follows / np.maximum(1, counts)[:, None]
     parts = []
-    for code in np.flatnonzero(counts):
+    for code in np.flatnonzero(counts).tolist():
         lift = np.where(np.arange(codes) == code, 0.0, after[code] / np.maximum(chance, 1e-9))
         for then in np.argsort(-after[code] * (lift > 1.2))[:2]:
             if lift[then] > 1.2 and after[code, then] > 0.03:
-                parts.append(_curved(places[code], places[then], after[code, then], colour(code, codes)))
-    for code in used:
+                parts.append(_curved(places[code], places[then], float(after[code, then]), colour(code, codes)))
+    for code in used.tolist():
         x, y = places[code]
         radius = 9 + 23 * math.sqrt(share[code])
         parts.append(

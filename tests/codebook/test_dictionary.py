@@ -1,0 +1,78 @@
+"""The dictionary counts what codes do: worked by hand where the codes are given, whole where a codebook gives them."""
+
+import numpy as np
+import pytest
+import torch
+from codebook_helpers import make_batch, make_model, wake
+
+from latentdrive.codebook.dictionary import FIRST, NEXT, Dictionary, _follows, _typical, look_up, next_pictures
+from latentdrive.errors import NoClips, StoreError
+
+
+@pytest.fixture(scope="module")
+def found() -> Dictionary:
+    model = wake(make_model())
+    for book in (model.environment_book, model.ego_book):
+        book.train()(torch.randn(200, 2, 8))  # gives an untrained book its entries
+    return look_up(model, [make_batch(seed=1, transitions=3), make_batch(seed=2, transitions=3, clips=3)], examples=2)
+
+
+def test_every_transition_of_every_window_is_counted(found):
+    assert found.ego.shape == (4 * 3 + 3 * 3, 2)
+    assert found.window.tolist() == sorted(found.window) and found.window.max() == 6
+    assert found.place.tolist() == [0, 1, 2] * 7
+    np.testing.assert_allclose(found.usage().sum(1), 1.0)
+
+
+def test_what_follows_is_counted_within_a_window_and_a_slot():
+    ego = np.array([[0, 1], [2, 1], [2, 3], [0, 0], [1, 1]])
+    window = np.array([0, 0, 0, 1, 1])
+    follows = _follows(ego, window, 4)
+    expected = np.zeros((4, 4), int)
+    for first, second in ((0, 2), (2, 2), (1, 1), (1, 3), (0, 1), (0, 1)):
+        expected[first, second] += 1
+    assert (follows == expected).all()
+
+
+def test_typical_moments_lie_nearest_to_the_mean_motion_and_come_from_different_clips():
+    ego = np.zeros((5, 1), int)
+    motion = np.zeros((5, 4))
+    motion[:, 0] = [0.0, 4.9, 5.0, 10.0, 5.1]
+    typical = _typical(ego, motion, np.full(5, True), np.array([0, 1, 1, 2, 3]), codes=2, examples=2)
+    assert typical[0].tolist() == [2, 4]  # row 1 is nearer than row 4, but of the clip of row 2
+    assert typical[1].tolist() == [-1, -1]
+
+
+def test_pictures_show_the_very_frames_of_the_examples(found):
+    batch = make_batch(seed=1, transitions=3)
+    code, example = next((c, x) for c, x in np.argwhere(found.examples >= 0) if found.examples[c, x] < 12)
+    row = found.examples[code, example]
+    frames = batch.frames[row // 3].numpy()
+    assert (found.pictures[code, example, FIRST] == frames[row % 3]).all()
+    assert (found.pictures[code, example, NEXT] == frames[row % 3 + 1]).all()
+
+
+def test_an_untrained_codebook_predicts_the_present_frame():
+    model, batch = make_model().eval(), make_batch()
+    seen = model.observe(batch.frames)
+    vectors = torch.zeros(4, 2, 2, 8)
+    shown = next_pictures(model, seen, model.predict_from_codes(seen, vectors, vectors))
+    assert (shown.int() - batch.frames[:, :-1].flatten(0, 1).int()).abs().max() <= 1
+
+
+def test_it_is_the_same_after_saving_and_loading(found, tmp_path):
+    found.save(tmp_path / "dictionary.npz")
+    again = Dictionary.load(tmp_path / "dictionary.npz")
+    assert (again.ego == found.ego).all() and (again.pictures == found.pictures).all()
+    assert (again.transition_s, again.codebook_id) == (found.transition_s, found.codebook_id)
+
+
+def test_a_damaged_file_is_named(tmp_path):
+    (tmp_path / "d.npz").write_bytes(b"no archive")
+    with pytest.raises(StoreError, match=r"d\.npz is no dictionary of codes .*remove it"):
+        Dictionary.load(tmp_path / "d.npz")
+
+
+def test_without_windows_there_is_no_dictionary():
+    with pytest.raises(NoClips, match="no held-out window"):
+        look_up(make_model(), [], examples=1)

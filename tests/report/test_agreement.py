@@ -1,0 +1,58 @@
+"""Stores of the same windows, compared code by code."""
+
+import numpy as np
+import torch
+from report_helpers import write_run
+
+from latentdrive.data.latents import LatentWriter, StoreInfo, Windows
+from latentdrive.report.agreement import agreement_sections, confusion
+from latentdrive.report.runs import read_runs
+from latentdrive.types import LatentActions, Origin
+
+
+def write_store(folder, origin, codes, times, *, codebook="b1"):
+    info = StoreInfo(
+        origin=origin, codebook_id=codebook, maker="m", data="d", transition_s=0.5, transitions=1, codes_per_transition=2,
+        codes=4, settings={}, known=("motion",),
+    )  # fmt: skip
+    latents = LatentActions(
+        codes=torch.tensor(codes), environment=None, logits=None, features=None, codebook_id=codebook, origin=origin
+    )
+    windows = Windows(
+        keys=["clip"], drives=["drive"], clip=np.zeros(len(times), int), t0_s=np.array(times, float), latents=latents,
+        known=np.ones((len(times), 1), bool),
+    )  # fmt: skip
+    writer = LatentWriter(folder / "val", info)
+    writer.add(windows, next_clip=1, unreadable=[])
+    writer.finish()
+
+
+def label_run(tmp_path, name, origin, codes, times, **store):
+    write_store(tmp_path / "stores" / name, origin, codes, times, **store)
+    return write_run(
+        tmp_path / "runs" / name,
+        "label",
+        metrics={},
+        stores=str(tmp_path / "stores" / name),
+        parts={"val": {"windows": 3}},
+    )
+
+
+def test_confusion_rows_are_shares_of_the_first_ones_codes():
+    found = confusion(np.array([[0, 0, 1]]), np.array([[0, 1, 1]]), 3)
+    assert found.tolist() == [[0.5, 0.5, 0], [0, 1, 0], [0, 0, 0]]
+
+
+def test_only_windows_that_both_stores_hold_are_compared(tmp_path):
+    label_run(tmp_path, "codebook", Origin.INVERSE_DYNAMICS, [[0, 1], [2, 3], [1, 1]], [0.0, 0.5, 1.0])
+    label_run(tmp_path, "teacher", Origin.TEACHER, [[2, 1], [1, 0], [3, 3]], [0.5, 1.0, 1.5])
+    (section,) = agreement_sections(read_runs([tmp_path / "runs"]))
+    assert section.facts["windows compared"] == "2"
+    both, _ = section.charts["What was measured"][0].data
+    assert both["y"] == [1.0, 0.0]  # [2, 3] and [1, 1] against [2, 1] and [1, 0]
+
+
+def test_stores_of_different_codebooks_are_not_compared(tmp_path):
+    label_run(tmp_path, "teacher", Origin.TEACHER, [[0, 1]], [0.0])
+    label_run(tmp_path, "student", Origin.STUDENT, [[0, 1]], [0.0], codebook="b2")
+    assert agreement_sections(read_runs([tmp_path / "runs"])) == []

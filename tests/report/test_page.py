@@ -1,0 +1,66 @@
+"""The page is one file that needs no network, and a browser draws all of it without a script error."""
+
+import re
+import subprocess
+
+import numpy as np
+import pytest
+from report_helpers import make_dictionary
+
+from latentdrive.report.charts import bars, grouped_bars, lines, matrix
+from latentdrive.report.dictionary_section import dictionary_section
+from latentdrive.report.page import write_page
+from latentdrive.report.sections import Section
+
+CURVE = (np.arange(3.0), np.array([1.0, np.nan, 0.5]))
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory):
+    path = tmp_path_factory.mktemp("report") / "report.html"
+    charts = [
+        lines("curve", "says </script><b>", {"a": CURVE, "b": CURVE}, below=1.0),
+        bars("bars", "", {"one": 1.0, "two": 2.0}, level=1.5, good="above", within={"one": (0.5, 1.5)}, across=True),
+        grouped_bars("groups", "", {"a": [1.0, 2.0], "b": [np.nan, 1.0]}, ["x", "y"], percent=True),
+        matrix("cells", "", np.eye(3), rows="abc", columns="abc", across="x", down="y", numbers=True),
+    ]
+    section = Section(
+        title="<i>a run</i>", kind="train codebook", about="about", facts={"command": "latentdrive train codebook"},
+        misses=["yaw change: 0.5, aimed at 0.75 or more"], charts={"What was measured": charts},
+        dictionary=dictionary_section(make_dictionary(), scale_known=True),
+    )  # fmt: skip
+    plain = Section(title="b", kind="label", about="", facts={})
+    write_page(path, [section, plain], title="a title", command="latentdrive report runs/a")
+    return path
+
+
+def test_nothing_is_fetched_from_elsewhere(page):
+    html = page.read_text(encoding="utf-8")
+    outside = re.findall(r"""<(?:script|link|img|image|iframe)[^>]*(?:src|href)=["']?(?!data:|#)([^"'\s>]+)""", html)
+    assert outside == [] and "@import" not in html
+
+
+def test_texts_are_escaped_and_drawings_are_not(page):
+    html = page.read_text(encoding="utf-8")
+    assert "&lt;i&gt;a run&lt;/i&gt;" in html and "<i>a run</i>" not in html
+    assert '<svg viewBox="0 0 640 520"' in html
+
+
+def test_a_browser_draws_every_chart_without_a_script_error(page, chromium, tmp_path):
+    command = [
+        chromium, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}",
+        "--virtual-time-budget=20000", "--dump-dom", page.as_uri(),
+    ]  # fmt: skip
+    dom = subprocess.run(command, capture_output=True, text=True, timeout=240).stdout
+    root = re.search(r"<html[^>]*>", dom)[0]
+    assert 'data-errors=""' in root
+    assert 'data-drawn="6"' in root  # four, and two of the dictionary
+    drawn = re.findall(
+        r'<div class="plot[^>]*data-chart="chart-\d+".*?(?=<script type="application/json")', dom, re.DOTALL
+    )
+    assert len(drawn) == 6
+    for chart in drawn:
+        assert re.search(r'class="main-svg"', chart) and re.search(
+            r'class="(?:trace|hm|barlayer|heatmaplayer|scatterlayer)', chart
+        )
+    assert dom.count('class="strip"') == 5

@@ -1,0 +1,59 @@
+"""Which folders are runs, and what is read from them."""
+
+import pytest
+from report_helpers import write_curve, write_run
+
+from latentdrive.errors import ConfigError
+from latentdrive.report.runs import read_runs
+
+
+def test_runs_are_found_by_name_by_pattern_and_below_a_folder_each_once(tmp_path):
+    one, two = (write_run(tmp_path / "runs" / name, "label", metrics={}) for name in ("a", "b"))
+    for paths in ([one, two], [tmp_path / "runs"], [f"{tmp_path}/runs/*"], [one, tmp_path, two]):
+        assert sorted(run.path.name for run in read_runs(paths)) == ["a", "b"]
+
+
+def test_checkpoints_and_reports_below_a_run_are_no_runs(tmp_path):
+    run = write_run(tmp_path / "demo" / "codebook", "train_codebook", metrics={})
+    write_run(tmp_path / "demo" / "report", "report", metrics={})
+    (run / "checkpoint").mkdir()
+    (run / "checkpoint" / "config.yaml").write_text("_target_: x\nverb: y\n")
+    assert [found.name for found in read_runs([tmp_path])] == ["demo/codebook"]
+
+
+@pytest.mark.parametrize(
+    ("make", "said"), [(False, "nothing has that name"), (True, r"it holds no config\.yaml with a verb")]
+)
+def test_what_is_no_run_is_named(tmp_path, make, said):
+    if make:
+        (tmp_path / "x").mkdir()
+    with pytest.raises(ConfigError, match=f"x is no run folder: {said}"):
+        read_runs([tmp_path / "x"])
+
+
+def test_no_run_at_all_says_what_to_type():
+    with pytest.raises(ConfigError, match="at least one run: latentdrive report runs/"):
+        read_runs([])
+
+
+def test_a_damaged_metrics_file_is_named(tmp_path):
+    (write_run(tmp_path / "a", "label") / "metrics.json").write_text("{")
+    with pytest.raises(ConfigError, match=r"metrics\.json is not JSON"):
+        read_runs([tmp_path])
+
+
+def test_an_unfinished_run_has_curves_and_no_metrics(tmp_path):
+    run = write_run(tmp_path / "a", "train_codebook")
+    write_curve(run, "train/loss", [3.0, 2.0])
+    (found,) = read_runs([run])
+    assert not found.finished and found.metrics == {} and found.verb == "train codebook"
+    assert found.curves["train/loss"][1].tolist() == [3.0, 2.0]
+
+
+def test_a_step_that_a_resumed_run_wrote_twice_counts_once(tmp_path):
+    run = write_run(tmp_path / "a", "distill", metrics={"held_out/kl": 0.5, "note": "text is no number"})
+    write_curve(run, "train/loss", [3.0, 2.0, 9.0])
+    write_curve(run, "train/loss", [1.5, 1.0], first_step=2)
+    (found,) = read_runs([run])
+    assert found.curves["train/loss"][0].tolist() == [0, 1, 2, 3]
+    assert found.metrics == {"held_out/kl": 0.5}
