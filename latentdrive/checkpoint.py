@@ -13,8 +13,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from safetensors.torch import load_model, save_model
-from torch import nn
+from safetensors.torch import load_model, save_file
+from torch import Tensor, nn
 
 from latentdrive import __version__
 from latentdrive.config import TARGET, build, from_yaml, locate, to_yaml
@@ -57,7 +57,7 @@ def save(folder: str | Path, model: nn.Module, *, config: Mapping[str, Any], car
     """
     folder = Path(folder)
     with atomic_folder(folder) as new:
-        save_model(model, str(new / WEIGHTS))
+        save_file(_each_once(model), str(new / WEIGHTS))
         (new / CONFIG).write_text(to_yaml(config), encoding="utf-8")
         if hasattr(model, "save_files"):
             model.save_files(new / FILES)
@@ -131,6 +131,20 @@ def commit() -> str:
     except FileNotFoundError:
         return __version__
     return head.stdout.strip() or __version__
+
+
+def _each_once(model: nn.Module) -> dict[str, Tensor]:
+    """All weights, shared ones under their first name only; `load_model` finds the other names by itself.
+
+    Not `save_model`: it lists shared names in random order, and equal weights would get different fingerprints.
+    """
+    kept, seen = {}, set()
+    for name, tensor in sorted(model.state_dict().items()):
+        place = (tensor.data_ptr(), tuple(tensor.shape), tensor.stride())
+        if tensor.numel() == 0 or place not in seen:
+            kept[name] = tensor.contiguous()
+            seen.add(place)
+    return kept
 
 
 def _from_files(folder: Path, card: Card, config: Mapping[str, Any]) -> dict[str, Any]:

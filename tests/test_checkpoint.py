@@ -1,0 +1,166 @@
+"""Checkpoints explain themselves, load strictly, and are refused when anything is missing or altered."""
+
+import errno
+import json
+
+import pytest
+import torch
+from torch import nn
+
+from latentdrive import checkpoint
+from latentdrive.checkpoint import CARD, CONFIG, README, WEIGHTS, Card
+from latentdrive.errors import CheckpointError, DiskFull
+from latentdrive.files import write_atomic
+
+SOURCE = __name__
+
+
+class Line(nn.Module):
+    """y = a x + b."""
+
+    def __init__(self, *, inputs: int) -> None:
+        super().__init__()
+        self.map = nn.Linear(inputs, 1)
+        self.same = self.map  # shared weights survive
+
+
+class Other(Line):
+    """Another class with the same weights."""
+
+
+@pytest.fixture(autouse=True)
+def allow_tests(monkeypatch):
+    monkeypatch.setattr("latentdrive.config.ALLOWED", (SOURCE,))
+
+
+@pytest.fixture
+def saved(tmp_path):
+    torch.manual_seed(0)
+    model = Line(inputs=3)
+    card = Card(
+        kind=f"{SOURCE}.Line", parents={"codebook": "b1"}, data={"clips": 5}, metrics={"held_out/error": 0.125},
+        command="latentdrive train line",
+    )  # fmt: skip
+    card = checkpoint.save(tmp_path / "line", model, config={"_target_": f"{SOURCE}.Line", "inputs": 3}, card=card)
+    return tmp_path / "line", model, card
+
+
+def test_a_folder_needs_nothing_else_to_be_loaded(saved):
+    folder, model, card = saved
+    again, known = checkpoint.load(folder, expect=Line)
+    assert not again.training and known == card
+    assert all(torch.equal(a, b) for a, b in zip(model.state_dict().values(), again.state_dict().values()))
+
+
+def test_its_readme_says_what_it_is_and_how_good(saved):
+    text = (saved[0] / README).read_text()
+    for part in (
+        "# line: a Line",
+        "`latentdrive train line`",
+        saved[2].fingerprint,
+        "| held_out/error | 0.125 |",
+        "clips: 5",
+    ):
+        assert part in text
+
+
+def test_no_file_of_it_is_a_pickle(saved):
+    assert sorted(path.name for path in saved[0].iterdir()) == sorted([WEIGHTS, CONFIG, CARD, README])
+    assert (saved[0] / WEIGHTS).read_bytes()[8:9] == b"{"  # safetensors: a length, then JSON
+
+
+def test_the_fingerprint_covers_weights_and_configuration(saved, tmp_path):
+    _, model, card = saved
+    config = {"_target_": f"{SOURCE}.Line", "inputs": 3}
+    same = checkpoint.save(tmp_path / "a", model, config=config, card=Card(kind="Line"))
+    assert same.fingerprint == card.fingerprint
+    with torch.no_grad():
+        model.map.bias += 1
+    assert checkpoint.save(tmp_path / "b", model, config=config, card=Card(kind="Line")).fingerprint != card.fingerprint
+
+
+@pytest.mark.parametrize("name", [WEIGHTS, CONFIG, CARD])
+def test_a_missing_file_is_named_with_what_there_is(saved, name):
+    (saved[0] / name).unlink()
+    with pytest.raises(CheckpointError, match=rf"lacks {name}; it holds: .*{README}"):
+        checkpoint.load(saved[0])
+
+
+def test_altered_weights_are_refused(saved):
+    content = bytearray((saved[0] / WEIGHTS).read_bytes())
+    content[-1] ^= 1
+    (saved[0] / WEIGHTS).write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"model\.safetensors was altered: its sha256 is .*copy the folder again"):
+        checkpoint.load(saved[0])
+
+
+def test_an_altered_configuration_is_refused(saved):
+    (saved[0] / CONFIG).write_text((saved[0] / CONFIG).read_text().replace("inputs: 3", "inputs: 4"))
+    with pytest.raises(CheckpointError, match=r"config\.yaml was altered"):
+        checkpoint.load(saved[0])
+
+
+def test_a_card_that_is_no_json_is_named(saved):
+    (saved[0] / CARD).write_text("{")
+    with pytest.raises(CheckpointError, match=r"card\.json is not JSON"):
+        checkpoint.load(saved[0])
+
+
+def test_another_format_is_refused(saved):
+    card = json.loads((saved[0] / CARD).read_text()) | {"format": 99}
+    (saved[0] / CARD).write_text(json.dumps(card))
+    with pytest.raises(CheckpointError, match="has format 99, this version reads 1"):
+        checkpoint.load(saved[0])
+
+
+def test_another_class_than_expected_is_refused(saved):
+    with pytest.raises(CheckpointError, match="holds a Line, expected Other: name another folder"):
+        checkpoint.load(saved[0], expect=Other)
+
+
+def test_a_run_folder_in_place_of_its_checkpoint_gets_a_hint(saved, tmp_path):
+    (tmp_path / "run").mkdir()
+    saved[0].rename(tmp_path / "run" / "checkpoint")
+    with pytest.raises(CheckpointError, match=r"did you mean .*run/checkpoint\?"):
+        checkpoint.load(tmp_path / "run")
+
+
+def test_a_path_that_is_no_folder_is_refused(tmp_path):
+    with pytest.raises(CheckpointError, match="is no folder; a checkpoint is a folder with"):
+        checkpoint.load(tmp_path / "nowhere")
+
+
+def test_a_full_disk_leaves_the_old_checkpoint_as_it_was(saved, monkeypatch):
+    folder, model, card = saved
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("latentdrive.checkpoint.save_file", full)
+    with pytest.raises(DiskFull, match=r"the disk is full while writing .*line; what was there before is intact"):
+        checkpoint.save(folder, model, config={"_target_": f"{SOURCE}.Line", "inputs": 3}, card=Card(kind="Line"))
+    assert checkpoint.load(folder)[1] == card
+    assert [path.name for path in folder.parent.iterdir()] == ["line"]
+
+
+def test_a_full_disk_leaves_the_old_file_as_it_was(tmp_path):
+    def full(path):
+        path.write_text("half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    write_atomic(tmp_path / "a.txt", lambda path: path.write_text("old"))
+    with pytest.raises(DiskFull, match=r"while writing .*a\.txt; free space and repeat the same command"):
+        write_atomic(tmp_path / "a.txt", full)
+    assert (tmp_path / "a.txt").read_text() == "old" and len(list(tmp_path.iterdir())) == 1
+
+
+def test_an_interruption_leaves_no_half_written_folder(saved, monkeypatch):
+    folder, model, card = saved
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("latentdrive.checkpoint.save_file", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        checkpoint.save(folder, model, config={"_target_": f"{SOURCE}.Line", "inputs": 3}, card=Card(kind="Line"))
+    assert checkpoint.load(folder)[1] == card and len(list(folder.parent.iterdir())) == 1
