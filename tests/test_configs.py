@@ -1,0 +1,137 @@
+"""Every configuration composes with every option, fits the signatures it names, and every tiny one builds."""
+
+import inspect
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from torch import nn
+
+from latentdrive import cli
+from latentdrive.config import PARTIAL, TARGET, build, compose, configs_folder, from_yaml, locate
+
+FOLDER = configs_folder()
+NAMES = {name: verb for verb, (_, name, _) in cli.VERBS.items()}
+NEEDED = {  # values that only the user can know
+    "label": ["model=checkpoint"], "train_teacher": ["latents=store"], "distill": ["latents=store"],
+}  # fmt: skip
+GIVEN = {"model", "params"}  # what a verb adds to a node when it builds it
+
+
+def groups_of(name: str) -> list[str]:
+    """Groups in a verb's defaults list."""
+    entries = from_yaml((FOLDER / f"{name}.yaml").read_text())["defaults"]
+    return [group for entry in entries if isinstance(entry, Mapping) for group in entry]
+
+
+CASES = [
+    (name, group, option.stem)
+    for name in NAMES
+    for group in groups_of(name)
+    for option in sorted((FOLDER / group).glob("*.yaml"))
+]
+
+
+def composed(name: str, *overrides: str) -> Any:
+    needed = [*NEEDED.get(name, [])]
+    if any(one in overrides for one in ("data=video", "data=kitti")):
+        needed.append("data.path=clips")
+    return compose(name, [*needed, *overrides])
+
+
+def nodes(value: Any, where: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Every node that builds something, with its place."""
+    if isinstance(value, Mapping):
+        if TARGET in value:
+            yield where, value
+        for key, entry in value.items():
+            yield from nodes(entry, f"{where}.{key}".lstrip("."))
+    elif isinstance(value, list):
+        for number, entry in enumerate(value):
+            yield from nodes(entry, f"{where}[{number}]")
+
+
+def test_every_verb_has_a_configuration_of_its_name():
+    assert set(NAMES) == {path.stem for path in FOLDER.glob("*.yaml")} - {"base"}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_verb_is_what_its_configuration_says_it_is(name):
+    cfg = composed(name)
+    assert cfg.verb == name and cfg.command.startswith(f"latentdrive {NAMES[name]}")
+
+
+@pytest.mark.parametrize(("name", "group", "option"), CASES)
+def test_every_option_fits_the_signatures_that_it_names(name, group, option):
+    for where, node in nodes(composed(name, f"{group}={option}").plain()):
+        target = locate(node[TARGET])
+        parameters = inspect.signature(target).parameters
+        keys = set(node) - {TARGET, PARTIAL}
+        if not any(one.kind is one.VAR_KEYWORD for one in parameters.values()):
+            assert keys <= set(parameters), f"{where}: {node[TARGET]} has no {keys - set(parameters)}"
+        if not node.get(PARTIAL):
+            needed = {
+                key for key, one in parameters.items() if one.default is one.empty and one.kind is one.KEYWORD_ONLY
+            }
+            assert needed - keys <= GIVEN, f"{where}: {node[TARGET]} needs {needed - keys}"
+
+
+@pytest.mark.parametrize("path", sorted(FOLDER.rglob("*.yaml")), ids=lambda path: path.relative_to(FOLDER).as_posix())
+def test_every_file_opens_with_what_it_makes(path):
+    lines = [line for line in path.read_text().splitlines() if not line.startswith("# @package")]
+    assert lines[0].startswith("# ") and len(lines[0]) > 20
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_verbs_file_opens_with_its_command(name):
+    head = re.match(r"(#.*\n)+", (FOLDER / f"{name}.yaml").read_text())[0]
+    assert f"\n# latentdrive {NAMES[name]}" in head
+
+
+@pytest.mark.parametrize("path", sorted(FOLDER.rglob("*.yaml")), ids=lambda path: path.relative_to(FOLDER).as_posix())
+def test_only_the_paths_group_reads_the_environment(path):
+    assert ("oc.env" in path.read_text()) == (path.parent.name == "paths")
+
+
+@pytest.mark.parametrize(
+    ("name", "overrides"),
+    [
+        ("train_codebook", ["codebook=tiny", "features=pixels"]),
+        ("train_codebook", ["codebook=tiny", "features=efficientnet_lite0"]),
+        ("train_codebook", ["codebook=one_stage", "features=pixels"]),
+        ("train_codebook", ["codebook=twelve_by_one", "features=pixels"]),
+        ("train_codebook", ["codebook=constant", "features=pixels"]),
+        ("train_teacher", ["teacher=tiny"]),
+        ("distill", ["student=tiny"]),
+    ],
+)
+def test_every_tiny_model_builds(name, overrides, tmp_path: Path):
+    cfg = composed(name, *overrides, f"paths.data={tmp_path}")
+    assert isinstance(build(cfg.model), nn.Module)
+    assert callable(build(cfg.training.optimizer))
+
+
+@pytest.mark.parametrize("world", ["default", "tiny"])
+def test_every_world_builds(world):
+    cfg = composed("world", f"world={world}")
+    assert build(cfg.world).rate_hz > 0 and build(cfg.splits.train).drives > 0
+
+
+@pytest.mark.parametrize("name", ["train_codebook", "train_teacher", "distill"])
+def test_the_trainer_of_every_stage_builds(name, tmp_path):
+    trainer = build(
+        composed(name).trainer, max_steps=1, default_root_dir=str(tmp_path), logger=False, accelerator="cpu"
+    )
+    assert trainer.max_steps == 1
+
+
+@pytest.mark.parametrize("demo", ["default", "smoke"])
+def test_every_step_of_the_demo_composes(demo, tmp_path):
+    from latentdrive.commands.demo import plan
+
+    steps = plan(compose("demo", [f"demo={demo}", f"out={tmp_path}"]))
+    assert [step.cfg.verb for step in steps] == [
+        "world", "train_codebook", "label", "train_teacher", "label", "distill", "label", "report",
+    ]  # fmt: skip
