@@ -59,9 +59,10 @@ def killed_at(step: int, monkeypatch: pytest.MonkeyPatch, clips: Path, out: Path
 
 
 @pytest.mark.parametrize(
-    ("step", "every"), [(1, 1), (2, 1), (3, 2), (5, 1), (7, 1), (8, 3), (9, 1)],
-    ids=["in motion", "before environment", "in environment", "before reader", "before ego", "2 steps after a save", "last step"],
-)  # fmt: skip
+    ("step", "every"),
+    [(2, 1), (5, 1), (7, 1), (8, 3), (9, 1)],
+    ids=["before environment", "before reader", "before ego", "2 steps after a save", "last step"],
+)
 def test_a_killed_run_ends_with_the_weights_of_an_uninterrupted_one(
     step: int, every: int, monkeypatch: pytest.MonkeyPatch, clips: Path, whole: Path, tmp_path: Path
 ):
@@ -73,7 +74,7 @@ def test_a_killed_run_ends_with_the_weights_of_an_uninterrupted_one(
 
 
 def test_a_run_killed_again_and_again_ends_with_the_same_weights(monkeypatch, clips: Path, whole: Path, tmp_path: Path):
-    for step in (2, 4, 8):
+    for step in (1, 3, 8):
         killed_at(step, monkeypatch, clips, tmp_path)
     train_codebook(clips, tmp_path)
     assert weights(tmp_path) == weights(whole)
