@@ -19,6 +19,7 @@ from torch import Tensor
 from latentdrive.codebook.forward_dynamics import Prediction, warp
 from latentdrive.codebook.model import Codebook, Observation
 from latentdrive.data.batches import TransitionBatch
+from latentdrive.data.clip_batches import HeldOut
 from latentdrive.errors import NoClips, StoreError
 from latentdrive.files import write_atomic
 
@@ -96,7 +97,7 @@ class _Coded(NamedTuple):
 
 
 @torch.no_grad()
-def look_up(model: Codebook, batches: Sequence[TransitionBatch], *, examples: int) -> Dictionary:
+def look_up(model: Codebook, batches: Sequence[TransitionBatch] | HeldOut, *, examples: int) -> Dictionary:
     """The dictionary of a trained codebook from held-out windows. examples: typical transitions to keep of each code.
 
     `batches[i]` must give the same batch each time: windows of the examples are read a second time for their pictures.

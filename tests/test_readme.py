@@ -1,0 +1,97 @@
+"""Every command of the README runs, in its order, in one folder; overrides make it small, big machines are composed only."""
+
+import re
+import shlex
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from data_helpers import passing, write_video
+
+from latentdrive import cli
+from latentdrive.config import compose
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = "\n".join(re.findall(r"```(?:bash)?\n(.*?)```", README, re.DOTALL))
+COMMANDS = [line.split("#")[0].strip() for line in BLOCKS.splitlines() if re.match(r"(latentdrive|make) ", line)]
+PICTURE = ["data.height=48", "data.width=80", "data.max_unreadable=0"]
+TRAINER = ["trainer.enable_progress_bar=false", "trainer.accelerator=cpu", "threads=1", "batches.held_out_windows=8"]
+PREDICTOR = ["training.schedule.steps=2", "training.schedule.warmup=1", "batches.batch_size=4", *PICTURE, *TRAINER]
+SMALL = {
+    "demo": ["dry_run=true"],  # walked by tests/walks/test_demo.py
+    "world": ["world=tiny", "processes=1", "splits.train.drives=4", "splits.val.drives=3", "splits.probe.drives=6"],
+    "doctor": ["sample=2", *PICTURE],
+    "train codebook": [
+        "features=pixels", "model.width=32", "model.layers=1", "model.heads=2", "training.calibration_frames=16",
+        "training.reader_steps=2", "training.schedule.warmup=1", "training.schedule.ego=2", "batches.batch_size=4", "batches.workers=0", *PICTURE, *TRAINER,
+    ],
+    "label": ["batch_size=8", "device=cpu", *PICTURE],
+    "train teacher": PREDICTOR,
+    "distill": PREDICTOR,
+    "report": ["windows=8", "examples=1"],
+}  # fmt: skip
+TWO_STAGES = [f"training.schedule.{phase}=2" for phase in ("motion", "environment", "reader")]
+FULL_SIZE = ("codebook=latentvla", "teacher=qwen2_5_vl_3b", "student=paper_50m")
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder that all commands run in, with clips of its own and KITTI's layout."""
+    folder = tmp_path_factory.mktemp("readme")
+    times = np.arange(90) / 10
+    for number in range(3):
+        write_video(folder / f"clips/{number}.mp4", passing(number, times * (15 + 9 * number), (48, 80)), times)
+    images = folder / "kitti/dataset/sequences/00/image_0"
+    images.mkdir(parents=True)
+    for number, frame in enumerate(passing(7, np.arange(30) * 3.0, (48, 80))):
+        cv2.imwrite(str(images / f"{number:06d}.png"), frame)
+    np.savetxt(images.parent / "times.txt", np.arange(30) / 10)
+    (images.parent / "calib.txt").write_text("P0: 60 0 40 0 0 60 24 0 0 0 1 0\n")
+    poses = folder / "kitti/dataset/poses/00.txt"
+    poses.parent.mkdir()
+    np.savetxt(poses, np.tile(np.eye(4)[:3].ravel(), (30, 1)) + np.eye(12)[11] * np.arange(30)[:, None])
+    return folder
+
+
+def verb_of(words: list[str]) -> tuple[str, list[str]]:
+    verb = next(verb for verb in (" ".join(words[:2]), words[0]) if verb in cli.VERBS)
+    return verb, words[len(verb.split()) :]
+
+
+def test_the_readme_shows_every_verb():
+    shown = {verb_of(shlex.split(command)[1:])[0] for command in COMMANDS if command.startswith("latentdrive")}
+    assert shown == set(cli.VERBS)
+
+
+@pytest.mark.parametrize("command", dict.fromkeys(COMMANDS))
+def test_the_command_runs(command: str, home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture):
+    monkeypatch.chdir(home)
+    words = shlex.split(command)[1:]
+    if command.startswith("make"):
+        assert re.search(rf"^{words[0]}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
+        return
+    verb, overrides = verb_of(words)
+    if any(one in overrides for one in FULL_SIZE):
+        full_size(verb, overrides)
+        return
+    paths = [str(path) for word in overrides if "*" in word for path in sorted(home.glob(word))]  # as a shell would
+    overrides = [word for word in overrides if "*" not in word] + paths
+    stages = TWO_STAGES if verb == "train codebook" and "codebook=one_stage" not in overrides else []
+    cli.main([*verb.split(), *overrides, *SMALL[verb], *stages])
+    said = capsys.readouterr().out
+    assert "Next: " in said or "dry_run=true" in SMALL[verb]
+
+
+def full_size(verb: str, overrides: list[str]) -> None:
+    """Composes; models that need no download are built without memory for their weights."""
+    cfg = compose(cli.VERBS[verb][1], overrides)
+    assert cfg.verb == verb.replace(" ", "_")
+    if "teacher=qwen2_5_vl_3b" not in overrides:
+        from latentdrive.config import build
+
+        with torch.device("meta"):
+            model = build(cfg.model)
+        assert sum(weight.numel() for weight in model.parameters()) > 40e6
