@@ -64,6 +64,10 @@ def make_batch(
 def settle(model: Codebook, *, seed: int = 0) -> Codebook:
     """Run every book and every running statistic on a batch once, as training does, then switch to evaluation."""
     batch = make_batch(clips=16, seed=seed)
+    norms = [module for module in model.modules() if isinstance(module, torch.nn.BatchNorm1d)]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = 1.0  # one pass stands for the many that training takes
     with torch.no_grad():
         model.train()
         seen = model.observe(batch.frames)
@@ -73,4 +77,6 @@ def settle(model: Codebook, *, seed: int = 0) -> Codebook:
             model.encode_ego(seen, environment.vectors)
         else:
             model.encode_ego(seen, None)
+    for norm, momentum in zip(norms, momenta):
+        norm.momentum = momentum
     return model.eval()
