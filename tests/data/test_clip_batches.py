@@ -1,0 +1,145 @@
+"""What training a codebook is fed with: windows, features from the cache, ranks, and facts for the card."""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from data_helpers import OPTIONS
+
+from latentdrive.codebook.features import CachedMaps, TimmFeatures
+from latentdrive.data.batches import NO_AUGMENTATION, Augmentation
+from latentdrive.data.clip_batches import ClipBatches
+from latentdrive.data.clip_data import ClipData
+from latentdrive.data.video import VideoFolder
+from latentdrive.errors import ConfigError, TooManyUnreadable
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture
+def batches(drive: Callable[..., Path], tmp_path: Path) -> Callable[..., ClipBatches]:
+    """Batches of three clips; keywords change data (`cache`) or the batches."""
+    for seed in range(3):
+        drive(f"clip{seed}", seed=seed)
+
+    def make(*, cache: str = "frames", cache_gb: float = 1.0, **changed) -> ClipBatches:
+        data = ClipData(
+            path=str(tmp_path / "clips"), rate_hz=OPTIONS["rate_hz"], height=OPTIONS["height"], width=OPTIONS["width"],
+            cache=cache, cache_gb=cache_gb, cache_folder=str(tmp_path / "cache"), max_unreadable=0.5, block_s=None,
+            train={"path": str(tmp_path / "clips"), "part": "train"}, val={"path": str(tmp_path / "clips"), "part": "test"},
+            probe=None, source=partial(VideoFolder, **OPTIONS | {"train_share": 0.5, "gap_s": 0.1}),
+        )  # fmt: skip
+        options = {
+            "data": data, "window_transitions": 1, "transition_s": 0.5, "batch_size": 4, "pairs_per_clip": 1,
+            "held_out_windows": 6, "patch_grid": (6, 10), "augmentation": NO_AUGMENTATION, "workers": 0, "seed": 0,
+            "out": str(tmp_path / "out"),
+        }  # fmt: skip
+        return ClipBatches(**options | changed)
+
+    return make
+
+
+def maps() -> CachedMaps:
+    torch.manual_seed(0)
+    return CachedMaps(TimmFeatures(backbone="efficientnet_lite0", stages=[2], stride=8, weights="none"))
+
+
+def first(batches: ClipBatches, step: int = 0):
+    return next(iter(batches.train_batches(step)))
+
+
+def same(a, b) -> bool:
+    return torch.equal(a.frames, b.frames) and torch.equal(a.clip, b.clip) and torch.equal(a.start, b.start)
+
+
+def test_a_batch_depends_on_seed_and_step_alone(batches):
+    assert same(first(batches(), 5), first(batches(), 5))
+    loader = iter(batches().train_batches(3))
+    next(loader)
+    assert same(next(loader), first(batches(), 4))
+    assert same(first(batches(workers=1), 2), first(batches(), 2))
+    assert not same(first(batches(seed=1)), first(batches()))
+
+
+def test_held_out_windows_are_fixed_come_from_the_other_part_and_mix_clips(batches):
+    held = list(batches().validation_batches())
+    assert [len(batch) for batch in held] == [4, 2]
+    assert all(same(a, b) for a, b in zip(held, batches(seed=9).validation_batches()))
+    assert len(torch.cat([batch.clip for batch in held]).unique()) > 1
+
+
+def test_ranks_see_different_batches(batches, monkeypatch):
+    found = []
+    for rank in range(2):
+        monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+        monkeypatch.setattr(torch.distributed, "get_rank", lambda rank=rank: rank)
+        monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
+        found.append(first(batches()))
+    assert not same(*found)
+
+
+def test_features_come_from_the_cache_beside_their_frames(batches, tmp_path: Path):
+    extractor, fed, told = maps(), batches(cache="features"), []
+    fed.use_features(extractor, extractor.fingerprint)
+    fed.fill(lambda done, clips: told.append((done, clips)))
+    assert told == [(1, 3), (2, 3), (3, 3)] * 2  # the training part, then the test part of the same clips
+    stored = list((tmp_path / "cache").rglob(f"features-{extractor.fingerprint}.npy"))
+    assert len(stored) == 3
+    batch = first(fed)
+    expected = extractor.features.maps(batch.frames.flatten(0, 1)).unflatten(0, (4, 2))
+    torch.testing.assert_close(batch.features.float(), expected, atol=2e-3, rtol=2e-3)
+    assert same(batch, first(batches()))  # the same windows as without
+    held = next(iter(fed.validation_batches()))
+    assert held.features.shape[:2] == held.frames.shape[:2]
+
+
+def test_stored_features_are_not_computed_again(batches):
+    extractor = maps()
+    for seen in range(2):
+        fed = batches(cache="features")
+        fed.use_features(extractor if seen == 0 else _refuse, extractor.fingerprint)
+        fed.fill(lambda done, clips: None)
+    assert first(fed).features is not None
+
+
+def _refuse(frames: np.ndarray) -> np.ndarray:
+    raise AssertionError("computed again")
+
+
+def test_features_beyond_the_cache_s_bound_are_computed_on_the_fly(batches, tmp_path: Path):
+    extractor, fed = maps(), batches(cache="features", cache_gb=1e-6)
+    fed.use_features(extractor, extractor.fingerprint)
+    fed.fill(lambda done, clips: None)
+    assert first(fed).features is not None
+    assert not list((tmp_path / "cache").rglob("*.npy"))
+
+
+def test_features_need_an_extractor_first(batches):
+    with pytest.raises(ConfigError, match="use_features first"):
+        first(batches(cache="features"))
+
+
+def test_features_and_augmentation_exclude_each_other_with_what_to_type(batches):
+    with pytest.raises(ConfigError, match=r"batches\.augmentation\.flip=false"):
+        batches(cache="features", augmentation=Augmentation(flip=True, crop_share=1.0))
+
+
+def test_others_who_open_the_same_data_share_its_frames(batches):
+    clips = batches(cache="features").data.open("train")
+    assert clips.features(0) is None and len(clips[0]) > 10
+
+
+def test_the_card_counts_clips_and_where_poses_are_from(batches, drive):
+    drive("without", seed=7, poses=False)
+    facts = batches().facts
+    assert facts["clips"] == 4 and facts["unreadable"] == 0
+    assert facts["poses"] == {"poses: recorded; intrinsics: none given": 3, "poses: none; intrinsics: none given": 1}
+    assert facts["fingerprint"] == batches(seed=5).facts["fingerprint"]
+
+
+def test_a_held_out_part_without_a_whole_window_says_what_to_change(batches):
+    with pytest.raises(TooManyUnreadable, match="use fewer or shorter transitions"):
+        batches(window_transitions=4).validation_batches()
