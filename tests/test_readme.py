@@ -21,7 +21,7 @@ PICTURE = ["data.height=48", "data.width=80", "data.max_unreadable=0"]
 TRAINER = ["trainer.enable_progress_bar=false", "trainer.accelerator=cpu", "threads=1", "batches.held_out_windows=8"]
 PREDICTOR = ["training.schedule.steps=2", "training.schedule.warmup=1", "batches.batch_size=4", *PICTURE, *TRAINER]
 SMALL = {
-    "demo": ["dry_run=true"],  # walked by tests/walks/test_demo.py
+    "demo": ["dry_run=true"],  # walked by tests/walks/test_walk_demo.py
     "world": ["world=tiny", "processes=1", "splits.train.drives=4", "splits.val.drives=3", "splits.probe.drives=6"],
     "doctor": ["sample=2", *PICTURE],
     "train codebook": [

@@ -89,7 +89,7 @@ def plan(cfg: Config) -> list[Step]:
         step("label held-out clips once more: what the student expects", label.run, "label", "label_student",
              [*data, f"model={out / 'student/checkpoint'}", f"store={stores['student']}", "parts=[val]", *demo.label]),
         step("a report about all of it", report.run, "report", "report",
-             [f"page={out / 'report.html'}", "title='latentdrive demo'", f"runs=[{_runs(out)}]", *demo.report]),
+             [f"page={out / 'report.html'}", f"title='latentdrive {demo.folder}'", f"runs=[{_runs(out)}]", *demo.report]),
     ]  # fmt: skip
 
 

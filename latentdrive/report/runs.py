@@ -65,13 +65,20 @@ class Run:
         for tag in events.Tags()["scalars"]:
             last = {event.step: event.value for event in events.Scalars(tag)}
             steps = sorted(last)
-            found[tag] = (np.array(steps, float), np.array([last[step] for step in steps], float))
+            found[tag] = _without_echo(np.array(steps, float), np.array([last[step] for step in steps], float))
         return found
 
     @cached_property
     def unreadable(self) -> list[tuple[str, str]]:
         """(path, reason) of clips that the run could not use."""
         return [row for file in sorted(self.path.glob("unreadable*.csv")) for row in read_unreadable(file)]
+
+
+def _without_echo(steps: Float64[np.ndarray, "N"], values: Float64[np.ndarray, "N"]) -> Curve:
+    """A quantity of a phase is logged again, unchanged, after the phase has ended: that end is left out."""
+    changes = np.flatnonzero(values != values[-1])
+    end = len(values) if len(changes) == 0 else changes[-1] + 2
+    return steps[:end], values[:end]
 
 
 def read_runs(paths: Iterable[str | Path]) -> list[Run]:

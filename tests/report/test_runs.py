@@ -57,3 +57,12 @@ def test_a_step_that_a_resumed_run_wrote_twice_counts_once(tmp_path):
     (found,) = read_runs([run])
     assert found.curves["train/loss"][0].tolist() == [0, 1, 2, 3]
     assert found.metrics == {"held_out/kl": 0.5}
+
+
+def test_what_is_logged_again_unchanged_after_its_phase_is_left_out(tmp_path):
+    run = write_run(tmp_path / "a", "train_codebook")
+    write_curve(run, "train/motion/share_of_copy", [1.0, 0.8, 0.8, 0.7, 0.7, 0.7])
+    write_curve(run, "train/constant", [2.0, 2.0])
+    (found,) = read_runs([run])
+    assert found.curves["train/motion/share_of_copy"][0].tolist() == [0, 1, 2, 3]
+    assert found.curves["train/constant"][0].tolist() == [0, 1]

@@ -1,0 +1,82 @@
+"""doctor: counts, samples, and says what is wrong."""
+
+import numpy as np
+import pytest
+from data_helpers import passing, write_poses, write_video
+
+from latentdrive.commands import doctor
+from latentdrive.config import compose
+from latentdrive.errors import ConfigError, NoClips, TooManyUnreadable
+
+TIMES = np.arange(60) / 10
+
+
+@pytest.fixture
+def clips(tmp_path):
+    for number in range(3):
+        write_video(tmp_path / f"clips/{number}.mp4", passing(number, TIMES * 20, (48, 80)), TIMES)
+    return tmp_path / "clips"
+
+
+def examine(clips, *overrides):
+    words = [
+        "data=video",
+        f"data.path={clips}",
+        "data.height=48",
+        "data.width=80",
+        "data.source.poses=recorded",
+        f"out={clips.parent}/run",
+    ]
+    return doctor.run(compose("doctor", [*words, *overrides]))
+
+
+def test_clips_are_counted_and_described(clips, capsys):
+    assert examine(clips)["train"] == {"clips": 3, "looked_at": 3, "unreadable": 0}
+    said = capsys.readouterr().out
+    for part in ("train: 3 clips; 3 of them looked at", "10 frames a second, read at 10; 80 x 48 pixels", "no poses",
+                 "camera guessed", "windows of 3 transitions of 0.5 s", "the frame cache needs about"):  # fmt: skip
+        assert part in said
+    assert f"Next: latentdrive train codebook data=video data.path={clips}" in said
+
+
+def test_a_sample_is_spread_over_all_clips(clips):
+    assert examine(clips, "sample=2")["train"]["looked_at"] == 2
+
+
+def test_recorded_poses_are_seen(clips, capsys):
+    poses = np.stack([2 * TIMES, 0 * TIMES, 0 * TIMES], -1)
+    for number in range(3):
+        write_poses(clips / f"{number}.poses.csv", TIMES, poses, np.full(60, 2.0))
+    examine(clips)
+    assert "  ok recorded poses" in capsys.readouterr().out
+
+
+def test_no_clip_is_an_error_that_names_a_way_to_get_some(tmp_path):
+    with pytest.raises(NoClips, match=r"does not exist.*Clips without a download: latentdrive world path=FOLDER"):
+        examine(tmp_path / "nothing")
+
+
+def test_unreadable_clips_are_shown_and_beyond_the_bound_an_error(clips, capsys):
+    (clips / "0.mp4").write_bytes(b"")
+    (clips / "1.mp4").write_text("no video")
+    with pytest.raises(
+        TooManyUnreadable, match=r"train: 2 of 3 clips looked at can't be read, data\.max_unreadable allows 1\.00%"
+    ):
+        examine(clips)
+    assert "0.mp4: the file is empty (0 bytes)" in capsys.readouterr().out
+    assert examine(clips, "data.max_unreadable=0.7")["train"]["unreadable"] == 2
+
+
+def test_clips_too_short_for_a_window_are_an_error(clips):
+    with pytest.raises(NoClips, match="no clip is long enough for one window"):
+        examine(clips, "transitions=40")
+
+
+def test_a_rate_that_does_not_divide_the_transition_is_an_error_with_rates_that_do(clips):
+    with pytest.raises(ConfigError, match=r"set data\.rate_hz to one of"):
+        examine(clips, "data.rate_hz=3")
+
+
+def test_a_dry_run_looks_at_the_machine_only(tmp_path, capsys):
+    assert examine(tmp_path / "nothing", "dry_run=true") == {}
+    assert "CPU cores" in capsys.readouterr().out

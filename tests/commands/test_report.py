@@ -1,0 +1,58 @@
+"""report: the dictionary is looked up once and kept; what is missing is said on the page, not hidden."""
+
+import pytest
+from command_helpers import train_codebook, write_clips
+
+from latentdrive.codebook.dictionary import Dictionary
+from latentdrive.commands import report
+from latentdrive.config import compose
+from latentdrive.errors import ConfigError
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("trained")
+    train_codebook(write_clips(folder / "clips"), folder / "run")
+    return folder
+
+
+def write(folder, *overrides):
+    words = [f"runs=['{folder / 'run'}']", f"out={folder / 'report'}", "windows=8", "examples=2", *overrides]
+    return report.run(compose("report", words)).read_text(encoding="utf-8")
+
+
+def test_a_codebook_run_gets_its_dictionary_which_is_kept(trained, capsys):
+    assert "What each ego code means" in write(trained)
+    kept = Dictionary.load(trained / "run" / report.KEPT)
+    assert kept.codes == 4 and kept.examples.shape == (4, 2) and kept.known.all()
+    assert "looking codes up" in capsys.readouterr().out
+    write(trained)
+    assert "looking codes up" not in capsys.readouterr().out
+    write(trained, "examples=1")
+    assert "looking codes up" in capsys.readouterr().out
+
+
+def test_without_its_checkpoint_the_rest_is_shown_and_the_reason_said(trained):
+    hidden = trained / "run" / "elsewhere"
+    (trained / "run" / "checkpoint").rename(hidden)
+    try:
+        html = write(trained)
+    finally:
+        hidden.rename(trained / "run" / "checkpoint")
+    assert "The dictionary of codes is missing:" in html and "is no folder; a checkpoint is a folder" in html
+    assert "How training went" in html and "What each ego code means" not in html
+
+
+def test_the_page_may_lie_anywhere(trained):
+    write(trained, f"page={trained / 'shown' / 'page.html'}")
+    assert (trained / "shown" / "page.html").is_file()
+
+
+def test_a_dry_run_writes_no_page(trained):
+    path = report.run(compose("report", [f"runs=['{trained / 'run'}']", f"out={trained / 'dry'}", "dry_run=true"]))
+    assert not path.exists()
+
+
+def test_without_runs_it_says_what_to_type(tmp_path):
+    with pytest.raises(ConfigError, match="at least one run"):
+        report.run(compose("report", [f"out={tmp_path}"]))
