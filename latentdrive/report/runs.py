@@ -74,7 +74,9 @@ class Run:
         return [row for file in sorted(self.path.glob("unreadable*.csv")) for row in read_unreadable(file)]
 
 
-def _without_echo(steps: Float64[np.ndarray, "N"], values: Float64[np.ndarray, "N"]) -> Curve:
+def _without_echo(
+    steps: Float64[np.ndarray, "N"], values: Float64[np.ndarray, "N"]
+) -> tuple[Float64[np.ndarray, "kept"], Float64[np.ndarray, "kept"]]:
     """A quantity of a phase is logged again, unchanged, after the phase has ended: that end is left out."""
     changes = np.flatnonzero(values != values[-1])
     end = len(values) if len(changes) == 0 else changes[-1] + 2
