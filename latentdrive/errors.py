@@ -10,6 +10,11 @@ from pathlib import Path
 class LatentDriveError(Exception):
     """Base of all named errors; anything else that reaches the user is a bug."""
 
+    def __str__(self) -> str:
+        """One sentence; from a worker process of a loader it arrives inside a traceback."""
+        text = super().__str__()
+        return text.rpartition(f".{type(self).__name__}: ")[2].strip() if text.startswith("Caught ") else text
+
 
 class ConfigError(LatentDriveError):
     """A configuration value is missing, unknown, unread or impossible."""

@@ -118,7 +118,7 @@ class ClipBatches:
             rank=torch.distributed.get_rank() if parallel else 0,
             ranks=torch.distributed.get_world_size() if parallel else 1,
         )  # fmt: skip
-        return loader(stream, workers=self.workers, pin_memory=False)
+        return loader(stream, workers=self.workers, pin_memory=torch.cuda.is_available())
 
     @cached_property
     def held_out(self) -> "HeldOut":

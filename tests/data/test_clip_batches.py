@@ -143,3 +143,9 @@ def test_the_card_counts_clips_and_where_poses_are_from(batches, drive):
 def test_a_held_out_part_without_a_whole_window_says_what_to_change(batches):
     with pytest.raises(TooManyUnreadable, match="use fewer or shorter transitions"):
         batches(window_transitions=4).validation_batches()
+
+
+def test_an_error_in_a_worker_process_says_its_sentence_and_no_more(batches):
+    with pytest.raises(TooManyUnreadable) as failed:
+        first(batches(window_transitions=4, workers=1))
+    assert str(failed.value).startswith("2 of 3 clips can't be used") and "Traceback" not in str(failed.value)
