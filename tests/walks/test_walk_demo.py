@@ -5,11 +5,14 @@ import re
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from latentdrive import checkpoint
 
 STEPS = ("world", "codebook", "label_codebook", "teacher", "label_teacher", "student", "label_student", "report")
 
 
+@pytest.mark.slow
 def test_the_demo_walks_every_step_ends_with_a_report_and_repeats_nothing(latentdrive, tmp_path: Path, request):
     done = latentdrive("demo", "demo=smoke", "out=walk", timeout_s=600)
     assert done.returncode == 0, done.stderr[-3000:]
