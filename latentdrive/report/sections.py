@@ -93,8 +93,13 @@ def run_section(run: Run, dictionary: DictionarySection | None, notes: Iterable[
 def misses(run: Run) -> list[str]:
     """One sentence for every number below its aim."""
     found = []
+    metrics = dict(run.metrics)
+    for book in ("ego", "environment"):
+        start = f"held_out/{book}_perplexity_slot_"
+        if slots := [value for name, value in metrics.items() if name.startswith(start)]:
+            metrics[f"held_out/{book}_perplexity_lowest_slot"] = min(slots)
     for name, aim, what in AIMS.get(run.verb, []):
-        value = run.metrics.get(name)
+        value = metrics.get(name)
         if value is not None and value < aim:
             found.append(f"{what}: {value:.2f}, aimed at {aim:g} or more, missed by {aim - value:.2f}")
     return found

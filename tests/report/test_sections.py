@@ -11,7 +11,7 @@ from latentdrive.report.sections import run_section
 CODEBOOK = {
     "held_out/share_of_copy": 0.5, "held_out/cost_ego_shuffled": 0.4, "held_out/cost_copy": 1.0,
     "held_out/ego_perplexity": 9.0, "held_out/ego_perplexity_slot_0": 1.5, "held_out/ego_perplexity_slot_1": 8.0,
-    "held_out/ego_perplexity_lowest_slot": 1.5, "probe/ego codes/yaw change/linear": 0.8,
+    "probe/ego codes/yaw change/linear": 0.8,
     "probe/present frame/yaw change/linear": 0.1, "probe/ego codes/forward displacement/linear": 0.61,
 }  # fmt: skip
 
