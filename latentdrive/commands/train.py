@@ -24,7 +24,7 @@ from latentdrive.checkpoint import Card
 from latentdrive.config import Config, build, from_yaml, to_yaml
 from latentdrive.errors import CheckpointError, ConfigError
 from latentdrive.files import write_atomic
-from latentdrive.run_folder import CHECKPOINT, RESUME, RunFolder, progress_bar
+from latentdrive.run_folder import CHECKPOINT, METRICS, RESUME, RunFolder, progress_bar
 
 STATE, SETTINGS = "last.ckpt", "settings.yaml"  # in RESUME
 # What a run may change when it is resumed, because no weight depends on it.
@@ -139,7 +139,9 @@ def _finish(
     }
     folder.metrics({"metrics": metrics, **facts})
     for key, value in sorted(metrics.items()):
-        folder.say(f"  {key:<48} {value:.4f}") if isinstance(value, float) else None
+        if isinstance(value, float) and "_slot_" not in key and not key.endswith(("_low", "_high")):
+            folder.say(f"  {key:<48} {value:.4f}")
+    folder.say(f"  slots and intervals: {folder.path / METRICS}")
     folder.finish(folder.path / CHECKPOINT, then.format(checkpoint=folder.path / CHECKPOINT))
 
 
