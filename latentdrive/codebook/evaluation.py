@@ -4,8 +4,8 @@ An error below copying, or a high perplexity, proves nothing: a decoder can igno
 give it the codes of another clip.
 """
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
@@ -22,32 +22,39 @@ CASES = ("true", "ego_shuffled", "environment_shuffled", "both_shuffled", "zeroe
 
 
 @dataclass(frozen=True, kw_only=True)
-class Coded:
-    """Codes and errors of N held-out transitions.
+class Codes:
+    """Codes of N held-out transitions.
 
-    environment, ego: codes. errors: case → error, features and pixels each as a share of the mean copy error and averaged.
-    motion: dx, dy, dyaw, speed. clip, start: window the transition belongs to; place: its number in the window.
-    drives: what is resampled together in an interval.
+    environment, ego: codes. motion: dx, dy, dyaw, speed. clip, start: window the transition belongs to; place: its number in
+    the window.
     """
 
     environment: Int64[np.ndarray, "N E"]
     ego: Int64[np.ndarray, "N A"]
-    errors: dict[str, Float64[np.ndarray, "N"]]
     motion: Float64[np.ndarray, "N 4"]
     clip: Int64[np.ndarray, "N"]
     start: Int64[np.ndarray, "N"]
     place: Int64[np.ndarray, "N"]
-    drives: np.ndarray
-
-    def share(self, case: str, of: str) -> Interval:
-        """Mean error in one case over that in another, with its interval by drive."""
-        return ratio_by_drive(self.errors[case], self.errors[of], self.drives)
 
     def perplexities(self, book: str) -> tuple[float, list[float]]:
         """Overall and per slot, of `environment` or `ego`."""
         codes = getattr(self, book)
         counts = np.stack([np.bincount(slot, minlength=64) for slot in codes.T]) if codes.size else np.zeros((0, 64))
         return perplexity(torch.tensor(counts.sum(0)).float()).item(), perplexity(torch.tensor(counts).float()).tolist()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Coded(Codes):
+    """Codes and what they predict. errors: case → error of each transition, features and pixels each as a share of the mean
+    copy error and averaged. drives: what is resampled together in an interval.
+    """
+
+    errors: dict[str, Float64[np.ndarray, "N"]]
+    drives: np.ndarray
+
+    def share(self, case: str, of: str) -> Interval:
+        """Mean error in one case over that in another, with its interval by drive."""
+        return ratio_by_drive(self.errors[case], self.errors[of], self.drives)
 
     def summary(self) -> dict[str, float]:
         """Shares of the copy error, what other codes cost (0.05: 5 % more error), intervals by drive, perplexities."""
@@ -70,7 +77,6 @@ class Coded:
         return found | {"transitions": len(self.clip), "drives": share.drives}
 
 
-@torch.no_grad()
 def code(
     model: Codebook, batches: Iterable[TransitionBatch], *, features: float, pixels: float, block_frames: int | None
 ) -> Coded:
@@ -79,6 +85,27 @@ def code(
 
     Shuffled codes come from another clip of the same batch: batches must mix clips, and their order is that of `batches`.
     """
+    joined = _over(model, batches, _errors)
+    errors = {}
+    for case in CASES:
+        if f"features/{case}" in joined:
+            shares = [
+                (w, joined[f"{kind}/{case}"] / joined[f"{kind}/copy"].mean())
+                for kind, w in (("features", features), ("pixels", pixels))
+            ]
+            errors[case] = sum(w * share for w, share in shares) / (features + pixels)
+    drives = joined["clip"] if block_frames is None else joined["clip"] * 1_000_000 + joined["start"] // block_frames
+    return Coded(errors=errors, drives=drives, **{field.name: joined[field.name] for field in fields(Codes)})
+
+
+def read_codes(model: Codebook, batches: Iterable[TransitionBatch]) -> Codes:
+    """The codes alone, which is much cheaper."""
+    return Codes(**_over(model, batches, lambda *_: {}))
+
+
+@torch.no_grad()
+def _over(model: Codebook, batches: Iterable[TransitionBatch], more: Callable[..., dict[str, Tensor]]) -> dict[str, np.ndarray]:
+    """Codes of all transitions and what else `more` says of a batch, by name."""
     model.eval()
     parts: list[dict[str, Tensor]] = []
     for batch in batches:
@@ -97,19 +124,8 @@ def code(
             "start": batch.start[:, None].expand(-1, times),
             "place": torch.arange(times).expand(len(batch), -1),
         }
-        parts.append({k: v.flatten(0, 1) for k, v in part.items()} | _errors(model, seen, batch, vectors, ego.vectors))
-    joined = {key: torch.cat([part[key] for part in parts]).cpu().numpy() for key in parts[0]}
-    errors = {}
-    for case in CASES:
-        if f"features/{case}" in joined:
-            shares = [
-                (w, joined[f"{kind}/{case}"] / joined[f"{kind}/copy"].mean())
-                for kind, w in (("features", features), ("pixels", pixels))
-            ]
-            errors[case] = sum(w * share for w, share in shares) / (features + pixels)
-    kept = {k: joined[k] for k in ("environment", "ego", "motion", "clip", "start", "place")}
-    drives = joined["clip"] if block_frames is None else joined["clip"] * 1_000_000 + joined["start"] // block_frames
-    return Coded(errors=errors, drives=drives, **kept)
+        parts.append({k: v.flatten(0, 1) for k, v in part.items()} | more(model, seen, batch, vectors, ego.vectors))
+    return {key: torch.cat([part[key] for part in parts]).cpu().numpy() for key in parts[0]}
 
 
 def _errors(

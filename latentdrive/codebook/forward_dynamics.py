@@ -53,7 +53,8 @@ class _Trunk(nn.Module):
 
     def forward(
         self, features: Float[Tensor, "N C h w"], pixels: Float[Tensor, "N 3 H W"], conditions: Float[Tensor, "N n Dc"]
-    ) -> Float[Tensor, "N D h w"]:
+    ) -> tuple[Float[Tensor, "N D h w"], Float[Tensor, "N D h w"]]:
+        """Patch states that know the conditions, and each patch's own view, which does not."""
         local = F.gelu(self.local(torch.cat([features, F.pixel_unshuffle(pixels, self.patch_pixels)], 1)))
         coarse = self.down(local)
         if self.within is not None:
@@ -67,7 +68,7 @@ class _Trunk(nn.Module):
             tokens = block(tokens)
         states = self.norm(tokens[:, : patches.shape[1]]).transpose(1, 2).unflatten(2, coarse.shape[-2:])
         states = F.pixel_shuffle(self.up(states), self.pool)
-        return F.gelu(self.join(torch.cat([states, local], 1)))
+        return F.gelu(self.join(torch.cat([states, local], 1))), local
 
 
 class PlainForwardDynamics(nn.Module):
@@ -93,28 +94,35 @@ class PlainForwardDynamics(nn.Module):
         self, features: Float[Tensor, "N C h w"], pixels: Float[Tensor, "N 3 H W"], conditions: Float[Tensor, "N n Dc"]
     ) -> Prediction:
         """features, pixels: the present frame; conditions: vectors of codes and motion."""
-        states = self.trunk(features, pixels, conditions)
+        states, _ = self.trunk(features, pixels, conditions)
         correction = F.pixel_shuffle(self.correct_pixels(states), self.patch_pixels)
         return Prediction(features + self.correct_features(states), pixels + correction, None)
 
 
 class WarpForwardDynamics(PlainForwardDynamics):
-    """Flow, warp, correction. flow_cells: flow vectors per patch, each way."""
+    """Flow, warp, correction. Conditions act through the flow alone: a code says where things go, never how they look. The
+    correction sees the patch and how it is about to move, and sends no gradient back through that.
+
+    flow_cells: flow vectors per patch, each way.
+    """
 
     def __init__(self, *, flow_cells: int, feature_channels: int, width: int, **trunk) -> None:
         super().__init__(feature_channels=feature_channels, width=width, **trunk)
         self.flow_cells = flow_cells
         self.flow = _zero(nn.Conv2d(width, 2 * flow_cells**2, 1))
+        self.correct = nn.Conv2d(width + 2 * flow_cells**2, width, 3, 1, 1)
 
     def forward(
         self, features: Float[Tensor, "N C h w"], pixels: Float[Tensor, "N 3 H W"], conditions: Float[Tensor, "N n Dc"]
     ) -> Prediction:
         """features, pixels: the present frame; conditions: vectors of codes and motion, those of sectors first."""
-        states = self.trunk(features, pixels, conditions)
-        flow = F.pixel_shuffle(self.flow(states), self.flow_cells).float()
-        correction = F.pixel_shuffle(self.correct_pixels(states), self.patch_pixels)
+        states, local = self.trunk(features, pixels, conditions)
+        flow = self.flow(states)
+        moved = F.gelu(self.correct(torch.cat([local, flow.detach()], 1)))
+        flow = F.pixel_shuffle(flow, self.flow_cells).float()
+        correction = F.pixel_shuffle(self.correct_pixels(moved), self.patch_pixels)
         return Prediction(
-            warp(features.float(), flow, features.shape[-2:]) + self.correct_features(states),
+            warp(features.float(), flow, features.shape[-2:]) + self.correct_features(moved),
             warp(pixels.float(), flow, features.shape[-2:]) + correction,
             flow,
         )

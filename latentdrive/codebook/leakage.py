@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float64
 
-from latentdrive.codebook.evaluation import Coded, code
+from latentdrive.codebook.evaluation import Codes, read_codes
 from latentdrive.codebook.model import Codebook
 from latentdrive.codebook.probe import EGO_TARGETS, ProbeResult, one_hot, probe
 from latentdrive.data.batches import TransitionBatch, nearest_rows
@@ -22,19 +22,25 @@ from latentdrive.statistics import ratio_by_drive
 
 FRAME_CELLS = (3, 5)  # the present frame as a probe's input: features, averaged in this many cells
 SECTORS = ("left", "middle", "right")
+# Percentiles at which the others' motion is cut: one vehicle that passes close by outweighs a whole drive otherwise.
+OUTLIERS = ([1.0], [99.0])
 OTHERS = tuple(f"others {sector} {axis}" for sector in SECTORS for axis in ("across", "down"))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Leakage:
-    """results: (input, probe kind) → ProbeResult; inputs: `present frame`, `ego codes`, `environment codes`."""
+    """results: (input, probe kind) → ProbeResult; inputs: `present frame` (the floor), `ego codes`, `environment codes`, and
+    the frame together with each of them."""
 
     results: dict[tuple[str, str], ProbeResult]
-    coded: Coded
 
     def others(self, source: str, kind: str) -> float:
         """R² of the others' motion: mean over sectors and axes."""
         return float(np.mean([self.results[source, kind].r2[name] for name in OTHERS]))
+
+    def raw_others(self, source: str, kind: str) -> float:
+        """The same of the motion as it is, outliers included."""
+        return float(np.mean([self.results[source, kind].r2[f"raw {name}"] for name in OTHERS]))
 
     def ego(self, source: str, kind: str) -> float:
         """R² of the ego's motion: mean of forward displacement and yaw change."""
@@ -54,8 +60,10 @@ class Leakage:
         """`input/target/kind` → R², with `others` for the mean over sectors and axes."""
         found = {}
         for source, kind in self.results:
-            found |= {f"{source}/{name}/{kind}": value for name, value in self.results[source, kind].r2.items()}
+            r2 = self.results[source, kind].r2
+            found |= {f"{source}/{name}/{kind}": r2[name] for name in (*EGO_TARGETS, *OTHERS)}
             found[f"{source}/others/{kind}"] = self.others(source, kind)
+            found[f"{source}/raw others/{kind}"] = self.raw_others(source, kind)
             found[f"{source}/ego/{kind}"] = self.ego(source, kind)
             found |= {
                 f"{source}/{name}/{kind}_{end}": value
@@ -65,43 +73,37 @@ class Leakage:
         return found
 
 
-def measure(
-    model: Codebook,
-    clips: CachedClips,
-    batches: Sequence[TransitionBatch],
-    *,
-    features: float,
-    pixels: float,
-    seed: int,
-) -> Leakage:
+def measure(model: Codebook, clips: CachedClips, batches: Sequence[TransitionBatch], *, seed: int) -> Leakage:
     """Code the probe windows (one transition each) and read ego and others' motion from codes and from the present frame."""
-    coded = code(model, batches, features=features, pixels=pixels, block_frames=None)
-    targets = {name: coded.motion[:, column] for name, column in EGO_TARGETS.items()}
-    others = true_others(clips, coded, transition_s=model.transition_s)
-    targets |= {name: others[:, i] for i, name in enumerate(OTHERS)}
-    inputs = {"present frame": present_frames(model, batches)}
-    if coded.ego.size:
-        inputs["ego codes"] = one_hot(coded.ego, model.codes)
-    if coded.environment.size:
-        inputs["environment codes"] = one_hot(coded.environment, model.codes)
+    codes = read_codes(model, batches)
+    targets = {name: codes.motion[:, column] for name, column in EGO_TARGETS.items()}
+    others = true_others(clips, codes, transition_s=model.transition_s)
+    bounded = others.clip(*np.percentile(others, OUTLIERS, axis=0))
+    targets |= {name: bounded[:, i] for i, name in enumerate(OTHERS)}
+    targets |= {f"raw {name}": others[:, i] for i, name in enumerate(OTHERS)}
+    present = present_frames(model, batches)
+    inputs = {"present frame": present}
+    for name, found in (("ego codes", codes.ego), ("environment codes", codes.environment)):
+        if found.size:
+            inputs[name] = one_hot(found, model.codes)
+            inputs[f"present frame and {name}"] = np.concatenate([present, inputs[name]], 1)
     return Leakage(
         results={
-            (name, kind): probe(x, targets, coded.clip, kind=kind, seed=seed)
+            (name, kind): probe(x, targets, codes.clip, kind=kind, seed=seed)
             for name, x in inputs.items()
             for kind in ("linear", "mlp")
-        },
-        coded=coded,
+        }
     )
 
 
-def true_others(clips: CachedClips, coded: Coded, *, transition_s: float) -> Float64[np.ndarray, "N 6"]:
+def true_others(clips: CachedClips, codes: Codes, *, transition_s: float) -> Float64[np.ndarray, "N 6"]:
     """Mean image motion caused by the agents themselves, per sector and axis, in per cent of the picture's width and height."""
-    found = np.zeros((len(coded.clip), len(OTHERS)))
+    found = np.zeros((len(codes.clip), len(OTHERS)))
     step = round(transition_s * clips.rate_hz)
-    for index in np.unique(coded.clip):
-        rows = np.flatnonzero(coded.clip == index)
+    for index in np.unique(codes.clip):
+        rows = np.flatnonzero(codes.clip == index)
         clip, truth = clips[int(index)], clips.truth(int(index))
-        frames = nearest_rows(truth.times_s, clip.times_s)[coded.start[rows] + step * coded.place[rows]]
+        frames = nearest_rows(truth.times_s, clip.times_s)[codes.start[rows] + step * codes.place[rows]]
         found[rows] = others_motion(truth, frames).reshape(len(rows), -1)
     return found
 

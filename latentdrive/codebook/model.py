@@ -158,7 +158,9 @@ class Codebook(nn.Module):
             environment = token.new_zeros(*token.shape[:2], self.environment_slots, self.code_width)
         return self._predict(self.environment_forward, seen, torch.cat([environment, token], 2))
 
-    def encode_environment(self, seen: Observation, motion: Float[Tensor, "B T 4"]) -> Quantized:
+    def encode_environment(
+        self, seen: Observation, motion: Float[Tensor, "B T 4"], *, quantised: bool = True
+    ) -> Quantized:
         """Environment codes of stage 1. The encoder also sees what motion alone predicts: the rest is the environment."""
         with torch.no_grad():
             expected = self.predict_from_motion(seen, motion, None).pixels
@@ -168,7 +170,7 @@ class Codebook(nn.Module):
             expected = expected.unflatten(0, seen.pictures[:, 1:].shape[:2])
         pictures = torch.cat([seen.pictures[:, :-1], seen.pictures[:, 1:], expected], 2)
         latents = self.environment_inverse(*_pair(seen.features), pictures, self.motion_token(motion))
-        return self.environment_book(latents)
+        return self.environment_book(latents, quantised=quantised)
 
     def read_environment(self, seen: Observation) -> Quantized:
         """Environment codes from the frames alone, in the frozen book of stage 1; the book never moves here."""
@@ -190,10 +192,13 @@ class Codebook(nn.Module):
                 return self.encode_environment(seen, motion).codes
             return self.read_environment(seen).codes
 
-    def encode_ego(self, seen: Observation, environment: Float[Tensor, "B T E Dk"] | None) -> Quantized:
+    def encode_ego(
+        self, seen: Observation, environment: Float[Tensor, "B T E Dk"] | None, *, quantised: bool = True
+    ) -> Quantized:
         """Ego codes from both frames and the environment codes (no gradient into them); never from motion."""
         context = None if environment is None else environment.detach()
-        return self.ego_book(self.ego_inverse(*_pair(seen.features), _stack(seen.pictures), context))
+        latents = self.ego_inverse(*_pair(seen.features), _stack(seen.pictures), context)
+        return self.ego_book(latents, quantised=quantised)
 
     def predict_from_codes(
         self, seen: Observation, environment: Float[Tensor, "B T E Dk"] | None, ego: Float[Tensor, "B T A Dk"]

@@ -51,10 +51,13 @@ class Quantizer(nn.Module):
         """The book."""
         return self.book.codebook
 
-    def forward(self, latents: Float[Tensor, "*batch slots D"]) -> Quantized:
+    def forward(self, latents: Float[Tensor, "*batch slots D"], *, quantised: bool = True) -> Quantized:
         """Nearest codes. In training mode the book follows the latents, in evaluation mode it never moves; gradients pass
-        straight through to the latents in both.
+        straight through to the latents in both. quantised=False: the latents as they are, before there is a book.
         """
+        if not quantised:
+            nothing = latents.new_zeros(*latents.shape[:-1], self.codes)
+            return Quantized(latents, nothing.argmax(-1), nothing, latents.new_zeros(()))
         if not self.training and not self.book._codebook.initted:
             raise CheckpointError("this codebook was never trained: its book has no entries yet")
         flat = latents.reshape(-1, latents.shape[-2], self.width)

@@ -43,13 +43,18 @@ LEARNING = {
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
-    """Steps of each phase; 0 leaves it out (one-stage training has `ego` only). warmup: steps at each phase's start."""
+    """Steps of each phase; 0 leaves it out (one-stage training has `ego` only). warmup: steps at each phase's start.
+
+    open_share: of the steps of `environment` and `ego` before the book is made. Until then forward dynamics gets the vectors
+    as they are: a book that is made from an encoder that sees nothing yet locks in what it happens to say.
+    """
 
     motion: int
     environment: int
     reader: int
     ego: int
     warmup: int
+    open_share: float
 
     @property
     def steps(self) -> int:
@@ -64,6 +69,11 @@ class Schedule:
                 return phase, step
             step -= length
         return "ego", self.ego - 1
+
+    def quantised(self, step: int) -> bool:
+        """Whether the codes of the step's phase come from a book already."""
+        phase, within = self.at(step)
+        return phase in ("motion", "reader") or within >= self.open_share * getattr(self, phase)
 
     def learning_rate(self, step: int) -> float:
         """Factor on the learning rate: in each phase a linear rise, then half a cosine down to 0.05."""
@@ -101,11 +111,13 @@ class Batches(Protocol):
 
     def train_batches(self, start_step: int) -> Iterable[TransitionBatch]: ...
 
-    def windows_of(self, part: str, *, transitions: int) -> HeldOut: ...
+    def windows_of(self, part: str, *, transitions: int, most: int | None = None) -> HeldOut: ...
 
 
 class CodebookTraining(L.LightningModule):
-    """Codebook + losses + optimiser. reader_steps: of the motion reader that judges transplants, trained after the codebook."""
+    """Codebook + losses + optimiser. reader_steps: of the motion reader that judges transplants, trained after the codebook.
+    probe_windows: how many windows of the probe part the probes are fitted to and tested on.
+    """
 
     def __init__(
         self,
@@ -116,6 +128,7 @@ class CodebookTraining(L.LightningModule):
         weights: LossWeights,
         calibration_frames: int,
         reader_steps: int,
+        probe_windows: int,
         seed: int,
     ) -> None:
         super().__init__()
@@ -130,7 +143,8 @@ class CodebookTraining(L.LightningModule):
                 "shrinks until it is easy"
             )
         self.model, self.optimizer, self.schedule, self.weights = model, optimizer, schedule, weights
-        self.calibration_frames, self.reader_steps, self.seed = calibration_frames, reader_steps, seed
+        self.calibration_frames, self.reader_steps, self.probe_windows = calibration_frames, reader_steps, probe_windows
+        self.seed = seed
         self.usage = CodeUsage(codes=model.codes)
 
     def prepare(self, batches: Batches, *, new: bool) -> None:
@@ -174,14 +188,17 @@ class CodebookTraining(L.LightningModule):
             start_ego_from_environment(self.model)
         if phase == "reader" and within == 0:
             start_reader_from_encoder(self.model)
-        loss, logged = phase_loss(self.model, batch, phase, self.weights)
+        quantised = self.schedule.quantised(self.global_step)
+        loss, logged = phase_loss(self.model, batch, phase, self.weights, quantised=quantised)
         self.log_dict({f"train/{key}": value for key, value in logged.items()}, batch_size=len(batch.frames))
         return loss
 
     def validation_step(self, batch: TransitionBatch, _: int) -> None:
         """Held-out error as a share of copying, with true and with shuffled codes; usage of both books."""
         phase, _ = self.schedule.at(self.global_step - 1)
-        _, logged = phase_loss(self.model, batch, phase, self.weights, usage=self.usage)
+        quantised = self.schedule.quantised(self.global_step - 1)
+        usage = self.usage if quantised else None
+        _, logged = phase_loss(self.model, batch, phase, self.weights, quantised=quantised, usage=usage)
         self.log_dict({f"held_out/{key}": value for key, value in logged.items()}, batch_size=len(batch.frames))
 
     def on_validation_epoch_end(self) -> None:
@@ -202,11 +219,12 @@ class CodebookTraining(L.LightningModule):
         found = {f"held_out/{name}": value for name, value in held_out.summary().items()}
         if not batches.data.has("probe"):
             return found
-        probes = batches.windows_of("probe", transitions=1)
-        windows = list(probes)
-        leakage = measure(self.model, probes.clips, windows, seed=self.seed, **share)
+        probes = batches.windows_of("probe", transitions=1, most=self.probe_windows)
+        leakage = measure(self.model, probes.clips, probes, seed=self.seed)
         reader = train_reader(self.model, batches.train_batches(0), steps=self.reader_steps, seed=self.seed)
-        said = leakage.coded.summary() | leakage.matrix() | transplant(self.model, reader, windows).summary()
+        some = batches.windows_of("probe", transitions=1)
+        said = code(self.model, some, block_frames=None, **share).summary() | leakage.matrix()
+        said |= transplant(self.model, reader, some).summary()
         return found | {f"probe/{name}": value for name, value in said.items()}
 
     def configure_optimizers(self) -> dict:
@@ -243,9 +261,9 @@ def start_reader_from_encoder(model: Codebook) -> None:
 
 
 def phase_loss(
-    model: Codebook, batch: TransitionBatch, phase: str, weights: LossWeights, *, usage: CodeUsage | None = None
+    model: Codebook, batch: TransitionBatch, phase: str, weights: LossWeights, *, quantised: bool, usage: CodeUsage | None = None
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Loss of one phase and what to log of it (`usage` collects the codes seen)."""
+    """Loss of one phase and what to log of it (`usage` collects the codes seen). quantised: see Schedule.open_share."""
     if model.training:
         enter(model, phase)
     if phase != "ego":
@@ -266,7 +284,7 @@ def phase_loss(
         loss, _ = share(model.predict_from_motion(seen, batch.motion, None))
         return loss, {"motion/share_of_copy": loss.detach()}
     if phase == "environment":
-        code = model.encode_environment(seen, batch.motion)
+        code = model.encode_environment(seen, batch.motion, quantised=quantised)
         loss, _ = share(model.predict_from_motion(seen, batch.motion, code.vectors))
         total = loss + model.environment_book.commitment * code.commitment
         logged = {"environment/share_of_copy": loss.detach(), "environment/commitment": code.commitment.detach()}
@@ -275,7 +293,7 @@ def phase_loss(
             shuffled = code.vectors.roll(1, 0)
             logged["environment/share_shuffled"], _ = share(model.predict_from_motion(seen, batch.motion, shuffled))
         return total, logged
-    return _ego_loss(model, batch, seen, share, weights, usage)
+    return _ego_loss(model, batch, seen, share, weights, quantised, usage)
 
 
 def _ego_loss(
@@ -284,6 +302,7 @@ def _ego_loss(
     seen: Observation,
     share: "Share",
     weights: LossWeights,
+    quantised: bool,
     usage: CodeUsage | None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     environment, relearned = None, seen.features.new_zeros(())
@@ -293,7 +312,7 @@ def _ego_loss(
             environment, relearned = read.vectors, model.environment_book.commitment * read.commitment
         else:
             environment = model.environment_book.look_up(model.environment_codes(seen, batch.motion))
-    code = model.encode_ego(seen, environment)
+    code = model.encode_ego(seen, environment, quantised=quantised)
     loss, _ = share(model.predict_from_codes(seen, environment, code.vectors))
     total = loss + model.ego_book.commitment * code.commitment + relearned
     logged = {"ego/share_of_copy": loss.detach(), "ego/commitment": code.commitment.detach()}

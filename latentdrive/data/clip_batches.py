@@ -129,12 +129,12 @@ class ClipBatches:
         """The held-out windows, clips mixed within a batch (shuffling codes must reach another clip)."""
         return DataLoader(self.held_out, batch_size=None)
 
-    def windows_of(self, part: str, *, transitions: int) -> "HeldOut":
-        """A fixed, mixed list of windows of a part: for evaluation."""
+    def windows_of(self, part: str, *, transitions: int, most: int | None = None) -> "HeldOut":
+        """A fixed, mixed list of windows of a part, for evaluation: `most` of them, or `held_out_windows`."""
         clips = self._open(part)
         spec = WindowSpec(transitions=transitions, transition_s=self.spec.transition_s, rate_hz=self.spec.rate_hz)
         return HeldOut(
-            clips=clips, spec=spec, most=self.held_out_windows, batch_size=self.batch_size, patch_grid=self.patch_grid,
+            clips=clips, spec=spec, most=most or self.held_out_windows, batch_size=self.batch_size, patch_grid=self.patch_grid,
             take=self._take,
             unreadable=UnreadableLog(clips=len(clips), max_unreadable=self.data.max_unreadable, file=self.out / "unreadable.csv"),
         )  # fmt: skip

@@ -2,7 +2,8 @@
 
 In natural traffic the ego's motion and the others' go together, so codes of one predict the other and nothing can be
 separated. Here the ego's speed and lateral offset are drawn at random, and each recorded vehicle is moved along the road
-to where the ego will see it: its own motion stays as it was recorded, without knowledge of this ego.
+to where the ego will see it, and shown at a pace of its own or standing: otherwise where a vehicle is and how it is turned
+tells nearly all of its motion, and a single frame is as good as two.
 """
 
 from dataclasses import dataclass, replace
@@ -37,11 +38,14 @@ class Appearance:
     """Where a replayed vehicle is seen: at a random moment, this many metres ahead of the ego (range).
 
     copies: each movable vehicle of the recording is shown so often. tries: to find it a place where it touches nobody.
+    pace: range of the share of its recorded speed at which each vehicle is replayed; still_share: how often it stands.
     """
 
     ahead_m: tuple[float, float]
     copies: int
     tries: int
+    pace: tuple[float, float]
+    still_share: float
 
 
 def go_own_way(
@@ -75,11 +79,11 @@ def place_replay(
 ) -> Agents:  # fmt: skip
     """Every movable vehicle moved along the road to where this ego sees it; those that touch the ego or another are dropped.
 
-    Coordinates of the layout. A vehicle's own motion over time is that of the recording.
+    Coordinates of the layout. A vehicle goes the way that was recorded, at its own pace.
     """
     kept: list[int] = []
     rows = np.concatenate([np.arange(len(agents)), *[np.flatnonzero(movable)] * (appearance.copies - 1)]).astype(int)
-    agents, movable = agents.pick(rows), movable[rows]
+    agents, movable = at_own_pace(rng, agents.pick(rows), appearance), movable[rows]
     poses = agents.poses.copy()
     for row in rng.permutation(len(agents)):
         for _ in range(appearance.tries if movable[row] else 1):
@@ -92,6 +96,24 @@ def place_replay(
                 kept.append(int(row))
                 break
     return replace(agents, poses=poses).pick(np.array(sorted(kept), int))
+
+
+def at_own_pace(rng: np.random.Generator, agents: Agents, appearance: Appearance) -> Agents:
+    """Every vehicle slowed down by a factor of its own, around a moment of its own that is shown as it was."""
+    frames, count = agents.speed_mps.shape
+    pace = np.where(rng.random(count) < appearance.still_share, 0.0, rng.uniform(*appearance.pace, count))
+    moment = rng.integers(frames, size=count)
+    when = moment + (np.arange(frames)[:, None] - moment) * pace  # rows of the recording, between whole ones
+    before, column = np.floor(when).astype(int), np.arange(count)
+    after, share = np.minimum(before + 1, frames - 1), when - before
+    start, end = agents.poses[before, column], agents.poses[after, column]
+    turned = (end[..., 2] - start[..., 2] + np.pi) % (2 * np.pi) - np.pi
+    step = np.concatenate([end[..., :2] - start[..., :2], turned[..., None]], -1)
+    return replace(
+        agents,
+        poses=start + share[..., None] * step,
+        speed_mps=pace * (agents.speed_mps[before, column] * (1 - share) + agents.speed_mps[after, column] * share),
+    )
 
 
 def without_contact(agents: Agents, ego: Float64[np.ndarray, "T 3"], ego_size: Float64[np.ndarray, "3"]) -> Agents:

@@ -14,7 +14,7 @@ from latentdrive.errors import ConfigError
 
 torch.set_num_threads(1)
 WEIGHTS = LossWeights(features=0.5, pixels=0.5, moving=10.0, regression=0.1, regression_share=1.0)
-SCHEDULE = Schedule(motion=3, environment=4, reader=2, ego=5, warmup=2)
+SCHEDULE = Schedule(motion=3, environment=4, reader=2, ego=5, warmup=2, open_share=0.5)
 
 
 # ---- phases ----
@@ -31,13 +31,13 @@ def test_the_step_decides_the_phase():
 
 
 def test_a_phase_of_no_steps_is_left_out():
-    one_stage = Schedule(motion=0, environment=0, reader=0, ego=5, warmup=2)
+    one_stage = Schedule(motion=0, environment=0, reader=0, ego=5, warmup=2, open_share=0.5)
     assert [one_stage.at(step)[0] for step in range(5)] == ["ego"] * 5
     assert one_stage.steps == 5
 
 
 def test_the_learning_rate_rises_and_falls_anew_in_every_phase():
-    schedule = Schedule(motion=10, environment=20, reader=10, ego=40, warmup=4)
+    schedule = Schedule(motion=10, environment=20, reader=10, ego=40, warmup=4, open_share=0.25)
     for start, length in ((0, 10), (10, 20), (30, 10), (40, 40)):
         rates = [schedule.learning_rate(step) for step in range(start, start + length)]
         assert rates[0] == pytest.approx(0.25, abs=0.01)
@@ -45,6 +45,12 @@ def test_the_learning_rate_rises_and_falls_anew_in_every_phase():
         assert rates[3:] == sorted(rates[3:], reverse=True)
         assert 0.05 < rates[-1] < 0.15
     assert schedule.learning_rate(80) > 0  # one step past the end, as the scheduler asks
+
+
+def test_books_are_made_after_the_open_share_of_their_phase():
+    schedule = Schedule(motion=10, environment=20, reader=10, ego=40, warmup=4, open_share=0.25)
+    opened = [step for step in range(schedule.steps) if not schedule.quantised(step)]
+    assert opened == [*range(10, 15), *range(40, 50)]
 
 
 def test_phases_of_stage_1_are_refused_for_a_model_without_it():
@@ -61,7 +67,7 @@ def training(
 ) -> CodebookTraining:
     return CodebookTraining(
         model=model, optimizer=partial(torch.optim.AdamW, lr=2e-3, weight_decay=0.0), schedule=schedule, weights=weights,
-        calibration_frames=8, reader_steps=2, seed=seed,
+        calibration_frames=8, reader_steps=2, probe_windows=8, seed=seed,
     )  # fmt: skip
 
 
@@ -73,7 +79,7 @@ def run(model, steps: list[str], *, seed: int = 0, weights: LossWeights = WEIGHT
     for number, phase in enumerate(steps):
         torch.manual_seed(seed * 1000 + number)
         optimizer.zero_grad()
-        loss, _ = phase_loss(model, batch, phase, weights)
+        loss, _ = phase_loss(model, batch, phase, weights, quantised=True)
         loss.backward()
         optimizer.step()
         found.append(loss.item())
@@ -90,7 +96,7 @@ def loss_and_gradient(model, phase: str, weights: LossWeights, batch) -> tuple[f
     model.zero_grad()
     torch.manual_seed(0)
     state = {key: value.clone() for key, value in model.state_dict().items()}
-    loss, _ = phase_loss(model.train(), batch, phase, weights)
+    loss, _ = phase_loss(model.train(), batch, phase, weights, quantised=True)
     loss.backward()
     model.load_state_dict(state)  # the same books for the next call
     return loss.item(), {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
@@ -184,7 +190,7 @@ def test_the_reader_learns_the_codes_of_the_encoder():
 
 def test_a_share_of_1_is_the_copy():
     model, batch = settle(make_model()), make_batch()
-    loss, logged = phase_loss(model, batch, "motion", replace(WEIGHTS, moving=0.0))
+    loss, logged = phase_loss(model, batch, "motion", replace(WEIGHTS, moving=0.0), quantised=True)
     assert loss.item() == pytest.approx(1.0, abs=1e-4)
     assert logged["motion/share_of_copy"].item() == pytest.approx(1.0, abs=1e-4)
     assert losses.SCALES >= 1

@@ -29,12 +29,28 @@ def present(count: int = 2) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
 @pytest.mark.parametrize("sectors", [0, 2])
 def test_an_untrained_decoder_copies_the_present_frame(kind: str, sectors: int):
     features, pixels, conditions = present()
-    conditions[:, :sectors] = 0  # a code of a sector is a displacement from the first step on
     found = forward_dynamics(kind, sectors=sectors)(features, pixels, conditions)
     torch.testing.assert_close(found.features, features, atol=1e-5, rtol=0)
     torch.testing.assert_close(found.pixels, pixels, atol=1e-5, rtol=0)
     assert (found.flow is None) == (kind == "plain")
     assert found.flow is None or not found.flow.any()
+
+
+@pytest.mark.parametrize("sectors", [0, 2])
+def test_codes_move_things_and_never_repaint_them(sectors: int):
+    """With a flow that is held, other conditions change nothing, and the correction teaches them nothing."""
+    network, (features, pixels, conditions) = forward_dynamics("warp", sectors=sectors), present()
+    torch.nn.init.normal_(network.correct_features.weight)
+    torch.nn.init.normal_(network.correct_pixels.weight)
+    conditions.requires_grad_()
+    found = network(features, pixels, conditions)
+    assert (found.pixels - pixels).abs().max() > 0.01, "the correction is awake"
+    other = network(features, pixels, torch.randn_like(conditions))
+    torch.testing.assert_close(found.features, other.features)
+    torch.testing.assert_close(found.pixels, other.pixels)
+    torch.nn.init.normal_(network.flow.weight)
+    network(features, pixels, conditions).pixels.sum().backward()
+    assert conditions.grad.abs().max() > 0, "through the flow they are taught"
 
 
 @pytest.mark.parametrize(("right", "down"), [(1, 0), (0, 1), (-2, 1)])

@@ -47,6 +47,15 @@ def test_a_vector_gets_the_number_of_the_nearest_entry_and_logits_are_minus_squa
     torch.testing.assert_close(found.commitment, (found.vectors - latents).square().mean())
 
 
+def test_before_there_is_a_book_vectors_pass_as_they_are():
+    book, latents = quantizer(), clusters().requires_grad_()
+    found = book(latents, quantised=False)
+    torch.testing.assert_close(found.vectors, latents)
+    found.vectors.sum().backward()
+    assert (latents.grad == 1).all() and not found.commitment and not found.codes.any()
+    assert not book.book._codebook.initted, "the book is made from the first vectors that are quantised"
+
+
 def test_an_untrained_book_is_refused_in_evaluation():
     with pytest.raises(CheckpointError, match="never trained"):
         quantizer().eval()(clusters())

@@ -1,5 +1,6 @@
 """Drives: the right side of the road, the right sign of a turn, human comfort, and egos that know nothing of the others."""
 
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -7,9 +8,9 @@ import pytest
 
 from latentdrive.data.clip_truth import others_motion
 from latentdrive.geometry import relative_pose, wrap_angle
-from latentdrive.world.drive import Drive, Mark
+from latentdrive.world.drive import Agents, Drive, Mark
 from latentdrive.world.drives import Kind, make_drive
-from latentdrive.world.own_way import centre_of, touches
+from latentdrive.world.own_way import Appearance, at_own_pace, centre_of, touches
 from latentdrive.world.traffic import EGO_SIZE
 from latentdrive.world.truth import clip_truth
 from latentdrive.world.writer import World
@@ -151,3 +152,20 @@ def test_on_decorrelated_drives_the_ego_says_nothing_about_the_others(tiny_world
         true.std(0).reshape(3, 2)[:, 0].min() > 0.2
     )  # in per cent of the width: there is something to say in every third
     assert r2.max() < 0.1
+
+
+def test_each_replayed_vehicle_has_its_own_pace():
+    frames = 21
+    poses = np.zeros((frames, 2, 3))
+    poses[..., 0] = np.arange(frames)[:, None]
+    poses[..., 2] = np.linspace(3.0, 3.4, frames)[:, None] % (2 * np.pi) - 2 * np.pi * (
+        np.linspace(3.0, 3.4, frames)[:, None] > np.pi
+    )
+    agents = Agents(poses=poses, speed_mps=np.ones((frames, 2)), sizes=np.ones((2, 3)), kinds=("car", "car"))
+    slow = Appearance(ahead_m=(5.0, 35.0), copies=1, tries=1, pace=(0.5, 0.5), still_share=0.0)
+    half = at_own_pace(np.random.default_rng(0), agents, slow)
+    assert half.poses[:, :, 0] - half.poses[:1, :, 0] == pytest.approx(0.5 * (poses[:, :, 0] - poses[:1, :, 0]))
+    assert half.speed_mps == pytest.approx(0.5)
+    assert np.cos(half.poses[..., 2]).max() < -0.9, "headings are interpolated the short way"
+    still = at_own_pace(np.random.default_rng(0), agents, replace(slow, still_share=1.0))
+    assert np.ptp(still.poses, 0) == pytest.approx(0.0) and still.speed_mps == pytest.approx(0.0)
