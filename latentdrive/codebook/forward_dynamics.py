@@ -15,6 +15,10 @@ from torch import Tensor, nn
 from latentdrive.codebook.transformer import SpatialBlock
 
 
+import os
+BILINEAR = bool(os.environ.get("BILINEAR"))
+
+
 class Prediction(NamedTuple):
     """features: the next frame's. pixels: the next small picture, RGB in [-1, 1]. flow: backward displacement in patches."""
 
@@ -110,14 +114,23 @@ class WarpForwardDynamics(PlainForwardDynamics):
         super().__init__(feature_channels=feature_channels, width=width, **trunk)
         self.flow_cells = flow_cells
         self.flow = _zero(nn.Conv2d(width, 2 * flow_cells**2, 1))
+        self.displace = nn.Linear(trunk["condition_width"], 2, bias=False)
+        self.gate = _zero(nn.Conv2d(width, flow_cells**2, 1))
         self.correct = nn.Conv2d(width + 2 * flow_cells**2, width, 3, 1, 1)
 
     def forward(
         self, features: Float[Tensor, "N C h w"], pixels: Float[Tensor, "N 3 H W"], conditions: Float[Tensor, "N n Dc"]
     ) -> Prediction:
         """features, pixels: the present frame; conditions: vectors of codes and motion, those of sectors first."""
+        if BILINEAR and self.trunk.sectors:
+            columns = self.displace(conditions[:, : self.trunk.sectors]).transpose(1, 2)
+            conditions = torch.cat([torch.zeros_like(conditions[:, : self.trunk.sectors]), conditions[:, self.trunk.sectors :]], 1)
         states, local = self.trunk(features, pixels, conditions)
         flow = self.flow(states)
+        if BILINEAR and self.trunk.sectors:
+            columns = F.interpolate(columns, flow.shape[-1] * self.flow_cells, mode="linear", align_corners=False)
+            gate = F.pixel_shuffle(self.gate(states), self.flow_cells)
+            flow = flow + F.pixel_unshuffle(gate * columns[:, :, None], self.flow_cells)
         moved = F.gelu(self.correct(torch.cat([local, flow.detach()], 1)))
         flow = F.pixel_shuffle(flow, self.flow_cells).float()
         correction = F.pixel_shuffle(self.correct_pixels(moved), self.patch_pixels)

@@ -42,6 +42,30 @@ class MotionStem(nn.Module):
         return self.layers(pictures)
 
 
+class Correlation(nn.Module):
+    """How alike each patch of the first frame is to those around its place in the second one (FlowNetC, arXiv:1504.06852).
+
+    reach: patches each way. The likeness is the cosine of features; beyond the edge it is 0.
+    """
+
+    def __init__(self, *, grid: tuple[int, int], reach: int) -> None:
+        super().__init__()
+        rows, columns = torch.meshgrid(torch.arange(grid[0]), torch.arange(grid[1]), indexing="ij")
+        steps = torch.arange(-reach, reach + 1)
+        down, right = (step.flatten() for step in torch.meshgrid(steps, steps, indexing="ij"))
+        there = rows.reshape(-1, 1) + down, columns.reshape(-1, 1) + right
+        inside = (there[0] >= 0) & (there[0] < grid[0]) & (there[1] >= 0) & (there[1] < grid[1])
+        self.channels = len(down)
+        self.register_buffer("place", torch.where(inside, there[0] * grid[1] + there[1], 0), persistent=False)
+        self.register_buffer("inside", inside, persistent=False)
+
+    def forward(self, first: Float[Tensor, "N C h w"], second: Float[Tensor, "N C h w"]) -> Float[Tensor, "N K h w"]:
+        """Likeness for every displacement of up to `reach` patches."""
+        a, b = (F.normalize(part.flatten(2), dim=1) for part in (first, second))
+        alike = (a.transpose(1, 2) @ b).gather(2, self.place.expand(len(a), -1, -1)) * self.inside
+        return alike.transpose(1, 2).unflatten(2, first.shape[-2:])
+
+
 class InverseDynamics(nn.Module):
     """Frame pairs (and context) → one continuous vector per slot.
 
@@ -58,6 +82,7 @@ class InverseDynamics(nn.Module):
         stride: int,
         grid: tuple[int, int],
         pool: int,
+        reach: int,
         pictures: int,
         width: int,
         layers: int,
@@ -70,7 +95,8 @@ class InverseDynamics(nn.Module):
         super().__init__()
         self.slots, self.sectors = slots, sectors
         self.stem = MotionStem(channels=3 * pictures, width=width, stride=stride)
-        self.fuse = nn.Conv2d(2 * feature_channels, width, 1)
+        self.correlation = Correlation(grid=grid, reach=reach)
+        self.fuse = nn.Conv2d(2 * feature_channels + self.correlation.channels, width, 1)
         self.down = nn.Conv2d(width, width, 5, pool, 2)  # wide: near the car half a second is many patches
         self.tokens = (-(-grid[0] // pool), -(-grid[1] // pool))
         self.positions = nn.Parameter(torch.randn(self.tokens[0] * self.tokens[1], width) * 0.02)
@@ -91,7 +117,9 @@ class InverseDynamics(nn.Module):
     ) -> Float[Tensor, "B T slots Dk"]:
         """first, second: features at the start and end of every transition; pictures: the same two frames, stacked."""
         batch, times = first.shape[:2]
-        fused = self.fuse(torch.cat([first, second - first], 2).flatten(0, 1))
+        first, second = first.flatten(0, 1), second.flatten(0, 1)
+        alike = self.correlation(first, second).to(first.dtype)
+        fused = self.fuse(torch.cat([first, second - first, 4 * alike], 1))
         patches = self.down(F.gelu(fused + self.stem(pictures.flatten(0, 1), first.shape[-2:])))
         patches = patches.flatten(2).transpose(1, 2) + self.positions
         tokens = [self.queries.expand(batch * times, -1, -1).to(patches.dtype)]

@@ -68,6 +68,7 @@ class Codebook(nn.Module):
         layers: int,
         heads: int,
         pool: int,
+        reach: int,
         patch_pixels: int,
         flow_cells: int,
         commitment: float,
@@ -91,7 +92,7 @@ class Codebook(nn.Module):
         self.register_buffer("motion_scale", torch.tensor(motion_scale), persistent=False)
 
         inverse = {
-            "feature_channels": features.channels, "stride": features.stride, "grid": self.grid, "pool": pool,
+            "feature_channels": features.channels, "stride": features.stride, "grid": self.grid, "pool": pool, "reach": reach,
             "width": width, "layers": layers, "heads": heads, "code_width": code_width,
         }  # fmt: skip
         book = {"codes": codes, "width": code_width, "commitment": commitment, "decay": decay, "dead_below": dead_below}

@@ -13,7 +13,7 @@ METRES_PER_PIXEL = 0.5
 SIZES = {
     "height": HEIGHT, "width_px": WIDTH, "transition_s": 0.5, "transitions": 3, "codes": 4, "code_width": 8,
     "environment_slots": 2, "environment_sectors": True, "ego_slots": 2, "environment_source": "reader",
-    "forward_dynamics": "warp", "width": 32, "layers": 1, "heads": 2, "pool": 2, "patch_pixels": 4, "flow_cells": 2,
+    "forward_dynamics": "warp", "width": 32, "layers": 1, "heads": 2, "pool": 2, "reach": 2, "patch_pixels": 4, "flow_cells": 2,
     "commitment": 0.25, "decay": 0.9, "dead_below": 0.1, "motion_scale": (5.0, 1.0, 0.2, 10.0), "regress_motion": False,
 }  # fmt: skip
 

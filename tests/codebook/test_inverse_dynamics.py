@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from latentdrive.codebook.inverse_dynamics import InverseDynamics
+from latentdrive.codebook.inverse_dynamics import Correlation, InverseDynamics
 
 torch.set_num_threads(1)
 CHANNELS, GRID, STRIDE = 6, (4, 8), 8
@@ -12,7 +12,7 @@ CHANNELS, GRID, STRIDE = 6, (4, 8), 8
 def inverse_dynamics(*, context_width: int = 5, sectors: bool = False, stride: int = STRIDE) -> InverseDynamics:
     torch.manual_seed(0)
     network = InverseDynamics(
-        feature_channels=CHANNELS, stride=stride, grid=GRID, pool=2, pictures=2, width=32, layers=2, heads=2, slots=2,
+        feature_channels=CHANNELS, stride=stride, grid=GRID, pool=2, reach=2, pictures=2, width=32, layers=2, heads=2, slots=2,
         code_width=4, context_width=context_width, sectors=sectors,
     )  # fmt: skip
     return network
@@ -95,3 +95,20 @@ def test_every_weight_gets_a_gradient():
     read(network, *window(batch=4)).pow(3).sum().backward()
     without = [name for name, weight in network.named_parameters() if weight.grad is None or not weight.grad.any()]
     assert without == []
+
+
+def test_correlation_is_highest_where_a_patch_has_gone():
+    correlation = Correlation(grid=(5, 8), reach=2)
+    first = torch.randn(3, 16, 5, 8, generator=torch.Generator().manual_seed(0))
+    second = first.roll((1, -2), (2, 3))  # one patch down, two to the left
+    alike = correlation(first, second)
+    assert alike.shape == (3, 25, 5, 8) and alike.abs().max() <= 1 + 1e-5
+    inside = alike[:, :, :4, 2:]  # patches whose new place is in the picture
+    assert (inside.argmax(1) == 3 * 5 + 0).all()  # rows of displacements from -2: down 1 is row 3, left 2 column 0
+    torch.testing.assert_close(inside[:, 15], torch.ones(3, 4, 6))
+
+
+def test_correlation_beyond_the_edge_is_nothing():
+    ones = torch.ones(1, 4, 3, 3)
+    alike = Correlation(grid=(3, 3), reach=1)(ones, ones)
+    assert alike[0, :, 0, 0].tolist() == pytest.approx([0, 0, 0, 0, 1, 1, 0, 1, 1])
