@@ -14,16 +14,19 @@ from pathlib import Path
 
 from latentdrive.files import write_atomic
 
-RESULTS = Path("docs/results")
+RESULTS, RUNS = Path("docs/results"), Path("runs/tables")
 TWO_STAGE = ["train", "codebook"]
+STAGE_2 = [  # only the ego codes, on the stage 1 of the row `two_stage` with the same seed
+    *TWO_STAGE, "init={tables}/separation/two_stage_{seed}/checkpoint",
+    *[f"training.schedule.{phase}=0" for phase in ("motion", "environment", "reader")],
+]  # fmt: skip
 TABLES = {  # table: {row: command}
     "separation": {
         "two_stage": [*TWO_STAGE],
-        "two_stage_head": [*TWO_STAGE, "model.regress_motion=true"],
         "one_stage": [*TWO_STAGE, "codebook=one_stage"],
-        "constant": [*TWO_STAGE, "codebook=constant"],
-        "encoder": [*TWO_STAGE, "model.environment_source=encoder"],
-        "relearned": [*TWO_STAGE, "model.environment_source=relearned"],
+        "head": [*STAGE_2, "model.regress_motion=true"],
+        "encoder": [*STAGE_2, "model.environment_source=encoder"],
+        "relearned": [*STAGE_2, "model.environment_source=relearned"],
     },
     "remedies": {  # what each remedy for the environment codes does, one taken away at a time
         "all": [*TWO_STAGE],
@@ -71,7 +74,8 @@ def run(table: str, row: str, seed: int, command: list[str], *, commit: bool) ->
     if name in results:
         print(f"{table}, {name}: there already")
         return
-    out = Path("runs/tables") / table / f"{row}_{seed}"
+    command = [word.format(tables=RUNS, seed=seed) for word in command]
+    out = RUNS / table / f"{row}_{seed}"
     full = [sys.executable, "-m", "latentdrive", *command, f"seed={seed}", f"out={out}"]
     print(f"{table}, {name}: latentdrive {' '.join(full[3:])}", flush=True)
     subprocess.run(full, check=True)
@@ -80,6 +84,7 @@ def run(table: str, row: str, seed: int, command: list[str], *, commit: bool) ->
     shown = [
         word for word in command if not word.startswith("data.path")
     ]  # folders of one machine mean nothing elsewhere
+    results = json.loads(path.read_text()) if path.is_file() else {}  # another process may have added to it meanwhile
     results[name] = {
         "command": f"latentdrive {' '.join([*shown, f'seed={seed}'])}", "commit": found["commit"],
         "seconds": found["seconds"], "metrics": metrics,

@@ -160,7 +160,7 @@ class CachedMaps:
         self.fingerprint = digest.hexdigest()[:16]
 
     def __call__(self, frames: UInt8[np.ndarray, "T 3 H W"]) -> Float16[np.ndarray, "T C h w"]:
-        parts = torch.from_numpy(frames).split(self.frames_at_once)
+        parts = torch.tensor(frames).split(self.frames_at_once)
         return np.concatenate([self.features.maps(part.to(self.device)).half().cpu().numpy() for part in parts])
 
     def to(self, device: str | torch.device) -> "CachedMaps":

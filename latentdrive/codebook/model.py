@@ -163,14 +163,16 @@ class Codebook(nn.Module):
         self, seen: Observation, motion: Float[Tensor, "B T 4"], *, quantised: bool = True
     ) -> Quantized:
         """Environment codes of stage 1. The encoder also sees what motion alone predicts: the rest is the environment."""
+        lead = seen.pictures[:, 1:].shape[:2]
         with torch.no_grad():
-            expected = self.predict_from_motion(seen, motion, None).pixels
-            expected = F.interpolate(
-                expected.float(), (self.height, self.width_px), mode="bilinear", align_corners=False
+            expected = self.predict_from_motion(seen, motion, None)
+            picture = F.interpolate(
+                expected.pixels.float(), (self.height, self.width_px), mode="bilinear", align_corners=False
             )
-            expected = expected.unflatten(0, seen.pictures[:, 1:].shape[:2])
-        pictures = torch.cat([seen.pictures[:, :-1], seen.pictures[:, 1:], expected], 2)
-        latents = self.environment_inverse(*_pair(seen.features), pictures, self.motion_token(motion))
+        pictures = torch.cat([picture.unflatten(0, lead), seen.pictures[:, 1:], seen.pictures[:, :-1]], 2)
+        latents = self.environment_inverse(
+            expected.features.unflatten(0, lead), seen.features[:, 1:], pictures, self.motion_token(motion)
+        )
         return self.environment_book(latents, quantised=quantised)
 
     def read_environment(self, seen: Observation) -> Quantized:

@@ -57,8 +57,8 @@ def run(cfg: Config) -> dict[str, float]:
     if done:
         folder.say(f"resuming after step {done:,} of {steps:,} from {state}")
     elif start:
-        folder.say(f"starting from the weights in {start}")
-        start_from(model, Path(start))
+        fresh = start_from(model, Path(start))
+        folder.say(f"starting from the weights in {start}" + (f"; it has no {', '.join(fresh)}" if fresh else ""))
     module.prepare(batches, new=not done and not start)
     feed = _Feed(batches, done)
     resumed = {"ckpt_path": str(state), "weights_only": True} if done else {}
@@ -81,17 +81,22 @@ def count(model: torch.nn.Module, *, trained: bool = False) -> int:
     return sum(p.numel() for p in model.parameters() if p.requires_grad or not trained)
 
 
-def start_from(model: torch.nn.Module, folder: Path) -> None:
-    """Take over all weights of a checkpoint; raises CheckpointError naming the weights where it is of another shape."""
+def start_from(model: torch.nn.Module, folder: Path) -> list[str]:
+    """Take over all weights of a checkpoint. Returns the parts of the model that the checkpoint lacks altogether (a head that
+    is switched on later): they stay new. Raises CheckpointError naming the weights that don't fit."""
     other = checkpoint.load(folder, expect=type(model))[0].state_dict()
     own = model.state_dict()
-    differing = [key for key in own | other if key not in own or key not in other or own[key].shape != other[key].shape]
+    known = {key.split(".")[0] for key in other}
+    fresh = sorted({key.split(".")[0] for key in own} - known)
+    expected = {key for key in own if key.split(".")[0] in known}
+    differing = [key for key in sorted(expected | other.keys()) if key not in expected or key not in other or own[key].shape != other[key].shape]
     if differing:
         raise CheckpointError(
             f"init={folder}: {len(differing)} weights do not fit this model, for example {', '.join(differing[:3])}: "
             f"give the model the sizes of {folder / checkpoint.CONFIG}"
         )
-    model.load_state_dict(other)
+    model.load_state_dict(own | other)
+    return fresh
 
 
 def resume(module: L.LightningModule, state: Path, settings: Mapping[str, Any]) -> int:

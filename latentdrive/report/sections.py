@@ -190,7 +190,7 @@ def _leakage(metrics: Mapping[str, float]) -> list[Chart]:
     found = []
     inputs = [
         name
-        for name in ("ego codes", "environment codes", "present frame")
+        for name in ("ego codes", "environment codes", "present frame", "present frame and environment codes")
         if any(m.startswith(f"probe/{name}/") for m in metrics)
     ]
     if not inputs:
