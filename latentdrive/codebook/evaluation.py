@@ -104,7 +104,9 @@ def read_codes(model: Codebook, batches: Iterable[TransitionBatch]) -> Codes:
 
 
 @torch.no_grad()
-def _over(model: Codebook, batches: Iterable[TransitionBatch], more: Callable[..., dict[str, Tensor]]) -> dict[str, np.ndarray]:
+def _over(
+    model: Codebook, batches: Iterable[TransitionBatch], more: Callable[..., dict[str, Tensor]]
+) -> dict[str, np.ndarray]:
     """Codes of all transitions and what else `more` says of a batch, by name."""
     model.eval()
     parts: list[dict[str, Tensor]] = []

@@ -14,10 +14,9 @@ from torch import Tensor, nn
 
 from latentdrive.codebook.transformer import SpatialBlock
 
-
-import os
-FIELDS = 6
-BILINEAR = bool(os.environ.get("BILINEAR"))
+FIELDS = (
+    6  # flow fields that the conditions mix: an image moves by the sum of as many fields as the camera has freedoms
+)
 
 
 class Prediction(NamedTuple):
@@ -117,26 +116,16 @@ class WarpForwardDynamics(PlainForwardDynamics):
         self.flow = _zero(nn.Conv2d(width, 2 * flow_cells**2, 1))
         self.shares = nn.Linear((trunk["conditions"] - trunk["sectors"]) * trunk["condition_width"], FIELDS, bias=False)
         self.fields = _zero(nn.Conv2d(width, FIELDS * 2 * flow_cells**2, 1))
-        self.displace = nn.Linear(trunk["condition_width"], 2, bias=False)
-        self.gate = _zero(nn.Conv2d(width, flow_cells**2, 1))
-        nn.init.constant_(self.gate.bias, -2.0)
         self.correct = nn.Conv2d(width + 2 * flow_cells**2, width, 3, 1, 1)
 
     def forward(
         self, features: Float[Tensor, "N C h w"], pixels: Float[Tensor, "N 3 H W"], conditions: Float[Tensor, "N n Dc"]
     ) -> Prediction:
         """features, pixels: the present frame; conditions: vectors of codes and motion, those of sectors first."""
-        if BILINEAR and self.trunk.sectors:
-            columns = self.displace(conditions[:, : self.trunk.sectors]).transpose(1, 2)
-            conditions = torch.cat([torch.zeros_like(conditions[:, : self.trunk.sectors]), conditions[:, self.trunk.sectors :]], 1)
         states, local = self.trunk(features, pixels, conditions)
         shares = self.shares(conditions[:, self.trunk.sectors :].flatten(1))
         fields = self.fields(states).unflatten(1, (FIELDS, -1))
         flow = self.flow(states) + (shares[..., None, None, None] * fields).sum(1)
-        if BILINEAR and self.trunk.sectors:
-            columns = F.interpolate(columns, flow.shape[-1] * self.flow_cells, mode="linear", align_corners=False)
-            gate = F.pixel_shuffle(self.gate(states).sigmoid(), self.flow_cells)
-            flow = flow + F.pixel_unshuffle(gate * columns[:, :, None], self.flow_cells)
         moved = F.gelu(self.correct(torch.cat([local, flow.detach()], 1)))
         flow = F.pixel_shuffle(flow, self.flow_cells).float()
         correction = F.pixel_shuffle(self.correct_pixels(moved), self.patch_pixels)

@@ -261,7 +261,13 @@ def start_reader_from_encoder(model: Codebook) -> None:
 
 
 def phase_loss(
-    model: Codebook, batch: TransitionBatch, phase: str, weights: LossWeights, *, quantised: bool, usage: CodeUsage | None = None
+    model: Codebook,
+    batch: TransitionBatch,
+    phase: str,
+    weights: LossWeights,
+    *,
+    quantised: bool,
+    usage: CodeUsage | None = None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Loss of one phase and what to log of it (`usage` collects the codes seen). quantised: see Schedule.open_share."""
     if model.training:

@@ -89,7 +89,11 @@ def start_from(model: torch.nn.Module, folder: Path) -> list[str]:
     known = {key.split(".")[0] for key in other}
     fresh = sorted({key.split(".")[0] for key in own} - known)
     expected = {key for key in own if key.split(".")[0] in known}
-    differing = [key for key in sorted(expected | other.keys()) if key not in expected or key not in other or own[key].shape != other[key].shape]
+    differing = [
+        key
+        for key in sorted(expected | other.keys())
+        if key not in expected or key not in other or own[key].shape != other[key].shape
+    ]
     if differing:
         raise CheckpointError(
             f"init={folder}: {len(differing)} weights do not fit this model, for example {', '.join(differing[:3])}: "
