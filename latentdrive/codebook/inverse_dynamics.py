@@ -3,8 +3,8 @@
 Second step of the codebook, after features.py and before quantizer.py. A spatio-temporal transformer, causal in time, reads
 every pair of neighbouring frames and writes one vector per action slot. After LAPO (arXiv:2312.10812) and UniVLA's latent
 action model (arXiv:2505.06111); LatentVLA (arXiv:2601.05611) has the same parts. We differ in what a token is: both frames
-are fused per patch, by a small convolutional stem over the stacked pictures and by the features' change, because a
-transformer that gets the two frames as separate token sets has to find the motion by itself and hardly does.
+are fused per patch, by a small convolutional stem over the stacked pictures, by the features' change and by a correlation
+volume, because a transformer that gets the two frames as separate token sets has to find the motion by itself and hardly does.
 """
 
 import torch
@@ -69,8 +69,8 @@ class Correlation(nn.Module):
 class InverseDynamics(nn.Module):
     """Frame pairs (and context) → one continuous vector per slot.
 
-    grid: patches down and across at the features' stride. pool: patches joined per token, each way. pictures: how many
-    pictures the stem stacks (2, or 3 with a prediction from motion). context_width: width of the context tokens (motion, or
+    grid: patches down and across at the features' stride. pool: patches joined per token, each way. reach: see Correlation.
+    pictures: how many the stem stacks (2, or 3 where the first is a prediction from motion). context_width: width of the context tokens (motion, or
     environment codes), 0 for none. sectors: slot k reads the k-th of `slots` vertical sectors of the picture, left to right
     (latentdrive default for the environment); otherwise every slot reads all of it.
     """
@@ -115,10 +115,13 @@ class InverseDynamics(nn.Module):
         pictures: Float[Tensor, "B T P H W"],
         context: Float[Tensor, "B T n Dc"] | None,
     ) -> Float[Tensor, "B T slots Dk"]:
-        """first, second: features at the start and end of every transition; pictures: the same two frames, stacked."""
+        """first, second: features at the start (or what motion makes of them) and at the end of every transition; pictures: the
+        same two frames, stacked, and what else there is to see.
+        """
         batch, times = first.shape[:2]
         first, second = first.flatten(0, 1), second.flatten(0, 1)
         alike = self.correlation(first, second).to(first.dtype)
+        # Cosines are small beside standardised features: times 4 they weigh as much from the first step on.
         fused = self.fuse(torch.cat([first, second - first, 4 * alike], 1))
         patches = self.down(F.gelu(fused + self.stem(pictures.flatten(0, 1), first.shape[-2:])))
         patches = patches.flatten(2).transpose(1, 2) + self.positions

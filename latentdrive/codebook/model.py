@@ -43,8 +43,8 @@ class Codebook(nn.Module):
 
     height, width_px: frame size in pixels. transition_s: seconds between neighbouring frames. transitions: of a label.
     codes: entries of each book; environment_slots, ego_slots: codes a transition; environment_sectors: one environment code for
-    each vertical sector of the picture. patch_pixels: side of a patch in the small
-    picture that forward dynamics predicts. motion_scale: metres, metres, radians, metres a second that count as 1.
+    each vertical sector of the picture. reach: patches each way in which inverse dynamics looks for a patch's new place. patch_pixels: side of
+    a patch in the small picture that forward dynamics predicts. motion_scale: metres, metres, radians, metres a second that count as 1.
     environment_source: where stage 2 and labels take environment codes from: the `reader` (frames only), the frozen `encoder`
     (needs motion) or a reader `relearned` in stage 2 (UniVLA's way).
     """
@@ -162,7 +162,9 @@ class Codebook(nn.Module):
     def encode_environment(
         self, seen: Observation, motion: Float[Tensor, "B T 4"], *, quantised: bool = True
     ) -> Quantized:
-        """Environment codes of stage 1. The encoder also sees what motion alone predicts: the rest is the environment."""
+        """Environment codes of stage 1. The encoder compares the second frame with what motion alone makes of the first (which
+        it sees, too): what differs is the environment. Compared with the first frame itself, it told the ego's motion.
+        """
         lead = seen.pictures[:, 1:].shape[:2]
         with torch.no_grad():
             expected = self.predict_from_motion(seen, motion, None)
