@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Float64, Int64, UInt8
 from torch import Tensor
 
+from latentdrive.codebook.evaluation import usable
 from latentdrive.codebook.forward_dynamics import Prediction, warp
 from latentdrive.codebook.model import Codebook, Observation
 from latentdrive.data.batches import TransitionBatch
@@ -105,7 +106,7 @@ def look_up(model: Codebook, batches: Sequence[TransitionBatch] | HeldOut, *, ex
     model.eval()
     parts: list[dict[str, Tensor]] = []
     for number in range(len(batches)):
-        parts.append(_facts(model, batches[number], number))
+        parts.append(_facts(model, usable(model, batches[number]), number))
     if not parts:
         raise NoClips("there is no held-out window to look codes up in: give longer clips, or another data.val")
     found = {key: torch.cat([part[key] for part in parts]).numpy() for key in parts[0]}
@@ -113,7 +114,7 @@ def look_up(model: Codebook, batches: Sequence[TransitionBatch] | HeldOut, *, ex
     typical = _typical(ego, found["motion"], found["known"], clip, codes=model.codes, examples=examples)
     pictures = np.zeros((model.codes, examples, 3, 3, model.height, model.width_px), np.uint8)
     for number in np.unique(found["batch"][typical[typical >= 0]]):
-        shown = _pictures(model, batches[int(number)])
+        shown = _pictures(model, usable(model, batches[int(number)]))
         for code, example in np.argwhere((typical >= 0) & (found["batch"][typical] == number)):
             pictures[code, example] = shown[found["row"][typical[code, example]]]
     window = np.cumsum(found["place"] == 0) - 1

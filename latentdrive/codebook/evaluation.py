@@ -5,7 +5,7 @@ give it the codes of another clip.
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
@@ -39,7 +39,8 @@ class Codes:
     def perplexities(self, book: str) -> tuple[float, list[float]]:
         """Overall and per slot, of `environment` or `ego`."""
         codes = getattr(self, book)
-        counts = np.stack([np.bincount(slot, minlength=64) for slot in codes.T]) if codes.size else np.zeros((0, 64))
+        entries = int(codes.max()) + 1  # what is never said changes no perplexity
+        counts = np.stack([np.bincount(slot, minlength=entries) for slot in codes.T])
         return perplexity(torch.tensor(counts.sum(0)).float()).item(), perplexity(torch.tensor(counts).float()).tolist()
 
 
@@ -110,7 +111,9 @@ def _over(
     """Codes of all transitions and what else `more` says of a batch, by name."""
     model.eval()
     parts: list[dict[str, Tensor]] = []
-    for batch in batches:
+    for batch in (usable(model, batch) for batch in batches):
+        if not len(batch):
+            continue
         seen = model.observe(batch.frames, batch.features)
         environment, vectors = None, None
         if model.environment_slots:
@@ -128,6 +131,20 @@ def _over(
         }
         parts.append({k: v.flatten(0, 1) for k, v in part.items()} | more(model, seen, batch, vectors, ego.vectors))
     return {key: torch.cat([part[key] for part in parts]).cpu().numpy() for key in parts[0]}
+
+
+def usable(model: Codebook, batch: TransitionBatch) -> TransitionBatch:
+    """The rows that the model can code: those with motion where it takes environment codes from the encoder."""
+    return with_motion(batch) if model.environment_slots and model.environment_source == "encoder" else batch
+
+
+def with_motion(batch: TransitionBatch) -> TransitionBatch:
+    """The rows whose motion is known."""
+    if batch.motion_known.all():
+        return batch
+    rows = batch.motion_known.nonzero()[:, 0]
+    parts = {field.name: getattr(batch, field.name) for field in fields(batch)}
+    return replace(batch, **{name: part[rows] for name, part in parts.items() if part is not None})
 
 
 def _errors(

@@ -4,7 +4,7 @@ A good pair of books has ego codes that tell the ego's motion and nothing of the
 alone is the floor. Only the built-in world knows the truth, on drives where both move independently.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +18,8 @@ from latentdrive.codebook.probe import EGO_TARGETS, ProbeResult, one_hot, probe
 from latentdrive.data.batches import TransitionBatch, nearest_rows
 from latentdrive.data.clip_truth import others_motion
 from latentdrive.data.frame_cache import CachedClips
+from latentdrive.errors import ConfigError
+from latentdrive.run_folder import progress
 from latentdrive.statistics import ratio_by_drive
 
 FRAME_CELLS = (3, 5)  # the present frame as a probe's input: features, averaged in this many cells
@@ -75,13 +77,13 @@ class Leakage:
 
 def measure(model: Codebook, clips: CachedClips, batches: Sequence[TransitionBatch], *, seed: int) -> Leakage:
     """Code the probe windows (one transition each) and read ego and others' motion from codes and from the present frame."""
-    codes = read_codes(model, batches)
+    codes = read_codes(model, progress(batches, what="codes for the probes"))
     targets = {name: codes.motion[:, column] for name, column in EGO_TARGETS.items()}
     others = true_others(clips, codes, transition_s=model.transition_s)
     bounded = others.clip(*np.percentile(others, OUTLIERS, axis=0))
     targets |= {name: bounded[:, i] for i, name in enumerate(OTHERS)}
     targets |= {f"raw {name}": others[:, i] for i, name in enumerate(OTHERS)}
-    present = present_frames(model, batches)
+    present = present_frames(model, progress(batches, what="present frames"))
     inputs = {"present frame": present}
     for name, found in (("ego codes", codes.ego), ("environment codes", codes.environment)):
         if found.size:
@@ -94,6 +96,16 @@ def measure(model: Codebook, clips: CachedClips, batches: Sequence[TransitionBat
             for kind in ("linear", "mlp")
         }
     )
+
+
+def check_truth(clips: CachedClips, transition_s: float) -> None:
+    """Raises ConfigError where the world's truth is over another time than the codebook's transition."""
+    truth = clips.truth(0)
+    if truth is not None and abs(truth.transition_s - transition_s) > 1e-6:
+        raise ConfigError(
+            f"the world's truth is over {truth.transition_s:g} s and this codebook's transition is {transition_s:g} s: write a "
+            f"world with world.transition_s={transition_s:g}, or leave the probes out with data.probe=null"
+        )
 
 
 def true_others(clips: CachedClips, codes: Codes, *, transition_s: float) -> Float64[np.ndarray, "N 6"]:
@@ -109,7 +121,7 @@ def true_others(clips: CachedClips, codes: Codes, *, transition_s: float) -> Flo
 
 
 @torch.no_grad()
-def present_frames(model: Codebook, batches: Sequence[TransitionBatch]) -> Float64[np.ndarray, "N inputs"]:
+def present_frames(model: Codebook, batches: Iterable[TransitionBatch]) -> Float64[np.ndarray, "N inputs"]:
     """Averaged features of each window's first frame: all that a probe without codes has."""
     seen = [F.adaptive_avg_pool2d(model.features(batch.frames[:, 0]), FRAME_CELLS).flatten(1) for batch in batches]
     return torch.cat(seen).double().cpu().numpy()

@@ -7,31 +7,32 @@ phase follows from the step, so a run that is killed and resumed ends with the s
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import lightning as L
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from latentdrive.codebook import losses
-from latentdrive.codebook.evaluation import code
+from latentdrive.codebook.evaluation import code, with_motion
 from latentdrive.codebook.features import CachedMaps
 from latentdrive.codebook.forward_dynamics import Prediction
 from latentdrive.codebook.health import CodeUsage
-from latentdrive.codebook.leakage import measure
+from latentdrive.codebook.leakage import check_truth, measure
 from latentdrive.codebook.model import Codebook, Observation
 from latentdrive.codebook.transplant import train_reader, transplant
 from latentdrive.data.batches import TransitionBatch
 from latentdrive.data.clip_batches import HeldOut
 from latentdrive.errors import ConfigError
-from latentdrive.run_folder import progress_bar
+from latentdrive.run_folder import progress, progress_bar
 
 PHASES = ("motion", "environment", "reader", "ego")
+GOLDEN_SECTION = (math.sqrt(5) - 1) / 2
 # What learns in each phase; all else is in evaluation mode, so that books and statistics of a finished stage stand still.
 LEARNING = {
     "motion": ("features", "motion", "environment_forward"),
@@ -155,6 +156,8 @@ class CodebookTraining(L.LightningModule):
             self.model.features.load_pretrained()
         if batches.takes_features:
             self._fill_cache(batches)
+        if batches.data.has("probe"):
+            check_truth(batches.windows_of("probe", transitions=1).clips, self.model.transition_s)
         if not new:
             return
         frames, seen, known = [], 0, False
@@ -215,16 +218,18 @@ class CodebookTraining(L.LightningModule):
         share = {"features": self.weights.features, "pixels": self.weights.pixels}
         block = batches.data.block_s
         frames = None if block is None else round(block * batches.data.rate_hz)
-        held_out = code(self.model, batches.validation_batches(), block_frames=frames, **share)
+        windows = progress(batches.validation_batches(), what="held-out windows")
+        held_out = code(self.model, windows, block_frames=frames, **share)
         found = {f"held_out/{name}": value for name, value in held_out.summary().items()}
         if not batches.data.has("probe"):
             return found
         probes = batches.windows_of("probe", transitions=1, most=self.probe_windows)
         leakage = measure(self.model, probes.clips, probes, seed=self.seed)
-        reader = train_reader(self.model, batches.train_batches(0), steps=self.reader_steps, seed=self.seed)
+        examples = progress(batches.train_batches(0), what="motion reader", total=self.reader_steps)
+        reader = train_reader(self.model, examples, steps=self.reader_steps, seed=self.seed)
         some = batches.windows_of("probe", transitions=1)
-        said = code(self.model, some, block_frames=None, **share).summary() | leakage.matrix()
-        said |= transplant(self.model, reader, some).summary()
+        said = code(self.model, progress(some, what="probe windows"), block_frames=None, **share).summary()
+        said |= leakage.matrix() | transplant(self.model, reader, progress(some, what="transplants")).summary()
         return found | {f"probe/{name}": value for name, value in said.items()}
 
     def configure_optimizers(self) -> dict:
@@ -241,6 +246,8 @@ def enter(model: Codebook, phase: str) -> None:
         learning.add("reader")
     if phase == "ego" and not model.environment_slots:
         learning.add("features")  # the only phase there is
+    if model.environment_slots:  # relearned, UniVLA's way: book and queries stand still, the encoder learns again
+        model.reader.queries.requires_grad_(phase != "ego")
     for name, part in model.named_children():
         part.train(name in learning)
     if model.features.trained:
@@ -272,7 +279,7 @@ def phase_loss(
     """Loss of one phase and what to log of it (`usage` collects the codes seen). quantised: see Schedule.open_share."""
     if model.training:
         enter(model, phase)
-    if phase != "ego":
+    if phase != "ego" or model.environment_source == "encoder":
         batch = with_motion(batch)
         if len(batch) < (2 if model.training else 1):  # one row has no statistics
             return torch.zeros((), device=batch.clip.device, requires_grad=True), {}
@@ -323,7 +330,7 @@ def _ego_loss(
     total = loss + model.ego_book.commitment * code.commitment + relearned
     logged = {"ego/share_of_copy": loss.detach(), "ego/commitment": code.commitment.detach()}
     if model.motion_head is not None:
-        known = batch.motion_known & (batch.clip % 1000 < 1000 * weights.regression_share)
+        known = batch.motion_known & in_share(batch.clip, weights.regression_share)
         scaled = (batch.motion / model.motion_scale)[..., :3]
         regression = losses.motion_regression(model.motion_head(code.vectors.flatten(2)), scaled, known.float())
         total = total + weights.regression * regression
@@ -334,13 +341,10 @@ def _ego_loss(
     return total, logged
 
 
-def with_motion(batch: TransitionBatch) -> TransitionBatch:
-    """The rows whose motion is known: stage 1 learns from no others."""
-    if batch.motion_known.all():
-        return batch
-    rows = batch.motion_known.nonzero()[:, 0]
-    parts = {field.name: getattr(batch, field.name) for field in fields(batch)}
-    return replace(batch, **{name: part[rows] for name, part in parts.items() if part is not None})
+def in_share(clip: Int64[Tensor, "B"], share: float) -> Bool[Tensor, "B"]:
+    """A fixed choice of this share of the clips. Multiples of the golden section are spread evenly over any stretch of a list,
+    so every type of road in a sorted list is chosen as often."""
+    return clip.double() * GOLDEN_SECTION % 1 < share
 
 
 class Share:

@@ -4,7 +4,7 @@ Read by a small motion reader that was trained apart, on true pairs of frames an
 moved between two feature maps. If the meaning of a code depended on its clip, the reading would follow B, or nothing.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Float64
 from torch import Tensor, nn
 
-from latentdrive.codebook.evaluation import other_clip
+from latentdrive.codebook.evaluation import other_clip, usable
 from latentdrive.codebook.model import Codebook
 from latentdrive.codebook.probe import EGO_TARGETS, r2
 from latentdrive.data.batches import TransitionBatch
@@ -89,11 +89,13 @@ class Transplant:
 
 
 @torch.no_grad()
-def transplant(model: Codebook, reader: MotionReader, batches: Sequence[TransitionBatch]) -> Transplant:
+def transplant(model: Codebook, reader: MotionReader, batches: Iterable[TransitionBatch]) -> Transplant:
     """Put every window's ego code on a window of another clip in its batch, and read how the prediction moves."""
     model.eval()
     parts: dict[str, list[Tensor]] = {name: [] for name in ("true", "own", "moved", "motion_a", "motion_b")}
-    for batch in batches:
+    for batch in (usable(model, batch) for batch in batches):
+        if not len(batch):
+            continue
         seen = model.observe(batch.frames, batch.features)
         environment = None
         if model.environment_slots:

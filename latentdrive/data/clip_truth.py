@@ -1,7 +1,7 @@
 """What the world knows of a clip, read for probes and for patch weights: never an input of a network.
 
-The world writes DRIVE.truth.npz beside each video; this file reads it and turns it into the two things that are asked of
-it: how the others moved in the thirds of the picture, and which patches they cover.
+The world writes DRIVE.truth.npz beside each video; this file reads it and turns it into how the others moved in the thirds of
+the picture. Which patches their boxes cover is read where batches are made, with their crops.
 """
 
 import zipfile
@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float32, Int64
 
-from latentdrive.data.transforms import covered_share
 from latentdrive.errors import UnreadableClip
 from latentdrive.types import ClipTruth
 
@@ -53,11 +52,6 @@ def others_motion(truth: ClipTruth, frames: Int64[np.ndarray, "n"]) -> Float32[n
         thirds = field.reshape(RASTER[0], THIRDS, RASTER[1] // THIRDS, 2)
         result[row] = 100.0 * thirds.mean((0, 2))
     return result
-
-
-def moving_patches(truth: ClipTruth, frame: int, grid_h: int, grid_w: int) -> Float32[np.ndarray, "grid_h grid_w"]:
-    """Share of each patch that agents' boxes cover (their union) at a frame."""
-    return covered_share(truth.boxes[frame : frame + 1], (0.0, 0.0, 1.0, 1.0), (grid_h, grid_w))[0]
 
 
 def _far_to_near(truth: ClipTruth, frame: int) -> list[int]:

@@ -3,13 +3,22 @@
 from dataclasses import replace
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
 from codebook_helpers import make_batch, make_model, settle, wake
 
 from latentdrive.codebook import losses
-from latentdrive.codebook.evaluation import code
-from latentdrive.codebook.training import CodebookTraining, LossWeights, Schedule, moving_weights, phase_loss
+from latentdrive.codebook.evaluation import code, read_codes, with_motion
+from latentdrive.codebook.training import (
+    CodebookTraining,
+    LossWeights,
+    Schedule,
+    enter,
+    in_share,
+    moving_weights,
+    phase_loss,
+)
 from latentdrive.errors import ConfigError
 
 torch.set_num_threads(1)
@@ -131,16 +140,50 @@ def test_commitment_pulls_the_encoder_towards_its_book(part: str):
 
 def test_the_regression_head_teaches_the_ego_encoder_and_only_from_its_share_of_the_clips():
     model, batch = wake(settle(make_model(regress_motion=True))), make_batch(clips=8)
-    batch = replace(batch, clip=torch.arange(8) * 100)  # clips are chosen by their number modulo 1000
     half = replace(WEIGHTS, regression=1.0, regression_share=0.4)
+    chosen = in_share(batch.clip, 0.4)
+    assert 0 < chosen.sum() < 8
     _, gradient = loss_and_gradient(model, "ego", half, batch)
     elsewhere = batch.motion.clone()
-    elsewhere[4:] += 100  # clips 400 and up are beyond the share
+    elsewhere[~chosen] += 100
     loss, same = loss_and_gradient(model, "ego", half, replace(batch, motion=elsewhere))
     assert all(torch.allclose(gradient[name], same[name]) for name in gradient if "ego" in name or "head" in name)
     inside = batch.motion.clone()
-    inside[:4] += 100
+    inside[chosen] += 100
     assert loss_and_gradient(model, "ego", half, replace(batch, motion=inside))[0] > loss + 1
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5])
+def test_the_share_of_clips_holds_in_every_stretch_of_the_list(share: float):
+    chosen = in_share(torch.arange(1200), share)
+    assert chosen.double().mean() == pytest.approx(share, abs=0.005)
+    for begin in range(0, 1200, 100):  # a sorted list has all highways in one stretch
+        assert chosen[begin : begin + 100].double().mean() == pytest.approx(share, abs=0.03)
+    assert in_share(torch.arange(1200), 1.0).all() and not in_share(torch.arange(1200), 0.0).any()
+
+
+def test_clips_without_poses_are_left_out_where_codes_come_from_the_encoder():
+    """Motion that is not known is 0 in a batch: as if the car stood."""
+    model, batch = wake(settle(make_model(environment_source="encoder"))), make_batch(clips=4)
+    batch = replace(batch, motion_known=torch.tensor([True, False, True, False]))
+    known = with_motion(batch)
+    assert known.clip.tolist() == batch.clip[[0, 2]].tolist()
+    assert loss_and_gradient(model, "ego", WEIGHTS, batch)[0] == loss_and_gradient(model, "ego", WEIGHTS, known)[0]
+    assert read_codes(model, [batch]).clip.tolist() == np.repeat(known.clip.numpy(), 2).tolist()
+    model.environment_source = "reader"
+    assert len(read_codes(model, [batch]).clip) == 8
+
+
+def test_a_relearned_encoder_keeps_its_queries_and_its_book():
+    model, batch = wake(settle(make_model(environment_source="relearned"))), make_batch(clips=8)
+    book = model.environment_book.vectors.clone()
+    model.train()
+    loss, _ = phase_loss(model, batch, "ego", WEIGHTS, quantised=True)
+    loss.backward()
+    assert model.reader.queries.grad is None and model.reader.head[1].weight.grad.abs().max() > 0
+    assert torch.equal(book, model.environment_book.vectors)
+    enter(model, "reader")
+    assert model.reader.queries.requires_grad
 
 
 def test_the_weight_of_moving_patches_is_1_plus_the_share_that_agents_cover():

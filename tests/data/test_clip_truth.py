@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from latentdrive.data.clip_truth import moving_patches, others_motion, read_truth
+from latentdrive.data.clip_truth import others_motion, read_truth
 from latentdrive.errors import UnreadableClip
 from latentdrive.types import ClipTruth
 
@@ -45,11 +45,6 @@ def test_where_boxes_overlap_the_nearer_one_counts():
 def test_agents_out_of_view_and_empty_scenes_move_nothing():
     assert not others_motion(truth([NOWHERE], [[np.nan, np.nan]]), FIRST).any()
     assert others_motion(truth([], []), FIRST).shape == (1, 3, 2)
-
-
-def test_patches_count_the_union_of_the_boxes():
-    share = moving_patches(truth([[0.0, 0.0, 0.5, 0.5], [0.25, 0.0, 0.5, 0.5], NOWHERE], [[0, 0]] * 3), 0, 2, 4)
-    np.testing.assert_allclose(share, [[1, 1, 0, 0], [0, 0, 0, 0]])
 
 
 def written(path: Path, **changed) -> Path:
