@@ -70,5 +70,5 @@ def test_the_matrix_has_both_targets_for_every_input_and_kind_of_probe():
 
 def test_truth_over_another_time_than_a_transition_is_refused():
     check_truth(Clips(), 0.5)
-    with pytest.raises(ConfigError, match="truth is over 0.5 s and this codebook's transition is 0.25 s"):
+    with pytest.raises(ConfigError, match=r"truth is over 0\.5 s and this codebook's transition is 0\.25 s"):
         check_truth(Clips(), 0.25)
