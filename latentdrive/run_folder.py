@@ -22,23 +22,30 @@ Item = TypeVar("Item")
 
 
 class RunFolder:
-    """The folder of one run. `say` prints and logs; `metrics` writes numbers; `finish` says where things are and what is next."""
+    """The folder of one run. `say` prints and logs; `metrics` writes numbers; `finish` says where things are and what is next.
+
+    config.yaml always belongs to the numbers and the saved state beside it: a command that is refused, or a dry run, leaves
+    the one of an earlier run as it was.
+    """
 
     def __init__(self, cfg: Config, *, verb: str) -> None:
         self.path, self.verb, self.started = Path(cfg.out), verb, time.time()
         self.path.mkdir(parents=True, exist_ok=True)
         self.console = Console(highlight=False, soft_wrap=True)
-        self.command = cfg.command
-        write_atomic(self.path / CONFIG, lambda path: path.write_text(to_yaml(cfg._node), encoding="utf-8"))
+        self.command, self._node, self._begun = cfg.command, cfg._node, bool(cfg._node.get("dry_run"))
 
     def say(self, text: str) -> None:
-        """One line for the user and for log.txt."""
+        """One line for the user and for log.txt. The first one begins the run: verbs speak once all keys have been read."""
         self.console.print(text, markup=False)
         with (self.path / LOG).open("a", encoding="utf-8") as log:
             log.write(f"{time.strftime('%H:%M:%S')} {text}\n")
+        if not self._begun and not self._holds_results():
+            self._write_config()
+        self._begun = True
 
     def metrics(self, numbers: dict[str, Any]) -> None:
-        """Write metrics.json: verb, command, commit, seconds, and the numbers."""
+        """Write metrics.json: verb, command, commit, seconds, and the numbers; and the configuration that they come from."""
+        self._write_config()
         content = {
             "verb": self.verb, "command": self.command, "commit": commit(),
             "seconds": round(time.time() - self.started, 1), **numbers,
@@ -51,6 +58,13 @@ class RunFolder:
         self.say(f"Done in {time.time() - self.started:.0f} s. Result: {result}")
         self.say(f"Next: {then}")
 
+    def _holds_results(self) -> bool:
+        """Numbers, or a saved state to resume from."""
+        return (self.path / METRICS).is_file() or any((self.path / RESUME).glob("*.ckpt"))
+
+    def _write_config(self) -> None:
+        write_atomic(self.path / CONFIG, lambda path: path.write_text(to_yaml(self._node), encoding="utf-8"))
+
 
 def progress_bar(what: str) -> Progress:
     """A bar that shows count, time passed and time left."""
@@ -59,7 +73,7 @@ def progress_bar(what: str) -> Progress:
 
 
 def progress(items: Iterable[Item], *, what: str, total: int | None = None) -> Iterator[Item]:
-    """Iterate with a bar; silent where nobody watches and work is short."""
+    """Iterate with a bar."""
     total = len(items) if total is None and hasattr(items, "__len__") else total
     with progress_bar(what) as bar:
         task = bar.add_task(what, total=total)

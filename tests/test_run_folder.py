@@ -1,0 +1,67 @@
+"""A run folder's config.yaml belongs to the numbers and the saved state beside it, whatever is asked of the folder later."""
+
+import json
+
+import pytest
+
+from latentdrive.config import Config, from_yaml
+from latentdrive.run_folder import CONFIG, METRICS, RESUME, RunFolder, progress
+
+
+@pytest.fixture
+def begin(tmp_path):
+    """Opens the folder for a run with this seed."""
+
+    def open_(seed, *, dry_run=False):
+        node = {"verb": "label", "out": str(tmp_path), "seed": seed, "dry_run": dry_run}
+        return RunFolder(Config(node, command=f"latentdrive label seed={seed}"), verb="label")
+
+    return open_
+
+
+def seed_in(folder):
+    return from_yaml((folder / CONFIG).read_text())["seed"]
+
+
+def test_a_run_writes_its_configuration_with_its_first_words(begin, tmp_path):
+    folder = begin(1)
+    assert not (tmp_path / CONFIG).exists()  # a key that nobody reads may still refuse the command
+    folder.say("begins")
+    assert seed_in(tmp_path) == 1
+
+
+def test_a_run_that_is_repeated_before_anything_was_kept_is_the_new_one(begin, tmp_path):
+    begin(1).say("begins")
+    begin(2).say("begins")
+    assert seed_in(tmp_path) == 2
+
+
+@pytest.mark.parametrize("kept", [METRICS, f"{RESUME}/last.ckpt"])
+def test_what_a_run_left_keeps_its_configuration_until_another_run_has_numbers(begin, tmp_path, kept):
+    begin(1).say("begins")
+    (tmp_path / RESUME).mkdir()
+    (tmp_path / kept).touch()
+    later = begin(2)
+    later.say("begins, and may be refused")
+    assert seed_in(tmp_path) == 1
+    later.metrics({"metrics": {}})
+    assert seed_in(tmp_path) == 2
+    written = json.loads((tmp_path / METRICS).read_text())
+    assert (written["verb"], written["command"]) == ("label", "latentdrive label seed=2")
+
+
+def test_a_dry_run_writes_no_configuration(begin, tmp_path):
+    begin(1, dry_run=True).say("would do")
+    assert not (tmp_path / CONFIG).exists()
+
+
+def test_all_that_is_said_is_logged(begin, tmp_path):
+    folder = begin(1)
+    folder.say("[one]")
+    folder.finish("here", "there")
+    lines = [line[9:] for line in (tmp_path / "log.txt").read_text().splitlines()]
+    assert lines[0] == "[one]" and lines[1].endswith("Result: here") and lines[2] == "Next: there"
+
+
+def test_progress_gives_every_item():
+    assert list(progress(iter("abc"), what="letters", total=3)) == ["a", "b", "c"]
