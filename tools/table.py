@@ -20,6 +20,16 @@ STAGE_2 = [  # only the ego codes, on the stage 1 of the row `two_stage` with th
     *TWO_STAGE, "init={tables}/separation/two_stage_{seed}/checkpoint",
     *[f"training.schedule.{phase}=0" for phase in ("motion", "environment", "reader")],
 ]  # fmt: skip
+REAL = [  # few and long clips: several windows of each one opened, and crops that make more of them
+    *TWO_STAGE, "data=video", "data.rate_hz=10", "batches.pairs_per_clip=8", "batches.augmentation.crop_share=0.8",
+]  # fmt: skip
+
+
+def steps(**phases: int) -> list[str]:
+    """Overrides that give these phases so many steps and all others none."""
+    return [f"training.schedule.{phase}={phases.get(phase, 0)}" for phase in ("motion", "environment", "reader", "ego")]
+
+
 TABLES = {  # table: {row: command}
     "separation": {
         "two_stage": [*TWO_STAGE],
@@ -37,10 +47,15 @@ TABLES = {  # table: {row: command}
         "features_only": [*TWO_STAGE, "training.weights.pixels=0"],
         "pixels_only": [*TWO_STAGE, "training.weights.features=0"],
     },
-    "real": {
-        "real_one_stage": [*TWO_STAGE, "data=video", "codebook=one_stage", "model.ego_slots=4"],
-        "real_two_stage": [*TWO_STAGE, "data=video"],
-        "real_constant": [*TWO_STAGE, "data=video", "codebook=constant", "model.ego_slots=4"],
+    "real": {  # a minute and a half of video is soon learned by heart: few steps
+        "one_stage": [*REAL, "codebook=one_stage", "model.ego_slots=4", *steps(ego=600)],
+        "constant": [*REAL, "codebook=constant", "model.ego_slots=4", *steps(ego=600)],
+        "two_stage": [*REAL, *steps(motion=200, environment=200, reader=150, ego=400)],
+        "world_first": [
+            *REAL,
+            "init={tables}/separation/two_stage_{seed}/checkpoint",
+            *steps(motion=100, environment=100, reader=100, ego=300),
+        ],
     },
 }
 
