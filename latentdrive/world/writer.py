@@ -76,12 +76,17 @@ class _Order:
 def write_world(*, folder: str | Path, splits: Mapping[str, Split], world: World, processes: int) -> WorldSummary:
     """Write every split's drives into folder/SPLIT/, but for those that are there already; a card.json beside each split.
 
-    The same call finishes what an interruption left. Raises DiskFull, and ConfigError for a folder of another world.
+    The same call finishes what an interruption left. Raises DiskFull, and ConfigError for a folder that holds anything else:
+    the plan of a split depends on its number of drives, so a split can't grow.
     """
     folder, started = Path(folder), time.time()
-    orders = [order for name, split in splits.items() for order in _orders(folder / name, name, split, world)]
-    for name, split in splits.items():
-        _begin(folder / name / CARD, _card(name, split, world))
+    plans = {name: _orders(folder / name, name, split, world) for name, split in splits.items()}
+    cards = {name: _card(name, split, world) for name, split in splits.items()}
+    for name, plan in plans.items():
+        _require_same(folder / name, cards[name], plan)
+    for name, card in cards.items():
+        _write_card(folder / name / CARD, card)
+    orders = [order for plan in plans.values() for order in plan]
     missing = [order for order in orders if not (order.folder / f"{order.name}.mp4").is_file()]
     for _ in progress(_written(missing, world, processes), what="drives", total=len(missing)):
         pass
@@ -179,12 +184,29 @@ def _card(name: str, split: Split, world: World) -> dict:
     return json.loads(json.dumps(card, default=dict))
 
 
-def _begin(path: Path, card: dict) -> None:
-    """Write the card first. A folder may be asked for again and may grow; another world's drives would be mixed with it."""
-    if path.is_file():
-        old = json.loads(path.read_text(encoding="utf-8"))
-        if [old.get("world"), old["split"]["roads"]] != [card["world"], card["split"]["roads"]]:
+def _require_same(folder: Path, card: dict, plan: list[_Order]) -> None:
+    """Raise ConfigError where the folder's card, or a drive in it, is not of this split: clips are read by folder."""
+    if (folder / CARD).is_file():
+        old = json.loads((folder / CARD).read_text(encoding="utf-8"))
+        if changed := [key for key in ("world", "split") if old.get(key) != card[key]]:
             raise ConfigError(
-                f"{path.parent} holds a world made with other settings: give another path, or remove that folder"
+                f"{folder} holds a world made with other settings of {' and '.join(changed)} ({_told(old, card)}): "
+                "give another path=FOLDER, or remove that folder"
             )
+    planned = {order.name for order in plan}
+    if foreign := sorted(path.stem for path in folder.glob("*.mp4") if path.stem not in planned):
+        raise ConfigError(
+            f"{folder} holds {len(foreign)} drives that are not of this world, for example {', '.join(foreign[:3])}: "
+            "remove them, or give another path=FOLDER"
+        )
+
+
+def _told(old: dict, new: dict) -> str:
+    """What a split's card says and what was asked for, where they differ."""
+    before, now = old.get("split") or {}, new["split"]
+    changed = [f"{key} {before.get(key)}, not {now[key]}" for key in now if before.get(key) != now[key]]
+    return ", ".join(changed) or "its card.json lists them"
+
+
+def _write_card(path: Path, card: dict) -> None:
     write_atomic(path, lambda new: new.write_text(json.dumps(card, indent=1) + "\n", encoding="utf-8"))

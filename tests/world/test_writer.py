@@ -72,6 +72,34 @@ def test_another_world_is_refused_in_the_same_folder(folder: Path, short_world: 
         write_world(folder=folder, splits=SPLITS, world=replace(short_world, seed=1), processes=1)
 
 
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        (
+            {"drives": 3},
+            r"train holds a world .* settings of split \(drives 2, not 3\): give another path=FOLDER, or remove",
+        ),
+        ({"decorrelated_share": 1.0}, r"decorrelated_share 0\.5, not 1\.0"),
+    ],
+)
+def test_a_split_of_another_plan_is_refused_and_nothing_is_touched(folder: Path, short_world: World, changed, said):
+    before = content(folder)
+    with pytest.raises(ConfigError, match=said):
+        splits = {"probe": SPLITS["probe"], "train": replace(SPLITS["train"], **changed)}
+        write_world(folder=folder, splits=splits, world=short_world, processes=1)
+    assert content(folder) == before
+
+
+def test_drives_of_nobody_are_named(short_world: World, tmp_path: Path):
+    (tmp_path / "train").mkdir()
+    (tmp_path / "train" / "holiday.mp4").touch()
+    with pytest.raises(
+        ConfigError, match=r"train holds 1 drives that are not of this world, for example holiday: remove"
+    ):
+        write_world(folder=tmp_path, splits=SPLITS, world=short_world, processes=1)
+    assert not (tmp_path / "train" / "card.json").exists()
+
+
 def test_an_unknown_road_is_named(short_world: World, tmp_path: Path):
     with pytest.raises(ConfigError, match="no road is called motorway"):
         split = Split(drives=1, roads={"motorway": 1.0}, decorrelated_share=0.0)
