@@ -9,15 +9,16 @@ import hashlib
 import json
 import subprocess
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
+import yaml
 from safetensors.torch import load_model, save_file
 from torch import Tensor, nn
 
 from latentdrive import __version__
-from latentdrive.config import TARGET, build, from_yaml, locate, to_yaml
+from latentdrive.config import TARGET, build, locate, to_yaml
 from latentdrive.errors import CheckpointError
 from latentdrive.files import atomic_folder
 
@@ -85,9 +86,12 @@ def load(folder: str | Path, *, expect: type[Model] | None = None, **given: Any)
             f"{folder / WEIGHTS} was altered: its sha256 is {found[:16]}…, the card says {card.weights_sha256[:16]}…; "
             "copy the folder again from where it was made"
         )
-    config = from_yaml((folder / CONFIG).read_text(encoding="utf-8"))
+    config = _read_config(folder / CONFIG)
     if _fingerprint(card.weights_sha256, card.files, config) != card.fingerprint:
-        raise CheckpointError(f"{folder / CONFIG} was altered: it does not match the fingerprint {card.fingerprint}")
+        raise CheckpointError(
+            f"{folder / CONFIG} was altered: it does not match the fingerprint {card.fingerprint}; copy the folder again "
+            "from where it was made"
+        )
     model = build(config, **_from_files(folder, card, config) | given)
     if expect is not None and not isinstance(model, expect):
         raise CheckpointError(
@@ -116,9 +120,28 @@ def read_card(folder: str | Path) -> Card:
         content = json.loads((folder / CARD).read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
         raise CheckpointError(f"{folder / CARD} is not JSON ({error}); copy the folder again") from None
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{folder / CARD} is no card, it holds no names; copy the folder again")
     if content.get("format") != FORMAT:
         raise CheckpointError(f"{folder} has format {content.get('format')}, this version reads {FORMAT}")
+    known = {field.name for field in fields(Card)}
+    if "kind" not in content or not content.keys() <= known:
+        wrong = ", ".join(f"unknown {name}" for name in sorted(content.keys() - known)) or "no kind"
+        raise CheckpointError(
+            f"{folder / CARD} is no card of this version ({wrong}); copy the folder again, or update latentdrive"
+        )
     return Card(**content)
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    try:
+        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        where = str(error).splitlines()[0]
+        raise CheckpointError(f"{path} is not YAML ({where}); copy the folder again from where it was made") from None
+    if not isinstance(config, dict):
+        raise CheckpointError(f"{path} describes no model; copy the folder again from where it was made")
+    return config
 
 
 def commit() -> str:

@@ -106,6 +106,39 @@ def test_a_card_that_is_no_json_is_named(saved):
         checkpoint.load(saved[0])
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda card: card.pop("kind"), r"card\.json is no card of this version \(no kind\); copy the folder again"),
+        (
+            lambda card: card.update(colour="red"),
+            r"is no card of this version \(unknown colour\); .* or update latentdrive",
+        ),
+    ],
+)
+def test_a_card_with_other_names_is_refused(saved, change, said):
+    card = json.loads((saved[0] / CARD).read_text())
+    change(card)
+    (saved[0] / CARD).write_text(json.dumps(card))
+    with pytest.raises(CheckpointError, match=said):
+        checkpoint.load(saved[0])
+
+
+def test_a_card_that_is_a_list_is_refused(saved):
+    (saved[0] / CARD).write_text("[]")
+    with pytest.raises(CheckpointError, match=r"card\.json is no card"):
+        checkpoint.load(saved[0])
+
+
+@pytest.mark.parametrize(
+    ("text", "said"), [("a: [", "is not YAML .*copy the folder again"), ("- a", "describes no model; copy the folder")]
+)
+def test_a_configuration_that_is_none_is_refused(saved, text, said):
+    (saved[0] / CONFIG).write_text(text)
+    with pytest.raises(CheckpointError, match=rf"config\.yaml {said}"):
+        checkpoint.load(saved[0])
+
+
 def test_another_format_is_refused(saved):
     card = json.loads((saved[0] / CARD).read_text()) | {"format": 99}
     (saved[0] / CARD).write_text(json.dumps(card))
