@@ -80,9 +80,9 @@ def interpolate_poses(
 
 
 def backward_speed(times: Float64[np.ndarray, "T"], poses: Float[np.ndarray, "T 3"]) -> Float64[np.ndarray, "T"]:
-    """Forward speed in m/s at each pose, from the step that led to it; the first row repeats the second.
+    """Forward speed in m/s at each pose, from the step that led to it. One pose alone stands still.
 
-    Uses nothing later than the pose itself. One pose alone stands still.
+    No row but the first uses anything later than its pose; no step led to the first, so it repeats the second.
     """
     if len(poses) < 2:
         return np.zeros(len(poses))

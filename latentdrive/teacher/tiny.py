@@ -21,8 +21,8 @@ from transformers import (
 )
 from transformers.utils import logging
 
-from latentdrive.checkpoint import atomic_folder
 from latentdrive.errors import ConfigError
+from latentdrive.files import atomic_folder
 from latentdrive.teacher import hugging_face
 from latentdrive.teacher.prompt import COMMANDS, STATE, TURN, UNKNOWN
 from latentdrive.types import FROZEN

@@ -1,6 +1,6 @@
 """Cameras: pictures of a drive by panda3d's software renderer, without display or graphics card.
 
-Fifth step of the world, after scenery.py. One Renderer a process; a Scene is put on its stage, then photographed from
+Fifth step of the world, after scenery.py. One Renderer a process; scenery and vehicles are put on its stage, then photographed from
 poses of the ego. Pictures are rendered larger than asked and averaged down, so lines do not crawl.
 """
 

@@ -65,7 +65,7 @@ class Mood:
 class Recording:
     """Poses in the coordinates of the layout, y to the left: on a bent road s along and d to the left. ego: rear axle.
 
-    agents: centres. movable: see roads.Start. ego_lanes: centre points of the lanes that the ego's route leads over.
+    agents: centres. movable: see roads.Start. ego_route: centre points of the lanes that the ego's route leads over.
     """
 
     times_s: Float64[np.ndarray, "T"]
