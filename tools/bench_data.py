@@ -9,15 +9,20 @@ import argparse
 import resource
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from latentdrive.data.batches import NO_AUGMENTATION, Augmentation, TransitionStream, WindowSpec
+from latentdrive.data.clip_batches import ClipBatches
+from latentdrive.data.clip_data import ClipData
 from latentdrive.data.frame_cache import CachedClips
+from latentdrive.data.parts import ClipFacts
 from latentdrive.data.unreadable import UnreadableLog
 from latentdrive.data.video import VideoFolder
+from latentdrive.types import DrivingClip, PoseSource
 
 READING = {
     "rate_hz": 10.0,
@@ -48,30 +53,70 @@ def main() -> None:
 
 
 def start(folder: Path, clips: int) -> None:
-    """From a text list of `clips` paths to the stream, and to the choice of the first batch's clips."""
+    """From a text list of `clips` paths to loaders of both parts, and to their first batches."""
     listed = folder / "clips.txt"
     with open(listed, "w", encoding="utf-8") as file:
         file.writelines(f"videos/{number // 1000:05d}/drive_{number:08d}.mp4\n" for number in range(clips))
     began = time.perf_counter()
-    source = VideoFolder(path=str(listed), **READING)
-    cached = CachedClips(
-        source=source, folder=folder / "none", cache="frames", cache_gb=1.0, features=None, features_id=None
-    )
-    made = stream(cached, NO_AUGMENTATION)
-    chosen = [made.clip_at(number) for number in range(BATCH)]
-    seconds = time.perf_counter() - began
+    batches = ClipBatches(
+        data=made_up(listed), window_transitions=TRANSITIONS, transition_s=0.5, batch_size=BATCH, pairs_per_clip=1,
+        held_out_windows=1000, patch_grid=(12, 20), augmentation=NO_AUGMENTATION, workers=0, seed=0, out=str(folder),
+    )  # fmt: skip
+    train, held_out = (
+        batches.train_batches(0),
+        batches.validation_batches(),
+    )  # as the trainer asks before its first step
+    clips = len(batches.train)
+    said(f"start with {clips:,} clips", began)
+    next(iter(train))
+    said("  and the first batch", began)
+    began = time.perf_counter()
+    next(iter(held_out))
+    said(f"held-out windows chosen ({len(batches.held_out.windows):,}), first batch of them", began)
+
+
+def said(what: str, began: float) -> None:
+    """One line: seconds, memory, and how many clips were opened so far."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-    print(
-        f"start with {len(source):,} clips: {seconds:.2f} s, peak memory of the process {peak:.2f} GB, no clip opened"
-    )
-    print(f"  first clips: {', '.join(source.location(index).name for index in chosen[:3])}")
+    seconds = time.perf_counter() - began
+    print(f"{what}: {seconds:.2f} s, peak memory of the process {peak:.2f} GB, {MadeUp.opened:,} clips opened")
+
+
+class MadeUp(VideoFolder):
+    """Listed clips that are not there: reading one gives 10 s of grey. opened: how many were read, in all sources."""
+
+    opened = 0
+
+    def read(self, index: int) -> tuple[DrivingClip, ClipFacts]:
+        MadeUp.opened += 1
+        count = 100
+        clip = DrivingClip(
+            frames=np.full((count, 3, self.height, self.width), 128, np.uint8), times_s=np.arange(count) / self.rate_hz,
+            shots=np.zeros(count, np.int64), ego_poses=None, ego_speed_mps=None, pose_source=PoseSource.NONE,
+            intrinsics=None, key=self.key(index), drive=self.drive(index),
+        )  # fmt: skip
+        facts = ClipFacts(
+            frames_read=count, repeated=0, cuts=0, holes=0, standstill_s=0.0, duration_s=count / self.rate_hz,
+            source_hz=self.rate_hz, source_height=self.height, source_width=self.width, view=(0.0, 0.0, 1.0, 1.0),
+            camera_to_ego=None, pose_note="",
+        )  # fmt: skip
+        return clip, facts
+
+
+def made_up(listed: Path) -> ClipData:
+    """The data set of a list, nothing cached."""
+    return ClipData(
+        path=str(listed), rate_hz=READING["rate_hz"], height=READING["height"], width=READING["width"], cache="none",
+        cache_gb=1.0, cache_folder="", max_unreadable=0.01, block_s=None, train={"part": "train"}, val={"part": "test"},
+        probe=None, source=partial(MadeUp, **READING | {"path": str(listed)}),
+    )  # fmt: skip
 
 
 def decoding_and_windows(videos: Path, cache: Path) -> None:
     """Frames a second into the cache, and windows a second out of it."""
     source = VideoFolder(path=str(videos), **READING)
     cached = CachedClips(source=source, folder=cache, cache="frames", cache_gb=50.0, features=None, features_id=None)
-    print(cached.describe_estimate())
+    print(f"{len(cached)} clips, about {cached.estimate()[1]:.2f} h")
     began = time.perf_counter()
     failed = cached.prepare()
     seconds = time.perf_counter() - began

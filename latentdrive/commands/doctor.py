@@ -25,6 +25,7 @@ from latentdrive.data.batches import WindowSpec
 from latentdrive.data.clip_data import PARTS, ClipData
 from latentdrive.data.frame_cache import CachedClips
 from latentdrive.data.parts import ClipFacts
+from latentdrive.data.unreadable import TooShort
 from latentdrive.errors import NoClips, TooManyUnreadable, UnreadableClip
 from latentdrive.run_folder import RunFolder, progress
 from latentdrive.types import DrivingClip, PoseSource
@@ -47,6 +48,7 @@ class Examined:
     looked_at: int
     read: list[tuple[DrivingClip, ClipFacts]] = field(default_factory=list)
     unreadable: list[UnreadableClip] = field(default_factory=list)
+    too_short: int = 0
     with_truth: int = 0
     windows: int = 0
     fresh: int = 0
@@ -78,9 +80,15 @@ def run(cfg: Config) -> dict[str, Any]:
         found[part] = _examine(clips, spec, seen, sample=sample, what=part)
         for line in _findings(part, found[part], clips, spec):
             folder.say(line)
+    folder.say(f"{GOOD}{data.estimate(found, features_a_frame=None)}")
     _require_usable(found, data)
     counts = {
-        part: {"clips": one.clips, "looked_at": one.looked_at, "unreadable": len(one.unreadable)}
+        part: {
+            "clips": one.clips,
+            "looked_at": one.looked_at,
+            "unreadable": len(one.unreadable),
+            "too_short": one.too_short,
+        }
         for part, one in found.items()
     }
     folder.metrics({"parts": counts})
@@ -129,12 +137,17 @@ def _examine(
             clip, facts, with_truth = seen[place]
             used = clips.part.of(clip, place)
         except UnreadableClip as error:
+            if isinstance(error, TooShort):  # the part of this clip is empty; another part of it may not be
+                found.too_short += 1
+                continue
             seen.setdefault(place, error)
             found.unreadable.append(error)
             continue
+        windows = len(spec.starts(used))
         found.read.append((used, facts))
         found.with_truth += with_truth
-        found.windows += len(spec.starts(used))
+        found.too_short += not windows
+        found.windows += windows
     found.seconds = time.monotonic() - begun
     return found
 
@@ -145,6 +158,8 @@ def _findings(part: str, found: Examined, clips: CachedClips, spec: WindowSpec) 
         yield f"{WRONG}unreadable: {error}"
     if len(found.unreadable) > 3:
         yield f"{WRONG}and {len(found.unreadable) - 3} more"
+    if found.too_short:
+        yield f"{LACKING}{found.too_short} of them too short for a window of {spec.transitions} transitions of {spec.transition_s:g} s"
     if not found.read:
         return
     used, facts = zip(*found.read)
@@ -166,7 +181,6 @@ def _findings(part: str, found: Examined, clips: CachedClips, spec: WindowSpec) 
     kind = GOOD if found.windows else WRONG
     advice = "" if found.windows else ": give longer clips, or lower transitions or transition_s"
     yield f"{kind}about {each * found.clips:,.0f} windows of {spec.transitions} transitions of {spec.transition_s:g} s{advice}"
-    yield f"{GOOD}{clips.describe_estimate()}"
     if found.fresh:
         yield f"{GOOD}reading all of them takes about {_duration(found.seconds / found.fresh * found.clips)} on one core"
 

@@ -40,6 +40,7 @@ def run(cfg: Config) -> Path:
     then, dry_run = cfg.next.plain(), cfg.dry_run
     cfg.require_all_read()
     folder.say(f"{type(model).__name__} {card.fingerprint} labels {_counts(parts)} into {root}")
+    folder.say(data.estimate(parts))
     if dry_run:
         folder.say("dry run: nothing was labelled")
         return root

@@ -2,15 +2,16 @@
 
     latentdrive train codebook data=world
 
-A stage gives three nodes: `model`, `batches` (train_batches(start_step), validation_batches(), parents, facts) and `training`
-(a LightningModule with `schedule.steps`, `prepare(batches, new=...)` and `evaluate(batches)`). The same command in the same
+A stage gives three nodes: `model`, `batches` (train_batches(start_step), validation_batches(), estimate(model), parents, facts;
+perhaps summary() of what was left out, and watch to show progress) and `training` (a LightningModule with `schedule.steps`, `prepare(batches, new=...)` and `evaluate(batches)`). The same command in the same
 `out` folder resumes after the last saved step and ends with the weights of a run that was never interrupted.
 """
 
 import logging
 import pickle
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +23,18 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from latentdrive import checkpoint
 from latentdrive.checkpoint import Card
 from latentdrive.config import Config, build, from_yaml, to_yaml
-from latentdrive.errors import CheckpointError, ConfigError
+from latentdrive.errors import CheckpointError, ConfigError, MixedCodebooks
 from latentdrive.files import write_atomic
-from latentdrive.run_folder import CHECKPOINT, METRICS, RESUME, RunFolder, progress_bar
+from latentdrive.run_folder import CHECKPOINT, METRICS, RESUME, RunFolder, progress, progress_bar
 
 STATE, SETTINGS = "last.ckpt", "settings.yaml"  # in RESUME
 # What a run may change when it is resumed, because no weight depends on it.
+TRAINER = (
+    "precision",
+    "gradient_clip_val",
+    "gradient_clip_algorithm",
+    "accumulate_grad_batches",
+)  # what weights depend on
 FREE = ("batches.out", "batches.workers", "batches.data.cache_gb", "batches.data.cache_folder")
 
 
@@ -44,11 +51,12 @@ def run(cfg: Config) -> dict[str, float]:
     steps = module.schedule.steps
     trainer = _trainer(cfg, folder.path, steps=steps)
     start, then, dry_run = cfg.init, cfg.next, cfg.dry_run
-    settings = {key: cfg[key].plain() for key in ("model", "training", "batches")} | {"seed": cfg.seed, "init": start}
+    init = checkpoint.read_card(start).fingerprint if start else None
+    settings = {key: cfg[key].plain() for key in ("model", "training", "batches")} | {"seed": cfg.seed, "init": init}
+    settings["trainer"] = {key: value for key, value in cfg.trainer.plain().items() if key in TRAINER}
     cfg.require_all_read()
     folder.say(f"{type(model).__name__}: {count(model):,} parameters, {count(model, trained=True):,} of them trained")
-    if hasattr(batches, "estimate"):
-        folder.say(batches.estimate())
+    folder.say(batches.estimate(model))
     if dry_run:
         folder.say(f"dry run: would train {steps:,} steps into {folder.path}")
         return {}
@@ -57,9 +65,11 @@ def run(cfg: Config) -> dict[str, float]:
     if done:
         folder.say(f"resuming after step {done:,} of {steps:,} from {state}")
     elif start:
-        fresh = start_from(model, Path(start))
+        fresh = start_from(model, Path(start), codebook=batches.parents.get("codebook"))
         folder.say(f"starting from the weights in {start}" + (f"; it has no {', '.join(fresh)}" if fresh else ""))
     module.prepare(batches, new=not done and not start)
+    if hasattr(batches, "watch"):
+        batches.watch = partial(progress, what="choosing held-out windows")
     feed = _Feed(batches, done)
     resumed = {"ckpt_path": str(state), "weights_only": True} if done else {}
     write_atomic(state.with_name(SETTINGS), lambda path: path.write_text(to_yaml(settings), encoding="utf-8"))
@@ -72,7 +82,8 @@ def run(cfg: Config) -> dict[str, float]:
     if hasattr(module, "evaluate"):
         metrics |= module.evaluate(batches)
     if trainer.is_global_zero:
-        _finish(folder, model, config, batches, metrics, steps, then)
+        parents = batches.parents | ({"init": init} if start else {})
+        _finish(folder, model, config, batches, parents, metrics, steps, then)
     return metrics
 
 
@@ -81,10 +92,20 @@ def count(model: torch.nn.Module, *, trained: bool = False) -> int:
     return sum(p.numel() for p in model.parameters() if p.requires_grad or not trained)
 
 
-def start_from(model: torch.nn.Module, folder: Path) -> list[str]:
-    """Take over all weights of a checkpoint. Returns the parts of the model that the checkpoint lacks altogether (a head that
-    is switched on later): they stay new. Raises CheckpointError naming the weights that don't fit."""
-    other = checkpoint.load(folder, expect=type(model))[0].state_dict()
+def start_from(model: torch.nn.Module, folder: Path, *, codebook: str | None) -> list[str]:
+    """Take over all weights of a checkpoint. codebook: id of the codes that are learned, None where the model makes its own.
+
+    Returns the parts of the model that the checkpoint lacks altogether (a head that is switched on later): they stay new.
+    Raises CheckpointError naming the weights that don't fit, MixedCodebooks where the checkpoint speaks other codes.
+    """
+    found, card = checkpoint.load(folder, expect=type(model))
+    theirs = card.parents.get("codebook")
+    if codebook is not None and theirs != codebook:
+        raise MixedCodebooks(
+            f"init={folder} speaks the codes of codebook {theirs}, the labels those of {codebook}: codes of two codebooks mean "
+            "different things. Start from a checkpoint of the same codebook, or leave init out"
+        )
+    other = found.state_dict()
     own = model.state_dict()
     known = {key.split(".")[0] for key in other}
     fresh = sorted({key.split(".")[0] for key in own} - known)
@@ -104,14 +125,15 @@ def start_from(model: torch.nn.Module, folder: Path) -> list[str]:
 
 
 def resume(module: L.LightningModule, state: Path, settings: Mapping[str, Any]) -> int:
-    """Take over the weights of an interrupted run; returns the number of steps it has done. The trainer reads the rest.
+    """Take over the weights of an interrupted or finished run; returns the number of steps it has done. The trainer reads the rest.
 
     Raises ConfigError where that run had other settings, CheckpointError where its state can't be read.
     """
+    kind = "a finished" if (state.parents[1] / CHECKPOINT).exists() else "an unfinished"
     old = from_yaml(state.with_name(SETTINGS).read_text(encoding="utf-8"))
     if changed := [name for name in _differences(old, settings) if not name.startswith(FREE)]:
         raise ConfigError(
-            f"{state.parents[1]} holds an unfinished run with another {', '.join(changed)}: repeat its command, "
+            f"{state.parents[1]} holds {kind} run with another {', '.join(changed)}: repeat its command, "
             f"name another out=FOLDER, or remove {state.parent}"
         )
     try:
@@ -133,17 +155,15 @@ def _differences(old: Any, new: Any, name: str = "") -> list[str]:
 
 
 def _finish(
-    folder: RunFolder, model: torch.nn.Module, config: Mapping[str, Any], batches: Any, metrics: dict[str, float],
-    steps: int, then: str,
+    folder: RunFolder, model: torch.nn.Module, config: Mapping[str, Any], batches: Any, parents: dict[str, str],
+    metrics: dict[str, float], steps: int, then: str,
 ) -> None:  # fmt: skip
-    card = Card(
-        kind=config["_target_"], parents=batches.parents, data=batches.facts, metrics=metrics, command=folder.command
-    )
+    card = Card(kind=config["_target_"], parents=parents, data=batches.facts, metrics=metrics, command=folder.command)
     card = checkpoint.save(folder.path / CHECKPOINT, model, config=config, card=card)
     facts = {
         "steps": steps,
         "fingerprint": card.fingerprint,
-        "parents": dict(batches.parents),
+        "parents": parents,
         "data": dict(batches.facts),
     }
     folder.metrics({"metrics": metrics, **facts})
@@ -151,6 +171,8 @@ def _finish(
         if isinstance(value, float) and "_slot_" not in key and not key.endswith(("_low", "_high")):
             folder.say(f"  {key:<48} {value:.4f}")
     folder.say(f"  slots and intervals: {folder.path / METRICS}")
+    if hasattr(batches, "summary"):
+        folder.say(batches.summary())
     folder.finish(folder.path / CHECKPOINT, then.format(checkpoint=folder.path / CHECKPOINT))
 
 
@@ -196,7 +218,17 @@ class _Feed(L.LightningDataModule):
         return self.batches.train_batches(self.start_step)
 
     def val_dataloader(self) -> Any:
-        return self.batches.validation_batches()
+        return _Unsized(self.batches)
+
+
+class _Unsized:
+    """Held-out batches without a length: the trainer asks for it before the first step, and many clips would be opened."""
+
+    def __init__(self, batches: Any) -> None:
+        self.batches = batches
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.batches.validation_batches())
 
 
 class _SaveState(L.Callback):

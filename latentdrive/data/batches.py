@@ -2,10 +2,10 @@
 
 Last step of `data`. A window is T = transitions + 1 frames, `transition_s` apart, within one shot. In training a batch
 is a function of (seed, step, rank) alone: killing a run and resuming at a step gives the same batches, and nothing about
-the sampler is ever saved. For evaluation and labelling `all_windows` lists windows in order.
+the sampler is ever saved. held_out.py has the fixed windows of evaluation.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,9 +14,9 @@ from jaxtyping import Bool, Float16, Float32, Int64, UInt8
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from latentdrive.data.parts import ReadableSource
+from latentdrive.data.parts import ClipFacts, ReadableSource
 from latentdrive.data.transforms import covered_share, crop, mirror
-from latentdrive.data.unreadable import UnreadableLog
+from latentdrive.data.unreadable import TooShort, UnreadableLog
 from latentdrive.errors import ConfigError, NoClips, UnreadableClip
 from latentdrive.geometry import relative_pose
 from latentdrive.types import FROZEN, Batch, DrivingClip
@@ -95,25 +95,19 @@ class Augmentation:
 NO_AUGMENTATION = Augmentation(flip=False, crop_share=1.0)
 
 
-def all_windows(
-    source: ReadableSource, spec: WindowSpec, *, stride: int, unreadable: UnreadableLog
-) -> list[tuple[int, int]]:
-    """(clip, start) of every window, clip by clip, starts at least `stride` frames apart within a shot.
+@dataclass(frozen=True, kw_only=True)
+class Opened:
+    """A clip that was read once for everything that is made of it. clip: its part; whole, facts: as the source read it."""
 
-    Opens every clip. Clips that can't be read, or hold no window, go to `unreadable`.
-    """
-    windows = []
-    for index in range(len(source)):
-        try:
-            clip = source[index]
-            starts = _starts(source, spec, index, clip)
-        except UnreadableClip as error:
-            unreadable.add(index, error)
-            continue
-        for shot in np.unique(clip.shots[starts]):
-            own = starts[clip.shots[starts] == shot]
-            windows += [(index, int(start)) for start in own[::stride]]
-    return windows
+    clip: DrivingClip
+    whole: DrivingClip
+    facts: ClipFacts | None
+
+
+def open_clip(source: ReadableSource, index: int) -> Opened:
+    """Read one clip. Raises UnreadableClip, TooShort where its part is empty."""
+    whole, facts = source.read(index)
+    return Opened(clip=source.part.of(whole, source.location(index)), whole=whole, facts=facts)
 
 
 def make_batch(
@@ -125,10 +119,12 @@ def make_batch(
     patch_grid: tuple[int, int] | None,
     augmentation: Augmentation = NO_AUGMENTATION,
     draws: Float32[np.ndarray, "B draws"] | None = None,
+    opened: Mapping[int, Opened] | None = None,
 ) -> TransitionBatch:
     """The batch of the given (clip, start) windows. take: frames, features or both.
 
     patch_grid: patches (down, across) of `moving`, or None. draws: at least four uniform numbers a row for the augmentation.
+    opened: clips that were read already; the others are read here, once each.
     """
     if take not in ("frames", "features", "both"):
         raise ConfigError(f"take must be frames, features or both; got {take}")
@@ -136,11 +132,13 @@ def make_batch(
         raise ConfigError(
             "stored features can't be mirrored or cropped: use data.cache=frames, or switch the augmentation off"
         )
-    clips = {index: source[index] for index in dict.fromkeys(index for index, _ in windows)}
-    truths = {} if patch_grid is None else {index: _Boxes.of(source, index) for index in clips}
+    indices = dict.fromkeys(index for index, _ in windows)
+    ready = {index: (opened or {}).get(index) or open_clip(source, index) for index in indices}
+    truths = {} if patch_grid is None else {index: _Boxes.of(source, index, one) for index, one in ready.items()}
+    stored = {} if take == "frames" else {index: source.features(index, one.whole) for index, one in ready.items()}
     rows = []
     for row, (index, start) in enumerate(windows):
-        clip = clips[index]
+        clip = ready[index].clip
         picked = np.arange(start, start + spec.span + 1, spec.transition_frames)
         frames = None if take == "features" else np.asarray(clip.frames[picked])
         motion = _motion(clip, picked)
@@ -152,14 +150,14 @@ def make_batch(
         moving = None if patch_grid is None else _moving(truths[index], clip.times_s[picked], view, patch_grid)
         if augmentation.flip and draws[row, 0] < 0.5:
             frames, motion, moving = mirror(frames, motion, moving)
-        features = None if take == "frames" else np.asarray(source.features(index)[picked])
+        features = None if take == "frames" else np.asarray(stored[index][picked])
         rows.append((frames, features, motion, moving))
     frames, features, motion, moving = zip(*rows)
     return TransitionBatch(
         frames=None if take == "features" else torch.from_numpy(np.stack(frames)),
         features=None if take == "frames" else torch.from_numpy(np.stack(features)),
         motion=torch.from_numpy(np.stack(motion)),
-        motion_known=torch.tensor([clips[index].ego_poses is not None for index, _ in windows]),
+        motion_known=torch.tensor([ready[index].clip.ego_poses is not None for index, _ in windows]),
         moving=None if patch_grid is None else torch.from_numpy(np.stack(moving)),
         clip=torch.tensor([index for index, _ in windows]),
         start=torch.tensor([start for _, start in windows]),
@@ -213,10 +211,10 @@ class TransitionStream(IterableDataset):
     def batch(self, step: int) -> TransitionBatch:
         """The batch of one step of this rank."""
         draws = np.random.default_rng([self.seed, step, self.rank]).random((self.batch_size, 5), np.float32)
-        windows = []
+        windows, opened = [], {}
         for slot in range(self.batch_size // self.pairs_per_clip):
             index, starts = self._clip(
-                (step * self.ranks + self.rank) * (self.batch_size // self.pairs_per_clip) + slot
+                (step * self.ranks + self.rank) * (self.batch_size // self.pairs_per_clip) + slot, opened
             )
             for row in range(len(windows), len(windows) + self.pairs_per_clip):
                 windows.append((index, int(starts[min(int(draws[row, 4] * len(starts)), len(starts) - 1)])))
@@ -228,6 +226,7 @@ class TransitionStream(IterableDataset):
             patch_grid=self.patch_grid,
             augmentation=self.augmentation,
             draws=draws,
+            opened=opened,
         )
 
     def clip_at(self, number: int, further: int = 0) -> int:
@@ -235,18 +234,22 @@ class TransitionStream(IterableDataset):
         epoch, place = divmod(number, len(self.source))
         return shuffled((place + further) % len(self.source), len(self.source), key=(self.seed, epoch))
 
-    def _clip(self, number: int) -> tuple[int, np.ndarray]:
-        """The clip of the `number`-th visit, or the next readable one after it in the same epoch's order."""
+    def _clip(self, number: int, opened: dict[int, Opened]) -> tuple[int, np.ndarray]:
+        """The clip of the `number`-th visit, or the next usable one after it in the same epoch's order, put into `opened`."""
         clips = len(self.source)
         for further in range(clips):
             index = self.clip_at(number, further)
             if index in self.unreadable:
                 continue
             try:
-                return index, _starts(self.source, self.spec, index, self.source[index])
+                if index not in opened:
+                    opened[index] = open_clip(self.source, index)
+                return index, window_starts(self.source, self.spec, index, opened[index].clip)
             except UnreadableClip as error:
                 self.unreadable.add(index, error)
-        raise NoClips(f"none of the {clips} clips can be used; the last reasons are in unreadable.csv")
+        raise NoClips(
+            f"none of the {clips} clips can be used: {self.unreadable.summary()}. The last one: {self.unreadable.last}"
+        )
 
 
 def loader(stream: TransitionStream, *, workers: int, pin_memory: bool) -> DataLoader:
@@ -281,11 +284,12 @@ def shuffled(place: int, count: int, *, key: Iterable[int]) -> int:
             return value
 
 
-def _starts(source: ReadableSource, spec: WindowSpec, index: int, clip: DrivingClip) -> np.ndarray:
+def window_starts(source: ReadableSource, spec: WindowSpec, index: int, clip: DrivingClip) -> Int64[np.ndarray, "S"]:
+    """Frames of a clip at which a window may start. Raises TooShort where there is none."""
     starts = spec.starts(clip)
     if len(starts) == 0:
         longest = int(np.bincount(clip.shots - clip.shots.min()).max())
-        raise UnreadableClip(
+        raise TooShort(
             source.location(index),
             f"its longest shot has {longest} frames at {spec.rate_hz:g} Hz, a window needs {spec.span + 1} "
             f"({spec.transitions} transitions of {spec.transition_s:g} s): use fewer or shorter transitions, or drop it",
@@ -312,11 +316,11 @@ class _Boxes:
     view: tuple[float, float, float, float]
 
     @classmethod
-    def of(cls, source: ReadableSource, index: int) -> "_Boxes | None":
+    def of(cls, source: ReadableSource, index: int, opened: Opened) -> "_Boxes | None":
         truth = source.truth(index)
         if truth is None:
             return None
-        return cls(times_s=truth.times_s, boxes=truth.boxes, view=source.read(index)[1].view)
+        return cls(times_s=truth.times_s, boxes=truth.boxes, view=opened.facts.view)
 
 
 def _moving(

@@ -3,7 +3,8 @@
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,21 +16,23 @@ from torch.utils.data import DataLoader
 from latentdrive.data.batches import (
     NO_AUGMENTATION,
     Augmentation,
-    TransitionBatch,
     TransitionStream,
     WindowSpec,
-    all_windows,
     loader,
-    make_batch,
 )
 from latentdrive.data.clip_data import ClipData
 from latentdrive.data.frame_cache import CachedClips, Features
-from latentdrive.data.unreadable import UnreadableLog, read_unreadable
-from latentdrive.errors import ConfigError, NoClips, UnreadableClip
-from latentdrive.types import PoseSource
+from latentdrive.data.held_out import HeldOut, Watch
+from latentdrive.data.parts import ClipFacts
+from latentdrive.data.unreadable import UnreadableLog
+from latentdrive.errors import ConfigError, UnreadableClip
+from latentdrive.types import DrivingClip, PoseSource
 
 ENDLESS = 1 << 62  # the trainer knows when to stop
-CARD_CLIPS, DECODED_CARD_CLIPS = 1000, 16  # most clips whose facts the card sums up: from the cache, or decoded for it
+CARD_CLIPS, DECODED_CARD_CLIPS = (
+    10_000,
+    16,
+)  # most clips whose facts the card sums up: from the cache, or decoded for it
 
 
 class ClipBatches:
@@ -37,7 +40,8 @@ class ClipBatches:
 
     batch_size: windows a step (of each rank); pairs_per_clip: windows drawn from each clip opened. held_out_windows: how
     many windows of the val part are looked at, spread evenly, all if fewer. workers: processes that make batches ahead.
-    out: the run's folder, for unreadable.csv.
+    out: the run's folder, for unreadable_train.csv, too_short_train.csv and so on. watch: may be set to what shows the progress
+    of choosing held-out windows.
     """
 
     def __init__(
@@ -59,6 +63,7 @@ class ClipBatches:
         self.data, self.batch_size, self.pairs_per_clip = data, batch_size, pairs_per_clip
         self.held_out_windows, self.patch_grid, self.augmentation = held_out_windows, tuple(patch_grid), augmentation
         self.workers, self.seed, self.out = workers, seed, Path(out)
+        self.watch: Watch = iter
         self.spec = WindowSpec(transitions=window_transitions, transition_s=transition_s, rate_hz=data.rate_hz)
         self._features: dict[str, Any] = {}
         if self.takes_features and augmentation != NO_AUGMENTATION:
@@ -100,13 +105,27 @@ class ClipBatches:
     @cached_property
     def unreadable(self) -> UnreadableLog:
         """Clips of the training part that could not be used."""
+        return self._log("train", self.train)
+
+    def _log(self, part: str, clips: CachedClips) -> UnreadableLog:
         return UnreadableLog(
-            clips=len(self.train), max_unreadable=self.data.max_unreadable, file=self.out / "unreadable.csv"
+            clips=len(clips), max_unreadable=self.data.max_unreadable, file=self.out / f"unreadable_{part}.csv"
         )
 
-    def estimate(self) -> str:
-        """What reading will take, to print before it begins; opens headers only."""
-        return self.data.open("train").describe_estimate()
+    def estimate(self, model: Any) -> str:
+        """What reading all parts will take, to print before it begins; opens headers only.
+
+        model: a codebook; where data.cache=features, its features (float16, channels at every stride-th pixel) count too.
+        """
+        size = 0
+        if self.takes_features:
+            kept = model.features
+            size = 2 * kept.channels * (self.data.height // kept.stride) * (self.data.width // kept.stride)
+        return self.data.estimate(features_a_frame=size)
+
+    def summary(self) -> str:
+        """Clips of both parts that were left out, for the end of a run."""
+        return f"train: {self.unreadable.summary()}\nval: {self.held_out.unreadable.summary()}"
 
     def train_batches(self, start_step: int) -> DataLoader:
         """Batches from `start_step` on; each a function of (seed, step, rank) alone. Ranks are those known at this moment."""
@@ -135,8 +154,7 @@ class ClipBatches:
         spec = WindowSpec(transitions=transitions, transition_s=self.spec.transition_s, rate_hz=self.spec.rate_hz)
         return HeldOut(
             clips=clips, spec=spec, most=most or self.held_out_windows, batch_size=self.batch_size, patch_grid=self.patch_grid,
-            take=self._take,
-            unreadable=UnreadableLog(clips=len(clips), max_unreadable=self.data.max_unreadable, file=self.out / "unreadable.csv"),
+            take=self._take, unreadable=self._log(part, clips), watch=self.watch,
         )  # fmt: skip
 
     @cached_property
@@ -145,58 +163,49 @@ class ClipBatches:
         described = {
             "path": str(self.data.path.name), "clips": len(self.train), "rate_hz": self.spec.rate_hz,
             "transition_s": self.spec.transition_s,
-            "unreadable": len(read_unreadable(self.out / "unreadable.csv")),  # by worker processes and before a resume, too
-            "poses": self._poses(),
+            "unreadable": self.unreadable.unreadable(), "too_short": self.unreadable.too_short(),
+            **sum_up(self._known(), clips=len(self.train)),
         }  # fmt: skip
         names = [
             json.dumps(self.train.identity(i), sort_keys=True, default=str) for i in range(min(len(self.train), 1000))
         ]
         return described | {"fingerprint": hashlib.sha256("".join(names).encode()).hexdigest()[:16]}
 
-    def _poses(self) -> dict[str, int]:
-        """Where poses and intrinsics are from: sentence → number of clips, of all or of an even sample.
-
-        Clips with `poses: none` are not used in the codebook's first stage.
-        """
-        found: Counter[str] = Counter()
-        most = DECODED_CARD_CLIPS if self.data.cache == "none" else CARD_CLIPS
-        for index in np.unique(np.linspace(0, len(self.train) - 1, min(most, len(self.train))).astype(int)):
-            try:
-                clip, facts = self.train.read(int(index))
-            except UnreadableClip:
-                continue
-            poses = "recorded" if clip.pose_source is PoseSource.RECORDED else facts.pose_note or "none"
-            found[f"poses: {poses}; intrinsics: {'none given' if clip.intrinsics is None else 'given'}"] += 1
-        return dict(found)
+    def _known(self) -> list[tuple[DrivingClip, ClipFacts]]:
+        """Clips that are in the cache (an even sample of very many); where none is, a few that are decoded for it."""
+        found = [self.train.stored(index) for index in _even(len(self.train), CARD_CLIPS)]
+        if any(found):
+            return [one for one in found if one is not None]
+        decoded = []
+        for index in _even(len(self.train), DECODED_CARD_CLIPS):
+            with suppress(UnreadableClip):  # counted where it was to be used
+                decoded.append(self.train.read(index))
+        return decoded
 
 
-class HeldOut:
-    """A fixed list of windows as batches, in an order that mixes clips; the last batch may be smaller."""
+def sum_up(read: list[tuple[DrivingClip, ClipFacts]], *, clips: int) -> dict[str, Any]:
+    """Facts of the whole clips that were `read`, of `clips` in all: `counted` says so.
 
-    def __init__(
-        self, *, clips: CachedClips, spec: WindowSpec, most: int, batch_size: int, patch_grid: tuple[int, int],
-        take: str, unreadable: UnreadableLog,
-    ) -> None:  # fmt: skip
-        self.clips, self.spec, self.batch_size, self.patch_grid, self.take = clips, spec, batch_size, patch_grid, take
-        windows = all_windows(clips, spec, stride=1, unreadable=unreadable)
-        if not windows:
-            raise NoClips(
-                f"no held-out clip is long enough for {spec.transitions} transitions of {spec.transition_s:g} s: "
-                "give longer clips, or lower the number of transitions"
-            )
-        mixed = np.random.default_rng(0).permutation(len(windows))[:most]
-        self.windows = [windows[i] for i in mixed]
+    poses: sentence on poses and intrinsics → number of clips; those without poses are not used in the codebook's first
+    stage.
+    """
+    poses: Counter[str] = Counter()
+    for clip, facts in read:
+        whence = "recorded" if clip.pose_source is PoseSource.RECORDED else facts.pose_note or "none"
+        poses[f"poses: {whence}; intrinsics: {'none given' if clip.intrinsics is None else 'given'}"] += 1
+    facts = [one for _, one in read]
+    return {
+        "counted": f"{len(read):,} of {clips:,} clips",
+        "frames_read": sum(one.frames_read for one in facts),
+        "repeated_frames_dropped": sum(one.repeated for one in facts),
+        "cuts": sum(one.cuts for one in facts),
+        "holes": sum(one.holes for one in facts),
+        "standstill_kept_s": round(sum(one.standstill_s for one in facts), 1),
+        "clips_without_poses": sum(clip.pose_source is PoseSource.NONE for clip, _ in read),
+        "poses": dict(poses),
+    }
 
-    def __len__(self) -> int:
-        return -(-len(self.windows) // self.batch_size)
 
-    def __getitem__(self, number: int) -> TransitionBatch:
-        if number >= len(self):
-            raise IndexError(number)
-        picked = self.windows[number * self.batch_size : (number + 1) * self.batch_size]
-        return make_batch(
-            self.clips, picked, self.spec, take=self.take, patch_grid=self.patch_grid, augmentation=NO_AUGMENTATION
-        )
-
-    def __iter__(self) -> Iterator[TransitionBatch]:
-        return (self[number] for number in range(len(self)))
+def _even(count: int, most: int) -> list[int]:
+    """At most `most` of the numbers below `count`, evenly spread."""
+    return np.unique(np.linspace(0, count - 1, min(most, count)).astype(int)).tolist()

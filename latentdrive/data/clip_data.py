@@ -3,7 +3,8 @@
 `configs/data/*.yaml` build this; every command that needs clips asks it for a part by name.
 """
 
-from collections.abc import Callable, Mapping
+import json
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -64,3 +65,37 @@ class ClipData:
         # Only the codebook's training takes features; whoever opens clips without an extractor shares its frames.
         cache = "frames" if self.cache == "features" and features is None else self.cache
         return CachedClips(source=source, features=features, features_id=features_id, **self._cache | {"cache": cache})
+
+    def estimate(self, parts: Iterable[str] = PARTS, *, features_a_frame: int | None = 0) -> str:
+        """What reading these parts takes, to print before anything is decoded; opens the headers of a few clips.
+
+        features_a_frame: bytes of the features of one frame, where data.cache=features; 0 where none are kept for this use,
+        None where they depend on a model that is not known here.
+        """
+        texts, frame_bytes, counted = [], 0, {}
+        for part in filter(self.has, parts):
+            # Parts that differ in their share of each clip only are cut from the same cached clips.
+            place = json.dumps({k: v for k, v in self._parts[part].items() if k != "part"}, sort_keys=True, default=str)
+            if place in counted:
+                texts.append(f"{part}: cut from the clips of {counted[place]}")
+                continue
+            clips, counted[place] = self.open(part), part
+            size, hours = clips.estimate()
+            frame_bytes += size
+            texts.append(f"{part}: {len(clips):,} clips, about {hours:.2f} h")
+        return f"{'; '.join(texts)}. {self._describe(frame_bytes, features_a_frame)}"
+
+    def _describe(self, frame_bytes: int, features_a_frame: int | None) -> str:
+        if self.cache == "none":
+            return "Nothing is cached (data.cache=none), frames are decoded at every use"
+        folder, bound = self._cache["folder"], self._cache["cache_gb"] * 1e9
+        frames = frame_bytes // (3 * self.height * self.width)
+        features = frames * (features_a_frame or 0) if self.cache == "features" else 0
+        text = f"The cache needs about {frame_bytes / 1e9:.2f} GB for frames"
+        text += f" and {features / 1e9:.2f} GB for features" if features else ""
+        text += f" in {folder}"
+        if self.cache == "features" and features_a_frame is None:
+            text += ", features come on top (as large as the model makes them)"
+        room = f"data.cache_gb={bound / 1e9:g}"
+        fits = frame_bytes + features <= bound
+        return text + (f" ({room})" if fits else f"; {room} holds a part, the rest is made anew at every use")

@@ -122,11 +122,11 @@ class CachedClips:
             self._open.popitem(last=False)
         return found
 
-    def features(self, index: int) -> Float16[np.ndarray, "T *rest"] | None:
-        """Features of the part's frames, computed once; None unless cache is features."""
+    def features(self, index: int, whole: DrivingClip | None = None) -> Float16[np.ndarray, "T *rest"] | None:
+        """Features of the part's frames, computed once; None unless cache is features. whole: the clip, if it was read."""
         if self._features is None:
             return None
-        clip, _ = self.read(index)
+        clip = whole or self.read(index)[0]
         rows = self.part.rows(clip.times_s)
         if index in self._open_features:
             return self._open_features[index][rows]
@@ -157,20 +157,14 @@ class CachedClips:
         total_s = float(np.mean(known)) * len(self) if known else 0.0
         return int(total_s * self.rate_hz * 3 * self.height * self.width), total_s / 3600.0
 
-    def describe_estimate(self) -> str:
-        """The line to print before anything is decoded."""
-        size, hours = self.estimate()
-        room = f"data.cache_gb={self.bound / 1e9:g}"
+    def stored(self, index: int) -> tuple[DrivingClip, ClipFacts] | None:
+        """The whole clip if it is in the cache; never decodes."""
         if self.cache == "none":
-            return f"{len(self)} clips, about {hours:.2f} h; nothing is cached (data.cache=none), frames are decoded at every use"
-        text = (
-            f"{len(self)} clips, about {hours:.2f} h: the frame cache needs about {size / 1e9:.2f} GB in {self.folder}"
-        )
-        if self.cache == "features":
-            text += ", features come on top"
-        return text + (
-            f" ({room})" if size <= self.bound else f"; {room} holds a part, the rest is decoded at every use"
-        )
+            return None
+        try:
+            return self._open.get(index) or _load(self._entry(index))
+        except UnreadableClip:
+            return None
 
     def prepare(self, progress: Callable[[int, int], None] | None = None) -> list[UnreadableClip]:
         """Decode every clip that is missing, until the bound; what was stored before is kept. Returns what can't be read."""

@@ -6,16 +6,16 @@ frames from t0 to the end of the window, `predict` (a teacher or student) the sc
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Int64
 
-from latentdrive.data.batches import WindowSpec, make_batch
+from latentdrive.data.batches import Opened, WindowSpec, make_batch, open_clip
 from latentdrive.data.latents import LatentWriter, StoreInfo, Windows, stack_latents
 from latentdrive.data.parts import ReadableSource
-from latentdrive.data.unreadable import UnreadableLog
+from latentdrive.data.unreadable import TooShort, UnreadableLog
 from latentdrive.data.windows import cut_scene, scene_batch
 from latentdrive.errors import CheckpointError, ConfigError, UnreadableClip
 from latentdrive.types import DrivingClip, LatentActions, LatentPredictor, Origin
@@ -24,9 +24,11 @@ Chosen = list[tuple[int, int]]  # (clip, frame at t0) of each window
 
 
 @runtime_checkable
-@runtime_checkable
 class Labeller(Protocol):
-    """What labels windows of clips. origin: whose codes they are; known: names of the flags that `label` gives."""
+    """What labels windows of clips. origin: whose codes they are; known: names of the flags that `label` gives.
+
+    `label` is given the clips of its windows as they were opened.
+    """
 
     origin: Origin
     known: tuple[str, ...]
@@ -34,7 +36,9 @@ class Labeller(Protocol):
 
     def starts(self, clip: DrivingClip) -> Int64[np.ndarray, "S"]: ...
 
-    def label(self, clips: ReadableSource, windows: Chosen) -> tuple[LatentActions, Bool[np.ndarray, "N flags"]]: ...
+    def label(
+        self, clips: ReadableSource, windows: Chosen, opened: Mapping[int, Opened]
+    ) -> tuple[LatentActions, Bool[np.ndarray, "N flags"]]: ...
 
 
 class FutureLabeller:
@@ -50,9 +54,11 @@ class FutureLabeller:
         """Frames with a whole window after them in their shot."""
         return self.spec.starts(clip)
 
-    def label(self, clips: ReadableSource, windows: Chosen) -> tuple[LatentActions, Bool[np.ndarray, "N flags"]]:
+    def label(
+        self, clips: ReadableSource, windows: Chosen, opened: Mapping[int, Opened]
+    ) -> tuple[LatentActions, Bool[np.ndarray, "N flags"]]:
         """Codes of what happened."""
-        batch = make_batch(clips, windows, self.spec, take="frames", patch_grid=None).to(self.device)
+        batch = make_batch(clips, windows, self.spec, take="frames", patch_grid=None, opened=opened).to(self.device)
         known = batch.motion_known.cpu().numpy()
         return self.model.encode(batch.frames, batch.motion if known.all() else None), known[:, None]
 
@@ -70,9 +76,11 @@ class PresentLabeller:
         """Frames with the scene's earlier images before them in their shot."""
         return self.model.scene.starts(clip, self.rate_hz)
 
-    def label(self, clips: ReadableSource, windows: Chosen) -> tuple[LatentActions, Bool[np.ndarray, "N flags"]]:
+    def label(
+        self, clips: ReadableSource, windows: Chosen, opened: Mapping[int, Opened]
+    ) -> tuple[LatentActions, Bool[np.ndarray, "N flags"]]:
         """Codes that are expected."""
-        scenes = [cut_scene(clips[index], row, self.model.scene, rate_hz=self.rate_hz) for index, row in windows]
+        scenes = [cut_scene(opened[index].clip, row, self.model.scene, rate_hz=self.rate_hz) for index, row in windows]
         batch = scene_batch(scenes, height=clips.height, width=clips.width)
         known = np.stack([getattr(batch, f"{name}_known").numpy() for name in self.known], 1)
         return self.model.predict(batch.to(self.device)), known
@@ -101,52 +109,81 @@ def label_part(
     stride: int,
     watch: Callable[[range], Iterable[int]],
 ) -> dict[str, int]:
-    """Label the clips that no finished shard covers, a shard at a time; returns counts. watch: shows progress."""
+    """Label the clips that no finished shard covers, clip by clip; returns counts. watch: shows progress over clips."""
     for number, (path, reason) in enumerate(writer.unreadable):
         log.add(-1 - number, UnreadableClip(path, reason))  # met before an interruption
-    windows, drives, failed = [], {}, []
+    shard, failed = Shard(labeller, clips, batch_size), []
     for index in watch(range(writer.next_clip, len(clips))):
         try:
-            clip = clips[index]
-            windows += [(index, int(row)) for row in every(clip, labeller.starts(clip), stride)]
-            drives[index] = clip.drive
+            shard.add(index, stride)
         except UnreadableClip as error:
             log.add(index, error)
-            failed.append((error.path, error.reason))
-        if len(windows) >= shard_windows or index == len(clips) - 1:
-            shard = make_shard(labeller, clips, windows, drives, batch_size=batch_size) if windows else None
-            writer.add(shard, next_clip=index + 1, unreadable=failed)
-            windows, drives, failed = [], {}, []
+            if not isinstance(error, TooShort):
+                failed.append((error.path, error.reason))
+        if len(shard) >= shard_windows or index == len(clips) - 1:
+            writer.add(shard.finish(), next_clip=index + 1, unreadable=failed)
+            shard, failed = Shard(labeller, clips, batch_size), []
     writer.finish()
-    return {"windows": writer.windows, "clips": len(clips), "unreadable": len(writer.unreadable)}
+    numbers = {"windows": writer.windows, "clips": len(clips), "unreadable": len(writer.unreadable)}
+    return numbers | {"too_short": log.too_short()}
 
 
-def make_shard(
-    labeller: Labeller,
-    clips: ReadableSource,
-    windows: Chosen,
-    drives: dict[int, str],
-    *,
-    batch_size: int,
-) -> Windows:
-    """Labels of (clip, row) windows, in batches."""
-    parts, known, times = [], [], []
-    for begin in range(0, len(windows), batch_size):
-        picked = windows[begin : begin + batch_size]
-        latents, flags = labeller.label(clips, picked)
-        parts.append(latents.to("cpu"))
-        known.append(flags)
-        times += [clips[index].times_s[row] for index, row in picked]
-    indices = list(dict.fromkeys(index for index, _ in windows))
-    place = {index: i for i, index in enumerate(indices)}
-    return Windows(
-        keys=[clips.key(index) for index in indices],
-        drives=[drives[index] for index in indices],
-        clip=np.array([place[index] for index, _ in windows]),
-        t0_s=np.array(times, np.float64),
-        latents=stack_latents(parts),
-        known=np.concatenate(known),
-    )
+class Shard:
+    """Labels of the windows of consecutive clips, made a batch at a time as the clips come.
+
+    So that a bar over clips shows the labelling, and each clip is read once: it is held until its last window is labelled.
+    """
+
+    def __init__(self, labeller: Labeller, clips: ReadableSource, batch_size: int) -> None:
+        self.labeller, self.clips, self.batch_size = labeller, clips, batch_size
+        self._drives: dict[int, str] = {}  # of each clip, in order
+        self._windows: Chosen = []
+        self._times: list[float] = []
+        self._opened: dict[int, Opened] = {}
+        self._parts: list[LatentActions] = []
+        self._known: list[np.ndarray] = []
+        self._labelled = 0
+
+    def __len__(self) -> int:
+        return len(self._windows)
+
+    def add(self, index: int, stride: int) -> None:
+        """Take a clip's windows and label what fills a batch. Raises UnreadableClip, TooShort where it has no window."""
+        opened = open_clip(self.clips, index)
+        clip = opened.clip
+        rows = every(clip, self.labeller.starts(clip), stride)
+        if not len(rows):
+            raise TooShort(self.clips.location(index), f"none of its shots is long enough ({len(clip)} frames in all)")
+        self._drives[index], self._opened[index] = clip.drive, opened
+        self._windows += [(index, int(row)) for row in rows]
+        self._times += clip.times_s[rows].tolist()
+        while len(self) - self._labelled >= self.batch_size:
+            self._label()
+
+    def finish(self) -> Windows | None:
+        """Label what is left; None where no clip had a window."""
+        if not self._windows:
+            return None
+        if self._labelled < len(self):
+            self._label()
+        place = {index: i for i, index in enumerate(self._drives)}
+        return Windows(
+            keys=[self.clips.key(index) for index in self._drives],
+            drives=list(self._drives.values()),
+            clip=np.array([place[index] for index, _ in self._windows]),
+            t0_s=np.array(self._times, np.float64),
+            latents=stack_latents(self._parts),
+            known=np.concatenate(self._known),
+        )
+
+    def _label(self) -> None:
+        picked = self._windows[self._labelled : self._labelled + self.batch_size]
+        latents, flags = self.labeller.label(self.clips, picked, self._opened)
+        self._parts.append(latents.to("cpu"))
+        self._known.append(flags)
+        self._labelled += len(picked)
+        waiting = {index for index, _ in self._windows[self._labelled :]}
+        self._opened = {index: one for index, one in self._opened.items() if index in waiting}
 
 
 def every(clip: DrivingClip, starts: Int64[np.ndarray, "S"], stride: int) -> Int64[np.ndarray, "W"]:

@@ -11,7 +11,8 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float, Float32
 
-from latentdrive.errors import ConfigError, UnreadableClip
+from latentdrive.data.unreadable import TooShort
+from latentdrive.errors import ConfigError
 from latentdrive.geometry import relative_pose
 from latentdrive.types import FROZEN, ClipTruth, DrivingClip
 
@@ -69,11 +70,11 @@ class Part:
         return slice(int(np.searchsorted(times_s, boundary + self.gap_s, side="right")), len(times_s))
 
     def of(self, clip: DrivingClip, path: str | Path) -> DrivingClip:
-        """The part of a whole clip; poses relative to its first frame. Raises UnreadableClip where nothing is left."""
+        """The part of a whole clip; poses relative to its first frame. Raises TooShort where nothing is left."""
         rows = self.rows(clip.times_s)
         if rows.start >= rows.stop:
             length = float(clip.times_s[-1] - clip.times_s[0])
-            raise UnreadableClip(
+            raise TooShort(
                 path,
                 f"{length:.1f} s leave no frame for data.part={self.name}: lower data.gap_s ({self.gap_s} s) "
                 f"or data.train_share ({self.train_share})",

@@ -1,15 +1,17 @@
 """What teacher and student are fed with: scenes cut from clips, and the stored latent actions of the same windows.
 
 After latents.py and windows.py. `latents` is a folder with one store per part of the data (train, val), as `label` writes it.
-A training batch is a function of (seed, step): nothing about the sampler is saved, and a resumed run sees the same batches.
+A training batch is a function of (seed, step, rank): nothing about the sampler is saved, and a resumed run sees the same
+batches.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
+import torch
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from latentdrive.data.batches import nearest_rows, shuffled
@@ -18,7 +20,7 @@ from latentdrive.data.latents import LatentStore
 from latentdrive.data.parts import ReadableSource
 from latentdrive.data.windows import SceneSpec, cut_scene, scene_batch
 from latentdrive.errors import StoreError, WrongShape
-from latentdrive.types import LatentActions, SceneBatch
+from latentdrive.types import DrivingClip, LatentActions, SceneBatch
 
 SAME_TIME_S = 1e-3  # a stored t0 and its frame may differ by rounding only
 
@@ -30,6 +32,8 @@ class Parts(Protocol):
     path: Path
 
     def open(self, part: str) -> ReadableSource: ...
+
+    def estimate(self, parts: Iterable[str]) -> str: ...
 
 
 class LabelledScenes:
@@ -60,9 +64,11 @@ class LabelledScenes:
     def batch(self, picked: Sequence[int]) -> tuple[SceneBatch, LatentActions]:
         """Scenes and latent actions of the `picked` usable windows."""
         rows = [self.rows[i] for i in picked]
-        scenes = []
+        scenes, opened = [], {}
         for row in rows:
-            clip, now = self._frame(row)
+            key = self.store.keys[row]
+            opened[key] = opened.get(key) or self.clips[self._clip_of[key]]  # windows of one clip read it once
+            clip, now = opened[key], self._now(row, opened[key])
             scenes.append(cut_scene(clip, now, self.spec, rate_hz=self.clips.rate_hz))
         return scene_batch(scenes, height=self.clips.height, width=self.clips.width), self.store.batch(rows)
 
@@ -70,20 +76,20 @@ class LabelledScenes:
         """Drive of every usable window, in order."""
         return [self.store.drives[row] for row in self.rows]
 
-    def _frame(self, row: int) -> tuple[Any, int]:
-        """The clip of a window, and the frame at its t0."""
+    def _now(self, row: int, clip: DrivingClip) -> int:
+        """The frame of its clip at the t0 of a window."""
         key, t0_s = self.store.keys[row], self.store.t0_s[row]
-        clip = self.clips[self._clip_of[key]]
         now = int(nearest_rows(clip.times_s, np.array([t0_s]))[0])
         if abs(clip.times_s[now] - t0_s) > SAME_TIME_S:
             raise StoreError(
                 f"{key} has no frame at {t0_s:.3f} s, where {self.store.folder} labels it: the clip or data.rate_hz "
                 "changed since; label again"
             )
-        return clip, now
+        return now
 
     def _has_past(self, row: int) -> bool:
-        clip, now = self._frame(row)
+        clip = self.clips[self._clip_of[self.store.keys[row]]]
+        now = self._now(row, clip)
         first = now + int(self.spec.images(self.clips.rate_hz)[0])
         return first >= 0 and bool(clip.shots[first] == clip.shots[now])
 
@@ -134,9 +140,18 @@ class SceneBatches:
         """Held-out windows, all of them."""
         return LabelledScenes(clips=self.data.open("val"), store=self.stores["val"], spec=self.spec)
 
+    def estimate(self, model: Any) -> str:
+        """What reading both parts will take, to print before it begins. model: teacher or student, which keep no features."""
+        return self.data.estimate(("train", "val"))
+
     def train_batches(self, start_step: int) -> DataLoader:
-        """Endless batches from `start_step` on."""
-        stream = SceneStream(self.train, batch_size=self.batch_size, seed=self.seed, start_step=start_step)
+        """Endless batches from `start_step` on. Ranks are those known at this moment."""
+        parallel = torch.distributed.is_available() and torch.distributed.is_initialized()
+        stream = SceneStream(
+            self.train, batch_size=self.batch_size, seed=self.seed, start_step=start_step,
+            rank=torch.distributed.get_rank() if parallel else 0,
+            ranks=torch.distributed.get_world_size() if parallel else 1,
+        )  # fmt: skip
         workers = {"num_workers": self.workers, "persistent_workers": self.workers > 0}
         return DataLoader(stream, batch_size=None, collate_fn=_whole, **workers)
 
@@ -166,12 +181,18 @@ class SceneBatches:
 
 
 class SceneStream(IterableDataset):
-    """Endless training batches; every window once an epoch, in an order shuffled anew by (seed, epoch)."""
+    """Endless training batches; every window once an epoch, in an order shuffled anew by (seed, epoch).
 
-    def __init__(self, scenes: LabelledScenes, *, batch_size: int, seed: int, start_step: int) -> None:
+    batch_size: scenes of one rank's batch; ranks read disjoint parts of the epoch.
+    """
+
+    def __init__(
+        self, scenes: LabelledScenes, *, batch_size: int, seed: int, start_step: int, rank: int = 0, ranks: int = 1
+    ) -> None:
         if batch_size < 1:
             raise WrongShape(f"batch_size must be at least 1, got {batch_size}")
         self.scenes, self.batch_size, self.seed, self.start_step = scenes, batch_size, seed, start_step
+        self.rank, self.ranks = rank, ranks
 
     def __iter__(self) -> Iterator[tuple[SceneBatch, LatentActions]]:
         worker = get_worker_info()
@@ -182,9 +203,10 @@ class SceneStream(IterableDataset):
             step += by
 
     def batch(self, step: int) -> tuple[SceneBatch, LatentActions]:
-        """The batch of one step."""
+        """The batch of one step of this rank."""
         picked, count = [], len(self.scenes)
-        for number in range(step * self.batch_size, (step + 1) * self.batch_size):
+        first = (step * self.ranks + self.rank) * self.batch_size
+        for number in range(first, first + self.batch_size):
             epoch, place = divmod(number, count)
             picked.append(shuffled(place, count, key=(self.seed, epoch)))
         return self.scenes.batch(picked)

@@ -1,4 +1,4 @@
-"""Clips that can't be used: counted, named in `unreadable.csv`, and bounded.
+"""Clips that can't be used: counted, named in a file, and bounded; and clips that are fine but too short, counted apart.
 
 Readers raise UnreadableClip; batches.py hands it here and goes on with another clip, until the bound is reached.
 """
@@ -11,37 +11,40 @@ from latentdrive.errors import TooManyUnreadable, UnreadableClip
 HEADER = ("path", "reason")
 
 
-class UnreadableLog:
-    """Remembers clips that failed, by index. file: unreadable.csv, or None for memory alone. max_unreadable: share of clips.
+class TooShort(UnreadableClip):
+    """A clip that can be read but holds no window: left out, and no sign of damaged data."""
 
-    Worker processes append to one file; a clip that several of them met stands there several times until it is read
-    with `read_unreadable`.
+
+class UnreadableLog:
+    """Remembers clips that were left out, by index. max_unreadable: share of clips that may be unreadable.
+
+    file: unreadable*.csv, or None for memory alone; clips that are too short go to too_short*.csv beside it. Worker processes
+    append to one file; a clip that several of them met stands there several times until it is read with `read_unreadable`.
     """
 
     def __init__(self, *, clips: int, max_unreadable: float, file: str | Path | None) -> None:
         self.clips, self.max_unreadable = clips, max_unreadable
         self.file = None if file is None else Path(file)
         self._failed: dict[int, UnreadableClip] = {}
+        self._short: dict[int, TooShort] = {}
 
     def __len__(self) -> int:
+        """Unreadable clips that this process met."""
         return len(self._failed)
 
     def __contains__(self, index: int) -> bool:
-        return index in self._failed
+        return index in self._failed or index in self._short
 
     def add(self, index: int, error: UnreadableClip) -> None:
         """Count one clip. Raises TooManyUnreadable beyond the bound, with the last reason in its text."""
-        if index in self._failed:
+        if index in self:
+            return
+        if isinstance(error, TooShort):
+            self._short[index] = error
+            _append(self._short_file, error)
             return
         self._failed[index] = error
-        if self.file is not None:
-            fresh = not self.file.exists()
-            self.file.parent.mkdir(parents=True, exist_ok=True)
-            with open(self.file, "a", newline="", encoding="utf-8") as file:
-                writer = csv.writer(file)
-                if fresh:
-                    writer.writerow(HEADER)
-                writer.writerow([error.path, error.reason])
+        _append(self.file, error)
         if len(self._failed) > self.max_unreadable * self.clips:
             where = f"; all of them: {self.file}" if self.file is not None else ""
             raise TooManyUnreadable(
@@ -49,17 +52,49 @@ class UnreadableLog:
                 f"{self.max_unreadable:.2%}. The last one: {error}{where}. Repair or remove them, or raise data.max_unreadable"
             )
 
+    @property
+    def last(self) -> UnreadableClip | None:
+        """The last clip that this process left out, too short ones first."""
+        return next(reversed((self._failed | self._short).values()), None)
+
+    def unreadable(self) -> int:
+        """How many clips are unreadable; with a file, by every process and before a resume, too."""
+        return len(self._failed) if self.file is None else len(read_unreadable(self.file))
+
+    def too_short(self) -> int:
+        """How many clips are too short for a window; counted as `unreadable` does."""
+        return len(self._short) if self._short_file is None else len(read_unreadable(self._short_file))
+
     def summary(self) -> str:
         """One line for the end of a run."""
-        share = len(self._failed) / max(1, self.clips)
-        text = f"{len(self._failed)} of {self.clips} clips unreadable ({share:.2%}, limit {self.max_unreadable:.2%})"
-        return text + (f": {self.file}" if self._failed and self.file is not None else "")
+        failed, short = self.unreadable(), self.too_short()
+        share = failed / max(1, self.clips)
+        text = f"{failed} of {self.clips} clips unreadable ({share:.2%}, limit {self.max_unreadable:.2%})"
+        text += f": {self.file}" if failed and self.file is not None else ""
+        text += f"; {short} too short for a window" if short else ""
+        return text + (f": {self._short_file}" if short and self.file is not None else "")
+
+    @property
+    def _short_file(self) -> Path | None:
+        return None if self.file is None else self.file.with_name(self.file.name.replace("unreadable", "too_short"))
 
 
 def read_unreadable(file: str | Path) -> list[tuple[str, str]]:
-    """(path, reason) of every clip named in an `unreadable.csv`, each once; empty where there is no such file."""
+    """(path, reason) of every clip named in a file of UnreadableLog, each once; empty where there is no such file."""
     if not Path(file).is_file():
         return []
     with open(file, newline="", encoding="utf-8") as opened:
         rows = [tuple(row) for row in csv.reader(opened) if len(row) == 2]
     return [row for row in dict.fromkeys(rows) if row != HEADER]
+
+
+def _append(file: Path | None, error: UnreadableClip) -> None:
+    if file is None:
+        return
+    fresh = not file.exists()
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with open(file, "a", newline="", encoding="utf-8") as opened:
+        writer = csv.writer(opened)
+        if fresh:
+            writer.writerow(HEADER)
+        writer.writerow([error.path, error.reason])

@@ -23,7 +23,8 @@ from latentdrive.errors import UnreadableClip
 from latentdrive.types import ClipTruth
 
 OPEN_TRUTHS = 1024  # clips whose truth a process keeps in memory
-TRUNCATED_SHARE, TRUNCATED_S = 0.1, 1.0  # how much earlier than the header says the last frame may come
+# How much earlier than the header says the last frame may end: intact files are exact to a frame, edit lists to a few.
+TRUNCATED_SHARE, TRUNCATED_S = 0.01, 0.3
 
 
 class VideoFolder(ClipReader):
@@ -127,21 +128,22 @@ class VideoFolder(ClipReader):
 def decode(path: Path, size: tuple[int, int], fit: str) -> Frames:
     """Frames of a video in order of presentation: time in seconds, RGB at (height, width), stored (height, width).
 
-    Raises UnreadableClip where the container or a frame can't be read, or the video ends much earlier than its header says.
+    Raises UnreadableClip where the container or a frame can't be read, or the video ends earlier than its header says.
     """
     with _opened(path) as container:
         stream = container.streams.video[0]
         stream.thread_type = "AUTO"
         expected_s = _header_duration_s(container)
         start_s = float((stream.start_time or 0) * stream.time_base)
-        count, time_s = 0, None
+        count, end_s = 0, 0.0
         for picture in container.decode(stream):
             # Raw hevc has no presentation times: its rate is all there is.
             time_s = picture.time if picture.time is not None else count / float(stream.guessed_rate or 25)
             count += 1
+            end_s = time_s + float((picture.duration or 0) * stream.time_base)
             yield time_s, *_picture(picture, size, fit)
         if count and expected_s is not None:
-            seen_s = time_s - start_s
+            seen_s = end_s - start_s
             if seen_s < expected_s * (1 - TRUNCATED_SHARE) - TRUNCATED_S:
                 raise UnreadableClip(
                     path,

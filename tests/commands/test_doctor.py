@@ -31,10 +31,10 @@ def examine(clips, *overrides):
 
 
 def test_clips_are_counted_and_described(clips, capsys):
-    assert examine(clips)["train"] == {"clips": 3, "looked_at": 3, "unreadable": 0}
+    assert examine(clips)["train"] == {"clips": 3, "looked_at": 3, "unreadable": 0, "too_short": 0}
     said = capsys.readouterr().out
     for part in ("train: 3 clips; 3 of them looked at", "10 frames a second, read at 10; 80 x 48 pixels", "no poses",
-                 "camera guessed", "windows of 3 transitions of 0.5 s", "the frame cache needs about"):  # fmt: skip
+                 "camera guessed", "windows of 3 transitions of 0.5 s", "The cache needs about"):  # fmt: skip
         assert part in said
     assert f"Next: latentdrive train codebook data=video data.path={clips}" in said
 

@@ -14,8 +14,8 @@ from command_helpers import TINY, train_codebook, video, write_clips
 from latentdrive import checkpoint
 from latentdrive.codebook.model import Codebook
 from latentdrive.codebook.training import CodebookTraining
-from latentdrive.commands.train import STATE
-from latentdrive.errors import CheckpointError, ConfigError
+from latentdrive.commands.train import STATE, start_from
+from latentdrive.errors import CheckpointError, ConfigError, MixedCodebooks
 from latentdrive.run_folder import CHECKPOINT, RESUME
 
 torch.set_num_threads(1)
@@ -128,6 +128,15 @@ def test_a_run_is_not_resumed_with_other_settings(monkeypatch, clips: Path, tmp_
     killed_at(3, monkeypatch, clips, tmp_path)
     with pytest.raises(ConfigError, match=r"another .*training\.schedule\.ego, .*seed: repeat its command"):
         train_codebook(clips, tmp_path, "training.schedule.ego=4", "seed=1")
+    with pytest.raises(
+        ConfigError, match=r"an unfinished run with another trainer\.precision, trainer\.gradient_clip_val:"
+    ):
+        train_codebook(clips, tmp_path, "trainer.precision=32-true", "trainer.gradient_clip_val=2.0")
+
+
+def test_a_finished_run_is_called_finished(clips: Path, whole: Path):
+    with pytest.raises(ConfigError, match=r"holds a finished run with another .*seed"):
+        train_codebook(clips, whole, "seed=1")
 
 
 def test_a_damaged_state_is_named(monkeypatch, clips: Path, tmp_path: Path):
@@ -159,7 +168,9 @@ def test_a_run_leaves_a_complete_record(whole: Path):
     assert card.fingerprint == numbers["fingerprint"] and card.metrics == numbers["metrics"]
     assert model.codebook_id == card.fingerprint
     assert list(whole.glob("events.out.tfevents.*"))
-    assert "Next: latentdrive label model=" in (whole / "log.txt").read_text()
+    assert numbers["data"]["counted"] == "6 of 6 clips" and numbers["data"]["clips_without_poses"] == 0
+    said = (whole / "log.txt").read_text()
+    assert "Next: latentdrive label model=" in said and "train: 0 of 6 clips unreadable" in said
 
 
 def test_a_dry_run_trains_nothing(clips: Path, tmp_path: Path):
@@ -189,3 +200,15 @@ def test_a_run_can_start_from_all_weights_of_another(monkeypatch, clips: Path, w
 def test_a_start_from_a_model_of_another_size_names_what_does_not_fit(clips: Path, whole: Path, tmp_path: Path):
     with pytest.raises(CheckpointError, match="do not fit this model, for example"):
         train_codebook(clips, tmp_path, f"init={whole / CHECKPOINT}", "model.codes=8")
+
+
+def test_the_card_names_what_a_run_started_from(clips: Path, whole: Path, tmp_path: Path):
+    train_codebook(clips, tmp_path, f"init={whole / CHECKPOINT}")
+    card = checkpoint.read_card(tmp_path / CHECKPOINT)
+    assert card.parents == {"init": checkpoint.read_card(whole / CHECKPOINT).fingerprint}
+
+
+def test_a_start_from_a_model_of_another_codebook_is_refused(whole: Path):
+    model, _ = checkpoint.load(whole / CHECKPOINT)
+    with pytest.raises(MixedCodebooks, match=r"codes of codebook None, the labels those of book-a"):
+        start_from(model, whole / CHECKPOINT, codebook="book-a")

@@ -60,7 +60,7 @@ class MemoryClips:
     def drive(self, index: int) -> str:
         return self.clips[index].drive
 
-    def features(self, index: int) -> None:
+    def features(self, index: int, whole: DrivingClip | None = None) -> None:
         return None
 
     def header_duration_s(self, index: int) -> None:
@@ -80,6 +80,9 @@ class MemoryData:
 
     def open(self, part: str) -> MemoryClips:
         return self.parts[part]
+
+    def estimate(self, parts) -> str:
+        return " and ".join(f"{len(self.parts[part])} clips of {part}" for part in parts)
 
 
 def make_info(**changes) -> StoreInfo:

@@ -11,14 +11,13 @@ from latentdrive.data.batches import (
     Augmentation,
     TransitionStream,
     WindowSpec,
-    all_windows,
     loader,
     make_batch,
     shuffled,
 )
 from latentdrive.data.parts import ClipFacts, Part
 from latentdrive.data.unreadable import UnreadableLog, read_unreadable
-from latentdrive.errors import ConfigError, TooManyUnreadable, UnreadableClip
+from latentdrive.errors import ConfigError, NoClips, TooManyUnreadable, UnreadableClip
 from latentdrive.types import ClipTruth, DrivingClip, PoseSource
 
 SPEC = WindowSpec(transitions=2, transition_s=0.5, rate_hz=10.0)
@@ -44,7 +43,7 @@ class FakeSource:
         time = np.arange(self.frames) / self.rate_hz
         frames = np.zeros((self.frames, 3, self.height, self.width), np.uint8)
         frames += np.arange(self.frames, dtype=np.uint8)[:, None, None, None]
-        frames[..., 0] = 200 + index  # the left edge tells the clip, and which way round it is
+        frames[..., 0] = (200 + index) % 256  # the left edge tells the clip, and which way round it is
         angle = 0.1 * time
         poses = np.stack([100 * np.sin(angle), 100 * (1 - np.cos(angle)), angle], -1).astype(np.float32)
         shots = np.zeros(self.frames, np.int64)
@@ -145,14 +144,7 @@ def test_motion_on_a_left_circle_is_forward_and_to_the_left():
 
 
 def test_no_window_spans_a_cut():
-    windows = all_windows(FakeSource(clips=1, cut=15), SPEC, stride=1, unreadable=log())
-    starts = [start for _, start in windows]
-    assert starts == [0, 1, 2, 3, 4, *range(15, 30)]
-
-
-def test_the_stride_counts_within_each_shot():
-    windows = all_windows(FakeSource(clips=1, cut=15), SPEC, stride=4, unreadable=log())
-    assert [start for _, start in windows] == [0, 4, 15, 19, 23, 27]
+    assert SPEC.starts(FakeSource(clips=1, cut=15)[0]).tolist() == [0, 1, 2, 3, 4, *range(15, 30)]
 
 
 def test_a_batch_is_a_function_of_seed_and_step():
@@ -210,12 +202,18 @@ def test_too_many_unreadable_clips_end_the_run_with_the_last_reason():
         list(stream(FakeSource(bad=(2,)), unreadable=log(share=0.01)))
 
 
-def test_a_clip_shorter_than_a_window_says_how_short():
-    unreadable = log(share=1.0)
-    assert all_windows(FakeSource(clips=1, frames=10), SPEC, stride=1, unreadable=unreadable) == []
-    assert len(unreadable) == 1
-    with pytest.raises(TooManyUnreadable, match="longest shot has 10 frames at 10 Hz, a window needs 11"):
-        all_windows(FakeSource(clips=1, frames=10), SPEC, stride=1, unreadable=log(clips=1, share=0.0))
+def test_a_clip_shorter_than_a_window_says_how_short_and_is_not_unreadable(tmp_path):
+    unreadable = log(share=0.0, file=tmp_path / "unreadable.csv")
+    with pytest.raises(NoClips, match="longest shot has 10 frames at 10 Hz, a window needs 11"):
+        stream(FakeSource(frames=10), unreadable=unreadable).batch(0)
+    assert unreadable.summary().startswith("0 of 7 clips unreadable (0.00%, limit 0.00%); 7 too short for a window: ")
+    assert len(read_unreadable(tmp_path / "too_short.csv")) == 7 and not (tmp_path / "unreadable.csv").exists()
+
+
+def test_a_clip_that_is_not_cached_is_decoded_once_a_batch():
+    source = FakeSource()
+    stream(source, patch_grid=(2, 2)).batch(0)
+    assert len(source.opened) == len(set(source.opened)) == 3
 
 
 def test_a_transition_that_is_no_whole_number_of_frames_is_refused_with_rates_that_fit():

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from latentdrive.data.batches import NO_AUGMENTATION, Augmentation
 from latentdrive.data.clip_batches import ClipBatches
 from latentdrive.data.clip_data import ClipData
 from latentdrive.data.video import VideoFolder
-from latentdrive.errors import ConfigError, TooManyUnreadable
+from latentdrive.errors import ConfigError, NoClips
 
 torch.set_num_threads(1)
 
@@ -137,15 +138,42 @@ def test_the_card_counts_clips_and_where_poses_are_from(batches, drive):
     facts = batches().facts
     assert facts["clips"] == 4 and facts["unreadable"] == 0
     assert facts["poses"] == {"poses: recorded; intrinsics: none given": 3, "poses: none; intrinsics: none given": 1}
+    assert facts["counted"] == "4 of 4 clips" and facts["clips_without_poses"] == 1
+    assert facts["frames_read"] == 4 * 120 and facts["cuts"] == 0
     assert facts["fingerprint"] == batches(seed=5).facts["fingerprint"]
 
 
 def test_a_held_out_part_without_a_whole_window_says_what_to_change(batches):
-    with pytest.raises(TooManyUnreadable, match="use fewer or shorter transitions"):
-        batches(window_transitions=4).validation_batches()
+    with pytest.raises(NoClips, match="use fewer or shorter transitions"):
+        next(iter(batches(window_transitions=4).validation_batches()))
 
 
 def test_an_error_in_a_worker_process_says_its_sentence_and_no_more(batches):
-    with pytest.raises(TooManyUnreadable) as failed:
+    with pytest.raises(NoClips) as failed:
         first(batches(window_transitions=4, workers=1))
-    assert str(failed.value).startswith("2 of 3 clips can't be used") and "Traceback" not in str(failed.value)
+    assert str(failed.value).startswith("none of the 3 clips can be used: 0 of 3") and "Traceback" not in str(
+        failed.value
+    )
+
+
+def test_the_estimate_counts_features_and_shared_clips_once(batches):
+    features = TimmFeatures(backbone="efficientnet_lite0", stages=[2], stride=8, weights="none")
+    frames, both = (
+        batches(cache=cache).estimate(SimpleNamespace(features=features)) for cache in ("frames", "features")
+    )
+    assert frames.startswith(
+        "train: 3 clips, about 0.00 h; val: cut from the clips of train. The cache needs about 0.00 GB"
+    )
+    assert "for features" in both and "for features" not in frames
+
+
+def test_the_end_of_a_run_says_what_was_left_out(batches, drive):
+    drive("short", seconds=0.7)
+    fed = batches(held_out_windows=1000)
+    for _, _ in zip(range(4), fed.train_batches(0)):
+        pass
+    list(fed.validation_batches())
+    train, val = fed.summary().splitlines()
+    assert train.startswith("train: 0 of 4 clips unreadable (0.00%, limit 50.00%); 1 too short for a window: ")
+    assert val.startswith("val: 0 of 4 clips unreadable") and "1 too short" in val
+    assert fed.facts["too_short"] == 1 and fed.facts["unreadable"] == 0

@@ -5,11 +5,13 @@ from pathlib import Path
 
 import pytest
 from data_helpers import folder
-from test_batches import stream
+from test_batches import FakeSource
 
+from latentdrive.data.batches import NO_AUGMENTATION
+from latentdrive.data.clip_batches import ClipBatches
+from latentdrive.data.clip_data import ClipData
 from latentdrive.data.clip_list import ClipList
-from latentdrive.data.frame_cache import CachedClips
-from latentdrive.data.unreadable import UnreadableLog
+from latentdrive.data.video import VideoFolder
 
 
 def touch(root: Path, *names: str) -> Path:
@@ -47,22 +49,32 @@ def test_a_text_list_keeps_its_order_and_skips_blank_lines(tmp_path: Path, endin
     assert ClipList(listed)[1] == tmp_path / "sub" / "a b.mp4"
 
 
-def test_a_million_clips_are_listed_below_2_gb_and_none_is_opened_before_the_first_batch(tmp_path: Path):
+def test_of_a_million_clips_only_those_of_a_batch_are_opened(tmp_path: Path):
     listed = tmp_path / "clips.txt"
     with open(listed, "w", encoding="utf-8") as file:
         file.writelines(f"videos/{number // 1000:05d}/drive_{number:08d}.mp4\n" for number in range(1_000_000))
+    opened: list[int] = []
+
+    def source(**part) -> VideoFolder:
+        made = folder(listed, **part)
+        made.read = lambda index: opened.append(index) or FakeSource().read(0)
+        return made
+
     tracemalloc.start()
-    source = folder(listed)
-    opened = []
-    source.frames = lambda index, *_: opened.append(index)  # decoding would come through here
-    cached = CachedClips(
-        source=source, folder=tmp_path / "cache", cache="frames", cache_gb=1.0, features=None, features_id=None
-    )
-    made = stream(cached, unreadable=UnreadableLog(clips=len(cached), max_unreadable=0.01, file=None))
-    chosen = [made.clip_at(number) for number in range(64)]
+    data = ClipData(
+        path=str(listed), rate_hz=10.0, height=4, width=6, cache="none", cache_gb=1.0, cache_folder="", max_unreadable=0.01,
+        block_s=None, train={"part": "all"}, val={"part": "all"}, probe=None, source=source,
+    )  # fmt: skip
+    batches = ClipBatches(
+        data=data, window_transitions=2, transition_s=0.5, batch_size=8, pairs_per_clip=2, held_out_windows=100,
+        patch_grid=(2, 2), augmentation=NO_AUGMENTATION, workers=0, seed=0, out=str(tmp_path),
+    )  # fmt: skip
+    train, held_out = batches.train_batches(0), batches.validation_batches()
+    assert len(batches.train) == 1_000_000 and opened == []
+    assert len(next(iter(train))) == 8 and len(opened) == 4
+    opened.clear()
+    assert len(next(iter(held_out))) == 8
+    assert len(set(opened[:25])) == 25 and len(opened) <= 25 + 8  # 4 windows a clip; then those of the batch
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert len(cached) == 1_000_000 and peak < 0.2e9
-    assert opened == [] and not (tmp_path / "cache").exists()
-    assert len(set(chosen)) == 64
-    assert source.location(999_999).name == "drive_00999999.mp4"
+    assert peak < 0.2e9

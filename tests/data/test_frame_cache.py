@@ -114,7 +114,6 @@ def test_the_size_is_estimated_before_anything_is_decoded(drive: Callable[..., P
     size, hours = clips.estimate()
     assert size == pytest.approx(2 * 40 * 3 * 48 * 80, rel=0.05)
     assert hours == pytest.approx(8 / 3600, rel=0.05)
-    assert "2 clips" in clips.describe_estimate() and "data.cache_gb=1" in clips.describe_estimate()
 
 
 def test_features_are_computed_once_and_follow_the_part(drive: Callable[..., Path], tmp_path: Path):

@@ -7,6 +7,7 @@ import pytest
 import torch
 from latent_helpers import RATE_HZ, MemoryClips, make_clip, make_latents, read_index
 
+from latentdrive.data.batches import open_clip
 from latentdrive.data.labelling import (
     FutureLabeller,
     PresentLabeller,
@@ -98,7 +99,8 @@ def test_nothing_after_t0_reaches_a_predictor(tmp_path):
     given = []
     for one in (clip, noisy):
         labeller = seer()
-        labeller.label(MemoryClips([one]), [(0, now)])
+        clips = MemoryClips([one])
+        labeller.label(clips, [(0, now)], {0: open_clip(clips, 0)})
         given.append(labeller.model.given[0])
     for field in SceneBatch.__dataclass_fields__:
         assert torch.equal(getattr(given[0], field), getattr(given[1], field)), field
@@ -133,7 +135,7 @@ def test_an_interrupted_labelling_goes_on_after_its_last_shard(tmp_path):
     numbers = run(book(), clips, tmp_path / "a")
     assert min(clips.opened) == 3, "finished clips are opened again"
     whole = run(book(), MemoryClips(made, bad=(1,)), tmp_path / "b")
-    assert numbers == whole == {"windows": 25, "clips": 6, "unreadable": 1}
+    assert numbers == whole == {"windows": 25, "clips": 6, "unreadable": 1, "too_short": 0}
     assert read_index(tmp_path / "a") == read_index(tmp_path / "b")
     assert LatentStore(tmp_path / "a").unreadable == [("clips/clip1", "it is cut short")]
 
@@ -184,3 +186,34 @@ def test_a_clip_that_fails_names_its_file(tmp_path):
     assert "clips/clip1,it is cut short" in (tmp_path / "unreadable.csv").read_text()
     with pytest.raises(UnreadableClip):
         clips[1]
+
+
+def test_each_clip_is_read_once_and_a_bar_over_clips_shows_the_labelling(tmp_path):
+    clips, made = MemoryClips([make_clip(i) for i in range(6)]), []
+    labeller = book()
+    real = labeller.label
+
+    def label(source, windows, opened):
+        made.extend(windows)
+        return real(source, windows, opened)
+
+    labeller.label, labelled = label, []
+
+    def watch(indices):
+        for index in indices:
+            yield index
+            labelled.append(len(made))
+
+    log = UnreadableLog(clips=6, max_unreadable=0.5, file=None)
+    writer = LatentWriter(tmp_path, describe(labeller, clips, maker="m", stride_s=0.5))
+    label_part(labeller, clips, writer, log, batch_size=4, shard_windows=99, stride=2, watch=watch)
+    assert clips.opened == list(range(6))
+    # Five windows a clip, in batches of four: at most one batch waits, though the shard holds all thirty.
+    assert labelled == [4, 8, 12, 20, 24, 30]
+
+
+def test_a_clip_too_short_for_a_window_is_counted_but_is_not_unreadable(tmp_path):
+    clips = MemoryClips([make_clip(0), make_clip(1, frames=5)])
+    numbers = run(book(), clips, tmp_path, max_unreadable=0.0)
+    assert numbers == {"windows": 5, "clips": 2, "unreadable": 0, "too_short": 1}
+    assert LatentStore(tmp_path).unreadable == []

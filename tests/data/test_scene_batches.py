@@ -8,7 +8,7 @@ import torch
 from latent_helpers import MemoryClips, MemoryData, make_clip, make_info, make_latents
 
 from latentdrive.data.latents import LatentWriter, Windows
-from latentdrive.data.scene_batches import LabelledScenes, SceneBatches
+from latentdrive.data.scene_batches import LabelledScenes, SceneBatches, SceneStream
 from latentdrive.data.windows import SceneSpec
 from latentdrive.errors import MixedCodebooks, StoreError
 from latentdrive.types import Origin
@@ -69,6 +69,26 @@ def test_every_window_comes_once_an_epoch(stores):
     seen = torch.cat([next(batches)[1].codes for _ in range(9)])  # 36 windows: two epochs of 18
     for epoch in (seen[:18], seen[18:]):
         assert sorted(map(tuple, epoch.tolist())) == sorted(map(tuple, make_latents(18).codes.tolist()))
+
+
+def test_ranks_share_an_epoch_without_overlap(stores):
+    scenes = make_batches(stores).train
+    ranks = [SceneStream(scenes, batch_size=3, seed=0, start_step=0, rank=rank, ranks=2) for rank in range(2)]
+    shares = [{tuple(row) for step in range(3) for row in each.batch(step)[1].codes.tolist()} for each in ranks]
+    assert [len(share) for share in shares] == [9, 9] and not shares[0] & shares[1]
+
+
+def test_the_ranks_of_a_parallel_run_are_asked_for(stores, monkeypatch):
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed, "get_rank", lambda: 1)
+    monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
+    first = next(iter(make_batches(stores).train_batches(0)))[1].codes
+    alone = SceneStream(make_batches(stores).train, batch_size=4, seed=0, start_step=0)
+    assert torch.equal(first, alone.batch(1)[1].codes)
+
+
+def test_the_estimate_covers_both_parts(stores):
+    assert make_batches(stores).estimate(None) == "6 clips of train and 1 clips of val"
 
 
 def test_validation_looks_at_the_same_windows_every_time(stores):

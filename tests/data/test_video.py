@@ -178,6 +178,15 @@ def test_a_truncated_video_with_its_header_in_front_is_unreadable(tmp_path: Path
         folder(path)[0]
 
 
+def test_a_clip_of_5_s_cut_to_3_6_s_is_unreadable(tmp_path: Path):
+    times = np.arange(150) / 30
+    path = write_video(tmp_path / "a.mp4", passing(0, 30 * times), times, faststart=True)
+    content = path.read_bytes()
+    path.write_bytes(content[: round(0.78 * len(content))])
+    with pytest.raises(UnreadableClip, match=r"header says 5\.0 s, only [34]\.\d s can be decoded"):
+        folder(path)[0]
+
+
 def test_a_video_of_one_frame_is_unreadable(tmp_path: Path):
     write_video(tmp_path / "a.mp4", passing(0, np.zeros(1)), np.zeros(1))
     with pytest.raises(UnreadableClip, match="single frame; an action lies between two"):
