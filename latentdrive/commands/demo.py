@@ -3,35 +3,57 @@
     latentdrive demo
 
 Calls the other verbs with configurations that anybody could type: each step prints its command first. Everything lies below
-one folder. Repeating the command skips what is finished and goes on where it stopped.
+one folder. Repeating the command skips what is finished and goes on where it stopped; a step whose settings have changed
+since, and every step after it, is removed and made again.
 """
 
 import json
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from latentdrive.commands import label, report, train, world
-from latentdrive.config import Config, compose
-from latentdrive.run_folder import METRICS, RunFolder
+from latentdrive.config import Config, compose, from_yaml, to_yaml
+from latentdrive.run_folder import CONFIG, METRICS, RunFolder
 
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """says: what it is for. run: the verb's function; config: its configuration, with overrides; out: its folder."""
+    """says: what it is for. run: the verb's function; config: its configuration, with overrides; out: its folder; makes: what
+    it leaves elsewhere, or None."""
 
     says: str
     run: Callable[[Config], Any]
     config: str
     overrides: Sequence[str]
     out: Path
+    makes: Path | None = None
 
-    @property
+    @cached_property
     def cfg(self) -> Config:
         """The configuration as the command line would compose it."""
         return compose(self.config, [*self.overrides, f"out={self.out}"])
+
+    @property
+    def fits(self) -> bool:
+        """Whether its folder holds a run, finished or not, of exactly this configuration: numbers in YAML may have changed."""
+        file = self.out / CONFIG
+        return file.is_file() and from_yaml(file.read_text(encoding="utf-8")) == from_yaml(to_yaml(self.cfg))
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing is left to do."""
+        return self.fits and (self.out / METRICS).is_file() and (self.makes is None or self.makes.exists())
+
+    def remove(self) -> bool:
+        """Remove all that it left; whether there was anything."""
+        there = [path for path in (self.out, self.makes) if path is not None and path.exists()]
+        for path in there:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        return bool(there)
 
 
 def run(cfg: Config) -> Path:
@@ -40,18 +62,16 @@ def run(cfg: Config) -> Path:
     steps, page = plan(cfg), folder.path / "report.html"
     then, dry_run = cfg.next, cfg.dry_run
     cfg.require_all_read()
-    again = False
     for number, step in enumerate(steps, 1):
         one = step.cfg
         folder.say(f"\nStep {number} of {len(steps)}: {step.says}\n  {one.command}")
         if dry_run:
             continue
-        if finished(one) and not again:
+        if step.finished:
             folder.say("  finished before")
             continue
-        if finished(one) or again:
-            shutil.rmtree(step.out, ignore_errors=True)  # it was made from what has changed since
-        again = True
+        if removed := _clear(steps[number - 1 :]):
+            folder.say(f"  no longer fits, removed: {', '.join(removed)}")
         step.run(one)
     if dry_run:
         return page
@@ -64,6 +84,15 @@ def run(cfg: Config) -> Path:
     return page
 
 
+def _clear(steps: Sequence[Step]) -> list[str]:
+    """Remove what was made from what the first of these steps will make anew, and its own rest unless it can go on from it.
+
+    The last first: an interruption leaves the reason in place. Returns the names of the steps that lost something.
+    """
+    gone = [step.out.name for step in reversed(steps) if not (step is steps[0] and step.fits) and step.remove()]
+    return gone[::-1]
+
+
 def plan(cfg: Config) -> list[Step]:
     """The walk in order; `cfg.demo` holds what makes each step small."""
     out, demo = Path(cfg.out), cfg.demo
@@ -71,32 +100,33 @@ def plan(cfg: Config) -> list[Step]:
     data = [*shared, "data=world", f"data.rate_hz={demo.rate_hz}", *demo.data]
     stores = {who: out / "stores" / who for who in ("codebook", "teacher", "student")}
 
-    def step(says: str, function: Callable[[Config], Any], config: str, name: str, overrides: Sequence[str]) -> Step:
-        return Step(says=says, run=function, config=config, overrides=overrides, out=out / name)
+    def step(
+        says: str, function: Callable[[Config], Any], config: str, name: str, overrides: Sequence[str],
+        makes: Path | None = None,
+    ) -> Step:  # fmt: skip
+        return Step(says=says, run=function, config=config, overrides=overrides, out=out / name, makes=makes)
 
     return [
-        step("clips of the built-in world", world.run, "world", "world", [*shared, *demo.world]),
+        step("clips of the built-in world", world.run, "world", "world", [*shared, *demo.world], out / "data/world"),
         step("a codebook of latent actions: what others did, then what the driver did", train.run, "train_codebook",
              "codebook", [*data, *demo.codebook]),
         step("label the clips: what happened, as codes", label.run, "label", "label_codebook",
-             [*data, f"model={out / 'codebook/checkpoint'}", f"store={stores['codebook']}", *demo.label]),
+             [*data, f"model={out / 'codebook/checkpoint'}", f"store={stores['codebook']}", *demo.label],
+             stores["codebook"]),
         step("a tiny teacher learns to expect these codes from the present picture", train.run, "train_teacher", "teacher",
              [*data, f"latents={stores['codebook']}", *demo.teacher]),
         step("label the clips again: what the teacher expects", label.run, "label", "label_teacher",
-             [*data, f"model={out / 'teacher/checkpoint'}", f"store={stores['teacher']}", *demo.label]),
+             [*data, f"model={out / 'teacher/checkpoint'}", f"store={stores['teacher']}", *demo.label],
+             stores["teacher"]),
         step("distil a tiny student from these labels; the teacher is not loaded", train.run, "distill", "student",
              [*data, f"latents={stores['teacher']}", *demo.student]),
         step("label held-out clips once more: what the student expects", label.run, "label", "label_student",
-             [*data, f"model={out / 'student/checkpoint'}", f"store={stores['student']}", "parts=[val]", *demo.label]),
+             [*data, f"model={out / 'student/checkpoint'}", f"store={stores['student']}", "parts=[val]", *demo.label],
+             stores["student"]),
         step("a report about all of it", report.run, "report", "report",
-             [f"page={out / 'report.html'}", f"title='latentdrive {demo.folder}'", f"runs=[{_runs(out)}]", *demo.report]),
+             [f"page={out / 'report.html'}", f"title='latentdrive {demo.folder}'", f"runs=[{_runs(out)}]", *demo.report],
+             out / "report.html"),
     ]  # fmt: skip
-
-
-def finished(cfg: Config) -> bool:
-    """Whether the step's folder holds a finished run of exactly this command."""
-    file = Path(cfg.out) / METRICS
-    return file.is_file() and json.loads(file.read_text(encoding="utf-8")).get("command") == cfg.command
 
 
 def summary(out: Path) -> list[str]:

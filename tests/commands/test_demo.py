@@ -1,32 +1,55 @@
 """The demo's bookkeeping: what is finished, what has to be made again, and the commands that it prints."""
 
 import json
+import shutil
+from contextlib import nullcontext
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 from latentdrive.commands import demo
-from latentdrive.commands.demo import finished, plan
-from latentdrive.config import compose
+from latentdrive.config import compose, to_yaml
+
+
+class Interrupted(Exception):
+    """Stands for Ctrl+C."""
 
 
 @pytest.fixture
 def walked(tmp_path, monkeypatch):
-    """Runs the demo with verbs that only leave their metrics; returns the steps that were run, in order."""
-    ran = []
+    """Runs the demo with verbs that only leave their metrics and what they make; returns the steps that were run, in order.
+
+    fails_in: name of the step in which it is interrupted.
+    """
+    ran, fails_in = [], [""]
 
     def verb(cfg):
         out = Path(cfg.out)
-        out.mkdir(parents=True)
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "config.yaml").write_text(to_yaml(cfg))
+        if cfg.out == str(tmp_path / "walk" / fails_in[0]):
+            raise Interrupted
+        for key in ("path", "store", "page"):
+            if key in cfg:
+                made = tmp_path / "walk" / cfg[key]
+                assert not made.exists()
+                made.mkdir(parents=True)
         (out / "metrics.json").write_text(json.dumps({"command": cfg.command, "metrics": {"held_out/nats": 1.5}}))
         ran.append(out.name)
 
+    composed = cache(lambda name, *overrides: compose(name, overrides))
+    monkeypatch.setattr(
+        demo, "compose", lambda name, overrides: composed(name, *overrides)
+    )  # it takes most of the time
     for module in (demo.world, demo.train, demo.label, demo.report):
         monkeypatch.setattr(module, "run", verb)
 
-    def walk(*overrides):
+    def walk(*overrides, fails=""):
         ran.clear()
-        demo.run(compose("demo", ["demo=smoke", f"out={tmp_path / 'walk'}", *overrides]))
+        fails_in[0] = fails
+        with pytest.raises(Interrupted) if fails else nullcontext():
+            demo.run(compose("demo", ["demo=smoke", f"out={tmp_path / 'walk'}", *overrides]))
         return list(ran)
 
     return walk, tmp_path / "walk"
@@ -44,9 +67,45 @@ def test_every_step_runs_once(walked):
 def test_a_step_that_is_missing_is_made_again_with_all_that_follow(walked):
     walk, out = walked
     walk()
-    (out / "teacher" / "metrics.json").unlink()
-    (out / "teacher").rmdir()
+    shutil.rmtree(out / "teacher")
     assert walk() == ALL[3:]
+
+
+@pytest.mark.parametrize(("made", "first"), [("data/world", 0), ("stores/teacher", 4), ("report.html", 7)])
+def test_a_step_whose_work_is_missing_is_made_again_with_all_that_follow(walked, made, first):
+    walk, out = walked
+    walk()
+    (out / made).rmdir()
+    assert walk() == ALL[first:]
+
+
+def test_a_step_with_other_settings_is_made_again_with_all_that_follow_and_says_so(walked, capsys):
+    walk, _ = walked
+    walk()
+    assert walk("demo.teacher=['training.schedule.steps=9']") == ALL[3:]
+    assert "no longer fits, removed: teacher, label_teacher, student, label_student, report" in capsys.readouterr().out
+    assert walk("demo.teacher=['training.schedule.steps=9']") == []
+    assert walk("demo.teacher=['training.schedule.steps=9']", "seed=1") == ALL
+
+
+def test_a_number_that_has_changed_in_the_yaml_files_counts_as_another_setting(walked):
+    walk, out = walked
+    walk()
+    file = out / "codebook" / "config.yaml"
+    file.write_text(file.read_text().replace("commitment: 0.25", "commitment: 0.5"))
+    assert walk() == ALL[1:]
+
+
+def test_an_interrupted_step_goes_on_and_what_follows_is_made_from_it(walked, capsys):
+    walk, out = walked
+    walk()
+    changed = "demo.codebook=['training.schedule.ego=3']"
+    walk(changed, fails="codebook")
+    assert [path.name for path in (out / "stores").iterdir()] == []  # nothing that the next codebook did not make
+    capsys.readouterr()
+    (out / "codebook" / "resume").mkdir()
+    assert walk(changed) == ALL[1:]
+    assert (out / "codebook" / "resume").is_dir() and "removed" not in capsys.readouterr().out
 
 
 def test_a_dry_run_prints_the_commands_and_runs_nothing(walked, capsys):
@@ -54,15 +113,6 @@ def test_a_dry_run_prints_the_commands_and_runs_nothing(walked, capsys):
     assert walk("dry_run=true") == []
     said = capsys.readouterr().out
     assert "Step 8 of 8" in said and "latentdrive train teacher" in said
-
-
-def test_a_step_counts_as_finished_only_with_its_very_command(tmp_path):
-    step = plan(compose("demo", ["demo=smoke", f"out={tmp_path}"]))[0]
-    assert not finished(step.cfg)
-    (tmp_path / "world").mkdir()
-    for command, expected in ((step.cfg.command, True), (step.cfg.command + " seed=9", False)):
-        (tmp_path / "world" / "metrics.json").write_text(json.dumps({"command": command}))
-        assert finished(step.cfg) is expected
 
 
 def test_the_numbers_at_the_end_are_those_of_the_runs(walked):
