@@ -6,21 +6,42 @@ The dictionary is looked up on the run's held-out clips once and kept in the run
 says so and shows the rest.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
+
+from rich.progress import Progress
 
 from latentdrive import checkpoint
 from latentdrive.codebook.dictionary import Dictionary, look_up
 from latentdrive.codebook.model import Codebook
 from latentdrive.config import Config, build
+from latentdrive.data.batches import TransitionBatch
+from latentdrive.data.clip_batches import HeldOut
 from latentdrive.errors import LatentDriveError
 from latentdrive.report.agreement import agreement_sections
 from latentdrive.report.dictionary_section import DictionarySection, dictionary_section
 from latentdrive.report.page import write_page
 from latentdrive.report.runs import Run, read_runs
 from latentdrive.report.sections import run_section
-from latentdrive.run_folder import RunFolder
+from latentdrive.run_folder import RunFolder, progress_bar
 
 KEPT = "dictionary.npz"  # in the folder of a codebook run
+
+
+class _Watched(Sequence):
+    """Batches that move a bar as far as the furthest one that was asked for."""
+
+    def __init__(self, batches: HeldOut, bar: Progress) -> None:
+        self.batches, self.bar = batches, bar
+        self.task = bar.add_task("looking codes up", total=len(batches))
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __getitem__(self, number: int) -> TransitionBatch:
+        batch = self.batches[number]
+        self.bar.update(self.task, completed=max(number + 1, self.bar.tasks[0].completed))
+        return batch
 
 
 def run(cfg: Config) -> Path:
@@ -67,7 +88,11 @@ def _look_up(found: Run, folder: RunFolder, *, windows: int, examples: int) -> D
             return known
     folder.say(f"{found.name}: looking codes up in held-out clips")
     model, _ = checkpoint.load(found.checkpoint, expect=Codebook)
-    batches = build(found.config["batches"] | {"held_out_windows": windows, "out": str(folder.path)})
-    known = look_up(model, batches.windows_of("val", transitions=model.transitions), examples=examples)
+    settings = found.config["batches"] | {"held_out_windows": windows, "out": str(folder.path)}
+    if settings["data"]["cache"] == "features":  # the dictionary shows pictures
+        settings["data"] = settings["data"] | {"cache": "frames"}
+    held_out = build(settings).windows_of("val", transitions=model.transitions)
+    with progress_bar("looking codes up") as bar:
+        known = look_up(model, _Watched(held_out, bar), examples=examples)
     known.save(kept)
     return known

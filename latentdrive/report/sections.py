@@ -12,6 +12,7 @@ import numpy as np
 from latentdrive.codebook.health import ALARM_PERPLEXITY
 from latentdrive.codebook.leakage import OTHERS
 from latentdrive.codebook.probe import EGO_TARGETS
+from latentdrive.report.aims import codebook_misses
 from latentdrive.report.charts import Chart, bars, grouped_bars, lines, matrix
 from latentdrive.report.dictionary_section import DictionarySection
 from latentdrive.report.runs import Run
@@ -24,18 +25,17 @@ WHAT = {
     "distill": "A small student learns to give the teacher's predictions, with a fraction of its parameters.",
     "label": "A trained model wrote its latent actions for every window of a data set into a store.",
     "world": "Clips of the built-in driving world: traffic, pictures, exact poses and the truth about everybody else.",
-    "demo": "The whole walk, one step after the other.",
 }
-# What a number means, by the end of its name; {share} is the error as a share of copying the present frame.
+# What a number means, by the end of its name. {codes}: how many codes there are; {guess}: what guessing among them gives.
 SAYS = {
     "share_of_copy": "Error of the predicted next frame; 1 is as bad as repeating the present frame. Lower is better, and with codes "
     "of another clip it should be clearly higher.",
     "agreement": "How often two readings name the same code. Higher is better.",
-    "cross_entropy": "How surprised the reader is by the true code, in nats. Lower is better; 2.77 is a guess among 16.",
+    "cross_entropy": "How surprised the reader is by the true code, in nats. Lower is better; {guess}.",
     "commitment": "How far the encoder's output lies from the nearest code.",
-    "perplexity": "How many codes are in real use: 1 is a dead book, 16 is even use of all.",
+    "perplexity": "How many codes are in real use: 1 is a dead book, {codes} is even use of all.",
     "used_share": "Share of the codes that occur at all.",
-    "nats": "Surprise by the true code, in nats a slot. 2.77 is a guess among 16 codes; lower is better.",
+    "nats": "Surprise by the true code, in nats a slot. Lower is better; {guess}.",
     "top1": "Share of slots whose likeliest code is the right one.",
     "kl": "Divergence of the student's distribution from the teacher's, in nats. 0 is a perfect copy.",
     "decoded": "Share of slots in which the student's own decoding, code after code, finds the teacher's code.",
@@ -43,22 +43,10 @@ SAYS = {
     "features": "How far the student's inner states are from the teacher's, as it is trained.",
     "regression": "Error of the ego's motion read from the ego codes, where a head for it is trained.",
     "loss": "What training minimises.",
-    "mass_outside": "Probability that the language model gives to anything but the 16 codes. Lower is better.",
+    "mass_outside": "Probability that the language model gives to anything but the codes. Lower is better.",
 }
 PARTS = {"train": "training", "held_out": "held-out"}  # first part of a logged name
 VARIANTS = {"_shuffled": ", codes of another clip", "_first": ", first transition"}  # drawn in the same chart
-# What was aimed at: (number, at least, what it is). A run that misses says so on its page.
-AIMS = {
-    "train codebook": [
-        ("held_out/cost_ego_shuffled", 0.05, "cost of ego codes from another clip"),
-        ("held_out/ego_perplexity", 8.0, "ego codes in real use"),
-        ("held_out/ego_perplexity_lowest_slot", 3.0, "ego codes in real use, poorest slot"),
-        ("held_out/cost_environment_shuffled", 0.05, "cost of environment codes from another clip"),
-        ("held_out/environment_perplexity_lowest_slot", 3.0, "environment codes in real use, poorest slot"),
-        ("probe/ego codes/forward displacement/linear", 0.6, "R² of forward displacement from ego codes"),
-        ("probe/ego codes/yaw change/linear", 0.75, "R² of yaw change from ego codes"),
-    ],
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,26 +71,22 @@ def run_section(run: Run, dictionary: DictionarySection | None, notes: Iterable[
         kind=run.verb,
         about=WHAT.get(run.verb, ""),
         facts=_facts(run),
-        misses=misses(run),
+        misses=codebook_misses(run.metrics) if run.verb == "train codebook" else [],
         charts={heading: group for heading, group in charts.items() if group},
         dictionary=dictionary,
         notes=[*notes, *_own_notes(run)],
     )
 
 
-def misses(run: Run) -> list[str]:
-    """One sentence for every number below its aim."""
-    found = []
-    metrics = dict(run.metrics)
-    for book in ("ego", "environment"):
-        start = f"held_out/{book}_perplexity_slot_"
-        if slots := [value for name, value in metrics.items() if name.startswith(start)]:
-            metrics[f"held_out/{book}_perplexity_lowest_slot"] = min(slots)
-    for name, aim, what in AIMS.get(run.verb, []):
-        value = metrics.get(name)
-        if value is not None and value < aim:
-            found.append(f"{what}: {value:.2f}, aimed at {aim:g} or more, missed by {aim - value:.2f}")
-    return found
+def _codes(run: Run) -> int | None:
+    """K of the run's model; None where it has none."""
+    return (run.config.get("model") or {}).get("codes")
+
+
+def _guess(codes: int | None) -> str:
+    return (
+        f"{np.log(codes):.2f} is a guess among {codes} codes" if codes else "a guess has the logarithm of their number"
+    )
 
 
 def _facts(run: Run) -> dict[str, str]:
@@ -133,7 +117,9 @@ def _own_notes(run: Run) -> list[str]:
 
 
 def _results(run: Run) -> list[Chart]:
-    kinds = {"train codebook": _codebook_results, "train teacher": _teacher_results, "distill": _student_results}
+    if run.verb == "train teacher":
+        return _teacher_results(run.metrics, _codes(run))
+    kinds = {"train codebook": _codebook_results, "distill": _student_results}
     return kinds[run.verb](run.metrics) if run.verb in kinds else []
 
 
@@ -141,7 +127,11 @@ def _results(run: Run) -> list[Chart]:
 
 
 def _codebook_results(metrics: Mapping[str, float]) -> list[Chart]:
-    return [chart for chart in (_do_codes_matter(metrics), *_slots_in_use(metrics), *_leakage(metrics)) if chart]
+    return [
+        chart
+        for chart in (_do_codes_matter(metrics), *_slots_in_use(metrics), *_leakage(metrics), _transplants(metrics))
+        if chart
+    ]
 
 
 def _do_codes_matter(metrics: Mapping[str, float]) -> Chart | None:
@@ -210,10 +200,33 @@ def _leakage(metrics: Mapping[str, float]) -> list[Chart]:
     return found
 
 
+def _transplants(metrics: Mapping[str, float]) -> Chart | None:
+    names = {
+        "of the clip that gave the code": "correlation_with_code",
+        "of the clip that gave the frame": "correlation_with_frame",
+    }
+    groups = {
+        name: [metrics.get(f"probe/transplant/{target}/{key}", np.nan) for target in EGO_TARGETS]
+        for name, key in names.items()
+    }
+    if np.isnan(list(groups.values())).all():
+        return None
+    ceiling = ", ".join(
+        f"{metrics.get(f'probe/transplant/{name}/reader_r2', np.nan):.2f} for {name}" for name in EGO_TARGETS
+    )
+    return grouped_bars(
+        "Does a code mean the same elsewhere?",
+        "The ego code of one clip is put on a frame of another, and a motion reader that never saw a prediction says how the frame "
+        "then moves. Bars: how that reading correlates with the true motion of either clip; the first should be near 1, the second "
+        f"near 0. The reader itself has R² {ceiling} on true pairs of frames.",
+        groups, list(EGO_TARGETS),
+    )  # fmt: skip
+
+
 # ---- teacher and student ----
 
 
-def _teacher_results(metrics: Mapping[str, float]) -> list[Chart]:
+def _teacher_results(metrics: Mapping[str, float], codes: int | None) -> list[Chart]:
     cases = {
         "teacher, code by code": "", "teacher, in one pass": "one_pass_", "how often codes occur": "baseline_marginal_",
         "last transition again": "baseline_repeat_",
@@ -227,8 +240,9 @@ def _teacher_results(metrics: Mapping[str, float]) -> list[Chart]:
     return [grouped_bars(
         "Does the teacher know what comes next?",
         "Surprise by the true codes on held-out clips, in nats a slot; lower is better. To be worth anything it must lie "
-        "below what codes alone tell (how often they occur, the last transition again). Dashed: a guess among 16 codes.",
-        found, ["all slots", "first transition"], level=float(np.log(16)), wide=True,
+        "below what codes alone tell (how often they occur, the last transition again). "
+        f"{'Dashed: ' if codes else ''}{_guess(codes)}.",
+        found, ["all slots", "first transition"], level=float(np.log(codes)) if codes else None, wide=True,
     )]  # fmt: skip
 
 
@@ -280,10 +294,11 @@ def _curves(run: Run) -> list[Chart]:
     for stem, tags in stems.items():
         level = 1.0 if stem.endswith("share_of_copy") else None
         curves = {name: run.curves[tag] for name, tag in sorted(tags.items(), reverse=True)}
-        charts.append(lines(stem.replace("/", ": ").replace("_", " "), _says(stem), curves, below=level))
+        charts.append(lines(stem.replace("/", ": ").replace("_", " "), _says(stem, _codes(run)), curves, below=level))
     return charts
 
 
-def _says(stem: str) -> str:
+def _says(stem: str, codes: int | None) -> str:
     last = stem.rsplit("/", 1)[-1]
-    return next((text for end, text in SAYS.items() if last == end or last.endswith(f"_{end}")), "")
+    text = next((text for end, text in SAYS.items() if last == end or last.endswith(f"_{end}")), "")
+    return text.format(codes=codes or "their number", guess=_guess(codes))

@@ -1,11 +1,13 @@
 """report: the dictionary is looked up once and kept; what is missing is said on the page, not hidden."""
 
+import shutil
+
 import pytest
 from command_helpers import train_codebook, write_clips
 
 from latentdrive.codebook.dictionary import Dictionary
 from latentdrive.commands import report
-from latentdrive.config import compose
+from latentdrive.config import compose, from_yaml, to_yaml
 from latentdrive.errors import ConfigError
 
 
@@ -30,6 +32,17 @@ def test_a_codebook_run_gets_its_dictionary_which_is_kept(trained, capsys):
     assert "looking codes up" not in capsys.readouterr().out
     write(trained, "examples=1")
     assert "looking codes up" in capsys.readouterr().out
+
+
+def test_a_run_that_was_trained_from_cached_features_gets_its_dictionary_too(trained, tmp_path):
+    shutil.copytree(trained / "run", tmp_path / "run")
+    (tmp_path / "run" / report.KEPT).unlink(missing_ok=True)
+    file = tmp_path / "run" / "config.yaml"
+    config = from_yaml(file.read_text())
+    config["batches"]["data"]["cache"] = "features"
+    config["batches"]["augmentation"] |= {"flip": False}
+    file.write_text(to_yaml(config))
+    assert "What each ego code means" in write(tmp_path)
 
 
 def test_without_its_checkpoint_the_rest_is_shown_and_the_reason_said(trained):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from report_helpers import make_dictionary, write_curve, write_run
 
+from latentdrive.config import to_yaml
 from latentdrive.report.dictionary_section import dictionary_section
 from latentdrive.report.runs import read_runs
 from latentdrive.report.sections import run_section
@@ -49,6 +50,29 @@ def test_the_leakage_matrix_has_a_row_for_each_input_and_gaps_where_nothing_was_
 def test_numbers_below_their_aim_are_said_with_the_distance(tmp_path):
     said = section_of(write_run(tmp_path / "a", "train_codebook", metrics=CODEBOOK)).misses
     assert said == ["ego codes in real use, poorest slot: 1.50, aimed at 3 or more, missed by 1.50"]
+
+
+def test_a_transplant_is_shown_with_what_the_reader_itself_can_do(tmp_path):
+    found = {
+        f"probe/transplant/{target}/{key}": value
+        for target in ("forward displacement", "yaw change")
+        for key, value in (("correlation_with_code", 0.9), ("correlation_with_frame", 0.1), ("reader_r2", 0.8))
+    }
+    shown = charts(section_of(write_run(tmp_path / "a", "train_codebook", metrics=CODEBOOK | found)))
+    chart = shown["Does a code mean the same elsewhere?"]
+    assert [bar["y"] for bar in chart.data] == [[0.9, 0.9], [0.1, 0.1]]
+    assert "R² 0.80 for forward displacement, 0.80 for yaw change" in chart.says
+
+
+@pytest.mark.parametrize(
+    ("model", "level", "said"), [({"codes": 8}, [np.log(8)], "2.08 is a guess among 8"), ({}, [], "")]
+)
+def test_the_level_of_a_guess_is_that_of_the_runs_codes(tmp_path, model, level, said):
+    run = write_run(tmp_path / "a", "train_teacher", metrics={"held_out/nats": 1.0})
+    (run / "config.yaml").write_text(to_yaml({"verb": "train_teacher", "model": model}))
+    (chart,) = section_of(run).charts["What was measured"]
+    assert [line["y0"] for line in chart.layout.get("shapes", [])] == pytest.approx(level)
+    assert said in chart.says
 
 
 def test_training_and_held_out_curves_share_a_chart_with_shuffled_codes(tmp_path):
