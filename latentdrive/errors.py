@@ -25,7 +25,7 @@ class WrongShape(LatentDriveError):
 
 
 class UnreadableClip(LatentDriveError):
-    """One clip can't be used. Sources raise it; loaders count it and name it in `unreadable.csv`.
+    """One clip can't be used. Sources raise it; loaders count it and name it in `unreadable_PART.csv`.
 
     path: the file or folder. reason: one sentence, in the user's terms.
     """
