@@ -30,6 +30,7 @@ class RunFolder:
 
     def __init__(self, cfg: Config, *, verb: str) -> None:
         self.path, self.verb, self.started = Path(cfg.out), verb, time.time()
+        self.commit = commit()  # of the code that is running: files may change while it does
         self.path.mkdir(parents=True, exist_ok=True)
         self.console = Console(highlight=False, soft_wrap=True)
         self.command, self._node, self._begun = cfg.command, cfg._node, bool(cfg._node.get("dry_run"))
@@ -47,7 +48,7 @@ class RunFolder:
         """Write metrics.json: verb, command, commit, seconds, and the numbers; and the configuration that they come from."""
         self._write_config()
         content = {
-            "verb": self.verb, "command": self.command, "commit": commit(),
+            "verb": self.verb, "command": self.command, "commit": self.commit,
             "seconds": round(time.time() - self.started, 1), **numbers,
         }  # fmt: skip
         text = json.dumps(content, indent=1, default=float) + "\n"
