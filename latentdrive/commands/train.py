@@ -158,7 +158,10 @@ def _finish(
     folder: RunFolder, model: torch.nn.Module, config: Mapping[str, Any], batches: Any, parents: dict[str, str],
     metrics: dict[str, float], steps: int, then: str,
 ) -> None:  # fmt: skip
-    card = Card(kind=config["_target_"], parents=parents, data=batches.facts, metrics=metrics, command=folder.command)
+    card = Card(
+        kind=config["_target_"], parents=parents, data=batches.facts, metrics=metrics, command=folder.command,
+        commit=folder.commit,
+    )  # fmt: skip
     card = checkpoint.save(folder.path / CHECKPOINT, model, config=config, card=card)
     facts = {
         "steps": steps,
