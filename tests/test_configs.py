@@ -31,12 +31,13 @@ CASES = [
     for name in NAMES
     for group in groups_of(name)
     for option in sorted((FOLDER / group).glob("*.yaml"))
+    if group != "experiment" or f"# latentdrive {NAMES[name]} experiment={option.stem}" in option.read_text()
 ]
 
 
 def composed(name: str, *overrides: str) -> Any:
     needed = [*NEEDED.get(name, [])]
-    if any(one in overrides for one in ("data=video", "data=kitti")):
+    if any(one in ("data=video", "data=kitti") or one.startswith("experiment=") for one in overrides):
         needed.append("data.path=clips")
     return compose(name, [*needed, *overrides])
 
@@ -76,6 +77,22 @@ def test_every_option_fits_the_signatures_that_it_names(name, group, option):
                 key for key, one in parameters.items() if one.default is one.empty and one.kind is one.KEYWORD_ONLY
             }
             assert needed - keys <= GIVEN, f"{where}: {node[TARGET]} needs {needed - keys}"
+
+
+def test_every_experiment_is_one_of_some_verb():
+    tested = {option for _, group, option in CASES if group == "experiment"}
+    assert tested == {path.stem for path in (FOLDER / "experiment").glob("*.yaml")}
+
+
+def test_an_experiment_has_the_last_word():
+    cfg = composed("train_codebook", "experiment=paper_codebook")
+    assert (cfg.model.height, cfg.batches.batch_size, cfg.trainer.devices) == (224, 64, 8)
+    assert composed("distill", "experiment=paper_student").model.width == 768
+
+
+@pytest.mark.parametrize("name", ["train_codebook", "train_teacher", "distill"])
+def test_what_is_to_be_typed_next_reads_the_same_pictures(name):
+    assert "data.rate_hz=4.0 data.height=224 data.width=200" in composed(name, "data.height=224", "data.width=200").next
 
 
 @pytest.mark.parametrize("path", sorted(FOLDER.rglob("*.yaml")), ids=lambda path: path.relative_to(FOLDER).as_posix())
