@@ -34,7 +34,7 @@ class StoreInfo:
     """What decides a store's content; its fingerprint is the store's address.
 
     maker: fingerprint of the checkpoint that labelled. data: fingerprint of the clips. codes: K. settings: what else
-    decides which windows there are (stride and history). known: names of the columns of `known`.
+    decides windows and pictures: stride, rate, height and width. known: names of the columns of `known`.
     """
 
     origin: Origin
