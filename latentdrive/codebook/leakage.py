@@ -4,7 +4,7 @@ A good pair of books has ego codes that tell the ego's motion and nothing of the
 alone is the floor. Only the built-in world knows the truth, on drives where both move independently.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -75,7 +75,7 @@ class Leakage:
         return found
 
 
-def measure(model: Codebook, clips: CachedClips, batches: Sequence[TransitionBatch], *, seed: int) -> Leakage:
+def measure(model: Codebook, clips: CachedClips, batches: Iterable[TransitionBatch], *, seed: int) -> Leakage:
     """Code the probe windows (one transition each) and read ego and others' motion from codes and from the present frame."""
     codes = read_codes(model, progress(batches, what="codes for the probes"))
     targets = {name: codes.motion[:, column] for name, column in EGO_TARGETS.items()}
