@@ -29,10 +29,18 @@ def latentdrive(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess]:
     return call
 
 
-@pytest.fixture(scope="session")
-def chromium() -> str:
-    """Path of a Chromium browser; tests that need one are skipped where there is none."""
-    found = shutil.which("chromium") or shutil.which("chromium-browser")
-    if found is None:
+@pytest.fixture
+def in_browser(tmp_path: Path) -> Callable[[Path], str]:
+    """Opens a page in headless Chromium and returns what stands in it afterwards; skips where there is none."""
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
+    if chromium is None:
         pytest.skip("no chromium here: apt-get install chromium to run this test")
-    return found
+
+    def call(page: Path) -> str:
+        command = [
+            chromium, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'browser'}",
+            "--virtual-time-budget=30000", "--dump-dom", page.as_uri(),
+        ]  # fmt: skip
+        return subprocess.run(command, capture_output=True, text=True, timeout=240).stdout
+
+    return call

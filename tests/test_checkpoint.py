@@ -94,16 +94,20 @@ def test_altered_weights_are_refused(saved):
         checkpoint.load(saved[0])
 
 
+def refuses(folder, name: str, text: str, said: str) -> None:
+    """Loading names what is wrong once the file `name` holds `text`."""
+    (folder / name).write_text(text)
+    with pytest.raises(CheckpointError, match=said):
+        checkpoint.load(folder)
+
+
 def test_an_altered_configuration_is_refused(saved):
-    (saved[0] / CONFIG).write_text((saved[0] / CONFIG).read_text().replace("inputs: 3", "inputs: 4"))
-    with pytest.raises(CheckpointError, match=r"config\.yaml was altered"):
-        checkpoint.load(saved[0])
+    other = (saved[0] / CONFIG).read_text().replace("inputs: 3", "inputs: 4")
+    refuses(saved[0], CONFIG, other, r"config\.yaml was altered")
 
 
 def test_a_card_that_is_no_json_is_named(saved):
-    (saved[0] / CARD).write_text("{")
-    with pytest.raises(CheckpointError, match=r"card\.json is not JSON"):
-        checkpoint.load(saved[0])
+    refuses(saved[0], CARD, "{", r"card\.json is not JSON")
 
 
 @pytest.mark.parametrize(
@@ -119,24 +123,18 @@ def test_a_card_that_is_no_json_is_named(saved):
 def test_a_card_with_other_names_is_refused(saved, change, said):
     card = json.loads((saved[0] / CARD).read_text())
     change(card)
-    (saved[0] / CARD).write_text(json.dumps(card))
-    with pytest.raises(CheckpointError, match=said):
-        checkpoint.load(saved[0])
+    refuses(saved[0], CARD, json.dumps(card), said)
 
 
 def test_a_card_that_is_a_list_is_refused(saved):
-    (saved[0] / CARD).write_text("[]")
-    with pytest.raises(CheckpointError, match=r"card\.json is no card"):
-        checkpoint.load(saved[0])
+    refuses(saved[0], CARD, "[]", r"card\.json is no card")
 
 
 @pytest.mark.parametrize(
     ("text", "said"), [("a: [", "is not YAML .*copy the folder again"), ("- a", "describes no model; copy the folder")]
 )
 def test_a_configuration_that_is_none_is_refused(saved, text, said):
-    (saved[0] / CONFIG).write_text(text)
-    with pytest.raises(CheckpointError, match=rf"config\.yaml {said}"):
-        checkpoint.load(saved[0])
+    refuses(saved[0], CONFIG, text, rf"config\.yaml {said}")
 
 
 def test_another_format_is_refused(saved):

@@ -16,14 +16,16 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Float64, Int64, UInt8
 from torch import Tensor
 
-from latentdrive.codebook.evaluation import usable
+from latentdrive.codebook.evaluation import other_clip, usable
 from latentdrive.codebook.forward_dynamics import Prediction, warp
 from latentdrive.codebook.model import Codebook, Observation
+from latentdrive.codebook.probe import EGO_TARGETS
 from latentdrive.data.batches import TransitionBatch
 from latentdrive.data.clip_batches import HeldOut
 from latentdrive.errors import NoClips, StoreError
 from latentdrive.files import write_atomic
 
+TRANSPLANTS = 6  # pairs of clips that are shown
 ARROWS = (6, 10)  # places down and across at which the picture's motion is kept
 FIRST, NEXT, PREDICTED = 0, 1, 2  # of the pictures of an example
 
@@ -36,7 +38,8 @@ class Dictionary:
     flow: how the predicted picture moves, right and down, as shares of its width and height; NaN where forward dynamics
     predicts no flow. follows: how often code i of a slot is followed by code j of the same slot. window, place: window of the
     transition, and its number in it. examples: rows of typical transitions of each code, -1 where there are fewer;
-    pictures: of those, in the order FIRST, NEXT, PREDICTED. transition_s: seconds. codebook_id: fingerprint.
+    pictures: of those, in the order FIRST, NEXT, PREDICTED. transplants: a frame of clip A and its next one, a frame of clip B
+    and what the ego codes of A make of it. transition_s: seconds. codebook_id: fingerprint.
     """
 
     ego: Int64[np.ndarray, "N A"]
@@ -48,6 +51,7 @@ class Dictionary:
     follows: Int64[np.ndarray, "K K"]
     examples: Int64[np.ndarray, "K X"]
     pictures: UInt8[np.ndarray, "K X 3 3 H W"]
+    transplants: UInt8[np.ndarray, "M 4 3 H W"]
     transition_s: float
     codebook_id: str
 
@@ -121,6 +125,7 @@ def look_up(model: Codebook, batches: Sequence[TransitionBatch] | HeldOut, *, ex
     return Dictionary(
         ego=ego, motion=found["motion"], known=found["known"], flow=found["flow"], window=window, place=found["place"],
         follows=_follows(ego, window, model.codes), examples=typical, pictures=pictures,
+        transplants=_transplants(model, batches, count=TRANSPLANTS),
         transition_s=float(model.transition_s), codebook_id=model.codebook_id,
     )  # fmt: skip
 
@@ -134,6 +139,38 @@ def next_pictures(model: Codebook, seen: Observation, prediction: Prediction) ->
         (prediction.pixels - small).float(), first.shape[-2:], mode="bilinear", align_corners=False
     )
     return _uint8(first + correction)
+
+
+def _transplants(
+    model: Codebook, batches: Sequence[TransitionBatch] | HeldOut, *, count: int
+) -> UInt8[np.ndarray, "N 4 3 H W"]:
+    """Transplants to look at: A's frame and its next one, then B's frame and what A's ego code makes of it.
+
+    The first transition of each window; the `count` pairs whose motions differ most, each clip at most once as A.
+    """
+    columns = list(EGO_TARGETS.values())
+    shown: dict[int, tuple[float, Tensor]] = {}  # clip of A: (how differently A and B move, pictures)
+    for batch in (usable(model, batches[number]) for number in range(len(batches))):
+        if len(batch) < 2:
+            continue
+        seen = model.observe(batch.frames[:, :2])
+        environment = None
+        if model.environment_slots:
+            environment = model.environment_book.look_up(model.environment_codes(seen, batch.motion[:, :1]))
+        other = other_clip(batch.clip)
+        ego = model.encode_ego(seen, environment).vectors[other]
+        moved = next_pictures(model, seen, model.predict_from_codes(seen, environment, ego))
+        motion = batch.motion[:, 0, columns] / model.motion_scale[columns]
+        apart = (motion - motion[other]).norm(dim=1)
+        for row in range(len(batch)):
+            a = int(batch.clip[other[row]])
+            if a == int(batch.clip[row]) or (a in shown and shown[a][0] >= float(apart[row])):
+                continue
+            frames = [*batch.frames[other[row], :2], batch.frames[row, 0], moved[row].to(batch.frames.device)]
+            shown[a] = float(apart[row]), torch.stack(frames).cpu()
+    best = sorted(shown.values(), key=lambda pair: -pair[0])[:count]
+    size = (0, 4, 3, model.height, model.width_px)
+    return torch.stack([pictures for _, pictures in best]).numpy() if best else np.zeros(size, np.uint8)
 
 
 def _code(model: Codebook, batch: TransitionBatch) -> _Coded:

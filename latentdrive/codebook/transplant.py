@@ -10,10 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Float64, UInt8
+from jaxtyping import Float, Float64
 from torch import Tensor, nn
 
-from latentdrive.codebook.dictionary import next_pictures
 from latentdrive.codebook.evaluation import other_clip, usable
 from latentdrive.codebook.model import Codebook
 from latentdrive.codebook.probe import EGO_TARGETS, r2
@@ -113,34 +112,3 @@ def transplant(model: Codebook, reader: MotionReader, batches: Iterable[Transiti
         parts["motion_b"].append(batch.motion.flatten(0, 1)[:, COLUMNS])
         parts["motion_a"].append(batch.motion[other].flatten(0, 1)[:, COLUMNS])
     return Transplant(**{name: torch.cat(values).double().cpu().numpy() for name, values in parts.items()})
-
-
-@torch.no_grad()
-def film_strips(model: Codebook, batches: Iterable[TransitionBatch], *, count: int) -> UInt8[np.ndarray, "N 4 3 H W"]:
-    """Transplants to look at: A's frame and its next one, then B's frame and what A's ego code makes of it.
-
-    The first transition of each window; the `count` pairs whose motions differ most, each clip at most once as A.
-    """
-    model.eval()
-    shown: dict[int, tuple[float, Tensor]] = {}  # clip of A: (how differently A and B move, pictures)
-    for batch in (usable(model, batch) for batch in batches):
-        if len(batch) < 2:
-            continue
-        seen = model.observe(batch.frames[:, :2])
-        environment = None
-        if model.environment_slots:
-            environment = model.environment_book.look_up(model.environment_codes(seen, batch.motion[:, :1]))
-        other = other_clip(batch.clip)
-        ego = model.encode_ego(seen, environment).vectors[other]
-        moved = next_pictures(model, seen, model.predict_from_codes(seen, environment, ego))
-        motion = batch.motion[:, 0, COLUMNS] / model.motion_scale[COLUMNS]
-        apart = (motion - motion[other]).norm(dim=1)
-        for row in range(len(batch)):
-            a = int(batch.clip[other[row]])
-            if a == int(batch.clip[row]) or (a in shown and shown[a][0] >= float(apart[row])):
-                continue
-            frames = [*batch.frames[other[row], :2], batch.frames[row, 0], moved[row].to(batch.frames.device)]
-            shown[a] = float(apart[row]), torch.stack(frames).cpu()
-    best = sorted(shown.values(), key=lambda pair: -pair[0])[:count]
-    size = (0, 4, 3, model.height, model.width_px)
-    return torch.stack([pictures for _, pictures in best]).numpy() if best else np.zeros(size, np.uint8)

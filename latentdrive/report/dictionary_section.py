@@ -34,7 +34,8 @@ class CodeCard:
 
 @dataclass(frozen=True, kw_only=True)
 class DictionarySection:
-    """cards in the order of the codes. intro: how to read them; most: the largest share of a slot; graph: SVG; charts: of all codes together."""
+    """cards in the order of the codes. intro: how to read them; most: the largest share of a slot; graph: SVG; transplants: data
+    addresses of A, A's next, B, B with A's codes; charts: of all codes together."""
 
     intro: str
     cards: list[CodeCard]
@@ -42,6 +43,7 @@ class DictionarySection:
     unused: list[int]
     graph: str
     graph_says: str
+    transplants: list[list[str]]
     charts: list[Chart]
 
 
@@ -68,6 +70,7 @@ def dictionary_section(found: Dictionary, *, scale_known: bool) -> DictionarySec
         graph_says="A circle is a code, as large as it is frequent; a thick rim means that it tends to repeat itself. An arrow "
         "leads to what follows more often than by chance, the thicker the more often. "
         + ("Codes further up go with faster driving, codes further left with turning left." if len(motion) else ""),
+        transplants=[[picture(shown) for shown in pictures] for pictures in found.transplants],
         charts=_charts(found),
     )
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from codebook_helpers import make_batch, make_model, wake
+from codebook_helpers import make_batch, make_model, settle, wake
 
 from latentdrive.codebook.dictionary import FIRST, NEXT, Dictionary, _follows, _typical, look_up, next_pictures
 from latentdrive.errors import NoClips, StoreError
@@ -76,3 +76,24 @@ def test_a_damaged_file_is_named(tmp_path):
 def test_without_windows_there_is_no_dictionary():
     with pytest.raises(NoClips, match="no held-out window"):
         look_up(make_model(), [], examples=1)
+
+
+def test_strips_show_a_its_next_frame_b_and_what_the_code_of_a_makes_of_b():
+    model = wake(settle(make_model()))
+    batch = make_batch(clips=6)
+    strips = look_up(model, [batch], examples=1).transplants
+    assert strips.shape == (6, 4, 3, model.height, model.width_px)
+    firsts = batch.frames[:, 0].numpy()
+    for a_first, a_next, b_first, made in strips:
+        a = next(i for i in range(6) if np.array_equal(firsts[i], a_first))
+        assert np.array_equal(a_next, batch.frames[a, 1]) and np.array_equal(b_first, firsts[a - 1])
+        assert made.dtype == np.uint8 and not np.array_equal(made, b_first)
+    apart = [abs(batch.motion[i, 0, 0] - batch.motion[i - 1, 0, 0]) for i in range(6)]
+    most = int(np.argmax(apart))
+    assert np.array_equal(strips[0][0], firsts[most]), "the pair that differs most comes first"
+
+
+def test_there_is_no_strip_where_all_windows_are_of_one_clip():
+    batch = make_batch(clips=3)
+    batch.clip[:] = 0
+    assert len(look_up(wake(settle(make_model())), [batch], examples=1).transplants) == 0

@@ -5,7 +5,7 @@ import pytest
 import torch
 from codebook_helpers import METRES_PER_PIXEL, make_batch, make_model, settle, wake
 
-from latentdrive.codebook.transplant import Transplant, film_strips, train_reader, transplant
+from latentdrive.codebook.transplant import Transplant, train_reader, transplant
 
 torch.set_num_threads(1)
 
@@ -44,24 +44,3 @@ def test_every_window_gets_the_code_of_another_clip():
     assert found.moved.shape == found.true.shape == (12, 2)
     assert np.sort(found.motion_a[:6, 0]).tolist() == np.sort(found.motion_b[:6, 0]).tolist()
     assert found.motion_a[:6, 0].tolist() == np.roll(found.motion_b[:6, 0], -1).tolist()
-
-
-def test_strips_show_a_its_next_frame_b_and_what_the_code_of_a_makes_of_b():
-    model = wake(settle(make_model()))
-    batch = make_batch(clips=6)
-    strips = film_strips(model, [batch], count=4)
-    assert strips.shape == (4, 4, 3, model.height, model.width_px)
-    firsts = batch.frames[:, 0].numpy()
-    for a_first, a_next, b_first, made in strips:
-        a = next(i for i in range(6) if np.array_equal(firsts[i], a_first))
-        assert np.array_equal(a_next, batch.frames[a, 1]) and np.array_equal(b_first, firsts[a - 1])
-        assert made.dtype == np.uint8 and not np.array_equal(made, b_first)
-    apart = [abs(batch.motion[i, 0, 0] - batch.motion[i - 1, 0, 0]) for i in range(6)]
-    most = int(np.argmax(apart))
-    assert np.array_equal(strips[0][0], firsts[most]), "the pair that differs most comes first"
-
-
-def test_there_is_no_strip_where_all_windows_are_of_one_clip():
-    batch = make_batch(clips=3)
-    batch.clip[:] = 0
-    assert len(film_strips(wake(settle(make_model())), [batch], count=4)) == 0

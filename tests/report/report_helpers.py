@@ -44,5 +44,5 @@ def make_dictionary(*, poses: bool = True, flow: bool = True) -> Dictionary:
         flow=np.full((6, 2, *ARROWS), 0.01 if flow else np.nan), window=np.array([0, 0, 0, 1, 1, 1]),
         place=np.array([0, 1, 2, 0, 1, 2]), follows=follows, examples=examples,
         pictures=np.random.default_rng(0).integers(0, 256, (CODES, 2, 3, 3, 32, 48), np.uint8),
-        transition_s=0.5, codebook_id="b1",
+        transplants=np.random.default_rng(1).integers(0, 256, (2, 4, 3, 32, 48), np.uint8), transition_s=0.5, codebook_id="b1",
     )  # fmt: skip

@@ -1,7 +1,6 @@
 """The page is one file that needs no network, and a browser draws all of it without a script error."""
 
 import re
-import subprocess
 
 import numpy as np
 import pytest
@@ -46,12 +45,8 @@ def test_texts_are_escaped_and_drawings_are_not(page):
     assert '<svg viewBox="0 0 640 520"' in html
 
 
-def test_a_browser_draws_every_chart_without_a_script_error(page, chromium, tmp_path):
-    command = [
-        chromium, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}",
-        "--virtual-time-budget=20000", "--dump-dom", page.as_uri(),
-    ]  # fmt: skip
-    dom = subprocess.run(command, capture_output=True, text=True, timeout=240).stdout
+def test_a_browser_draws_every_chart_without_a_script_error(page, in_browser):
+    dom = in_browser(page)
     root = re.search(r"<html[^>]*>", dom)[0]
     assert 'data-errors=""' in root
     assert 'data-drawn="6"' in root  # four, and two of the dictionary
@@ -63,4 +58,4 @@ def test_a_browser_draws_every_chart_without_a_script_error(page, chromium, tmp_
         assert re.search(r'class="main-svg"', chart) and re.search(
             r'class="(?:trace|hm|barlayer|heatmaplayer|scatterlayer)', chart
         )
-    assert dom.count('class="strip"') == 5
+    assert dom.count('class="strip"') == 7  # five examples of codes, two transplants

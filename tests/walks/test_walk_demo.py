@@ -2,7 +2,6 @@
 
 import json
 import re
-import subprocess
 from pathlib import Path
 
 from latentdrive import checkpoint
@@ -30,16 +29,6 @@ def test_the_demo_walks_every_step_ends_with_a_report_and_repeats_nothing(latent
 
     again = latentdrive("demo", "demo=smoke", "out=walk", timeout_s=600)
     assert again.returncode == 0 and again.stdout.count("finished before") == len(STEPS)
-    draws_everything(request.getfixturevalue("chromium"), out / "report.html", tmp_path)
 
-
-def draws_everything(chromium: str, page: Path, folder: Path) -> None:
-    """A browser finds no script error in the page, and as many charts drawn as there are."""
-    command = [
-        chromium, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={folder / 'browser'}",
-        "--virtual-time-budget=30000", "--dump-dom", page.as_uri(),
-    ]  # fmt: skip
-    dom = subprocess.run(command, capture_output=True, text=True, timeout=240).stdout
-    root = re.search(r"<html[^>]*>", dom)[0]
-    assert 'data-errors=""' in root
-    assert f'data-drawn="{dom.count("data-chart=")}"' in root
+    dom = request.getfixturevalue("in_browser")(out / "report.html")
+    assert 'data-errors=""' in dom and f'data-drawn="{dom.count("data-chart=")}"' in dom
