@@ -33,7 +33,7 @@ from rich.console import Console
 from rich.table import Table
 
 from latentdrive.checkpoint import commit
-from latentdrive.codebook.training import PHASES
+from latentdrive.codebook.phases import PHASES
 from latentdrive.config import build, compose
 from latentdrive.files import write_atomic
 

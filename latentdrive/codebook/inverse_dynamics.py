@@ -70,9 +70,9 @@ class InverseDynamics(nn.Module):
     """Frame pairs (and context) → one continuous vector per slot.
 
     grid: patches down and across at the features' stride. pool: patches joined per token, each way. reach: see Correlation.
-    pictures: how many the stem stacks (2, or 3 where the first is a prediction from motion). context_width: width of the context tokens (motion, or
-    environment codes), 0 for none. sectors: slot k reads the k-th of `slots` vertical sectors of the picture, left to right
-    (latentdrive default for the environment); otherwise every slot reads all of it.
+    pictures: how many the stem stacks (2, or 3 where the first is a prediction from motion). context_width: width of the
+    context tokens (motion, or environment codes), 0 for none. sectors: slot k reads the k-th of `slots` vertical sectors of
+    the picture, left to right (latentdrive default for the environment); otherwise every slot reads all of it.
     """
 
     def __init__(

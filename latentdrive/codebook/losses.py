@@ -1,6 +1,7 @@
 """What the codebook minimises: the prediction's error as a share of the error of copying the present frame.
 
-Squared error, of pixels at three scales (a flow finds a distant match only on a blurred picture); patches that agents cover may weigh more. Every function returns tensors, none knows the model.
+Squared error, of pixels at three scales (a flow finds a distant match only on a blurred picture); patches that agents cover
+may weigh more. Every function returns tensors, none knows the model.
 """
 
 from typing import NamedTuple

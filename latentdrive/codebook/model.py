@@ -42,11 +42,11 @@ class Codebook(nn.Module):
     """Both stages of the codebook for frames of one size and one transition length.
 
     height, width_px: frame size in pixels. transition_s: seconds between neighbouring frames. transitions: of a label.
-    codes: entries of each book; environment_slots, ego_slots: codes a transition; environment_sectors: one environment code for
-    each vertical sector of the picture. reach: patches each way in which inverse dynamics looks for a patch's new place. patch_pixels: side of
-    a patch in the small picture that forward dynamics predicts. motion_scale: metres, metres, radians, metres a second that count as 1.
-    environment_source: where stage 2 and labels take environment codes from: the `reader` (frames only), the frozen `encoder`
-    (needs motion) or a reader `relearned` in stage 2 (UniVLA's way).
+    codes: entries of each book; environment_slots, ego_slots: codes a transition; environment_sectors: one environment code
+    for each vertical sector of the picture. reach: patches each way in which inverse dynamics looks for a patch's new
+    place. patch_pixels: side of a patch in the small picture that forward dynamics predicts. motion_scale: metres, metres,
+    radians, metres a second that count as 1. environment_source: where stage 2 and labels take environment codes from: the
+    `reader` (frames only), the frozen `encoder` (needs motion) or a reader `relearned` in stage 2 (UniVLA's way).
     """
 
     def __init__(

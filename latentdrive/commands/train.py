@@ -2,9 +2,10 @@
 
     latentdrive train codebook data=world
 
-A stage gives three nodes: `model`, `batches` (train_batches(start_step), validation_batches(), estimate(model), parents, facts;
-perhaps summary() of what was left out, and watch to show progress) and `training` (a LightningModule with `schedule.steps`, `prepare(batches, new=...)` and `evaluate(batches)`). The same command in the same
-`out` folder resumes after the last saved step and ends with the weights of a run that was never interrupted.
+A stage gives three nodes: `model`; `batches` with train_batches(start_step), validation_batches(), estimate(model), parents and
+facts, perhaps summary() of what was left out and watch to show progress; and `training`, a LightningModule with schedule.steps,
+prepare(batches, new=...) and evaluate(batches). The same command in the same `out` folder resumes after the last saved step and
+ends with the weights of a run that was never interrupted.
 """
 
 import logging
@@ -28,13 +29,9 @@ from latentdrive.files import write_atomic
 from latentdrive.run_folder import CHECKPOINT, METRICS, RESUME, RunFolder, progress, progress_bar
 
 STATE, SETTINGS = "last.ckpt", "settings.yaml"  # in RESUME
+# Of the trainer's settings, those that weights depend on: a resumed run must keep them.
+TRAINER = ("precision", "gradient_clip_val", "gradient_clip_algorithm", "accumulate_grad_batches")
 # What a run may change when it is resumed, because no weight depends on it.
-TRAINER = (
-    "precision",
-    "gradient_clip_val",
-    "gradient_clip_algorithm",
-    "accumulate_grad_batches",
-)  # what weights depend on
 FREE = ("batches.out", "batches.workers", "batches.data.cache_gb", "batches.data.cache_folder")
 
 

@@ -84,10 +84,10 @@ def shift_scores(
 def steady_speed(
     scores: Float64[np.ndarray, "P S"], dt_s: Float64[np.ndarray, "P"], growth: Float64[np.ndarray, "P"]
 ) -> tuple[Float64[np.ndarray, "P"], float]:
-    """Speed over every step in m/s, and the mean score along it: the best sum of scores less the cost of unexplained change (Viterbi over log speed).
+    """Speed over every step in m/s, and the mean score along it.
 
-    dt_s: length of each step. growth: how much longer a step's way is than that of the one before, where corners tell it
-    (ego_motion.py), else NaN.
+    The best sum of scores less the cost of unexplained change: Viterbi over log speed. dt_s: length of each step. growth:
+    how much longer a step's way is than that of the one before, where corners tell it (ego_motion.py), else NaN.
     """
     speeds = SLOWEST_MPS * np.exp(SPEED_STEP * np.arange(int(np.log(TOP_SPEED_MPS / SLOWEST_MPS) / SPEED_STEP)))
     cells = np.arange(scores.shape[1])

@@ -45,8 +45,9 @@ class Start:
 class Layout:
     """One road, drawn at random. line: what it is bent along, or None. exits: nodes that routes lead to, if there is a choice.
 
-    regulated: vehicles yield where ways cross. obstacles: ends of lanes that nobody may pass, metres. kinds: vehicles that can turn there. own_offsets_m: smallest and largest lateral
-    offset of an ego that goes its own way, to the left of the line or of its route.
+    regulated: vehicles yield where ways cross. obstacles: ends of lanes that nobody may pass, metres. kinds: vehicles that
+    can turn there. own_offsets_m: smallest and largest lateral offset of an ego that goes its own way, to the left of the
+    line or of its route.
     """
 
     network: RoadNetwork
@@ -183,7 +184,8 @@ class MergeRoad:
         ]
         return Layout(
             network=network, line=self.bends.line(rng, length), ego_starts=tuple(ego), starts=(*main, ramp, *against), exits=(),
-            regulated=False, obstacles=((before + converge + parallel, float(lanes * width)),), kinds=("car", "van", "truck"), own_offsets_m=(-(lanes - 0.5) * width + 1.2, width / 2 - 1.2),
+            regulated=False, obstacles=((before + converge + parallel, float(lanes * width)),), kinds=("car", "van", "truck"),
+            own_offsets_m=(-(lanes - 0.5) * width + 1.2, width / 2 - 1.2),
         )  # fmt: skip
 
 

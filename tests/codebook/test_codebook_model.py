@@ -6,7 +6,7 @@ from codebook_helpers import make_batch, make_model, settle, wake
 
 from latentdrive.codebook.features import PixelFeatures, TimmFeatures
 from latentdrive.codebook.model import Codebook
-from latentdrive.codebook.training import LossWeights, phase_loss
+from latentdrive.codebook.objectives import LossWeights, phase_loss
 from latentdrive.errors import ConfigError, WrongShape
 from latentdrive.types import Origin
 

@@ -10,15 +10,9 @@ from codebook_helpers import make_batch, make_model, settle, wake
 
 from latentdrive.codebook import losses
 from latentdrive.codebook.evaluation import code, read_codes, with_motion
-from latentdrive.codebook.training import (
-    CodebookTraining,
-    LossWeights,
-    Schedule,
-    enter,
-    in_share,
-    moving_weights,
-    phase_loss,
-)
+from latentdrive.codebook.objectives import LossWeights, in_share, moving_weights, phase_loss
+from latentdrive.codebook.phases import Schedule, enter
+from latentdrive.codebook.training import CodebookTraining
 from latentdrive.errors import ConfigError
 
 torch.set_num_threads(1)
