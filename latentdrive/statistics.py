@@ -64,13 +64,14 @@ def ratio_by_drive(
     """Sum of `numerator` over sum of `denominator`, with its percentile interval when whole drives are drawn.
 
     Serves shares of an error (error / copy error), costs, and unexplained variance (squared error / squared deviation).
+    Over nothing (a target that never changes) it is NaN or infinite, without a warning.
     """
     if not len(numerator) == len(denominator) == len(drives) or len(drives) == 0:
         raise WrongShape(f"ratio_by_drive: {len(numerator)} over {len(denominator)} values for {len(drives)} drives")
     names, which = np.unique(np.asarray(drives), return_inverse=True)
     above, below = np.bincount(which, weights=numerator), np.bincount(which, weights=denominator)
     draws = np.random.default_rng(seed).integers(0, len(names), (samples, len(names)))
-    low, high = np.quantile(above[draws].sum(1) / below[draws].sum(1), [(1 - level) / 2, (1 + level) / 2])
-    return Interval(
-        mean=float(above.sum() / below.sum()), low=float(low), high=float(high), drives=len(names), values=len(which)
-    )
+    with np.errstate(divide="ignore", invalid="ignore"):
+        mean, shares = above.sum() / below.sum(), above[draws].sum(1) / below[draws].sum(1)
+        low, high = np.quantile(shares, [(1 - level) / 2, (1 + level) / 2])
+    return Interval(mean=float(mean), low=float(low), high=float(high), drives=len(names), values=len(which))

@@ -50,33 +50,12 @@ class Codebook(nn.Module):
     """
 
     def __init__(
-        self,
-        *,
-        features: FrameFeatures,
-        forward_dynamics: Literal["warp", "plain"],
-        height: int,
-        width_px: int,
-        transition_s: float,
-        transitions: int,
-        codes: int,
-        code_width: int,
-        environment_slots: int,
-        environment_sectors: bool,
-        ego_slots: int,
-        environment_source: Literal["reader", "encoder", "relearned"],
-        width: int,
-        layers: int,
-        heads: int,
-        pool: int,
-        reach: int,
-        patch_pixels: int,
-        flow_cells: int,
-        commitment: float,
-        decay: float,
-        dead_below: float,
-        motion_scale: tuple[float, float, float, float],
-        regress_motion: bool,
-    ) -> None:
+        self, *, features: FrameFeatures, forward_dynamics: Literal["warp", "plain"], height: int, width_px: int,
+        transition_s: float, transitions: int, codes: int, code_width: int, environment_slots: int,
+        environment_sectors: bool, ego_slots: int, environment_source: Literal["reader", "encoder", "relearned"],
+        width: int, layers: int, heads: int, pool: int, reach: int, patch_pixels: int, flow_cells: int, commitment: float,
+        decay: float, dead_below: float, motion_scale: tuple[float, float, float, float], regress_motion: bool,
+    ) -> None:  # fmt: skip
         super().__init__()
         if height % (features.stride * pool) or width_px % (features.stride * pool):
             raise ConfigError(

@@ -5,6 +5,7 @@ the floor. Meant for the world's decorrelated probe set, where ego and others mo
 predicts the other and a leak can't be told from a correlation.
 """
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -35,8 +36,9 @@ def one_hot(codes: Int64[np.ndarray, "N slots"], entries: int) -> Float64[np.nda
 
 
 def r2(predicted: Float64[np.ndarray, "N"], true: Float64[np.ndarray, "N"]) -> float:
-    """1 − squared error / variance; 0 for a constant prediction at the mean, negative for worse."""
-    return float(1 - np.square(predicted - true).sum() / np.square(true - true.mean()).sum())
+    """1 − squared error / variance; 0 for a constant prediction at the mean, negative for worse; NaN where the target never changes."""
+    deviation = np.square(true - true.mean()).sum()
+    return float(1 - np.square(predicted - true).sum() / deviation) if deviation else math.nan
 
 
 def probe(
