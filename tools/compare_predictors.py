@@ -1,7 +1,7 @@
 """Compare teachers, or students, on the same held-out windows: means and paired intervals over drives.
 
-    python tools/compare_predictors.py --latents stores/inverse_dynamics-... --data data=world teacher=runs/t black=runs/b
-    python tools/compare_predictors.py --latents stores/teacher-... --data data=world --origin teacher student=runs/s black=runs/sb
+    python tools/compare_predictors.py teacher=runs/t black=runs/b --latents stores/inverse_dynamics-... --data data=world
+    python tools/compare_predictors.py student=runs/s black=runs/sb --origin teacher --latents stores/teacher-... --data data=world
 
 Each NAME=FOLDER is a checkpoint (or a run that holds one). The first is compared with every other: a positive difference says
 that the other is worse by so many nats. Writes JSON with --out.

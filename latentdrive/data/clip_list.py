@@ -28,7 +28,7 @@ class ClipList:
     """
 
     def __init__(self, path: str | Path) -> None:
-        path = Path(path).expanduser()
+        path = Path(os.path.abspath(Path(path).expanduser()))  # keys are the same however the folder is spelt
         if not path.exists():
             raise NoClips(
                 f"data.path={path} does not exist. Give a video, a folder of videos, a folder of numbered images, "
@@ -91,7 +91,7 @@ def _walk(path: Path) -> Iterator[str]:
 def _pack(paths: Iterator[str]) -> tuple[memoryview, np.ndarray, np.ndarray]:
     packed, ends = bytearray(), []
     for path in paths:
-        packed += os.fsencode(os.path.abspath(path))
+        packed += os.fsencode(path)
         ends.append(len(packed))
     ends = np.asarray(ends, np.int64)
     return memoryview(packed), np.concatenate([np.zeros(min(1, len(ends)), np.int64), ends[:-1]]), ends

@@ -111,12 +111,12 @@ class CachedClips:
             self._open.move_to_end(index)
             return self._open[index]
         entry = self._entry(index)
-        found = _load(entry)
+        found = self._load(index)
         if found is None:
             clip, facts = self.source.read(index)
             if not self._store(entry, clip, facts):
                 return clip, facts
-            found = _load(entry) or (clip, facts)
+            found = self._load(index) or (clip, facts)
         self._open[index] = found
         if len(self._open) > OPEN_CLIPS:
             self._open.popitem(last=False)
@@ -162,7 +162,7 @@ class CachedClips:
         if self.cache == "none":
             return None
         try:
-            return self._open.get(index) or _load(self._entry(index))
+            return self._open.get(index) or self._load(index)
         except UnreadableClip:
             return None
 
@@ -204,7 +204,7 @@ class CachedClips:
             with open(draft / CLIP, "wb") as file:
                 np.savez(file, **arrays)
                 _flush(file)
-            about = {"key": clip.key, "drive": clip.drive, "pose_source": clip.pose_source, "frames_bytes": size}
+            about = {"pose_source": clip.pose_source, "frames_bytes": size}
             _write_text(draft / FACTS, json.dumps(about | {"facts": asdict(facts)}))
             shutil.rmtree(entry, ignore_errors=True)
             try:
@@ -216,6 +216,35 @@ class CachedClips:
             else:
                 self._ledger.add(entry.name, size)
         return True
+
+    def _load(self, index: int) -> tuple[DrivingClip, ClipFacts] | None:
+        """A stored clip with its frames mapped; None where the entry is absent or not whole.
+
+        It is named as the source names it: the same file may have been stored by way of another folder.
+        """
+        entry = self._entry(index)
+        try:
+            about = json.loads((entry / FACTS).read_text(encoding="utf-8"))
+            if (entry / FRAMES).stat().st_size != about["frames_bytes"]:
+                return None
+            frames = np.load(entry / FRAMES, mmap_mode="r", allow_pickle=False)
+            with np.load(entry / CLIP, allow_pickle=False) as stored:
+                arrays = {name: stored[name] for name in stored.files}
+            facts = about["facts"] | {"view": tuple(about["facts"]["view"])}
+            clip = DrivingClip(
+                frames=frames,
+                times_s=arrays["times_s"],
+                shots=arrays["shots"],
+                ego_poses=arrays.get("ego_poses"),
+                ego_speed_mps=arrays.get("ego_speed_mps"),
+                pose_source=PoseSource(about["pose_source"]),
+                intrinsics=arrays.get("intrinsics"),
+                key=self.key(index),
+                drive=self.source.drive(index),
+            )
+            return clip, ClipFacts(**facts)
+        except (OSError, ValueError, KeyError, TypeError, EOFError):
+            return None
 
 
 class _Ledger:
@@ -239,32 +268,6 @@ class _Ledger:
             self._read += len(new)
             self._used += sum(int(line.split()[1]) for line in new.splitlines())
         return self._used
-
-
-def _load(entry: Path) -> tuple[DrivingClip, ClipFacts] | None:
-    """A stored clip with its frames mapped; None where the entry is absent or not whole."""
-    try:
-        about = json.loads((entry / FACTS).read_text(encoding="utf-8"))
-        if (entry / FRAMES).stat().st_size != about["frames_bytes"]:
-            return None
-        frames = np.load(entry / FRAMES, mmap_mode="r", allow_pickle=False)
-        with np.load(entry / CLIP, allow_pickle=False) as stored:
-            arrays = {name: stored[name] for name in stored.files}
-        facts = about["facts"] | {"view": tuple(about["facts"]["view"])}
-        clip = DrivingClip(
-            frames=frames,
-            times_s=arrays["times_s"],
-            shots=arrays["shots"],
-            ego_poses=arrays.get("ego_poses"),
-            ego_speed_mps=arrays.get("ego_speed_mps"),
-            pose_source=PoseSource(about["pose_source"]),
-            intrinsics=arrays.get("intrinsics"),
-            key=about["key"],
-            drive=about["drive"],
-        )
-        return clip, ClipFacts(**facts)
-    except (OSError, ValueError, KeyError, TypeError, EOFError):
-        return None
 
 
 def _remove_abandoned(entry: Path) -> None:

@@ -31,6 +31,14 @@ def test_folders_are_searched_in_sorted_order_and_other_files_left_out(tmp_path:
     assert keys(tmp_path) == ["a/a.GIF", "a/z.mkv", "b.mp4"]
 
 
+def test_clips_are_called_the_same_however_their_folder_is_spelt(tmp_path: Path, monkeypatch):
+    touch(tmp_path, "clips/sub/v.mp4")
+    (tmp_path / "clips/list.txt").write_text("sub/v.mp4\n")
+    monkeypatch.chdir(tmp_path)
+    for path in ("clips", "./clips/", "clips/../clips", tmp_path / "clips", "clips/list.txt"):
+        assert keys(Path(path)) == ["sub/v.mp4"]
+
+
 def test_a_folder_of_numbered_images_is_one_clip_and_other_images_are_none(tmp_path: Path):
     touch(tmp_path, "drive/000001.png", "drive/000002.png", "pictures/map.png", "v.mp4")
     assert keys(tmp_path) == ["drive", "v.mp4"]

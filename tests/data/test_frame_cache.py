@@ -50,6 +50,15 @@ def test_train_and_test_share_one_entry(drive: Callable[..., Path], tmp_path: Pa
     np.testing.assert_allclose(clip.ego_poses[0], 0.0, atol=1e-6)
 
 
+def test_an_entry_is_named_by_the_folder_it_is_read_through(drive: Callable[..., Path], tmp_path: Path):
+    path = drive()
+    cached(folder(path), tmp_path / "cache").prepare()
+    above = folder(tmp_path)
+    above.read = refuse
+    clip = cached(above, tmp_path / "cache")[0]
+    assert (clip.key, clip.drive) == (above.key(0), above.drive(0)) == ("clips/a.mp4", "clips/a")
+
+
 def test_a_changed_file_is_decoded_anew(drive: Callable[..., Path], tmp_path: Path):
     path = drive()
     before = cached(folder(path), tmp_path / "cache")[0].frames.copy()

@@ -2,10 +2,15 @@
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
+
+import pytest
 
 from latentdrive import checkpoint
 
+ROOT = Path(__file__).resolve().parents[2]
 STEPS = ("world", "codebook", "label_codebook", "teacher", "label_teacher", "student", "label_student", "report")
 
 
@@ -29,6 +34,39 @@ def test_the_demo_walks_every_step_ends_with_a_report_and_repeats_nothing(latent
 
     again = latentdrive("demo", "demo=smoke", "out=walk", timeout_s=600)
     assert again.returncode == 0 and again.stdout.count("finished before") == len(STEPS)
+    compares(out)
 
     dom = request.getfixturevalue("in_browser")(out / "report.html")
     assert 'data-errors=""' in dom and f'data-drawn="{dom.count("data-chart=")}"' in dom
+
+
+def compares(out: Path) -> None:
+    """The tools that put two models side by side find no difference between a model and itself."""
+    data = ["--data", "data=world", f"paths.data={out / 'data'}", "data.rate_hz=4", "data.height=48", "data.width=80"]
+    book, teacher = out / "codebook", out / "teacher"
+    for tool, model, more, number in (
+        ("codebooks", book, ["batches.held_out_windows=32"], ""),
+        ("predictors", teacher, ["--latents", str(out / "stores/codebook")], "/nats"),
+    ):
+        command = [sys.executable, str(ROOT / f"tools/compare_{tool}.py"), f"one={model}", f"two={model}", *data, *more]
+        done = subprocess.run(
+            [*command, "--out", str(out / f"{tool}.json")], cwd=ROOT, capture_output=True, text=True, timeout=300
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+        found = json.loads((out / f"{tool}.json").read_text())["numbers"]
+        assert found[f"one{number}"]["mean"] > 0 and found[f"two - one{number}"]["mean"] == 0
+
+
+@pytest.mark.slow
+def test_the_demo_learns_something(latentdrive, tmp_path: Path):
+    """What `make demo` runs: codes that matter, a teacher that knows more than frequencies, a student that follows it."""
+    done = latentdrive("demo", "out=walk", timeout_s=3600)
+    assert done.returncode == 0, done.stderr[-3000:]
+    codebook, teacher, student = (
+        json.loads((tmp_path / "walk" / who / "metrics.json").read_text())["metrics"]
+        for who in ("codebook", "teacher", "student")
+    )
+    assert codebook["held_out/cost_ego_shuffled_low"] > 0.05
+    assert codebook["probe/ego codes/yaw change/linear"] > codebook["probe/present frame/yaw change/linear"] + 0.1
+    assert teacher["held_out/nats"] < teacher["held_out/baseline_marginal_nats"] - 0.5
+    assert student["held_out/top1"] > 0.5
