@@ -97,7 +97,7 @@ def plan(cfg: Config) -> list[Step]:
     """The walk in order; `cfg.demo` holds what makes each step small."""
     out, demo = Path(cfg.out), cfg.demo
     shared = [f"paths.data={out / 'data'}", f"paths.stores={out / 'stores'}", f"seed={cfg.seed}"]
-    data = [*shared, "data=world", f"data.rate_hz={demo.rate_hz}", *demo.data]
+    data = [*shared, "data=world", *demo.data]
     stores = {who: out / "stores" / who for who in ("codebook", "teacher", "student")}
 
     def step(
