@@ -97,7 +97,7 @@ def run(table: str, row: str, seed: int, command: list[str], *, commit: bool) ->
     found = json.loads((out / "metrics.json").read_text())
     metrics = {key: round(value, 4) for key, value in found["metrics"].items() if isinstance(value, int | float)}
     shown = [
-        word for word in command if not word.startswith(("data.path", "paths."))
+        word for word in command if not word.startswith(("data.path=", "data.cache_folder=", "paths."))
     ]  # folders of one machine mean nothing elsewhere
     results = json.loads(path.read_text()) if path.is_file() else {}  # another process may have added to it meanwhile
     results[name] = {
