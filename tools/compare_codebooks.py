@@ -12,8 +12,10 @@ import argparse
 import json
 from pathlib import Path
 
+from table import without_folders
+
 from latentdrive import checkpoint
-from latentdrive.codebook.evaluation import Coded, code
+from latentdrive.codebook.evaluation import Coded, code, reader_agreement
 from latentdrive.codebook.features import CachedMaps
 from latentdrive.config import build, compose
 from latentdrive.errors import ConfigError
@@ -30,7 +32,7 @@ def main() -> None:
     options = parser.parse_args()
     config = compose("train_codebook", [*options.data, "out=none"])
     batches, weights = build(config.batches), config.training.weights.plain()
-    coded, backbone = {}, None
+    coded, agreement, backbone = {}, {}, None
     for word in options.models:
         name, _, folder = word.partition("=")
         inside = Path(folder) / "checkpoint"
@@ -44,13 +46,18 @@ def main() -> None:
             model, batches.validation_batches(), features=weights["features"], pixels=weights["pixels"],
             block_frames=frames,
         )  # fmt: skip
+        if model.environment_slots:
+            agreement[name] = reader_agreement(model, batches.validation_batches())
+            print(f"{name:<48} reader and encoder agree on {agreement[name]:.1%} of the environment codes")
     found = compare(coded)
     for name, interval in found.items():
         print(f"{name:<48} {interval}")
     if options.out is not None:
-        numbers = {name: vars(interval) for name, interval in found.items()}
-        command = vars(options) | {"out": str(options.out)}
-        text = json.dumps({"command": command, "commit": checkpoint.commit(), "numbers": numbers}, indent=1) + "\n"
+        content = {
+            "models": list(coded), "data": without_folders(options.data), "commit": checkpoint.commit(),
+            "numbers": {name: vars(interval) for name, interval in found.items()}, "reader_agreement": agreement,
+        }  # fmt: skip
+        text = json.dumps(content, indent=1) + "\n"
         write_atomic(options.out, lambda path: path.write_text(text))
 
 

@@ -12,11 +12,13 @@ import json
 from pathlib import Path
 
 import torch
+from table import without_folders
 
 from latentdrive import checkpoint
 from latentdrive.config import build, compose
 from latentdrive.data.latents import LatentStore
 from latentdrive.data.scene_batches import LabelledScenes
+from latentdrive.files import write_atomic
 from latentdrive.statistics import bootstrap_by_drive
 from latentdrive.student import training as student_training
 from latentdrive.teacher import training as teacher_training
@@ -53,8 +55,12 @@ def main() -> None:
     for name, interval in found.items():
         print(f"{name:<48} {interval}")
     if options.out is not None:
-        content = {name: vars(interval) for name, interval in found.items()}
-        options.out.write_text(json.dumps({"command": vars(options), "numbers": content}, indent=1, default=str) + "\n")
+        content = {
+            "models": list(numbers), "data": without_folders(options.data), "part": options.part, "labels": store.fingerprint,
+            "commit": checkpoint.commit(), "numbers": {name: vars(interval) for name, interval in found.items()},
+        }  # fmt: skip
+        text = json.dumps(content, indent=1) + "\n"
+        write_atomic(options.out, lambda path: path.write_text(text))
 
 
 @torch.no_grad()

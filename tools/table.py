@@ -17,7 +17,7 @@ from latentdrive.files import write_atomic
 RESULTS, RUNS = Path("docs/results"), Path("runs/tables")
 TWO_STAGE = ["train", "codebook"]
 STAGE_2 = [  # only the ego codes, on the stage 1 of the row `two_stage` with the same seed
-    *TWO_STAGE, "init={tables}/separation/two_stage_{seed}/checkpoint",
+    *TWO_STAGE, "init={tables}/separation/two_stage_{seed}/checkpoint", "init_without=[ego_inverse,ego_book,ego_forward]",
     *[f"training.schedule.{phase}=0" for phase in ("motion", "environment", "reader")],
 ]  # fmt: skip
 REAL = [  # few and long clips: several windows of each one opened, and crops that make more of them
@@ -96,18 +96,20 @@ def run(table: str, row: str, seed: int, command: list[str], *, commit: bool) ->
     subprocess.run(full, check=True)
     found = json.loads((out / "metrics.json").read_text())
     metrics = {key: round(value, 4) for key, value in found["metrics"].items() if isinstance(value, int | float)}
-    shown = [
-        word for word in command if not word.startswith(("data.path=", "data.cache_folder=", "paths."))
-    ]  # folders of one machine mean nothing elsewhere
     results = json.loads(path.read_text()) if path.is_file() else {}  # another process may have added to it meanwhile
     results[name] = {
-        "command": f"latentdrive {' '.join([*shown, f'seed={seed}'])}", "commit": found["commit"],
+        "command": f"latentdrive {' '.join([*without_folders(command), f'seed={seed}'])}", "commit": found["commit"],
         "seconds": found["seconds"], "metrics": metrics,
     }  # fmt: skip
     write_atomic(path, lambda new: new.write_text(json.dumps(results, indent=1) + "\n"))
     if commit:
         subprocess.run(["git", "add", str(path)], check=True)
         subprocess.run(["git", "commit", "-qm", f"Result: {table}, {name}", "--", str(path)], check=True)
+
+
+def without_folders(words: list[str]) -> list[str]:
+    """The words of a command but the folders of one machine, which mean nothing elsewhere."""
+    return [word for word in words if not word.startswith(("data.path=", "data.cache_folder=", "paths."))]
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ An error below copying, or a high perplexity, proves nothing: a decoder can igno
 give it the codes of another clip.
 """
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields, replace
 
@@ -102,6 +103,21 @@ def code(
 def read_codes(model: Codebook, batches: Iterable[TransitionBatch]) -> Codes:
     """The codes alone, which is much cheaper."""
     return Codes(**_over(model, batches, lambda *_: {}))
+
+
+@torch.no_grad()
+def reader_agreement(model: Codebook, batches: Iterable[TransitionBatch]) -> float:
+    """Share of the environment codes in which the reader (frames alone) and the encoder (with motion) agree, over all
+    transitions whose motion is known; NaN where none is.
+    """
+    model.eval()
+    same, count = 0, 0
+    for batch in (with_motion(batch) for batch in batches):
+        if len(batch):
+            seen = model.observe(batch.frames, batch.features)
+            equal = model.read_environment(seen).codes == model.encode_environment(seen, batch.motion).codes
+            same, count = same + int(equal.sum()), count + equal.numel()
+    return same / count if count else math.nan
 
 
 @torch.no_grad()

@@ -51,6 +51,11 @@ class Quantizer(nn.Module):
         """The book."""
         return self.book.codebook
 
+    @property
+    def made(self) -> bool:
+        """Whether the book has entries: from its first step with quantised vectors on."""
+        return bool(self.book._codebook.initted)
+
     def forward(self, latents: Float[Tensor, "*batch slots D"], *, quantised: bool = True) -> Quantized:
         """Nearest codes. In training mode the book follows the latents, in evaluation mode it never moves; gradients pass
         straight through to the latents in both. quantised=False: the latents as they are, before there is a book.
@@ -58,7 +63,7 @@ class Quantizer(nn.Module):
         if not quantised:
             nothing = latents.new_zeros(*latents.shape[:-1], self.codes)
             return Quantized(latents, nothing.argmax(-1), nothing, latents.new_zeros(()))
-        if not self.training and not self.book._codebook.initted:
+        if not self.training and not self.made:
             raise CheckpointError("this codebook was never trained: its book has no entries yet")
         flat = latents.reshape(-1, latents.shape[-2], self.width)
         # The library switches autocast off on CUDA only; distances in bfloat16 would mix up neighbouring codes.

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from latentdrive.codebook.evaluation import code
+from latentdrive.codebook.evaluation import code, reader_agreement
 from latentdrive.codebook.features import CachedMaps
 from latentdrive.codebook.health import CodeUsage
 from latentdrive.codebook.leakage import check_truth, measure
@@ -116,11 +116,12 @@ class CodebookTraining(L.LightningModule):
         """One step of the phase that the global step belongs to."""
         phase, within = self.schedule.at(self.global_step)
         torch.manual_seed(self.seed * 1_000_003 + self.global_step)
-        if phase == "ego" and within == 0 and self.model.environment_slots:
-            start_ego_from_environment(self.model)
-        if phase == "reader" and within == 0:
-            start_reader_from_encoder(self.model)
-        quantised = self.schedule.quantised(self.global_step)
+        if within == 0 and not self.model.ego_book.made:  # a codebook to start from brings its reader and its ego stage
+            if phase == "reader":
+                start_reader_from_encoder(self.model)
+            if phase == "ego" and self.model.environment_slots:
+                start_ego_from_environment(self.model)
+        quantised = self._quantised(self.global_step)
         loss, logged = phase_loss(self.model, batch, phase, self.weights, quantised=quantised)
         self.log_dict({f"train/{key}": value for key, value in logged.items()}, batch_size=len(batch.frames))
         return loss
@@ -128,10 +129,15 @@ class CodebookTraining(L.LightningModule):
     def validation_step(self, batch: TransitionBatch, _: int) -> None:
         """Held-out error as a share of copying, with true and with shuffled codes; usage of both books."""
         phase, _ = self.schedule.at(self.global_step - 1)
-        quantised = self.schedule.quantised(self.global_step - 1)
+        quantised = self._quantised(self.global_step - 1)
         usage = self.usage if quantised else None
         _, logged = phase_loss(self.model, batch, phase, self.weights, quantised=quantised, usage=usage)
         self.log_dict({f"held_out/{key}": value for key, value in logged.items()}, batch_size=len(batch.frames))
+
+    def _quantised(self, step: int) -> bool:
+        """Whether codes come from a book at this step: the open start is over, or the book was there at the start."""
+        book = {"environment": "environment_book", "ego": "ego_book"}.get(self.schedule.at(step)[0])
+        return self.schedule.quantised(step) or (book is not None and getattr(self.model, book).made)
 
     def on_validation_epoch_end(self) -> None:
         """Perplexity and usage per slot; the alarm says which slot collapsed and what to change."""
@@ -150,6 +156,9 @@ class CodebookTraining(L.LightningModule):
         windows = progress(batches.validation_batches(), what="held-out windows")
         held_out = code(self.model, windows, block_frames=frames, **share)
         found = {f"held_out/{name}": value for name, value in held_out.summary().items()}
+        if self.model.environment_slots:
+            windows = progress(batches.validation_batches(), what="reader against encoder")
+            found["held_out/reader_agreement"] = reader_agreement(self.model, windows)
         if not batches.data.has("probe"):
             return found
         probes = batches.windows_of("probe", transitions=1, most=self.probe_windows)

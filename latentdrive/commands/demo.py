@@ -17,6 +17,7 @@ from typing import Any
 
 from latentdrive.commands import label, report, train, world
 from latentdrive.config import Config, compose, from_yaml, to_yaml
+from latentdrive.errors import ConfigError
 from latentdrive.run_folder import CONFIG, METRICS, RunFolder
 
 
@@ -58,6 +59,7 @@ class Step:
 
 def run(cfg: Config) -> Path:
     """Walk every step that is not finished; returns the report."""
+    _require_own(Path(cfg.out))
     folder = RunFolder(cfg, verb=cfg.verb)
     steps, page = plan(cfg), folder.path / "report.html"
     then, dry_run = cfg.next, cfg.dry_run
@@ -82,6 +84,16 @@ def run(cfg: Config) -> Path:
     folder.metrics({"page": str(page)})
     folder.finish(page, then.format(page=page))
     return page
+
+
+def _require_own(out: Path) -> None:
+    """Raise ConfigError where folders lie that no demo made: what no longer fits is removed there."""
+    file = out / CONFIG
+    verb = from_yaml(file.read_text(encoding="utf-8")).get("verb") if file.is_file() else None
+    if verb != "demo" and out.is_dir() and any(entry.is_dir() for entry in out.iterdir()):
+        raise ConfigError(
+            f"out={out} holds folders that no demo made, and would remove: give the demo its own, out=FOLDER"
+        )
 
 
 def _clear(steps: Sequence[Step]) -> list[str]:

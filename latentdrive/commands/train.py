@@ -11,7 +11,7 @@ ends with the weights of a run that was never interrupted.
 import logging
 import pickle
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -47,9 +47,10 @@ def run(cfg: Config) -> dict[str, float]:
     module = build(cfg.training, model=model)
     steps = module.schedule.steps
     trainer = _trainer(cfg, folder.path, steps=steps)
-    start, then, dry_run = cfg.init, cfg.next, cfg.dry_run
+    start, without, then, dry_run = cfg.init, cfg.init_without, cfg.next, cfg.dry_run
     init = checkpoint.read_card(start).fingerprint if start else None
     settings = {key: cfg[key].plain() for key in ("model", "training", "batches")} | {"seed": cfg.seed, "init": init}
+    settings["init_without"] = list(without)
     settings["trainer"] = {key: value for key, value in cfg.trainer.plain().items() if key in TRAINER}
     cfg.require_all_read()
     folder.say(f"{type(model).__name__}: {count(model):,} parameters, {count(model, trained=True):,} of them trained")
@@ -62,8 +63,8 @@ def run(cfg: Config) -> dict[str, float]:
     if done:
         folder.say(f"resuming after step {done:,} of {steps:,} from {state}")
     elif start:
-        fresh = start_from(model, Path(start), codebook=batches.parents.get("codebook"))
-        folder.say(f"starting from the weights in {start}" + (f"; it has no {', '.join(fresh)}" if fresh else ""))
+        fresh = start_from(model, Path(start), without=without, codebook=batches.parents.get("codebook"))
+        folder.say(f"starting from the weights in {start}" + (f"; new are {', '.join(fresh)}" if fresh else ""))
     module.prepare(batches, new=not done and not start)
     if hasattr(batches, "watch"):
         batches.watch = partial(progress, what="choosing held-out windows")
@@ -89,11 +90,12 @@ def count(model: torch.nn.Module, *, trained: bool = False) -> int:
     return sum(p.numel() for p in model.parameters() if p.requires_grad or not trained)
 
 
-def start_from(model: torch.nn.Module, folder: Path, *, codebook: str | None) -> list[str]:
-    """Take over all weights of a checkpoint. codebook: id of the codes that are learned, None where the model makes its own.
+def start_from(model: torch.nn.Module, folder: Path, *, without: Iterable[str] = (), codebook: str | None) -> list[str]:
+    """Take over the weights of a checkpoint, but those of the parts named by `without`.
 
-    Returns the parts of the model that the checkpoint lacks altogether (a head that is switched on later): they stay new.
-    Raises CheckpointError naming the weights that don't fit, MixedCodebooks where the checkpoint speaks other codes.
+    codebook: id of the codes that are learned, None where the model makes its own. Returns the parts of the model that stay
+    new: also those that the checkpoint lacks altogether (a head that is switched on later). Raises CheckpointError naming the
+    weights that don't fit, MixedCodebooks where the checkpoint speaks other codes, ConfigError for a part that isn't there.
     """
     found, card = checkpoint.load(folder, expect=type(model))
     theirs = card.parents.get("codebook")
@@ -102,10 +104,15 @@ def start_from(model: torch.nn.Module, folder: Path, *, codebook: str | None) ->
             f"init={folder} speaks the codes of codebook {theirs}, the labels those of {codebook}: codes of two codebooks mean "
             "different things. Start from a checkpoint of the same codebook, or leave init out"
         )
-    other = found.state_dict()
     own = model.state_dict()
+    parts = {key.split(".")[0] for key in own}
+    if unknown := sorted(set(without) - parts):
+        raise ConfigError(
+            f"init_without={unknown}: the model has no such part; its parts are {', '.join(sorted(parts))}"
+        )
+    other = {key: value for key, value in found.state_dict().items() if key.split(".")[0] not in without}
     known = {key.split(".")[0] for key in other}
-    fresh = sorted({key.split(".")[0] for key in own} - known)
+    fresh = sorted(parts - known)
     expected = {key for key in own if key.split(".")[0] in known}
     differing = [
         key

@@ -42,7 +42,11 @@ class StudentTraining(L.LightningModule):
         self.model, self.optimizer, self.schedule, self.weights = model, optimizer, schedule, weights
 
     def prepare(self, batches: Any, *, new: bool) -> None:
-        """Before the first step: the published weights of the image encoder, for a new run; the split of parameters."""
+        """Before the first step: the published weights of the image encoder, for a new run; the split of parameters.
+
+        Raises StoreError for labels of other slots.
+        """
+        batches.info.require_slots(self.model)
         if new:
             self.model.images.load_pretrained()
         split = parameter_split(self.model)

@@ -43,15 +43,13 @@ class TeacherTraining(L.LightningModule):
         one_pass_weight: float,
     ) -> None:
         super().__init__()
-        self.model, self.optimizer, self.schedule = (
-            model.train(),
-            optimizer,
-            schedule,
-        )  # transformers loads in eval mode
+        self.model, self.optimizer, self.schedule = model, optimizer, schedule
+        self.model.train()  # transformers loads in eval mode
         self.weights = {"autoregressive_weight": autoregressive_weight, "one_pass_weight": one_pass_weight}
 
     def prepare(self, batches: Batches, *, new: bool) -> None:
-        """Nothing: published weights came with the network."""
+        """Before the first step; published weights came with the network. Raises StoreError for labels of other slots."""
+        batches.info.require_slots(self.model)
 
     def training_step(self, batch: tuple[SceneBatch, LatentActions], _: int) -> Tensor:
         """Negative log-likelihood of the stored codes."""

@@ -10,6 +10,7 @@ import pytest
 
 from latentdrive.commands import demo
 from latentdrive.config import compose, to_yaml
+from latentdrive.errors import ConfigError
 
 
 class Interrupted(Exception):
@@ -119,3 +120,17 @@ def test_the_numbers_at_the_end_are_those_of_the_runs(walked):
     walk, out = walked
     walk()
     assert demo.summary(out) == ["teacher's surprise by the true codes: 1.50 nats a slot"]
+
+
+def test_a_folder_with_other_runs_is_left_alone(walked):
+    walk, out = walked
+    (out / "codebook/checkpoint").mkdir(parents=True)
+    with pytest.raises(ConfigError, match="holds folders that no demo made"):
+        walk()
+    assert (out / "codebook/checkpoint").is_dir()
+
+
+def test_a_dry_run_before_is_no_other_run(walked):
+    walk, _ = walked
+    assert walk("dry_run=true") == []
+    assert walk() == ALL

@@ -197,6 +197,26 @@ def test_a_run_can_start_from_all_weights_of_another(monkeypatch, clips: Path, w
     assert found and all(torch.equal(value, found[key]) for key, value in expected.items())
 
 
+def test_a_start_keeps_the_reader_and_the_ego_stage_unless_told_otherwise(clips: Path, whole: Path, tmp_path: Path):
+    def ends_with(name: str, *more: str) -> dict[str, torch.Tensor]:
+        """Weights after training at a learning rate of 0: what the run began each stage with."""
+        still = ["training.optimizer.lr=0.0", f"init={whole / CHECKPOINT}"]
+        train_codebook(clips, tmp_path / name, *still, *more)
+        return dict(checkpoint.load(tmp_path / name / CHECKPOINT)[0].named_parameters())
+
+    first = dict(checkpoint.load(whole / CHECKPOINT)[0].named_parameters())
+    kept = ends_with("kept")
+    assert all(torch.equal(kept[name], value) for name, value in first.items())
+    anew = ends_with("anew", "init_without=[ego_inverse,ego_book,ego_forward]")
+    differing = {name.split(".")[0] for name, value in first.items() if not torch.equal(anew[name], value)}
+    assert {"ego_inverse", "ego_forward"} <= differing <= {"ego_inverse", "ego_forward", "reader"}
+
+
+def test_a_part_that_is_not_there_is_named(clips: Path, whole: Path, tmp_path: Path):
+    with pytest.raises(ConfigError, match=r"init_without=\['ego_bok'\].*its parts are ego_book, "):
+        train_codebook(clips, tmp_path, f"init={whole / CHECKPOINT}", "init_without=[ego_bok]")
+
+
 def test_a_start_from_a_model_of_another_size_names_what_does_not_fit(clips: Path, whole: Path, tmp_path: Path):
     with pytest.raises(CheckpointError, match="do not fit this model, for example"):
         train_codebook(clips, tmp_path, f"init={whole / CHECKPOINT}", "model.codes=8")

@@ -12,7 +12,7 @@ from latentdrive.checkpoint import Card
 from latentdrive.commands import label, train
 from latentdrive.config import build, compose
 from latentdrive.data.latents import LatentStore
-from latentdrive.errors import LatentDriveError
+from latentdrive.errors import LatentDriveError, StoreError
 from latentdrive.types import Origin
 
 
@@ -91,6 +91,10 @@ def test_from_a_codebooks_labels_to_a_students_without_network(tmp_path, words, 
 
     with pytest.raises(LatentDriveError, match="holds codes of origin teacher, this run learns from inverse_dynamics"):
         train.run(compose("train_teacher", [*words, f"latents={expected}", *short, f"out={tmp_path}/6"]))
+    other = ["model.transitions=12", "model.codes_per_transition=1", *short]  # as many slots, of another meaning
+    for verb, latents in (("train_teacher", codes), ("distill", expected)):
+        with pytest.raises(StoreError, match=r"has transitions=3, the model 12: set model\.transitions=3"):
+            train.run(compose(verb, [*words, f"latents={latents}", *other, f"out={tmp_path}/{verb}"]))
 
 
 def test_a_dry_run_labels_nothing(words, tmp_path):
