@@ -37,6 +37,7 @@ TABLES = {  # table: {row: command}
         "head": [*STAGE_2, "model.regress_motion=true"],
         "encoder": [*STAGE_2, "model.environment_source=encoder"],
         "relearned": [*STAGE_2, "model.environment_source=relearned"],
+        "long": [*STAGE_2, "training.schedule.ego=1800"],  # does the ego stage want more time?
     },
     "remedies": {  # what each remedy for the environment codes does, one taken away at a time
         "all": [*TWO_STAGE],
