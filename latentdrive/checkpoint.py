@@ -2,7 +2,8 @@
 
 `model.safetensors` (weights) · `config.yaml` (builds the model, complete) · `card.json` (what, from what, how well) ·
 `README.md` (the card for people). `load` needs the folder and nothing else, builds, loads strictly, and refuses folders with
-a missing or altered file. The fingerprint covers weights and config: it is what stores and later checkpoints refer to.
+a missing or altered file. The fingerprint covers weights and config: it is what stores and later checkpoints refer to. Whoever
+made the folder can make hashes that match, so its config builds our models and their parts, and nothing else.
 """
 
 import hashlib
@@ -19,12 +20,17 @@ from torch import Tensor, nn
 
 from latentdrive import __version__
 from latentdrive.config import TARGET, build, locate, to_yaml
-from latentdrive.errors import CheckpointError
-from latentdrive.files import atomic_folder
+from latentdrive.errors import CheckpointError, ConfigError
+from latentdrive.files import atomic_folder, restore_folder
 
 FORMAT = 1
 WEIGHTS, CONFIG, CARD, README = "model.safetensors", "config.yaml", "card.json", "README.md"
 FILES = "files"  # what a model keeps besides weights (the teacher: tokenizer and processor)
+# Where models and their parts are defined; from anywhere else (`config.build`, `run_folder`) more could be done than that.
+MODELS = (
+    "latentdrive.codebook.features.", "latentdrive.codebook.model.", "latentdrive.student.model.",
+    "latentdrive.teacher.model.", "latentdrive.data.windows.",
+)  # fmt: skip
 Model = TypeVar("Model", bound=nn.Module)
 
 
@@ -75,10 +81,10 @@ def save(folder: str | Path, model: nn.Module, *, config: Mapping[str, Any], car
     return Card(**filled)
 
 
-def load(folder: str | Path, *, expect: type[Model] | None = None, **given: Any) -> tuple[Model, Card]:
+def load(folder: str | Path, *, expect: type[Model] = nn.Module, **given: Any) -> tuple[Model, Card]:
     """The model in `folder` (evaluation mode, on the CPU) and its card. `given` is passed on to `build`.
 
-    Raises CheckpointError naming what is missing, altered, or of another class than `expect`.
+    Raises CheckpointError naming what is missing, altered, of another class than `expect`, or not to be built (see MODELS).
     """
     folder, card = Path(folder), read_card(folder)
     if (found := _sha256(folder / WEIGHTS)) != card.weights_sha256:
@@ -92,11 +98,13 @@ def load(folder: str | Path, *, expect: type[Model] | None = None, **given: Any)
             f"{folder / CONFIG} was altered: it does not match the fingerprint {card.fingerprint}; copy the folder again "
             "from where it was made"
         )
-    model = build(config, **_from_files(folder, card, config) | given)
-    if expect is not None and not isinstance(model, expect):
-        raise CheckpointError(
-            f"{folder} holds a {type(model).__name__}, expected {expect.__name__}: name another folder"
-        )
+    try:
+        kind = locate(str(config.get(TARGET)), MODELS)
+        if not (isinstance(kind, type) and issubclass(kind, expect)):
+            raise CheckpointError(f"{folder} holds a {kind.__name__}, expected {expect.__name__}: name another folder")
+        model = build(config, MODELS, **_from_files(folder, card, kind) | given)
+    except ConfigError as error:
+        raise CheckpointError(f"{folder / CONFIG}: {error}") from None
     try:
         load_model(model, str(folder / WEIGHTS), strict=True)
     except RuntimeError as error:
@@ -110,6 +118,7 @@ def load(folder: str | Path, *, expect: type[Model] | None = None, **given: Any)
 def read_card(folder: str | Path) -> Card:
     """The card of a checkpoint; raises CheckpointError where the folder is no complete checkpoint of this format."""
     folder = Path(folder)
+    restore_folder(folder)
     if not folder.is_dir():
         raise CheckpointError(f"{folder} is no folder; a checkpoint is a folder with {WEIGHTS}, {CONFIG} and {CARD}")
     if missing := [name for name in (WEIGHTS, CONFIG, CARD) if not (folder / name).is_file()]:
@@ -170,13 +179,13 @@ def _each_once(model: nn.Module) -> dict[str, Tensor]:
     return kept
 
 
-def _from_files(folder: Path, card: Card, config: Mapping[str, Any]) -> dict[str, Any]:
+def _from_files(folder: Path, card: Card, kind: type[nn.Module]) -> dict[str, Any]:
     for name, digest in card.files.items():
         if not (folder / name).is_file():
             raise CheckpointError(f"{folder} lacks {name}; copy the folder again from where it was made")
         if _sha256(folder / name) != digest:
             raise CheckpointError(f"{folder / name} was altered: its sha256 is not the card's; copy the folder again")
-    return locate(config[TARGET]).from_files(folder / FILES) if card.files else {}
+    return kind.from_files(folder / FILES) if card.files else {}
 
 
 def _fingerprint(weights: str, files: Mapping[str, str], config: Mapping[str, Any]) -> str:

@@ -64,7 +64,7 @@ def run_verb(verb: str, overrides: list[str]) -> None:
     from latentdrive.errors import LatentDriveError
 
     _, name, _ = VERBS[verb]
-    sys.argv = ["latentdrive", *overrides]
+    sys.argv = [sys.argv[0], *overrides]  # the program stays: on several devices Lightning starts it again
     try:
         hydra.main(version_base="1.3", config_path=str(configs_folder()), config_name=name)(
             lambda composed: _job(verb, composed)
@@ -137,7 +137,8 @@ def _package(line: str) -> bool:
 
 def _runs_override(arguments: list[str]) -> list[str]:
     """`report runs/a runs/b key=value` → `runs=['runs/a','runs/b'] key=value`; a path with = in it counts if it exists."""
+    from latentdrive.config import quoted
+
     bare = [a for a in arguments if not a.startswith("-") and ("=" not in a or os.path.exists(a))]
     rest = [a for a in arguments if a not in bare]
-    quoted = ",".join("'" + path.replace("\\", "\\\\").replace("'", "\\'") + "'" for path in bare)
-    return rest + ([f"runs=[{quoted}]"] if bare else [])
+    return rest + ([f"runs=[{','.join(map(quoted, bare))}]"] if bare else [])

@@ -35,21 +35,28 @@ def configs_folder() -> Path:
 class Config:
     """A node of a composed configuration: `cfg.data.rate_hz`, `"data" in cfg`; reading a leaf marks it as read.
 
-    command: what a person would type to get it; run folders and cards state it.
+    command: what a person would type to get it; run folders and cards state it. data_words: what a person would add to
+    another verb for the same data in the same places; hints at the next command say it.
     """
 
     def __init__(
-        self, node: Mapping[str, Any], *, path: str = "", read: set[str] | None = None, command: str = ""
-    ) -> None:
+        self, node: Mapping[str, Any], *, path: str = "", read: set[str] | None = None, command: str = "",
+        data_words: str = "",
+    ) -> None:  # fmt: skip
         self._node = dict(node)
         self._path = path
         self._read = set() if read is None else read
-        self._command = command
+        self._command, self._data_words = command, data_words
 
     @property
     def command(self) -> str:
         """What a person would type to get this configuration."""
         return self._command
+
+    @property
+    def data_words(self) -> str:
+        """What a person would add to another verb for the same data in the same places."""
+        return self._data_words
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
@@ -148,10 +155,65 @@ def read_composed(composed: Any, overrides: Sequence[str]) -> Config:
     """What Hydra composed (an omegaconf DictConfig), resolved. overrides: those it was composed with, for `command`."""
     from omegaconf import OmegaConf
 
-    plain = OmegaConf.to_container(composed, resolve=True)
-    cfg = Config(plain, command=shlex.join(["latentdrive", *plain["verb"].split("_"), *overrides]))
-    cfg.mark_read(references(OmegaConf.to_container(composed, resolve=False)) | SHARED)
+    plain, written = (OmegaConf.to_container(composed, resolve=resolve) for resolve in (True, False))
+    command = shlex.join(["latentdrive", *plain["verb"].split("_"), *overrides])
+    cfg = Config(plain, command=command, data_words=shlex.join(_data_words(written)))
+    cfg.mark_read(references(written) | SHARED)
     return cfg
+
+
+def _data_words(written: Mapping[str, Any]) -> Iterator[str]:
+    """The option of `data`, and what differs from the files of `data` and `paths`, whether typed or from an experiment.
+
+    written: the configuration with its interpolations, so that what follows from another key is no difference.
+    """
+    from hydra.core.hydra_config import HydraConfig
+    from omegaconf import OmegaConf
+
+    options = HydraConfig.get().runtime.choices
+    if "data" in written:
+        yield f"data={options['data']}"
+    for group in (group for group in ("data", "paths") if group in written):
+        file = configs_folder() / group / f"{options[group]}.yaml"
+        yield from _changes(written[group], OmegaConf.to_container(OmegaConf.load(file)), group)
+
+
+def _changes(node: Mapping[str, Any], default: Mapping[str, Any], name: str) -> Iterator[str]:
+    """Overrides that make `node` of `default`."""
+    for key, value in node.items():
+        where = f"{name}.{key}"
+        if key not in default:
+            yield f"+{where}={_typed(value)}"
+        elif isinstance(value, Mapping) and isinstance(default[key], Mapping):
+            yield from _changes(value, default[key], where)
+        elif value != default[key]:
+            yield f"{where}={_typed(value)}"
+
+
+def _typed(value: Any) -> str:
+    """A value as Hydra reads it after `key=`."""
+    if isinstance(value, Mapping):
+        return "{" + ",".join(f"{key}:{_typed(entry)}" for key, entry in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ",".join(map(_typed, value)) + "]"
+    if isinstance(value, str):
+        return value if _reads_back(value) else quoted(value)
+    return "null" if value is None else str(value)
+
+
+def _reads_back(text: str) -> bool:
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    try:
+        return OverridesParser.create().parse_override(f"key={text}").value() == text
+    except HydraException:
+        return False
+
+
+def quoted(text: str) -> str:
+    """A string as it stands in an override, whatever signs are in it: Hydra drops backslashes before a quote only."""
+    return "'" + re.sub(r"(\\*)('|\Z)", lambda found: 2 * found[1] + ("\\'" if found[2] else ""), text) + "'"
 
 
 def foreign_errors() -> tuple[type[Exception], ...]:
@@ -197,47 +259,58 @@ def _branches(node: Mapping[str, Any]) -> Iterator[str]:
             yield from (f"{key}.{branch}" for branch in _branches(value))
 
 
-def build(node: Config | Mapping[str, Any], **given: Any) -> Any:
+def build(node: Config | Mapping[str, Any], allowed: tuple[str, ...] = ALLOWED, /, **given: Any) -> Any:
     """The object that `node` describes. `given` adds or replaces arguments (built objects, results of earlier steps).
 
     Nested nodes with a `_target_` are built first; `_partial_: true` gives a callable that waits for the rest.
-    Raises ConfigError for a forbidden or unknown target and for keys that its signature does not have.
+    Raises ConfigError for a forbidden (see `locate`) or unknown target and for keys that its signature does not have.
     """
     plain = node.plain() if isinstance(node, Config) else dict(node)
     if TARGET not in plain:
         raise ConfigError(f"this node builds nothing, it has no {TARGET}: {plain}")
     name = plain[TARGET]
-    target = locate(name)
+    target = locate(name, allowed)
     replaced = {TARGET, PARTIAL, *given}  # a node that is replaced is not built first
-    arguments = {key: _build_value(value) for key, value in plain.items() if key not in replaced} | given
+    arguments = {key: _build_value(value, allowed) for key, value in plain.items() if key not in replaced} | given
     partial = bool(plain.get(PARTIAL, False))
     _check_arguments(name, target, arguments, partial=partial)
     arguments = {key: _fitted(value, target, key) for key, value in arguments.items()}
     return functools.partial(target, **arguments) if partial else target(**arguments)
 
 
-def locate(name: str) -> Any:
-    """The class or function behind a dotted `_target_`, if the allow-list admits it."""
-    if not name.startswith(ALLOWED):
-        raise ConfigError(f"{TARGET}: {name} is refused; only {', '.join(ALLOWED)} may be built from a configuration")
-    module_name, _, attribute = name.rpartition(".")
-    owner = ""
+def locate(name: str, allowed: tuple[str, ...] = ALLOWED, /) -> Any:
+    """The class or function behind a dotted `_target_`: `package.module.name`, or `package.module.Class.method`.
+
+    allowed: how its name must begin, and that of the module that defines it: what a module of ours merely imports (`os`)
+    is as forbidden as under its own name. Raises ConfigError for a forbidden name and for one that does not exist.
+    """
+    if name.startswith(allowed):
+        target = _look_up(name)
+        if f"{getattr(target, '__module__', '')}.".startswith(allowed):
+            return target
+    raise ConfigError(
+        f"{TARGET}: {name} is refused; only what is defined in {', '.join(allowed)} may be built from a configuration"
+    )
+
+
+def _look_up(name: str) -> Any:
+    owner_name, _, attribute = name.rpartition(".")
     try:
-        module = importlib.import_module(module_name)
+        owner = importlib.import_module(owner_name)
     except ModuleNotFoundError as error:
-        if not module_name.startswith(error.name or ""):
+        if not owner_name.startswith(error.name or ""):
             raise
-        module_name, _, owner = module_name.rpartition(".")  # a classmethod: package.module.Class.method
+        module_name, _, class_name = owner_name.rpartition(".")
         try:
-            module = getattr(importlib.import_module(module_name), owner)
+            owner = getattr(importlib.import_module(module_name), class_name)
         except (ModuleNotFoundError, AttributeError):
+            owner = None
+        if not isinstance(owner, type):
             raise ConfigError(f"{TARGET}: {name}: there is no module {error.name}") from None
-    if not hasattr(module, attribute):
-        near = difflib.get_close_matches(attribute, dir(module), 1)
-        raise ConfigError(
-            f"{TARGET}: {module_name} has no {attribute}" + (f"; did you mean {near[0]}?" if near else "")
-        )
-    return getattr(module, attribute)
+    if not hasattr(owner, attribute):
+        near = difflib.get_close_matches(attribute, dir(owner), 1)
+        raise ConfigError(f"{TARGET}: {owner_name} has no {attribute}" + (f"; did you mean {near[0]}?" if near else ""))
+    return getattr(owner, attribute)
 
 
 def _check_arguments(name: str, target: Any, arguments: Mapping[str, Any], *, partial: bool) -> None:
@@ -270,11 +343,13 @@ def _fitted(value: Any, target: Any, key: str) -> Any:
     return value
 
 
-def _build_value(value: Any) -> Any:
+def _build_value(value: Any, allowed: tuple[str, ...]) -> Any:
+    if isinstance(value, Mapping) and TARGET in value:
+        return build(value, allowed)
     if isinstance(value, Mapping):
-        return build(value) if TARGET in value else {key: _build_value(entry) for key, entry in value.items()}
+        return {key: _build_value(entry, allowed) for key, entry in value.items()}
     if isinstance(value, list):
-        return [_build_value(entry) for entry in value]
+        return [_build_value(entry, allowed) for entry in value]
     return value
 
 

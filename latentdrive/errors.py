@@ -30,8 +30,9 @@ class UnreadableClip(LatentDriveError):
     path: the file or folder. reason: one sentence, in the user's terms.
     """
 
-    def __init__(self, path: str | Path, reason: str) -> None:
-        super().__init__(f"{path}: {reason}")
+    def __init__(self, path: str | Path, reason: str = "") -> None:
+        # A loader (and pickle, before it restores path and reason) builds it anew from its text alone.
+        super().__init__(f"{path}: {reason}" if reason else str(path))
         self.path = str(path)
         self.reason = reason
 
@@ -60,5 +61,5 @@ class DiskFull(LatentDriveError):
     """The disk filled up; what was complete before is intact, and the same command resumes."""
 
 
-class MissingExtra(LatentDriveError):
-    """An optional dependency is absent; the text is the pip command that adds it."""
+class TooManyOpenFiles(LatentDriveError):
+    """The system lets this process open no more files; nothing is wrong with the file at hand."""

@@ -1,24 +1,35 @@
 """Atomic writes: a file or folder appears whole or not at all, and a full disk loses nothing that was there before."""
 
 import errno
+import glob
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from latentdrive.errors import DiskFull
 
+DRAFT = ".new"  # how the name of what is being written ends
+ABANDONED_S = 3600  # age of a draft after which nobody is writing it any more
+
 
 class atomic_folder:
-    """A folder that appears whole or not at all: `with atomic_folder(path) as new:` fill `new`, then it takes the name."""
+    """A folder that appears whole or not at all: `with atomic_folder(path) as new:` fill `new`, then it takes the name.
+
+    Raises DiskFull where it can't be filled; what had the name before keeps it. What killed processes left is put in order.
+    """
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
 
     def __enter__(self) -> Path:
         self.folder.parent.mkdir(parents=True, exist_ok=True)
-        self.new = Path(tempfile.mkdtemp(prefix=f".{self.folder.name}.", dir=self.folder.parent))
+        restore_folder(self.folder)
+        _remove_abandoned(self.folder)
+        self.new = Path(tempfile.mkdtemp(prefix=f".{self.folder.name}.", suffix=DRAFT, dir=self.folder.parent))
         return self.new
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: object) -> None:
@@ -30,12 +41,30 @@ class atomic_folder:
                 ) from error
             return
         os.chmod(self.new, 0o755)
-        old = self.folder.with_name(f".{self.folder.name}.old")
+        old = _aside(self.folder)
         shutil.rmtree(old, ignore_errors=True)
         if self.folder.exists():
-            os.replace(self.folder, old)
+            os.replace(self.folder, old)  # no portable call exchanges two folders: `restore_folder` undoes this
         os.replace(self.new, self.folder)
         shutil.rmtree(old, ignore_errors=True)
+
+
+def restore_folder(folder: Path) -> None:
+    """Give a folder its name back where `atomic_folder` was killed between moving it aside and naming the new one."""
+    if not folder.exists() and _aside(folder).is_dir():
+        os.replace(_aside(folder), folder)
+
+
+def _aside(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}.old")
+
+
+def _remove_abandoned(folder: Path) -> None:
+    """Drafts of this folder that killed processes left behind; younger ones may be another process at work."""
+    for draft in folder.parent.glob(f".{glob.escape(folder.name)}.????????{DRAFT}"):
+        with suppress(FileNotFoundError):  # its writer, or another cleaner, was faster
+            if time.time() - draft.stat().st_mtime > ABANDONED_S:
+                shutil.rmtree(draft, ignore_errors=True)
 
 
 def write_atomic(path: str | Path, write: Callable[[Path], None]) -> None:

@@ -55,15 +55,6 @@ def relative_pose(a: Array, b: Array) -> Array:
     return xp.stack([cos * dx + sin * dy, -sin * dx + cos * dy, wrap_angle(b[..., 2] - a[..., 2])], -1)
 
 
-def transform_points(pose: Array, points: Array) -> Array:
-    """Points given in the frame of `pose`, in the frame that `pose` is given in. pose: [..., 3], points: [..., 2]."""
-    xp = _library(pose)
-    cos, sin = xp.cos(pose[..., 2]), xp.sin(pose[..., 2])
-    x = pose[..., 0] + cos * points[..., 0] - sin * points[..., 1]
-    y = pose[..., 1] + sin * points[..., 0] + cos * points[..., 1]
-    return xp.stack([x, y], -1)
-
-
 def interpolate_poses(
     times: Float64[np.ndarray, "T"], poses: Float[np.ndarray, "P 3"], at: Float64[np.ndarray, "N"]
 ) -> Float64[np.ndarray, "N 3"]:

@@ -1,9 +1,10 @@
-"""How sure a number is: bootstrap intervals that resample whole drives.
+"""How sure a number is: bootstrap intervals that resample whole drives, and what a sample says of the whole.
 
 Beside geometry.py at the bottom of the import order. Windows of one drive look alike, so resampling windows would promise far
 too much; a drive is drawn or not drawn as a whole.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -75,3 +76,9 @@ def ratio_by_drive(
         mean, shares = above.sum() / below.sum(), above[draws].sum(1) / below[draws].sum(1)
         low, high = np.quantile(shares, [(1 - level) / 2, (1 + level) / 2])
     return Interval(mean=float(mean), low=float(low), high=float(high), drives=len(names), values=len(which))
+
+
+def chance_of_as_many(found: int, *, drawn: int, marked: int, of: int) -> float:
+    """How likely at least `found` marked ones are among `drawn` of `of` things where `marked` of these are marked."""
+    ways = (math.comb(marked, i) * math.comb(of - marked, drawn - i) for i in range(found, min(marked, drawn) + 1))
+    return sum(ways) / math.comb(of, drawn)

@@ -51,7 +51,8 @@ class DrivingClip:
     frames: RGB. times_s: presentation times. shots: number of the shot each frame belongs to; no transition may join
     two shots. ego_poses: x, y, heading relative to the first frame, or None. ego_speed_mps: forward speed, or None.
     intrinsics: pinhole matrix in pixels of `frames`, or None where nothing was given (a guess is recorded by its user).
-    drive: what is resampled together in a bootstrap; key: unique name of the clip.
+    drive: what is resampled together in a bootstrap; key: unique name of the clip. poses_causal: False where a pose was
+    interpolated towards a recorded one that lies more than half a step of the frames later; None where none was.
     """
 
     frames: UInt8[np.ndarray, "T 3 H W"]
@@ -63,6 +64,7 @@ class DrivingClip:
     intrinsics: Float32[np.ndarray, "3 3"] | None
     key: str
     drive: str
+    poses_causal: Bool[np.ndarray, "T"] | None = None
 
     def __len__(self) -> int:
         return len(self.frames)

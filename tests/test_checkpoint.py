@@ -2,6 +2,9 @@
 
 import errno
 import json
+import os
+import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,8 +12,9 @@ from torch import nn
 
 from latentdrive import checkpoint
 from latentdrive.checkpoint import CARD, CONFIG, README, WEIGHTS, Card
+from latentdrive.config import from_yaml, to_yaml
 from latentdrive.errors import CheckpointError, DiskFull
-from latentdrive.files import write_atomic
+from latentdrive.files import ABANDONED_S, atomic_folder, write_atomic
 
 SOURCE = __name__
 
@@ -28,9 +32,15 @@ class Other(Line):
     """Another class with the same weights."""
 
 
+def touch(*, path: str) -> Line:
+    """No model, though it makes one."""
+    Path(path).touch()
+    return Line(inputs=3)
+
+
 @pytest.fixture(autouse=True)
 def allow_tests(monkeypatch):
-    monkeypatch.setattr("latentdrive.config.ALLOWED", (SOURCE,))
+    monkeypatch.setattr("latentdrive.checkpoint.MODELS", (SOURCE,))
 
 
 @pytest.fixture
@@ -149,6 +159,42 @@ def test_another_class_than_expected_is_refused(saved):
         checkpoint.load(saved[0], expect=Other)
 
 
+@pytest.mark.parametrize(
+    "attack",
+    [
+        {"_target_": "latentdrive.files.os.system", "command": "touch {}"},
+        {"_target_": f"{SOURCE}.os.system", "command": "touch {}"},
+        {"_target_": f"{SOURCE}.Path.touch", "self": "{}"},
+        {"_target_": "latentdrive.config.build", "node": {"_target_": "latentdrive.config.from_yaml", "text": "{}"}},
+        {"_target_": f"{SOURCE}.touch", "path": "{}"},
+        {"_target_": f"{SOURCE}.Line", "inputs": {"_target_": "latentdrive.run_folder.RunFolder", "cfg": "{}"}},
+        {"_target_": f"{SOURCE}.Line", "inputs": {"_target_": "torch.optim.sgd.torch.load", "f": "{}"}},
+        {"inputs": 3},
+    ],
+)
+def test_a_folder_whose_hashes_match_builds_models_and_nothing_else(attack, tmp_path):
+    """Whoever makes a folder computes its hashes, too."""
+    reached = tmp_path / "reached"
+    config = from_yaml(to_yaml(attack).replace("{}", str(reached)))
+    checkpoint.save(tmp_path / "c", Line(inputs=3), config=config, card=Card(kind=f"{SOURCE}.Line"))
+    with pytest.raises(CheckpointError, match=r"is refused|there is no module|holds a touch, expected Module"):
+        checkpoint.load(tmp_path / "c")
+    assert not reached.exists()
+
+
+def test_a_class_is_refused_before_anything_is_built(saved, monkeypatch):
+    monkeypatch.setattr(Line, "__init__", lambda *_, **__: pytest.fail("built"))
+    with pytest.raises(CheckpointError, match="holds a Line, expected Other"):
+        checkpoint.load(saved[0], expect=Other)
+
+
+def test_a_configuration_that_does_not_fit_the_class_is_named_with_its_file(saved, tmp_path):
+    config = {"_target_": f"{SOURCE}.Line", "inputs": 3, "colour": "red"}
+    checkpoint.save(tmp_path / "c", saved[1], config=config, card=Card(kind=f"{SOURCE}.Line"))
+    with pytest.raises(CheckpointError, match=r"c/config\.yaml: .*Line has no argument colour"):
+        checkpoint.load(tmp_path / "c")
+
+
 def test_a_run_folder_in_place_of_its_checkpoint_gets_a_hint(saved, tmp_path):
     (tmp_path / "run").mkdir()
     saved[0].rename(tmp_path / "run" / "checkpoint")
@@ -195,3 +241,50 @@ def test_an_interruption_leaves_no_half_written_folder(saved, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         checkpoint.save(folder, model, config={"_target_": f"{SOURCE}.Line", "inputs": 3}, card=Card(kind="Line"))
     assert checkpoint.load(folder)[1] == card and len(list(folder.parent.iterdir())) == 1
+
+
+@pytest.fixture
+def killed(saved, monkeypatch):
+    """A process was killed while it wrote the checkpoint again: the old one has no name, the new one not yet."""
+    folder, model, _ = saved
+    real = os.replace
+
+    def once(source, target):
+        if target == folder:
+            raise KeyboardInterrupt
+        real(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("os.replace", once)
+        with pytest.raises(KeyboardInterrupt):
+            checkpoint.save(folder, model, config={"_target_": f"{SOURCE}.Line", "inputs": 3}, card=Card(kind="New"))
+    assert not folder.exists()
+    return saved
+
+
+@pytest.mark.parametrize("read", [checkpoint.read_card, lambda folder: checkpoint.load(folder)[1]])
+def test_a_checkpoint_that_lost_its_name_to_a_killed_process_gets_it_back(killed, read):
+    folder, _, card = killed
+    assert read(folder) == card
+
+
+def test_what_lost_its_name_is_kept_until_the_new_folder_has_it(killed):
+    folder, _, card = killed
+    with pytest.raises(ZeroDivisionError), atomic_folder(folder):
+        raise ZeroDivisionError
+    assert checkpoint.load(folder)[1] == card
+
+
+def test_drafts_of_killed_processes_are_removed_and_nothing_else(killed):
+    folder, model, _ = killed
+    (draft,) = folder.parent.glob(".line.*.new")
+    others = [folder.with_name(name) for name in (".line.backup", ".line.too.old", ".linear.12345678.new")]
+    for other in others:
+        other.mkdir()
+    long_ago = time.time() - ABANDONED_S - 1
+    for path in (draft, *others):
+        os.utime(path, (long_ago, long_ago))
+    young = folder.with_name(".line.abcdefgh.new")
+    young.mkdir()
+    checkpoint.save(folder, model, config={"_target_": f"{SOURCE}.Line", "inputs": 3}, card=Card(kind="Line"))
+    assert set(folder.parent.iterdir()) == {folder, young, *others}

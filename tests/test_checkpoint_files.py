@@ -35,7 +35,7 @@ def forbidden() -> str:
 
 @pytest.fixture
 def saved(tmp_path, monkeypatch):
-    monkeypatch.setattr("latentdrive.config.ALLOWED", (SOURCE,))
+    monkeypatch.setattr("latentdrive.checkpoint.MODELS", (SOURCE,))
     config = {"_target_": f"{SOURCE}.Worded", "word": {"_target_": f"{SOURCE}.forbidden"}}
     card = checkpoint.save(
         tmp_path / "c", Worded(word="left"), config=config, card=Card(kind="Worded", parents={"codebook": "b1"})

@@ -50,6 +50,34 @@ def test_only_targets_of_the_allow_list_are_built(target):
         build({"_target_": target, "command": "true"})
 
 
+@pytest.mark.parametrize(
+    "target",
+    [
+        "latentdrive.files.os.system", "latentdrive.files.shutil.rmtree", "latentdrive.checkpoint.subprocess.run",
+        "latentdrive.config.importlib.import_module", "latentdrive.checkpoint.safetensors.torch.load_file",
+        "torch.optim.sgd.torch.load", "latentdrive.files.os", "latentdrive.files.Path", "latentdrive.files.Path.unlink",
+        "latentdrive.checkpoint.load_model", "latentdrive.codebook.model.F.relu",
+        "latentdrive.codebook.model.Codebook.load_state_dict",
+    ],
+)  # fmt: skip
+def test_what_a_module_only_imports_or_inherits_is_not_reached_through_it(target, tmp_path):
+    with pytest.raises(ConfigError, match=r"is refused|there is no module"):
+        build({"_target_": target, "command": f"touch {tmp_path}/reached"})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_classmethod_of_ours_is_a_target():
+    assert locate("latentdrive.codebook.dictionary.Dictionary.load")
+    with pytest.raises(ConfigError, match=r"has no lod; did you mean load\?"):
+        locate("latentdrive.codebook.dictionary.Dictionary.lod")
+
+
+def test_a_nested_node_can_not_widen_a_narrower_allow_list():
+    node = {"_target_": "latentdrive.data.batches.WindowSpec", "transitions": {"_target_": "latentdrive.config.build"}}
+    with pytest.raises(ConfigError, match=r"latentdrive\.config\.build is refused"):
+        build(node, ("latentdrive.data.",))
+
+
 def test_a_nested_target_outside_the_allow_list_is_refused_too():
     with pytest.raises(ConfigError, match=r"os\.system is refused"):
         build(WINDOWS | {"rate_hz": {"_target_": "os.system", "command": "true"}})
@@ -82,10 +110,9 @@ def sized(*, grid: tuple[int, int], names: list[str], seconds: float, share: flo
     return [grid, names, seconds, share]
 
 
-def test_lists_become_tuples_and_whole_numbers_floats_where_the_signature_says_so(monkeypatch):
-    monkeypatch.setattr("latentdrive.config.ALLOWED", ("tests.test_config",))
-    node = {"_target_": "tests.test_config.sized", "grid": [2, 3], "names": ["a"], "seconds": 4, "share": 1}
-    assert list(map(repr, build(node))) == ["(2, 3)", "['a']", "4.0", "1.0"]
+def test_lists_become_tuples_and_whole_numbers_floats_where_the_signature_says_so():
+    node = {"_target_": f"{__name__}.sized", "grid": [2, 3], "names": ["a"], "seconds": 4, "share": 1}
+    assert list(map(repr, build(node, (__name__,)))) == ["(2, 3)", "['a']", "4.0", "1.0"]
 
 
 def test_yaml_comes_back_as_it_was_written():
@@ -97,7 +124,7 @@ def test_composing_gives_what_the_command_line_gives_and_knows_its_command(tmp_p
     cfg = compose("train_codebook", ["data=world", f"data.path={tmp_path}", "seed=5"])
     assert (cfg.seed, cfg.batches.seed, cfg.data.source.path) == (5, 5, str(tmp_path))
     assert cfg.command == f"latentdrive train codebook data=world data.path={tmp_path} seed=5"
-    assert " data=world" in cfg.next
+    assert cfg.data_words == f"data=world data.path={tmp_path}"
 
 
 def test_a_verb_may_compose_others_while_hydra_runs_it(monkeypatch, tmp_path):
@@ -105,7 +132,7 @@ def test_a_verb_may_compose_others_while_hydra_runs_it(monkeypatch, tmp_path):
 
     def outer(cfg):
         inner = compose("train_codebook", ["data=world", "seed=5"])
-        said.append((cfg.title, inner.seed, inner.next, HydraConfig.get().job.config_name))
+        said.append((cfg.title, inner.seed, inner.data_words, HydraConfig.get().job.config_name))
 
     monkeypatch.setattr("latentdrive.commands.report.run", outer)
     run_verb("report", ["title=outer", f"out={tmp_path}"])

@@ -2,6 +2,7 @@
 
 import inspect
 import re
+import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import pytest
 from torch import nn
 
 from latentdrive import cli
+from latentdrive.checkpoint import MODELS
 from latentdrive.config import PARTIAL, TARGET, build, compose, configs_folder, from_yaml, locate
 
 FOLDER = configs_folder()
@@ -79,6 +81,15 @@ def test_every_option_fits_the_signatures_that_it_names(name, group, option):
             assert needed - keys <= GIVEN, f"{where}: {node[TARGET]} needs {needed - keys}"
 
 
+@pytest.mark.parametrize(
+    ("name", "group", "option"), [case for case in CASES if "train" in case[0] or case[0] == "distill"]
+)
+def test_every_model_can_come_back_from_its_checkpoint(name, group, option):
+    for where, node in nodes(composed(name, f"{group}={option}").model.plain()):
+        if where != "parts":  # the teacher's network and processor come back from the checkpoint's files
+            assert locate(node[TARGET], MODELS), where
+
+
 def test_every_experiment_is_one_of_some_verb():
     tested = {option for _, group, option in CASES if group == "experiment"}
     assert tested == {path.stem for path in (FOLDER / "experiment").glob("*.yaml")}
@@ -90,9 +101,39 @@ def test_an_experiment_has_the_last_word():
     assert composed("distill", "experiment=paper_student").model.width == 768
 
 
-@pytest.mark.parametrize("name", ["train_codebook", "train_teacher", "distill"])
-def test_what_is_to_be_typed_next_reads_the_same_pictures(name):
-    assert "data.rate_hz=4.0 data.height=224 data.width=200" in composed(name, "data.height=224", "data.width=200").next
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        ([], "data=world"),
+        (["data.rate_hz=4", "data.height=96", "seed=3"], "data=world"),  # what is so anyway need not be said
+        (["paths.data=/big/data"], "data=world paths.data=/big/data"),
+        (["experiment=paper_codebook", "data.path=clips"], "data=video data.path=clips data.height=224 data.width=224"),
+        (["data=video", "data.path=clips/", "data.rate_hz=5"], "data=video data.path=clips/ data.rate_hz=5"),
+        (["data=video", "data.path='2024'"], """data=video 'data.path='"'"'2024'"'"''"""),
+        (
+            ["data=video", "data.path=my clips", "data.source.images_hz=30", "data.source.poses=none", "data.source.gap_s=1"],
+            "data=video 'data.path=my clips' data.source.gap_s=1 data.source.images_hz=30 data.source.poses=none",
+        ),
+        (
+            ["data=video", "data.path='a/it\\'s'", "data.block_s=null", "data.probe={path:b,part:all}", "+data.val.gap_s=2.0"],
+            None,
+        ),
+        (["data=kitti", "data.path='x{1},[y]'", "data.cache_folder=${paths.runs}/c", "data.source.train_share=0.5"], None),
+    ],
+)  # fmt: skip
+def test_what_is_to_be_typed_next_reads_the_same_data(overrides, words):
+    cfg = compose("train_codebook", overrides)
+    if words is not None:
+        assert cfg.data_words == words
+    again = compose("label", ["model=x", *shlex.split(cfg.data_words)])
+    assert (again.data.plain(), again.paths.plain()) == (cfg.data.plain(), cfg.paths.plain())
+
+
+@pytest.mark.parametrize("name", ["doctor", "label", "train_codebook", "train_teacher", "distill"])
+def test_every_hint_at_a_verb_that_reads_clips_says_where_they_are(name):
+    hints = composed(name).next
+    for hint in [hints] if isinstance(hints, str) else hints.plain().values():
+        assert "{data}" in hint or hint.startswith("latentdrive report")
 
 
 @pytest.mark.parametrize("path", sorted(FOLDER.rglob("*.yaml")), ids=lambda path: path.relative_to(FOLDER).as_posix())

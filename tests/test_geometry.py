@@ -17,7 +17,6 @@ from latentdrive.geometry import (
     inverse,
     planar_poses,
     relative_pose,
-    transform_points,
     wrap_angle,
 )
 
@@ -72,11 +71,6 @@ def test_compose_is_associative(a: np.ndarray, b: np.ndarray, c: np.ndarray):
 def test_torch_and_numpy_agree(a: np.ndarray, b: np.ndarray):
     ours = relative_pose(torch.from_numpy(a), torch.from_numpy(b)).numpy()
     np.testing.assert_allclose(ours[:, :2], relative_pose(a, b)[:, :2], atol=1e-9)
-
-
-def test_a_point_on_the_left_of_a_car_that_looks_north_lies_west():
-    point = transform_points(np.array([1.0, 1.0, math.pi / 2]), np.array([0.0, 2.0]))
-    np.testing.assert_allclose(point, [-1.0, 1.0], atol=1e-12)
 
 
 def test_headings_are_interpolated_across_the_seam():

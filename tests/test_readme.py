@@ -46,13 +46,13 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
         write_video(folder / f"clips/{number}.mp4", passing(number, times * (15 + 9 * number), (48, 80)), times)
     images = folder / "kitti/dataset/sequences/00/image_0"
     images.mkdir(parents=True)
-    for number, frame in enumerate(passing(7, np.arange(30) * 3.0, (48, 80))):
+    for number, frame in enumerate(passing(7, np.arange(90) * 3.0, (48, 80))):
         cv2.imwrite(str(images / f"{number:06d}.png"), frame)
-    np.savetxt(images.parent / "times.txt", np.arange(30) / 10)
+    np.savetxt(images.parent / "times.txt", np.arange(90) / 10)
     (images.parent / "calib.txt").write_text("P0: 60 0 40 0 0 60 24 0 0 0 1 0\n")
     poses = folder / "kitti/dataset/poses/00.txt"
     poses.parent.mkdir()
-    np.savetxt(poses, np.tile(np.eye(4)[:3].ravel(), (30, 1)) + np.eye(12)[11] * np.arange(30)[:, None])
+    np.savetxt(poses, np.tile(np.eye(4)[:3].ravel(), (90, 1)) + np.eye(12)[11] * np.arange(90)[:, None])
     return folder
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from latentdrive.errors import WrongShape
-from latentdrive.statistics import bootstrap_by_drive
+from latentdrive.statistics import bootstrap_by_drive, chance_of_as_many
 
 
 def test_the_mean_is_over_windows_and_the_interval_over_drives():
@@ -32,3 +32,11 @@ def test_a_constant_difference_has_no_width():
 def test_one_drive_a_value_or_an_error():
     with pytest.raises(WrongShape, match="2 values for 1 drives"):
         bootstrap_by_drive(np.zeros(2), ["a"])
+
+
+def test_the_chance_of_a_sample_by_hand():
+    # 2 of 5 are marked; of the 10 pairs, 3 hold none of them, 6 one and 1 both.
+    assert [chance_of_as_many(found, drawn=2, marked=2, of=5) for found in (0, 1, 2, 3)] == [1.0, 0.7, 0.1, 0.0]
+    # Where everything was drawn there is no chance left.
+    assert [chance_of_as_many(found, drawn=5, marked=2, of=5) for found in (2, 3)] == [1.0, 0.0]
+    assert chance_of_as_many(1, drawn=8, marked=10, of=1000) == pytest.approx(1 - 0.99**8, abs=1e-3)

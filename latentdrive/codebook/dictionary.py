@@ -22,6 +22,7 @@ from latentdrive.codebook.model import Codebook, Observation
 from latentdrive.codebook.probe import EGO_TARGETS
 from latentdrive.data.batches import TransitionBatch
 from latentdrive.data.clip_batches import HeldOut
+from latentdrive.data.npz import read_arrays
 from latentdrive.errors import NoClips, StoreError
 from latentdrive.files import write_atomic
 
@@ -83,9 +84,9 @@ class Dictionary:
     def load(cls, path: str | Path) -> "Dictionary":
         """What `save` wrote. Raises StoreError where the file is damaged or of another version."""
         try:
-            with np.load(path, allow_pickle=False) as found:
-                arrays = {field.name: found[field.name] for field in fields(cls)}
-        except (OSError, ValueError, KeyError, EOFError) as error:
+            found = read_arrays(path)
+            arrays = {field.name: found[field.name] for field in fields(cls)}
+        except (OSError, ValueError, KeyError) as error:
             raise StoreError(
                 f"{path} is no dictionary of codes ({error}): remove it, the report makes it anew"
             ) from None

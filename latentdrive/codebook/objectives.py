@@ -15,6 +15,7 @@ from latentdrive.codebook.health import CodeUsage
 from latentdrive.codebook.model import Codebook, Observation
 from latentdrive.codebook.phases import enter
 from latentdrive.data.batches import TransitionBatch
+from latentdrive.errors import ConfigError
 
 GOLDEN_SECTION = (math.sqrt(5) - 1) / 2
 
@@ -43,12 +44,20 @@ def phase_loss(
     quantised: bool,
     usage: CodeUsage | None = None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Loss of one phase and what to log of it (`usage` collects the codes seen). quantised: see Schedule.open_share."""
+    """Loss of one phase and what to log of it (`usage` collects the codes seen). quantised: see Schedule.open_share.
+
+    Raises ConfigError where one of several devices has too few windows with poses: all of them make a book, or none does.
+    """
     if model.training:
         enter(model, phase)
     if phase != "ego" or model.environment_source == "encoder":
         batch = with_motion(batch)
         if len(batch) < (2 if model.training else 1):  # one row has no statistics
+            if model.training and torch.distributed.is_available() and torch.distributed.is_initialized():
+                raise ConfigError(
+                    f"a device has {len(batch)} windows with poses in its batch, and needs 2: raise batches.batch_size, "
+                    "add clips with poses, or train on one device (trainer.devices=1)"
+                )
             return torch.zeros((), device=batch.clip.device, requires_grad=True), {}
     seen = model.observe(batch.frames, batch.features)
     if phase == "reader":

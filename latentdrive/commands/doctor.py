@@ -8,6 +8,7 @@ reading all of them takes. Changes nothing but its own run folder.
 
 import importlib.metadata
 import importlib.util
+import math
 import os
 import platform
 import shutil
@@ -28,9 +29,11 @@ from latentdrive.data.parts import ClipFacts
 from latentdrive.data.unreadable import TooShort
 from latentdrive.errors import NoClips, TooManyUnreadable, UnreadableClip
 from latentdrive.run_folder import RunFolder, progress
+from latentdrive.statistics import chance_of_as_many
 from latentdrive.types import DrivingClip, PoseSource
 
 GOOD, LACKING, WRONG = "  ok ", "  -- ", "  !! "
+ACCIDENT = 0.001  # a sample that is rarer than this among data within the limits is no accident
 PACKAGES = ("torch", "torchvision", "lightning", "timm", "transformers", "av", "panda3d", "highway-env")
 EXTRAS = {"export": ("onnx", "onnxruntime"), "teacher": ("peft",)}  # as in pyproject.toml
 POSES = {
@@ -81,7 +84,8 @@ def run(cfg: Config) -> dict[str, Any]:
         for line in _findings(part, found[part], clips, spec):
             folder.say(line)
     folder.say(f"{GOOD}{data.estimate(found, features_a_frame=None)}")
-    _require_usable(found, data)
+    for line in _doubts(found, data):
+        folder.say(line)
     counts = {
         part: {
             "clips": one.clips,
@@ -92,7 +96,7 @@ def run(cfg: Config) -> dict[str, Any]:
         for part, one in found.items()
     }
     folder.metrics({"parts": counts})
-    folder.finish(folder.path, then)
+    folder.finish(folder.path, then.format(data=cfg.data_words))
     return counts
 
 
@@ -185,13 +189,21 @@ def _findings(part: str, found: Examined, clips: CachedClips, spec: WindowSpec) 
         yield f"{GOOD}reading all of them takes about {_duration(found.seconds / found.fresh * found.clips)} on one core"
 
 
-def _require_usable(found: dict[str, Examined], data: ClipData) -> None:
+def _doubts(found: dict[str, Examined], data: ClipData) -> Iterator[str]:
+    """Parts whose sample holds more unreadable clips than data.max_unreadable allows.
+
+    Raises TooManyUnreadable where that can't be an accident of the sample, NoClips where no clip serves.
+    """
     for part, one in found.items():
-        if len(one.unreadable) > max(data.max_unreadable * one.looked_at, 0):
-            raise TooManyUnreadable(
-                f"{part}: {len(one.unreadable)} of {one.looked_at} clips looked at can't be read, data.max_unreadable allows "
-                f"{data.max_unreadable:.2%}: repair or remove them, or raise data.max_unreadable"
-            )
+        bad, allowed = len(one.unreadable), math.floor(min(data.max_unreadable, 1.0) * one.clips)
+        said = (
+            f"{part}: {bad} of {one.looked_at} clips looked at can't be read, data.max_unreadable allows "
+            f"{data.max_unreadable:.2%}"
+        )
+        if chance_of_as_many(bad, drawn=one.looked_at, marked=allowed, of=one.clips) < ACCIDENT:
+            raise TooManyUnreadable(f"{said}: repair or remove them, or raise data.max_unreadable")
+        if bad > data.max_unreadable * one.looked_at:
+            yield f"{WRONG}{said} of all {one.clips:,}: repair or remove them; sample={one.clips} looks at every clip"
     if not any(one.windows for one in found.values()):
         raise NoClips(f"{data.path}: no clip is long enough for one window: give longer clips, or lower transitions")
 

@@ -6,6 +6,7 @@ A codebook looks into the future of each window (t0 to t0 + 3 transitions): its 
 student is given t0 and earlier only. One store per part of the data; the same command continues what was interrupted.
 """
 
+import shlex
 from functools import partial
 from pathlib import Path
 
@@ -55,7 +56,7 @@ def run(cfg: Config) -> Path:
         numbers[part] = label_part(labeller, clips, writer, log, watch=partial(progress, what=f"label {part}"), **sizes)
         folder.say(f"{part}: {numbers[part]['windows']:,} windows; {log.summary()}")
     folder.metrics({"stores": str(root), "maker": card.fingerprint, "parts": numbers})
-    folder.finish(root, then[str(labeller.origin)].format(store=root))
+    folder.finish(root, then[str(labeller.origin)].format(store=shlex.quote(str(root)), data=cfg.data_words))
     return root
 
 

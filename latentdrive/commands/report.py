@@ -46,11 +46,14 @@ class _Watched(Sequence):
 
 def run(cfg: Config) -> Path:
     """Write report.html about the runs; returns its path."""
-    folder = RunFolder(cfg, verb=cfg.verb)
-    runs, page, title = read_runs(cfg.runs), Path(cfg.page or folder.path / "report.html"), cfg.title
+    folder, damaged = RunFolder(cfg, verb=cfg.verb), []
+    runs = read_runs(cfg.runs, warn=damaged.append)
+    page, title = Path(cfg.page or folder.path / "report.html"), cfg.title
     limits = {"windows": cfg.windows, "examples": cfg.examples}
     then, dry_run = cfg.next, cfg.dry_run
     cfg.require_all_read()
+    for line in damaged:
+        folder.say(line)
     folder.say(f"{len(runs)} runs: {', '.join(found.name for found in runs)}")
     if dry_run:
         folder.say(f"dry run: would write {page}")

@@ -5,30 +5,37 @@
 A stage gives three nodes: `model`; `batches` with train_batches(start_step), validation_batches(), estimate(model), parents and
 facts, perhaps summary() of what was left out and watch to show progress; and `training`, a LightningModule with schedule.steps,
 prepare(batches, new=...) and evaluate(batches). The same command in the same `out` folder resumes after the last saved step and
-ends with the weights of a run that was never interrupted.
+ends with the weights of a run that was never interrupted; once it is finished, nothing is done again.
 """
 
 import logging
+import os
 import pickle
+import shlex
+import sys
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, redirect_stdout
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 import torch
+import yaml
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.plugins.io import TorchCheckpointIO
+from lightning.pytorch.utilities import rank_zero_only
 
 from latentdrive import checkpoint
 from latentdrive.checkpoint import Card
-from latentdrive.config import Config, build, from_yaml, to_yaml
+from latentdrive.config import Config, build, from_yaml, quoted, to_yaml
 from latentdrive.errors import CheckpointError, ConfigError, MixedCodebooks
 from latentdrive.files import write_atomic
 from latentdrive.run_folder import CHECKPOINT, METRICS, RESUME, RunFolder, progress, progress_bar
 
 STATE, SETTINGS = "last.ckpt", "settings.yaml"  # in RESUME
+SECONDS = "seconds"  # in STATE: how long the run has taken so far
 # Of the trainer's settings, those that weights depend on: a resumed run must keep them.
 TRAINER = ("precision", "gradient_clip_val", "gradient_clip_algorithm", "accumulate_grad_batches")
 # What a run may change when it is resumed, because no weight depends on it.
@@ -36,8 +43,18 @@ FREE = ("batches.out", "batches.workers", "batches.data.cache_gb", "batches.data
 
 
 def run(cfg: Config) -> dict[str, float]:
-    """Train, evaluate, save a checkpoint; returns the metrics (held-out ones are named `held_out/…`)."""
-    folder = RunFolder(cfg, verb=cfg.verb)
+    """Train, evaluate, save a checkpoint; returns the metrics (held-out ones are named `held_out/…`).
+
+    A finished run is left as it is. On several devices each has a process that comes here: all train, the first one writes,
+    speaks and evaluates, the others return no metrics.
+    """
+    if rank_zero_only.rank == 0:
+        return _run(cfg, RunFolder(cfg, verb=cfg.verb))
+    with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere):
+        return _run(cfg, RunFolder(cfg, verb=cfg.verb, writes=False))
+
+
+def _run(cfg: Config, folder: RunFolder) -> dict[str, float]:
     torch.set_num_threads(cfg.threads) if cfg.threads else None
     _quiet()
     L.seed_everything(cfg.seed, verbose=False)
@@ -46,12 +63,15 @@ def run(cfg: Config) -> dict[str, float]:
     model = build(config)
     module = build(cfg.training, model=model)
     steps = module.schedule.steps
-    trainer = _trainer(cfg, folder.path, steps=steps)
-    start, without, then, dry_run = cfg.init, cfg.init_without, cfg.next, cfg.dry_run
+    trainer = _trainer(cfg, folder, steps=steps)
+    start, without, dry_run = cfg.init, cfg.init_without, cfg.dry_run
+    then = cfg.next.format(checkpoint=shlex.quote(str(folder.path / CHECKPOINT)), data=cfg.data_words)
     init = checkpoint.read_card(start).fingerprint if start else None
     settings = {key: cfg[key].plain() for key in ("model", "training", "batches")} | {"seed": cfg.seed, "init": init}
     settings["init_without"] = list(without)
     settings["trainer"] = {key: value for key, value in cfg.trainer.plain().items() if key in TRAINER}
+    if trainer.world_size > 1:  # each device has a batch of its own
+        settings["trainer"]["devices"] = trainer.world_size
     cfg.require_all_read()
     folder.say(f"{type(model).__name__}: {count(model):,} parameters, {count(model, trained=True):,} of them trained")
     folder.say(batches.estimate(model))
@@ -59,8 +79,13 @@ def run(cfg: Config) -> dict[str, float]:
         folder.say(f"dry run: would train {steps:,} steps into {folder.path}")
         return {}
     state = folder.path / RESUME / STATE
-    done = resume(module, state, settings) if state.is_file() else 0
+    done, seconds = resume(module, state, settings) if state.is_file() else (0, 0.0)
+    if done == steps and (folder.path / CHECKPOINT).is_dir() and (numbers := folder.numbers()):
+        folder.say(f"this run is finished: all {steps:,} steps are done and evaluated; out=FOLDER names another one")
+        folder.finish(folder.path / CHECKPOINT, then)
+        return numbers["metrics"]
     if done:
+        folder.go_on(seconds)
         folder.say(f"resuming after step {done:,} of {steps:,} from {state}")
     elif start:
         fresh = start_from(model, Path(start), without=without, codebook=batches.parents.get("codebook"))
@@ -70,18 +95,22 @@ def run(cfg: Config) -> dict[str, float]:
         batches.watch = partial(progress, what="choosing held-out windows")
     feed = _Feed(batches, done)
     resumed = {"ckpt_path": str(state), "weights_only": True} if done else {}
-    write_atomic(state.with_name(SETTINGS), lambda path: path.write_text(to_yaml(settings), encoding="utf-8"))
+    if not done:
+        folder.begin_anew()
+        folder.write(f"{RESUME}/{SETTINGS}", to_yaml(settings))
     try:
-        trainer.fit(module, datamodule=feed, **resumed)
+        with _processes_of_further_devices(folder):
+            trainer.fit(module, datamodule=feed, **resumed)
+            trainer.validate(module, datamodule=feed, verbose=False)
     except SystemExit:  # Lightning's answer to Ctrl+C; the command line has a better one
         raise KeyboardInterrupt from None
-    trainer.validate(module, datamodule=feed, verbose=False)
+    if not trainer.is_global_zero:
+        return {}
     metrics = {key: value.item() for key, value in trainer.callback_metrics.items()}
     if hasattr(module, "evaluate"):
         metrics |= module.evaluate(batches)
-    if trainer.is_global_zero:
-        parents = batches.parents | ({"init": init} if start else {})
-        _finish(folder, model, config, batches, parents, metrics, steps, then)
+    parents = batches.parents | ({"init": init} if start else {})
+    _finish(folder, model, config, batches, parents, metrics, steps, then)
     return metrics
 
 
@@ -128,13 +157,20 @@ def start_from(model: torch.nn.Module, folder: Path, *, without: Iterable[str] =
     return fresh
 
 
-def resume(module: L.LightningModule, state: Path, settings: Mapping[str, Any]) -> int:
-    """Take over the weights of an interrupted or finished run; returns the number of steps it has done. The trainer reads the rest.
+def resume(module: L.LightningModule, state: Path, settings: Mapping[str, Any]) -> tuple[int, float]:
+    """Take over the weights of an interrupted or finished run; returns the number of steps it has done, and in how many seconds.
+    The trainer reads the rest.
 
-    Raises ConfigError where that run had other settings, CheckpointError where its state can't be read.
+    Raises ConfigError where that run had other settings, CheckpointError where its state or its settings can't be read.
     """
     kind = "a finished" if (state.parents[1] / CHECKPOINT).exists() else "an unfinished"
-    old = from_yaml(state.with_name(SETTINGS).read_text(encoding="utf-8"))
+    try:
+        old = from_yaml(state.with_name(SETTINGS).read_text(encoding="utf-8"))
+    except (FileNotFoundError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise CheckpointError(
+            f"{state.with_name(SETTINGS)} can't be read, so nobody knows which run {state.name} belongs to: remove "
+            f"{state.parent} to begin anew ({error})"
+        ) from None
     if changed := [name for name in _differences(old, settings) if not name.startswith(FREE)]:
         raise ConfigError(
             f"{state.parents[1]} holds {kind} run with another {', '.join(changed)}: repeat its command, "
@@ -145,7 +181,7 @@ def resume(module: L.LightningModule, state: Path, settings: Mapping[str, Any]) 
         module.load_state_dict(saved["state_dict"])
     except (RuntimeError, EOFError, KeyError, pickle.UnpicklingError) as error:
         raise CheckpointError(f"{state} can't be read: remove it to begin anew ({error})") from None
-    return saved["global_step"]
+    return saved["global_step"], saved.get(SECONDS, 0.0)
 
 
 def _differences(old: Any, new: Any, name: str = "") -> list[str]:
@@ -180,24 +216,45 @@ def _finish(
     folder.say(f"  slots and intervals: {folder.path / METRICS}")
     if hasattr(batches, "summary"):
         folder.say(batches.summary())
-    folder.finish(folder.path / CHECKPOINT, then.format(checkpoint=folder.path / CHECKPOINT))
+    folder.finish(folder.path / CHECKPOINT, then)
 
 
-def _trainer(cfg: Config, folder: Path, *, steps: int) -> L.Trainer:
+def _trainer(cfg: Config, folder: RunFolder, *, steps: int) -> L.Trainer:
     shown = [_Bar()] if cfg.trainer.enable_progress_bar else []
-    return build(
-        cfg.trainer,
-        max_steps=steps,
-        limit_train_batches=steps,  # all steps are one epoch
-        enable_progress_bar=False,  # ours knows how many steps a resumed run has behind it
-        enable_checkpointing=False,
-        enable_model_summary=False,
-        use_distributed_sampler=False,  # batches know their rank
-        default_root_dir=str(folder),
-        logger=TensorBoardLogger(str(folder), name="", version=""),
-        callbacks=[*shown, _SaveState(folder / RESUME / STATE, every=cfg.save_every_steps)],
-        plugins=[_AtomicFiles()],
-    )
+    given = {
+        "max_steps": steps,
+        "limit_train_batches": steps,  # all steps are one epoch
+        "enable_progress_bar": False,  # ours knows how many steps a resumed run has behind it
+        "enable_checkpointing": False,
+        "enable_model_summary": False,
+        "use_distributed_sampler": False,  # batches know their rank
+        "default_root_dir": str(folder.path),
+        "logger": TensorBoardLogger(str(folder.path), name="", version=""),
+        "callbacks": [*shown, _SaveState(folder, every=cfg.save_every_steps)],
+        "plugins": [_AtomicFiles()],
+    }
+    trainer = build(cfg.trainer, **given)
+    if trainer.world_size > 1 and cfg.trainer.strategy == "auto":
+        # A phase trains a part of the weights; Lightning's own choice, ddp, waits for gradients of all of them.
+        trainer = build(cfg.trainer, strategy="ddp_find_unused_parameters_true", **given)
+    return trainer
+
+
+@contextmanager
+def _processes_of_further_devices(folder: RunFolder) -> Iterator[None]:
+    """Lightning starts one for each by repeating sys.argv, and tells it by the environment which it is: they run the command
+    of this run in its folder. Afterwards both are as before, so that the next run of a sweep, or of the demo, starts its own.
+    """
+    argv, environment = sys.argv, set(os.environ)
+    sys.argv = [argv[0], *shlex.split(folder.command)[1:], f"out={quoted(str(folder.path))}"]
+    try:
+        yield
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
+    finally:
+        sys.argv = argv
+        for name in os.environ.keys() - environment:
+            del os.environ[name]
 
 
 def _quiet() -> None:
@@ -210,6 +267,8 @@ def _quiet() -> None:
         "The '.*_dataloader' does not",
         ".*LeafSpec",
         ".*eval mode",
+        ".*sync_dist=True",  # every rank sees all held-out windows
+        "Grad strides do not match",
     ):
         warnings.filterwarnings("ignore", message=text)
 
@@ -239,16 +298,19 @@ class _Unsized:
 
 
 class _SaveState(L.Callback):
-    """Everything a resumed run needs, every so many steps."""
+    """Everything a resumed run needs, every so many steps and after the last one."""
 
-    def __init__(self, path: Path, *, every: int) -> None:
+    def __init__(self, folder: RunFolder, *, every: int) -> None:
         if every < 1:
             raise ConfigError(f"save_every_steps must be at least 1, got {every}")
-        self.path, self.every = path, every
+        self.folder, self.every = folder, every
 
     def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
-        if trainer.global_step % self.every == 0:
-            trainer.save_checkpoint(self.path)
+        if trainer.global_step % self.every == 0 or trainer.global_step == trainer.max_steps:
+            trainer.save_checkpoint(self.folder.path / RESUME / STATE)
+
+    def on_save_checkpoint(self, trainer: L.Trainer, module: L.LightningModule, state: dict[str, Any]) -> None:
+        state[SECONDS] = self.folder.seconds
 
 
 class _AtomicFiles(TorchCheckpointIO):

@@ -19,7 +19,7 @@ from latentdrive.data.transforms import covered_share, crop, mirror
 from latentdrive.data.unreadable import TooShort, UnreadableLog
 from latentdrive.errors import ConfigError, NoClips, UnreadableClip
 from latentdrive.geometry import relative_pose
-from latentdrive.types import FROZEN, Batch, DrivingClip
+from latentdrive.types import FROZEN, Batch, ClipTruth, DrivingClip
 
 
 @dataclass(**FROZEN)
@@ -97,17 +97,22 @@ NO_AUGMENTATION = Augmentation(flip=False, crop_share=1.0)
 
 @dataclass(frozen=True, kw_only=True)
 class Opened:
-    """A clip that was read once for everything that is made of it. clip: its part; whole, facts: as the source read it."""
+    """A clip that was read once for everything that is made of it. clip: its part; whole, facts: as the source read it.
+
+    truth: what the world knows of it, None where that is nothing or was not asked for.
+    """
 
     clip: DrivingClip
     whole: DrivingClip
     facts: ClipFacts | None
+    truth: ClipTruth | None
 
 
-def open_clip(source: ReadableSource, index: int) -> Opened:
+def open_clip(source: ReadableSource, index: int, *, with_truth: bool = False) -> Opened:
     """Read one clip. Raises UnreadableClip, TooShort where its part is empty."""
     whole, facts = source.read(index)
-    return Opened(clip=source.part.of(whole, source.location(index)), whole=whole, facts=facts)
+    clip = source.part.of(whole, source.location(index))
+    return Opened(clip=clip, whole=whole, facts=facts, truth=source.truth(index) if with_truth else None)
 
 
 def make_batch(
@@ -124,7 +129,7 @@ def make_batch(
     """The batch of the given (clip, start) windows. take: frames, features or both.
 
     patch_grid: patches (down, across) of `moving`, or None. draws: at least four uniform numbers a row for the augmentation.
-    opened: clips that were read already; the others are read here, once each.
+    opened: clips that were read already, with their truth if there is a patch grid; the others are read here, once each.
     """
     if take not in ("frames", "features", "both"):
         raise ConfigError(f"take must be frames, features or both; got {take}")
@@ -132,9 +137,8 @@ def make_batch(
         raise ConfigError(
             "stored features can't be mirrored or cropped: use data.cache=frames, or switch the augmentation off"
         )
-    indices = dict.fromkeys(index for index, _ in windows)
-    ready = {index: (opened or {}).get(index) or open_clip(source, index) for index in indices}
-    truths = {} if patch_grid is None else {index: _Boxes.of(source, index, one) for index, one in ready.items()}
+    indices, with_truth = dict.fromkeys(index for index, _ in windows), patch_grid is not None
+    ready = {i: (opened or {}).get(i) or open_clip(source, i, with_truth=with_truth) for i in indices}
     stored = {} if take == "frames" else {index: source.features(index, one.whole) for index, one in ready.items()}
     rows = []
     for row, (index, start) in enumerate(windows):
@@ -147,7 +151,7 @@ def make_batch(
             share, right, down = (float(draw) for draw in draws[row, 1:4])
             share = augmentation.crop_share + share * (1 - augmentation.crop_share)
             frames, view = crop(frames, share=share, right=right, down=down)
-        moving = None if patch_grid is None else _moving(truths[index], clip.times_s[picked], view, patch_grid)
+        moving = None if patch_grid is None else _moving(ready[index], clip.times_s[picked], view, patch_grid)
         if augmentation.flip and draws[row, 0] < 0.5:
             frames, motion, moving = mirror(frames, motion, moving)
         features = None if take == "frames" else np.asarray(stored[index][picked])
@@ -243,7 +247,7 @@ class TransitionStream(IterableDataset):
                 continue
             try:
                 if index not in opened:
-                    opened[index] = open_clip(self.source, index)
+                    opened[index] = open_clip(self.source, index, with_truth=self.patch_grid is not None)
                 return index, window_starts(self.source, self.spec, index, opened[index].clip)
             except UnreadableClip as error:
                 self.unreadable.add(index, error)
@@ -307,29 +311,14 @@ def _motion(clip: DrivingClip, picked: Int64[np.ndarray, "T"]) -> Float32[np.nda
     return motion
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Boxes:
-    """Agents' boxes of one clip over time, and the window of the picture that the frames show."""
-
-    times_s: np.ndarray
-    boxes: np.ndarray
-    view: tuple[float, float, float, float]
-
-    @classmethod
-    def of(cls, source: ReadableSource, index: int, opened: Opened) -> "_Boxes | None":
-        truth = source.truth(index)
-        if truth is None:
-            return None
-        return cls(times_s=truth.times_s, boxes=truth.boxes, view=opened.facts.view)
-
-
 def _moving(
-    truth: _Boxes | None, times_s: np.ndarray, view: tuple[float, float, float, float], grid: tuple[int, int]
+    opened: Opened, times_s: np.ndarray, view: tuple[float, float, float, float], grid: tuple[int, int]
 ) -> Float32[np.ndarray, "M gh gw"]:
+    truth = opened.truth
     if truth is None:
         return np.zeros((len(times_s) - 1, *grid), np.float32)
     rows = nearest_rows(truth.times_s, times_s)
-    left, top, right, bottom = truth.view
+    left, top, right, bottom = opened.facts.view
     wide, high = right - left, bottom - top
     seen = (left + view[0] * wide, top + view[1] * high, left + view[2] * wide, top + view[3] * high)
     covered = covered_share(truth.boxes[rows], seen, grid)

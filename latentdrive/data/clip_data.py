@@ -72,7 +72,7 @@ class ClipData:
         features_a_frame: bytes of the features of one frame, where data.cache=features; 0 where none are kept for this use,
         None where they depend on a model that is not known here.
         """
-        texts, frame_bytes, counted = [], 0, {}
+        texts, frame_bytes, own, stored, counted = [], 0, 0, 0, {}
         for part in filter(self.has, parts):
             # Parts that differ in their share of each clip only are cut from the same cached clips.
             place = json.dumps({k: v for k, v in self._parts[part].items() if k != "part"}, sort_keys=True, default=str)
@@ -82,10 +82,12 @@ class ClipData:
             clips, counted[place] = self.open(part), part
             size, hours = clips.estimate()
             frame_bytes += size
+            held, stored = clips.used(with_features=self.cache == "features")
+            own += held
             texts.append(f"{part}: {len(clips):,} clips, about {hours:.2f} h")
-        return f"{'; '.join(texts)}. {self._describe(frame_bytes, features_a_frame)}"
+        return f"{'; '.join(texts)}. {self._describe(frame_bytes, features_a_frame, max(0, stored - own))}"
 
-    def _describe(self, frame_bytes: int, features_a_frame: int | None) -> str:
+    def _describe(self, frame_bytes: int, features_a_frame: int | None, other_bytes: int) -> str:
         if self.cache == "none":
             return "Nothing is cached (data.cache=none), frames are decoded at every use"
         folder, bound = self._cache["folder"], self._cache["cache_gb"] * 1e9
@@ -96,6 +98,11 @@ class ClipData:
         text += f" in {folder}"
         if self.cache == "features" and features_a_frame is None:
             text += ", features come on top (as large as the model makes them)"
-        room = f"data.cache_gb={bound / 1e9:g}"
-        fits = frame_bytes + features <= bound
-        return text + (f" ({room})" if fits else f"; {room} holds a part, the rest is made anew at every use")
+        room, left = f"data.cache_gb={bound / 1e9:g}", max(0, bound - other_bytes)
+        if frame_bytes + features <= left:
+            return f"{text} ({room})"
+        remedy = "the rest is made anew at every use unless you raise data.cache_gb"
+        if other_bytes:
+            room += f", other data takes {other_bytes / 1e9:.2f} GB of it"
+            remedy += f" or remove {folder}, which holds that other data too"
+        return f"{text}; {left / 1e9:.2f} GB of it fit ({room}), {remedy}"

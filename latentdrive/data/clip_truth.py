@@ -4,12 +4,13 @@ The world writes DRIVE.truth.npz beside each video; this file reads it and turns
 the picture. Which patches their boxes cover is read where batches are made, with their crops.
 """
 
-import zipfile
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float32, Int64
 
+from latentdrive.data.npz import read_arrays
+from latentdrive.data.unreadable import raise_if_out_of_files
 from latentdrive.errors import UnreadableClip
 from latentdrive.types import ClipTruth
 
@@ -21,10 +22,11 @@ RASTER = (96, 96)  # rows and columns at which boxes are drawn; divisible by the
 def read_truth(path: Path) -> ClipTruth:
     """The truth beside a clip. Raises UnreadableClip if the file is damaged or its arrays do not belong together."""
     try:
-        with np.load(path, allow_pickle=False) as content:
-            arrays = {name: content[name].astype(kind) for name, kind in ARRAYS.items()}
-            transition_s, key = float(content["transition_s"]), str(content["key"])
-    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        content = read_arrays(path)
+        arrays = {name: content[name].astype(kind) for name, kind in ARRAYS.items()}
+        transition_s, key = float(content["transition_s"]), str(content["key"])
+    except (OSError, KeyError, ValueError) as error:
+        raise_if_out_of_files(error)
         raise UnreadableClip(
             path, f"no truth can be read ({error}): write the world again or remove the file"
         ) from None

@@ -13,7 +13,7 @@ import shutil
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -21,14 +21,18 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float16, UInt8
 
+from latentdrive.data.npz import read_arrays
 from latentdrive.data.parts import ClipFacts, Part, ReadableSource
-from latentdrive.errors import ConfigError, DiskFull, UnreadableClip
+from latentdrive.data.unreadable import raise_if_out_of_files
+from latentdrive.errors import ConfigError, DiskFull, StoreError, UnreadableClip
 from latentdrive.types import ClipTruth, DrivingClip, PoseSource
 
 FORMAT = 1
-OPEN_CLIPS = 1024  # clips whose maps a process keeps open
+OPEN_CLIPS = 1024  # most clips whose maps a cache keeps open
+OPEN_SHARE = 4  # of the files that a process may open, train, val and probe each keep one such part open
 ABANDONED_S = 3600  # age of a draft after which nobody is writing it any more
-SAMPLE = 16  # headers that are opened for the estimate
+SAMPLE, NAMED = 16, 256  # for the estimate: headers that are opened, entries that are looked up
+OPTIONAL = ("ego_poses", "ego_speed_mps", "intrinsics", "poses_causal")  # of a clip, not of every clip
 FRAMES, CLIP, FACTS, LEDGER = "frames.npy", "clip.npz", "facts.json", "ledger.txt"
 Features = Callable[[UInt8[np.ndarray, "T 3 H W"]], Float16[np.ndarray, "T *rest"]]
 
@@ -59,7 +63,7 @@ class CachedClips:
             )
         self.source, self.folder, self.cache, self.bound = source, Path(folder), cache, int(cache_gb * 1e9)
         self._features, self._features_id = features, features_id
-        self._ledger = _Ledger(self.folder)
+        self._ledger, self._most_open = _Ledger(self.folder), _may_stay_open(kinds=1 if features is None else 2)
         self._open: OrderedDict[int, tuple[DrivingClip, ClipFacts]] = OrderedDict()
         self._open_features: OrderedDict[int, np.ndarray] = OrderedDict()
 
@@ -118,7 +122,7 @@ class CachedClips:
                 return clip, facts
             found = self._load(index) or (clip, facts)
         self._open[index] = found
-        if len(self._open) > OPEN_CLIPS:
+        if len(self._open) > self._most_open:
             self._open.popitem(last=False)
         return found
 
@@ -130,32 +134,37 @@ class CachedClips:
         rows = self.part.rows(clip.times_s)
         if index in self._open_features:
             return self._open_features[index][rows]
-        path = self._entry(index) / f"features-{self._features_id}.npy"
+        entry, name = self._entry(index), f"features-{self._features_id}.npy"
+        path = entry / name
         whole = _load_array(path, len(clip))
         if whole is None:
             whole = np.asarray(self._features(np.asarray(clip.frames)), np.float16)
             if not (path.parent.is_dir() and self._has_room(whole.nbytes)):
                 return whole[rows]  # not kept in memory either: features of a long clip may take a gigabyte
             with _disk_full(self.folder):
-                _write_array(path, whole)
-                self._ledger.add(path.name, whole.nbytes)
+                self._ledger.add(f"{entry.name}/{name}", _write_array(path, whole))
             whole = _load_array(path, len(clip))
         self._open_features[index] = whole
-        if len(self._open_features) > OPEN_CLIPS:
+        if len(self._open_features) > self._most_open:
             self._open_features.popitem(last=False)
         return whole[rows]
 
     def estimate(self) -> tuple[int, float]:
         """Bytes that all frames will take, and hours of video, from the headers of an even sample of clips."""
-        durations = []
-        for index in np.unique(np.linspace(0, len(self) - 1, min(SAMPLE, len(self))).astype(int)):
-            try:
-                durations.append(self.header_duration_s(int(index)))
-            except UnreadableClip:
-                continue
-        known = [duration for duration in durations if duration is not None]
+        known = [duration for duration in self._sampled(self.header_duration_s, SAMPLE) if duration is not None]
         total_s = float(np.mean(known)) * len(self) if known else 0.0
         return int(total_s * self.rate_hz * 3 * self.height * self.width), total_s / 3600.0
+
+    def used(self, *, with_features: bool) -> tuple[int, int]:
+        """Bytes that the cache holds of these clips (by an even sample of them), and of all clips of all data."""
+        if self.cache == "none":
+            return 0, 0
+        looked_up = self._sampled(lambda index: self._entry(index).name, NAMED)
+        entries, own = set(looked_up), 0
+        for name, size in self._ledger.sizes().items():
+            entry, _, features = name.partition("/")
+            own += size if entry in entries and (with_features or not features) else 0
+        return own * len(self) // max(1, len(looked_up)), self._ledger.used()
 
     def stored(self, index: int) -> tuple[DrivingClip, ClipFacts] | None:
         """The whole clip if it is in the cache; never decodes."""
@@ -181,6 +190,14 @@ class CachedClips:
                 break
         return unreadable
 
+    def _sampled(self, look: Callable[[int], Any], most: int) -> list[Any]:
+        """What `look` finds of at most `most` clips, evenly spread, unreadable ones left out."""
+        found = []
+        for index in np.unique(np.linspace(0, len(self) - 1, min(most, len(self))).astype(int)):
+            with suppress(UnreadableClip):
+                found.append(look(int(index)))
+        return found
+
     def _entry(self, index: int) -> Path:
         content = json.dumps([FORMAT, self.identity(index)], sort_keys=True).encode()
         name = hashlib.sha256(content).hexdigest()[:32]
@@ -199,7 +216,7 @@ class CachedClips:
             draft.mkdir(parents=True, exist_ok=True)
             size = _write_array(draft / FRAMES, clip.frames)
             arrays = {"times_s": clip.times_s, "shots": clip.shots}
-            optional = {"ego_poses": clip.ego_poses, "ego_speed_mps": clip.ego_speed_mps, "intrinsics": clip.intrinsics}
+            optional = {name: getattr(clip, name) for name in OPTIONAL}
             arrays |= {name: array for name, array in optional.items() if array is not None}
             with open(draft / CLIP, "wb") as file:
                 np.savez(file, **arrays)
@@ -228,46 +245,80 @@ class CachedClips:
             if (entry / FRAMES).stat().st_size != about["frames_bytes"]:
                 return None
             frames = np.load(entry / FRAMES, mmap_mode="r", allow_pickle=False)
-            with np.load(entry / CLIP, allow_pickle=False) as stored:
-                arrays = {name: stored[name] for name in stored.files}
+            arrays = read_arrays(entry / CLIP)
             facts = about["facts"] | {"view": tuple(about["facts"]["view"])}
             clip = DrivingClip(
                 frames=frames,
                 times_s=arrays["times_s"],
                 shots=arrays["shots"],
-                ego_poses=arrays.get("ego_poses"),
-                ego_speed_mps=arrays.get("ego_speed_mps"),
                 pose_source=PoseSource(about["pose_source"]),
-                intrinsics=arrays.get("intrinsics"),
                 key=self.key(index),
                 drive=self.source.drive(index),
+                **{name: arrays.get(name) for name in OPTIONAL},
             )
             return clip, ClipFacts(**facts)
-        except (OSError, ValueError, KeyError, TypeError, EOFError):
+        except (FileNotFoundError, ValueError, KeyError, TypeError):
             return None
+        except OSError as error:
+            raise _no_access(entry, error) from error
 
 
 class _Ledger:
-    """Bytes stored so far, as lines that any process may append; nobody ever lists a million folders."""
+    """Bytes stored so far, as lines that any process may append; nobody ever lists a million folders.
+
+    What was stored anew has a line for each time: the last one counts.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / LEDGER
         self._read, self._used = 0, 0
+        self._sizes: dict[str, int] = {}
 
     def add(self, name: str, size: int) -> None:
         with open(self._path, "a", encoding="utf-8") as file:
             file.write(f"{name} {size}\n")
 
     def used(self) -> int:
-        """Bytes, by the lines that were added since the last call."""
+        """Bytes of everything."""
+        self._update()
+        return self._used
+
+    def sizes(self) -> dict[str, int]:
+        """Bytes of everything by its name: the folder of an entry, or ENTRY/FILE for features."""
+        self._update()
+        return self._sizes
+
+    def _update(self) -> None:
+        """Read the lines that were added since the last time."""
         if self._path.is_file():
             with open(self._path, "rb") as file:
                 file.seek(self._read)
                 new = file.read()
             new = new[: new.rfind(b"\n") + 1]
             self._read += len(new)
-            self._used += sum(int(line.split()[1]) for line in new.splitlines())
-        return self._used
+            for line in new.decode().splitlines():
+                name, size = line.split()
+                self._used += int(size) - self._sizes.get(name, 0)
+                self._sizes[name] = int(size)
+
+
+def _may_stay_open(*, kinds: int) -> int:
+    """Maps of each kind that one cache may keep open: each takes one of the files that the system allows a process."""
+    try:
+        import resource
+    except ImportError:  # a system without such limits
+        return OPEN_CLIPS
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return OPEN_CLIPS if limit == resource.RLIM_INFINITY else max(1, min(OPEN_CLIPS, limit // (OPEN_SHARE * kinds)))
+
+
+def _no_access(place: Path, error: OSError) -> StoreError:
+    """For a stored file that is there and can't be opened: taking it for absent would decode and write it anew."""
+    raise_if_out_of_files(error)
+    return StoreError(
+        f"{place} can't be read ({error.strerror}): see to the disk and its permissions, or cache elsewhere with "
+        "data.cache_folder=FOLDER"
+    )
 
 
 def _remove_abandoned(entry: Path) -> None:
@@ -284,8 +335,10 @@ def _load_array(path: Path, rows: int) -> np.ndarray | None:
     """A mapped array of `rows` rows; None where it is absent or cut short."""
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError):
+    except (FileNotFoundError, ValueError, EOFError):
         return None
+    except OSError as error:
+        raise _no_access(path, error) from error
     return array if len(array) == rows else None
 
 
@@ -322,6 +375,7 @@ def _disk_full(folder: Path, draft: Path | None = None) -> Iterator[None]:
     except OSError as error:
         if draft is not None:
             shutil.rmtree(draft, ignore_errors=True)
+        raise_if_out_of_files(error)
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         raise DiskFull(

@@ -45,7 +45,10 @@ class HeldOut:
     @cached_property
     def windows(self) -> list[tuple[int, int]]:
         """(clip, start) of each window. Raises NoClips where no clip holds one."""
-        return pick_windows(self.clips, self.spec, most=self.most, unreadable=self.unreadable, watch=self.watch)
+        return pick_windows(
+            self.clips, self.spec, most=self.most, unreadable=self.unreadable, watch=self.watch,
+            with_truth=self.patch_grid is not None,
+        )  # fmt: skip
 
     def __len__(self) -> int:
         return -(-len(self.windows) // self.batch_size)
@@ -63,13 +66,13 @@ class HeldOut:
 
 
 def pick_windows(
-    source: ReadableSource, spec: WindowSpec, *, most: int, unreadable: UnreadableLog, watch: Watch
+    source: ReadableSource, spec: WindowSpec, *, most: int, unreadable: UnreadableLog, watch: Watch, with_truth: bool
 ) -> list[tuple[int, int]]:
     """At most `most` (clip, start), mixed, the same for the same clips.
 
     Few clips: every one is opened and the choice is even over all of their windows. Many: a shuffled walk takes
     WINDOWS_A_CLIP of each clip and ends when there are enough; further windows of these clips fill up if there never are.
-    Clips that can't be read, or hold no window, go to `unreadable`.
+    Clips that can't be read (with_truth: together with their truth), or hold no window, go to `unreadable`.
     """
     many = len(source) * WINDOWS_A_CLIP > most
     needed = min(len(source), -(-most // WINDOWS_A_CLIP)) if many else len(source)
@@ -80,7 +83,7 @@ def pick_windows(
             break
         index = shuffled(place, len(source), key=(0, 0))
         try:
-            starts = window_starts(source, spec, index, open_clip(source, index).clip)
+            starts = window_starts(source, spec, index, open_clip(source, index, with_truth=with_truth).clip)
         except UnreadableClip as error:
             unreadable.add(index, error)
             continue

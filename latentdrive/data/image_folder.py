@@ -13,6 +13,7 @@ from jaxtyping import Float64, UInt8
 
 from latentdrive.data.assembly import fit_picture
 from latentdrive.data.clip_list import is_image_name
+from latentdrive.data.unreadable import raise_if_out_of_files
 from latentdrive.errors import ConfigError, UnreadableClip
 
 TIMES = "times.txt"
@@ -23,6 +24,7 @@ def numbered_images(folder: Path) -> tuple[list[Path], np.ndarray]:
     try:
         names = [entry.name for entry in folder.iterdir() if is_image_name(entry.name)]
     except OSError as error:
+        raise_if_out_of_files(error)
         raise UnreadableClip(folder, f"it can't be opened ({error.strerror}): is the disk mounted?") from error
     if not names:
         raise UnreadableClip(folder, "no numbered images in it (000000.png, 000001.png, ...)")
@@ -61,6 +63,7 @@ def read_times(path: Path, count: int) -> Float64[np.ndarray, "T"]:
     try:
         times = np.array([float(line) for line in path.read_text(encoding="utf-8").split()], np.float64)
     except (OSError, ValueError) as error:
+        raise_if_out_of_files(error)
         raise UnreadableClip(path, f"not a list of times in seconds, one a line ({error})") from None
     if len(times) != count:
         raise UnreadableClip(path, f"{len(times)} times for {count} images: there must be one a line for each image")
@@ -93,6 +96,7 @@ def load_image(path: Path) -> UInt8[np.ndarray, "H W 3"]:
     try:
         packed = np.fromfile(path, np.uint8)
     except OSError as error:
+        raise_if_out_of_files(error)
         raise UnreadableClip(path, f"it can't be opened ({error.strerror})") from error
     picture = cv2.imdecode(packed, cv2.IMREAD_COLOR) if len(packed) else None
     if picture is None:

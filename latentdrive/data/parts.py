@@ -88,6 +88,7 @@ class Part:
             shots=clip.shots[rows],
             ego_poses=None if clip.ego_poses is None else anchored(clip.ego_poses[rows]),
             ego_speed_mps=None if clip.ego_speed_mps is None else clip.ego_speed_mps[rows],
+            poses_causal=None if clip.poses_causal is None else clip.poses_causal[rows],
         )
 
 

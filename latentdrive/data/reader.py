@@ -13,14 +13,16 @@ from typing import Any
 
 import cv2
 import numpy as np
+from jaxtyping import Bool, Float32
 
 from latentdrive.data.assembly import Assembled, Assembler, fit_picture
 from latentdrive.data.ego_motion import EgoMotion, estimate_ego_motion, guessed_intrinsics, work_size
 from latentdrive.data.parts import ClipFacts, Part, anchored
 from latentdrive.data.road_speed import CAMERA_HEIGHT_M
 from latentdrive.data.sidecars import Camera, Track, scaled_intrinsics
+from latentdrive.data.unreadable import raise_if_out_of_files
 from latentdrive.errors import ConfigError, UnreadableClip
-from latentdrive.types import ClipTruth, DrivingClip, PoseSource
+from latentdrive.types import FROZEN, ClipTruth, DrivingClip, PoseSource
 
 READER_VERSION = 2  # raise it when the same file would give other frames or poses: caches are then made anew
 WEAK_EVIDENCE = 0.2  # road evidence below which the note warns
@@ -51,6 +53,17 @@ class ReaderOptions:
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
                 raise ConfigError(f"data.source.{name} must be one of {', '.join(allowed)}; got {getattr(self, name)}")
+
+
+@dataclass(**FROZEN)
+class _Ego:
+    """How the ego of a clip moved, as in DrivingClip. note: for the card."""
+
+    poses: Float32[np.ndarray, "T 3"] | None = None
+    speed_mps: Float32[np.ndarray, "T"] | None = None
+    source: PoseSource = PoseSource.NONE
+    causal: Bool[np.ndarray, "T"] | None = None
+    note: str = ""
 
 
 class ClipReader(ABC):
@@ -125,17 +138,18 @@ class ClipReader(ABC):
         intrinsics = camera.intrinsics
         if intrinsics is not None:
             intrinsics = scaled_intrinsics(intrinsics, view=view, stored=stored, size=size)
-        poses, speed, source, note = self._ego(index, found, camera, stored)
+        ego = self._ego(index, found, camera, stored)
         clip = DrivingClip(
             frames=found.frames,
             times_s=found.times_s,
             shots=found.shots,
-            ego_poses=poses,
-            ego_speed_mps=speed,
-            pose_source=source,
+            ego_poses=ego.poses,
+            ego_speed_mps=ego.speed_mps,
+            pose_source=ego.source,
             intrinsics=intrinsics,
             key=self.key(index),
             drive=self.drive(index),
+            poses_causal=ego.causal,
         )
         facts = ClipFacts(
             frames_read=found.frames_read,
@@ -149,24 +163,28 @@ class ClipReader(ABC):
             source_width=stored[1],
             view=view,
             camera_to_ego=None if camera.camera_to_ego is None else camera.camera_to_ego.tolist(),
-            pose_note=note,
+            pose_note=ego.note,
         )
         return clip, facts
 
-    def _ego(
-        self, index: int, found: Assembled, camera: Camera, stored: tuple[int, int]
-    ) -> tuple[np.ndarray | None, np.ndarray | None, PoseSource, str]:
-        """Poses relative to the first frame, speed, where they are from, and a note for the card."""
+    def _ego(self, index: int, found: Assembled, camera: Camera, stored: tuple[int, int]) -> _Ego:
         if self.options.poses == "none":
-            return None, None, PoseSource.NONE, ""
+            return _Ego()
         track = self.track(index, found.times_s[0], found.times_s[-1])
         if track is not None:
             poses, speed = track.at(found.times_s)
-            return anchored(poses), speed.astype(np.float32), PoseSource.RECORDED, track.note
+            return _Ego(
+                poses=anchored(poses),
+                speed_mps=speed.astype(np.float32),
+                source=PoseSource.RECORDED,
+                # Poses and frames have clocks of their own: half a step of the frames counts as now.
+                causal=track.reach_s(found.times_s) - found.times_s <= 0.5 / self.rate_hz,
+                note=track.note,
+            )
         if self.options.poses == "recorded":
-            return None, None, PoseSource.NONE, ""
+            return _Ego()
         motion, note = self._odometry(index, found, camera, stored)
-        return motion.poses, motion.speed_mps, PoseSource.VISUAL_ODOMETRY, note
+        return _Ego(poses=motion.poses, speed_mps=motion.speed_mps, source=PoseSource.VISUAL_ODOMETRY, note=note)
 
     def _odometry(self, index: int, found: Assembled, camera: Camera, stored: tuple[int, int]) -> tuple[EgoMotion, str]:
         """Estimated motion from a second pass over the frames, at a size where corners can be tracked."""
@@ -198,6 +216,7 @@ def _stamp(file: Path, *, required: bool) -> list[str | int] | None:
             total, newest = sum(one.st_size for one in inside), max((one.st_mtime_ns for one in inside), default=0)
             return [os.fspath(file.resolve()), total, max(newest, found.st_mtime_ns)]
     except OSError as error:
+        raise_if_out_of_files(error)
         if required:
             raise UnreadableClip(file, f"it can't be opened ({error.strerror}): is the disk mounted?") from error
         return None

@@ -18,11 +18,10 @@ from latentdrive.data.batches import nearest_rows, shuffled
 from latentdrive.data.code_baselines import code_baselines
 from latentdrive.data.latents import LatentStore
 from latentdrive.data.parts import ReadableSource
+from latentdrive.data.sidecars import SAME_TIME_S
 from latentdrive.data.windows import SceneSpec, cut_scene, scene_batch
 from latentdrive.errors import StoreError, WrongShape
 from latentdrive.types import DrivingClip, LatentActions, SceneBatch
-
-SAME_TIME_S = 1e-3  # a stored t0 and its frame may differ by rounding only
 
 
 @runtime_checkable

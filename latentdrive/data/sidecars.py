@@ -11,11 +11,13 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float32, Float64
 
+from latentdrive.data.batches import nearest_rows
 from latentdrive.errors import UnreadableClip
 from latentdrive.geometry import interpolate_poses
 from latentdrive.types import FROZEN
 
 POSE_COLUMNS = ("time_s", "x_m", "y_m", "heading_rad", "speed_mps")
+SAME_TIME_S = 1e-3  # times of one moment in two files may differ by rounding only
 
 
 @dataclass(**FROZEN)
@@ -28,9 +30,20 @@ class Track:
     note: str
 
     def at(self, times_s: Float64[np.ndarray, "N"]) -> tuple[Float64[np.ndarray, "N 3"], Float64[np.ndarray, "N"]]:
-        """Poses (still in their own frame) and speeds at other times."""
+        """Poses (still in their own frame) and speeds at other times, between the recorded ones before and after."""
+        times_s = self._rounded(times_s)
         poses = interpolate_poses(self.times_s, self.poses, times_s)
         return poses, np.interp(times_s, self.times_s, self.speed_mps)
+
+    def reach_s(self, times_s: Float64[np.ndarray, "N"]) -> Float64[np.ndarray, "N"]:
+        """Times of the last recorded pose that `at` uses for each of these times; no earlier for a later one."""
+        rows = np.searchsorted(self.times_s, self._rounded(times_s))
+        return self.times_s[np.minimum(rows, len(self.times_s) - 1)]
+
+    def _rounded(self, times_s: Float64[np.ndarray, "N"]) -> Float64[np.ndarray, "N"]:
+        """The same times, those of a recorded pose exactly: a frame just behind its pose needs no later one."""
+        nearest = self.times_s[nearest_rows(self.times_s, times_s)]
+        return np.where(np.abs(nearest - times_s) <= SAME_TIME_S, nearest, times_s)
 
 
 @dataclass(**FROZEN)

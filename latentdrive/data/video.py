@@ -19,6 +19,7 @@ from latentdrive.data.image_folder import TIMES, image_times, numbered_images, r
 from latentdrive.data.parts import Part
 from latentdrive.data.reader import ClipReader, Frames, ReaderOptions
 from latentdrive.data.sidecars import Camera, Track, read_camera, read_track, sidecar
+from latentdrive.data.unreadable import raise_if_out_of_files
 from latentdrive.errors import UnreadableClip
 from latentdrive.types import ClipTruth
 
@@ -174,11 +175,13 @@ def _opened(path: Path) -> Iterator[av.container.InputContainer]:
                 raise UnreadableClip(path, "it holds no video stream")
             yield container
     except av.error.FFmpegError as error:
+        raise_if_out_of_files(error)
         raise UnreadableClip(
             path,
             f"not a readable video ({error.strerror}): it may be truncated or no video at all. Try ffplay, copy it again",
         ) from error
     except OSError as error:
+        raise_if_out_of_files(error)
         raise UnreadableClip(path, f"it can't be opened ({error.strerror}): is the disk mounted?") from error
 
 

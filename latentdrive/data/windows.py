@@ -1,7 +1,8 @@
 """What the car sees at t0: a clip cut into a Scene that holds nothing later.
 
 Between `data` and everything that drives: video, world and logs reach teacher, student and planners as one type. Only
-rows of the clip up to t0 are ever indexed here, so nothing later can leak.
+rows of the clip up to t0 are ever indexed here, and poses that were interpolated towards a later one are not used: nothing
+later can leak.
 """
 
 from collections.abc import Sequence
@@ -83,7 +84,8 @@ def ego_history(clip: DrivingClip, now: int, spec: SceneSpec) -> EgoHistory:
 
     Velocity (forward, left) of each state is in that state's own frame; acceleration is the change of velocity over the
     last 1 / ego_hz seconds. Poses of visual odometry count as unknown: they know no metres, and are smoothed over
-    neighbours on both sides. What the shot is too short for is 0 and flagged unknown; the command is never known.
+    neighbours on both sides. So does everything at a frame whose pose was interpolated towards a later one (poses sparser
+    than frames). What the shot is too short for is 0 and flagged unknown; the command is never known.
     """
     elsewhere = np.flatnonzero(clip.shots[:now] != clip.shots[now])
     first = int(elsewhere[-1]) + 1 if len(elsewhere) else 0
@@ -92,7 +94,9 @@ def ego_history(clip: DrivingClip, now: int, spec: SceneSpec) -> EgoHistory:
     shape = (spec.ego_frames, 2)
     poses, velocity, acceleration = np.zeros((spec.ego_frames, 3)), np.zeros(shape), np.zeros(shape)
     poses_known = velocity_known = acceleration_known = False
-    if clip.ego_poses is not None and clip.pose_source == PoseSource.RECORDED:
+    # Earlier poses were interpolated towards none that is later than the one of now: its flag is that of them all.
+    causal = clip.poses_causal is None or bool(clip.poses_causal[now])
+    if clip.ego_poses is not None and clip.pose_source == PoseSource.RECORDED and causal:
         recorded = np.asarray(clip.ego_poses[first : now + 1], np.float64)
         poses_known = bool(wanted[0] >= times[0] - SLACK_S)
         poses = relative_pose(

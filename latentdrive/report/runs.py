@@ -1,7 +1,7 @@
 """Runs as they lie on disk: first step of the report. A run folder becomes a `Run`: what was asked, said, measured and logged."""
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from glob import glob, has_magic
@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 from jaxtyping import Float64
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from latentdrive.config import from_yaml
 from latentdrive.data.unreadable import read_unreadable
 from latentdrive.errors import ConfigError
-from latentdrive.run_folder import CHECKPOINT, CONFIG, METRICS
+from latentdrive.run_folder import CHECKPOINT, CONFIG, LOG, METRICS
 
 NOT_SHOWN = ("report", "demo", "doctor")  # runs that have nothing of their own to show
 
@@ -83,21 +84,22 @@ def _without_echo(
     return steps[:end], values[:end]
 
 
-def read_runs(paths: Iterable[str | Path]) -> list[Run]:
+def read_runs(paths: Iterable[str | Path], *, warn: Callable[[str], None] = print) -> list[Run]:
     """The runs in `paths`, each once: run folders, folders that hold run folders, or patterns such as runs/*.
 
-    Raises ConfigError where a path is no folder or no run lies in it.
+    warn: is told of run folders that are left out because their configuration is damaged. Raises ConfigError where a path is
+    no folder or no run lies in it.
     """
-    found = dict.fromkeys(run for path in paths for run in _run_folders(str(path)))
+    found = dict.fromkeys(run for path in paths for run in _run_folders(str(path), warn))
     runs = [_read(path) for path in found]
     if not runs:
         raise ConfigError("report needs at least one run: latentdrive report runs/train_codebook/*")
     return runs
 
 
-def _run_folders(path: str) -> Iterator[Path]:
+def _run_folders(path: str, warn: Callable[[str], None]) -> Iterator[Path]:
     places = sorted(glob(path)) if has_magic(path) and not Path(path).exists() else [path]
-    folders = [folder for place in places for folder in _below(Path(place))]
+    folders = [folder for place in places for folder in _below(Path(place), warn)]
     if not folders:
         there = "nothing has that name" if not Path(path).exists() else f"it holds no {CONFIG} with a verb"
         raise ConfigError(
@@ -106,17 +108,25 @@ def _run_folders(path: str) -> Iterator[Path]:
     yield from folders
 
 
-def _below(folder: Path) -> list[Path]:
+def _below(folder: Path, warn: Callable[[str], None]) -> list[Path]:
     """The folder itself if it is a run, and every run below it, oldest first."""
     files = sorted(folder.rglob(CONFIG), key=lambda file: (file.stat().st_mtime, file))
     return [
         file.parent.resolve() for file in files
-        if file.parent.name != CHECKPOINT and (verb := _verb(file)) and (verb not in NOT_SHOWN)
+        if file.parent.name != CHECKPOINT and (verb := _verb(file, warn)) and (verb not in NOT_SHOWN)
     ]  # fmt: skip
 
 
-def _verb(file: Path) -> str | None:
-    return (from_yaml(file.read_text(encoding="utf-8")) or {}).get("verb")
+def _verb(file: Path, warn: Callable[[str], None]) -> str | None:
+    """The verb in a config.yaml; None where it is somebody else's file."""
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        if any((file.parent / name).is_file() for name in (METRICS, LOG)):
+            warn(f"left out: {file} is not YAML ({str(error).splitlines()[0]}); repeat the run with out={file.parent}")
+        return None
+    verb = content.get("verb") if isinstance(content, Mapping) else None
+    return verb if isinstance(verb, str) else None
 
 
 def _read(path: Path) -> Run:

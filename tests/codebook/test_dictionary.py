@@ -67,10 +67,14 @@ def test_it_is_the_same_after_saving_and_loading(found, tmp_path):
     assert (again.transition_s, again.codebook_id) == (found.transition_s, found.codebook_id)
 
 
-def test_a_damaged_file_is_named(tmp_path):
-    (tmp_path / "d.npz").write_bytes(b"no archive")
-    with pytest.raises(StoreError, match=r"d\.npz is no dictionary of codes .*remove it"):
-        Dictionary.load(tmp_path / "d.npz")
+def test_a_damaged_file_is_named(found, tmp_path):
+    found.save(tmp_path / "d.npz")
+    whole = (tmp_path / "d.npz").read_bytes()
+    middle = len(whole) // 2
+    for damaged in (b"no archive", b"", whole[:middle], whole[:middle] + bytes(200) + whole[middle + 200 :]):
+        (tmp_path / "d.npz").write_bytes(damaged)
+        with pytest.raises(StoreError, match=r"d\.npz is no dictionary of codes .*remove it"):
+            Dictionary.load(tmp_path / "d.npz")
 
 
 def test_without_windows_there_is_no_dictionary():

@@ -67,6 +67,42 @@ def test_unreadable_clips_are_shown_and_beyond_the_bound_an_error(clips, capsys)
     assert examine(clips, "data.max_unreadable=0.7")["train"]["unreadable"] == 2
 
 
+@pytest.fixture
+def many(clips):
+    """10 clips, the first of which can't be read."""
+    (clips / "0.mp4").write_bytes(b"")
+    for number in range(3, 10):
+        (clips / f"{number}.mp4").symlink_to(clips / "1.mp4")
+    return clips
+
+
+def test_one_unreadable_clip_of_a_sample_is_a_warning_where_the_rest_may_be_fine(many, capsys):
+    assert examine(many, "data.max_unreadable=0.1")["train"]["unreadable"] == 1
+    said = capsys.readouterr().out
+    assert "train: 1 of 8 clips looked at can't be read, data.max_unreadable allows 10.00% of all 10" in said
+    assert "sample=10 looks at every clip" in said and "Next: " in said
+
+
+def test_once_every_clip_was_looked_at_their_share_decides(many, capsys):
+    assert examine(many, "data.max_unreadable=0.1", "sample=10")["train"]["unreadable"] == 1
+    assert "clips looked at can't be read" not in capsys.readouterr().out
+    with pytest.raises(TooManyUnreadable, match=r"train: 1 of 10 clips looked at can't be read"):
+        examine(many, "data.max_unreadable=0.09", "sample=10")
+
+
+def test_more_unreadable_clips_than_all_may_hold_are_an_error_in_any_sample(many):
+    with pytest.raises(TooManyUnreadable, match=r"train: 1 of 8 clips looked at can't be read"):
+        examine(many, "data.max_unreadable=0.09")  # none of 10
+
+
+def test_a_sample_that_is_hardly_an_accident_is_an_error(clips):
+    (clips / "0.mp4").write_bytes(b"")
+    for number in range(3, 40):
+        (clips / f"{number}.mp4").write_bytes(b"")
+    with pytest.raises(TooManyUnreadable, match=r"train: 8 of 8 clips looked at can't be read"):
+        examine(clips, "data.max_unreadable=0.45")  # 18 of 40 may be: the sample holds 8 of them 6 times in 10,000
+
+
 def test_clips_too_short_for_a_window_are_an_error(clips):
     with pytest.raises(NoClips, match="no clip is long enough for one window"):
         examine(clips, "transitions=40")

@@ -197,6 +197,26 @@ def test_an_unreadable_clip_is_skipped_the_same_way_each_time_counted_and_named(
     assert "2 of 7 clips unreadable (28.57%, limit 50.00%)" in unreadable.summary()
 
 
+class DamagedTruth(FakeSource):
+    """Clip 2 can be read, what the world knows of it can't."""
+
+    def truth(self, index: int) -> ClipTruth | None:
+        if index == 2:
+            raise UnreadableClip("clip_2.truth.npz", "made unreadable")
+        return super().truth(index)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_clip_whose_truth_is_damaged_is_skipped_counted_and_named(tmp_path: Path, workers: int):
+    file = tmp_path / "unreadable.csv"
+    damaged = stream(DamagedTruth(), patch_grid=(2, 2), unreadable=log(file=file))
+    batches = list(loader(damaged, workers=workers, pin_memory=False))
+    assert len(batches) == 20 and 2 not in torch.cat([batch.clip for batch in batches])
+    assert read_unreadable(file) == [("clip_2.truth.npz", "made unreadable")]
+    without = stream(DamagedTruth(), unreadable=log(share=0.0))  # where no truth is asked for, none is missed
+    assert 2 in torch.cat([batch.clip for batch in without])
+
+
 def test_too_many_unreadable_clips_end_the_run_with_the_last_reason():
     with pytest.raises(TooManyUnreadable, match=r"1 of 7 .*allows 1\.00%.*made unreadable.*max_unreadable"):
         list(stream(FakeSource(bad=(2,)), unreadable=log(share=0.01)))

@@ -167,6 +167,17 @@ def test_the_estimate_counts_features_and_shared_clips_once(batches):
     assert "for features" in both and "for features" not in frames
 
 
+def test_the_estimate_counts_what_other_data_holds_of_the_cache_and_says_what_to_do(batches, tmp_path: Path):
+    anew = "the rest is made anew at every use unless you raise data.cache_gb"
+    assert batches(cache_gb=1e-3).estimate(None).endswith(f"; 0.00 GB of it fit (data.cache_gb=0.001), {anew}")
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache/ledger.txt").write_text("another 5000000000\n")
+    batches(cache_gb=6.0).fill(lambda done, clips: None)  # 1.4 MB
+    assert batches(cache_gb=5.002).estimate(None).endswith(" (data.cache_gb=5.002)")
+    said = batches(cache_gb=4.0).estimate(None)
+    assert f"; 0.00 GB of it fit (data.cache_gb=4, other data takes 5.00 GB of it), {anew} or remove " in said
+
+
 def test_the_end_of_a_run_says_what_was_left_out(batches, drive):
     drive("short", seconds=0.7)
     fed = batches(held_out_windows=1000)

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from latentdrive.data.clip_truth import others_motion, read_truth
+from latentdrive.data.clip_truth import ARRAYS, others_motion, read_truth
 from latentdrive.errors import UnreadableClip
 from latentdrive.types import ClipTruth
 
@@ -63,9 +63,13 @@ def test_truth_is_read_back(tmp_path: Path):
 
 def test_damaged_truth_is_named(tmp_path: Path):
     (tmp_path / "b.truth.npz").write_bytes(b"PK no archive")
+    np.savez_compressed(tmp_path / "e.truth.npz", **{name: np.arange(1000.0) for name in ARRAYS})
+    whole = (tmp_path / "e.truth.npz").read_bytes()
+    (tmp_path / "e.truth.npz").write_bytes(whole[:200] + bytes(50) + whole[250:])
     for path, reason in (
         (tmp_path / "b.truth.npz", "no truth can be read"),
         (tmp_path / "missing.truth.npz", "no truth can be read"),
+        (tmp_path / "e.truth.npz", "no truth can be read"),
         (written(tmp_path / "c.truth.npz", boxes=np.zeros((1, 1, 4))), "boxes has shape"),
         (written(tmp_path / "d.truth.npz", key=np.array([{}], dtype=object)), "no truth can be read"),
     ):

@@ -4,6 +4,7 @@ import errno
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import pytest
 from data_helpers import folder
 
 from latentdrive.data.frame_cache import CachedClips
-from latentdrive.errors import ConfigError, DiskFull
+from latentdrive.errors import ConfigError, DiskFull, StoreError, TooManyOpenFiles
 
 
 def cached(source, where: Path, **changed) -> CachedClips:
@@ -72,7 +73,7 @@ def test_other_options_have_other_entries(drive: Callable[..., Path], tmp_path: 
     assert cached(folder(path, width=64), tmp_path / "cache")[0].frames.shape[-1] == 64
 
 
-@pytest.mark.parametrize("damage", ["short frames", "no facts", "half a draft"])
+@pytest.mark.parametrize("damage", ["short frames", "no facts", "half an archive", "half a draft"])
 def test_an_interrupted_entry_is_noticed_and_made_again(drive: Callable[..., Path], tmp_path: Path, damage: str):
     path, where = drive(), tmp_path / "cache"
     direct = folder(path)[0]
@@ -82,6 +83,8 @@ def test_an_interrupted_entry_is_noticed_and_made_again(drive: Callable[..., Pat
         os.truncate(frames, frames.stat().st_size // 2)
     elif damage == "no facts":
         (frames.parent / "facts.json").unlink()
+    elif damage == "half an archive":
+        os.truncate(frames.parent / "clip.npz", 400)
     else:
         shutil.move(frames.parent, frames.parent.with_name(f".{frames.parent.name}.1.partial"))
     np.testing.assert_array_equal(cached(folder(path), where)[0].frames, direct.frames)
@@ -165,6 +168,78 @@ def test_a_write_that_meets_a_full_disk_names_it_and_leaves_nothing_half(
     again = cached(folder(paths[0].parent), tmp_path / "cache")
     np.testing.assert_array_equal(again[0].frames, first)
     assert len(again[1]) == 40, "the same command goes on"
+
+
+def test_the_bound_counts_what_was_stored_anew_once_and_tells_whose_it_is(drive: Callable[..., Path], tmp_path: Path):
+    paths, where = [drive(name) for name in "abc"], tmp_path / "cache"
+    sevens = lambda frames: np.zeros((len(frames), 7), np.float16)  # noqa: E731
+    options = {"cache": "features", "features": sevens, "features_id": "x"}
+    for _ in range(3):
+        clips = cached(folder(paths[0].parent), where, **options)
+        assert clips.prepare() == []
+        for stored in where.rglob("*.npy"):
+            os.truncate(stored, 100)
+    frames, features = 128 + 40 * 3 * 48 * 80, 128 + 40 * 7 * 2
+    assert clips.used(with_features=True) == (3 * (frames + features), 3 * (frames + features))
+    assert clips.used(with_features=False) == (3 * frames, 3 * (frames + features))
+    assert cached(folder(paths[1]), where).used(with_features=False) == (frames, 3 * (frames + features))
+    assert cached(folder(paths[1], width=64), where).used(with_features=True) == (0, 3 * (frames + features))
+
+
+def test_a_process_that_may_open_no_more_files_says_so_and_leaves_the_cache_alone(
+    drive: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    path, where = drive(), tmp_path / "cache"
+    cached(folder(path), where).prepare()
+    source, unreadable = folder(path), []
+    source.read = refuse
+
+    def exhausted(*_, **__):
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(np, "load", exhausted)
+        with pytest.raises(TooManyOpenFiles, match="ulimit -n"):
+            unreadable += cached(source, where).prepare()
+    assert unreadable == [] and len(cached(source, where)[0]) == 40
+
+
+def test_an_entry_that_may_not_be_read_is_not_taken_for_absent(drive, tmp_path: Path, monkeypatch):
+    path, where = drive(), tmp_path / "cache"
+    cached(folder(path), where).prepare()
+    source = folder(path)
+    source.read = refuse
+
+    def denied(*_, **__):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(np, "load", denied)
+    with pytest.raises(StoreError, match=r"Permission denied.*data\.cache_folder"):
+        cached(source, where)[0]
+
+
+MANY_CLIPS = """
+import resource, sys
+from test_batches import FakeSource
+from latentdrive.data.frame_cache import CachedClips
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+FakeSource.drive = FakeSource.key
+parts = [
+    CachedClips(
+        source=FakeSource(clips=40), folder=sys.argv[1], cache="features", cache_gb=1.0, features_id="x",
+        features=lambda frames: frames.mean((1, 2, 3)).astype("f2"),
+    )
+    for _ in ("train", "val", "probe")
+]
+assert [clips.prepare() for clips in parts] == [[], [], []]
+assert [len(clips[index]) for clips in parts for index in (0, 39)] == [40] * 6
+"""
+
+
+def test_more_clips_than_files_that_may_be_open(tmp_path: Path):
+    here = Path(__file__).parent
+    environment = os.environ | {"PYTHONPATH": f"{here}{os.pathsep}{here.parents[1]}", "OMP_NUM_THREADS": "1"}
+    subprocess.run([sys.executable, "-c", MANY_CLIPS, str(tmp_path)], env=environment, check=True, timeout=120)
 
 
 @pytest.fixture

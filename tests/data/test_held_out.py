@@ -1,14 +1,15 @@
 """Which windows are held out: all of a few clips, some of many, and always the same."""
 
 import pytest
-from test_batches import SPEC, FakeSource, log
+from test_batches import SPEC, DamagedTruth, FakeSource, log
 
 from latentdrive.data.held_out import WINDOWS_A_CLIP, pick_windows
 from latentdrive.errors import NoClips
 
 
 def pick(source: FakeSource, most: int, **changed) -> list[tuple[int, int]]:
-    return pick_windows(source, SPEC, most=most, **{"unreadable": log(clips=len(source)), "watch": iter} | changed)
+    options = {"unreadable": log(clips=len(source)), "watch": iter, "with_truth": True}
+    return pick_windows(source, SPEC, most=most, **options | changed)
 
 
 def test_few_clips_give_all_of_their_windows_mixed():
@@ -31,6 +32,11 @@ def test_of_many_clips_no_more_are_opened_than_needed():
 def test_many_clips_of_which_most_are_unreadable_still_give_as_many_as_there_are():
     source = FakeSource(clips=20, bad=tuple(range(1, 20)))
     assert len(pick(source, 40, unreadable=log(clips=20, share=1.0))) == 30  # all of the one clip that is left
+
+
+def test_a_clip_whose_truth_is_damaged_is_held_out_where_truth_is_not_needed_only():
+    assert {clip for clip, _ in pick(DamagedTruth(clips=3), 1000)} == {0, 1}
+    assert {clip for clip, _ in pick(DamagedTruth(clips=3), 1000, with_truth=False)} == {0, 1, 2}
 
 
 def test_progress_is_shown_where_many_clips_are_opened():

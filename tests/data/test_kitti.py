@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from data_helpers import OPTIONS, REAL, passing
 
+from latentdrive.config import build, compose
 from latentdrive.data.kitti import KittiOdometry
 from latentdrive.errors import ConfigError, NoClips, UnreadableClip
 
@@ -50,6 +51,18 @@ def test_the_odometry_layout_gives_poses_in_the_ego_frame(tmp_path: Path):
     np.testing.assert_allclose(clip.ego_speed_mps, 1 / 0.1036, rtol=1e-3)
     np.testing.assert_allclose(clip.intrinsics, [[100, 0, 79.5], [0, 100, 47.5], [0, 0, 1]])
     assert (clip.key, clip.drive, clip.pose_source) == ("03", "03", "recorded")
+
+
+def test_no_frame_is_both_trained_on_and_held_out_unless_one_asks_for_it(tmp_path: Path):
+    given = ["model=checkpoint", "data=kitti", f"data.path={write_sequence(tmp_path)}", f"paths.data={tmp_path}"]
+
+    def times(part: str, *overrides: str) -> np.ndarray:
+        cfg = compose("label", [*given, "data.rate_hz=9", *overrides])
+        return build(cfg.data).open(part)[0].times_s
+
+    train, val, everything = times("train"), times("val"), times("val", "data.val.part=all", "parts=[val]")
+    assert train[-1] + 0.5 < val[0]
+    assert (everything[0], everything[-1]) == (train[0], val[-1])
 
 
 def test_grey_images_get_three_equal_channels(tmp_path: Path):

@@ -1,8 +1,10 @@
 """Video as clips: presentation times, parts, sidecars, every container, and every kind of bad file."""
 
+import errno
 from collections.abc import Callable
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ from data_helpers import REAL, folder, passing, write_poses, write_video
 
 from latentdrive.data.assembly import fit_picture
 from latentdrive.data.sidecars import scaled_intrinsics
-from latentdrive.errors import ConfigError, NoClips, UnreadableClip
+from latentdrive.errors import ConfigError, NoClips, TooManyOpenFiles, UnreadableClip
 
 TIMES = np.arange(90) / 30
 
@@ -198,6 +200,19 @@ def test_a_file_that_vanished_is_unreadable(drive: Callable[..., Path]):
     clips = folder(path)
     path.unlink()
     with pytest.raises(UnreadableClip, match="can't be opened"):
+        clips[0]
+
+
+def test_a_video_that_can_t_be_opened_for_want_of_files_is_not_called_unreadable(
+    drive: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+):
+    clips = folder(drive())
+
+    def exhausted(*_, **__):
+        raise av.error.OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(av, "open", exhausted)
+    with pytest.raises(TooManyOpenFiles, match="ulimit -n"):
         clips[0]
 
 

@@ -1,14 +1,17 @@
 """Scenes: what they hold, by hand-worked numbers, and that they hold nothing later than t0."""
 
 from dataclasses import fields, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from data_helpers import folder, write_poses
 
+from latentdrive.data.frame_cache import CachedClips
 from latentdrive.data.windows import SceneSpec, cut_scene, ego_history, scene_batch
 from latentdrive.errors import ConfigError, WrongShape
-from latentdrive.types import Command, DrivingClip, PoseSource
+from latentdrive.types import Command, DrivingClip, EgoHistory, PoseSource
 
 SPEC = SceneSpec(history_frames=2, history_step_s=0.5, ego_frames=4, ego_hz=2.0)
 
@@ -62,6 +65,30 @@ def test_noise_after_t0_leaves_the_batch_bit_identical():
         for field in fields(before):
             assert torch.equal(getattr(before, field.name), getattr(after, field.name)), field.name
     np.testing.assert_array_equal(ego_history(source, now, SPEC).poses, ego_history(other, now, SPEC).poses)
+
+
+@pytest.mark.parametrize("early_s", [0.0, 4e-4])
+def test_a_pose_after_t0_changes_no_scene_where_poses_are_sparser_than_frames(drive, tmp_path: Path, early_s: float):
+    path, times = drive(seconds=5.0), np.arange(6) - early_s
+
+    def scenes(x_at_4_s: float) -> list[EgoHistory]:
+        """The ego of every scene before 4 s, by way of the cache."""
+        way = np.array([0.0, 10.0, 20.0, 30.0, x_at_4_s, 50.0])
+        write_poses(path.with_name("a.poses.csv"), times, np.stack([way, 0 * way, 0 * way], -1), np.full(6, 10.0))
+        options = {"cache": "frames", "cache_gb": 1.0, "features": None, "features_id": None}
+        clips = CachedClips(source=folder(path), folder=tmp_path / "cache", **options)
+        return [ego_history(clips[0], now, SPEC) for now in range(40)]
+
+    for now, (before, after) in enumerate(zip(scenes(40.0), scenes(41.0))):
+        for field in fields(before):
+            np.testing.assert_array_equal(getattr(before, field.name), getattr(after, field.name), str(now))
+    known = [now for now, ego in enumerate(scenes(40.0)) if ego.velocity_known]
+    assert known == [10, 20, 30]  # where the pose is that of the frame itself
+    np.testing.assert_allclose(scenes(40.0)[30].velocity[-1], [10.0, 0.0], atol=0.05)
+
+
+def test_poses_denser_than_frames_are_used_at_every_frame(drive):
+    assert folder(drive())[0].poses_causal.all()
 
 
 def test_ten_metres_a_second_straight_on():

@@ -42,6 +42,26 @@ def test_a_damaged_metrics_file_is_named(tmp_path):
         read_runs([tmp_path])
 
 
+@pytest.mark.parametrize(
+    "text", ["- a\n- b\n", "just words", "", "verb: [train]\n", "model: {verb: label}\n", "a: [", "\x07"]
+)
+def test_a_configuration_of_somebody_else_is_passed_over(tmp_path, text):
+    write_run(tmp_path / "mine", "label", metrics={})
+    (tmp_path / "theirs").mkdir()
+    (tmp_path / "theirs" / "config.yaml").write_text(text)
+    said = []
+    assert [run.path.name for run in read_runs([tmp_path], warn=said.append)] == ["mine"] and said == []
+
+
+@pytest.mark.parametrize("content", [b"verb: [", b"\xff\xfe"])
+def test_a_run_whose_configuration_is_damaged_is_left_out_and_named(tmp_path, content):
+    write_run(tmp_path / "mine", "label", metrics={})
+    (write_run(tmp_path / "hurt", "label", metrics={}) / "config.yaml").write_bytes(content)
+    said = []
+    assert [run.path.name for run in read_runs([tmp_path], warn=said.append)] == ["mine"]
+    assert len(said) == 1 and f"left out: {tmp_path}/hurt/config.yaml is not YAML" in said[0]
+
+
 def test_an_unfinished_run_has_curves_and_no_metrics(tmp_path):
     run = write_run(tmp_path / "a", "train_codebook")
     write_curve(run, "train/loss", [3.0, 2.0])
