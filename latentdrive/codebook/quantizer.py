@@ -96,14 +96,22 @@ def _sum_over_ranks(statistics: Tensor) -> None:
 
 
 def _sample_over_ranks(latents: Float[Tensor, "1 N D"], count: int) -> Float[Tensor, "1 count D"]:
-    """Latents drawn from those of all ranks, the same on every rank; twice the same only where there are too few."""
+    """Latents drawn from those of all ranks, the same on every rank; twice the same only where there are too few.
+
+    Ranks may hold different numbers of them: clips without poses are left out on each.
+    """
+    latents = latents[0]
     if _ranks() > 1:
-        gathered = [torch.empty_like(latents) for _ in range(_ranks())]
-        dist.all_gather(gathered, latents.contiguous())
-        latents = torch.cat(gathered, 1)
-    found = latents.shape[1]
+        sizes = [torch.zeros((), dtype=torch.long, device=latents.device) for _ in range(_ranks())]
+        dist.all_gather(sizes, torch.tensor(len(latents), device=latents.device))
+        padded = latents.new_zeros(int(max(sizes)), latents.shape[1])
+        padded[: len(latents)] = latents
+        gathered = [torch.empty_like(padded) for _ in sizes]
+        dist.all_gather(gathered, padded)
+        latents = torch.cat([rows[:size] for rows, size in zip(gathered, sizes)])
+    found = len(latents)
     picked = torch.randperm(found)[:count] if found >= count else torch.randint(found, (count,))
-    drawn = latents[:, picked.to(latents.device)]
+    drawn = latents[picked.to(latents.device)][None]
     if _ranks() > 1:
         dist.broadcast(drawn, 0)
     return drawn
