@@ -19,14 +19,15 @@ from safetensors.torch import load_model, save_file
 from torch import Tensor, nn
 
 from latentdrive import __version__
-from latentdrive.config import TARGET, build, locate, to_yaml
+from latentdrive.build import TARGET, build, locate
+from latentdrive.config import to_yaml
 from latentdrive.errors import CheckpointError, ConfigError
 from latentdrive.files import atomic_folder, restore_folder
 
 FORMAT = 1
 WEIGHTS, CONFIG, CARD, README = "model.safetensors", "config.yaml", "card.json", "README.md"
 FILES = "files"  # what a model keeps besides weights (the teacher: tokenizer and processor)
-# Where models and their parts are defined; from anywhere else (`config.build`, `run_folder`) more could be done than that.
+# Where models and their parts are defined; from anywhere else (`build`, `run_folder`) more could be done than that.
 MODELS = (
     "latentdrive.codebook.features.", "latentdrive.codebook.model.", "latentdrive.student.model.",
     "latentdrive.teacher.model.", "latentdrive.data.windows.",

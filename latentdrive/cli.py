@@ -137,7 +137,7 @@ def _package(line: str) -> bool:
 
 def _runs_override(arguments: list[str]) -> list[str]:
     """`report runs/a runs/b key=value` → `runs=['runs/a','runs/b'] key=value`; a path with = in it counts if it exists."""
-    from latentdrive.config import quoted
+    from latentdrive.overrides import quoted
 
     bare = [a for a in arguments if not a.startswith("-") and ("=" not in a or os.path.exists(a))]
     rest = [a for a in arguments if a not in bare]

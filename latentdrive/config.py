@@ -1,27 +1,22 @@
-"""From YAML to objects: composing and reading a configuration, and `build(node)` behind an allow-list.
+"""From YAML to a configuration: composing it with Hydra, reading it, writing it back.
 
-Hydra composes; the rest of the package sees a `Config`: attribute access that remembers what was read, so that a key
-nobody reads is an error before any work begins. `build` makes the object a node's `_target_` names, refuses targets
-outside the allow-list (a downloaded config must not run `os.system`), and checks every key against the signature.
+The rest of the package sees a `Config`: attribute access that remembers what was read, so that a key nobody reads is an
+error before any work begins. build.py makes objects of it.
 """
 
 import difflib
-import functools
-import importlib
-import inspect
 import re
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, get_args, get_origin
+from typing import Any
 
 import yaml
 
 from latentdrive.errors import ConfigError
+from latentdrive.overrides import data_words
 
-ALLOWED = ("latentdrive.", "torch.optim.", "lightning.")
-TARGET, PARTIAL = "_target_", "_partial_"
 SHARED = {"paths", "seed"}  # what base.yaml gives every verb, whether it draws random numbers and uses all paths or not
 
 
@@ -157,63 +152,9 @@ def read_composed(composed: Any, overrides: Sequence[str]) -> Config:
 
     plain, written = (OmegaConf.to_container(composed, resolve=resolve) for resolve in (True, False))
     command = shlex.join(["latentdrive", *plain["verb"].split("_"), *overrides])
-    cfg = Config(plain, command=command, data_words=shlex.join(_data_words(written)))
+    cfg = Config(plain, command=command, data_words=shlex.join(data_words(written, configs_folder())))
     cfg.mark_read(references(written) | SHARED)
     return cfg
-
-
-def _data_words(written: Mapping[str, Any]) -> Iterator[str]:
-    """The option of `data`, and what differs from the files of `data` and `paths`, whether typed or from an experiment.
-
-    written: the configuration with its interpolations, so that what follows from another key is no difference.
-    """
-    from hydra.core.hydra_config import HydraConfig
-    from omegaconf import OmegaConf
-
-    options = HydraConfig.get().runtime.choices
-    if "data" in written:
-        yield f"data={options['data']}"
-    for group in (group for group in ("data", "paths") if group in written):
-        file = configs_folder() / group / f"{options[group]}.yaml"
-        yield from _changes(written[group], OmegaConf.to_container(OmegaConf.load(file)), group)
-
-
-def _changes(node: Mapping[str, Any], default: Mapping[str, Any], name: str) -> Iterator[str]:
-    """Overrides that make `node` of `default`."""
-    for key, value in node.items():
-        where = f"{name}.{key}"
-        if key not in default:
-            yield f"+{where}={_typed(value)}"
-        elif isinstance(value, Mapping) and isinstance(default[key], Mapping):
-            yield from _changes(value, default[key], where)
-        elif value != default[key]:
-            yield f"{where}={_typed(value)}"
-
-
-def _typed(value: Any) -> str:
-    """A value as Hydra reads it after `key=`."""
-    if isinstance(value, Mapping):
-        return "{" + ",".join(f"{key}:{_typed(entry)}" for key, entry in value.items()) + "}"
-    if isinstance(value, list):
-        return "[" + ",".join(map(_typed, value)) + "]"
-    if isinstance(value, str):
-        return value if _reads_back(value) else quoted(value)
-    return "null" if value is None else str(value)
-
-
-def _reads_back(text: str) -> bool:
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-    from hydra.errors import HydraException
-
-    try:
-        return OverridesParser.create().parse_override(f"key={text}").value() == text
-    except HydraException:
-        return False
-
-
-def quoted(text: str) -> str:
-    """A string as it stands in an override, whatever signs are in it: Hydra drops backslashes before a quote only."""
-    return "'" + re.sub(r"(\\*)('|\Z)", lambda found: 2 * found[1] + ("\\'" if found[2] else ""), text) + "'"
 
 
 def foreign_errors() -> tuple[type[Exception], ...]:
@@ -257,100 +198,6 @@ def _branches(node: Mapping[str, Any]) -> Iterator[str]:
         if isinstance(value, Mapping):
             yield str(key)
             yield from (f"{key}.{branch}" for branch in _branches(value))
-
-
-def build(node: Config | Mapping[str, Any], allowed: tuple[str, ...] = ALLOWED, /, **given: Any) -> Any:
-    """The object that `node` describes. `given` adds or replaces arguments (built objects, results of earlier steps).
-
-    Nested nodes with a `_target_` are built first; `_partial_: true` gives a callable that waits for the rest.
-    Raises ConfigError for a forbidden (see `locate`) or unknown target and for keys that its signature does not have.
-    """
-    plain = node.plain() if isinstance(node, Config) else dict(node)
-    if TARGET not in plain:
-        raise ConfigError(f"this node builds nothing, it has no {TARGET}: {plain}")
-    name = plain[TARGET]
-    target = locate(name, allowed)
-    replaced = {TARGET, PARTIAL, *given}  # a node that is replaced is not built first
-    arguments = {key: _build_value(value, allowed) for key, value in plain.items() if key not in replaced} | given
-    partial = bool(plain.get(PARTIAL, False))
-    _check_arguments(name, target, arguments, partial=partial)
-    arguments = {key: _fitted(value, target, key) for key, value in arguments.items()}
-    return functools.partial(target, **arguments) if partial else target(**arguments)
-
-
-def locate(name: str, allowed: tuple[str, ...] = ALLOWED, /) -> Any:
-    """The class or function behind a dotted `_target_`: `package.module.name`, or `package.module.Class.method`.
-
-    allowed: how its name must begin, and that of the module that defines it: what a module of ours merely imports (`os`)
-    is as forbidden as under its own name. Raises ConfigError for a forbidden name and for one that does not exist.
-    """
-    if name.startswith(allowed):
-        target = _look_up(name)
-        if f"{getattr(target, '__module__', '')}.".startswith(allowed):
-            return target
-    raise ConfigError(
-        f"{TARGET}: {name} is refused; only what is defined in {', '.join(allowed)} may be built from a configuration"
-    )
-
-
-def _look_up(name: str) -> Any:
-    owner_name, _, attribute = name.rpartition(".")
-    try:
-        owner = importlib.import_module(owner_name)
-    except ModuleNotFoundError as error:
-        if not owner_name.startswith(error.name or ""):
-            raise
-        module_name, _, class_name = owner_name.rpartition(".")
-        try:
-            owner = getattr(importlib.import_module(module_name), class_name)
-        except (ModuleNotFoundError, AttributeError):
-            owner = None
-        if not isinstance(owner, type):
-            raise ConfigError(f"{TARGET}: {name}: there is no module {error.name}") from None
-    if not hasattr(owner, attribute):
-        near = difflib.get_close_matches(attribute, dir(owner), 1)
-        raise ConfigError(f"{TARGET}: {owner_name} has no {attribute}" + (f"; did you mean {near[0]}?" if near else ""))
-    return getattr(owner, attribute)
-
-
-def _check_arguments(name: str, target: Any, arguments: Mapping[str, Any], *, partial: bool) -> None:
-    parameters = inspect.signature(target).parameters
-    if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
-        for key in arguments:
-            if key not in parameters:
-                near = difflib.get_close_matches(key, parameters, 1)
-                raise ConfigError(f"{name} has no argument {key}" + (f"; did you mean {near[0]}?" if near else ""))
-    for key, value in arguments.items():
-        if isinstance(value, str) and value == "???":
-            raise ConfigError(f"{name}: {key} has no value: give it on the command line, as ...{key}=...")
-    if partial:
-        return
-    named = (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    missing = [p.name for p in parameters.values() if p.default is p.empty and p.kind in named]
-    missing = [key for key in missing if key not in arguments]
-    if missing:
-        raise ConfigError(f"{name} needs {', '.join(missing)}: the configuration is not complete")
-
-
-def _fitted(value: Any, target: Any, key: str) -> Any:
-    """YAML knows no tuples, and writes 4 for 4.0: the signature says which is meant."""
-    parameter = inspect.signature(target).parameters.get(key)
-    meant = () if parameter is None else (parameter.annotation, *get_args(parameter.annotation))
-    if isinstance(value, list) and any(get_origin(one) is tuple or one is tuple for one in meant):
-        return tuple(value)
-    if type(value) is int and float in meant and int not in meant:
-        return float(value)
-    return value
-
-
-def _build_value(value: Any, allowed: tuple[str, ...]) -> Any:
-    if isinstance(value, Mapping) and TARGET in value:
-        return build(value, allowed)
-    if isinstance(value, Mapping):
-        return {key: _build_value(entry, allowed) for key, entry in value.items()}
-    if isinstance(value, list):
-        return [_build_value(entry, allowed) for entry in value]
-    return value
 
 
 def _leaves(node: Mapping[str, Any]) -> Iterator[str]:

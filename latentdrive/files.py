@@ -13,13 +13,15 @@ from pathlib import Path
 from latentdrive.errors import DiskFull
 
 DRAFT = ".new"  # how the name of what is being written ends
+NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 ABANDONED_S = 3600  # age of a draft after which nobody is writing it any more
 
 
 class atomic_folder:
     """A folder that appears whole or not at all: `with atomic_folder(path) as new:` fill `new`, then it takes the name.
 
-    Raises DiskFull where it can't be filled; what had the name before keeps it. What killed processes left is put in order.
+    Raises DiskFull where it can't be filled; what had the name before keeps it. Of several processes that write the same folder
+    at once one is kept. What killed processes left is put in order.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -35,7 +37,7 @@ class atomic_folder:
     def __exit__(self, kind: type | None, error: BaseException | None, trace: object) -> None:
         if kind is not None:
             shutil.rmtree(self.new, ignore_errors=True)
-            if (isinstance(error, OSError) and error.errno == errno.ENOSPC) or "No space left" in str(error):
+            if (isinstance(error, OSError) and error.errno in NO_SPACE) or "No space left" in str(error):
                 raise DiskFull(
                     f"the disk is full while writing {self.folder}; what was there before is intact"
                 ) from error
@@ -45,7 +47,12 @@ class atomic_folder:
         shutil.rmtree(old, ignore_errors=True)
         if self.folder.exists():
             os.replace(self.folder, old)  # no portable call exchanges two folders: `restore_folder` undoes this
-        os.replace(self.new, self.folder)
+        try:
+            os.replace(self.new, self.folder)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+            shutil.rmtree(self.new, ignore_errors=True)  # another process has just written it
         shutil.rmtree(old, ignore_errors=True)
 
 
@@ -77,6 +84,6 @@ def write_atomic(path: str | Path, write: Callable[[Path], None]) -> None:
         os.replace(new, path)
     except OSError as error:
         new.unlink(missing_ok=True)
-        if error.errno == errno.ENOSPC:
+        if error.errno in NO_SPACE:
             raise DiskFull(f"the disk is full while writing {path}; free space and repeat the same command") from error
         raise

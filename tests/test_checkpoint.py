@@ -165,7 +165,7 @@ def test_another_class_than_expected_is_refused(saved):
         {"_target_": "latentdrive.files.os.system", "command": "touch {}"},
         {"_target_": f"{SOURCE}.os.system", "command": "touch {}"},
         {"_target_": f"{SOURCE}.Path.touch", "self": "{}"},
-        {"_target_": "latentdrive.config.build", "node": {"_target_": "latentdrive.config.from_yaml", "text": "{}"}},
+        {"_target_": "latentdrive.build.build", "node": {"_target_": "latentdrive.config.from_yaml", "text": "{}"}},
         {"_target_": f"{SOURCE}.touch", "path": "{}"},
         {"_target_": f"{SOURCE}.Line", "inputs": {"_target_": "latentdrive.run_folder.RunFolder", "cfg": "{}"}},
         {"_target_": f"{SOURCE}.Line", "inputs": {"_target_": "torch.optim.sgd.torch.load", "f": "{}"}},

@@ -11,8 +11,9 @@ import pytest
 from torch import nn
 
 from latentdrive import cli
+from latentdrive.build import PARTIAL, TARGET, build, locate
 from latentdrive.checkpoint import MODELS
-from latentdrive.config import PARTIAL, TARGET, build, compose, configs_folder, from_yaml, locate
+from latentdrive.config import compose, configs_folder, from_yaml
 
 FOLDER = configs_folder()
 NAMES = {name: verb for verb, (_, name, _) in cli.VERBS.items()}

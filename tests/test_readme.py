@@ -90,7 +90,7 @@ def full_size(verb: str, overrides: list[str]) -> None:
     cfg = compose(cli.VERBS[verb][1], overrides)
     assert cfg.verb == verb.replace(" ", "_")
     if verb in ("train codebook", "distill"):
-        from latentdrive.config import build
+        from latentdrive.build import build
 
         with torch.device("meta"):
             model = build(cfg.model)

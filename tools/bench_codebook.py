@@ -32,9 +32,10 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from latentdrive.build import build
 from latentdrive.checkpoint import commit
 from latentdrive.codebook.phases import PHASES
-from latentdrive.config import build, compose
+from latentdrive.config import compose
 from latentdrive.files import write_atomic
 
 RESULT = Path("docs/results/bench_codebook.json")

@@ -15,9 +15,10 @@ from pathlib import Path
 from table import without_folders
 
 from latentdrive import checkpoint
+from latentdrive.build import build
 from latentdrive.codebook.evaluation import Coded, code, reader_agreement
 from latentdrive.codebook.features import CachedMaps
-from latentdrive.config import build, compose
+from latentdrive.config import compose
 from latentdrive.errors import ConfigError
 from latentdrive.files import write_atomic
 from latentdrive.statistics import bootstrap_by_drive

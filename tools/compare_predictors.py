@@ -15,7 +15,8 @@ import torch
 from table import without_folders
 
 from latentdrive import checkpoint
-from latentdrive.config import build, compose
+from latentdrive.build import build
+from latentdrive.config import compose
 from latentdrive.data.latents import LatentStore
 from latentdrive.data.scene_batches import LabelledScenes
 from latentdrive.files import write_atomic

@@ -21,7 +21,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from latentdrive.config import Config, build
+from latentdrive.build import build
+from latentdrive.config import Config
 from latentdrive.data.batches import WindowSpec
 from latentdrive.data.clip_data import PARTS, ClipData
 from latentdrive.data.frame_cache import CachedClips

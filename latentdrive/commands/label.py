@@ -13,7 +13,8 @@ from pathlib import Path
 import torch
 
 from latentdrive import checkpoint
-from latentdrive.config import Config, build
+from latentdrive.build import build
+from latentdrive.config import Config
 from latentdrive.data.frame_cache import CachedClips
 from latentdrive.data.labelling import address, choose_labeller, describe, label_part, stride_frames
 from latentdrive.data.latents import LatentWriter

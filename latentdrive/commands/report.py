@@ -12,9 +12,10 @@ from pathlib import Path
 from rich.progress import Progress
 
 from latentdrive import checkpoint
+from latentdrive.build import build
 from latentdrive.codebook.dictionary import Dictionary, look_up
 from latentdrive.codebook.model import Codebook
-from latentdrive.config import Config, build
+from latentdrive.config import Config
 from latentdrive.data.batches import TransitionBatch
 from latentdrive.data.clip_batches import HeldOut
 from latentdrive.errors import LatentDriveError

@@ -8,14 +8,11 @@ prepare(batches, new=...) and evaluate(batches). The same command in the same `o
 ends with the weights of a run that was never interrupted; once it is finished, nothing is done again.
 """
 
-import logging
 import os
 import pickle
 import shlex
-import sys
-import warnings
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Iterable, Mapping
+from contextlib import redirect_stdout
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,19 +20,17 @@ from typing import Any
 import lightning as L
 import torch
 import yaml
-from lightning.pytorch.loggers import TensorBoardLogger
-from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.utilities import rank_zero_only
 
 from latentdrive import checkpoint
+from latentdrive.build import build
 from latentdrive.checkpoint import Card
-from latentdrive.config import Config, build, from_yaml, quoted, to_yaml
+from latentdrive.config import Config, from_yaml, to_yaml
 from latentdrive.errors import CheckpointError, ConfigError, MixedCodebooks
-from latentdrive.files import write_atomic
-from latentdrive.run_folder import CHECKPOINT, METRICS, RESUME, RunFolder, progress, progress_bar
+from latentdrive.run_folder import CHECKPOINT, METRICS, RESUME, RunFolder, progress
+from latentdrive.trainer import SECONDS, STATE, Feed, make_trainer, processes_of_further_devices, quiet
 
-STATE, SETTINGS = "last.ckpt", "settings.yaml"  # in RESUME
-SECONDS = "seconds"  # in STATE: how long the run has taken so far
+SETTINGS = "settings.yaml"  # in RESUME
 # Of the trainer's settings, those that weights depend on: a resumed run must keep them.
 TRAINER = ("precision", "gradient_clip_val", "gradient_clip_algorithm", "accumulate_grad_batches")
 # What a run may change when it is resumed, because no weight depends on it.
@@ -56,14 +51,14 @@ def run(cfg: Config) -> dict[str, float]:
 
 def _run(cfg: Config, folder: RunFolder) -> dict[str, float]:
     torch.set_num_threads(cfg.threads) if cfg.threads else None
-    _quiet()
+    quiet()
     L.seed_everything(cfg.seed, verbose=False)
     config = cfg.model.plain()
     batches = build(cfg.batches)
     model = build(config)
     module = build(cfg.training, model=model)
     steps = module.schedule.steps
-    trainer = _trainer(cfg, folder, steps=steps)
+    trainer = make_trainer(cfg, folder, steps=steps)
     start, without, dry_run = cfg.init, cfg.init_without, cfg.dry_run
     then = cfg.next.format(checkpoint=shlex.quote(str(folder.path / CHECKPOINT)), data=cfg.data_words)
     init = checkpoint.read_card(start).fingerprint if start else None
@@ -93,13 +88,13 @@ def _run(cfg: Config, folder: RunFolder) -> dict[str, float]:
     module.prepare(batches, new=not done and not start)
     if hasattr(batches, "watch"):
         batches.watch = partial(progress, what="choosing held-out windows")
-    feed = _Feed(batches, done)
+    feed = Feed(batches, done)
     resumed = {"ckpt_path": str(state), "weights_only": True} if done else {}
     if not done:
         folder.begin_anew()
         folder.write(f"{RESUME}/{SETTINGS}", to_yaml(settings))
     try:
-        with _processes_of_further_devices(folder):
+        with processes_of_further_devices(folder):
             trainer.fit(module, datamodule=feed, **resumed)
             trainer.validate(module, datamodule=feed, verbose=False)
     except SystemExit:  # Lightning's answer to Ctrl+C; the command line has a better one
@@ -217,127 +212,3 @@ def _finish(
     if hasattr(batches, "summary"):
         folder.say(batches.summary())
     folder.finish(folder.path / CHECKPOINT, then)
-
-
-def _trainer(cfg: Config, folder: RunFolder, *, steps: int) -> L.Trainer:
-    shown = [_Bar()] if cfg.trainer.enable_progress_bar else []
-    given = {
-        "max_steps": steps,
-        "limit_train_batches": steps,  # all steps are one epoch
-        "enable_progress_bar": False,  # ours knows how many steps a resumed run has behind it
-        "enable_checkpointing": False,
-        "enable_model_summary": False,
-        "use_distributed_sampler": False,  # batches know their rank
-        "default_root_dir": str(folder.path),
-        "logger": TensorBoardLogger(str(folder.path), name="", version=""),
-        "callbacks": [*shown, _SaveState(folder, every=cfg.save_every_steps)],
-        "plugins": [_AtomicFiles()],
-    }
-    trainer = build(cfg.trainer, **given)
-    if trainer.world_size > 1 and cfg.trainer.strategy == "auto":
-        # A phase trains a part of the weights; Lightning's own choice, ddp, waits for gradients of all of them.
-        trainer = build(cfg.trainer, strategy="ddp_find_unused_parameters_true", **given)
-    return trainer
-
-
-@contextmanager
-def _processes_of_further_devices(folder: RunFolder) -> Iterator[None]:
-    """Lightning starts one for each by repeating sys.argv, and tells it by the environment which it is: they run the command
-    of this run in its folder. Afterwards both are as before, so that the next run of a sweep, or of the demo, starts its own.
-    """
-    argv, environment = sys.argv, set(os.environ)
-    sys.argv = [argv[0], *shlex.split(folder.command)[1:], f"out={quoted(str(folder.path))}"]
-    try:
-        yield
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            torch.distributed.destroy_process_group()
-    finally:
-        sys.argv = argv
-        for name in os.environ.keys() - environment:
-            del os.environ[name]
-
-
-def _quiet() -> None:
-    """Lightning's advertisements, and its advice where we know better."""
-    for name in ("lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    for text in (
-        "Your `IterableDataset` has",
-        "You're resuming from",
-        "The '.*_dataloader' does not",
-        ".*LeafSpec",
-        ".*eval mode",
-        ".*sync_dist=True",  # every rank sees all held-out windows
-        "Grad strides do not match",
-    ):
-        warnings.filterwarnings("ignore", message=text)
-
-
-class _Feed(L.LightningDataModule):
-    """Loaders are made when the trainer asks for them: by then, ranks know of each other."""
-
-    def __init__(self, batches: Any, start_step: int) -> None:
-        super().__init__()
-        self.batches, self.start_step = batches, start_step
-
-    def train_dataloader(self) -> Any:
-        return self.batches.train_batches(self.start_step)
-
-    def val_dataloader(self) -> Any:
-        return _Unsized(self.batches)
-
-
-class _Unsized:
-    """Held-out batches without a length: the trainer asks for it before the first step, and many clips would be opened."""
-
-    def __init__(self, batches: Any) -> None:
-        self.batches = batches
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter(self.batches.validation_batches())
-
-
-class _SaveState(L.Callback):
-    """Everything a resumed run needs, every so many steps and after the last one."""
-
-    def __init__(self, folder: RunFolder, *, every: int) -> None:
-        if every < 1:
-            raise ConfigError(f"save_every_steps must be at least 1, got {every}")
-        self.folder, self.every = folder, every
-
-    def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
-        if trainer.global_step % self.every == 0 or trainer.global_step == trainer.max_steps:
-            trainer.save_checkpoint(self.folder.path / RESUME / STATE)
-
-    def on_save_checkpoint(self, trainer: L.Trainer, module: L.LightningModule, state: dict[str, Any]) -> None:
-        state[SECONDS] = self.folder.seconds
-
-
-class _AtomicFiles(TorchCheckpointIO):
-    """A killed run, or a full disk, leaves the state before or the new one, never half of one."""
-
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
-        def write(new: Path) -> None:
-            with new.open("wb") as file:
-                torch.save(checkpoint, file)
-
-        write_atomic(path, write)
-
-
-class _Bar(L.Callback):
-    """Steps done, time passed, time left and the loss."""
-
-    def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        self.bar = progress_bar("training")
-        self.task = self.bar.add_task("training", total=trainer.max_steps, completed=trainer.global_step)
-        self.bar.start()
-
-    def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
-        self.bar.update(self.task, completed=trainer.global_step)
-
-    def on_train_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
-        self.bar.stop()
-
-    def on_exception(self, trainer: L.Trainer, module: L.LightningModule, exception: BaseException) -> None:
-        if hasattr(self, "bar"):
-            self.bar.stop()

@@ -1,6 +1,7 @@
 """`latentdrive world`: write clips of the built-in world, for training, for validation, and a decorrelated set for probes."""
 
-from latentdrive.config import Config, build
+from latentdrive.build import build
+from latentdrive.config import Config
 from latentdrive.run_folder import RunFolder
 from latentdrive.world.writer import WorldSummary, write_world
 

@@ -5,12 +5,9 @@ change, options), written under another name and renamed when complete, so an in
 Whole clips are stored and the part is cut on reading: train and test share one cache.
 """
 
-import errno
 import hashlib
 import json
 import os
-import shutil
-import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -21,19 +18,20 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float16, UInt8
 
+from latentdrive.data.cache_ledger import CacheLedger
 from latentdrive.data.npz import read_arrays
 from latentdrive.data.parts import ClipFacts, Part, ReadableSource
 from latentdrive.data.unreadable import raise_if_out_of_files
 from latentdrive.errors import ConfigError, DiskFull, StoreError, UnreadableClip
+from latentdrive.files import atomic_folder, write_atomic
 from latentdrive.types import ClipTruth, DrivingClip, PoseSource
 
 FORMAT = 1
 OPEN_CLIPS = 1024  # most clips whose maps a cache keeps open
 OPEN_SHARE = 4  # of the files that a process may open, train, val and probe each keep one such part open
-ABANDONED_S = 3600  # age of a draft after which nobody is writing it any more
 SAMPLE, NAMED = 16, 256  # for the estimate: headers that are opened, entries that are looked up
 OPTIONAL = ("ego_poses", "ego_speed_mps", "intrinsics", "poses_causal")  # of a clip, not of every clip
-FRAMES, CLIP, FACTS, LEDGER = "frames.npy", "clip.npz", "facts.json", "ledger.txt"
+FRAMES, CLIP, FACTS = "frames.npy", "clip.npz", "facts.json"
 Features = Callable[[UInt8[np.ndarray, "T 3 H W"]], Float16[np.ndarray, "T *rest"]]
 
 
@@ -63,7 +61,7 @@ class CachedClips:
             )
         self.source, self.folder, self.cache, self.bound = source, Path(folder), cache, int(cache_gb * 1e9)
         self._features, self._features_id = features, features_id
-        self._ledger, self._most_open = _Ledger(self.folder), _may_stay_open(kinds=1 if features is None else 2)
+        self._ledger, self._most_open = CacheLedger(self.folder), _may_stay_open(kinds=1 if features is None else 2)
         self._open: OrderedDict[int, tuple[DrivingClip, ClipFacts]] = OrderedDict()
         self._open_features: OrderedDict[int, np.ndarray] = OrderedDict()
 
@@ -141,7 +139,7 @@ class CachedClips:
             whole = np.asarray(self._features(np.asarray(clip.frames)), np.float16)
             if not (path.parent.is_dir() and self._has_room(whole.nbytes)):
                 return whole[rows]  # not kept in memory either: features of a long clip may take a gigabyte
-            with _disk_full(self.folder):
+            with _storing():
                 self._ledger.add(f"{entry.name}/{name}", _write_array(path, whole))
             whole = _load_array(path, len(clip))
         self._open_features[index] = whole
@@ -210,28 +208,13 @@ class CachedClips:
         """Write an entry beside its place and rename it there. False where the bound leaves no room."""
         if not self._has_room(clip.frames.nbytes):
             return False
-        draft = entry.with_name(f".{entry.name}.{os.getpid()}.partial")
-        _remove_abandoned(entry)
-        with _disk_full(self.folder, draft):
-            draft.mkdir(parents=True, exist_ok=True)
-            size = _write_array(draft / FRAMES, clip.frames)
-            arrays = {"times_s": clip.times_s, "shots": clip.shots}
-            optional = {name: getattr(clip, name) for name in OPTIONAL}
-            arrays |= {name: array for name, array in optional.items() if array is not None}
-            with open(draft / CLIP, "wb") as file:
-                np.savez(file, **arrays)
-                _flush(file)
-            about = {"pose_source": clip.pose_source, "frames_bytes": size}
-            _write_text(draft / FACTS, json.dumps(about | {"facts": asdict(facts)}))
-            shutil.rmtree(entry, ignore_errors=True)
-            try:
-                os.rename(draft, entry)
-            except OSError as error:
-                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-                    raise
-                shutil.rmtree(draft, ignore_errors=True)  # another process has just stored the same clip
-            else:
-                self._ledger.add(entry.name, size)
+        arrays = {name: getattr(clip, name) for name in ("times_s", "shots", *OPTIONAL)}
+        with _storing(), atomic_folder(entry) as new:
+            size = _write_array(new / FRAMES, clip.frames)
+            np.savez(new / CLIP, **{name: array for name, array in arrays.items() if array is not None})
+            about = {"pose_source": clip.pose_source, "frames_bytes": size, "facts": asdict(facts)}
+            (new / FACTS).write_text(json.dumps(about), encoding="utf-8")
+        self._ledger.add(entry.name, size)
         return True
 
     def _load(self, index: int) -> tuple[DrivingClip, ClipFacts] | None:
@@ -263,45 +246,6 @@ class CachedClips:
             raise _no_access(entry, error) from error
 
 
-class _Ledger:
-    """Bytes stored so far, as lines that any process may append; nobody ever lists a million folders.
-
-    What was stored anew has a line for each time: the last one counts.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self._path = folder / LEDGER
-        self._read, self._used = 0, 0
-        self._sizes: dict[str, int] = {}
-
-    def add(self, name: str, size: int) -> None:
-        with open(self._path, "a", encoding="utf-8") as file:
-            file.write(f"{name} {size}\n")
-
-    def used(self) -> int:
-        """Bytes of everything."""
-        self._update()
-        return self._used
-
-    def sizes(self) -> dict[str, int]:
-        """Bytes of everything by its name: the folder of an entry, or ENTRY/FILE for features."""
-        self._update()
-        return self._sizes
-
-    def _update(self) -> None:
-        """Read the lines that were added since the last time."""
-        if self._path.is_file():
-            with open(self._path, "rb") as file:
-                file.seek(self._read)
-                new = file.read()
-            new = new[: new.rfind(b"\n") + 1]
-            self._read += len(new)
-            for line in new.decode().splitlines():
-                name, size = line.split()
-                self._used += int(size) - self._sizes.get(name, 0)
-                self._sizes[name] = int(size)
-
-
 def _may_stay_open(*, kinds: int) -> int:
     """Maps of each kind that one cache may keep open: each takes one of the files that the system allows a process."""
     try:
@@ -321,16 +265,6 @@ def _no_access(place: Path, error: OSError) -> StoreError:
     )
 
 
-def _remove_abandoned(entry: Path) -> None:
-    """Drafts of this entry that a killed run left behind; younger ones may be another process at work."""
-    for draft in entry.parent.glob(f".{entry.name}.*.partial"):
-        try:
-            if time.time() - draft.stat().st_mtime > ABANDONED_S:
-                shutil.rmtree(draft, ignore_errors=True)
-        except FileNotFoundError:
-            continue
-
-
 def _load_array(path: Path, rows: int) -> np.ndarray | None:
     """A mapped array of `rows` rows; None where it is absent or cut short."""
     try:
@@ -343,42 +277,31 @@ def _load_array(path: Path, rows: int) -> np.ndarray | None:
 
 
 def _write_array(path: Path, array: np.ndarray) -> int:
-    """Write through a temporary name; returns the file's size in bytes."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    with open(draft, "wb") as file:
-        # Written by hand: np.save hides the error number of a full disk.
-        array = np.ascontiguousarray(array)
-        np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(array))
-        file.write(memoryview(array).cast("B"))
-        _flush(file)
-        size = file.tell()
-    os.replace(draft, path)
-    return size
+    """Write an array as a whole; returns the file's size in bytes."""
+    array = np.ascontiguousarray(array)
 
+    def write(new: Path) -> None:
+        with open(new, "wb") as file:
+            # Written by hand: np.save hides the error number of a full disk.
+            np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(array))
+            file.write(memoryview(array).cast("B"))
+            file.flush()
+            os.fsync(file.fileno())
 
-def _write_text(path: Path, text: str) -> None:
-    with open(path, "w", encoding="utf-8") as file:
-        file.write(text)
-        _flush(file)
-
-
-def _flush(file) -> None:
-    file.flush()
-    os.fsync(file.fileno())
+    write_atomic(path, write)
+    return path.stat().st_size
 
 
 @contextmanager
-def _disk_full(folder: Path, draft: Path | None = None) -> Iterator[None]:
-    """Turn a full disk into DiskFull, and remove what was half written."""
+def _storing() -> Iterator[None]:
+    """Says what to do where the disk is full, and where no more files can be opened."""
     try:
         yield
-    except OSError as error:
-        if draft is not None:
-            shutil.rmtree(draft, ignore_errors=True)
-        raise_if_out_of_files(error)
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
+    except DiskFull as error:
         raise DiskFull(
-            f"{folder}: the disk is full. Clips stored so far are intact: make room, or lower data.cache_gb, "
-            "or set data.cache=none, and run the same command again"
+            f"{error}. Clips stored so far are intact: make room, or lower data.cache_gb, or set data.cache=none, and run the "
+            "same command again"
         ) from error
+    except OSError as error:
+        raise_if_out_of_files(error)
+        raise

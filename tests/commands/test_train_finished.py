@@ -8,10 +8,11 @@ import torch
 from command_helpers import train_codebook, write_clips
 
 from latentdrive.codebook.training import CodebookTraining
-from latentdrive.commands.train import SECONDS, SETTINGS, STATE
+from latentdrive.commands.train import SETTINGS
 from latentdrive.config import from_yaml
 from latentdrive.errors import CheckpointError
 from latentdrive.run_folder import CHECKPOINT, CONFIG, METRICS, RESUME, RunFolder
+from latentdrive.trainer import SECONDS, STATE
 
 torch.set_num_threads(1)
 EVERY = "save_every_steps=4"  # the last of 10 steps is none of them

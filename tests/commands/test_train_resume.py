@@ -14,9 +14,10 @@ from command_helpers import TINY, train_codebook, video, write_clips
 from latentdrive import checkpoint
 from latentdrive.codebook.model import Codebook
 from latentdrive.codebook.training import CodebookTraining
-from latentdrive.commands.train import STATE, start_from
+from latentdrive.commands.train import start_from
 from latentdrive.errors import CheckpointError, ConfigError, MixedCodebooks
 from latentdrive.run_folder import CHECKPOINT, RESUME
+from latentdrive.trainer import STATE
 
 torch.set_num_threads(1)
 STEPS = 10  # motion 0 and 1, environment 2 to 4, reader 5 and 6, ego 7 to 9

@@ -7,9 +7,10 @@ import torch
 from command_helpers import write_clips
 
 from latentdrive import checkpoint
+from latentdrive.build import build
 from latentdrive.checkpoint import Card
 from latentdrive.commands import label, train
-from latentdrive.config import build, compose
+from latentdrive.config import compose
 from latentdrive.run_folder import CHECKPOINT
 from latentdrive.student.training import StudentTraining
 from latentdrive.teacher.training import TeacherTraining

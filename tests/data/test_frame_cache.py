@@ -86,7 +86,7 @@ def test_an_interrupted_entry_is_noticed_and_made_again(drive: Callable[..., Pat
     elif damage == "half an archive":
         os.truncate(frames.parent / "clip.npz", 400)
     else:
-        shutil.move(frames.parent, frames.parent.with_name(f".{frames.parent.name}.1.partial"))
+        shutil.move(frames.parent, frames.parent.with_name(f".{frames.parent.name}.killed_1.new"))
     np.testing.assert_array_equal(cached(folder(path), where)[0].frames, direct.frames)
     source = folder(path)
     source.read = refuse
@@ -100,7 +100,7 @@ def test_drafts_of_a_killed_run_are_cleared_away_and_those_of_others_left_alone(
     cached(folder(path), where).prepare()
     (frames,) = where.rglob("frames.npy")
     entry = frames.parent
-    old, young = (entry.with_name(f".{entry.name}.{pid}.partial") for pid in (1, 2))
+    old, young = (entry.with_name(f".{entry.name}.{name}.new") for name in ("killed_1", "living_2"))
     shutil.move(entry, old)
     young.mkdir()
     os.utime(old, (0, 0))
@@ -164,7 +164,7 @@ def test_a_write_that_meets_a_full_disk_names_it_and_leaves_nothing_half(
         with pytest.raises(DiskFull, match=r"intact.*data\.cache_gb.*same command again"):
             clips[1]
     assert len(list((tmp_path / "cache").rglob("frames.npy"))) == 1
-    assert not list((tmp_path / "cache").rglob("*.partial"))
+    assert not list((tmp_path / "cache").rglob("*.new"))
     again = cached(folder(paths[0].parent), tmp_path / "cache")
     np.testing.assert_array_equal(again[0].frames, first)
     assert len(again[1]) == 40, "the same command goes on"

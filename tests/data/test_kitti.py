@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from data_helpers import OPTIONS, REAL, passing
 
-from latentdrive.config import build, compose
+from latentdrive.build import build
+from latentdrive.config import compose
 from latentdrive.data.kitti import KittiOdometry
 from latentdrive.errors import ConfigError, NoClips, UnreadableClip
 

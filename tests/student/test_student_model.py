@@ -6,7 +6,8 @@ import pytest
 import torch
 from student_helpers import NOW, make_latents, make_scenes, make_student
 
-from latentdrive.config import build, compose
+from latentdrive.build import build
+from latentdrive.config import compose
 from latentdrive.errors import ConfigError
 from latentdrive.student.model import ImageEncoder, Student, parameter_split
 from latentdrive.types import LatentPredictor, Origin

@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from latentdrive import checkpoint
+from latentdrive.build import build
 from latentdrive.checkpoint import Card
 from latentdrive.commands import label, train
-from latentdrive.config import build, compose
+from latentdrive.config import compose
 from latentdrive.data.latents import LatentStore
 from latentdrive.errors import LatentDriveError, StoreError
 from latentdrive.types import Origin

@@ -6,7 +6,8 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from latentdrive.config import build, configs_folder
+from latentdrive.build import build
+from latentdrive.config import configs_folder
 from latentdrive.world.cameras import CameraSpec, Renderer
 from latentdrive.world.writer import World
 

@@ -1,0 +1,48 @@
+"""How much a cache holds: one line for everything that was stored, so that nobody ever lists a million folders.
+
+Under frame_cache.py, whose bound it keeps.
+"""
+
+from pathlib import Path
+
+LEDGER = "ledger.txt"
+
+
+class CacheLedger:
+    """Bytes stored so far in `folder`, as lines that any process may append.
+
+    What was stored anew has a line for each time: the last one counts.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / LEDGER
+        self._read, self._used = 0, 0
+        self._sizes: dict[str, int] = {}
+
+    def add(self, name: str, size: int) -> None:
+        """Note that `name` was stored and takes `size` bytes."""
+        with open(self._path, "a", encoding="utf-8") as file:
+            file.write(f"{name} {size}\n")
+
+    def used(self) -> int:
+        """Bytes of everything."""
+        self._update()
+        return self._used
+
+    def sizes(self) -> dict[str, int]:
+        """Bytes of everything by its name: the folder of an entry, or ENTRY/FILE for features."""
+        self._update()
+        return self._sizes
+
+    def _update(self) -> None:
+        """Read the lines that were added since the last time."""
+        if self._path.is_file():
+            with open(self._path, "rb") as file:
+                file.seek(self._read)
+                new = file.read()
+            new = new[: new.rfind(b"\n") + 1]
+            self._read += len(new)
+            for line in new.decode().splitlines():
+                name, size = line.split()
+                self._used += int(size) - self._sizes.get(name, 0)
+                self._sizes[name] = int(size)
