@@ -37,6 +37,26 @@ class UnreadableClip(LatentDriveError):
         self.reason = reason
 
 
+class UnreadableScene(UnreadableClip):
+    """One scene can't be used: a missing or damaged image, point cloud, log or map. Counted and named as clips are."""
+
+
+class UnreadableLogFile(UnreadableClip):
+    """A log file can't be used, with everything in it."""
+
+
+class RefusedPickle(LatentDriveError):
+    """A pickle asks for something that is not on the allow-list, or is damaged; nothing of it was run."""
+
+
+class MapError(LatentDriveError):
+    """A map file lacks a layer or column, or a place has no map."""
+
+
+class NoScenes(LatentDriveError):
+    """A scene source holds nothing to work on; its text says what was found instead."""
+
+
 class TooManyUnreadable(LatentDriveError):
     """More clips are unreadable than `data.max_unreadable` allows."""
 

@@ -1,12 +1,14 @@
 """The nouns of latentdrive and the protocols between its stages.
 
-Axes, the same letters everywhere: B batch, T frames, V cameras, C H W image, D width, A ego latent-action slots,
-E environment slots, K codes. Ego frame: rear axle at the first frame of the item, x forward, y left, heading
-counter-clockwise in (-pi, pi]. Metres, seconds, radians. Present is t = 0. A scalar carries its unit in its name.
+Axes, the same letters everywhere: B batch, T frames, V cameras, C H W image, N points or objects, D width, A ego
+latent-action slots, E environment slots, K codes, P future poses. Ego frame: rear axle at the first frame of the item, x
+forward, y left, heading counter-clockwise in (-pi, pi]. Global frame: the map's, x east, y north. Metres, seconds, radians.
+Present is t = 0. A scalar carries its unit in its name.
 
 Dataclasses are built at borders (reading, predicting, scoring); inside a network plain tensors are passed.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from enum import IntEnum, StrEnum
 from typing import Protocol, TypeVar, runtime_checkable
@@ -168,12 +170,131 @@ class EgoHistory:
 
 @dataclass(**FROZEN)
 class Scene:
-    """What the car sees now and saw before, and nothing later. cameras: name → images over time, oldest first, last now."""
+    """What the car sees now and saw before, and nothing later. cameras: name → images over time, oldest first, last now.
+
+    lidar: x, y, z in the ego frame of now (metres) and intensity; None where nobody asked for it, or the recording has none.
+    """
 
     token: str
     drive: str
     cameras: dict[str, list[CameraImage]]
     ego: EgoHistory
+    lidar: Float32[np.ndarray, "N 4"] | None = None
+
+
+@dataclass(**FROZEN)
+class Trajectory:
+    """Poses (x, y, heading) in the ego frame of now, dt_s apart; the first one lies dt_s after now. Precision is kept as given."""
+
+    poses: Float[np.ndarray, "*batch P 3"]
+    dt_s: float
+
+
+@dataclass(**FROZEN)
+class MapArea:
+    """A polygon of the map in the global frame. rings: exterior first, then holes; the last point does not repeat the first."""
+
+    id: str
+    rings: tuple[Float64[np.ndarray, "n 2"], ...]
+
+
+@dataclass(**FROZEN)
+class MapLane(MapArea):
+    """A lane, or a lane connector (what joins two lanes in an intersection). baseline: its centre line, in driving direction.
+
+    roadblock: the roadblock, or roadblock connector, that it lies in. outgoing, incoming: a lane's connectors, a connector's
+    lane. speed_limit_mps: None where unknown. index: 0 is the leftmost lane of its roadblock; None for connectors.
+    has_light: a traffic light may stop traffic before this connector.
+    """
+
+    roadblock: str
+    baseline: Float64[np.ndarray, "n 2"]
+    outgoing: tuple[str, ...]
+    incoming: tuple[str, ...]
+    speed_limit_mps: float | None
+    index: int | None
+    has_light: bool
+
+
+@dataclass(**FROZEN)
+class MapConnection(MapArea):
+    """A roadblock connector: all ways from one roadblock to another, through an intersection (None where unknown)."""
+
+    from_roadblock: str
+    to_roadblock: str
+    intersection: str | None
+
+
+@dataclass(**FROZEN)
+class RoadMap:
+    """Everything of a nuPlan map that is driven on or scored. Ids are unique over all kinds; order is that of the map file.
+
+    name: nuPlan's name of the place, us-ma-boston for example. walkways, crosswalks: for pictures and bird's-eye views alone.
+    """
+
+    name: str
+    lanes: tuple[MapLane, ...]
+    connectors: tuple[MapLane, ...]
+    roadblocks: tuple[MapArea, ...]
+    roadblock_connectors: tuple[MapConnection, ...]
+    intersections: tuple[MapArea, ...]
+    carparks: tuple[MapArea, ...]
+    crosswalks: tuple[MapArea, ...]
+    walkways: tuple[MapArea, ...]
+
+
+@dataclass(**FROZEN)
+class TrackedObjects:
+    """Objects annotated at one moment, in the log's order, global frame. poses: centre. sizes: length, width, height.
+
+    velocity: absolute, global axes, m/s. names: vehicle, pedestrian, bicycle, traffic_cone, barrier, czone_sign or
+    generic_object. tracks: the same object has the same name all through a log.
+    """
+
+    poses: Float64[np.ndarray, "N 3"]
+    centre_z_m: Float64[np.ndarray, "N"]
+    sizes: Float64[np.ndarray, "N 3"]
+    velocity: Float64[np.ndarray, "N 2"]
+    names: tuple[str, ...]
+    tracks: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+@dataclass(**FROZEN)
+class LoggedFrame:
+    """One 2 Hz frame of a log as it was: the ego, everybody else, and the lights.
+
+    ego_pose: rear axle, global frame. velocity (m/s), acceleration (m/s^2): rear axle, forward and left. lights: lane
+    connector and whether it is red.
+    """
+
+    token: str
+    timestamp_us: int
+    ego_pose: Float64[np.ndarray, "3"]
+    velocity: Float32[np.ndarray, "2"]
+    acceleration: Float32[np.ndarray, "2"]
+    command: Command
+    objects: TrackedObjects
+    lights: tuple[tuple[str, bool], ...]
+
+
+@dataclass(**FROZEN)
+class SceneTruth:
+    """What scoring and training targets may know of a scene, future included; no planner is ever given it.
+
+    token, drive: those of the Scene. frames: history, now (at index `now`) and future, 0.5 s apart by name. route: roadblocks
+    in the order they were driven, as logged. human: the future poses of the ego in the frame of now, as many as there are.
+    """
+
+    token: str
+    drive: str
+    frames: tuple[LoggedFrame, ...]
+    now: int
+    route: tuple[str, ...]
+    map: RoadMap
+    human: Trajectory
 
 
 @dataclass(**FROZEN)
@@ -203,6 +324,17 @@ class ClipSource(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int) -> DrivingClip: ...
+
+
+@runtime_checkable
+class SceneSource(Protocol):
+    """Decision points by token. Indexing opens the scene, and raises UnreadableScene where that fails."""
+
+    tokens: Sequence[str]
+
+    def __getitem__(self, token: str) -> Scene: ...
+
+    def truth(self, token: str) -> SceneTruth: ...
 
 
 @runtime_checkable
