@@ -195,7 +195,7 @@ class MapArea:
     """A polygon of the map in the global frame. rings: exterior first, then holes; the last point does not repeat the first."""
 
     id: str
-    rings: tuple[Float64[np.ndarray, "n 2"], ...]
+    rings: tuple[Float64[np.ndarray, "_ 2"], ...]
 
 
 @dataclass(**FROZEN)

@@ -21,8 +21,9 @@ SKY_RADIUS_M, SKY_FOOT, SKY_TOP = 300.0, -0.03, 0.62  # elevations of the panora
 
 @dataclass(**FROZEN)
 class CameraSpec:
-    """A pinhole camera on the car. width, height: pixels of the stored picture. fov_deg: horizontal. forward_m, up_m: from the
-    rear axle. pitch_deg: looking down. oversampling: pixels rendered for one stored, along each axis."""
+    """A pinhole camera on the car. width, height: pixels of the stored picture. fov_deg: horizontal. forward_m, left_m, up_m: from
+    the rear axle. yaw_deg: looking to the left. pitch_deg: looking down. oversampling: pixels rendered for one stored, along each
+    axis."""
 
     width: int
     height: int
@@ -31,6 +32,8 @@ class CameraSpec:
     up_m: float
     pitch_deg: float
     oversampling: int
+    left_m: float = 0.0
+    yaw_deg: float = 0.0
 
     def __post_init__(self) -> None:
         if self.width % 2 or self.height % 2:
@@ -45,12 +48,12 @@ class CameraSpec:
     @property
     def camera_to_ego(self) -> Float64[np.ndarray, "4 4"]:
         """Camera axes: x right, y down, z forward. Ego axes: x forward, y left, z up, origin on the ground below the rear axle."""
-        pitch = np.radians(self.pitch_deg)
-        forward = np.array([np.cos(pitch), 0.0, -np.sin(pitch)])
-        right = np.array([0.0, -1.0, 0.0])
+        pitch, yaw = np.radians(self.pitch_deg), np.radians(self.yaw_deg)
+        forward = np.array([np.cos(pitch) * np.cos(yaw), np.cos(pitch) * np.sin(yaw), -np.sin(pitch)])
+        right = np.array([np.sin(yaw), -np.cos(yaw), 0.0])
         matrix = np.eye(4)
         matrix[:3, :3] = np.stack([right, np.cross(forward, right), forward], 1)
-        matrix[:3, 3] = self.forward_m, 0.0, self.up_m
+        matrix[:3, 3] = self.forward_m, self.left_m, self.up_m
         return matrix
 
 
@@ -62,11 +65,10 @@ class Renderer:
         self._window, self._engine, self._picture = _offscreen(spec)
         self._root = core.NodePath("stage")
         self._root.setTwoSided(True)
-        lens = core.PerspectiveLens()
-        lens.setNearFar(NEAR_M, FAR_M)
-        tangent = np.tan(np.radians(spec.fov_deg) / 2)
-        lens.setFov(spec.fov_deg, 2 * np.degrees(np.arctan(tangent * spec.height / spec.width)))
-        self._camera = self._root.attachNewNode(core.Camera("camera", lens))
+        self._lens = core.PerspectiveLens()
+        self._lens.setNearFar(NEAR_M, FAR_M)
+        self._look_through(spec)
+        self._camera = self._root.attachNewNode(core.Camera("camera", self._lens))
         region = self._window.makeDisplayRegion()
         region.setCamera(self._camera)
         self._textures = {name: _texture(name, pixels) for name, pixels in all_textures().items()}
@@ -87,13 +89,22 @@ class Renderer:
                 self._node(mesh).reparentTo(node)
             self._vehicles.append(node)
 
-    def picture(self, ego: Float[np.ndarray, "3"], vehicles: Float[np.ndarray, "N 3"]) -> UInt8[np.ndarray, "H W 3"]:
-        """What the camera sees. ego: rear axle, vehicles: centres; x, y, heading in the plane. NaN rows are not there."""
-        spec = self.spec
+    def picture(
+        self, ego: Float[np.ndarray, "3"], vehicles: Float[np.ndarray, "N 3"], camera: CameraSpec | None = None
+    ) -> UInt8[np.ndarray, "H W 3"]:
+        """What the camera sees. ego: rear axle, vehicles: centres; x, y, heading in the plane. NaN rows are not there.
+
+        camera: another one on the car, with pictures of the same size.
+        """
+        spec = camera or self.spec
+        if (spec.width, spec.height, spec.oversampling) != (self.spec.width, self.spec.height, self.spec.oversampling):
+            raise ConfigError("all cameras of a car must have the same width, height and oversampling")
         x, y, heading = (float(value) for value in ego)
-        here = (x + spec.forward_m * np.cos(heading), y + spec.forward_m * np.sin(heading), spec.up_m)
+        cos, sin = np.cos(heading), np.sin(heading)
+        here = (x + spec.forward_m * cos - spec.left_m * sin, y + spec.forward_m * sin + spec.left_m * cos, spec.up_m)
         # panda3d looks along +y at heading 0.
-        self._camera.setPosHpr(*here, np.degrees(heading) - 90.0, -spec.pitch_deg, 0.0)
+        self._camera.setPosHpr(*here, np.degrees(heading) + spec.yaw_deg - 90.0, -spec.pitch_deg, 0.0)
+        self._look_through(spec)
         self._sky.setPos(*here)
         for node, pose in zip(self._vehicles, vehicles, strict=True):
             if np.isnan(pose[0]):
@@ -112,6 +123,10 @@ class Renderer:
     def close(self) -> None:
         """Give back the window."""
         self._engine.removeWindow(self._window)
+
+    def _look_through(self, spec: CameraSpec) -> None:
+        tangent = np.tan(np.radians(spec.fov_deg) / 2)
+        self._lens.setFov(spec.fov_deg, 2 * np.degrees(np.arctan(tangent * spec.height / spec.width)))
 
     def _node(self, mesh: Mesh) -> core.NodePath:
         node = core.NodePath(_geometry(mesh))

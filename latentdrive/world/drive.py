@@ -33,6 +33,19 @@ class Lane:
 
 
 @dataclass(**FROZEN)
+class Body:
+    """The ego's box. size_m: length, width, height. rear_to_centre_m: from the rear axle to the middle of the box."""
+
+    size_m: tuple[float, float, float]
+    rear_to_centre_m: float
+
+    def centre(self, rear: Float64[np.ndarray, "T 3"]) -> Float64[np.ndarray, "T 3"]:
+        """Poses of the middle of the box, of poses of the rear axle."""
+        ahead = self.rear_to_centre_m * np.stack([np.cos(rear[:, 2]), np.sin(rear[:, 2])], -1)
+        return np.concatenate([rear[:, :2] + ahead, rear[:, 2:]], -1)
+
+
+@dataclass(**FROZEN)
 class Agents:
     """Vehicles over time; NaN where absent. poses: centre of the box. sizes: length, width, height in metres. kinds: car, van, …"""
 
@@ -43,6 +56,15 @@ class Agents:
 
     def __len__(self) -> int:
         return len(self.kinds)
+
+    def beside(self, others: "Agents") -> "Agents":
+        """These and others, over the same times."""
+        return Agents(
+            poses=np.concatenate([self.poses, others.poses], 1),
+            speed_mps=np.concatenate([self.speed_mps, others.speed_mps], 1),
+            sizes=np.concatenate([self.sizes, others.sizes]),
+            kinds=(*self.kinds, *others.kinds),
+        )
 
     def pick(self, rows: np.ndarray) -> "Agents":
         """Only some of the vehicles. rows: indices."""

@@ -13,10 +13,12 @@ from jaxtyping import Float64
 
 from latentdrive.types import FROZEN
 from latentdrive.world.centreline import Centreline, SpeedLimit
-from latentdrive.world.drive import Agents, Drive, Lane
+from latentdrive.world.drive import Agents, Body, Drive, Lane
+from latentdrive.world.drivers import Calm, Driver, Mood
+from latentdrive.world.junctions import junction_limit
 from latentdrive.world.own_way import Appearance, OwnWay, go_own_way, place_replay, without_contact
-from latentdrive.world.roads import BEHIND_M, Layout, RoadType, junction_limit
-from latentdrive.world.traffic import EGO_SIZE, Calm, Driver, Mood, Recording, simulate
+from latentdrive.world.roads import BEHIND_M, Layout, RoadType
+from latentdrive.world.traffic import Recording, simulate
 
 Wish = TypeVar("Wish", Mood, OwnWay)
 LIMIT_STEP_M = 2.0  # spacing of speed limits along a curve
@@ -37,6 +39,7 @@ class TrafficSpec:
     Speeds of the moods and of the own way are cut to those of the road.
     """
 
+    ego: Body
     calm: Calm
     ego_mood: Mood
     mood: Mood
@@ -65,26 +68,26 @@ def make_drive(
     settle_s = float(rng.uniform(*traffic.settle_s))
     layout = road.layout(rng, road.speed_mps[1] * (frames / rate_hz + settle_s))
     recording = simulate(
-        rng, layout, frames=frames, rate_hz=rate_hz, step_s=traffic.step_s, settle_s=settle_s, calm=traffic.calm,
-        ego_mood=_cut(traffic.ego_mood, road), mood=_cut(traffic.mood, road), gap_m=traffic.gap_m,
-        limit=_limit(layout, traffic), hazard_every_s=traffic.hazard_every_s, lane_wish_every_s=traffic.lane_wish_every_s,
+        rng, layout, frames=frames, rate_hz=rate_hz, step_s=traffic.step_s, settle_s=settle_s, body=traffic.ego, calm=traffic.calm,
+        ego_mood=cut_to(traffic.ego_mood, road), mood=cut_to(traffic.mood, road), gap_m=traffic.gap_m,
+        limit=comfortable_speed(layout, traffic), hazard_every_s=traffic.hazard_every_s, lane_wish_every_s=traffic.lane_wish_every_s,
     )  # fmt: skip
     if kind == Kind.NATURAL:
-        ego, speed, agents = _natural(layout, recording)
+        ego, speed, agents = in_the_plane(layout, recording, traffic.ego)
     else:
-        ego, speed, agents = _decorrelated(rng, layout, recording, traffic, _cut(traffic.own_way, road), rate_hz)
+        ego, speed, agents = _decorrelated(rng, layout, recording, traffic, cut_to(traffic.own_way, road), rate_hz)
     return Drive(
         road_type=road_type, seed=seed, times_s=recording.times_s, ego=ego, ego_speed_mps=speed, agents=agents,
-        lanes=tuple(_bent_lane(lane, layout.line) for lane in recording.lanes),
+        lanes=tuple(bent_lane(lane, layout.line) for lane in recording.lanes),
     )  # fmt: skip
 
 
-def _natural(
-    layout: Layout, recording: Recording
+def in_the_plane(
+    layout: Layout, recording: Recording, body: Body
 ) -> tuple[Float64[np.ndarray, "T 3"], Float64[np.ndarray, "T"], Agents]:
     """The recording as it is, in the plane."""
     ego, speed, line = recording.ego, recording.ego_speed_mps, layout.line
-    agents = without_contact(recording.agents, ego, EGO_SIZE)
+    agents = without_contact(recording.agents, ego, body)
     if line is None:
         return ego, speed, agents
     speed = speed * np.hypot(line.stretch(ego[:, 0], ego[:, 1]) * np.cos(ego[:, 2]), np.sin(ego[:, 2]))
@@ -106,11 +109,11 @@ def _decorrelated(
     )  # fmt: skip
     ego = line.place(own)
     road_ego = own if layout.line is not None else ego
-    agents = place_replay(rng, recording.agents, road_ego, EGO_SIZE, traffic.appearance, recording.movable)
+    agents = place_replay(rng, recording.agents, road_ego, traffic.ego, traffic.appearance, recording.movable)
     return ego, speed, agents if layout.line is None else replace(agents, poses=line.place(agents.poses))
 
 
-def _limit(layout: Layout, traffic: TrafficSpec) -> Callable[[Driver], float]:
+def comfortable_speed(layout: Layout, traffic: TrafficSpec) -> Callable[[Driver], float]:
     """Comfortable speed where a driver is, m/s."""
     if layout.line is None:
         calm = traffic.calm
@@ -130,13 +133,13 @@ def _speed_limit(line: Centreline, traffic: TrafficSpec) -> SpeedLimit:
     )  # fmt: skip
 
 
-def _cut(wish: Wish, road: RoadType) -> Wish:
+def cut_to(wish: Wish, road: RoadType) -> Wish:
     """Wanted speeds, cut to those of the road."""
     low, high = (float(np.clip(speed, *road.speed_mps)) for speed in wish.speed_mps)
     return replace(wish, speed_mps=(low, high))
 
 
-def _bent_lane(lane: Lane, line: Centreline | None) -> Lane:
+def bent_lane(lane: Lane, line: Centreline | None) -> Lane:
     """The lane as it lies in the plane."""
     if line is None:
         return lane

@@ -51,6 +51,7 @@ class Workbench:
 
     def __init__(self) -> None:
         self._pieces: dict[tuple[Layer, str], list[tuple[np.ndarray, np.ndarray, np.ndarray]]] = defaultdict(list)
+        self._solids: list[Float64[np.ndarray, "m 7"]] = []
 
     def quads(
         self, layer: Layer, texture: str, corners: Float[np.ndarray, "m 4 3"], texcoords: Float[np.ndarray, "m 4 2"],
@@ -81,6 +82,8 @@ class Workbench:
 
         base_m: height of the foot. tile_m: metres that the picture spans. taper: share by which the roof is smaller.
         """
+        foot = np.broadcast_to(base_m, len(poses))[:, None]
+        self._solids.append(np.concatenate([poses, foot, sizes], 1))
         cos, sin = np.cos(poses[:, 2]), np.sin(poses[:, 2])
         turn = np.stack([np.stack([cos, sin], -1), np.stack([-sin, cos], -1)], 1)  # rows: forward, left
         corners = np.array([[0.5, -0.5], [0.5, 0.5], [-0.5, 0.5], [-0.5, -0.5]])
@@ -102,6 +105,19 @@ class Workbench:
         self.quads(Layer.SOLID, texture, sides.reshape(-1, 4, 3), texcoords.reshape(-1, 4, 2), shaded.reshape(-1, 3))
         if top:
             self.quads(Layer.SOLID, texture, high, np.zeros((len(poses), 4, 2)), ROOF_LIGHT * colours)
+
+    def patch(
+        self, layer: Layer, texture: str, ring: Float64[np.ndarray, "n 2"], *, tile_m: float, colour: Colour
+    ) -> None:  # fmt: skip
+        """A flat area that all of its rim can be seen from the middle of."""
+        rim = np.concatenate([ring, np.zeros((len(ring), 1))], -1)
+        following, middle = np.roll(rim, -1, axis=0), np.broadcast_to(rim.mean(0), rim.shape)
+        corners = np.stack([middle, rim, following, following], 1)
+        self.quads(layer, texture, corners, corners[..., :2] / tile_m, np.tile(colour, (len(ring), 1)))
+
+    def solids(self) -> Float64[np.ndarray, "m 7"]:
+        """All boxes: x, y, heading, height of the foot, length, width, height."""
+        return np.concatenate(self._solids) if self._solids else np.zeros((0, 7))
 
     def meshes(self) -> list[Mesh]:
         """Everything added so far."""

@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float64
 
 from latentdrive.types import FROZEN
 from latentdrive.world.centreline import Centreline, SpeedLimit
-from latentdrive.world.drive import Agents
+from latentdrive.world.drive import Agents, Body
 
 FINE_S = 0.05  # step of the integration of the ego's way
 CLEAR_M = 0.4  # boxes closer than this count as overlapping
@@ -74,7 +74,7 @@ def go_own_way(
 
 
 def place_replay(
-    rng: np.random.Generator, agents: Agents, ego: Float64[np.ndarray, "T 3"], ego_size: Float64[np.ndarray, "3"],
+    rng: np.random.Generator, agents: Agents, ego: Float64[np.ndarray, "T 3"], body: Body,
     appearance: Appearance, movable: Bool[np.ndarray, "N"],
 ) -> Agents:  # fmt: skip
     """Every movable vehicle moved along the road to where this ego sees it; those that touch the ego or another are dropped.
@@ -82,6 +82,7 @@ def place_replay(
     Coordinates of the layout. A vehicle goes the way that was recorded, at its own pace.
     """
     kept: list[int] = []
+    own = body.centre(ego), np.array(body.size_m)
     rows = np.concatenate([np.arange(len(agents)), *[np.flatnonzero(movable)] * (appearance.copies - 1)]).astype(int)
     agents, movable = at_own_pace(rng, agents.pick(rows), appearance), movable[rows]
     poses = agents.poses.copy()
@@ -90,7 +91,7 @@ def place_replay(
             moment = int(rng.integers(len(ego)))
             shift = ego[moment, 0] + rng.uniform(*appearance.ahead_m) - agents.poses[moment, row, 0]
             poses[:, row, 0] = agents.poses[:, row, 0] + shift * movable[row]
-            if touches(poses[:, row], agents.sizes[row], centre_of(ego, ego_size), ego_size).any():
+            if touches(poses[:, row], agents.sizes[row], *own).any():
                 continue
             if not any(touches(poses[:, row], agents.sizes[row], poses[:, k], agents.sizes[k]).any() for k in kept):
                 kept.append(int(row))
@@ -116,21 +117,15 @@ def at_own_pace(rng: np.random.Generator, agents: Agents, appearance: Appearance
     )
 
 
-def without_contact(agents: Agents, ego: Float64[np.ndarray, "T 3"], ego_size: Float64[np.ndarray, "3"]) -> Agents:
+def without_contact(agents: Agents, ego: Float64[np.ndarray, "T 3"], body: Body) -> Agents:
     """The agents that touch neither the ego nor one before them. ego: rear axle; any frame that both are given in."""
     kept: list[int] = []
-    body = centre_of(ego, ego_size)
+    own = body.centre(ego), np.array(body.size_m)
     for row in range(len(agents)):
-        others = [(body, ego_size), *((agents.poses[:, k], agents.sizes[k]) for k in kept)]
+        others = [own, *((agents.poses[:, k], agents.sizes[k]) for k in kept)]
         if not any(touches(agents.poses[:, row], agents.sizes[row], pose, size).any() for pose, size in others):
             kept.append(row)
     return agents.pick(np.array(kept, int))
-
-
-def centre_of(rear: Float64[np.ndarray, "T 3"], size: Float64[np.ndarray, "3"]) -> Float64[np.ndarray, "T 3"]:
-    """Centre of a vehicle's box, given the rear axle as highway-env has it: half a length ahead of it."""
-    ahead = size[0] / 2 * np.stack([np.cos(rear[:, 2]), np.sin(rear[:, 2])], -1)
-    return np.concatenate([rear[:, :2] + ahead, rear[:, 2:]], -1)
 
 
 def touches(

@@ -1,22 +1,19 @@
-"""Types of road: highways, curves, merges, roundabouts and intersections as networks of highway-env.
+"""Types of road: highways, curves and merges as networks of highway-env; junctions.py has those where ways cross.
 
 Second step of the world, after centreline.py. Everything here is in highway-env's own coordinates, y down; traffic.py
 mirrors what it records. Bent roads and merges are built straight and bent afterwards; junctions lie in the plane as they are.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Protocol, runtime_checkable
 
 import numpy as np
-from highway_env.envs.intersection_env import IntersectionEnv
 from highway_env.envs.merge_env import MergeGenericEnv
-from highway_env.envs.roundabout_env import RoundaboutEnv
-from highway_env.road.lane import AbstractLane, CircularLane, LineType, SineLane, StraightLane
+from highway_env.road.lane import AbstractLane, LineType, StraightLane
 from highway_env.road.road import LaneIndex, RoadNetwork
 
-from latentdrive.errors import ConfigError
 from latentdrive.types import FROZEN
 from latentdrive.world.centreline import Centreline, random_curvature
 
@@ -24,7 +21,10 @@ CENTRE_LINE = 4  # beside highway-env's LineType: what parts the directions of a
 AHEAD_M = 180.0  # road that is seen beyond the ego's last position
 BEHIND_M = 30.0  # where the ego starts on a bent road: something of the road lies behind it
 RAMP_CONVERGES_M, RAMP_BESIDE_M = 70.0, 90.0  # a ramp nears the main road, then runs beside it
+FREE_MPS = 100.0  # no limit: a driver's speed is bounded by its wish, a lane's limit would clip it a second time
 ONCOMING_M = 260.0  # oncoming traffic starts up to this far ahead
+
+Road = tuple[str, str]  # names of the nodes that a road leads from and to
 
 
 @dataclass(**FROZEN)
@@ -47,7 +47,9 @@ class Layout:
 
     regulated: vehicles yield where ways cross. obstacles: ends of lanes that nobody may pass, metres. kinds: vehicles that
     can turn there. own_offsets_m: smallest and largest lateral offset of an ego that goes its own way, to the left of the
-    line or of its route.
+    line or of its route. turns: roads (from node, to node) that join others inside a junction. phases: approaches that
+    traffic lights let go together, one group after the other; none where there are no lights. gives_way: for an approach, the
+    roads whose traffic it lets pass, the one before its own way in last.
     """
 
     network: RoadNetwork
@@ -59,6 +61,9 @@ class Layout:
     obstacles: tuple[tuple[float, float], ...]
     kinds: tuple[str, ...]
     own_offsets_m: tuple[float, float]
+    turns: frozenset[Road] = frozenset()
+    phases: tuple[tuple[Road, ...], ...] = ()
+    gives_way: Mapping[Road, tuple[Road, ...]] = field(default_factory=dict)
 
 
 @runtime_checkable
@@ -157,7 +162,7 @@ class MergeRoad:
         """The ego is on the main road or on the ramp, shortly before they meet."""
         lanes, before = int(rng.integers(*self.lanes, endpoint=True)), float(rng.uniform(*self.before_m))
         converge, parallel, width = RAMP_CONVERGES_M, RAMP_BESIDE_M, float(AbstractLane.DEFAULT_WIDTH)
-        network = _theirs(
+        network = highway_env_network(
             MergeGenericEnv, lanes_count=lanes, before_merge_length=before, converge_merge_length=converge,
             parallel_merge_length=parallel, after_merge_length=travel_m + AHEAD_M,
         )  # fmt: skip
@@ -185,83 +190,9 @@ class MergeRoad:
         return Layout(
             network=network, line=self.bends.line(rng, length), ego_starts=tuple(ego), starts=(*main, ramp, *against), exits=(),
             regulated=False, obstacles=((before + converge + parallel, float(lanes * width)),), kinds=("car", "van", "truck"),
+            turns=frozenset({("k", "b")}),
             own_offsets_m=(-(lanes - 0.5) * width + 1.2, width / 2 - 1.2),
         )  # fmt: skip
-
-
-@dataclass(**FROZEN)
-class Junction:
-    """highway-env's roundabout or intersection, four arms, one lane a direction. approach_m: the ego starts so far before it."""
-
-    shape: str
-    approach_m: tuple[float, float]
-    speed_mps: tuple[float, float]
-
-    def __post_init__(self) -> None:
-        if self.shape not in ("roundabout", "intersection"):
-            raise ConfigError(f"world.roads: a junction is a roundabout or an intersection, not {self.shape!r}")
-
-    def layout(self, rng: np.random.Generator, travel_m: float) -> Layout:
-        """Vehicles come from all arms and leave by any; the ego comes from a random one."""
-        if self.shape == "roundabout":
-            network = _theirs(RoundaboutEnv)
-            approaches = [(f"{arm}er", f"{arm}es", 0) for arm in "senw"]
-            exits = tuple(f"{arm}xr" for arm in "senw")
-            for lane in network.lanes_list():
-                lane.priority = int(isinstance(lane, CircularLane))  # who is in the circle goes first
-            circle = [(a, b, i) for a, b in (("ex", "ee"), ("nx", "ne"), ("wx", "we"), ("sx", "se")) for i in (1,)]
-        else:
-            network = _theirs(IntersectionEnv)
-            approaches = [(f"o{arm}", f"ir{arm}", 0) for arm in range(4)]
-            exits = tuple(f"o{arm}" for arm in range(4))
-            circle = []
-        length = network.get_lane(approaches[0]).length
-        starts = [Start(lane=lane, from_m=length - 70.0, to_m=length, gap=1.3, movable=False) for lane in approaches]
-        starts += [
-            Start(lane=lane, from_m=0.0, to_m=network.get_lane(lane).length, gap=0.8, movable=False) for lane in circle
-        ]
-        far, near = length - self.approach_m[1], length - self.approach_m[0]
-        return Layout(
-            network=network, line=None, exits=exits, starts=tuple(starts), regulated=True, obstacles=(), kinds=("car", "van"),
-            ego_starts=tuple(Start(lane=lane, from_m=far, to_m=near, gap=1.0, movable=False) for lane in approaches),
-            own_offsets_m=(-0.7, 0.7),
-        )  # fmt: skip
-
-
-def curve_limit(lane: AbstractLane, *, lateral_mps2: float, yaw_rate: float) -> float:
-    """Comfortable speed in a lane of a junction, m/s; infinite where it is straight."""
-    if isinstance(lane, CircularLane):
-        radius = lane.radius
-    elif isinstance(lane, SineLane):
-        radius = 1 / (lane.amplitude * lane.pulsation**2)
-    else:
-        return float("inf")
-    return min(np.sqrt(lateral_mps2 * radius), yaw_rate * radius)
-
-
-def junction_limit(
-    network: RoadNetwork, *, lateral_mps2: float, yaw_rate: float, braking_mps2: float
-) -> Callable[..., float]:
-    """What a driver's speed should not exceed, in m/s, with a look at the next two lanes of the driver's route."""
-    limits = {
-        index: curve_limit(lane, lateral_mps2=lateral_mps2, yaw_rate=yaw_rate)
-        for index, lane in network.lanes_dict().items()
-    }
-
-    def limit(driver) -> float:
-        index = driver.lane_index
-        left = network.get_lane(index).length - network.get_lane(index).local_coordinates(driver.position)[0]
-        result = limits[index]
-        for following in driver.route or []:
-            if following[0] == index[0]:
-                continue
-            result = min(result, np.sqrt(limits[following] ** 2 + 2 * braking_mps2 * max(left, 0.0)))
-            left += network.get_lane(following).length
-            if left > 40.0:
-                break
-        return result
-
-    return limit
 
 
 class _AlongX(StraightLane):
@@ -273,15 +204,14 @@ class _AlongX(StraightLane):
 
 
 def _straight(start: float, end: float, y: float, width: float, lines: list[int]) -> StraightLane:
-    # The limit is set through the driver's wish; a lane's own limit would clip it a second time.
-    return _AlongX([start, y], [end, y], width=width, line_types=lines, speed_limit=100.0)
+    return _AlongX([start, y], [end, y], width=width, line_types=lines, speed_limit=FREE_MPS)
 
 
-def _theirs(environment: type, **config: int | float) -> RoadNetwork:
+def highway_env_network(environment: type, **config: int | float) -> RoadNetwork:
     """The road network of one of highway-env's environments, without the environment."""
     config |= {"show_trajectories": False, "neighbour_vehicles_connected_lanes": True}
     stub = SimpleNamespace(np_random=None, config=config, road=None)
     environment._make_road(stub)
     for lane in stub.road.network.lanes_list():
-        lane.speed_limit = 100.0
+        lane.speed_limit = FREE_MPS
     return stub.road.network

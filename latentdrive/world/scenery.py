@@ -3,7 +3,9 @@
 Fourth step of the world, after drives.py. Enough stands about that motion is visible in every part of the picture. Knows no renderer.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 
 import numpy as np
 from jaxtyping import Float64
@@ -11,15 +13,24 @@ from jaxtyping import Float64
 from latentdrive.types import FROZEN
 from latentdrive.world import textures
 from latentdrive.world.drive import Lane, Mark
-from latentdrive.world.meshes import Layer, Mesh, Workbench
+from latentdrive.world.meshes import Layer, Workbench
 
 MARK_M, DASH_M, GAP_M = 0.16, 3.0, 4.5  # width of a line, length of a dash, gap between dashes
+ZEBRA_M = 1.0  # from one bar of a crosswalk to the next
 KERB_M = 0.5  # what shows of the kerb beside the outermost lane
 MARGIN_M = 130.0  # ground beyond the lanes
 PLASTER, LEAVES, BARK = np.array([0.95, 0.9, 0.82]), np.array([0.42, 0.62, 0.26]), np.array([0.34, 0.25, 0.18])
 STEEL, RED = np.array([0.45, 0.46, 0.48]), np.array([0.9, 0.2, 0.1])
 POST_M, MARKER_M, BAND_M = (0.22, 0.22, 6.5), (0.16, 0.16, 0.95), (0.17, 0.17, 0.2)
 WHITE, YELLOW = np.array([0.95, 0.95, 0.93]), np.array([0.95, 0.75, 0.2])
+
+
+class Surface(StrEnum):
+    """What may lie flat beside the lanes."""
+
+    JUNCTION = "junction"
+    CROSSWALK = "crosswalk"
+    WALKWAY = "walkway"
 
 
 @dataclass(**FROZEN)
@@ -54,19 +65,24 @@ def random_look(rng: np.random.Generator) -> Look:
     )  # fmt: skip
 
 
-def surroundings(lanes: tuple[Lane, ...], look: Look, density: Density) -> list[Mesh]:
-    """Everything that stands still."""
+def surroundings(
+    lanes: tuple[Lane, ...], look: Look, density: Density, areas: Mapping[Surface, Sequence[Float64[np.ndarray, "n 2"]]] | None = None
+) -> Workbench:  # fmt: skip
+    """Everything that stands still. areas: what lies flat beside the lanes."""
     rng = np.random.default_rng(look.seed)
     bench = Workbench()
     _ground(bench, lanes, look)
     for lane in lanes:
         _road(bench, lane, look)
+    for surface, rings in (areas or {}).items():
+        for ring in rings:
+            _flat(bench, surface, ring, look)
     centres = np.concatenate([lane.points for lane in lanes])
     half = max(lane.width_m for lane in lanes) / 2
     _buildings(bench, rng, centres[::4], half, look, density)
     _trees(bench, rng, centres[::4], half, look, density)
     _poles(bench, rng, lanes, centres, half, look, density)
-    return bench.meshes()
+    return bench
 
 
 def edges(points: Float64[np.ndarray, "n 2"], offset_m: float) -> Float64[np.ndarray, "n 2"]:
@@ -97,6 +113,22 @@ def _road(bench: Workbench, lane: Lane, look: Look) -> None:
     bench.ribbon(Layer.ROAD, "asphalt", left, right, tile_m=9.0, colour=look.road_tint * light)
     for mark, offset in ((lane.left, half - 0.12), (lane.right, 0.12 - half)):
         _mark(bench, edges(lane.points, offset), mark, light)
+
+
+def _flat(bench: Workbench, surface: Surface, ring: Float64[np.ndarray, "n 2"], look: Look) -> None:
+    light = look.daylight
+    if surface == Surface.JUNCTION:
+        bench.patch(Layer.ROAD, "asphalt", ring, tile_m=9.0, colour=look.road_tint * light)
+    elif surface == Surface.WALKWAY:
+        half = len(ring) // 2
+        bench.ribbon(Layer.GROUND, "kerb", ring[:half], ring[half:][::-1], tile_m=2.5, colour=np.full(3, 0.62 * light))
+    else:  # a crosswalk: bars along the road, from its right edge to its left
+        count = max(2, round(float(np.linalg.norm(ring[3] - ring[0])) / ZEBRA_M))
+        share = np.arange(count)[:, None] / count + np.array([0.0, 0.5 / count])
+        near, far = (a + share[..., None] * (b - a) for a, b in ((ring[0], ring[3]), (ring[1], ring[2])))
+        corners = np.stack([near[:, 0], far[:, 0], far[:, 1], near[:, 1]], 1)
+        corners = np.concatenate([corners, np.zeros((*corners.shape[:2], 1))], -1)
+        bench.quads(Layer.MARKS, "plain", corners, np.zeros((count, 4, 2)), np.tile(WHITE * light, (count, 1)))
 
 
 def _mark(bench: Workbench, line: Float64[np.ndarray, "n 2"], mark: Mark, light: float) -> None:

@@ -1,31 +1,25 @@
-"""Traffic: IDM and MOBIL drivers of highway-env, recorded in the coordinates of their layout, y to the left.
+"""Traffic: drivers on a road, recorded in the coordinates of their layout, y to the left.
 
-Third step of the world, after roads.py. highway-env's y axis points down; `_mirrored` is the only place that turns it
-over. What leaves this file has y to the left and headings counter-clockwise. Drivers differ from highway-env's in being
-calm (yaw rate and lateral acceleration are bounded: the originals steer up to 2.7 rad/s) and moody (they change the speed
-they want, brake for no reason, cut in), since a world in which everybody holds 25 m/s teaches nothing.
+Third step of the world, after roads.py and drivers.py. highway-env's y axis points down; `_mirrored` is the only place that
+turns it over. What leaves this file has y to the left and headings counter-clockwise.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from highway_env import utils
-from highway_env.road.lane import LineType
-from highway_env.road.regulation import RegulatedRoad
+from highway_env.road.lane import AbstractLane, LineType
 from highway_env.road.road import RoadNetwork
-from highway_env.vehicle.behavior import IDMVehicle
 from highway_env.vehicle.objects import Obstacle
 from jaxtyping import Bool, Float64
 
 from latentdrive.types import FROZEN
-from latentdrive.world.drive import Agents, Lane, Mark
-from latentdrive.world.roads import CENTRE_LINE, Layout, Start
+from latentdrive.world.drive import Agents, Body, Lane, Mark
+from latentdrive.world.drivers import Calm, Driver, Event, Mood, QuietRoad
+from latentdrive.world.roads import CENTRE_LINE, Layout, Road, Start
 
-EGO_SIZE = np.array([4.6, 1.85, 1.5])
 LANE_POINT_M = 2.0  # spacing of the points that lanes are drawn with
-CONFLICT_M = 40.0  # vehicles farther apart need not yield to each other
-NEIGHBOUR_M = 70.0  # vehicles farther away, along x or y, are no neighbours
 MARKS = {LineType.NONE: Mark.NONE, LineType.STRIPED: Mark.DASHED, CENTRE_LINE: Mark.CENTRE}
 # length, width, height in metres: smallest and largest (common European vehicles), and how often.
 SHAPES = {
@@ -37,35 +31,11 @@ SHAPES = {
 
 
 @dataclass(**FROZEN)
-class Calm:
-    """What a driver never exceeds. yaw_rate: rad/s. lateral, braking, accelerating: m/s^2. lane_change_s: time constant.
-
-    curve_share: how much of yaw rate and lateral acceleration a curve may take; the rest is for changing lanes in it.
-    """
-
-    yaw_rate: float
-    lateral_mps2: float
-    braking_mps2: float
-    accelerating_mps2: float
-    lane_change_s: float
-    curve_share: float
-
-
-@dataclass(**FROZEN)
-class Mood:
-    """How the wanted speed wanders. Ranges in m/s and s; stop_share: how often the next wanted speed is standstill."""
-
-    speed_mps: tuple[float, float]
-    hold_s: tuple[float, float]
-    stop_share: float
-    stop_s: tuple[float, float]
-
-
-@dataclass(**FROZEN)
 class Recording:
     """Poses in the coordinates of the layout, y to the left: on a bent road s along and d to the left. ego: rear axle.
 
-    agents: centres. movable: see roads.Start. ego_route: centre points of the lanes that the ego's route leads over.
+    agents: centres. movable: see roads.Start. ego_route: centre points of the lanes that the ego's route leads over; ego_roads:
+    those lanes' roads, to the end of the network. settle_s: simulated before the first frame.
     """
 
     times_s: Float64[np.ndarray, "T"]
@@ -75,119 +45,25 @@ class Recording:
     movable: Bool[np.ndarray, "N"]
     lanes: tuple[Lane, ...]
     ego_route: Float64[np.ndarray, "n 2"]
-
-
-class Driver(IDMVehicle):
-    """highway-env's IDM/MOBIL driver, calmer in steering and braking, with wishes that change over time."""
-
-    TAU_HEADING = 0.4  # s; the original 0.2 is too stiff for our longer steps
-    KP_HEADING = 1 / TAU_HEADING
-    TAU_PURSUIT = 0.5 * TAU_HEADING
-    DISTANCE_WANTED = 3.0  # m between bumpers at standstill
-    LANE_CHANGE_DELAY = 2.0  # s
-
-    def set_up(
-        self, calm: Calm, steering_share: float, wishes: Float64[np.ndarray, "n 2"], size: Float64[np.ndarray, "3"],
-        kind: str, movable: bool,
-    ) -> None:  # fmt: skip
-        """wishes: rows of time in s and wanted speed in m/s, held until the next row. steering_share: of the calm's bounds."""
-        self.calm, self.wishes, self.size, self.kind, self.movable = calm, wishes, size, kind, movable
-        self.yaw_bound, self.lateral_bound = steering_share * calm.yaw_rate, steering_share * calm.lateral_mps2
-        self.LENGTH, self.WIDTH = float(size[0]), float(size[1])
-        self.KP_LATERAL = 1 / calm.lane_change_s
-
-    def wish(self, now_s: float, limit_mps: float) -> None:
-        """Want what the mood says, but no more than the curve allows."""
-        row = max(0, int(np.searchsorted(self.wishes[:, 0], now_s, side="right")) - 1)
-        yields = getattr(self, "is_yielding", False)
-        self.target_speed = 0.01 if yields else max(0.01, min(self.wishes[row, 1], limit_mps))
-
-    def steering_control(self, target_lane_index) -> float:
-        """The original's steering, with yaw rate and lateral acceleration bounded."""
-        steering = super().steering_control(target_lane_index)
-        speed = max(abs(self.speed), 0.5)
-        yaw_rate = min(self.yaw_bound, self.lateral_bound / speed)
-        slip = np.arcsin(min(1.0, yaw_rate * self.LENGTH / 2 / speed))
-        bound = min(np.arctan(2 * np.tan(min(slip, 0.7))), 0.6)
-        return float(max(-bound, min(steering, bound)))
-
-    def acceleration(self, ego_vehicle, front_vehicle=None, rear_vehicle=None) -> float:
-        """IDM (Treiber et al., 2000) with the gap measured between bumpers and bounded braking on a free road."""
-        if not isinstance(ego_vehicle, Driver):
-            return 0.0
-        calm = ego_vehicle.calm
-        wanted = max(ego_vehicle.target_speed, 0.01)
-        free = 1 - (max(ego_vehicle.speed, 0.0) / wanted) ** self.DELTA
-        result = max(calm.accelerating_mps2 * free, -calm.braking_mps2)
-        if front_vehicle is not None:
-            gap = ego_vehicle.lane_distance_to(front_vehicle) - (ego_vehicle.LENGTH + front_vehicle.LENGTH) / 2
-            wanted_gap = max(self.desired_gap(ego_vehicle, front_vehicle), self.DISTANCE_WANTED)
-            result -= calm.accelerating_mps2 * (wanted_gap / max(gap, 0.5)) ** 2
-        return float(result)
-
-    def on_state_update(self) -> None:
-        """The original's search for the lane, among those that can be reached from the present one."""
-        graph, (start, end, _) = self.road.network.graph, self.lane_index
-        roads = [(start, end), self.target_lane_index[:2], *((end, following) for following in graph.get(end, {}))]
-        indices = [(*road, number) for road in dict.fromkeys(roads) for number in range(len(graph[road[0]][road[1]]))]
-        lanes = [self.road.network.get_lane(index) for index in indices]
-        nearest = int(np.argmin([lane.distance_with_heading(self.position, self.heading) for lane in lanes]))
-        self.lane_index, self.lane = indices[nearest], lanes[nearest]
-
-    def step(self, dt: float) -> None:
-        """The original's step, but nobody rolls backwards."""
-        self.action["acceleration"] = max(self.action["acceleration"], -self.speed / dt)
-        super().step(dt)
-        self.speed = max(self.speed, 0.0)
-
-
-class QuietRoad(RegulatedRoad):
-    """A road that does not look for collisions: vehicles that touch are dropped from the recording. Some roads have rules."""
-
-    def __init__(self, network: RoadNetwork, rng: np.random.Generator, *, rules: bool) -> None:
-        super().__init__(network=network, np_random=rng, neighbour_vehicles_connected_lanes=True)
-        self.rules = rules
-
-    def step(self, dt: float) -> None:
-        self.steps += 1
-        if self.rules and self.steps % round(1 / dt / self.REGULATION_FREQUENCY) == 0:
-            self.enforce_road_rules()
-        for vehicle in self.vehicles:
-            vehicle.step(dt)
-
-    def neighbour_vehicles(self, vehicle, lane_index=None):
-        """The original's search, among those near enough to matter: it is what a simulation spends its time on."""
-        x, y = vehicle.position
-        everybody = self.vehicles
-        self.vehicles = [
-            v for v in everybody if abs(v.position[0] - x) < NEIGHBOUR_M and abs(v.position[1] - y) < NEIGHBOUR_M
-        ]
-        try:
-            return super().neighbour_vehicles(vehicle, lane_index)
-        finally:
-            self.vehicles = everybody
-
-    @staticmethod
-    def is_conflict_possible(v1, v2, horizon: int = 3, step: float = 0.25) -> bool:
-        near = np.hypot(*(v1.position - v2.position)) < CONFLICT_M
-        return bool(near and RegulatedRoad.is_conflict_possible(v1, v2, horizon, step))
+    ego_roads: tuple[Road, ...]
+    settle_s: float
 
 
 def simulate(
-    rng: np.random.Generator, layout: Layout, *, frames: int, rate_hz: float, step_s: float, settle_s: float, calm: Calm,
+    rng: np.random.Generator, layout: Layout, *, frames: int, rate_hz: float, step_s: float, settle_s: float, body: Body, calm: Calm,
     ego_mood: Mood, mood: Mood, gap_m: tuple[float, float], limit: Callable[[Driver], float], hazard_every_s: float,
-    lane_wish_every_s: float,
+    lane_wish_every_s: float, events: Sequence[Event] = (),
 ) -> Recording:  # fmt: skip
     """Let everybody drive and record `frames` states, rate_hz a second.
 
     step_s: longest step of the simulation. settle_s: time before the recording. limit(driver): comfortable speed where the
     driver is. hazard_every_s: mean time between a leader's braking or a cut-in before the ego. lane_wish_every_s: mean time
-    between the ego's own wishes for another lane.
+    between the ego's own wishes for another lane. events: what else happens; their time counts from the first frame.
     """
     world = QuietRoad(layout.network, rng, rules=layout.regulated)
     world.objects += [Obstacle(world, position) for position in layout.obstacles]
-    ego = _populate(rng, world, layout, calm, ego_mood, mood, gap_m, settle_s + frames / rate_hz)
-    route = _route_points(layout.network, ego)
+    ego = _populate(rng, world, layout, body, calm, ego_mood, mood, gap_m, settle_s + frames / rate_hz)
+    route, roads = _route_points(layout.network, ego), _route_roads(layout.network, ego)
     ticks = int(np.ceil(1 / rate_hz / step_s))
     dt, settle = 1 / rate_hz / ticks, round(settle_s * rate_hz)
     rows = []
@@ -202,27 +78,34 @@ def simulate(
                 _hazard(rng, world, ego, now_s)
             if rng.random() < dt / lane_wish_every_s and not layout.exits:
                 _other_lane(rng, world, ego)
+            for event in events:
+                event.tick(rng, world, ego, now_s - settle / rate_hz)
             world.act()
             world.step(dt)
-    return _recording(np.array(rows), world.vehicles, ego, rate_hz, _lanes(layout.network), route)
+    return _recording(
+        np.array(rows), world.vehicles, ego, rate_hz, _lanes(layout.network), route, roads, settle / rate_hz
+    )
 
 
-def _populate(rng, world, layout, calm, ego_mood, mood, gap_m, horizon_s) -> Driver:
+def _populate(rng, world, layout, body, calm, ego_mood, mood, gap_m, horizon_s) -> Driver:
     """Put the ego on one of its starts and others on all stretches, at random gaps."""
     share = 1.0 - calm.curve_share if layout.line is not None else 1.0
     start = layout.ego_starts[int(rng.integers(len(layout.ego_starts)))]
     ego_s = float(rng.uniform(start.from_m, start.to_m))
-    ego = _add(rng, world, layout, start, ego_s, calm, share, ego_mood, horizon_s, ego=True)
+    ego = _add(rng, world, layout, start, ego_s, calm, share, ego_mood, horizon_s, body=body)
     for stretch in layout.starts:
         s = stretch.from_m + rng.uniform(0.0, gap_m[0])
         while s < stretch.to_m:
             if stretch.lane != start.lane or abs(s - ego_s) > gap_m[0]:
-                _add(rng, world, layout, stretch, s, calm, share, mood, horizon_s, ego=False)
+                _add(rng, world, layout, stretch, s, calm, share, mood, horizon_s)
             s += stretch.gap * rng.uniform(*gap_m)
     return ego
 
 
-def _add(rng, world, layout: Layout, start: Start, s, calm, share, mood, horizon_s, *, ego: bool) -> Driver:
+def _add(
+    rng, world, layout: Layout, start: Start, s, calm, share, mood, horizon_s, *, body: Body | None = None
+) -> Driver:
+    """Put a driver on a lane; the ego has a body of its own."""
     lane = world.network.get_lane(start.lane)
     wishes = _wishes(rng, mood, horizon_s)
     vehicle = Driver(
@@ -233,7 +116,10 @@ def _add(rng, world, layout: Layout, start: Start, s, calm, share, mood, horizon
     kind = str(rng.choice(layout.kinds, p=odds / odds.sum()))
     small, large, _ = SHAPES[kind]
     size = rng.uniform(small, large)
-    vehicle.set_up(calm, share, wishes, EGO_SIZE if ego else size, "car" if ego else kind, start.movable)
+    if body is None:
+        vehicle.set_up(calm, share, wishes, size, kind, start.movable)
+    else:
+        vehicle.set_up(calm, share, wishes, np.array(body.size_m), "car", start.movable, body.rear_to_centre_m)
     vehicle.randomize_behavior()
     if layout.exits:
         vehicle.plan_route_to(str(rng.choice(layout.exits)))
@@ -308,6 +194,19 @@ def _route_points(network: RoadNetwork, driver: Driver) -> Float64[np.ndarray, "
     return _mirrored(np.array(points))
 
 
+def _route_roads(network: RoadNetwork, driver: Driver) -> tuple[Road, ...]:
+    """Roads of the driver's route, and the ones that follow where there is only one way on."""
+    roads = [index[:2] for index in driver.route or [driver.lane_index]]
+    while len(following := list(network.graph.get(roads[-1][1], {}))) == 1 and len(roads) <= len(network.lanes_list()):
+        roads.append((roads[-1][1], following[0]))
+    return tuple(roads)
+
+
+def lane_points(lane: AbstractLane, along: Float64[np.ndarray, "n"], aside: float = 0.0) -> Float64[np.ndarray, "n 2"]:
+    """Points of a lane in the coordinates of its layout, y to the left. along: metres from its start. aside: to the left."""
+    return _mirrored(np.array([lane.position(s, -aside) for s in along]))
+
+
 def _lanes(network: RoadNetwork) -> tuple[Lane, ...]:
     """Every lane as it lies in the layout."""
     lanes = []
@@ -322,12 +221,12 @@ def _lanes(network: RoadNetwork) -> tuple[Lane, ...]:
 
 def _recording(
     states: Float64[np.ndarray, "T N 4"], vehicles: list[Driver], ego: Driver, rate_hz: float, lanes: tuple[Lane, ...],
-    route: Float64[np.ndarray, "n 2"],
+    route: Float64[np.ndarray, "n 2"], roads: tuple[Road, ...], settle_s: float,
 ) -> Recording:  # fmt: skip
     states = _mirrored(states)
     row = vehicles.index(ego)
     x, y, heading, speed = states[:, row].T
-    # highway-env's bicycle has its axles at the bumpers: the rear axle, which moves along the heading, is half a length back.
+    # The rear axle, which moves along the heading, is half a LENGTH behind the middle: see Driver.set_up.
     back = ego.LENGTH / 2
     rear = np.stack([x - back * np.cos(heading), y - back * np.sin(heading), utils.wrap_to_pi(heading)], -1)
     others = np.array([index for index in range(len(vehicles)) if index != row], int)
@@ -339,5 +238,13 @@ def _recording(
     movable = np.array([vehicles[index].movable for index in others], bool)
     times = np.arange(len(states)) / rate_hz
     return Recording(
-        times_s=times, ego=rear, ego_speed_mps=speed, agents=agents, movable=movable, lanes=lanes, ego_route=route
+        times_s=times,
+        ego=rear,
+        ego_speed_mps=speed,
+        agents=agents,
+        movable=movable,
+        lanes=lanes,
+        ego_route=route,
+        ego_roads=roads,
+        settle_s=settle_s,
     )

@@ -17,6 +17,10 @@ PAINTS = np.array(
 )  # fmt: skip
 GLASS, TYRE = np.array([0.16, 0.2, 0.25]), np.array([0.06, 0.06, 0.06])
 HEADLIGHT, TAILLIGHT = np.array([1.6, 1.55, 1.3]), np.array([1.35, 0.1, 0.08])
+SKIN = np.array([0.85, 0.65, 0.5])
+LAMPS = {  # colour, height of the lamp's foot in metres
+    "red": (np.array([1.7, 0.1, 0.08]), 3.87), "amber": (np.array([1.7, 1.0, 0.1]), 3.46), "green": (np.array([0.1, 1.5, 0.5]), 3.05),
+}  # fmt: skip
 WHEEL_M, LAMP_M = (0.66, 0.24, 0.62), (0.08, 0.34, 0.2)
 SHADOW, SHADOW_RIM_M = np.array([0.09, 0.09, 0.09]), 0.12
 
@@ -56,6 +60,47 @@ BODIES = {
         Part(surface="paint", length=0.99, low=0.85, high=1.0),
     ),
 }
+
+
+def road_user(rng: np.random.Generator, size: Float64[np.ndarray, "3"], kind: str, daylight: float) -> list[Mesh]:
+    """A vehicle or a pedestrian at the origin, facing along x. size: length, width, height in metres."""
+    return pedestrian(rng, size, daylight) if kind == "pedestrian" else vehicle(rng, size, kind, daylight)
+
+
+def pedestrian(rng: np.random.Generator, size: Float64[np.ndarray, "3"], daylight: float) -> list[Mesh]:
+    """Somebody who walks along x, in random clothes: legs, body, head."""
+    bench = Workbench()
+    clothes = PAINTS[rng.integers(len(PAINTS), size=2)] * daylight
+    middle = np.zeros((1, 3))
+    for colour, low, high, share in (
+        (clothes[0], 0.0, 0.48, 0.6),
+        (clothes[1], 0.48, 0.84, 0.9),
+        (SKIN * daylight, 0.86, 1.0, 0.38),
+    ):
+        box = np.array([[share * size[0], share * size[1], (high - low) * size[2]]])
+        bench.boxes("plain", middle, box, base_m=low * size[2], colours=colour[None], tile_m=1.0)
+    flat = np.array([[1, -1], [1, 1], [-1, 1], [-1, -1]]) * size[:2] / 2
+    bench.quads(Layer.SHADOWS, "plain", np.append(flat, np.zeros((4, 1)), 1)[None], np.zeros((1, 4, 2)), SHADOW[None])
+    return bench.meshes()
+
+
+def signal(colour: str, daylight: float) -> list[Mesh]:
+    """A traffic light that shows one colour, at the origin, facing against x: a post, a dark box, a lamp."""
+    bench = Workbench()
+    middle = np.zeros((1, 3))
+    grey = np.full((1, 3), 0.25) * daylight
+    bench.boxes("plain", middle, np.array([[0.14, 0.14, 3.0]]), base_m=0.0, colours=grey, tile_m=1.0)
+    bench.boxes("plain", middle, np.array([[0.3, 0.5, 1.3]]), base_m=3.0, colours=0.4 * grey, tile_m=1.0)
+    lamp, low = LAMPS[colour]
+    bench.boxes(
+        "plain",
+        np.array([[-0.16, 0.0, 0.0]]),
+        np.array([[0.06, 0.36, 0.36]]),
+        base_m=low,
+        colours=lamp[None],
+        tile_m=1.0,
+    )
+    return bench.meshes()
 
 
 def vehicle(rng: np.random.Generator, size: Float64[np.ndarray, "3"], kind: str, daylight: float) -> list[Mesh]:

@@ -156,7 +156,7 @@ def _write(order: _Order, world: World, renderer: Renderer) -> str:
         vehicle(rng, size, kind, look.daylight)
         for size, kind in zip(drive.agents.sizes, drive.agents.kinds, strict=True)
     ]
-    renderer.set_up(scenery.surroundings(drive.lanes, look, world.density), vehicles, look.sky, look.daylight)
+    renderer.set_up(scenery.surroundings(drive.lanes, look, world.density).meshes(), vehicles, look.sky, look.daylight)
     pictures = np.stack(
         [renderer.picture(ego, poses) for ego, poses in zip(drive.ego, drive.agents.poses, strict=True)]
     )

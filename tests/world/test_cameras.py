@@ -19,7 +19,7 @@ def stage(renderer):
     lanes = (Lane(points=points, width_m=3.6, left=Mark.DASHED, right=Mark.SOLID),)
     look = random_look(rng)
     density = Density(buildings=14.0, trees=22.0, poles_m=28.0)
-    renderer.set_up(surroundings(lanes, look, density), [vehicle(rng, CAR, "car", 1.0)], look.sky, 1.0)
+    renderer.set_up(surroundings(lanes, look, density).meshes(), [vehicle(rng, CAR, "car", 1.0)], look.sky, 1.0)
     return renderer
 
 

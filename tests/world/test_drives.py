@@ -10,8 +10,7 @@ from latentdrive.data.clip_truth import others_motion
 from latentdrive.geometry import relative_pose, wrap_angle
 from latentdrive.world.drive import Agents, Drive, Mark
 from latentdrive.world.drives import Kind, make_drive
-from latentdrive.world.own_way import Appearance, at_own_pace, centre_of, touches
-from latentdrive.world.traffic import EGO_SIZE
+from latentdrive.world.own_way import Appearance, at_own_pace, touches
 from latentdrive.world.truth import clip_truth
 from latentdrive.world.writer import World
 
@@ -94,13 +93,14 @@ def test_nobody_drives_like_a_robot(drive, tiny_world, road_type, kind):
 
 @pytest.mark.parametrize("kind", tuple(Kind))
 @pytest.mark.parametrize("road_type", TYPES)
-def test_vehicles_touch_neither_the_ego_nor_each_other(drive, road_type, kind):
+def test_vehicles_touch_neither_the_ego_nor_each_other(drive, tiny_world: World, road_type, kind):
+    body = tiny_world.traffic.ego
     made = drive(road_type, kind, 0)
     poses, sizes = made.agents.poses, made.agents.sizes
     assert len(made.agents)
     for agent in range(len(made.agents)):
         with_agent = partial(touches, poses[:, agent], sizes[agent])
-        assert not with_agent(centre_of(made.ego, EGO_SIZE), EGO_SIZE).any()
+        assert not with_agent(body.centre(made.ego), np.array(body.size_m)).any()
         assert not any(with_agent(poses[:, other], sizes[other]).any() for other in range(agent))
 
 

@@ -1,0 +1,225 @@
+"""NAVSIM logs as clips with recorded poses: one camera of each log, for training and labelling with a codebook.
+
+Beside kitti.py and video.py, on the logs that navsim_index.py keeps. Frames come at 2 Hz at the logs' own time stamps, which
+leaves no room for more than one transition a step.
+"""
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float64, Int64
+
+from latentdrive.data.assembly import fit_picture
+from latentdrive.data.image_folder import fitted
+from latentdrive.data.navsim_folders import navsim_folders
+from latentdrive.data.navsim_frames import CAMERAS
+from latentdrive.data.navsim_log import NavsimLog
+from latentdrive.data.navsim_log_folder import LogFolder
+from latentdrive.data.navsim_logs import choose_split
+from latentdrive.data.navsim_scenes import camera_to_ego
+from latentdrive.data.parts import ClipFacts, Part
+from latentdrive.data.reader import ClipReader, Frames, ReaderOptions
+from latentdrive.data.sensor_images import image_size, read_image
+from latentdrive.data.sidecars import Camera, Track
+from latentdrive.errors import ConfigError, NoClips, NoScenes, UnreadableClip, UnreadableScene
+from latentdrive.types import FROZEN, DrivingClip
+
+EVEN = 0.25  # of a step: how far two frames of one shot may lie from being a step apart where their pictures look like a cut
+
+
+@dataclass(**FROZEN)
+class _Lost:
+    """Frames of a clip that could not be used, in the pass over it that ran last."""
+
+    absent: list[Path] = field(default_factory=list)
+    damaged: list[UnreadableScene] = field(default_factory=list)
+
+    def notes(self, frames: int) -> list[str]:
+        """A sentence for each kind."""
+        text = []
+        if self.absent:
+            text.append(f"{len(self.absent)} of {frames} images are not there, the first one: {self.absent[0]}")
+        if self.damaged:
+            text.append(f"{len(self.damaged)} of {frames} images are damaged, the first one: {self.damaged[0]}")
+        return text
+
+
+class NavsimClips(ClipReader):
+    """The logs of one split (a ClipSource), each a clip and a drive of its own, with all of its frames.
+
+    path, data_split, split, splits, cache_folder, processes, max_unreadable: as in NavsimLogs. Of the split's filter only
+    log_names and tokens count: logs of that name, with at least one of these tokens. camera: cam_f0 (front) or another one. The rest
+    as in VideoFolder. A frame whose image is absent or damaged is left out, and ends the shot.
+    """
+
+    def __init__(
+        self,
+        *,
+        path: str,
+        data_split: str | None,
+        split: str | None,
+        splits: str | None,
+        camera: str,
+        rate_hz: float,
+        height: int,
+        width: int,
+        fit: str,
+        poses: str,
+        field_of_view_deg: float,
+        cache_folder: str,
+        processes: int,
+        max_unreadable: float,
+    ) -> None:
+        options = ReaderOptions(
+            rate_hz=rate_hz,
+            height=height,
+            width=width,
+            fit=fit,
+            images_hz=None,
+            poses=poses,
+            field_of_view_deg=field_of_view_deg,
+        )
+        super().__init__(options=options, part=Part(name="all", train_share=0.5, gap_s=0.0))
+        if camera not in CAMERAS:
+            raise ConfigError(f"data.source.camera must be one of {', '.join(CAMERAS)}; got {camera}")
+        chosen = choose_split(data_split=data_split, split=split, splits=splits, filter={})
+        self.camera_name = camera
+        try:
+            logs, self.blobs = navsim_folders(path, chosen.data_split)
+            self._folder = LogFolder(
+                logs,
+                cache=Path(cache_folder).expanduser(),
+                processes=processes,
+                max_unreadable=max_unreadable,
+            )
+            index = self._folder.index()
+        except NoScenes as error:
+            raise NoClips(str(error)) from error
+        self.names, self._durations_s = [], []
+        names, tokens = chosen.filter.log_names, chosen.filter.tokens
+        asked = None if tokens is None else np.isin(index.tokens, np.array([one.encode() for one in tokens], np.bytes_))
+        for k in range(len(index)):
+            frames = slice(index.ends[k], index.ends[k + 1])
+            unwanted = names is not None and index.name(k) not in names
+            if index.unreadable[k] or unwanted or (asked is not None and not asked[frames].any()):
+                continue
+            times = index.timestamps_us[frames][index.problems[frames] == 0]
+            self.names.append(index.name(k))
+            self._durations_s.append(float(np.ptp(times)) * 1e-6 if len(times) else 0.0)
+        if not self.names:
+            raise NoClips(f"none of the {len(index):,} logs in {logs} belongs to {chosen.name}: choose another split")
+        self._lost = _Lost()
+        self._last: tuple[str, NavsimLog] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For worker processes: logs are opened anew there."""
+        return self.__dict__ | {"_last": None}
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def location(self, index: int) -> Path:
+        """The log's pickle."""
+        return self._folder.path(self.names[index])
+
+    def key(self, index: int) -> str:
+        """Name of the log."""
+        return self.names[index]
+
+    def drive(self, index: int) -> str:
+        """A log is one drive."""
+        return self.names[index]
+
+    def files(self, index: int) -> list[Path]:
+        """The log's pickle, and the folder of its images."""
+        return [self.location(index), self.blobs / self.names[index] / self.camera_name.upper()]
+
+    def identity(self, index: int) -> dict[str, Any]:
+        """As for every reader, and the camera, whose images may lie in any folder."""
+        return super().identity(index) | {"camera": self.camera_name}
+
+    def read(self, index: int) -> tuple[DrivingClip, ClipFacts]:
+        """The whole clip; what its frames lack stands in the facts' pose_note."""
+        clip, facts = super().read(index)
+        # At 2 Hz real driving changes as much from frame to frame as a cut does, and a log is one recording: only holes count.
+        shots = _without_cuts(clip.shots, clip.times_s, 1.0 / self.rate_hz)
+        clip = replace(clip, shots=shots)
+        facts = replace(facts, cuts=0, holes=int(shots[-1]))
+        notes = [facts.pose_note, *self._lost.notes(len(self._rows(index)[0]))]
+        return clip, replace(facts, pose_note="; ".join(filter(None, notes)))
+
+    def frames(self, index: int, size: tuple[int, int], fit: str) -> Frames:
+        """The images that are there, at the seconds since the log's first frame. Raises UnreadableClip where none is."""
+        self._lost = lost = _Lost()
+        log, (rows, times) = self._log(index), self._rows(index)
+        given = 0
+        for row, time_s in zip(rows, times):
+            path = self.blobs / log.image(int(row), self.camera_name)
+            if not path.is_file():
+                lost.absent.append(path)
+                continue
+            try:
+                picture, stored = self._picture(path, size, fit)
+            except UnreadableScene as error:
+                lost.damaged.append(error)
+                continue
+            given += 1
+            yield float(time_s), picture, stored
+        if not given:
+            what = "; ".join(lost.notes(len(rows))) or "it has no usable frame"
+            raise UnreadableClip(
+                self.location(index),
+                f"no image of {self.camera_name}: {what}. Download this sensor, or choose a split without this log",
+            )
+
+    def track(self, index: int, first_s: float, last_s: float) -> Track | None:
+        """Poses of the rear axle and forward speeds, as logged."""
+        log = self._log(index)
+        rows, times = self._rows(index)
+        return Track(
+            times_s=times,
+            poses=log.poses[rows],
+            speed_mps=log.motion[rows, 0].astype(np.float64),
+            note="recorded: NAVSIM log, metres, of the rear axle",
+        )
+
+    def camera(self, index: int) -> Camera | None:
+        """Calibration at the log's first usable frame."""
+        log, k = self._log(index), CAMERAS.index(self.camera_name)
+        known = [row for row in self._rows(index)[0] if np.isfinite(log.intrinsics[row, k]).all()]
+        if not known:
+            return None
+        row = int(known[0])
+        return Camera(intrinsics=log.intrinsics[row, k], camera_to_ego=camera_to_ego(log, row, self.camera_name))
+
+    def header_duration_s(self, index: int) -> float | None:
+        """By the log's time stamps."""
+        return self._durations_s[index]
+
+    def _log(self, index: int) -> NavsimLog:
+        name = self.names[index]
+        if self._last is None or self._last[0] != name:
+            self._last = name, self._folder.open(name)
+        return self._last[1]
+
+    def _rows(self, index: int) -> tuple[Int64[np.ndarray, "T"], Float64[np.ndarray, "T"]]:
+        """Usable frames and their seconds since the first one."""
+        log = self._log(index)
+        rows = np.flatnonzero(log.problems == 0)
+        times = log.timestamps_us[rows]
+        return rows, (times - times[:1]) * 1e-6
+
+    def _picture(self, path: Path, size: tuple[int, int], fit: str) -> tuple[np.ndarray, tuple[int, int]]:
+        plan = fit_picture(image_size(path), size, fit)
+        picture, stored = read_image(path, plan.scaled)
+        return fitted(picture, size, fit), stored
+
+
+def _without_cuts(
+    shots: Int64[np.ndarray, "T"], times_s: Float64[np.ndarray, "T"], step_s: float
+) -> Int64[np.ndarray, "T"]:
+    """The same shots, those joined that are a step apart."""
+    even = np.abs(np.diff(times_s) - step_s) <= EVEN * step_s
+    return np.concatenate([[0], np.cumsum((np.diff(shots) != 0) & ~even)]).astype(np.int64)

@@ -1,0 +1,270 @@
+"""One frame of a NAVSIM recording, checked: from the dictionary in a pickle to arrays, or one sentence on what is wrong.
+
+First step of reading a log, before navsim_log.py puts the frames of a log into columns. Frames of logs and frames of NAVSIM v2's
+synthetic scenes name their entries differently; both come out as a Frame.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float64, Int64
+
+from latentdrive.types import FROZEN
+
+CAMERAS = ("cam_f0", "cam_l0", "cam_l1", "cam_l2", "cam_r0", "cam_r1", "cam_r2", "cam_b0")
+LIDAR = "lidar"
+OBJECT_NAMES = ("vehicle", "pedestrian", "bicycle", "traffic_cone", "barrier", "czone_sign", "generic_object")
+MISSING, SHAPE, NUMBER, VALUE = "key missing", "wrong shape or type", "not finite", "impossible value"
+LOCATIONS = {"las_vegas": "us-nv-las-vegas-strip"}  # an alias that some logs bear
+
+
+class BadFrame(Exception):
+    """Why a frame can't be used. kind: MISSING, SHAPE, NUMBER or VALUE."""
+
+    def __init__(self, kind: str, text: str) -> None:
+        super().__init__(text)
+        self.kind = kind
+
+
+@dataclass(**FROZEN)
+class Objects:
+    """Annotated objects in the ego frame. boxes: x, y, z, length, width, height, heading. names: index into OBJECT_NAMES.
+
+    lost: boxes that were left out, because a size is not positive or a number not finite.
+    """
+
+    boxes: Float64[np.ndarray, "N 7"]
+    velocity: Float64[np.ndarray, "N 2"]
+    names: Int64[np.ndarray, "N"]
+    tracks: tuple[str, ...]
+    lost: int
+
+
+@dataclass(**FROZEN)
+class Views:
+    """The eight cameras in the order of CAMERAS. paths: below the sensor folder, empty where the camera gave nothing.
+
+    rotation, translation: camera to ego; OpenScene names them "to lidar", and its lidar frame is the ego frame.
+    """
+
+    paths: tuple[str, ...]
+    rotation: Float64[np.ndarray, "8 3 3"]
+    translation: Float64[np.ndarray, "8 3"]
+    intrinsics: Float64[np.ndarray, "8 3 3"]
+    distortion: Float64[np.ndarray, "8 5"]
+
+
+@dataclass(**FROZEN)
+class Frame:
+    """One frame as recorded. pose: x, y, heading, global. motion: vx, vy, ax, ay. lights: lane connector, whether it is red.
+
+    objects: None where the recording has no annotations (private test data). lidar: path, empty where there is none.
+    """
+
+    token: str
+    timestamp_us: int
+    pose: Float64[np.ndarray, "3"]
+    motion: Float64[np.ndarray, "4"]
+    command: int
+    route: tuple[str, ...]
+    lights: tuple[tuple[str, bool], ...]
+    objects: Objects | None
+    views: Views
+    lidar: str
+    location: str
+
+
+def log_frame(entry: Any) -> Frame:
+    """One entry of a log pickle. Raises BadFrame with the key, what was expected and what came."""
+    entry = _mapping("frame", entry)
+    translation = _numbers("ego2global_translation", _get(entry, "ego2global_translation"), (3,))
+    yaw = heading_of(_numbers("ego2global_rotation", _get(entry, "ego2global_rotation"), (4,)))
+    views = _mapping("cams", _get(entry, "cams"))
+    location = _text("map_location", _get(entry, "map_location"))
+    return Frame(
+        **_common(entry),
+        pose=np.array([translation[0], translation[1], yaw]),
+        motion=_numbers("ego_dynamic_state", _get(entry, "ego_dynamic_state"), (4,)),
+        command=_command(_get(entry, "driving_command")),
+        objects=None if entry.get("anns") is None else _objects("anns", entry["anns"], prefix="gt_"),
+        views=_views("cams", {str(name).lower(): value for name, value in views.items()}),
+        location=LOCATIONS.get(location, location),
+    )
+
+
+def synthetic_frame(entry: Any, location: str) -> Frame:
+    """One frame of a NAVSIM v2 synthetic scene. Raises BadFrame as `log_frame` does."""
+    entry = _mapping("frame", entry)
+    ego = _mapping("ego_status", _get(entry, "ego_status"))
+    if not _get(ego, "in_global_frame", "ego_status."):
+        raise BadFrame(VALUE, "ego_status.in_global_frame: expected true, got false")
+    velocity = _numbers("ego_status.ego_velocity", _get(ego, "ego_velocity", "ego_status."), (2,))
+    acceleration = _numbers("ego_status.ego_acceleration", _get(ego, "ego_acceleration", "ego_status."), (2,))
+    annotations = entry.get("annotations")
+    return Frame(
+        **_common(entry),
+        pose=_numbers("ego_status.ego_pose", _get(ego, "ego_pose", "ego_status."), (3,)),
+        motion=np.concatenate([velocity, acceleration]),
+        command=_command(_get(ego, "driving_command", "ego_status.")),
+        objects=None if annotations is None else _objects("annotations", annotations, prefix=""),
+        views=_views("camera_dict", _mapping("camera_dict", _get(entry, "camera_dict"))),
+        location=location,
+    )
+
+
+def heading_of(rotation: Float64[np.ndarray, "4"]) -> float:
+    """Heading of a quaternion w, x, y, z as the devkit takes it: of roll, then pitch, then yaw, each about the fixed axes' image.
+
+    That is atan2(-R01, R00) of the rotation matrix. On level ground it is the usual yaw, atan2(R10, R00).
+    Raises BadFrame for a quaternion of length 0.
+    """
+    length = float(np.linalg.norm(rotation))
+    if length < 1e-9:
+        raise BadFrame(VALUE, "ego2global_rotation: expected a quaternion w, x, y, z, got zeros")
+    w, x, y, z = rotation / length
+    return float(np.arctan2(2 * (w * z - x * y), 1 - 2 * (y * y + z * z)))
+
+
+def _common(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """What both kinds of frames name alike."""
+    timestamp = _get(entry, "timestamp")
+    if isinstance(timestamp, bool) or not isinstance(timestamp, int | np.integer):
+        raise BadFrame(SHAPE, f"timestamp: expected whole microseconds, got {_what(timestamp)}")
+    route = _list("roadblock_ids", _get(entry, "roadblock_ids"))
+    return {
+        "token": _text("token", _get(entry, "token")),
+        "timestamp_us": int(timestamp),
+        "route": tuple(str(_scalar("roadblock_ids", one)) for one in route),
+        "lights": tuple(_light(one) for one in _list("traffic_lights", _get(entry, "traffic_lights"))),
+        "lidar": _path("lidar_path", _get(entry, "lidar_path")),
+    }
+
+
+def _light(entry: Any) -> tuple[str, bool]:
+    pair = _list("traffic_lights", entry)
+    if len(pair) != 2:
+        raise BadFrame(SHAPE, f"traffic_lights: expected pairs (lane connector, is red), got {_what(entry)}")
+    return str(_scalar("traffic_lights", pair[0])), bool(_scalar("traffic_lights", pair[1]))
+
+
+def _command(value: Any) -> int:
+    flags = _numbers("driving_command", value, (4,))
+    if sorted(flags.tolist()) != [0, 0, 0, 1]:
+        raise BadFrame(VALUE, f"driving_command: expected one 1 and three 0, got {flags.tolist()}")
+    return int(np.argmax(flags))
+
+
+def _objects(key: str, value: Any, *, prefix: str) -> Objects:
+    entry = _mapping(key, value)
+    given = {
+        name: _get(entry, name, f"{key}.")
+        for name in (f"{prefix}boxes", f"{prefix}names", "instance_tokens", "track_tokens")
+    }
+    velocity = _get(entry, f"{prefix}velocity_3d", f"{key}.")
+    boxes = np.asarray(given[f"{prefix}boxes"])
+    lengths = {name: len(_list(f"{key}.{name}", one)) for name, one in given.items()}
+    lengths[f"{prefix}velocity_3d"] = len(_list(f"{key}.{prefix}velocity_3d", velocity))
+    if len(set(lengths.values())) != 1:
+        counts = ", ".join(f"{name} {length}" for name, length in lengths.items())
+        raise BadFrame(SHAPE, f"{key}: expected equal lengths, got {counts}")
+    if not len(boxes):
+        nothing = np.zeros((0, 7))
+        return Objects(boxes=nothing, velocity=nothing[:, :2], names=np.zeros(0, np.int64), tracks=(), lost=0)
+    count = len(boxes)
+    boxes = _numbers(f"{key}.{prefix}boxes", boxes, (count, 7), finite=False)
+    velocity = _numbers(f"{key}.{prefix}velocity_3d", velocity, (count, 3), finite=False)[:, :2]
+    labels = [str(name) for name in given[f"{prefix}names"]]
+    if unknown := [name for name in labels if name not in OBJECT_NAMES]:
+        raise BadFrame(VALUE, f"{key}.{prefix}names: expected one of {', '.join(OBJECT_NAMES)}, got {unknown[0]!r}")
+    good = np.isfinite(boxes).all(1) & np.isfinite(velocity).all(1) & (boxes[:, 3:6] > 0).all(1)
+    names = np.array([OBJECT_NAMES.index(name) for name in labels], np.int64)
+    tracks = tuple(str(token) for token, kept in zip(given["track_tokens"], good) if kept)
+    return Objects(
+        boxes=boxes[good], velocity=velocity[good], names=names[good], tracks=tracks, lost=int((~good).sum())
+    )
+
+
+def _views(key: str, views: Mapping[str, Any]) -> Views:
+    paths, columns = [], {"rotation": [], "translation": [], "intrinsics": [], "distortion": []}
+    names = {
+        "rotation": ("sensor2lidar_rotation", (3, 3)),
+        "translation": ("sensor2lidar_translation", (3,)),
+        "intrinsics": ("cam_intrinsic", (3, 3)),
+        "distortion": ("distortion", (5,)),
+    }
+    for camera in CAMERAS:
+        where = f"{key}.{camera}."
+        view = _mapping(where[:-1], _get(views, camera, f"{key}."))
+        paths.append(_path(f"{where}data_path", _get(view, "data_path", where)))
+        for column, (name, shape) in names.items():
+            value = _get(view, name, where)
+            # A camera that gave nothing may come without its calibration.
+            given = np.full(shape, np.nan) if value is None and not paths[-1] else _numbers(where + name, value, shape)
+            columns[column].append(given)
+    return Views(paths=tuple(paths), **{name: np.stack(rows) for name, rows in columns.items()})
+
+
+def _get(entry: Mapping[str, Any], key: str, where: str = "") -> Any:
+    if key not in entry:
+        raise BadFrame(MISSING, f"{where}{key}: expected, but not there")
+    return entry[key]
+
+
+def _mapping(key: str, value: Any) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise BadFrame(SHAPE, f"{key}: expected a dictionary, got {_what(value)}")
+    return value
+
+
+def _list(key: str, value: Any) -> Any:
+    if not isinstance(value, list | tuple | np.ndarray) or (isinstance(value, np.ndarray) and value.ndim == 0):
+        raise BadFrame(SHAPE, f"{key}: expected a list, got {_what(value)}")
+    return value
+
+
+def _scalar(key: str, value: Any) -> Any:
+    if not isinstance(value, str | int | bool | np.generic):
+        raise BadFrame(SHAPE, f"{key}: expected an id or a flag, got {_what(value)}")
+    return value
+
+
+def _text(key: str, value: Any) -> str:
+    if not isinstance(value, str) or not value or len(value) > 200 or not value.isprintable():
+        raise BadFrame(SHAPE, f"{key}: expected text, got {_what(value)}")
+    return str(value)
+
+
+def _path(key: str, value: Any) -> str:
+    """A path below the sensor folder; empty for None. One that leads out of it is refused."""
+    if value is None:
+        return ""
+    if isinstance(value, PurePosixPath):
+        value = str(value)
+    text = _text(key, value)
+    if text.startswith("/") or ".." in PurePosixPath(text).parts:
+        raise BadFrame(VALUE, f"{key}: expected a path below the sensor folder, got {text!r}")
+    return text
+
+
+def _numbers(key: str, value: Any, shape: tuple[int, ...], *, finite: bool = True) -> Float64[np.ndarray, "..."]:
+    try:
+        array = np.array(value, np.float64)
+    except (TypeError, ValueError):
+        raise BadFrame(SHAPE, f"{key}: expected {_size(shape)} numbers, got {_what(value)}") from None
+    if array.shape != shape:
+        raise BadFrame(SHAPE, f"{key}: expected {_size(shape)} numbers, got {_size(array.shape)}")
+    if finite and not np.isfinite(array).all():
+        raise BadFrame(NUMBER, f"{key}: expected finite numbers, got {array[~np.isfinite(array)].flat[0]}")
+    return array
+
+
+def _size(shape: tuple[int, ...]) -> str:
+    return " x ".join(map(str, shape)) if shape else "a single value, not"
+
+
+def _what(value: Any) -> str:
+    text = repr(value) if isinstance(value, str | int | float | bool | None) else type(value).__name__
+    return text if len(text) < 60 else f"{text[:57]}..."

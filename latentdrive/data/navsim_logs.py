@@ -1,0 +1,274 @@
+"""NAVSIM scenes (OpenScene logs and sensor blobs) without the devkit: a SceneSource over a folder and a split.
+
+The first step of everything that drives on NAVSIM. scene_filter.py says which scenes, navsim_index.py finds them,
+navsim_scenes.py opens one.
+"""
+
+from collections import Counter, OrderedDict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from latentdrive.data.navsim_folders import SensorFiles, missing_files, navsim_folders
+from latentdrive.data.navsim_index import NavsimIndex, Selection
+from latentdrive.data.navsim_log import NavsimLog
+from latentdrive.data.navsim_log_folder import LogFolder, Progress
+from latentdrive.data.navsim_scenes import Cut, Maps, Sensors, open_scene, open_truth, sensor_path, sensor_rows
+from latentdrive.data.scene_filter import SceneFilter, Split, read_split, scene_filter_of
+from latentdrive.errors import ConfigError, NoScenes, UnreadableScene
+from latentdrive.types import FROZEN, Scene, SceneTruth
+
+OPEN_LOGS = 16  # logs whose columns stay in memory; 1 to 20 MB each
+NAMED = 3  # how many absent tokens or logs a message names
+
+
+@dataclass(**FROZEN)
+class SceneCounts:
+    """What opening a split found, for `doctor` and for reports.
+
+    scenes, drives: that can be used. logs, frames: of the data split. unreadable: log and why. left_out: scenes by reason.
+    bad_frames: frames by reason, with one example each log. lost_boxes: annotated boxes with an impossible size or number.
+    uneven: used scenes with a gap between two frames. absent_tokens, absent_logs: in the filter, but nowhere in the data split.
+    strangers: entries of the log folder that are no logs. unannotated: frames without annotations.
+    """
+
+    scenes: int
+    drives: int
+    logs: int
+    frames: int
+    unreadable: dict[str, str]
+    left_out: dict[str, int]
+    bad_frames: dict[str, int]
+    examples: dict[str, str]
+    lost_boxes: int
+    unannotated: int
+    uneven: int
+    absent_tokens: tuple[str, ...]
+    absent_logs: tuple[str, ...]
+    strangers: tuple[str, ...]
+
+    def lines(self) -> list[str]:
+        """The same in sentences; everything but the first one is something to look at."""
+        text = [f"{self.scenes:,} scenes in {self.drives:,} of {self.logs:,} logs, {self.frames:,} frames"]
+        if self.left_out:
+            text.append(f"scenes left out: {_counted(self.left_out)}")
+        if self.unreadable:
+            name, reason = next(iter(self.unreadable.items()))
+            text.append(f"{len(self.unreadable):,} unreadable logs, the first one: {name}: {reason}")
+        if self.bad_frames:
+            name, reason = next(iter(self.examples.items()))
+            text.append(f"bad frames: {_counted(self.bad_frames)}; the first one: {name}: {reason}")
+        if self.lost_boxes:
+            text.append(
+                f"{self.lost_boxes:,} annotated boxes left out: a size that is not positive, or a number not finite"
+            )
+        if self.unannotated:
+            text.append(f"{self.unannotated:,} frames without annotations: their scenes can be driven, but not scored")
+        if self.uneven:
+            text.append(f"{self.uneven:,} scenes with frames missing between two of theirs (used, as NAVSIM does)")
+        for what, names in (("tokens", self.absent_tokens), ("logs", self.absent_logs), ("entries", self.strangers)):
+            if names:
+                where = "in the log folder that are no logs" if what == "entries" else "of the filter that no log holds"
+                where = "of the filter without a file" if what == "logs" else where
+                text.append(f"{len(names):,} {what} {where}: {_first(names)}")
+        return text
+
+
+class NavsimLogs:
+    """Scenes of one split (a SceneSource).
+
+    path: folder that holds navsim_logs/ and sensor_blobs/. data_split: folder below both (mini, trainval, test, ...); None: what
+    the split says. split: name of a split in `splits`, a folder with NAVSIM's split files; None: all scenes by `filter`.
+    filter: num_history_frames, num_future_frames, frame_interval, has_route, where no split says it. maps: roads by place, or None
+    where no truth is asked for. cameras: names as in NAVSIM, lower case; camera_frames: now, or all of the history; lidar:
+    whether points are read. at_least: height and width that images may be decoded down to, None: as stored. cache_folder: for
+    the index and the logs in columns. processes: how many read new logs. max_unreadable: share of logs that may be unreadable.
+    progress: shows reading new logs, as run_folder.progress, or None.
+    """
+
+    def __init__(
+        self,
+        *,
+        path: str,
+        data_split: str | None,
+        split: str | None,
+        splits: str | None,
+        filter: Mapping[str, Any] | None,
+        maps: Maps | None,
+        cameras: Sequence[str],
+        camera_frames: str,
+        lidar: bool,
+        at_least: Sequence[int] | None,
+        cache_folder: str,
+        processes: int,
+        max_unreadable: float,
+        progress: Progress | None = None,
+    ) -> None:
+        chosen = choose_split(data_split=data_split, split=split, splits=splits, filter=filter)
+        self.split, self.filter, self.maps = chosen, chosen.filter, maps
+        size = None if at_least is None else (int(at_least[0]), int(at_least[1]))
+        self.sensors = Sensors(cameras=tuple(cameras), frames=camera_frames, lidar=lidar, at_least=size)
+        logs, self.blobs = navsim_folders(path, chosen.data_split)
+        self._logs = LogFolder(
+            logs,
+            cache=Path(cache_folder).expanduser(),
+            processes=processes,
+            max_unreadable=max_unreadable,
+            progress=progress,
+        )
+        self._index = self._logs.index()
+        self._selection = self._index.select(self.filter)
+        if not len(self._selection.rows):
+            raise NoScenes(_nothing_left(logs, self._index, self._selection, self.filter))
+        tokens = self._index.tokens[self._selection.rows]
+        self.tokens: tuple[str, ...] = tuple(token.decode() for token in tokens.tolist())
+        self._rows = dict(zip(self.tokens, self._selection.rows.tolist()))
+        self._open: OrderedDict[str, NavsimLog] = OrderedDict()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For worker processes: logs are opened anew there."""
+        return self.__dict__ | {"_open": OrderedDict()}
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def __getitem__(self, token: str) -> Scene:
+        """What the car sees, with the sensors that were asked for. Raises UnreadableScene."""
+        return open_scene(self.cut(token), self.blobs, self.sensors)
+
+    def truth(self, token: str) -> SceneTruth:
+        """What scoring may know. Raises UnreadableScene without annotations, MapError without maps."""
+        cut = self.cut(token)
+        return open_truth(cut, self._logs.path(cut.drive), self.maps)
+
+    def drive(self, token: str) -> str:
+        """Name of the scene's log: scenes of one log are resampled together."""
+        return self._index.name(self._index.log_of(self._row(token)))
+
+    def location(self, token: str) -> Path:
+        """File of the scene's log, for messages."""
+        return self._logs.path(self.drive(token))
+
+    def place(self, token: str) -> str:
+        """nuPlan's name of the scene's map."""
+        return self._index.places[self._index.log_of(self._row(token))].decode()
+
+    def cut(self, token: str) -> Cut:
+        """Where a scene lies in its log, which is opened. Raises UnreadableLogFile."""
+        row = self._row(token)
+        log = self._index.log_of(row)
+        now, name = row - int(self._index.ends[log]), self._index.name(log)
+        first = now - self.filter.num_history_frames + 1
+        return Cut(
+            log=self._log(name), token=token, drive=name, first=first, now=now, end=first + self.filter.num_frames
+        )
+
+    def counts(self) -> SceneCounts:
+        """What was found, and what was left out for which reason."""
+        index, chosen = self._index, self._selection
+        bad = {index.name(int(k)): index.examples[k].decode() for k in np.flatnonzero(index.examples != b"")}
+        drives = np.unique(np.searchsorted(index.ends, chosen.rows, side="right"))
+        return SceneCounts(
+            scenes=len(self.tokens),
+            drives=len(drives),
+            logs=len(index),
+            frames=len(index.tokens),
+            unreadable=index.unreadable_logs(),
+            left_out=chosen.left_out,
+            bad_frames=dict(index.bad_frames()),
+            examples=bad,
+            lost_boxes=int(index.lost_boxes.sum()),
+            unannotated=int((~index.annotated & (index.problems == 0)).sum()),
+            uneven=chosen.uneven,
+            absent_tokens=chosen.absent_tokens,
+            absent_logs=chosen.absent_logs,
+            strangers=self._logs.strangers,
+        )
+
+    def summary(self) -> str:
+        """The counts in a few lines."""
+        return "\n".join(self.counts().lines())
+
+    def missing(self, sample: int | None = None, sensors: Iterable[str] | None = None) -> dict[str, SensorFiles]:
+        """How many files of each sensor the scenes need, and how many are not there; folders are listed, nothing is opened.
+
+        sample: that many scenes, spread evenly; None: all. sensors: camera names or "lidar"; None: those that were asked for.
+        """
+        picked = self.tokens
+        if sample is not None and sample < len(picked):
+            picked = [picked[k] for k in np.linspace(0, len(picked) - 1, sample).astype(int)]
+        names = self.sensors.names if sensors is None else tuple(sensors)
+        needed: dict[str, set[str]] = {name: set() for name in names}
+        for token in picked:
+            cut = self.cut(token)
+            for name in names:
+                needed[name].update(
+                    sensor_path(cut.log, row, name) or f"frame {row} of {cut.drive} (its log names no file)"
+                    for row in sensor_rows(cut, name, self.sensors.frames)
+                )
+        return missing_files(self.blobs, needed)
+
+    def _row(self, token: str) -> int:
+        if token not in self._rows:
+            raise UnreadableScene(
+                self._logs.folder,
+                f"no scene {token!r} in this split ({self.split.name}), which has {len(self.tokens):,}",
+            )
+        return self._rows[token]
+
+    def _log(self, name: str) -> NavsimLog:
+        if name not in self._open:
+            self._open[name] = self._logs.open(name)
+            if len(self._open) > OPEN_LOGS:
+                self._open.popitem(last=False)
+        self._open.move_to_end(name)
+        return self._open[name]
+
+
+def choose_split(
+    *, data_split: str | None, split: str | None, splits: str | None, filter: Mapping[str, Any] | None
+) -> Split:
+    """The split of that name in the folder `splits`, or all scenes of `data_split` by the numbers in `filter`.
+
+    Raises ConfigError where neither says which data, or both do and differ.
+    """
+    if split is None:
+        if data_split is None or filter is None:
+            raise ConfigError("data.split=null needs data.data_split (mini, trainval, test, ...) and data.filter")
+        everything = scene_filter_of(filter, "data.filter")
+        return Split(name=f"all of {data_split}", data_split=data_split, filter=everything, second_stages=())
+    if splits is None:
+        raise ConfigError(f"data.split={split} needs data.splits, the folder that holds {split}.yaml and scene_filter/")
+    chosen = read_split(Path(splits).expanduser(), split)
+    if data_split is not None and data_split != chosen.data_split:
+        # The two differ on purpose where a data set of one's own has the devkit's splits.
+        return replace(chosen, data_split=data_split)
+    return chosen
+
+
+def _nothing_left(folder: Path, index: NavsimIndex, chosen: Selection, filter: SceneFilter) -> str:
+    reasons = _counted(chosen.left_out) or "no log of the filter is there"
+    text = (
+        f"no scene in {folder}: {len(index):,} logs with {len(index.tokens):,} frames, scenes of {filter.num_frames} frames; "
+        f"left out: {reasons}"
+    )
+    if unreadable := index.unreadable_logs():
+        name, reason = next(iter(unreadable.items()))
+        text += f"; {len(unreadable):,} logs are unreadable, the first one: {name}: {reason}"
+    for what, names in (("tokens", chosen.absent_tokens), ("logs", chosen.absent_logs)):
+        if names:
+            text += f"; {len(names):,} {what} of the filter are in none of them: {_first(names)}"
+    if chosen.absent_tokens or chosen.absent_logs:
+        return f"{text}. Choose a split of this data, or give the data split that this one is made of"
+    return f"{text}. Lower num_history_frames or num_future_frames, set has_route=false, or choose another split"
+
+
+def _counted(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count:,} {reason}" for reason, count in Counter(counts).most_common())
+
+
+def _first(names: Sequence[str]) -> str:
+    return ", ".join(names[:NAMED]) + (", ..." if len(names) > NAMED else "")

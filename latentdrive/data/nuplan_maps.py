@@ -1,0 +1,253 @@
+"""nuPlan maps as RoadMaps: VERSION.json names each place's file, map_layers.py reads it, and here it becomes a graph of lanes.
+
+The first thing that scoring and training targets need of NAVSIM beside the logs. Ids are the row numbers of the file as
+text, and everything keeps the order of the file, because results of the devkit depend on it.
+"""
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float64
+
+from latentdrive.data import map_layers as layers
+from latentdrive.data.map_layers import LayerRows, layer_problems, read_layer, read_projection
+from latentdrive.errors import MapError
+from latentdrive.types import MapArea, MapConnection, MapLane, RoadMap
+
+PLACES = ("us-ma-boston", "us-pa-pittsburgh-hazelwood", "sg-one-north", "us-nv-las-vegas-strip")
+ALIASES = {"las_vegas": "us-nv-las-vegas-strip"}  # some logs use it
+MAP_FILE = "map.gpkg"
+
+Rings = tuple[Float64[np.ndarray, "_ 2"], ...]
+
+
+class NuplanMaps:
+    """The maps below one folder by place. root: $NUPLAN_MAPS_ROOT. version: nuplan-maps-v1.0, the name of its JSON file.
+
+    `maps["us-ma-boston"]` reads that map when it is first asked for, and keeps it. Raises MapError where the JSON file is
+    missing or damaged.
+    """
+
+    def __init__(self, *, root: str | Path, version: str) -> None:
+        self.root = Path(root).expanduser()
+        self.index = self.root / f"{version}.json"
+        self._versions = read_versions(self.index)
+        self._maps: dict[str, RoadMap] = {}
+        self._loose_ends: dict[str, tuple[str, ...]] = {}
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Places that have a map file, in the order of the JSON file."""
+        return tuple(name for name in self._versions if self._file(name).is_file())
+
+    def path(self, name: str) -> Path:
+        """The map file of a place, which need not exist. Raises MapError for a place that the JSON file does not name."""
+        name = ALIASES.get(name, name)
+        if name not in self._versions:
+            raise MapError(
+                f"{self.index} has no map of {name!r}, only of {', '.join(self._versions) or 'no place'}: "
+                "name one of these, or point the maps' folder to where that map is"
+            )
+        return self._file(name)
+
+    def __getitem__(self, name: str) -> RoadMap:
+        """The map of a place. Raises MapError for an unknown place and for a missing, damaged or incomplete file."""
+        name = ALIASES.get(name, name)
+        if name not in self._maps:
+            path = self.path(name)
+            if not path.is_file():
+                raise MapError(
+                    f"{path} is missing, the map of {name}: download the nuPlan maps, or correct their folder"
+                )
+            self._maps[name], self._loose_ends[name] = read_road_map(path, name)
+        return self._maps[name]
+
+    def loose_ends(self, name: str) -> tuple[str, ...]:
+        """Lane connectors of a map that name a lane it does not hold, one sentence each; the graph ends there."""
+        name = self[name].name
+        return self._loose_ends[name]
+
+    def problems(self) -> list[str]:
+        """What is missing (places, files, layers, columns), one sentence each, without reading any map whole."""
+        problems = [
+            f"{self.index}: no entry for {name}; the devkit opens the maps of all four places"
+            for name in PLACES
+            if name not in self._versions
+        ]
+        for name in self._versions:
+            path = self._file(name)
+            problems += layer_problems(path) if path.is_file() else [f"{path} is missing, the map of {name}"]
+        return problems
+
+    def _file(self, name: str) -> Path:
+        return map_file(self.root, name, self._versions[name])
+
+
+def map_file(root: Path, name: str, version: str) -> Path:
+    """Where the map file of a place lies."""
+    return root / name / version / MAP_FILE
+
+
+def read_versions(index: Path) -> dict[str, str]:
+    """The version of each place's map, from VERSION.json. Raises MapError where it is missing or anything else."""
+    try:
+        content = json.loads(index.read_text(encoding="utf-8"))
+        versions = {name: entry["version"] for name, entry in content.items()}
+    except FileNotFoundError:
+        raise MapError(
+            f"{index} is missing: the folder of the nuPlan maps must hold it beside the places (NUPLAN_MAPS_ROOT)"
+        ) from None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise MapError(
+            f'{index}: expected {{place: {{"version": TEXT, …}}}}, got something else '
+            f"({type(error).__name__}: {error}). Download the nuPlan maps again"
+        ) from None
+    for name, version in versions.items():
+        if not isinstance(version, str):
+            raise MapError(f"{index}: the version of {name} must be text, it is {version!r}. Download the maps again")
+    return versions
+
+
+def read_road_map(path: Path, name: str) -> tuple[RoadMap, tuple[str, ...]]:
+    """One map file as a RoadMap, and its lane connectors that name a lane that it lacks. Raises MapError."""
+    projection = read_projection(path)
+
+    def rows(layer: str) -> LayerRows:
+        return read_layer(path, layer, projection=projection)
+
+    lane_rows, connector_rows, baselines = rows(layers.LANES), rows(layers.CONNECTORS), rows(layers.BASELINES)
+    graph, loose = _lane_graph(connector_rows, set(lane_rows.ids))
+    polygons = rows(layers.CONNECTOR_POLYGONS)
+    road_map = RoadMap(
+        name=name,
+        lanes=_lanes(lane_rows, _by_owner(baselines, layers.LANE, baselines.lines()), graph),
+        connectors=_connectors(
+            connector_rows,
+            _by_owner(baselines, layers.CONNECTOR, baselines.lines()),
+            _by_owner(polygons, layers.CONNECTOR, polygons.rings()),
+            graph,
+        ),
+        roadblocks=_areas(rows(layers.ROADBLOCKS)),
+        roadblock_connectors=_connections(rows(layers.ROADBLOCK_CONNECTORS)),
+        intersections=_areas(rows(layers.INTERSECTIONS)),
+        carparks=_areas(rows(layers.CARPARKS)),
+        crosswalks=_areas(rows(layers.CROSSWALKS)),
+        walkways=_areas(rows(layers.WALKWAYS)),
+    )
+    twice = repeated_ids(road_map)
+    if twice:
+        raise MapError(
+            f"{path}: ids must be unique over lanes, connectors, roadblocks, intersections and car parks; "
+            f"{len(twice)} are used twice, {', '.join(twice[:5])} among them. Download the nuPlan maps again"
+        )
+    return road_map, loose
+
+
+def repeated_ids(road_map: RoadMap) -> list[str]:
+    """Ids that two objects share, of all kinds that share one list of ids when driving is scored."""
+    kinds = (
+        road_map.lanes, road_map.connectors, road_map.roadblocks, road_map.roadblock_connectors, road_map.intersections,
+        road_map.carparks,
+    )  # fmt: skip
+    uses = Counter(item.id for kind in kinds for item in kind)
+    return [id_ for id_, count in uses.items() if count > 1]
+
+
+class _LaneGraph:
+    """Which connectors leave and enter a lane, and which lanes a connector joins; all in the order of the connectors."""
+
+    def __init__(self) -> None:
+        self.outgoing: defaultdict[str, list[str]] = defaultdict(list)
+        self.incoming: defaultdict[str, list[str]] = defaultdict(list)
+
+    def ends(self, id_: str) -> dict[str, tuple[str, ...]]:
+        return {"outgoing": tuple(self.outgoing[id_]), "incoming": tuple(self.incoming[id_])}
+
+
+def _lane_graph(rows: LayerRows, lanes: set[str]) -> tuple[_LaneGraph, tuple[str, ...]]:
+    graph, loose = _LaneGraph(), []
+    exits, entries = rows.named(layers.EXIT_LANE), rows.named(layers.ENTRY_LANE)
+    for connector, start, end in zip(rows.ids, exits, entries, strict=True):
+        for lane, column in ((start, layers.EXIT_LANE), (end, layers.ENTRY_LANE)):
+            if lane not in lanes:
+                named = "no lane" if lane is None else f"lane {lane}, which is not in {layers.LANES}"
+                loose.append(f"{rows.path}: lane connector {connector}: {column} names {named}")
+        if start in lanes:
+            graph.outgoing[start].append(connector)
+            graph.incoming[connector].append(start)
+        if end in lanes:
+            graph.incoming[end].append(connector)
+            graph.outgoing[connector].append(end)
+    return graph, tuple(loose)
+
+
+def _lanes(rows: LayerRows, baselines: dict[str, np.ndarray], graph: _LaneGraph) -> tuple[MapLane, ...]:
+    for id_, lane in zip(rows.ids, rows.named(layers.LANE), strict=True):
+        if lane != id_:
+            raise rows.error(f"row {id_} has {layers.LANE} {lane}, and both must be equal")
+    _require_all(rows, baselines, f"a line in {layers.BASELINES} with that {layers.LANE}")
+    columns = zip(
+        rows.ids, rows.rings(), rows.required(layers.ROADBLOCK), rows.numbers(layers.SPEED_LIMIT),
+        rows.numbers(layers.LANE_INDEX), strict=True,
+    )  # fmt: skip
+    return tuple(
+        MapLane(
+            id=id_, rings=rings, roadblock=roadblock, baseline=baselines[id_], speed_limit_mps=limit,
+            index=None if index is None else int(index), has_light=False, **graph.ends(id_),
+        )
+        for id_, rings, roadblock, limit, index in columns
+    )  # fmt: skip
+
+
+def _connectors(
+    rows: LayerRows, baselines: dict[str, np.ndarray], polygons: dict[str, Rings], graph: _LaneGraph
+) -> tuple[MapLane, ...]:
+    _require_all(rows, baselines, f"a line in {layers.BASELINES} with that {layers.CONNECTOR}")
+    _require_all(rows, polygons, f"a polygon in {layers.CONNECTOR_POLYGONS} with that {layers.CONNECTOR}")
+    columns = zip(
+        rows.ids, rows.required(layers.ROADBLOCK_CONNECTOR), rows.numbers(layers.SPEED_LIMIT),
+        rows.texts(layers.STOP_LINES), strict=True,
+    )  # fmt: skip
+    return tuple(
+        MapLane(
+            id=id_, rings=polygons[id_], roadblock=roadblock, baseline=baselines[id_], speed_limit_mps=limit, index=None,
+            has_light=bool(stops.replace(",", " ").strip()), **graph.ends(id_),
+        )
+        for id_, roadblock, limit, stops in columns
+    )  # fmt: skip
+
+
+def _connections(rows: LayerRows) -> tuple[MapConnection, ...]:
+    columns = zip(
+        rows.ids, rows.rings(), rows.required(layers.FROM_ROADBLOCK), rows.required(layers.TO_ROADBLOCK),
+        rows.named(layers.INTERSECTION), strict=True,
+    )  # fmt: skip
+    return tuple(
+        MapConnection(id=id_, rings=rings, from_roadblock=start, to_roadblock=end, intersection=intersection)
+        for id_, rings, start, end, intersection in columns
+    )
+
+
+def _areas(rows: LayerRows) -> tuple[MapArea, ...]:
+    return tuple(MapArea(id=id_, rings=rings) for id_, rings in zip(rows.ids, rows.rings(), strict=True))
+
+
+def _by_owner(rows: LayerRows, column: str, shapes: list) -> dict[str, np.ndarray | Rings]:
+    """Shapes by the lane or connector that a column names. Raises MapError where two name the same one."""
+    owned: dict[str, np.ndarray | Rings] = {}
+    for id_, owner, shape in zip(rows.ids, rows.named(column), shapes, strict=True):
+        if owner in owned:
+            raise rows.error(f"row {id_} is the second one with {column} {owner}; each has one")
+        if owner is not None:
+            owned[owner] = shape
+    return owned
+
+
+def _require_all(rows: LayerRows, owned: Iterable[str], what: str) -> None:
+    """Raises MapError with the first rows that have no shape in another layer."""
+    absent = [id_ for id_ in rows.ids if id_ not in owned]
+    if absent:
+        raise rows.error(f"{len(absent)} rows ({', '.join(absent[:5])}) lack {what}")

@@ -1,0 +1,260 @@
+"""One scenario file in ScenarioNet form: checked, cut to the 2 Hz frames that everything else works with.
+
+Below scenario_logs.py. The file is a pickled dictionary: `tracks` (state arrays over the recording's own rate), `map_features`,
+`dynamic_map_states` (lights) and `metadata`; the map is left as it is and read by scenario_map.py when somebody asks for it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float64
+
+from latentdrive.data.unpickle import read_pickle
+from latentdrive.errors import RefusedPickle, UnreadableLogFile
+from latentdrive.geometry import compose
+from latentdrive.types import FROZEN
+
+FRAME_S = 0.5  # NAVSIM's frames
+TIME_SLACK_S = 0.02  # how far a row of the recording may lie from its frame's time
+NAMES = {  # ScenarioNet's types by NAVSIM's names; everything else is a generic_object
+    "VEHICLE": "vehicle",
+    "PEDESTRIAN": "pedestrian",
+    "CYCLIST": "bicycle",
+    "TRAFFIC_CONE": "traffic_cone",
+    "TRAFFIC_BARRIER": "barrier",
+}
+# No car changes its velocity by LEAP_MPS from one row to the next (exporters' clocks jitter by half a row), nor reverses from
+# REVERSE_MPS forward to REVERSE_MPS backward.
+LEAP_MPS, REVERSE_MPS = 20.0, 1.0
+RED = ("TRAFFIC_LIGHT_RED", "LANE_STATE_STOP", "LANE_STATE_ARROW_STOP", "LANE_STATE_FLASHING_STOP")
+
+
+@dataclass(**FROZEN)
+class Tracks:
+    """Everybody but the ego, N tracks over F frames, global frame. Rows where `valid` is False are 0.
+
+    poses: centres. sizes: length, width, height. velocity: recorded, as the exporter made it (some look ahead).
+    """
+
+    names: tuple[str, ...]
+    ids: tuple[str, ...]
+    valid: Bool[np.ndarray, "N F"]
+    poses: Float64[np.ndarray, "N F 3"]
+    centre_z_m: Float64[np.ndarray, "N F"]
+    sizes: Float64[np.ndarray, "N F 3"]
+    velocity: Float64[np.ndarray, "N F 2"]
+
+
+@dataclass(**FROZEN)
+class Scenario:
+    """A recording at 2 Hz. ego_poses: rear axle, NaN where the ego is not known. path_poses: its known poses at the full rate.
+
+    features: the map as it is in the file. lights: by frame, (id of the lane that the light stands over, whether it is red).
+    no_size, not_finite: tracks left out, or cut, because a size is zero or a number of a valid row is NaN or infinite.
+    leaps: places where the ego's recorded position leaps; its pose is unknown from there to the next frame.
+    """
+
+    path: Path
+    id: str
+    location: str
+    times_s: Float64[np.ndarray, "F"]
+    ego_poses: Float64[np.ndarray, "F 3"]
+    path_poses: Float64[np.ndarray, "R 3"]
+    tracks: Tracks
+    features: Mapping[str, Any]
+    lights: tuple[tuple[tuple[str, bool], ...], ...]
+    no_size: int
+    not_finite: int
+    leaps: int
+
+
+def read_scenario(path: Path, *, ego_ahead_m: float) -> Scenario:
+    """Read and check one file. ego_ahead_m: how far the ego's recorded position lies ahead of its rear axle.
+
+    Raises UnreadableLogFile, with the key at fault, for everything that is not a whole scenario.
+    """
+    content = _content(path)
+    meta, tracks = _part(path, content, "metadata"), _part(path, content, "tracks")
+    tracks = {str(name): track for name, track in tracks.items()}  # some exporters number them
+    if "left" in str(meta.get("coordinate", "")):
+        raise UnreadableLogFile(path, f"its coordinates are {meta['coordinate']}, left and right would be exchanged")
+    times = _array(path, meta, "ts", "metadata", rows=None, columns=1)[:, 0]
+    if len(times) < 2 or not np.isfinite(times).all() or (np.diff(times) <= 0).any():
+        raise UnreadableLogFile(path, "metadata['ts'] must hold two or more finite times that grow")
+    rows = _frame_rows(path, times)
+    sdc = str(meta.get("sdc_id", ""))
+    if sdc not in tracks:
+        raise UnreadableLogFile(path, f"metadata['sdc_id'] is {sdc!r}, and no track has that name")
+    ego, leaps = _without_leaps(_ego(path, tracks[sdc], len(times), ego_ahead_m), times, rows)
+    others = {name: track for name, track in tracks.items() if name != sdc}
+    read, no_size, not_finite = _tracks(path, others, len(times), rows)
+    name = content.get("id") or meta.get("scenario_id") or meta.get("id") or path.stem
+    return Scenario(
+        path=path,
+        id=str(name),
+        location=str(meta.get("map") or "unknown"),
+        times_s=times[rows],
+        ego_poses=ego[rows],
+        path_poses=ego[np.isfinite(ego).all(-1)],
+        tracks=read,
+        features=_part(path, content, "map_features"),
+        lights=_lights(path, content.get("dynamic_map_states") or {}, len(times), rows),
+        no_size=no_size,
+        not_finite=not_finite,
+        leaps=leaps,
+    )
+
+
+def _content(path: Path) -> Mapping[str, Any]:
+    try:
+        content = read_pickle(path)
+    except RefusedPickle as error:
+        raise UnreadableLogFile(path, str(error).removeprefix(f"{path}: ")) from error
+    if not isinstance(content, Mapping):
+        raise UnreadableLogFile(path, f"a scenario is a dictionary, this is a {type(content).__name__}")
+    return content
+
+
+def _part(path: Path, content: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    part = content.get(key)
+    if not isinstance(part, Mapping):
+        raise UnreadableLogFile(
+            path, f"{key!r} must hold a dictionary, it holds {type(part).__name__}: export it again"
+        )
+    return part
+
+
+def _array(
+    path: Path, parent: Mapping[str, Any], key: str, where: str, *, rows: int | None, columns: int
+) -> Float64[np.ndarray, "R C"]:
+    """One array of numbers as [rows, at least `columns`]; raises UnreadableLogFile with its place."""
+    try:
+        array = np.asarray(parent[key], np.float64)
+    except KeyError:
+        raise UnreadableLogFile(path, f"{where} has no {key!r}: export it again") from None
+    except (TypeError, ValueError) as error:
+        raise UnreadableLogFile(path, f"{where}[{key!r}] does not hold numbers ({error})") from None
+    array = array[:, None] if array.ndim == 1 else array
+    if array.ndim != 2 or array.shape[1] < columns or rows not in (None, len(array)):
+        raise UnreadableLogFile(
+            path,
+            f"{where}[{key!r}] has shape {array.shape}, expected {rows or 'any number of'} rows of {columns} or more",
+        )
+    return array
+
+
+def _frame_rows(path: Path, times: Float64[np.ndarray, "R"]) -> np.ndarray:
+    """Rows at the first time and every FRAME_S after it: what is annotated at 2 Hz is annotated there, the rest between."""
+    wanted = times[0] + np.arange(int((times[-1] - times[0] + TIME_SLACK_S) / FRAME_S) + 1) * FRAME_S
+    rows = np.abs(times[:, None] - wanted).argmin(0)
+    far = np.abs(times[rows] - wanted)
+    if far.max() > TIME_SLACK_S:
+        at = wanted[far.argmax()]
+        raise UnreadableLogFile(
+            path,
+            f"metadata['ts'] has no row within {TIME_SLACK_S} s of {at:.2f} s: rows must lie at multiples of {FRAME_S} s",
+        )
+    return rows
+
+
+def _state(path: Path, track: Any, name: str, rows: int) -> dict[str, np.ndarray]:
+    """The arrays of a track: pose [R, 3], z [R], velocity [R, 2], valid [R]. NaN stays where it is."""
+    if not isinstance(track, Mapping) or not isinstance(track.get("state"), Mapping):
+        raise UnreadableLogFile(path, f"tracks[{name!r}] holds no 'state': export it again")
+    state, where = track["state"], f"tracks[{name!r}]['state']"
+    position = _array(path, state, "position", where, rows=rows, columns=2)
+    heading = _array(path, state, "heading", where, rows=rows, columns=1)
+    return {
+        "pose": np.concatenate([position[:, :2], heading[:, :1]], -1),
+        "z": position[:, 2] if position.shape[1] > 2 else np.zeros(rows),
+        "velocity": _array(path, state, "velocity", where, rows=rows, columns=2)[:, :2],
+        "valid": _array(path, state, "valid", where, rows=rows, columns=1)[:, 0] > 0,
+    }
+
+
+def _ego(path: Path, track: Any, rows: int, ahead_m: float) -> Float64[np.ndarray, "R 3"]:
+    state = _state(path, track, "ego", rows)
+    back = np.broadcast_to(np.array([-ahead_m, 0.0, 0.0]), state["pose"].shape)
+    with np.errstate(invalid="ignore"):
+        poses = compose(state["pose"], back)
+    return np.where(state["valid"][:, None] & np.isfinite(poses), poses, np.nan)
+
+
+def _without_leaps(
+    poses: Float64[np.ndarray, "R 3"], times: Float64[np.ndarray, "R"], rows: np.ndarray
+) -> tuple[Float64[np.ndarray, "R 3"], int]:
+    """The ego's poses, NaN from every leap to the next frame; and the number of leaps.
+
+    The nuScenes exporter often puts the ego's last rows behind the ones before them: the car would reverse at 20 m/s.
+    """
+    velocity = np.diff(poses[:, :2], axis=0) / np.diff(times)[:, None]
+    turned = (velocity[1:] * velocity[:-1]).sum(-1) < 0
+    turned &= np.minimum(*np.linalg.norm([velocity[1:], velocity[:-1]], axis=-1)) > REVERSE_MPS
+    leaps = np.flatnonzero(turned | (np.linalg.norm(np.diff(velocity, axis=0), axis=1) > LEAP_MPS)) + 2
+    frames = np.append(rows, len(poses))
+    poses, count, unknown_until = poses.copy(), 0, -1
+    for leap in leaps:
+        count += bool(leap > unknown_until)
+        unknown_until = int(frames[np.searchsorted(frames, leap)])
+        poses[leap : unknown_until + 1] = np.nan
+    return poses, count
+
+
+def _tracks(path: Path, tracks: Mapping[str, Any], times: int, rows: np.ndarray) -> tuple[Tracks, int, int]:
+    """Tracks at the frames, and how many have no size or numbers that are not finite."""
+    names, ids, kept, no_size, not_finite = [], [], [], 0, 0
+    for name, track in tracks.items():
+        state = _state(path, track, name, times)
+        where = f"tracks[{name!r}]['state']"
+        columns = [
+            _array(path, track["state"], key, where, rows=times, columns=1)[rows, 0]
+            for key in ("length", "width", "height")
+        ]
+        sizes, valid = np.stack(columns, -1), state["valid"][rows]
+        row = np.concatenate([state["pose"][rows], state["z"][rows, None], sizes, state["velocity"][rows]], -1)
+        finite = np.isfinite(row).all(-1)
+        sized = np.isfinite(sizes).all(-1) & (sizes[:, :2] > 0).all(-1)
+        not_finite += bool((valid & ~finite).any())
+        no_size += bool((valid & finite & ~sized).any())
+        valid = valid & finite & sized
+        if valid.any():
+            names.append(NAMES.get(str(track.get("type")), _rarer_name(track)))
+            ids.append(name)
+            kept.append((valid, np.where(valid[:, None], row, 0.0)))
+    valid = np.stack([one for one, _ in kept]) if kept else np.zeros((0, len(rows)), bool)
+    values = np.stack([one for _, one in kept]) if kept else np.zeros((0, len(rows), 9))
+    read = Tracks(
+        names=tuple(names),
+        ids=tuple(ids),
+        valid=valid,
+        poses=values[..., :3],
+        centre_z_m=values[..., 3],
+        sizes=values[..., 4:7],
+        velocity=values[..., 7:],
+    )
+    return read, no_size, not_finite
+
+
+def _rarer_name(track: Mapping[str, Any]) -> str:
+    """NAVSIM's name by the type that the exporter kept from its source."""
+    meta = track.get("metadata")
+    kind = str(meta.get("type", "")).lower() if isinstance(meta, Mapping) else ""
+    return "czone_sign" if "czone" in kind else "generic_object"
+
+
+def _lights(path: Path, states: Any, times: int, rows: np.ndarray) -> tuple[tuple[tuple[str, bool], ...], ...]:
+    if not isinstance(states, Mapping):
+        raise UnreadableLogFile(path, f"'dynamic_map_states' must hold a dictionary, it holds {type(states).__name__}")
+    frames: list[list[tuple[str, bool]]] = [[] for _ in rows]
+    for name, light in states.items():
+        state = light.get("state") if isinstance(light, Mapping) else None
+        shown = state.get("object_state") if isinstance(state, Mapping) else None
+        if shown is None or len(shown) != times:
+            raise UnreadableLogFile(path, f"dynamic_map_states[{name!r}] must show {times} states: export it again")
+        for frame, row in zip(frames, rows):
+            if shown[row] is not None:
+                frame.append((str(light.get("lane") or name), str(shown[row]) in RED))
+    return tuple(map(tuple, frames))

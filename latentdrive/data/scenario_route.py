@@ -1,0 +1,180 @@
+"""Which lanes the ego drove, and what follows from it: the route and the driving commands.
+
+Below scenario_logs.py. All of this is knowledge of the future: it belongs into SceneTruth, and into a Scene only where
+somebody asks for it.
+"""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import numpy as np
+import shapely
+import shapely.ops
+from jaxtyping import Float64
+
+from latentdrive.data.scenario_map import directions
+from latentdrive.geometry import wrap_angle
+from latentdrive.types import Command, MapLane, RoadMap
+
+AGREE_RAD = np.pi / 4  # a lane is driven along, not across
+LEAP_M = 10.0  # what changing to a lane that does not follow costs, in metres beside the centre line of one pose
+AHEAD_M, ASIDE_M = (
+    20.0,
+    2.0,
+)  # NAVSIM's command: where the route's centre line is looked at, and how far aside it must lie
+
+
+class DrivenLanes:
+    """The lanes and connectors under a path, in the order they were driven.
+
+    Of all that contain a pose and head its way, the sequence with the least sum of distances to the centre lines is taken,
+    where going on to a successor is free and any other change costs LEAP_M: overlapping connectors are told apart by where
+    the path leads. poses: rear axle, global frame, in order of time.
+    """
+
+    def __init__(self, road_map: RoadMap, poses: Float64[np.ndarray, "R 3"]) -> None:
+        self._all = (*road_map.lanes, *road_map.connectors)
+        self._number = {lane.id: number for number, lane in enumerate(self._all)}
+        self._lines = [shapely.LineString(lane.baseline) for lane in self._all]
+        self._poses = poses
+        self._rows, self._numbers = self._drive()
+
+    @property
+    def share(self) -> float:
+        """Share of the poses that lie in a lane or connector with its heading."""
+        return len(self._rows) / len(self._poses) if len(self._poses) else 0.0
+
+    @property
+    def lanes(self) -> tuple[MapLane, ...]:
+        """Every lane and connector once each time it is entered; a short one between two poses is filled in."""
+        return tuple(self._all[number] for number, _, _ in self._stretches())
+
+    @property
+    def route(self) -> tuple[str, ...]:
+        """Roadblocks and roadblock connectors in the order they were driven; lane changes inside of one don't repeat it."""
+        blocks = [lane.roadblock for lane in self.lanes]
+        return tuple(block for k, block in enumerate(blocks) if k == 0 or block != blocks[k - 1])
+
+    def commands(self, poses: Float64[np.ndarray, "F 3"]) -> tuple[Command, ...]:
+        """NAVSIM's driving command at each pose, from the centre line of the lanes driven.
+
+        Seen from that line's own pose next to the ego, a line that lies 20 m on at least 2 m to the left (right) means LEFT
+        (RIGHT). UNKNOWN where a pose is not finite or the line ends earlier.
+        """
+        line = self.centre_line()
+        if line is None:
+            return (Command.UNKNOWN,) * len(poses)
+        return tuple(_command(line, pose) for pose in poses)
+
+    def centre_line(self) -> Float64[np.ndarray, "n 2"] | None:
+        """Centre lines of the driven lanes in one; each from where it was entered to where it was left, ends whole."""
+        stretches = self._stretches()
+        if not stretches:
+            return None
+        points = []
+        for k, (number, first, last) in enumerate(stretches):
+            line = self._lines[number]
+            start = self._along(number, first) if k > 0 and not self._leads(stretches[k - 1][0], number) else 0.0
+            end = line.length
+            if k + 1 < len(stretches) and not self._leads(number, stretches[k + 1][0]):
+                end = max(start, self._along(number, last))
+            points.append(np.array(shapely.ops.substring(line, start, end).coords).reshape(-1, 2))
+        line = np.concatenate(points)
+        line = line[np.concatenate([[True], np.linalg.norm(np.diff(line, axis=0), axis=1) > 1e-6])]
+        return line if len(line) > 1 else None
+
+    def _drive(self) -> tuple[np.ndarray, np.ndarray]:
+        """Rows of poses with a lane, and its number."""
+        candidates = self._candidates()
+        rows = [row for row, found in enumerate(candidates) if found]
+        if not rows:
+            return np.zeros(0, np.int64), np.zeros(0, np.int64)
+        cost, origins = np.array(list(candidates[rows[0]].values())), []
+        for before, row in pairwise(rows):
+            change = np.array([[self._change(a, b) for a in candidates[before]] for b in candidates[row]], np.float64)
+            reached = cost[None] + change
+            origins.append(reached.argmin(1))
+            cost = reached.min(1) + np.array(list(candidates[row].values()))
+        best = [int(cost.argmin())]
+        for origin in reversed(origins):
+            best.append(int(origin[best[-1]]))
+        numbers = [list(candidates[row])[k] for row, k in zip(rows, reversed(best))]
+        return np.array(rows, np.int64), np.array(numbers, np.int64)
+
+    def _candidates(self) -> list[dict[int, float]]:
+        """For every pose: lanes that contain it and head its way, with the distance to their centre lines."""
+        found: list[dict[int, float]] = [{} for _ in self._poses]
+        if not self._all or not len(self._poses):
+            return found
+        points = shapely.points(self._poses[:, :2])
+        tree = shapely.STRtree([shapely.Polygon(lane.rings[0], lane.rings[1:]) for lane in self._all])
+        for row, number in tree.query(points, predicate="intersects").T:
+            line = self._all[number].baseline
+            heading = _direction_at(line, self._lines[number].project(points[row]))
+            if abs(wrap_angle(heading - self._poses[row, 2])) < AGREE_RAD:
+                found[row][int(number)] = float(self._lines[number].distance(points[row]))
+        return found
+
+    def _change(self, a: int, b: int) -> float:
+        return 0.0 if a == b or self._leads(a, b) or self._between(a, b) is not None else LEAP_M
+
+    def _leads(self, a: int, b: int) -> bool:
+        return self._all[b].id in self._all[a].outgoing
+
+    def _between(self, a: int, b: int) -> int | None:
+        """The first lane that leads from a to b."""
+        for name in self._all[a].outgoing:
+            if self._leads(self._number[name], b):
+                return self._number[name]
+        return None
+
+    def _stretches(self) -> list[tuple[int, int, int]]:
+        """(lane, first row, last row) of the path, in order; a lane filled in has the rows around it."""
+        stretches: list[tuple[int, int, int]] = []
+        for row, number in zip(self._rows.tolist(), self._numbers.tolist()):
+            if stretches and stretches[-1][0] == number:
+                stretches[-1] = (number, stretches[-1][1], row)
+                continue
+            if stretches and not self._leads(stretches[-1][0], number):
+                between = self._between(stretches[-1][0], number)
+                if between is not None:
+                    stretches.append((between, stretches[-1][2], row))
+            stretches.append((number, row, row))
+        return stretches
+
+    def _along(self, number: int, row: int) -> float:
+        return self._lines[number].project(shapely.Point(self._poses[row, :2]))
+
+
+def connectors_under(road_map: RoadMap, lights: Sequence[tuple[str, bool]]) -> tuple[tuple[str, bool], ...]:
+    """Lights over lanes or connectors as lights of connectors: those of a lane hold for every connector that leaves it."""
+    found: dict[str, bool] = {}
+    for name, red in lights:
+        for connector in road_map.connectors:
+            if connector.has_light and (
+                name in connector.incoming or name in (connector.id, connector.id.rpartition("#")[0])
+            ):
+                found[connector.id] = found.get(connector.id, False) or red
+    return tuple(found.items())
+
+
+def _command(line: Float64[np.ndarray, "n 2"], pose: Float64[np.ndarray, "3"]) -> Command:
+    if not np.isfinite(pose).all():
+        return Command.UNKNOWN
+    whole = shapely.LineString(line)
+    at = whole.project(shapely.Point(pose[:2]))
+    if at + AHEAD_M > whole.length:
+        return Command.UNKNOWN
+    here, ahead = (whole.interpolate(way) for way in (at, at + AHEAD_M))
+    heading = _direction_at(line, at)
+    aside = -np.sin(heading) * (ahead.x - here.x) + np.cos(heading) * (ahead.y - here.y)
+    if abs(aside) < ASIDE_M:
+        return Command.STRAIGHT
+    return Command.LEFT if aside > 0 else Command.RIGHT
+
+
+def _direction_at(line: Float64[np.ndarray, "n 2"], along_m: float) -> float:
+    """Heading of the segment that lies this far along the line."""
+    ends = np.cumsum(np.linalg.norm(np.diff(line, axis=0), axis=1))
+    segment = min(int(np.searchsorted(ends, along_m, side="right")), len(ends) - 1)
+    return float(directions(line)[segment])

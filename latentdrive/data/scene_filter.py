@@ -1,0 +1,172 @@
+"""Which scenes of a recording are used: NAVSIM's SceneFilter and split files, read as they are.
+
+A split is `NAME.yaml` (`data_split`, and which filter) beside a folder `scene_filter/` with the filters. navsim_index.py applies
+a filter; navsim_synthetic.py takes the second stage of a two-stage split from here.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from latentdrive.errors import ConfigError
+from latentdrive.types import FROZEN
+
+FOREIGN = ("_target_", "_convert_")  # keys that NAVSIM's own loader uses
+FILTERS = "scene_filter"  # folder beside the splits
+SPLIT_KEYS = ("defaults", "data_split", "reactive_all_mapping")
+LISTS = (
+    "log_names", "tokens", "synthetic_scene_tokens", "reactive_synthetic_initial_tokens",
+    "non_reactive_synthetic_initial_tokens",
+)  # fmt: skip
+LEAST = {"num_history_frames": 1, "num_future_frames": 0, "frame_interval": 1, "max_scenes": 1}
+# Both are safe loaders; the one in C reads the 100,000 tokens of navtrain in two seconds, the other in twenty.
+_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+@dataclass(**FROZEN)
+class SceneFilter:
+    """NAVSIM's SceneFilter; names and defaults are those of its file format.
+
+    A scene is num_history_frames (now included) + num_future_frames frames; a new one begins every frame_interval frames
+    (None: they do not overlap). has_route: only with a route now. log_names, tokens: only these; None: all. The rest belongs to
+    the second stage of NAVSIM v2 and is read by nobody but navsim_synthetic.py.
+    """
+
+    num_history_frames: int = 4
+    num_future_frames: int = 10
+    frame_interval: int | None = None
+    has_route: bool = True
+    max_scenes: int | None = None
+    log_names: tuple[str, ...] | None = None
+    tokens: tuple[str, ...] | None = None
+    include_synthetic_scenes: bool = False
+    all_mapping: Any = None
+    synthetic_scene_tokens: tuple[str, ...] | None = None
+    reactive_synthetic_initial_tokens: tuple[str, ...] | None = None
+    non_reactive_synthetic_initial_tokens: tuple[str, ...] | None = None
+
+    @property
+    def num_frames(self) -> int:
+        """Frames of a scene."""
+        return self.num_history_frames + self.num_future_frames
+
+    @property
+    def interval(self) -> int:
+        """Frames from one scene's start to the next."""
+        return self.num_frames if self.frame_interval is None else self.frame_interval
+
+
+@dataclass(**FROZEN)
+class SecondStage:
+    """What NAVSIM v2 drives after one original scene. now, previous: tokens of the original scene and of the one 0.5 s before.
+
+    synthetic: (now, previous) initial tokens of the synthetic scenes that start where a planner may have come to.
+    """
+
+    now: str
+    previous: str
+    synthetic: tuple[tuple[str, str], ...]
+
+
+@dataclass(**FROZEN)
+class Split:
+    """A split as NAVSIM names it. data_split: folder of its logs. second_stages: empty for one-stage splits."""
+
+    name: str
+    data_split: str
+    filter: SceneFilter
+    second_stages: tuple[SecondStage, ...]
+
+
+def read_split(folder: str | Path, name: str) -> Split:
+    """The split `folder/name.yaml` with its filter. Raises ConfigError for absent files, and for keys that are not NAVSIM's."""
+    folder = Path(folder)
+    path = folder / f"{name}.yaml"
+    if not path.is_file():
+        there = sorted(one.stem for one in folder.glob("*.yaml")) if folder.is_dir() else None
+        found = "that folder is not there" if there is None else f"it holds {', '.join(there) or 'no splits'}"
+        raise ConfigError(
+            f"no split {name!r}: looked for {path}; {found}. A split is {name}.yaml beside a folder {FILTERS}/ (in the NAVSIM "
+            "devkit they are in navsim/planning/script/config/common/train_test_split): give that folder as splits"
+        )
+    content = _mapping(path)
+    if unknown := [key for key in content if key not in SPLIT_KEYS]:
+        raise ConfigError(f"{path}: unknown key {', '.join(map(str, unknown))}; a split has {', '.join(SPLIT_KEYS)}")
+    chosen = [
+        entry[FILTERS] for entry in content.get("defaults") or [] if isinstance(entry, Mapping) and FILTERS in entry
+    ]
+    if len(chosen) != 1 or not isinstance(content.get("data_split"), str):
+        raise ConfigError(f"{path}: it must name one filter (defaults: - {FILTERS}: NAME) and a data_split")
+    return Split(
+        name=name,
+        data_split=content["data_split"],
+        filter=read_scene_filter(folder / FILTERS / f"{chosen[0]}.yaml"),
+        second_stages=_second_stages(path, content.get("reactive_all_mapping") or []),
+    )
+
+
+def read_scene_filter(path: str | Path) -> SceneFilter:
+    """One of NAVSIM's scene filters. Raises ConfigError where it is absent or has a key that is not NAVSIM's."""
+    path = Path(path)
+    return scene_filter_of(_mapping(path), str(path))
+
+
+def scene_filter_of(content: Mapping[Any, Any], where: str) -> SceneFilter:
+    """Keys and values as a filter; `where` they come from, for messages. Raises ConfigError for others than NAVSIM's."""
+    values = {key: value for key, value in content.items() if key not in FOREIGN}
+    known = [one.name for one in fields(SceneFilter)]
+    if unknown := [str(key) for key in values if key not in known]:
+        raise ConfigError(f"{where}: unknown key {', '.join(unknown)}; a scene filter has {', '.join(known)}")
+    for name in LISTS:
+        if values.get(name) is not None:
+            values[name] = _strings(where, name, values[name])
+    for name in ("has_route", "include_synthetic_scenes"):
+        if not isinstance(values.get(name, False), bool):
+            raise ConfigError(f"{where}: {name} must be true or false, got {values[name]!r}")
+    for name, least in LEAST.items():
+        value = values.get(name, least)
+        if value is None and name in ("frame_interval", "max_scenes"):
+            continue
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            raise ConfigError(f"{where}: {name} must be a whole number of at least {least}, got {value!r}")
+    return SceneFilter(**values)
+
+
+def _mapping(path: Path) -> dict[Any, Any]:
+    try:
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
+    except OSError as error:
+        raise ConfigError(f"{path} can't be opened ({error.strerror})") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is no YAML file: {error}") from None
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path} must hold keys and values, it holds {type(content).__name__}")
+    return content
+
+
+def _strings(where: str, name: str, value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list | tuple):
+        raise ConfigError(f"{where}: {name} must be a list or null, got {type(value).__name__}")
+    if wrong := [entry for entry in value if not isinstance(entry, str)]:
+        # Unquoted, a token such as 0123456789012345 is a number, and its leading zero is gone.
+        raise ConfigError(f"{where}: {name} holds {wrong[0]!r}, which is no text: write it in quotes")
+    return tuple(value)
+
+
+def _second_stages(path: Path, entries: Any) -> tuple[SecondStage, ...]:
+    stages = []
+    for number, entry in enumerate(entries, 1):
+        try:
+            now, previous, synthetic = entry
+            pairs = tuple((first, second) for first, second in synthetic)
+        except (TypeError, ValueError):
+            now, previous, pairs = None, None, ()
+        if not all(isinstance(token, str) for token in (now, previous, *(token for pair in pairs for token in pair))):
+            raise ConfigError(
+                f"{path}: entry {number} of reactive_all_mapping must be [now, previous, [[now, previous], ...]] of tokens"
+            )
+        stages.append(SecondStage(now=now, previous=previous, synthetic=pairs))
+    return tuple(stages)

@@ -1,0 +1,246 @@
+"""Junctions: roundabouts and intersections, as networks of highway-env in its own coordinates, y down.
+
+Beside roads.py, which has the roads without crossing ways. highway-env's own shapes serve clips; `Crossing` and `Circle` are
+drawn anew for every drive, so that no two drives share their geometry.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from highway_env.envs.intersection_env import IntersectionEnv
+from highway_env.envs.roundabout_env import RoundaboutEnv
+from highway_env.road.lane import AbstractLane, CircularLane, LineType, SineLane, StraightLane
+from highway_env.road.road import RoadNetwork
+
+from latentdrive.errors import ConfigError
+from latentdrive.types import FROZEN
+from latentdrive.world.roads import AHEAD_M, BEHIND_M, CENTRE_LINE, FREE_MPS, Layout, Start, highway_env_network
+
+QUEUE_M, CIRCLING_GAP = (
+    70.0,
+    0.8,
+)  # traffic starts up to this far before a junction; and closer together inside a circle
+
+
+@dataclass(**FROZEN)
+class Junction:
+    """highway-env's roundabout or intersection, four arms, one lane a direction. approach_m: the ego starts so far before it."""
+
+    shape: str
+    approach_m: tuple[float, float]
+    speed_mps: tuple[float, float]
+
+    def __post_init__(self) -> None:
+        if self.shape not in ("roundabout", "intersection"):
+            raise ConfigError(f"world.roads: a junction is a roundabout or an intersection, not {self.shape!r}")
+
+    def layout(self, rng: np.random.Generator, travel_m: float) -> Layout:
+        """Vehicles come from all arms and leave by any; the ego comes from a random one."""
+        if self.shape == "roundabout":
+            network = highway_env_network(RoundaboutEnv)
+            approaches = [(f"{arm}er", f"{arm}es", 0) for arm in "senw"]
+            exits = tuple(f"{arm}xr" for arm in "senw")
+            for lane in network.lanes_list():
+                lane.priority = int(isinstance(lane, CircularLane))  # who is in the circle goes first
+            circle = [(a, b, i) for a, b in (("ex", "ee"), ("nx", "ne"), ("wx", "we"), ("sx", "se")) for i in (1,)]
+        else:
+            network = highway_env_network(IntersectionEnv)
+            approaches = [(f"o{arm}", f"ir{arm}", 0) for arm in range(4)]
+            exits = tuple(f"o{arm}" for arm in range(4))
+            circle = []
+        length = network.get_lane(approaches[0]).length
+        starts = [Start(lane=lane, from_m=length - QUEUE_M, to_m=length, gap=1.3, movable=False) for lane in approaches]
+        starts += [
+            Start(lane=lane, from_m=0.0, to_m=network.get_lane(lane).length, gap=CIRCLING_GAP, movable=False)
+            for lane in circle
+        ]
+        far, near = length - self.approach_m[1], length - self.approach_m[0]
+        return Layout(
+            network=network, line=None, exits=exits, starts=tuple(starts), regulated=True, obstacles=(), kinds=("car", "van"),
+            ego_starts=tuple(Start(lane=lane, from_m=far, to_m=near, gap=1.0, movable=False) for lane in approaches),
+            own_offsets_m=(-0.7, 0.7),
+        )  # fmt: skip
+
+
+@dataclass(**FROZEN)
+class Crossing:
+    """An intersection of one lane a direction, drawn at random. arms: fewest and most (3 or 4). lane_m: width of a lane.
+    corner_m: radius of a right turn. lights: whether traffic lights let one road go after the other. approach_m: the ego starts
+    so far before it."""
+
+    arms: tuple[int, int]
+    lane_m: tuple[float, float]
+    corner_m: tuple[float, float]
+    approach_m: tuple[float, float]
+    lights: bool
+    speed_mps: tuple[float, float]
+
+    def layout(self, rng: np.random.Generator, travel_m: float) -> Layout:
+        """Vehicles come from all arms and leave by any; the ego comes from a random one."""
+        count, width = int(rng.integers(*self.arms, endpoint=True)), float(rng.uniform(*self.lane_m))
+        inner = float(rng.uniform(*self.corner_m)) + width / 2
+        arms = sorted(rng.permutation(4)[:count].tolist())
+        before, behind = inner + max(QUEUE_M, self.approach_m[1]) + BEHIND_M, inner + travel_m + AHEAD_M
+        network, turns = RoadNetwork(), set()
+        for arm in arms:
+            out = _direction(arm)
+            side = width / 2 * np.array([out[1], -out[0]])  # to the right of who comes in, in coordinates with y down
+            coming = StraightLane(
+                before * out + side, inner * out + side, width=width, speed_limit=FREE_MPS,
+                line_types=[CENTRE_LINE, LineType.CONTINUOUS_LINE],
+            )  # fmt: skip
+            leaving = StraightLane(
+                inner * out - side, behind * out - side, width=width, speed_limit=FREE_MPS,
+                line_types=[LineType.NONE, LineType.CONTINUOUS_LINE],
+            )  # fmt: skip
+            network.add_lane(f"o{arm}", f"ir{arm}", coming)
+            network.add_lane(f"il{arm}", f"o{arm}x", leaving)
+            for other in arms:
+                if other != arm:
+                    network.add_lane(f"ir{arm}", f"il{other}", _turn(arm, other, inner, width))
+                    turns.add((f"ir{arm}", f"il{other}"))
+        approaches = [(f"o{arm}", f"ir{arm}", 0) for arm in arms]
+        length = before - inner
+        groups = [tuple(lane[:2] for arm, lane in zip(arms, approaches) if arm % 2 == road) for road in (0, 1)]
+        return Layout(
+            network=network, line=None, exits=tuple(f"o{arm}x" for arm in arms), regulated=True, obstacles=(),
+            starts=tuple(
+                Start(lane=lane, from_m=length - QUEUE_M, to_m=length, gap=1.3, movable=False) for lane in approaches
+            ),
+            ego_starts=tuple(
+                Start(lane=lane, from_m=length - self.approach_m[1], to_m=length - self.approach_m[0], gap=1.0, movable=False)
+                for lane in approaches
+            ),
+            kinds=("car", "van"), own_offsets_m=(-0.4, 0.4), turns=frozenset(turns), phases=tuple(groups) if self.lights else (),
+        )  # fmt: skip
+
+
+@dataclass(**FROZEN)
+class Circle:
+    """A roundabout of one lane and four arms, drawn at random. radius_m: of the circle. entry_m: of the arcs that lead into it
+    and out of it. The rest as in Crossing."""
+
+    radius_m: tuple[float, float]
+    entry_m: tuple[float, float]
+    lane_m: tuple[float, float]
+    approach_m: tuple[float, float]
+    speed_mps: tuple[float, float]
+
+    def layout(self, rng: np.random.Generator, travel_m: float) -> Layout:
+        """Vehicles come from all arms and leave by any; the ego comes from a random one. Who is in the circle goes first."""
+        radius, entry, width = (float(rng.uniform(*size)) for size in (self.radius_m, self.entry_m, self.lane_m))
+        aside = width / 2 + entry  # of the middle of an entry's arc from the arm
+        inner = float(np.sqrt((radius + entry) ** 2 - aside**2))  # the arc touches the circle
+        before, behind = inner + max(QUEUE_M, self.approach_m[1]) + BEHIND_M, inner + travel_m + AHEAD_M
+        reach = float(np.arctan2(aside, inner))  # angle at the circle's middle between an arm and where its arcs touch
+        network = RoadNetwork()
+        lane = {"width": width, "speed_limit": FREE_MPS, "line_types": [LineType.CONTINUOUS_LINE, LineType.NONE]}
+        plain = lane | {"line_types": [LineType.NONE, LineType.CONTINUOUS_LINE]}
+        for arm in range(4):
+            out, middle = _direction(arm), np.arctan2(*_direction(arm)[::-1])
+            side = np.array([out[1], -out[0]])
+            coming = StraightLane(
+                before * out + width / 2 * side, inner * out + width / 2 * side,
+                **lane | {"line_types": [CENTRE_LINE, LineType.CONTINUOUS_LINE]},
+            )  # fmt: skip
+            leaving = StraightLane(inner * out - width / 2 * side, behind * out - width / 2 * side, **plain)
+            into = CircularLane(
+                inner * out + aside * side, entry, middle + np.pi / 2, middle + np.pi - reach, clockwise=True, **plain
+            )
+            out_of = CircularLane(
+                inner * out - aside * side,
+                entry,
+                middle + np.pi + reach,
+                middle + 3 * np.pi / 2,
+                clockwise=True,
+                **plain,
+            )
+            past = CircularLane(np.zeros(2), radius, middle + reach, middle - reach, clockwise=False, **lane)
+            onward = CircularLane(
+                np.zeros(2), radius, middle - reach, middle - np.pi / 2 + reach, clockwise=False, **lane
+            )
+            past.priority = onward.priority = 1
+            network.add_lane(f"o{arm}", f"in{arm}", coming)
+            network.add_lane(f"in{arm}", f"enter{arm}", into)
+            network.add_lane(f"exit{arm}", f"enter{arm}", past)
+            network.add_lane(f"enter{arm}", f"exit{(arm + 3) % 4}", onward)
+            network.add_lane(f"exit{arm}", f"out{arm}", out_of)
+            network.add_lane(f"out{arm}", f"o{arm}x", leaving)
+        approaches, length = [(f"o{arm}", f"in{arm}", 0) for arm in range(4)], before - inner
+        starts = [Start(lane=lane, from_m=length - QUEUE_M, to_m=length, gap=1.3, movable=False) for lane in approaches]
+        turns = {
+            road
+            for arm in range(4)
+            for road in ((f"in{arm}", f"enter{arm}"), (f"exit{arm}", f"enter{arm}"), (f"exit{arm}", f"out{arm}"))
+        }
+        return Layout(
+            network=network, line=None, exits=tuple(f"o{arm}x" for arm in range(4)), starts=tuple(starts), regulated=False,
+            obstacles=(), kinds=("car", "van"), own_offsets_m=(-0.4, 0.4), turns=frozenset(turns),
+            gives_way={
+                (f"o{arm}", f"in{arm}"): ((f"enter{(arm + 1) % 4}", f"exit{arm}"), (f"exit{arm}", f"enter{arm}"))
+                for arm in range(4)
+            },
+            ego_starts=tuple(
+                Start(lane=lane, from_m=length - self.approach_m[1], to_m=length - self.approach_m[0], gap=1.0, movable=False)
+                for lane in approaches
+            ),
+        )  # fmt: skip
+
+
+def curve_limit(lane: AbstractLane, *, lateral_mps2: float, yaw_rate: float) -> float:
+    """Comfortable speed in a lane of a junction, m/s; infinite where it is straight."""
+    if isinstance(lane, CircularLane):
+        radius = lane.radius
+    elif isinstance(lane, SineLane):
+        radius = 1 / (lane.amplitude * lane.pulsation**2)
+    else:
+        return float("inf")
+    return min(np.sqrt(lateral_mps2 * radius), yaw_rate * radius)
+
+
+def junction_limit(
+    network: RoadNetwork, *, lateral_mps2: float, yaw_rate: float, braking_mps2: float
+) -> Callable[..., float]:
+    """What a driver's speed should not exceed, in m/s, with a look at the next two lanes of the driver's route."""
+    limits = {
+        index: curve_limit(lane, lateral_mps2=lateral_mps2, yaw_rate=yaw_rate)
+        for index, lane in network.lanes_dict().items()
+    }
+
+    def limit(driver) -> float:
+        index = driver.lane_index
+        left = network.get_lane(index).length - network.get_lane(index).local_coordinates(driver.position)[0]
+        result = limits[index]
+        for following in driver.route or []:
+            if following[0] == index[0]:
+                continue
+            result = min(result, np.sqrt(limits[following] ** 2 + 2 * braking_mps2 * max(left, 0.0)))
+            left += network.get_lane(following).length
+            if left > 40.0:
+                break
+        return result
+
+    return limit
+
+
+def _direction(arm: int) -> np.ndarray:
+    """Where an arm leads to from the middle; arms lie a quarter turn apart."""
+    return np.array([(0.0, 1.0), (-1.0, 0.0), (0.0, -1.0), (1.0, 0.0)][arm])
+
+
+def _turn(arm: int, other: int, inner: float, width: float) -> AbstractLane:
+    """The way from one arm to another: straight on, or an arc; both ends lie `inner` metres from the middle."""
+    come, leave = _direction(arm), _direction(other)
+    start = inner * come + width / 2 * np.array([come[1], -come[0]])
+    end = inner * leave - width / 2 * np.array([leave[1], -leave[0]])
+    lines = [LineType.NONE, LineType.NONE]
+    if (other - arm) % 4 == 2:
+        return StraightLane(start, end, width=width, line_types=lines, speed_limit=FREE_MPS)
+    centre, right = inner * (come + leave), come[0] * leave[1] - come[1] * leave[0] < 0
+    radius = inner + (-width if right else width) / 2
+    phases = [float(np.arctan2(*(point - centre)[::-1])) for point in (start, end)]
+    turn = np.pi / 2 if right else -np.pi / 2
+    return CircularLane(
+        centre, radius, phases[0], phases[0] + turn, clockwise=bool(right), width=width, line_types=lines, speed_limit=FREE_MPS
+    )  # fmt: skip

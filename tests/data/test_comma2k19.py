@@ -1,0 +1,241 @@
+"""comma2k19: ECEF to planar poses, frames at their recorded times, segments wherever they lie, and damaged files."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from data_helpers import OPTIONS, REAL, passing, write_video
+from scipy.spatial.transform import Rotation
+
+from latentdrive.build import build
+from latentdrive.config import compose
+from latentdrive.data.comma2k19 import Comma2k19, find_segments, read_poses
+from latentdrive.errors import ConfigError, NoClips, UnreadableClip
+
+SAMPLE = REAL / "comma2k19_segment_40"
+MINE = {key: value for key, value in OPTIONS.items() if key != "images_hz"} | {"intrinsics": [80.0, 80.0, 79.5, 47.5]}
+STARTED_S, STEP_S = 46408.5, 0.05
+LATITUDE, LONGITUDE = np.radians(37.5), np.radians(-122.4)
+
+
+def comma(path: Path, **changed) -> Comma2k19:
+    return Comma2k19(path=str(path), **(MINE | {"height": 96, "width": 160} | changed))
+
+
+def east_north_up() -> np.ndarray:
+    """Rows: east, north, up of a place in California, in ECEF."""
+    (sin_a, cos_a), (sin_o, cos_o) = [(np.sin(angle), np.cos(angle)) for angle in (LATITUDE, LONGITUDE)]
+    return np.array(
+        [[-sin_o, cos_o, 0], [-sin_a * cos_o, -sin_a * sin_o, cos_a], [cos_a * cos_o, cos_a * sin_o, sin_a]]
+    )
+
+
+def write_segment(folder: Path, *, count: int = 60, speed_mps: float = 20.0, radius_m: float = 100.0) -> Path:
+    """A left arc that begins to the north; no video, a car that says it drives 0.5 m/s faster."""
+    east, north, up = east_north_up()
+    times = STARTED_S + np.arange(count) * STEP_S
+    angle = speed_mps * (times - STARTED_S) / radius_m
+    normal_m = 6378137.0 / np.sqrt(1 - 0.00669437999 * np.sin(LATITUDE) ** 2)
+    origin = normal_m * up - np.array([0, 0, 0.00669437999 * normal_m * np.sin(LATITUDE)])
+    ahead = np.cos(angle)[:, None] * north - np.sin(angle)[:, None] * east
+    left = -np.sin(angle)[:, None] * north - np.cos(angle)[:, None] * east
+    axes = np.stack([ahead, -left, np.broadcast_to(-up, ahead.shape)], -1)
+    arrays = {
+        "frame_times": times,
+        "frame_positions": origin + radius_m * (np.sin(angle)[:, None] * north - (1 - np.cos(angle))[:, None] * east),
+        "frame_orientations": Rotation.from_matrix(axes).as_quat()[:, [3, 0, 1, 2]],
+        "frame_velocities": speed_mps * ahead,
+    }
+    can = folder / "processed_log" / "CAN" / "speed"
+    (folder / "global_pose").mkdir(parents=True)
+    can.mkdir(parents=True)
+    for name, array in arrays.items():
+        save(folder / "global_pose" / name, array)
+    clock = np.arange(times[0] - 0.02, times[-1] + 0.05, 0.0125)
+    save(can / "t", clock)
+    save(can / "value", np.full((len(clock), 1), speed_mps + 0.5))
+    return folder
+
+
+def save(path: Path, array: np.ndarray) -> None:
+    with open(path, "wb") as file:
+        np.save(file, array)
+
+
+def film(folder: Path, *, count: int = 60) -> Path:
+    """Raw hevc, as comma2k19 has it: no container, no presentation times."""
+    frames = passing(0, np.arange(count) * 3.0)
+    made = write_video(folder / "made.hevc", frames, np.arange(count) / 20, codec="libx265")
+    made.rename(folder / "video.hevc")
+    return folder
+
+
+def test_poses_are_planar_metres_ahead_and_left_of_the_first_frame(tmp_path: Path):
+    track = read_poses(write_segment(tmp_path / "40"))
+    angle = 0.2 * np.arange(60) * STEP_S
+    np.testing.assert_allclose(track.times_s, np.arange(60) * STEP_S, atol=1e-9)
+    np.testing.assert_allclose(track.poses[:, 0], 100 * np.sin(angle), atol=1e-4)
+    np.testing.assert_allclose(track.poses[:, 1], 100 * (1 - np.cos(angle)), atol=1e-4)
+    np.testing.assert_allclose(track.poses[:, 2], angle, atol=1e-6)
+    np.testing.assert_allclose(track.speed_mps, 20.5)
+    assert "CAN/speed" in track.note and "of the camera" in track.note
+
+
+def test_without_the_cars_speed_that_of_the_poses_is_taken(tmp_path: Path):
+    segment = write_segment(tmp_path / "40")
+    shutil.rmtree(segment / "processed_log")
+    track = read_poses(segment)
+    np.testing.assert_allclose(track.speed_mps, 20.0, rtol=1e-6)
+    assert "frame_velocities" in track.note
+
+
+def test_the_whole_segment_is_a_clip_whose_frames_have_the_recorded_times(tmp_path: Path):
+    clip = comma(film(write_segment(tmp_path / "chunk" / "car|day" / "3")).parents[1])[0]
+    assert clip.frames.shape == (30, 3, 96, 160) and clip.pose_source == "recorded"
+    np.testing.assert_allclose(clip.times_s, np.arange(30) * 0.1, atol=1e-6)
+    np.testing.assert_allclose(clip.ego_poses[:, 2], 0.2 * clip.times_s, atol=1e-5)
+    np.testing.assert_allclose(clip.ego_speed_mps, 20.5, rtol=1e-6)
+    np.testing.assert_allclose(clip.intrinsics, [[80, 0, 79.5], [0, 80, 47.5], [0, 0, 1]])
+    assert clip.poses_causal.all()
+    assert (clip.key, clip.drive) == ("car|day/3", "car|day")
+
+
+def test_pictures_are_those_of_their_times_where_frames_come_unevenly(tmp_path: Path):
+    segment = film(write_segment(tmp_path / "40"))
+    times = STARTED_S + np.cumsum(np.full(60, STEP_S)) - STEP_S
+    times[30:] += 0.8  # the camera paused
+    save(segment / "global_pose" / "frame_times", times)
+    found = list(comma(segment).frames(0, (96, 160), "crop"))
+    assert len(found) == 60
+    np.testing.assert_allclose([time for time, _, _ in found], times - times[0], atol=1e-9)
+    filmed = np.stack(passing(0, np.arange(60) * 3.0)).astype(float)
+    for k in (0, 29, 31, 59):
+        assert np.abs(filmed - found[k][1]).mean((1, 2, 3)).argmin() == k
+
+
+def test_segments_are_found_at_any_depth_in_the_order_they_were_driven(tmp_path: Path):
+    for name in ("one/r2/4", "one/r1/10", "one/r1/9"):
+        write_segment(tmp_path / name)
+    clips = comma(tmp_path)
+    assert [clips.key(k) for k in range(3)] == ["one/r1/9", "one/r1/10", "one/r2/4"]
+    assert [clips.drive(k) for k in range(3)] == ["one/r1", "one/r1", "one/r2"]
+    route = comma(tmp_path / "one" / "r1")
+    assert [(route.key(k), route.drive(k)) for k in range(2)] == [("9", "r1"), ("10", "r1")]
+    segment = comma(tmp_path / "one" / "r1" / "9")
+    assert (segment.key(0), segment.drive(0)) == ("r1/9", "r1")
+    assert clips.header_duration_s(0) == pytest.approx(59 * STEP_S)
+
+
+def test_a_folder_without_segments_says_what_was_looked_for(tmp_path: Path):
+    with pytest.raises(NoClips, match=r"holds no segment \(CHUNK/ROUTE/SEGMENT with video\.hevc"):
+        find_segments(tmp_path)
+
+
+def test_a_segment_of_logs_alone_names_the_missing_video(tmp_path: Path):
+    clips = comma(write_segment(tmp_path / "40"))
+    for use in (clips.identity, clips.read, lambda index: clips[index]):
+        with pytest.raises(UnreadableClip, match=r"40/video\.hevc: the segment has no video\.hevc, only logs"):
+            use(0)
+
+
+@pytest.mark.parametrize("count", [59, 61])
+def test_a_video_with_other_frames_than_times_is_refused(tmp_path: Path, count: int):
+    clips = comma(film(write_segment(tmp_path / "40"), count=count))
+    with pytest.raises(UnreadableClip, match=rf"it holds {count} frames for 60 frame_times"):
+        clips[0]
+
+
+def damage(segment: Path, name: str, change) -> None:
+    path = segment / name
+    save(path, change(np.load(path)))
+
+
+def spoiled(array: np.ndarray) -> np.ndarray:
+    array = array.copy()
+    array[7] = np.nan
+    return array
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "words"),
+    [
+        ("frame_times", lambda one: one[::-1], "time does not grow at row 1"),
+        ("frame_times", lambda one: one[:1], r"shape \(1,\), expected the times of two frames or more"),
+        ("frame_times", spoiled, "row 7 holds nan"),
+        ("frame_positions", lambda one: one[:-1], r"shape \(59, 3\), expected \(60, 3\)"),
+        ("frame_positions", spoiled, "row 7 holds nan"),
+        ("frame_positions", lambda one: one - one[0], "expected ECEF metres near the Earth's surface"),
+        ("frame_positions", lambda one: one.astype(str), "not an array of numbers"),
+        ("frame_orientations", lambda one: one[:, :3], r"shape \(60, 3\), expected \(60, 4\)"),
+        ("frame_orientations", lambda one: one * 2, "has length 2.0000"),
+        ("frame_orientations", lambda one: one[:, [1, 2, 3, 0]], "expected quaternions w, x, y, z"),
+        ("frame_velocities", spoiled, "row 7 holds nan"),
+    ],
+)
+def test_damaged_poses_are_named(tmp_path: Path, name: str, change, words: str):
+    segment = write_segment(tmp_path / "40")
+    damage(segment / "global_pose", name, change)
+    with pytest.raises(UnreadableClip, match=rf"{name}: .*{words}"):
+        read_poses(segment)
+
+
+@pytest.mark.parametrize("name", ["frame_times", "frame_positions", "frame_orientations", "frame_velocities"])
+def test_a_missing_file_is_named(tmp_path: Path, name: str):
+    segment = film(write_segment(tmp_path / "40"), count=60)
+    (segment / "global_pose" / name).unlink()
+    with pytest.raises(UnreadableClip, match=rf"{name}: the file is missing"):
+        comma(segment)[0]
+
+
+def test_a_file_that_is_no_array_is_named(tmp_path: Path):
+    segment = write_segment(tmp_path / "40")
+    (segment / "global_pose" / "frame_positions").write_bytes(b"\x93NUMPY\x01")
+    with pytest.raises(UnreadableClip, match=r"frame_positions: not an array of numbers in npy form"):
+        read_poses(segment)
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "words"),
+    [
+        ("value", lambda one: one[:-3], "expected one value each"),
+        ("t", lambda one: one[::-1], "time goes back at row 1"),
+        ("t", lambda one: one + 30, "do not cover the frames"),
+        ("value", spoiled, "row 7 holds nan"),
+    ],
+)
+def test_a_damaged_speed_is_named(tmp_path: Path, name: str, change, words: str):
+    segment = write_segment(tmp_path / "40")
+    damage(segment / "processed_log" / "CAN" / "speed", name, change)
+    with pytest.raises(UnreadableClip, match=rf"speed/{name}: .*{words}"):
+        read_poses(segment)
+
+
+def test_intrinsics_are_four_numbers_or_none(tmp_path: Path):
+    write_segment(tmp_path / "40")
+    assert comma(tmp_path, intrinsics=None).camera(0) is None
+    with pytest.raises(ConfigError, match="fx, fy, cx, cy"):
+        comma(tmp_path, intrinsics=[910.0])
+
+
+def test_the_configuration_opens_both_parts_of_every_segment(tmp_path: Path):
+    film(write_segment(tmp_path / "chunk" / "route" / "0"))
+    given = ["data=comma2k19", f"data.path={tmp_path / 'chunk'}", f"paths.data={tmp_path / 'data'}"]
+    data = build(compose("train_codebook", given).data)
+    train, val = data.open("train")[0], data.open("val")[0]
+    assert train.key == val.key == "route/0" and train.times_s[-1] + 0.5 < val.times_s[0]
+    np.testing.assert_allclose(train.intrinsics[0, 0], 910.0)
+
+
+@pytest.mark.skipif(not SAMPLE.is_dir(), reason="no real data")
+def test_the_real_segment_drives_1012_m_along_its_own_heading():
+    track = read_poses(SAMPLE)
+    step = np.diff(track.poses, axis=0)
+    assert len(track.times_s) == 1200 and track.times_s[-1] == pytest.approx(60, abs=0.1)
+    assert np.linalg.norm(step[:, :2], axis=1).sum() == pytest.approx(1012, abs=3)
+    moved = np.arctan2(step[:, 1], step[:, 0])
+    assert np.abs(np.degrees(moved - track.poses[1:, 2])).max() < 2
+    np.testing.assert_allclose(np.hypot(step[:, 0], step[:, 1]) / np.diff(track.times_s), track.speed_mps[1:], atol=0.6)
+    assert np.isfinite(track.poses).all() and np.abs(track.poses[0]).max() < 1e-9
+    with pytest.raises(UnreadableClip, match="only logs"):
+        comma(SAMPLE)[0]

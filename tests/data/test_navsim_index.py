@@ -1,0 +1,153 @@
+"""Which scenes a filter leaves, what is said of the others, and that a split of 100,000 scenes opens at once."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from navsim_fixture import frame, frames, token, write_log, write_openscene
+from navsim_many import write_many
+
+from latentdrive.data.navsim_index import NavsimIndex
+from latentdrive.data.navsim_log_folder import LogFolder
+from latentdrive.data.scene_filter import SceneFilter
+from latentdrive.errors import NoScenes, TooManyUnreadable
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def folder(root: Path, **changed) -> LogFolder:
+    options = {"cache": root / "cache", "processes": 1, "max_unreadable": 0.0} | changed
+    return LogFolder(root / "navsim_logs" / "mini", **options)
+
+
+def names(index: NavsimIndex, filter: SceneFilter) -> list[str]:
+    return [index.tokens[row].decode() for row in index.select(filter).rows]
+
+
+def test_scenes_are_cut_as_navsim_cuts_them(tmp_path: Path):
+    index = folder(write_openscene(tmp_path, sensors=False)).index()
+    # 20 frames of each log: starts 0 ... 6 are long enough for 14, now is 3 frames later; frame 9 has no route.
+    expected = [token(log, k) for log in ("east", "north") for k in (3, 4, 5, 6, 7, 8)]
+    assert names(index, SceneFilter(frame_interval=1)) == expected
+    assert index.select(SceneFilter(frame_interval=1)).left_out == {"too short": 26, "no route now": 2}
+    assert names(index, SceneFilter(frame_interval=1, has_route=False))[6] == token("east", 9)
+    assert names(index, SceneFilter()) == [
+        token("east", 3),
+        token("north", 3),
+    ]  # 14 apart: the second piece is too short
+    few = SceneFilter(num_history_frames=1, num_future_frames=4, frame_interval=3, has_route=False)
+    assert names(index, few)[:6] == [token("east", k) for k in (0, 3, 6, 9, 12, 15)]
+    assert len(names(index, SceneFilter(frame_interval=1, max_scenes=8))) == 8
+
+
+def test_log_names_and_tokens_choose_and_what_is_nowhere_is_named(tmp_path: Path):
+    index = folder(write_openscene(tmp_path, sensors=False)).index()
+    chosen = index.select(
+        SceneFilter(
+            frame_interval=1, log_names=("north", "south"), tokens=(token("north", 4), token("north", 19), "f" * 16)
+        )
+    )
+    assert [index.tokens[row].decode() for row in chosen.rows] == [token("north", 4)]
+    assert chosen.absent_logs == ("south",) and chosen.absent_tokens == ("f" * 16,)
+    assert chosen.left_out == {"too short": 13, "not in the filter's tokens": 6}
+
+
+def test_scenes_with_a_bad_frame_are_left_out_by_reason(tmp_path: Path):
+    def spoil(content):
+        content[16]["ego2global_translation"][0] = np.nan
+        content[18]["timestamp"] = 5
+
+    index = folder(write_openscene(tmp_path, sensors=False, change=spoil)).index()
+    chosen = index.select(SceneFilter(frame_interval=1, log_names=("north",)))
+    # Scenes that start at 3 ... 6 reach frame 16, those at 5 and 6 frame 18 as well (frame 9 is now of 6: no route).
+    assert [index.tokens[row].decode() for row in chosen.rows] == [token("north", k) for k in (3, 4, 5)]
+    assert chosen.left_out == {"too short": 13, "no route now": 1, "bad frame: not finite": 3}
+    assert index.bad_frames() == {"not finite": 1, "time does not grow": 1}
+    assert index.examples[1].startswith(b"frame 16, ego2global_translation")
+
+
+def test_a_token_that_comes_twice_is_used_once(tmp_path: Path):
+    write_log(tmp_path, "a", frames("north"))
+    write_log(tmp_path, "b", frames("north"))
+    chosen = folder(tmp_path).index().select(SceneFilter(frame_interval=1))
+    assert len(chosen.rows) == 6 and chosen.left_out["token twice"] == 6 and chosen.rows.max() < 20
+
+
+def test_missing_frames_are_counted_and_used(tmp_path: Path):
+    write_log(tmp_path, "a", [frame("north", k) for k in range(21) if k != 16])
+    chosen = folder(tmp_path).index().select(SceneFilter(frame_interval=1, has_route=False))
+    # Frame 17 stands at row 16; the step to it lies in the scenes that start at rows 3 ... 6.
+    assert len(chosen.rows) == 7 and chosen.uneven == 4
+
+
+def test_only_changed_logs_are_read_again(tmp_path: Path):
+    logs = folder(write_openscene(tmp_path, sensors=False))
+    first = logs.index()
+    cached = {path.stem: path.stat().st_mtime_ns for path in (logs.cache / "logs").iterdir()}
+    write_log(tmp_path, "north", frames("north", 15))
+    (logs.cache / "logs" / "east.npz").unlink()  # whoever read "east" again would write this anew
+    second = folder(tmp_path).index()
+    assert np.diff(first.ends).tolist() == [20, 20] and np.diff(second.ends).tolist() == [20, 15]
+    assert [path.stem for path in (logs.cache / "logs").iterdir()] == ["north"]
+    assert (logs.cache / "logs" / "north.npz").stat().st_mtime_ns > cached["north"]
+    (tmp_path / "navsim_logs" / "mini" / "north.pkl").unlink()
+    assert folder(tmp_path).index().names.tolist() == [b"east"]
+
+
+def test_an_index_that_is_read_back_is_the_one_that_was_made(tmp_path: Path):
+    made, back = folder(write_openscene(tmp_path, sensors=False)).index(), folder(tmp_path).index()
+    for name in made.__slots__:
+        np.testing.assert_array_equal(getattr(made, name), getattr(back, name))
+    folder(tmp_path).cache.joinpath("index.npz").write_bytes(b"PK")
+    again = folder(tmp_path).index()
+    np.testing.assert_array_equal(again.tokens, made.tokens)
+
+
+def test_several_processes_make_the_same_index_and_show_their_progress(tmp_path: Path):
+    for k in range(6):
+        write_log(tmp_path, f"log{k}", frames("north", 5 + k))
+    seen = []
+
+    def progress(items, *, what, total):
+        for item in items:
+            seen.append((what, total))
+            yield item
+
+    one = folder(tmp_path).index()
+    two = folder(tmp_path, cache=tmp_path / "other", processes=2, progress=progress).index()
+    assert two.names.tolist() == one.names.tolist() and two.ends.tolist() == [0, 5, 11, 18, 26, 35, 45]
+    np.testing.assert_array_equal(one.tokens, two.tokens)
+    assert seen == [("reading logs", 6)] * 6
+
+
+def test_an_unreadable_log_is_named_and_bounded_and_the_others_go_on(tmp_path: Path):
+    write_openscene(tmp_path, sensors=False)
+    path = tmp_path / "navsim_logs" / "mini" / "north.pkl"
+    path.write_bytes(path.read_bytes()[:2000])
+    index = folder(tmp_path, max_unreadable=0.5).index()
+    assert index.unreadable[0] == b"" and b"cut short" in index.unreadable[1]
+    assert len(names(index, SceneFilter(frame_interval=1))) == 6
+    with pytest.raises(TooManyUnreadable, match=r"1 of 2 .* north\.pkl|1 of 2 .*north\.pkl"):
+        folder(tmp_path, max_unreadable=0.1).index()
+
+
+def test_a_folder_without_logs_says_so(tmp_path: Path):
+    (tmp_path / "navsim_logs" / "mini").mkdir(parents=True)
+    (tmp_path / "navsim_logs" / "mini" / "readme.txt").touch()
+    with pytest.raises(NoScenes, match=r"holds no log \(NAME\.pkl\), but 1 other entries"):
+        folder(tmp_path).index()
+
+
+def test_a_split_of_100_000_scenes_opens_in_seconds_and_in_less_than_2_gb(tmp_path: Path):
+    root = write_many(tmp_path / "many", 100_000)
+    command = [sys.executable, str(ROOT / "tests" / "data" / "navsim_many.py"), str(root), "100000"]
+    paths = os.pathsep.join([str(ROOT), str(ROOT / "tests" / "data")])
+    done = subprocess.run(
+        command, env=os.environ | {"PYTHONPATH": paths}, capture_output=True, text=True, timeout=120, check=True
+    )
+    scenes, seconds, most_bytes = done.stdout.split()
+    print(f"{scenes} scenes opened in {seconds} s with {int(most_bytes) / 1e9:.2f} GB")
+    assert int(scenes) == 100_000 and int(most_bytes) < 2e9 and float(seconds) < 30

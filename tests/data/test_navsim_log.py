@@ -1,0 +1,186 @@
+"""One log: what a frame must hold, what is said of one that lacks it, and the columns that are kept of a log."""
+
+import os
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from navsim_fixture import FORWARD, INTRINSICS, START_US, frames, token, write_log
+
+from latentdrive.data.inert import Inert
+from latentdrive.data.navsim_frames import BadFrame, heading_of, log_frame
+from latentdrive.data.navsim_log import PROBLEMS, NavsimLog, open_log, read_log
+from latentdrive.errors import UnreadableLogFile
+
+
+def log(tmp_path: Path, content) -> NavsimLog:
+    return read_log(write_log(tmp_path, "north", content))
+
+
+def test_a_log_in_columns_holds_what_its_frames_do(tmp_path: Path):
+    found = log(tmp_path, frames("north"))
+    assert len(found) == 20 and found.place == "us-ma-boston" and not found.problems.any()
+    np.testing.assert_allclose(found.poses[3], [1000, 2007.5, np.pi / 2])
+    assert found.timestamps_us[3] == START_US + 1_500_000 and found.tokens[3].decode() == token("north", 3)
+    np.testing.assert_array_equal(found.motion[3], np.float32([5, 0.1, 0.2, 0.3]))
+    assert found.route(3) == ("101", "102", "103") and found.route(9) == () and not found.has_route[9]
+    assert found.image(3, "cam_l0") == f"north/CAM_L0/{token('north', 3)}.jpg"
+    assert found.lidar(3) == f"north/MergedPointCloud/{token('north', 3)}.pcd"
+    np.testing.assert_array_equal(found.rotation[3, 0], FORWARD)
+    np.testing.assert_array_equal(found.intrinsics[3, 7], INTRINSICS)
+
+
+@pytest.mark.parametrize("degrees", [-170.0, -90.0, 0.0, 30.0, 179.0])
+def test_a_heading_is_the_quaternions_yaw_of_any_length(degrees: float):
+    half = np.radians(degrees) / 2
+    assert np.degrees(heading_of(3.0 * np.array([np.cos(half), 0, 0, np.sin(half)]))) == pytest.approx(degrees)
+
+
+def test_on_a_slope_the_heading_is_the_devkits_and_not_the_usual_yaw():
+    # R = Rx(roll) Ry(pitch) Rz(yaw) with a yaw of 40 degrees.
+    roll, pitch, yaw = np.radians([10.0, 20.0, 40.0])
+    rx = np.array([[1, 0, 0], [0, np.cos(roll), -np.sin(roll)], [0, np.sin(roll), np.cos(roll)]])
+    ry = np.array([[np.cos(pitch), 0, np.sin(pitch)], [0, 1, 0], [-np.sin(pitch), 0, np.cos(pitch)]])
+    rz = np.array([[np.cos(yaw), -np.sin(yaw), 0], [np.sin(yaw), np.cos(yaw), 0], [0, 0, 1]])
+    matrix = rx @ ry @ rz
+    w = np.sqrt(1 + np.trace(matrix)) / 2
+    x, y, z = (
+        (matrix[2, 1] - matrix[1, 2]) / (4 * w),
+        (matrix[0, 2] - matrix[2, 0]) / (4 * w),
+        (matrix[1, 0] - matrix[0, 1]) / (4 * w),
+    )
+    assert heading_of(np.array([w, x, y, z])) == pytest.approx(yaw)
+    assert np.arctan2(matrix[1, 0], matrix[0, 0]) != pytest.approx(yaw, abs=0.01)
+
+
+def changed(**keys):
+    return frames("north", 1)[0] | keys
+
+
+def without(key: str):
+    entry = frames("north", 1)[0]
+    del entry[key]
+    return entry
+
+
+def annotated(**keys):
+    entry = frames("north", 1)[0]
+    return entry | {"anns": entry["anns"] | keys}
+
+
+def viewed(**keys):
+    entry = frames("north", 1)[0]
+    return entry | {"cams": entry["cams"] | {"CAM_B0": entry["cams"]["CAM_B0"] | keys}}
+
+
+@pytest.mark.parametrize(
+    ("entry", "words"),
+    [
+        (without("token"), "key missing: token: expected, but not there"),
+        (without("traffic_lights"), "key missing: traffic_lights"),
+        (changed(token=17), "wrong shape or type: token: expected text, got 17"),
+        (changed(timestamp=1.5), r"wrong shape or type: timestamp: expected whole microseconds, got 1\.5"),
+        (changed(ego2global_translation=np.zeros(2)), "ego2global_translation: expected 3 numbers, got 2"),
+        (changed(ego2global_translation=np.array([0, np.nan, 0])), "not finite: ego2global_translation: .*got nan"),
+        (changed(ego2global_rotation=np.zeros(4)), "impossible value: ego2global_rotation: .*got zeros"),
+        (changed(ego_dynamic_state=[1, 2, float("inf"), 4]), "not finite: ego_dynamic_state"),
+        (changed(ego_dynamic_state="fast"), "ego_dynamic_state: expected 4 numbers, got 'fast'"),
+        (changed(driving_command=np.array([0, 1, 1, 0])), "impossible value: driving_command: expected one 1"),
+        (changed(traffic_lights=[(1, True, 2)]), "traffic_lights: expected pairs"),
+        (changed(roadblock_ids="101"), "roadblock_ids: expected a list, got '101'"),
+        (changed(cams={}), r"key missing: cams\.cam_f0: expected"),
+        (changed(lidar_path="../../secret"), "impossible value: lidar_path: expected a path below the sensor folder"),
+        (viewed(data_path="/etc/passwd"), r"impossible value: cams\.cam_b0\.data_path"),
+        (viewed(cam_intrinsic=np.eye(4)), r"cams\.cam_b0\.cam_intrinsic: expected 3 x 3 numbers, got 4 x 4"),
+        (
+            annotated(track_tokens=["a"]),
+            "anns: expected equal lengths, got gt_boxes 2, .*track_tokens 1, gt_velocity_3d 2",
+        ),
+        (annotated(gt_boxes=np.zeros((2, 6))), r"anns\.gt_boxes: expected 2 x 7 numbers, got 2 x 6"),
+        (annotated(gt_names=np.array(["vehicle", "tram"])), r"anns\.gt_names: expected one of vehicle, .*got 'tram'"),
+        ([], "wrong shape or type: frame: expected a dictionary, got list"),
+    ],
+)
+def test_a_frame_that_lacks_something_says_the_key_what_was_expected_and_what_came(entry, words):
+    with pytest.raises(BadFrame) as caught:
+        log_frame(entry)
+    assert re.search(words, f"{caught.value.kind}: {caught.value}"), f"{caught.value.kind}: {caught.value}"
+
+
+def test_a_bad_frame_keeps_its_row_and_its_reason(tmp_path: Path):
+    content = frames("north")
+    content[5]["ego2global_translation"] = np.array([np.nan, 0, 0])
+    content[7]["timestamp"] = content[6]["timestamp"]
+    found = log(tmp_path, content)
+    assert [PROBLEMS[k] for k in found.problems[[4, 5, 6, 7, 8]]] == ["", "not finite", "", "time does not grow", ""]
+    assert found.reason(5).startswith("frame 5, ego2global_translation: expected finite numbers, got nan")
+    assert found.reason(7) == f"frame 7, timestamp: expected more than {START_US + 3_000_000} of the frame before, got {START_US + 3_000_000}"  # fmt: skip
+    np.testing.assert_allclose(found.poses[8], [1000, 2020, np.pi / 2])
+
+
+def test_impossible_boxes_are_left_out_and_counted(tmp_path: Path):
+    content = frames("north", 3)
+    content[0]["anns"]["gt_boxes"][0, 3] = 0.0
+    content[1]["anns"]["gt_boxes"][:, 5] = [np.nan, -1.0]
+    found = log(tmp_path, content)
+    assert np.diff(found.object_ends).tolist() == [1, 0, 2] and found.lost_boxes[0] == 3 and not found.problems.any()
+    assert found.track_tokens[found.tracks[0]] == b"cone"
+
+
+def test_frames_without_objects_and_without_annotations_differ(tmp_path: Path):
+    content = frames("north", 3)
+    content[0]["anns"] = {
+        "gt_boxes": np.zeros((0, 7)), "gt_names": np.array([], dtype="<U1"), "gt_velocity_3d": np.zeros((0, 3)),
+        "instance_tokens": [], "track_tokens": [],
+    }  # fmt: skip
+    del content[1]["anns"]
+    found = log(tmp_path, content)
+    assert np.diff(found.object_ends).tolist() == [0, 0, 2] and found.annotated.tolist() == [True, False, True]
+    assert not found.problems.any()
+
+
+def test_the_alias_of_las_vegas_is_translated(tmp_path: Path):
+    assert log(tmp_path, [changed(map_location="las_vegas")]).place == "us-nv-las-vegas-strip"
+
+
+def test_files_that_are_no_logs_are_named(tmp_path: Path):
+    with pytest.raises(UnreadableLogFile, match=r"north\.pkl: it holds dict, a NAVSIM log is a list of frames"):
+        log(tmp_path, {})
+    path = write_log(tmp_path, "north", frames("north", 2))
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(UnreadableLogFile, match=r"north\.pkl: refused: .*cut short"):
+        read_log(path)
+    path.write_bytes(b"\x80\x04cos\nsystem\n(S'true'\ntR.")
+    with pytest.raises(UnreadableLogFile, match=r"north\.pkl: refused: .*os\.system"):
+        read_log(path)
+    with pytest.raises(UnreadableLogFile, match=r"frame|it holds Inert"):
+        log(tmp_path, Inert(module="navsim.common.dataclasses", kind="Trajectory"))
+
+
+def equal(a: NavsimLog, b: NavsimLog) -> bool:
+    return all(
+        np.array_equal(getattr(a, name), getattr(b, name), equal_nan=getattr(a, name).dtype.kind == "f")
+        for name in a.__slots__
+    )
+
+
+def test_a_cached_log_is_the_same_and_made_anew_where_it_is_damaged_or_old(tmp_path: Path):
+    path, cache = write_log(tmp_path, "north", frames("north")), tmp_path / "cache" / "north.npz"
+    first = open_log(path, cache)
+    made = cache.stat().st_mtime_ns
+    assert equal(open_log(path, cache), first) and cache.stat().st_mtime_ns == made
+    for damaged in (cache.read_bytes()[:-50], b"", b"PK\x03\x04" + bytes(500)):
+        cache.write_bytes(damaged)
+        assert equal(open_log(path, cache), first)
+        assert len(cache.read_bytes()) > 1000
+    write_log(tmp_path, "north", frames("north", 12))
+    os.utime(path, ns=(1, 1))
+    assert len(open_log(path, cache)) == 12
+
+
+def test_nothing_in_the_cache_is_a_pickle(tmp_path: Path):
+    path, cache = write_log(tmp_path, "north", frames("north")), tmp_path / "north.npz"
+    open_log(path, cache)
+    with np.load(cache, allow_pickle=False) as archive:
+        assert all(archive[name].dtype.kind in "biufS" for name in archive.files)

@@ -1,0 +1,215 @@
+"""Scenes of NAVSIM v2's second stage, with what others do afterwards as objects of nuPlan."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from navsim_fixture import START_US, annotations, camera, points, write_split
+from PIL import Image
+
+from latentdrive.data.inert import Inert
+from latentdrive.data.lidar import write_pcd
+from latentdrive.data.navsim_synthetic import SyntheticScenes
+from latentdrive.data.pickle_writer import write_pickle
+from latentdrive.errors import NoScenes, TooManyUnreadable, UnreadableScene
+from latentdrive.types import Command, RoadMap, SceneSource
+
+TOKEN, PREVIOUS = "0123456789abcdef0", "0123456789abcdef1"
+STATE = "nuplan.common.actor_state"
+BOSTON = RoadMap(
+    name="us-ma-boston", lanes=(), connectors=(), roadblocks=(), roadblock_connectors=(), intersections=(), carparks=(),
+    crosswalks=(), walkways=(),
+)  # fmt: skip
+
+
+def inert(module: str, kind: str, **attributes: Any) -> Inert:
+    return Inert(module=module, kind=kind, attributes=attributes)
+
+
+def member(module: str, kind: str, value: int) -> Inert:
+    return Inert(module=module, kind=kind, args=(value,), called=True)
+
+
+def thing(kind: int, track: str, x: float, velocity: tuple[float, float] | None) -> Inert:
+    """One object of nuPlan's at (x, 20), facing north, 4 x 2 x 1.5 m."""
+    centre = inert(f"{STATE}.state_representation", "StateSE2", x=x, y=20.0, heading=np.pi / 2)
+    attributes: dict[str, Any] = {
+        "_metadata": inert(
+            f"{STATE}.scene_object", "SceneObjectMetadata", timestamp_us=1, token=track, track_token=track
+        ),
+        "_tracked_object_type": member(f"{STATE}.tracked_objects_types", "TrackedObjectType", kind),
+        "_box": inert(f"{STATE}.oriented_box", "OrientedBox", _center=centre, _length=4.0, _width=2.0, _height=1.5),
+    }
+    if velocity is None:
+        return inert(f"{STATE}.static_object", "StaticObject", **attributes)
+    speed = inert(f"{STATE}.state_representation", "StateVector2D", _x=velocity[0], _y=velocity[1])
+    return inert(f"{STATE}.agent", "Agent", **attributes, _velocity=speed)
+
+
+def detections(*things: Inert) -> Inert:
+    tracked = inert(f"{STATE}.tracked_objects", "TrackedObjects", tracked_objects=list(things))
+    module = "nuplan.planning.simulation.observation.observation_type"
+    return inert(module, "DetectionsTracks", tracked_objects=tracked)
+
+
+def lights(status: int) -> Inert:
+    maps = "nuplan.common.maps.maps_datatypes"
+    one = inert(
+        maps,
+        "TrafficLightStatusData",
+        status=member(maps, "TrafficLightStatusType", status),
+        lane_connector_id=7001,
+        timestamp=1,
+    )
+    return inert(maps, "TrafficLightStatuses", traffic_lights=[one])
+
+
+def frame(k: int) -> dict[str, Any]:
+    """Frame k of a scene that drives north from (10, 20) at 5 m/s."""
+    return {
+        "token": f"{k:016x}",
+        "timestamp": START_US + 500_000 * k,
+        "roadblock_ids": ["101"],
+        "traffic_lights": [("7001", True)],
+        "annotations": {name.removeprefix("gt_"): value for name, value in annotations().items()},
+        "ego_status": {
+            "ego_pose": np.array([10.0, 20.0 + 2.5 * k, np.pi / 2]),
+            "ego_velocity": np.array([5.0, 0.0], np.float32),
+            "ego_acceleration": np.array([0.5, 0.0], np.float32),
+            "driving_command": np.array([1, 0, 0, 0]),
+            "in_global_frame": True,
+        },
+        "lidar_path": f"scene/{k}.pcd",
+        "camera_dict": {
+            name: camera("east", name, k) | ({} if name == "cam_f0" else {"data_path": None})
+            for name in ("cam_f0", "cam_l0", "cam_l1", "cam_l2", "cam_r0", "cam_r1", "cam_r2", "cam_b0")
+        },
+    }
+
+
+def write_scene(folder: Path, name: str, token: str, **changed: Any) -> Path:
+    """One scene of four frames, and two more of others."""
+    content = {
+        "scene_metadata": {
+            "log_name": "north", "scene_token": name, "map_name": "us-ma-boston", "initial_token": token,
+            "num_history_frames": 4, "num_future_frames": 0, "corresponding_original_scene": "a" * 16,
+            "corresponding_original_initial_token": "b" * 16,
+        },
+        "frames": [frame(k) for k in range(4)],
+        "extended_traffic_light_data": [lights(2), lights(0)],
+        "extended_detections_tracks": [
+            detections(thing(0, "car", 12.0, (0.0, 3.0)), thing(3, "cone", 14.0, None), thing(7, "ego", 10.0, (0.0, 0.0))),
+            detections(),
+        ],
+    }  # fmt: skip
+    path = folder / "synthetic_scene_pickles" / f"{name}.pkl"
+    write_pickle(path, content | changed)
+    return path
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """warmup_two_stage/ with two scenes, the front images and the point clouds of one, and a split that names both."""
+    root = tmp_path / "warmup_two_stage"
+    write_scene(root, "aa", TOKEN)
+    write_scene(root, "bb", PREVIOUS)
+    for k in range(4):
+        write_pcd(root / "sensor_blobs" / "scene" / f"{k}.pcd", points(k))
+        image = root / "sensor_blobs" / frame(k)["camera_dict"]["cam_f0"]["data_path"]
+        image.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((54, 96, 3), 40 * k, np.uint8)).save(image)
+    text = f"reactive_all_mapping:\n- - '{'b' * 16}'\n  - '{'c' * 16}'\n  - - - '{TOKEN}'\n      - '{PREVIOUS}'\n"
+    write_split(tmp_path / "splits", "warmup", data_split="test", more=text)
+    return root
+
+
+def scenes(root: Path, **changed: Any) -> SyntheticScenes:
+    options = {
+        "path": str(root), "split": "warmup", "splits": str(root.parent / "splits"), "maps": {"us-ma-boston": BOSTON},
+        "cameras": ["cam_f0"], "camera_frames": "all", "lidar": True, "at_least": None,
+        "cache_folder": str(root.parent / "cache"), "max_unreadable": 0.0,
+    }  # fmt: skip
+    return SyntheticScenes(**options | changed)
+
+
+def test_a_synthetic_scene_is_seen_as_any_other(folder: Path):
+    source = scenes(folder)
+    assert isinstance(source, SceneSource) and source.tokens == (TOKEN, PREVIOUS) and source.absent == ()
+    assert source.second_stages[0].synthetic == ((TOKEN, PREVIOUS),)
+    scene = source[TOKEN]
+    assert [int(image.pixels.mean()) for image in scene.cameras["front"]] == [0, 40, 80, 120]
+    np.testing.assert_allclose(scene.ego.poses, [[-7.5, 0, 0], [-5, 0, 0], [-2.5, 0, 0], [0, 0, 0]], atol=1e-6)
+    assert scene.ego.command is Command.LEFT and scene.drive == "north"
+    np.testing.assert_array_equal(scene.lidar, points(3)[:4].T)
+    assert source.read(TOKEN).original == "b" * 16 and source.drive(TOKEN) == "north"
+    with pytest.raises(UnreadableScene, match="has no image of cam_b0"):
+        scenes(folder, cameras=["cam_b0"])[TOKEN]
+
+
+def test_its_truth_goes_on_with_others_alone(folder: Path):
+    truth = scenes(folder).truth(TOKEN)
+    assert (len(truth.frames), truth.now, truth.route) == (6, 3, ("101",)) and truth.human.poses.shape == (0, 3)
+    now, later, last = truth.frames[3:]
+    # 10 m ahead and 2 m to the left, facing north from (10, 27.5).
+    np.testing.assert_allclose(now.objects.poses[0], [8, 37.5, np.pi / 2 + 0.1])
+    assert now.lights == (("7001", True),)
+    assert np.isnan(later.ego_pose).all() and later.timestamp_us == START_US + 2_000_000
+    np.testing.assert_allclose(later.objects.poses, [[12, 20, np.pi / 2], [14, 20, np.pi / 2]])
+    np.testing.assert_allclose(later.objects.sizes, [[4, 2, 1.5], [4, 2, 1.5]])
+    np.testing.assert_allclose(later.objects.velocity, [[0, 3], [0, 0]])
+    assert later.objects.names == ("vehicle", "traffic_cone") and later.objects.tracks == ("car", "cone")
+    assert later.lights == (("7001", True),) and last.lights == (("7001", False),) and len(last.objects) == 0
+
+
+def test_later_objects_of_another_kind_are_an_error_in_the_truth_alone(folder: Path):
+    write_scene(folder, "aa", TOKEN, extended_detections_tracks=[{"boxes": []}])
+    source = scenes(folder)
+    assert source[TOKEN].token == TOKEN
+    with pytest.raises(UnreadableScene, match=r"aa\.pkl: what others do .* dict has no tracked_objects"):
+        source.truth(TOKEN)
+
+
+def test_without_a_split_there_is_every_scene(folder: Path):
+    assert scenes(folder, split=None, splits=None).tokens == (TOKEN, PREVIOUS)
+
+
+def test_damaged_files_are_named_bounded_and_read_again_when_they_change(folder: Path):
+    path = folder / "synthetic_scene_pickles" / "bb.pkl"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:300])
+    with pytest.raises(TooManyUnreadable, match=r"1 of 2 .*bb\.pkl: refused: "):
+        scenes(folder)
+    source = scenes(folder, max_unreadable=0.5)
+    assert source.tokens == (TOKEN,) and source.absent == (PREVIOUS,) and "cut short" in source.unreadable["bb.pkl"]
+    path.write_bytes(whole)
+    assert scenes(folder).tokens == (TOKEN, PREVIOUS)
+    spoilt = [frame(k) for k in range(4)]
+    spoilt[2]["ego_status"]["ego_pose"][0] = np.nan
+    write_scene(folder, "bb", PREVIOUS, frames=spoilt)
+    assert "frame 2, ego_status.ego_pose: expected finite" in scenes(folder, max_unreadable=0.5).unreadable["bb.pkl"]
+
+
+def test_only_new_files_are_read(folder: Path):
+    read = []
+
+    def progress(items, *, what):
+        for item in items:
+            read.append(item.name)
+            yield item
+
+    scenes(folder, progress=progress)
+    write_scene(folder, "cc", "0123456789abcdef2")
+    scenes(folder, progress=progress)
+    assert read == ["aa.pkl", "bb.pkl", "cc.pkl"]
+
+
+def test_a_folder_without_scenes_or_with_those_of_another_split_says_so(folder: Path, tmp_path: Path):
+    with pytest.raises(
+        NoScenes, match=r"synthetic_scene_pickles is not there\. Give NAVSIM v2's folder navhard_two_stage"
+    ):
+        scenes(tmp_path, split=None)
+    text = f"reactive_all_mapping: [['a', 'b', [['{'d' * 17}', '{'e' * 17}']]]]\n"
+    write_split(tmp_path / "splits", "other", data_split="test", more=text)
+    with pytest.raises(NoScenes, match=r"2 synthetic scenes, 0 unreadable files; none of the 2 that split other names"):
+        scenes(folder, split="other")

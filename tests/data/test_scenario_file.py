@@ -1,0 +1,111 @@
+"""One scenario file: what is taken over at 2 Hz, where the ego leaps, and how a damaged one is named."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scenario_helpers import logs, scenario, track, write_scenario
+
+from latentdrive.errors import TooManyUnreadable
+
+
+def test_objects_have_navsims_names_and_are_there_only_while_valid(tmp_path: Path):
+    content = scenario()
+    rows = len(content["metadata"]["ts"])
+    way = np.column_stack([np.arange(rows) * 0.5, np.full(rows, 7.0)])
+    still = np.full((rows, 2), 5.0)
+    seen = (np.arange(rows) >= 10) & (np.arange(rows) <= 30)
+    content["tracks"] |= {
+        "car": track("VEHICLE", way, velocity=(5, 0), valid=seen),
+        "walker": track("PEDESTRIAN", still, size=(0.6, 0.7, 1.8)),
+        "rider": track("CYCLIST", still),
+        "cone": track("TRAFFIC_CONE", still),
+        "barrier": track("TRAFFIC_BARRIER", still),
+        "sign": track("TRAFFIC_OBJECT", still, source="czone_sign"),
+        "thing": track("OTHER", still),
+        "ghost": track("VEHICLE", still, size=(0, 0, 0)),
+    }
+    source = logs(write_scenario(tmp_path / "a.pkl", content))
+    frames = source.truth("made@1.5").frames
+    names = dict(zip(frames[2].objects.tracks, frames[2].objects.names, strict=True))
+    assert names == {
+        "car": "vehicle", "walker": "pedestrian", "rider": "bicycle", "cone": "traffic_cone", "barrier": "barrier",
+        "sign": "czone_sign", "thing": "generic_object",
+    }  # fmt: skip
+    assert ["car" in frame.objects.tracks for frame in frames[:9]] == [False, False] + [True] * 5 + [False] * 2
+    car = frames[2].objects.tracks.index("car")
+    np.testing.assert_allclose(frames[2].objects.poses[car], [5, 7, 0])
+    np.testing.assert_allclose(frames[2].objects.velocity[car], [5, 0])
+    assert (frames[2].objects.centre_z_m[car], frames[2].objects.sizes[car, 0]) == (0.9, 4.5)
+    assert "1 tracks without a size left out" in source.summary() and "7 tracks" in source.summary()
+
+
+def test_where_the_ego_leaps_no_point_reaches_across(tmp_path: Path):
+    content = scenario()
+    content["tracks"]["ego"]["state"]["position"][98:, 0] -= 4.0
+    source = logs(write_scenario(tmp_path / "a.pkl", content))
+    assert source.tokens[-1] == "made@5.5" and len(source.truth("made@5.5").human.poses) == 8
+    assert "1 leaps of the ego's position cut out" in source.summary()
+
+
+def broken(key: str) -> dict:
+    content = scenario()
+    state = content["tracks"]["ego"]["state"]
+    rows = len(content["metadata"]["ts"])
+    match key:
+        case "no tracks":
+            del content["tracks"]
+        case "no times":
+            del content["metadata"]["ts"]
+        case "times back":
+            content["metadata"]["ts"][5] = 0.1
+        case "odd rate":
+            content["metadata"]["ts"] = np.arange(rows) * 0.3
+        case "no ego":
+            content["metadata"]["sdc_id"] = "me"
+        case "short state":
+            state["heading"] = state["heading"][:-2]
+        case "no state":
+            del content["tracks"]["ego"]["state"]
+        case "text":
+            state["position"] = [["a", "b", "c"]] * rows
+        case "no velocity":
+            del state["velocity"]
+        case "left":
+            content["metadata"]["coordinate"] = "left-handed"
+        case "light":
+            content["dynamic_map_states"] = {"C": {"state": {"object_state": ["RED"]}}}
+    return content
+
+
+@pytest.mark.parametrize(
+    ("key", "words"),
+    [
+        ("no tracks", "'tracks' must hold a dictionary"),
+        ("no times", "metadata has no 'ts'"),
+        ("times back", "finite times that grow"),
+        ("odd rate", "no row within"),
+        ("no ego", "sdc_id'] is 'me', and no track"),
+        ("short state", r"\['heading'\] has shape \(99, 1\), expected 101 rows"),
+        ("no state", r"tracks\['ego'\] holds no 'state'"),
+        ("text", r"\['position'\] does not hold numbers"),
+        ("no velocity", "has no 'velocity'"),
+        ("left", "left and right would be exchanged"),
+        ("light", r"dynamic_map_states\['C'\] must show 101 states"),
+    ],
+)
+def test_what_is_wrong_with_a_file_is_named(tmp_path: Path, key: str, words: str):
+    file = write_scenario(tmp_path / "a.pkl", broken(key))
+    with pytest.raises(TooManyUnreadable, match=rf"a\.pkl: .*{words}"):
+        logs(file)
+
+
+def test_what_a_pickle_may_not_ask_for_is_not_run(tmp_path: Path):
+    class Bad:
+        def __reduce__(self):
+            return (Path(tmp_path / "ran").touch, ())
+
+    write_scenario(tmp_path / "a.pkl", {"id": Bad()})
+    with pytest.raises(TooManyUnreadable, match=r"a\.pkl"):
+        logs(tmp_path)
+    assert not (tmp_path / "ran").exists()

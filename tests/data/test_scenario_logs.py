@@ -1,0 +1,251 @@
+"""Recorded traffic as decision points: what a point holds, what it may not know, and what the real scenes say."""
+
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import shapely
+from data_helpers import REAL
+from scenario_helpers import logs, scenario, turning, write_scenario
+
+from latentdrive.data.scenario_file import read_scenario
+from latentdrive.data.scenario_logs import ego_motion, track_velocity
+from latentdrive.errors import ConfigError, NoScenes, UnreadableScene
+from latentdrive.geometry import compose
+from latentdrive.types import Command, SceneSource
+
+SCENES = REAL / "scenarios"
+
+
+def test_points_lie_half_a_second_apart_with_history_and_future(tmp_path: Path):
+    source = logs(write_scenario(tmp_path / "a.pkl", scenario(seconds=10)))
+    assert isinstance(source, SceneSource)
+    assert source.tokens == tuple(f"made@{now / 2:.1f}" for now in range(3, 13))  # 21 frames: 3 before, 8 after
+    assert source.drive("made@1.5") == "made" and source.location("made@1.5") == tmp_path / "a.pkl"
+    first, last = source.truth("made@1.5"), source.truth("made@6.0")
+    assert (len(first.frames), first.now, len(first.human.poses)) == (14, 3, 10)
+    assert (len(last.frames), last.now, len(last.human.poses)) == (12, 3, 8)
+    assert [frame.timestamp_us for frame in first.frames[:3]] == [0, 500_000, 1_000_000]
+    assert first.frames[first.now].token == "made@1.5"
+
+
+def test_the_ego_is_seen_in_its_own_frame_with_what_its_positions_tell(tmp_path: Path):
+    source = logs(write_scenario(tmp_path / "a.pkl", scenario()))
+    scene = source["made@4.0"]
+    assert scene.cameras == {} and scene.lidar is None and scene.drive == "made"
+    np.testing.assert_allclose(scene.ego.times_s, [-1.5, -1, -0.5, 0])
+    x = 8 * np.array([2.5, 3, 3.5, 4]) + np.array([2.5, 3, 3.5, 4]) ** 2 / 2
+    np.testing.assert_allclose(scene.ego.poses[:, 0], x - x[-1], rtol=1e-6)
+    # The mean speed of the half second before: that of a quarter of a second ago.
+    np.testing.assert_allclose(scene.ego.velocity, [[8 + t - 0.25, 0] for t in (2.5, 3, 3.5, 4)], rtol=1e-6)
+    np.testing.assert_allclose(scene.ego.acceleration, [[1, 0]] * 4, atol=1e-5)
+    assert scene.ego.command == Command.UNKNOWN and not scene.ego.command_known
+
+
+def test_the_first_frames_repeat_the_first_known_motion(tmp_path: Path):
+    scene = logs(write_scenario(tmp_path / "a.pkl", scenario()))["made@1.5"]
+    np.testing.assert_allclose(scene.ego.velocity[:, 0], [8.25, 8.25, 8.75, 9.25], rtol=1e-6)
+    np.testing.assert_allclose(scene.ego.acceleration[:, 0], [1, 1, 1, 1], atol=1e-5)
+
+
+def test_a_turn_is_no_slip_and_presses_to_its_inside():
+    angle = np.arange(6) * 0.2  # 4 m a frame on a circle of 20 m to the left
+    poses = np.column_stack([20 * np.sin(angle), 20 * (1 - np.cos(angle)), angle])
+    velocity, acceleration = ego_motion(poses)
+    chord = 2 * 20 * np.sin(0.1) / 0.5
+    np.testing.assert_allclose(velocity, [[chord, 0]] * 6, atol=1e-5)
+    np.testing.assert_allclose(acceleration[:, 1], chord * 2 * np.sin(0.1) / 0.5 * np.cos(0.1), rtol=1e-5)
+    assert 0.95 < acceleration[-1, 1] / (8**2 / 20) < 1
+
+
+def test_motion_does_not_reach_across_a_gap():
+    poses = np.column_stack([np.arange(10.0) * 4, np.zeros(10), np.zeros(10)])
+    poses[6:, 0] += 50
+    poses[5] = np.nan
+    velocity, acceleration = ego_motion(poses)
+    np.testing.assert_allclose(velocity[[0, 4, 6, 9]], [[8, 0]] * 4)
+    np.testing.assert_allclose(acceleration[[0, 4, 6, 9]], 0, atol=1e-6)
+    assert np.isnan(velocity[5]).all()
+
+
+def test_a_scene_knows_nothing_later_than_its_point(tmp_path: Path):
+    content = scenario()
+    before = logs(write_scenario(tmp_path / "a.pkl", content))["made@4.0"]
+    later = content["tracks"]["ego"]["state"]
+    later["position"][41:, 1] += np.linspace(0, 30, 60)
+    later["heading"][41:] = 0.5
+    later["velocity"][40:] = 99
+    after = logs(write_scenario(tmp_path / "b.pkl", content))["made@4.0"]
+    for name in ("poses", "velocity", "acceleration"):
+        np.testing.assert_array_equal(getattr(before.ego, name), getattr(after.ego, name))
+    assert after.ego.command == before.ego.command == Command.UNKNOWN
+
+
+def test_the_human_future_is_that_of_the_frames(tmp_path: Path):
+    truth = logs(write_scenario(tmp_path / "a.pkl", turning()))
+    truth = truth.truth("made@4.0")
+    now = truth.frames[truth.now].ego_pose
+    for pose, frame in zip(truth.human.poses, truth.frames[truth.now + 1 :], strict=True):
+        cos, sin = np.cos(now[2]), np.sin(now[2])
+        back = [now[0] + cos * pose[0] - sin * pose[1], now[1] + sin * pose[0] + cos * pose[1], now[2] + pose[2]]
+        np.testing.assert_allclose(back, frame.ego_pose, atol=1e-9)
+
+
+def test_positions_ahead_of_the_axle_are_moved_back_to_it(tmp_path: Path):
+    axle = logs(write_scenario(tmp_path / "a.pkl", turning()))
+    centre = logs(write_scenario(tmp_path / "b.pkl", turning(ahead_m=1.4)), ego_ahead_m=1.4)
+    for one, other in zip(axle.truth("made@5.0").frames, centre.truth("made@5.0").frames, strict=True):
+        np.testing.assert_allclose(one.ego_pose, other.ego_pose, atol=1e-9)
+
+
+def test_velocities_come_from_both_sides_and_the_recorded_one_only_where_there_is_no_other():
+    x = np.array([[0.0, 1, 4, 9, 0, 5]])
+    poses = np.stack([x, 0 * x, 0 * x], -1)
+    valid = np.array([[True, True, True, True, False, True]])
+    recorded = np.full((1, 6, 2), 7.0)
+    speed = track_velocity(poses, valid, recorded)[0, :, 0]
+    np.testing.assert_allclose(speed[[0, 1, 2, 3, 5]], [2, 4, 8, 10, 7])
+
+
+def test_points_without_a_known_ego_are_left_out(tmp_path: Path):
+    content = scenario(seconds=15)
+    content["tracks"]["ego"]["state"]["valid"][73:78] = 0  # frame 15, at 7.5 s
+    source = logs(write_scenario(tmp_path / "a.pkl", content))
+    assert source.tokens == (
+        "made@1.5",
+        "made@2.0",
+        "made@2.5",
+        "made@3.0",
+        "made@9.5",
+        "made@10.0",
+        "made@10.5",
+        "made@11.0",
+    )
+    assert len(source.truth("made@3.0").human.poses) == 8
+
+
+def test_unreadable_files_are_counted_and_the_others_used(tmp_path: Path):
+    write_scenario(tmp_path / "a.pkl", scenario("one"))
+    write_scenario(tmp_path / "deep" / "b.pkl", scenario("two"))
+    (tmp_path / "c.pkl").write_bytes(pickle.dumps(scenario("three"))[:500])
+    write_scenario(tmp_path / "d.pkl", [1, 2])
+    write_scenario(tmp_path / "dataset_summary.pkl", {"one": 1})
+    write_scenario(tmp_path / "same.pkl", scenario("one"))
+    source = logs(tmp_path, max_unreadable=0.7)
+    assert {source.drive(token) for token in source.tokens} == {"one", "two"} and len(source) == 20
+    assert len(source.unreadable) == 3
+    assert "3 files unreadable" in source.summary() and "scenario one stands in" in source.summary()
+
+
+def test_nothing_to_work_on_says_what_was_found(tmp_path: Path):
+    with pytest.raises(NoScenes, match=r"holds no scenario \(\*\.pkl\)"):
+        logs(tmp_path)
+    write_scenario(tmp_path / "a.pkl", scenario(seconds=4))
+    with pytest.raises(NoScenes, match=r"none of 1 files gives a decision point \(0 unreadable, 1 shorter than 5\.5 s"):
+        logs(tmp_path)
+
+
+def test_worker_processes_open_scenarios_anew(tmp_path: Path):
+    source = logs(write_scenario(tmp_path / "a.pkl", turning()))
+    truth = source.truth("made@4.0")
+    again = pickle.loads(pickle.dumps(source))
+    assert len(pickle.dumps(source)) < 10_000 and again.tokens == source.tokens
+    np.testing.assert_array_equal(again.truth("made@4.0").human.poses, truth.human.poses)
+    assert again.truth("made@4.0").route == truth.route
+
+
+def test_files_and_points_that_are_gone_are_named(tmp_path: Path):
+    source = logs(write_scenario(tmp_path / "a.pkl", scenario()))
+    with pytest.raises(UnreadableScene, match="no decision point 'made@99'"):
+        source["made@99"]
+    (tmp_path / "a.pkl").unlink()
+    with pytest.raises(UnreadableScene, match=r"a\.pkl: it changed since"):
+        source["made@4.0"]
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"), [({"future_frames": 7}, "8 or more"), ({"command": "left"}, "unknown or route")]
+)
+def test_impossible_options_are_refused(tmp_path: Path, changed: dict, words: str):
+    with pytest.raises(ConfigError, match=words):
+        logs(tmp_path, **changed)
+
+
+@pytest.fixture(scope="module")
+def real():
+    if not SCENES.is_dir():
+        pytest.skip("no real data")
+    return logs(SCENES)
+
+
+def test_the_real_scenes_give_points_of_whole_numbers_only(real):
+    counts = {drive: sum(real.drive(token) == drive for token in real.tokens) for drive in map(real.drive, real.tokens)}
+    assert len(counts) == 5 and all(26 <= count <= 30 for count in counts.values())
+    assert "4 leaps of the ego's position cut out" in real.summary()
+    for token in real.tokens:
+        scene = real[token]
+        for array in (scene.ego.poses, scene.ego.velocity, scene.ego.acceleration):
+            assert np.isfinite(array).all()
+        assert 8 <= len(real.truth(token).human.poses) <= 10
+
+
+def test_real_truths_hold_no_nan_and_stable_tracks(real):
+    for token in real.tokens[::15]:
+        truth = real.truth(token)
+        for frame in truth.frames:
+            objects = frame.objects
+            for array in (
+                objects.poses,
+                objects.sizes,
+                objects.velocity,
+                frame.ego_pose,
+                frame.velocity,
+                frame.acceleration,
+            ):
+                assert np.isfinite(array).all()
+            assert (objects.sizes > 0).all() and len(set(objects.tracks)) == len(objects) > 0
+            assert np.abs(frame.acceleration).max() < 6
+        assert len(set(truth.frames[0].objects.tracks) & set(truth.frames[4].objects.tracks)) > 0
+
+
+def test_real_turns_are_those_that_are_known(real):
+    turned = {}
+    for token in real.tokens:
+        frames = real.truth(token).frames
+        turned.setdefault(real.drive(token), []).extend(frame.ego_pose[2] for frame in frames)
+    turned = {drive: np.degrees(np.ptp(np.unwrap(headings))) for drive, headings in turned.items()}
+    assert turned["scene-0061"] == pytest.approx(98, abs=3) and turned["scene-1077"] == pytest.approx(48, abs=3)
+    last = [token for token in real.tokens if real.drive(token) == "scene-0061"][-1]
+    assert real.truth(last).frames[-1].ego_pose[2] > real.truth("scene-0061@1.5").frames[0].ego_pose[2]  # to the left
+    assert real.truth("scene-0061@6.0").frames[3].command == Command.LEFT
+
+
+@pytest.mark.skipif(not SCENES.is_dir(), reason="no real data")
+def test_the_recorded_ego_is_the_rear_axle():
+    """In a turn the rear axle alone moves along the heading: other points slip sideways."""
+    recorded = read_scenario(SCENES / "sd_nuscenes_v1.0-mini_scene-0061.pkl", ego_ahead_m=0.0).ego_poses[:-1]
+    slip = {}
+    for ahead_m in (-1.4, 0.0, 1.4):
+        velocity, _ = ego_motion(compose(recorded, np.broadcast_to([ahead_m, 0.0, 0.0], recorded.shape)))
+        slip[ahead_m] = np.sqrt((velocity[:, 1] ** 2).mean())
+    assert slip[0.0] < 0.05 and min(slip[-1.4], slip[1.4]) > 4 * slip[0.0]
+
+
+def test_the_real_ego_drives_on_its_lanes(real):
+    for token in (
+        next(one for one in real.tokens if real.drive(one) == drive) for drive in {*map(real.drive, real.tokens)}
+    ):
+        truth = real.truth(token)
+        every = (*truth.map.lanes, *truth.map.connectors)
+        on_route = [one for one in every if one.roadblock in truth.route]
+        poses = np.stack([frame.ego_pose for frame in truth.frames])
+        points = shapely.points(poses[:, :2])
+        lanes = shapely.union_all([shapely.Polygon(one.rings[0], one.rings[1:]) for one in on_route])
+        assert shapely.intersects(lanes, points).all()
+        beside = np.min([shapely.distance(shapely.LineString(one.baseline), points) for one in on_route], axis=0)
+        assert beside.max() < 1.75  # half a lane
+        assert len(truth.route) >= 6 and len(set(truth.route)) == len(truth.route)
+        leads = {(way.from_roadblock, way.id) for way in truth.map.roadblock_connectors}
+        leads |= {(way.id, way.to_roadblock) for way in truth.map.roadblock_connectors}
+        assert all(pair in leads for pair in zip(truth.route, truth.route[1:], strict=False))
