@@ -22,7 +22,7 @@ TRAINER = ["trainer.enable_progress_bar=false", "trainer.accelerator=cpu", "thre
 PREDICTOR = ["training.schedule.steps=2", "training.schedule.warmup=1", "batches.batch_size=4", *PICTURE, *TRAINER]
 SMALL = {
     "demo": ["dry_run=true"],  # walked by tests/walks/test_walk_demo.py
-    "world": ["world=tiny", "processes=1", "splits.train.drives=4", "splits.val.drives=3", "splits.probe.drives=6"],
+    "world": ["world=tiny", "processes=1", "world.splits.train.drives=4", "world.splits.val.drives=3", "world.splits.probe.drives=6"],
     "doctor": ["sample=2", *PICTURE],
     "train codebook": [
         "features=pixels", "model.width=32", "model.layers=1", "model.heads=2", "training.calibration_frames=16",

@@ -1,9 +1,10 @@
 """NAVSIM logs as clips with recorded poses: one camera of each log, for training and labelling with a codebook.
 
-Beside kitti.py and video.py, on the logs that navsim_index.py keeps. Frames come at 2 Hz at the logs' own time stamps, which
-leaves no room for more than one transition a step.
+Beside kitti.py and video.py, on the logs that navsim_log_folder.py keeps. Frames come at 2 Hz, at the logs' own time stamps, so a
+transition lasts 0.5 s or a multiple of it.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,14 @@ from latentdrive.data.assembly import fit_picture
 from latentdrive.data.image_folder import fitted
 from latentdrive.data.navsim_folders import navsim_folders
 from latentdrive.data.navsim_frames import CAMERAS
+from latentdrive.data.navsim_index import NavsimIndex
 from latentdrive.data.navsim_log import NavsimLog
 from latentdrive.data.navsim_log_folder import LogFolder
 from latentdrive.data.navsim_logs import choose_split
 from latentdrive.data.navsim_scenes import camera_to_ego
 from latentdrive.data.parts import ClipFacts, Part
 from latentdrive.data.reader import ClipReader, Frames, ReaderOptions
+from latentdrive.data.scene_filter import SceneFilter
 from latentdrive.data.sensor_images import image_size, read_image
 from latentdrive.data.sidecars import Camera, Track
 from latentdrive.errors import ConfigError, NoClips, NoScenes, UnreadableClip, UnreadableScene
@@ -49,9 +52,10 @@ class _Lost:
 class NavsimClips(ClipReader):
     """The logs of one split (a ClipSource), each a clip and a drive of its own, with all of its frames.
 
-    path, data_split, split, splits, cache_folder, processes, max_unreadable: as in NavsimLogs. Of the split's filter only
+    path, data_split, split, splits, cache_folder, processes: as in NavsimLogs. Of the split's filter only
     log_names and tokens count: logs of that name, with at least one of these tokens. camera: cam_f0 (front) or another one. The rest
-    as in VideoFolder. A frame whose image is absent or damaged is left out, and ends the shot.
+    as in VideoFolder. A frame whose image is absent or damaged is left out, and ends the shot. An unreadable log is an
+    unreadable clip.
     """
 
     def __init__(
@@ -70,7 +74,6 @@ class NavsimClips(ClipReader):
         field_of_view_deg: float,
         cache_folder: str,
         processes: int,
-        max_unreadable: float,
     ) -> None:
         options = ReaderOptions(
             rate_hz=rate_hz,
@@ -88,26 +91,16 @@ class NavsimClips(ClipReader):
         self.camera_name = camera
         try:
             logs, self.blobs = navsim_folders(path, chosen.data_split)
-            self._folder = LogFolder(
-                logs,
-                cache=Path(cache_folder).expanduser(),
-                processes=processes,
-                max_unreadable=max_unreadable,
-            )
+            # Unreadable logs are clips here, which whoever reads them counts and bounds.
+            cache = Path(cache_folder).expanduser()
+            self._folder = LogFolder(logs, cache=cache, processes=processes, max_unreadable=1.0)
             index = self._folder.index()
         except NoScenes as error:
             raise NoClips(str(error)) from error
         self.names, self._durations_s = [], []
-        names, tokens = chosen.filter.log_names, chosen.filter.tokens
-        asked = None if tokens is None else np.isin(index.tokens, np.array([one.encode() for one in tokens], np.bytes_))
-        for k in range(len(index)):
-            frames = slice(index.ends[k], index.ends[k + 1])
-            unwanted = names is not None and index.name(k) not in names
-            if index.unreadable[k] or unwanted or (asked is not None and not asked[frames].any()):
-                continue
-            times = index.timestamps_us[frames][index.problems[frames] == 0]
-            self.names.append(index.name(k))
-            self._durations_s.append(float(np.ptp(times)) * 1e-6 if len(times) else 0.0)
+        for name, duration_s in _chosen(index, chosen.filter):
+            self.names.append(name)
+            self._durations_s.append(duration_s)
         if not self.names:
             raise NoClips(f"none of the {len(index):,} logs in {logs} belongs to {chosen.name}: choose another split")
         self._lost = _Lost()
@@ -215,6 +208,23 @@ class NavsimClips(ClipReader):
         plan = fit_picture(image_size(path), size, fit)
         picture, stored = read_image(path, plan.scaled)
         return fitted(picture, size, fit), stored
+
+
+def _chosen(index: NavsimIndex, filter: SceneFilter) -> Iterator[tuple[str, float | None]]:
+    """Name and seconds of the logs that a filter's log_names and tokens leave; None for a log that can't be read."""
+    names = None if filter.log_names is None else set(filter.log_names)
+    asked = np.ones(len(index.tokens), bool)
+    if filter.tokens is not None:
+        asked = np.isin(index.tokens, np.array([one.encode() for one in filter.tokens], np.bytes_))
+    for k in range(len(index)):
+        frames, name = slice(index.ends[k], index.ends[k + 1]), index.name(k)
+        if names is not None and name not in names:
+            continue
+        if index.unreadable[k]:
+            yield name, None
+        elif filter.tokens is None or asked[frames].any():
+            times = index.timestamps_us[frames][index.problems[frames] == 0]
+            yield name, float(np.ptp(times)) * 1e-6 if len(times) else 0.0
 
 
 def _without_cuts(

@@ -12,12 +12,15 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float64, Int64
 
+from latentdrive.data.inert import Inert
 from latentdrive.types import FROZEN
 
 CAMERAS = ("cam_f0", "cam_l0", "cam_l1", "cam_l2", "cam_r0", "cam_r1", "cam_r2", "cam_b0")
 LIDAR = "lidar"
 OBJECT_NAMES = ("vehicle", "pedestrian", "bicycle", "traffic_cone", "barrier", "czone_sign", "generic_object")
 MISSING, SHAPE, NUMBER, VALUE = "key missing", "wrong shape or type", "not finite", "impossible value"
+LATEST_US = 1 << 62
+LONGEST = 200  # characters of an id, a name or a path
 LOCATIONS = {"las_vegas": "us-nv-las-vegas-strip"}  # an alias that some logs bear
 
 
@@ -99,8 +102,9 @@ def synthetic_frame(entry: Any, location: str) -> Frame:
     """One frame of a NAVSIM v2 synthetic scene. Raises BadFrame as `log_frame` does."""
     entry = _mapping("frame", entry)
     ego = _mapping("ego_status", _get(entry, "ego_status"))
-    if not _get(ego, "in_global_frame", "ego_status."):
-        raise BadFrame(VALUE, "ego_status.in_global_frame: expected true, got false")
+    flag = _get(ego, "in_global_frame", "ego_status.")
+    if not (isinstance(flag, bool | np.bool_) and flag):
+        raise BadFrame(VALUE, f"ego_status.in_global_frame: expected true, got {_what(flag)}")
     velocity = _numbers("ego_status.ego_velocity", _get(ego, "ego_velocity", "ego_status."), (2,))
     acceleration = _numbers("ego_status.ego_acceleration", _get(ego, "ego_acceleration", "ego_status."), (2,))
     annotations = entry.get("annotations")
@@ -116,10 +120,9 @@ def synthetic_frame(entry: Any, location: str) -> Frame:
 
 
 def heading_of(rotation: Float64[np.ndarray, "4"]) -> float:
-    """Heading of a quaternion w, x, y, z as the devkit takes it: of roll, then pitch, then yaw, each about the fixed axes' image.
+    """Heading of a quaternion w, x, y, z as the devkit takes it: the yaw of R = Rx(roll) Ry(pitch) Rz(yaw), atan2(-R01, R00).
 
-    That is atan2(-R01, R00) of the rotation matrix. On level ground it is the usual yaw, atan2(R10, R00).
-    Raises BadFrame for a quaternion of length 0.
+    On level ground it is the usual yaw, atan2(R10, R00). Raises BadFrame for a quaternion of length 0.
     """
     length = float(np.linalg.norm(rotation))
     if length < 1e-9:
@@ -133,11 +136,13 @@ def _common(entry: Mapping[str, Any]) -> dict[str, Any]:
     timestamp = _get(entry, "timestamp")
     if isinstance(timestamp, bool) or not isinstance(timestamp, int | np.integer):
         raise BadFrame(SHAPE, f"timestamp: expected whole microseconds, got {_what(timestamp)}")
+    if not 0 <= timestamp < LATEST_US:
+        raise BadFrame(VALUE, f"timestamp: expected microseconds since 1970, got {_what(int(timestamp))}")
     route = _list("roadblock_ids", _get(entry, "roadblock_ids"))
     return {
         "token": _text("token", _get(entry, "token")),
         "timestamp_us": int(timestamp),
-        "route": tuple(str(_scalar("roadblock_ids", one)) for one in route),
+        "route": tuple(_id("roadblock_ids", one) for one in route),
         "lights": tuple(_light(one) for one in _list("traffic_lights", _get(entry, "traffic_lights"))),
         "lidar": _path("lidar_path", _get(entry, "lidar_path")),
     }
@@ -147,7 +152,9 @@ def _light(entry: Any) -> tuple[str, bool]:
     pair = _list("traffic_lights", entry)
     if len(pair) != 2:
         raise BadFrame(SHAPE, f"traffic_lights: expected pairs (lane connector, is red), got {_what(entry)}")
-    return str(_scalar("traffic_lights", pair[0])), bool(_scalar("traffic_lights", pair[1]))
+    if not isinstance(pair[1], bool | int | np.bool_ | np.integer):
+        raise BadFrame(SHAPE, f"traffic_lights: expected true or false for red, got {_what(pair[1])}")
+    return _id("traffic_lights", pair[0]), bool(pair[1])
 
 
 def _command(value: Any) -> int:
@@ -164,24 +171,26 @@ def _objects(key: str, value: Any, *, prefix: str) -> Objects:
         for name in (f"{prefix}boxes", f"{prefix}names", "instance_tokens", "track_tokens")
     }
     velocity = _get(entry, f"{prefix}velocity_3d", f"{key}.")
-    boxes = np.asarray(given[f"{prefix}boxes"])
     lengths = {name: len(_list(f"{key}.{name}", one)) for name, one in given.items()}
     lengths[f"{prefix}velocity_3d"] = len(_list(f"{key}.{prefix}velocity_3d", velocity))
     if len(set(lengths.values())) != 1:
         counts = ", ".join(f"{name} {length}" for name, length in lengths.items())
         raise BadFrame(SHAPE, f"{key}: expected equal lengths, got {counts}")
-    if not len(boxes):
+    count = len(velocity)
+    if not count:
         nothing = np.zeros((0, 7))
         return Objects(boxes=nothing, velocity=nothing[:, :2], names=np.zeros(0, np.int64), tracks=(), lost=0)
-    count = len(boxes)
-    boxes = _numbers(f"{key}.{prefix}boxes", boxes, (count, 7), finite=False)
+    boxes = _numbers(f"{key}.{prefix}boxes", given[f"{prefix}boxes"], (count, 7), finite=False)
     velocity = _numbers(f"{key}.{prefix}velocity_3d", velocity, (count, 3), finite=False)[:, :2]
-    labels = [str(name) for name in given[f"{prefix}names"]]
+    labels = [_text(f"{key}.{prefix}names", name) for name in given[f"{prefix}names"]]
     if unknown := [name for name in labels if name not in OBJECT_NAMES]:
-        raise BadFrame(VALUE, f"{key}.{prefix}names: expected one of {', '.join(OBJECT_NAMES)}, got {unknown[0]!r}")
+        raise BadFrame(
+            VALUE, f"{key}.{prefix}names: expected one of {', '.join(OBJECT_NAMES)}, got {_what(unknown[0])}"
+        )
+    tokens = [_id(f"{key}.track_tokens", token) for token in given["track_tokens"]]
     good = np.isfinite(boxes).all(1) & np.isfinite(velocity).all(1) & (boxes[:, 3:6] > 0).all(1)
     names = np.array([OBJECT_NAMES.index(name) for name in labels], np.int64)
-    tracks = tuple(str(token) for token, kept in zip(given["track_tokens"], good) if kept)
+    tracks = tuple(token for token, kept in zip(tokens, good) if kept)
     return Objects(
         boxes=boxes[good], velocity=velocity[good], names=names[good], tracks=tracks, lost=int((~good).sum())
     )
@@ -225,14 +234,15 @@ def _list(key: str, value: Any) -> Any:
     return value
 
 
-def _scalar(key: str, value: Any) -> Any:
-    if not isinstance(value, str | int | bool | np.generic):
-        raise BadFrame(SHAPE, f"{key}: expected an id or a flag, got {_what(value)}")
-    return value
+def _id(key: str, value: Any) -> str:
+    """An id that is text, or a whole number."""
+    if isinstance(value, int | np.integer) and not isinstance(value, bool) and abs(value) < LATEST_US:
+        return str(int(value))
+    return _text(key, value)
 
 
 def _text(key: str, value: Any) -> str:
-    if not isinstance(value, str) or not value or len(value) > 200 or not value.isprintable():
+    if not isinstance(value, str) or not value or len(value) > LONGEST or not value.isprintable():
         raise BadFrame(SHAPE, f"{key}: expected text, got {_what(value)}")
     return str(value)
 
@@ -241,8 +251,8 @@ def _path(key: str, value: Any) -> str:
     """A path below the sensor folder; empty for None. One that leads out of it is refused."""
     if value is None:
         return ""
-    if isinstance(value, PurePosixPath):
-        value = str(value)
+    if isinstance(value, Inert) and value.module == "pathlib" and all(isinstance(part, str) for part in value.args):
+        value = str(PurePosixPath(*value.args))
     text = _text(key, value)
     if text.startswith("/") or ".." in PurePosixPath(text).parts:
         raise BadFrame(VALUE, f"{key}: expected a path below the sensor folder, got {text!r}")
@@ -252,7 +262,7 @@ def _path(key: str, value: Any) -> str:
 def _numbers(key: str, value: Any, shape: tuple[int, ...], *, finite: bool = True) -> Float64[np.ndarray, "..."]:
     try:
         array = np.array(value, np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise BadFrame(SHAPE, f"{key}: expected {_size(shape)} numbers, got {_what(value)}") from None
     if array.shape != shape:
         raise BadFrame(SHAPE, f"{key}: expected {_size(shape)} numbers, got {_size(array.shape)}")

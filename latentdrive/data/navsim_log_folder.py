@@ -6,6 +6,7 @@ of change differs, and for them alone.
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
@@ -117,7 +118,14 @@ class LogFolder:
             done = results(jobs)
             if self.progress is not None and jobs:
                 done = self.progress(done, what="reading logs", total=len(jobs))
-            yield from done
+            try:
+                yield from done
+            except BrokenProcessPool as error:
+                raise UnreadableLogFile(
+                    self.folder,
+                    "a process that read logs was killed, for want of memory perhaps: lower the number of processes and run the "
+                    "same command again; the logs that have been read are kept",
+                ) from error
 
 
 def _rows(job: Job) -> tuple[str, LogRows]:

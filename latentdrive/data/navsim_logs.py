@@ -18,7 +18,7 @@ from latentdrive.data.navsim_log import NavsimLog
 from latentdrive.data.navsim_log_folder import LogFolder, Progress
 from latentdrive.data.navsim_scenes import Cut, Maps, Sensors, open_scene, open_truth, sensor_path, sensor_rows
 from latentdrive.data.scene_filter import SceneFilter, Split, read_split, scene_filter_of
-from latentdrive.errors import ConfigError, NoScenes, UnreadableScene
+from latentdrive.errors import ConfigError, NoScenes, UnreadableLogFile, UnreadableScene
 from latentdrive.types import FROZEN, Scene, SceneTruth
 
 OPEN_LOGS = 16  # logs whose columns stay in memory; 1 to 20 MB each
@@ -157,14 +157,16 @@ class NavsimLogs:
         return self._index.places[self._index.log_of(self._row(token))].decode()
 
     def cut(self, token: str) -> Cut:
-        """Where a scene lies in its log, which is opened. Raises UnreadableLogFile."""
+        """Where a scene lies in its log, which is opened. Raises UnreadableScene."""
         row = self._row(token)
-        log = self._index.log_of(row)
-        now, name = row - int(self._index.ends[log]), self._index.name(log)
+        number = self._index.log_of(row)
+        now, name = row - int(self._index.ends[number]), self._index.name(number)
         first = now - self.filter.num_history_frames + 1
-        return Cut(
-            log=self._log(name), token=token, drive=name, first=first, now=now, end=first + self.filter.num_frames
-        )
+        end = first + self.filter.num_frames
+        log = self._log(name)
+        if end > len(log) or log.tokens[now] != token.encode():
+            raise UnreadableScene(self._logs.path(name), "the log has changed since this data was opened: start again")
+        return Cut(log=log, token=token, drive=name, first=first, now=now, end=end)
 
     def counts(self) -> SceneCounts:
         """What was found, and what was left out for which reason."""
@@ -221,7 +223,10 @@ class NavsimLogs:
 
     def _log(self, name: str) -> NavsimLog:
         if name not in self._open:
-            self._open[name] = self._logs.open(name)
+            try:
+                self._open[name] = self._logs.open(name)
+            except UnreadableLogFile as error:
+                raise UnreadableScene(error.path, error.reason) from error
             if len(self._open) > OPEN_LOGS:
                 self._open.popitem(last=False)
         self._open.move_to_end(name)

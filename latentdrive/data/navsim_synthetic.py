@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from latentdrive.data.navsim_folders import cache_name
-from latentdrive.data.navsim_frames import BadFrame, synthetic_frame
+from latentdrive.data.navsim_frames import LONGEST, BadFrame, synthetic_frame
 from latentdrive.data.navsim_log import log_of
 from latentdrive.data.navsim_log_folder import Progress
 from latentdrive.data.navsim_scenes import Cut, Maps, Sensors, open_scene, open_truth
@@ -157,6 +157,9 @@ def read_synthetic(path: Path) -> SyntheticScene:
     names = ("log_name", "map_name", "initial_token", "num_history_frames")
     if missing := [name for name in names if name not in about]:
         raise UnreadableLogFile(path, f"scene_metadata.{missing[0]}: expected, but not there")
+    for name in names[:3]:
+        if not isinstance(about[name], str) or not about[name].isprintable() or len(about[name]) > LONGEST:
+            raise UnreadableLogFile(path, f"scene_metadata.{name}: expected text, got {type(about[name]).__name__}")
     history, frames = about["num_history_frames"], content.get("frames")
     if not isinstance(history, int) or not isinstance(frames, list) or not 1 <= history <= len(frames):
         count = len(frames) if isinstance(frames, list) else 0
@@ -164,7 +167,7 @@ def read_synthetic(path: Path) -> SyntheticScene:
     read = []
     for number, entry in enumerate(frames):
         try:
-            read.append(synthetic_frame(entry, str(about["map_name"])))
+            read.append(synthetic_frame(entry, about["map_name"]))
         except BadFrame as error:
             raise UnreadableLogFile(path, f"frame {number}, {error}") from error
     log = log_of(read)
@@ -174,8 +177,8 @@ def read_synthetic(path: Path) -> SyntheticScene:
     return SyntheticScene(
         cut=Cut(
             log=log,
-            token=str(about["initial_token"]),
-            drive=str(about["log_name"]),
+            token=about["initial_token"],
+            drive=about["log_name"],
             first=0,
             now=history - 1,
             end=len(frames),

@@ -4,7 +4,6 @@ Fourth step of the NAVSIM world: joins drives.py, road_map.py, lights.py and haz
 navsim_log_frames.py places it in the global frame.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import count
 
@@ -106,12 +105,7 @@ def _attempt(
     first_id: int, name: str,
 ) -> CityDrive:  # fmt: skip
     rng, traffic = np.random.default_rng(seed), spec.traffic
-    settle_s = float(rng.uniform(*traffic.settle_s))
-    limit = float(rng.uniform(*spec.limit_share)) * road.speed_mps[1]
-    layout = road.layout(rng, limit * (frames / rate_hz + settle_s))
-    mapped = map_roads(
-        layout, first_id=first_id, block_m=spec.block_m, joint_m=spec.joint_m, limit_mps=limit, name=name
-    )
+    settle_s, limit, layout, mapped = _ground(rng, road, spec, frames, rate_hz, first_id, name)
     hazard = _hazard(rng, layout, mapped, kind, spec)
     lights = None
     if layout.phases and kind != HazardKind.RED_LIGHT:
@@ -141,6 +135,26 @@ def _attempt(
         hazard_s=hazard.span_s if hazard is not None and happened else None,
         reds=_reds(lights, mapped, recording.times_s), signals=_signals(lights, layout, recording.times_s),
     )  # fmt: skip
+
+
+def city_map(
+    road: RoadType, seed: tuple[int, ...], spec: CitySpec, *, frames: int, rate_hz: float, first_id: int, name: str
+) -> MappedRoads:  # fmt: skip
+    """The map of the drive that was made from this seed, its attempt included, without driving it."""
+    return _ground(np.random.default_rng(seed), road, spec, frames, rate_hz, first_id, name)[-1]
+
+
+def _ground(
+    rng, road: RoadType, spec: CitySpec, frames: int, rate_hz: float, first_id: int, name: str
+) -> tuple[float, float, Layout, MappedRoads]:
+    """What is drawn first: time before the first frame, speed limit, road and map."""
+    settle_s = float(rng.uniform(*spec.traffic.settle_s))
+    limit = float(rng.uniform(*spec.limit_share)) * road.speed_mps[1]
+    layout = road.layout(rng, limit * (frames / rate_hz + settle_s))
+    mapped = map_roads(
+        layout, first_id=first_id, block_m=spec.block_m, joint_m=spec.joint_m, limit_mps=limit, name=name
+    )
+    return settle_s, limit, layout, mapped
 
 
 def _hazard(rng, layout: Layout, mapped: MappedRoads, kind: HazardKind, spec: CitySpec) -> Hazard | None:
@@ -250,15 +264,3 @@ def _signals(lights: Lights | None, layout: Layout, times_s: Float64[np.ndarray,
         heading = float(np.arctan2(*(end - before)[::-1]))
         result.append((np.array([*end, heading]), tuple(lights.colour(road, time) for time in times_s)))
     return tuple(result)
-
-
-def hazard_shares(shares: Mapping[str, float], drives: int) -> list[HazardKind]:
-    """Kinds of hazards in exact shares, dealt evenly over the drives of a split."""
-    total, due, result = sum(shares.values()), dict.fromkeys(shares, 0.0), []
-    for _ in range(drives):
-        for kind, share in shares.items():
-            due[kind] += share / total
-        latest = max(due, key=due.__getitem__)
-        due[latest] -= 1.0
-        result.append(HazardKind(latest))
-    return result

@@ -4,10 +4,8 @@ Last step of the world. A drive is a function of (seed, split, number), so neith
 interruption changes a byte. Splits use different seeds and share no drive.
 """
 
-import hashlib
 import json
 import multiprocessing
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -22,6 +20,7 @@ from latentdrive.types import FROZEN
 from latentdrive.world import files, scenery
 from latentdrive.world.cameras import CameraSpec, Renderer
 from latentdrive.world.drives import Kind, TrafficSpec, make_drive
+from latentdrive.world.plan import in_shares, split_seed
 from latentdrive.world.roads import RoadType
 from latentdrive.world.scenery import Density
 from latentdrive.world.truth import clip_truth
@@ -41,7 +40,7 @@ class Split:
 
 @dataclass(**FROZEN)
 class World:
-    """All that a drive is made from, but for its number."""
+    """All that clips are made from: splits, and what a drive is made from but for its number."""
 
     seed: int
     roads: Mapping[str, RoadType]
@@ -52,16 +51,23 @@ class World:
     drive_s: float
     transition_s: float
     crf: int
+    splits: Mapping[str, Split]
 
+    def lines(self) -> Iterator[str]:
+        """What will be written, a line a split."""
+        for name, split in self.splits.items():
+            yield f"{name}: {split.drives:,} drives of {self.drive_s:g} s, {split.decorrelated_share:.0%} of them decorrelated"
 
-@dataclass(**FROZEN)
-class WorldSummary:
-    """What was written. drives, frames: now on disk, by split. frames_per_second: of what this call rendered."""
+    def write(self, folder: str | Path, processes: int) -> dict[str, dict[str, float]]:
+        """Write every split's drives into folder/SPLIT/, but for those that are there already; a card.json beside each split.
 
-    folder: Path
-    drives: dict[str, int]
-    frames: dict[str, int]
-    frames_per_second: float
+        The same call finishes what an interruption left. Returns counts by split, of what is now on disk. Raises DiskFull, and
+        ConfigError for a folder that holds anything else: the plan of a split depends on its number of drives, so a split
+        can't grow.
+        """
+        write_world(Path(folder), self, processes)
+        frames = round(self.drive_s * self.rate_hz)
+        return {name: {"drives": split.drives, "frames": split.drives * frames} for name, split in self.splits.items()}
 
 
 @dataclass(**FROZEN)
@@ -73,15 +79,10 @@ class _Order:
     seed: tuple[int, ...]
 
 
-def write_world(*, folder: str | Path, splits: Mapping[str, Split], world: World, processes: int) -> WorldSummary:
-    """Write every split's drives into folder/SPLIT/, but for those that are there already; a card.json beside each split.
-
-    The same call finishes what an interruption left. Raises DiskFull, and ConfigError for a folder that holds anything else:
-    the plan of a split depends on its number of drives, so a split can't grow.
-    """
-    folder, started = Path(folder), time.time()
-    plans = {name: _orders(folder / name, name, split, world) for name, split in splits.items()}
-    cards = {name: _card(name, split, world) for name, split in splits.items()}
+def write_world(folder: Path, world: World, processes: int) -> None:
+    """The work of World.write."""
+    plans = {name: _orders(folder / name, name, split, world) for name, split in world.splits.items()}
+    cards = {name: _card(name, split, world) for name, split in world.splits.items()}
     for name, plan in plans.items():
         _require_same(folder / name, cards[name], plan)
     for name, card in cards.items():
@@ -90,29 +91,25 @@ def write_world(*, folder: str | Path, splits: Mapping[str, Split], world: World
     missing = [order for order in orders if not (order.folder / f"{order.name}.mp4").is_file()]
     for _ in progress(_written(missing, world, processes), what="drives", total=len(missing)):
         pass
-    frames = round(world.drive_s * world.rate_hz)
-    return WorldSummary(
-        folder=folder, drives={name: split.drives for name, split in splits.items()},
-        frames={name: split.drives * frames for name, split in splits.items()},
-        frames_per_second=len(missing) * frames / max(time.time() - started, 1e-9),
-    )  # fmt: skip
 
 
 def _orders(folder: Path, split_name: str, split: Split, world: World) -> list[_Order]:
     """Types of road and kinds in exact shares, so a small split is no worse mixed than a large one."""
     if unknown := set(split.roads) - set(world.roads):
         raise ConfigError(f"world.splits.{split_name}.roads: no road is called {', '.join(sorted(unknown))}")
-    split_seed = int.from_bytes(hashlib.sha256(split_name.encode()).digest()[:4], "little")
-    places = (np.arange(split.drives) + 0.5) / max(split.drives, 1)
-    bounds = np.cumsum(list(split.roads.values())) / sum(split.roads.values())
-    types = [list(split.roads)[min(int(np.searchsorted(bounds, place)), len(bounds) - 1)] for place in places]
     orders = []
-    for number, road_type in enumerate(types):
+    for number, road_type in enumerate(in_shares(split.roads, split.drives)):
         decorrelated = int((number + 1) * split.decorrelated_share) > int(number * split.decorrelated_share)
         kind = Kind.DECORRELATED if decorrelated else Kind.NATURAL
         name = f"{road_type}_{kind}_{number:05d}"
         orders.append(
-            _Order(folder=folder, name=name, road_type=road_type, kind=kind, seed=(world.seed, split_seed, number))
+            _Order(
+                folder=folder,
+                name=name,
+                road_type=road_type,
+                kind=kind,
+                seed=(world.seed, split_seed(split_name), number),
+            )
         )
     return orders
 
@@ -179,7 +176,8 @@ def _card(name: str, split: Split, world: World) -> dict:
     frames = split.drives * round(world.drive_s * world.rate_hz)
     card = {
         "what": f"built-in world, split {name}", "split": asdict(split), "frames": frames,
-        "intrinsics": world.camera.intrinsics.tolist(), "world": asdict(world),
+        "intrinsics": world.camera.intrinsics.tolist(),
+        "world": {key: value for key, value in asdict(world).items() if key != "splits"},
     }  # fmt: skip
     return json.loads(json.dumps(card, default=dict))
 

@@ -6,9 +6,9 @@ SMALL = (
     "world=tiny",
     "world.drive_s=1",
     "processes=1",
-    "splits.train.drives=1",
-    "splits.val.drives=1",
-    "splits.probe.drives=1",
+    "world.splits.train.drives=1",
+    "world.splits.val.drives=1",
+    "world.splits.probe.drives=1",
 )
 
 

@@ -4,6 +4,7 @@ import pickle
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from navsim_fixture import HEIGHT, WIDTH, token, write_openscene, write_split
@@ -20,7 +21,7 @@ def clips(root: Path, **changed: Any) -> NavsimClips:
     options = {
         "path": str(root), "data_split": None, "split": "train", "splits": str(root / "splits"), "camera": "cam_f0",
         "rate_hz": 2.0, "height": 48, "width": 80, "fit": "crop", "poses": "recorded", "field_of_view_deg": 64.0,
-        "cache_folder": str(root / "cache"), "processes": 1, "max_unreadable": 0.0,
+        "cache_folder": str(root / "cache"), "processes": 1,
     }  # fmt: skip
     return NavsimClips(**options | changed)
 
@@ -79,10 +80,10 @@ def test_images_that_are_absent_or_damaged_end_the_shot_and_are_counted(tmp_path
 
 def test_a_log_is_one_recording_however_much_its_pictures_change(tmp_path: Path):
     root = write_openscene(tmp_path)
-    images = root / "sensor_blobs" / "mini"
+    images = root / "sensor_blobs" / "mini" / "north" / "CAM_F0"
     for k in range(10, 20):
-        other = images / "east" / "CAM_F0" / f"{token('east', k)}.jpg"
-        other.rename(images / "north" / "CAM_F0" / f"{token('north', k)}.jpg")
+        path = images / f"{token('north', k)}.jpg"
+        cv2.imwrite(str(path), (255 - cv2.imread(str(path))) // 3)
     clip, facts = clips(root).read(0)
     assert (clip.shots == 0).all() and (facts.cuts, facts.holes) == (0, 0) and len(clip) == 20
     # The same frames as a video's reader would see them: a cut.
@@ -105,6 +106,16 @@ def test_a_log_without_images_is_unreadable(tmp_path: Path):
         clips(root)[0]
     assert len(clips(root, camera="cam_l0")[0]) == 20
     assert clips(root).identity(0)["files"][1] is None
+
+
+def test_an_unreadable_log_is_an_unreadable_clip_and_the_others_go_on(tmp_path: Path):
+    root = write_openscene(tmp_path)
+    path = root / "navsim_logs" / "mini" / "north.pkl"
+    path.write_bytes(path.read_bytes()[:3000])
+    source = clips(root, split=None, splits=None, data_split="mini")
+    assert source.names == ["east", "north"] and len(source[0]) == 20 and source.header_duration_s(1) is None
+    with pytest.raises(UnreadableClip, match=r"north\.pkl: refused: .*cut short"):
+        source[1]
 
 
 def test_the_identity_follows_the_files_the_camera_and_the_size(tmp_path: Path):

@@ -10,7 +10,7 @@ from navsim_fixture import FORWARD, INTRINSICS, START_US, frames, token, write_l
 
 from latentdrive.data.inert import Inert
 from latentdrive.data.navsim_frames import BadFrame, heading_of, log_frame
-from latentdrive.data.navsim_log import PROBLEMS, NavsimLog, open_log, read_log
+from latentdrive.data.navsim_log import PROBLEMS, NavsimLog, log_of, open_log, read_log
 from latentdrive.errors import UnreadableLogFile
 
 
@@ -106,6 +106,48 @@ def test_a_frame_that_lacks_something_says_the_key_what_was_expected_and_what_ca
     with pytest.raises(BadFrame) as caught:
         log_frame(entry)
     assert re.search(words, f"{caught.value.kind}: {caught.value}"), f"{caught.value.kind}: {caught.value}"
+
+
+def test_a_path_may_be_an_object_of_pathlib():
+    path = Inert(module="pathlib", kind="PosixPath", args=("north", "CAM_F0", "a.jpg"), called=True)
+    assert log_frame(changed(lidar_path=path)).lidar == "north/CAM_F0/a.jpg"
+    with pytest.raises(BadFrame, match="below the sensor folder"):
+        log_frame(changed(lidar_path=Inert(module="pathlib", kind="PosixPath", args=("/", "etc"), called=True)))
+
+
+ODD = (
+    None, True, -1, 1 << 70, 1.5, float("nan"), "", "x", "a" * 5000, "a\0", "\ud800", b"x", [], [1], [[1], [1, 2]], ["\ud800"], [None, None],
+    [[None, None]], {}, {"a": 1}, set(), np.zeros(()), np.zeros(2), np.zeros((2, 0)), np.array(["x"]), np.array([None, 1], object),
+    [10**400] * 4, Inert(module="navsim.common.dataclasses", kind="Trajectory"),
+)  # fmt: skip
+
+
+def places(value, path=()):
+    """Every key of nested dictionaries, from the outside in."""
+    for key, inner in value.items():
+        yield (*path, key)
+        if isinstance(inner, dict):
+            yield from places(inner, (*path, key))
+
+
+@pytest.mark.parametrize("odd", ODD, ids=lambda odd: repr(odd)[:20].encode("unicode_escape").decode())
+def test_whatever_stands_in_a_frame_is_taken_or_named(odd):
+    checked = 0
+    for path in places(frames("north", 1)[0]):
+        if path[0] == "cams" and len(path) > 1 and path[1] not in ("CAM_F0",):
+            continue
+        entry = frames("north", 1)[0]
+        inner = entry
+        for key in path[:-1]:
+            inner = inner[key]
+        inner[path[-1]] = odd
+        try:
+            log_of([log_frame(entry)])
+        except BadFrame as error:
+            assert path[-1].removeprefix("gt_").lower() in str(error).lower() or path[0] in str(error)
+            assert len(str(error)) < 500
+        checked += 1
+    assert checked == 32
 
 
 def test_a_bad_frame_keeps_its_row_and_its_reason(tmp_path: Path):

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from navsim_fixture import FORWARD, START_US, WRITTEN, points, token, write_openscene, write_split
+from navsim_fixture import FORWARD, START_US, WRITTEN, frames, points, token, write_log, write_openscene, write_split
 from PIL import Image
 
 from latentdrive.data.navsim_logs import NavsimLogs
@@ -233,6 +233,18 @@ def test_the_summary_counts_what_was_left_out(tmp_path: Path):
         "1 entries in the log folder that are no logs: notes.txt",
     ):
         assert words in source.summary()
+
+
+def test_a_log_that_changes_or_goes_while_it_is_used_is_named(tmp_path: Path):
+    root = write_openscene(tmp_path, sensors=False)
+    source = logs(root, cameras=[], lidar=False)
+    write_log(root, "north", frames("north", 10))
+    with pytest.raises(UnreadableScene, match=r"north\.pkl: the log has changed since this data was opened"):
+        source[NOW]
+    (root / "navsim_logs" / "mini" / "north.pkl").unlink()
+    again = pickle.loads(pickle.dumps(source))
+    with pytest.raises(UnreadableScene, match=r"north\.pkl: it can't be opened \(No such file"):
+        again[NOW]
 
 
 def test_an_unknown_token_or_camera_is_named(openscene: Path):

@@ -1,0 +1,257 @@
+"""Writing a NAVSIM data set: every drive of every split, their maps, their splits. The last step of the NAVSIM world.
+
+A drive is a function of (seed, split, number): neither the number of processes nor an interruption changes a byte. Every drive has
+a place of its own on one of nuPlan's four maps, and a seed and a road of its own: splits share none of them.
+"""
+
+import json
+import multiprocessing
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import yaml
+from jaxtyping import Float64
+
+from latentdrive.errors import ConfigError
+from latentdrive.files import write_atomic
+from latentdrive.run_folder import progress
+from latentdrive.types import FROZEN, RoadMap
+from latentdrive.world.cameras import Renderer
+from latentdrive.world.decision_points import dealt
+from latentdrive.world.hazards import HazardKind
+from latentdrive.world.map_writer import write_maps
+from latentdrive.world.navsim_drive import CitySpec, city_map, make_city_drive
+from latentdrive.world.navsim_log_frames import LogPlace
+from latentdrive.world.navsim_writer import LogFiles, PointSpec, SensorSpec, write_navsim_drive
+from latentdrive.world.plan import in_shares, split_seed
+from latentdrive.world.road_map import placed
+from latentdrive.world.roads import RoadType
+from latentdrive.world.scenery import Density
+
+CARD, LOGS, BLOBS, MAPS, SPLITS, FILTERS = "world.json", "navsim_logs", "sensor_blobs", "maps", "splits", "scene_filter"
+MAP_VERSION = "nuplan-maps-v1.0"
+IDS_A_DRIVE = 1000
+FIRST_US, DRIVE_US = (
+    1_620_000_000_000_000,
+    100_000_000,
+)  # the first drive's start, and from one drive's start to the next
+
+
+@dataclass(**FROZEN)
+class NavsimSplit:
+    """drives: how many. points: scenes that are chosen from them. data_split: folder of the logs. kinds: shares of roads, and of
+    what happens on them."""
+
+    drives: int
+    points: int
+    data_split: str
+    kinds: Mapping[str, Mapping[HazardKind, float]]
+
+
+@dataclass(**FROZEN)
+class Place:
+    """One of nuPlan's maps. crs: of its plane. origin_m: where the world's drives begin."""
+
+    crs: str
+    origin_m: tuple[float, float]
+
+
+@dataclass(**FROZEN)
+class NavsimWorld:
+    """All that a NAVSIM data set is made from. rate_hz: of the simulation; log_hz: of the log. cell_m: distance of two drives."""
+
+    seed: int
+    drive_s: float
+    rate_hz: float
+    log_hz: float
+    roads: Mapping[str, RoadType]
+    city: CitySpec
+    density: Density
+    sensors: SensorSpec
+    points: PointSpec
+    places: Mapping[str, Place]
+    cell_m: float
+    splits: Mapping[str, NavsimSplit]
+
+    def lines(self) -> Iterator[str]:
+        """What will be written, a line a split."""
+        frames = round(self.drive_s * self.log_hz)
+        for name, split in self.splits.items():
+            yield (
+                f"{name}: {split.points:,} scenes from {split.drives:,} drives of {self.drive_s:g} s "
+                f"({frames * split.drives:,} frames, {len(self.sensors.pictures)} cameras and LiDAR)"
+            )
+
+    def write(self, folder: str | Path, processes: int) -> dict[str, dict[str, int]]:
+        """Write what is missing below `folder`; counts by split. The same call finishes what an interruption left.
+
+        Raises DiskFull, and ConfigError for a folder that holds another world.
+        """
+        folder = Path(folder)
+        orders = list(self.orders(folder))
+        self._require_same(folder)
+        missing = [order for order in orders if not order.files.log.is_file()]
+        for _ in progress(_written(missing, self, processes), what="drives", total=len(missing)):
+            pass
+        cards = {order.files.name: json.loads(order.files.card.read_text(encoding="utf-8")) for order in orders}
+        self._write_maps(folder, orders, cards)
+        return self._write_splits(folder, orders, cards)
+
+    def orders(self, folder: Path) -> Iterator["Order"]:
+        """Every drive of every split, numbered through."""
+        serial, names = 0, list(self.places)
+        for split_name, split in self.splits.items():
+            if unknown := set(split.kinds) - set(self.roads):
+                raise ConfigError(f"world.splits.{split_name}.kinds: no road is called {', '.join(sorted(unknown))}")
+            shares = {(road, one): share for road, kinds in split.kinds.items() for one, share in kinds.items()}
+            kinds = in_shares(shares, split.drives)
+            for number in range(split.drives):
+                name = f"latentdrive_{split_name}_{number:05d}"
+                seed = (self.seed, split_seed(split_name), number)
+                where = names[serial % len(names)]
+                yield Order(
+                    files=LogFiles(
+                        root=folder, logs=folder / LOGS / split.data_split, blobs=folder / BLOBS / split.data_split, name=name
+                    ),
+                    split=split_name, road_type=kinds[number][0], hazard=HazardKind(kinds[number][1]),
+                    seed=seed, first_id=IDS_A_DRIVE * (serial + 1),
+                    place=LogPlace(
+                        log=name, map_name=where, pose=self._pose(seed, where, serial // len(names)),
+                        start_us=FIRST_US + serial * DRIVE_US, key="/".join(map(str, seed)),
+                    ),
+                )  # fmt: skip
+                serial += 1
+
+    def _pose(self, seed: tuple[int, ...], where: str, cell: int) -> Float64[np.ndarray, "3"]:
+        """Where a drive's plane lies: a cell of its own, along a growing square, turned at random."""
+        side = int(np.ceil(np.sqrt(sum(split.drives for split in self.splits.values()) / len(self.places))))
+        x, y = self.places[where].origin_m
+        turn = float(np.random.default_rng((*seed, 9)).uniform(-np.pi, np.pi))
+        return np.array([x + self.cell_m * (cell % side), y + self.cell_m * (cell // side), turn])
+
+    def _write_maps(self, folder: Path, orders: list["Order"], cards: Mapping[str, dict]) -> None:
+        parts: dict[str, list[RoadMap]] = {name: [] for name in self.places}
+        for order in progress(orders, what="maps"):
+            own = city_map(
+                self.roads[order.road_type], (*order.seed, cards[order.files.name]["attempt"]), self.city,
+                frames=round(self.drive_s * self.rate_hz), rate_hz=self.rate_hz, first_id=order.first_id, name=order.place.map_name,
+            ).map  # fmt: skip
+            parts[order.place.map_name].append(placed(own, order.place.pose))
+        maps = {name: joined(name, some) for name, some in parts.items()}
+        write_maps(
+            folder / MAPS, maps, crs={name: place.crs for name, place in self.places.items()}, version=MAP_VERSION
+        )
+
+    def _write_splits(
+        self, folder: Path, orders: list["Order"], cards: Mapping[str, dict]
+    ) -> dict[str, dict[str, int]]:
+        """NAVSIM's own form: SPLIT.yaml beside scene_filter/SPLIT.yaml. Returns counts by split."""
+        counts = {}
+        for name, split in self.splits.items():
+            own = [cards[order.files.name] for order in orders if order.split == name]
+            candidates = [[point for point, _ in card["points"]] for card in own]
+            chosen = dealt(candidates, split.points)
+            used = [card["log"] for card, tokens in zip(own, chosen) if tokens]
+            content = {
+                "_target_": "navsim.common.dataclasses.SceneFilter", "_convert_": "all",
+                "num_history_frames": self.points.history_frames, "num_future_frames": self.points.future_frames,
+                "frame_interval": 1, "has_route": True, "max_scenes": None, "log_names": used,
+                "tokens": [one for tokens in chosen for one in tokens],
+            }  # fmt: skip
+            top = {"defaults": [{FILTERS: name}], "data_split": split.data_split}
+            _write_yaml(folder / SPLITS / FILTERS / f"{name}.yaml", content)
+            _write_yaml(folder / SPLITS / f"{name}.yaml", top)
+            counts[name] = {
+                "drives": split.drives, "drives_used": len(used), "frames": sum(card["frames"] for card in own),
+                "moments": sum(card["frames"] - self.points.history_frames + 1 - self.points.future_frames for card in own),
+                "candidates": sum(map(len, candidates)), "points": len(content["tokens"]),
+                "rejected_drives": sum(card["attempt"] for card in own),
+            }  # fmt: skip
+        return counts
+
+    def _require_same(self, folder: Path) -> None:
+        """Raise ConfigError where the folder holds another world, or a log that is not of this one."""
+        text = json.dumps(asdict(self), default=_plain, indent=1, sort_keys=True) + "\n"
+        path = folder / CARD
+        if path.is_file() and path.read_text(encoding="utf-8") != text:
+            raise ConfigError(
+                f"{folder} holds a world made with other settings ({CARD} lists them): give another path=FOLDER, or remove it"
+            )
+        write_atomic(path, lambda new: new.write_text(text, encoding="utf-8"))
+        planned = {order.files.log for order in self.orders(folder)}
+        there = {log for log in (folder / LOGS).glob("*/*.pkl")}
+        if foreign := sorted(log.stem for log in there - planned):
+            raise ConfigError(
+                f"{folder} holds {len(foreign)} logs that are not of this world, for example {', '.join(foreign[:3])}: "
+                "remove them, or give another path=FOLDER"
+            )
+
+
+@dataclass(**FROZEN)
+class Order:
+    """One drive to be written."""
+
+    files: LogFiles
+    split: str
+    road_type: str
+    hazard: HazardKind
+    seed: tuple[int, ...]
+    first_id: int
+    place: LogPlace
+
+
+def joined(name: str, parts: list[RoadMap]) -> RoadMap:
+    """Maps of several drives as one."""
+    kinds = [kind for kind in RoadMap.__dataclass_fields__ if kind != "name"]
+    return RoadMap(name=name, **{kind: tuple(one for part in parts for one in getattr(part, kind)) for kind in kinds})
+
+
+def _written(orders: list[Order], world: NavsimWorld, processes: int) -> Iterator[str]:
+    """Names of drives as they get finished."""
+    if processes <= 1 or len(orders) <= 1:
+        renderer = Renderer(_front(world))
+        try:
+            for order in orders:
+                yield _write(order, world, renderer)
+        finally:
+            renderer.close()
+        return
+    with multiprocessing.get_context("spawn").Pool(processes, initializer=_open, initargs=(world,)) as pool:
+        yield from pool.imap_unordered(_write_here, orders, chunksize=1)
+
+
+def _front(world: NavsimWorld):
+    return world.sensors.cameras[world.sensors.pictures[0]]
+
+
+def _open(world: NavsimWorld) -> None:
+    # What a worker process keeps: a renderer can't be sent between processes, and the world is the same for all orders.
+    _write_here.world, _write_here.renderer = world, Renderer(_front(world))
+
+
+def _write_here(order: Order) -> str:
+    return _write(order, _write_here.world, _write_here.renderer)
+
+
+def _write(order: Order, world: NavsimWorld, renderer: Renderer) -> str:
+    """Simulate, render and store one drive."""
+    made = make_city_drive(
+        road_type=order.road_type, road=world.roads[order.road_type], hazard=order.hazard, seed=order.seed, spec=world.city,
+        frames=round(world.drive_s * world.rate_hz), rate_hz=world.rate_hz, first_id=order.first_id, name=order.place.map_name,
+    )  # fmt: skip
+    write_navsim_drive(
+        order.files, made, order.place, renderer, sensors=world.sensors, density=world.density, points=world.points,
+        rate_hz=world.rate_hz, log_hz=world.log_hz, facts={"split": order.split, "seed": list(order.seed)},
+    )  # fmt: skip
+    return order.files.name
+
+
+def _plain(value):
+    return value.tolist() if isinstance(value, np.ndarray) else dict(value)
+
+
+def _write_yaml(path: Path, content: dict) -> None:
+    text = yaml.safe_dump(content, sort_keys=False, width=120)
+    write_atomic(path, lambda new: new.write_text(text, encoding="utf-8"))
