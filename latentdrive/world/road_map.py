@@ -142,7 +142,7 @@ class _Surveyor:
         turning = {
             road: tuple(one for (piece, _), one in ids.items() if piece.road == road) for road in self.layout.turns
         }
-        crosswalks = tuple((start + end) / 2 for start, end in cuts)
+        crosswalks = tuple((start + end) / 2 for start, end in cuts) if self.layout.crosswalks else ()
         whole = RoadMap(
             name=self.name, lanes=tuple(self.lanes), connectors=tuple(self.connectors), roadblocks=tuple(self.roadblocks),
             roadblock_connectors=tuple(self.connections), intersections=tuple(area for _, area in intersections),

@@ -49,7 +49,7 @@ class Layout:
     can turn there. own_offsets_m: smallest and largest lateral offset of an ego that goes its own way, to the left of the
     line or of its route. turns: roads (from node, to node) that join others inside a junction. phases: approaches that
     traffic lights let go together, one group after the other; none where there are no lights. gives_way: for an approach, the
-    roads whose traffic it lets pass, the one before its own way in last.
+    roads whose traffic it lets pass, the one before its own way in last. crosswalks: whether people cross where a map cuts it.
     """
 
     network: RoadNetwork
@@ -64,6 +64,7 @@ class Layout:
     turns: frozenset[Road] = frozenset()
     phases: tuple[tuple[Road, ...], ...] = ()
     gives_way: Mapping[Road, tuple[Road, ...]] = field(default_factory=dict)
+    crosswalks: bool = False
 
 
 @runtime_checkable
@@ -100,13 +101,15 @@ class Bends:
 
 @dataclass(**FROZEN)
 class BentRoad:
-    """A road of lanes side by side. own, oncoming: fewest and most lanes a direction. median_m: between the directions."""
+    """A road of lanes side by side. own, oncoming: fewest and most lanes a direction. median_m: between the directions.
+    crosswalks: whether people may cross it."""
 
     own: tuple[int, int]
     oncoming: tuple[int, int]
     lane_m: tuple[float, float]
     median_m: tuple[float, float]
     bends: Bends
+    crosswalks: bool
     speed_mps: tuple[float, float]
 
     def layout(self, rng: np.random.Generator, travel_m: float) -> Layout:
@@ -143,7 +146,7 @@ class BentRoad:
         return Layout(
             network=network, line=self.bends.line(rng, length), ego_starts=ego, starts=(*with_us, *against), exits=(),
             regulated=False, obstacles=(), kinds=("car", "van", "truck", "bus"),
-            own_offsets_m=(-median / 2 - own * width + 1.2, -median / 2 - 1.2),
+            own_offsets_m=(-median / 2 - own * width + 1.2, -median / 2 - 1.2), crosswalks=self.crosswalks,
         )  # fmt: skip
 
 

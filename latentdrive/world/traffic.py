@@ -122,7 +122,8 @@ def _add(
         vehicle.set_up(calm, share, wishes, np.array(body.size_m), "car", start.movable, body.rear_to_centre_m)
     vehicle.randomize_behavior()
     if layout.exits:
-        vehicle.plan_route_to(str(rng.choice(layout.exits)))
+        exits = [node for node in layout.exits if world.network.shortest_path(start.lane[1], node)]
+        vehicle.plan_route_to(str(rng.choice(exits)))
         vehicle.route = _with_lanes(world.network, vehicle.route)
     world.vehicles.append(vehicle)
     return vehicle
