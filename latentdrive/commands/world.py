@@ -8,7 +8,7 @@ from latentdrive.config import Config
 from latentdrive.run_folder import RunFolder
 
 VIDEO = "video"  # folder of the clips beside a NAVSIM data set
-Counts = dict[str, dict[str, float]]
+Counts = dict[str, dict[str, int]]
 
 
 def run(cfg: Config) -> dict[str, Counts] | None:

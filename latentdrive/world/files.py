@@ -39,13 +39,17 @@ def video_bytes(frames: UInt8[np.ndarray, "T H W 3"], *, rate_hz: float, crf: in
     return memory.getvalue()
 
 
-def write_drive(
-    folder: Path, name: str, *, frames: UInt8[np.ndarray, "T H W 3"], drive: Drive, truth: ClipTruth, spec: CameraSpec,
-    rate_hz: float, crf: int,
+def write_video(
+    folder: Path, name: str, *, frames: UInt8[np.ndarray, "T H W 3"], spec: CameraSpec, rate_hz: float, crf: int
 ) -> None:  # fmt: skip
-    """All four files of a drive, each atomically, the video last. DiskFull leaves what was complete."""
+    """The video of a drive, atomically; written last, it marks a finished drive. DiskFull leaves what was complete."""
     if frames.shape[1:] != (spec.height, spec.width, 3):
         raise ConfigError(f"{name}: frames of {frames.shape[1:]}, the camera has {spec.height} x {spec.width}")
+    write_atomic(folder / f"{name}.mp4", lambda path: path.write_bytes(video_bytes(frames, rate_hz=rate_hz, crf=crf)))
+
+
+def write_sidecars(folder: Path, name: str, *, drive: Drive, truth: ClipTruth, spec: CameraSpec) -> None:
+    """Poses, camera and truth beside the video of a drive, each atomically."""
     table = np.concatenate([drive.times_s[:, None], drive.ego, drive.ego_speed_mps[:, None]], 1)
     rows = ["time_s,x_m,y_m,heading_rad,speed_mps", *(",".join(f"{value:.9g}" for value in row) for row in table)]
     camera = {"intrinsics": spec.intrinsics.tolist(), "camera_to_ego": spec.camera_to_ego.tolist()}
@@ -54,7 +58,6 @@ def write_drive(
         folder / f"{name}.camera.json", lambda path: path.write_text(json.dumps(camera) + "\n", encoding="utf-8")
     )
     write_atomic(folder / f"{name}.truth.npz", lambda path: write_truth(path, truth))
-    write_atomic(folder / f"{name}.mp4", lambda path: path.write_bytes(video_bytes(frames, rate_hz=rate_hz, crf=crf)))
 
 
 def write_truth(path: Path, truth: ClipTruth) -> None:

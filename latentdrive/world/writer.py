@@ -40,7 +40,10 @@ class Split:
 
 @dataclass(**FROZEN)
 class World:
-    """All that clips are made from: splits, and what a drive is made from but for its number."""
+    """All that clips are made from: splits, and what a drive is made from but for its number.
+
+    sidecars: whether poses, camera and truth are written beside each video.
+    """
 
     seed: int
     roads: Mapping[str, RoadType]
@@ -51,6 +54,7 @@ class World:
     drive_s: float
     transition_s: float
     crf: int
+    sidecars: bool
     splits: Mapping[str, Split]
 
     def lines(self) -> Iterator[str]:
@@ -58,7 +62,7 @@ class World:
         for name, split in self.splits.items():
             yield f"{name}: {split.drives:,} drives of {self.drive_s:g} s, {split.decorrelated_share:.0%} of them decorrelated"
 
-    def write(self, folder: str | Path, processes: int) -> dict[str, dict[str, float]]:
+    def write(self, folder: str | Path, processes: int) -> dict[str, dict[str, int]]:
         """Write every split's drives into folder/SPLIT/, but for those that are there already; a card.json beside each split.
 
         The same call finishes what an interruption left. Returns counts by split, of what is now on disk. Raises DiskFull, and
@@ -158,15 +162,10 @@ def _write(order: _Order, world: World, renderer: Renderer) -> str:
         [renderer.picture(ego, poses) for ego, poses in zip(drive.ego, drive.agents.poses, strict=True)]
     )
     truth = clip_truth(drive, world.camera, transition_s=world.transition_s, rate_hz=world.rate_hz, key=order.name)
-    files.write_drive(
-        order.folder,
-        order.name,
-        frames=pictures,
-        drive=drive,
-        truth=truth,
-        spec=world.camera,
-        rate_hz=world.rate_hz,
-        crf=world.crf,
+    if world.sidecars:
+        files.write_sidecars(order.folder, order.name, drive=drive, truth=truth, spec=world.camera)
+    files.write_video(
+        order.folder, order.name, frames=pictures, spec=world.camera, rate_hz=world.rate_hz, crf=world.crf
     )
     return order.name
 

@@ -19,7 +19,7 @@ def test_a_world_is_written_and_says_what_to_type_next(latentdrive, tmp_path: Pa
         assert (
             len(list((tmp_path / "w" / split).glob("*.mp4"))) == 1 and (tmp_path / "w" / split / "card.json").is_file()
         )
-    assert "frames a second" in done.stdout
+    assert "train: 1 drives, 4 frames" in done.stdout
     assert "latentdrive train codebook data=world data.path=w" in done.stdout
     assert (tmp_path / "run" / "metrics.json").is_file()
 

@@ -12,7 +12,7 @@ import pytest
 from latentdrive.data.clip_truth import read_truth
 from latentdrive.data.sidecars import read_camera, read_track
 from latentdrive.errors import ConfigError, DiskFull
-from latentdrive.world.writer import Split, World, write_world
+from latentdrive.world.writer import Split, World
 
 ROADS = {"curves": 0.5, "intersection": 0.5}
 SPLITS = {
@@ -23,15 +23,14 @@ SPLITS = {
 
 @pytest.fixture(scope="module")
 def short_world(tiny_world: World) -> World:
-    return replace(tiny_world, drive_s=2.0)
+    return replace(tiny_world, drive_s=2.0, splits=SPLITS)
 
 
 @pytest.fixture(scope="module")
 def folder(short_world: World, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("world")
-    summary = write_world(folder=folder, splits=SPLITS, world=short_world, processes=1)
-    assert summary.drives == {"train": 2, "probe": 2} and summary.frames["train"] == 16
-    assert summary.frames_per_second > 0
+    counts = short_world.write(folder, processes=1)
+    assert counts == {"train": {"drives": 2, "frames": 16}, "probe": {"drives": 2, "frames": 16}}
     return folder
 
 
@@ -41,8 +40,16 @@ def content(folder: Path) -> dict[str, bytes]:
     }
 
 
+def test_videos_may_stand_alone(folder: Path, short_world: World, tmp_path: Path):
+    one = {"train": replace(SPLITS["train"], drives=1)}
+    replace(short_world, sidecars=False, splits=one).write(tmp_path, processes=1)
+    assert sorted(path.name for path in (tmp_path / "train").iterdir()) == ["card.json", "curves_natural_00000.mp4"]
+    video = "train/curves_natural_00000.mp4"
+    assert content(tmp_path)[video] == content(folder)[video]
+
+
 def test_two_processes_write_the_same_bytes_as_one(folder: Path, short_world: World, tmp_path: Path):
-    write_world(folder=tmp_path, splits=SPLITS, world=short_world, processes=2)
+    short_world.write(tmp_path, processes=2)
     assert content(tmp_path) == content(folder)
 
 
@@ -52,7 +59,7 @@ def test_an_interrupted_world_is_finished_and_nothing_is_made_twice(folder: Path
             (tmp_path / name).parent.mkdir(exist_ok=True)
             (tmp_path / name).write_bytes(data)
     kept = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*00000.mp4")}
-    write_world(folder=tmp_path, splits=SPLITS, world=short_world, processes=1)
+    short_world.write(tmp_path, processes=1)
     assert content(tmp_path) == content(folder)
     assert all(path.stat().st_mtime_ns == before for path, before in kept.items())
 
@@ -63,13 +70,13 @@ def test_a_full_disk_is_named_and_leaves_no_half_written_drive(short_world: Worl
 
     monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(DiskFull, match="free space and repeat"):
-        write_world(folder=tmp_path, splits=SPLITS, world=short_world, processes=1)
+        short_world.write(tmp_path, processes=1)
     assert not list(tmp_path.rglob("*.mp4")) and not list(tmp_path.rglob("*.new"))
 
 
 def test_another_world_is_refused_in_the_same_folder(folder: Path, short_world: World):
     with pytest.raises(ConfigError, match="other settings"):
-        write_world(folder=folder, splits=SPLITS, world=replace(short_world, seed=1), processes=1)
+        replace(short_world, seed=1).write(folder, processes=1)
 
 
 @pytest.mark.parametrize(
@@ -86,7 +93,7 @@ def test_a_split_of_another_plan_is_refused_and_nothing_is_touched(folder: Path,
     before = content(folder)
     with pytest.raises(ConfigError, match=said):
         splits = {"probe": SPLITS["probe"], "train": replace(SPLITS["train"], **changed)}
-        write_world(folder=folder, splits=splits, world=short_world, processes=1)
+        replace(short_world, splits=splits).write(folder, processes=1)
     assert content(folder) == before
 
 
@@ -96,14 +103,14 @@ def test_drives_of_nobody_are_named(short_world: World, tmp_path: Path):
     with pytest.raises(
         ConfigError, match=r"train holds 1 drives that are not of this world, for example holiday: remove"
     ):
-        write_world(folder=tmp_path, splits=SPLITS, world=short_world, processes=1)
+        short_world.write(tmp_path, processes=1)
     assert not (tmp_path / "train" / "card.json").exists()
 
 
 def test_an_unknown_road_is_named(short_world: World, tmp_path: Path):
     with pytest.raises(ConfigError, match="no road is called motorway"):
         split = Split(drives=1, roads={"motorway": 1.0}, decorrelated_share=0.0)
-        write_world(folder=tmp_path, splits={"train": split}, world=short_world, processes=1)
+        replace(short_world, splits={"train": split}).write(tmp_path, processes=1)
 
 
 def test_splits_share_no_drive_and_keep_their_shares(folder: Path):
