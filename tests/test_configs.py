@@ -40,7 +40,10 @@ CASES = [
 
 def composed(name: str, *overrides: str) -> Any:
     needed = [*NEEDED.get(name, [])]
-    if any(one in ("data=video", "data=kitti", "data=comma2k19") or one.startswith("experiment=") for one in overrides):
+    if any(
+        one in ("data=video", "data=kitti", "data=comma2k19", "data=scenarios") or one.startswith("experiment=")
+        for one in overrides
+    ):
         needed.append("data.path=clips")
     return compose(name, [*needed, *overrides])
 

@@ -10,11 +10,7 @@ CPU time: where other programs share the machine they say more than seconds on t
 """
 
 import argparse
-import json
 import logging
-import os
-import shlex
-import sys
 import tempfile
 import time
 import warnings
@@ -29,14 +25,13 @@ import cv2
 import lightning as L
 import numpy as np
 import torch
+from records import write_record
 from rich.console import Console
 from rich.table import Table
 
 from latentdrive.build import build
-from latentdrive.checkpoint import commit
 from latentdrive.codebook.phases import PHASES
 from latentdrive.config import compose
-from latentdrive.files import write_atomic
 
 RESULT = Path("docs/results/bench_codebook.json")
 CLIPS, SECONDS, HZ, SIZE = 24, 10, 10, (96, 160)
@@ -101,18 +96,10 @@ def main() -> None:
             cached: measure(videos, Path(folder), cache, overrides, arguments.steps) for cached, cache in CACHES.items()
         }
     show(found)
-    record = {
-        "command": shlex.join(["python", *sys.argv]), "commit": commit(), "seed": 0, "steps_a_phase": arguments.steps,
-        "machine": {
-            "cores": os.cpu_count(), "torch_threads": torch.get_num_threads(), "load_average": os.getloadavg()[0],
-            "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-        },
-        "clips": "made up" if arguments.videos is None else arguments.videos.name,
-        "cached_features": found,
-    }  # fmt: skip
-    text = json.dumps(record, indent=1) + "\n"
-    write_atomic(RESULT, lambda path: path.write_text(text, encoding="utf-8"))
-    print(f"written to {RESULT}")
+    write_record(
+        RESULT, seed=0, steps_a_phase=arguments.steps, cached_features=found,
+        clips="made up" if arguments.videos is None else arguments.videos.name,
+    )  # fmt: skip
 
 
 def measure(videos: Path, folder: Path, cache: str, overrides: list[str], steps: int) -> dict[str, dict[str, float]]:

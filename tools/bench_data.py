@@ -1,19 +1,30 @@
-"""How fast the data path is: start with a million clips, decoding, and windows from the cache.
+"""How fast the data path is: start with a million clips and with 100,000 scenes, decoding, windows, and NAVSIM scenes.
 
-python tools/bench_data.py                         # the first part alone, and made-up clips
-python tools/bench_data.py --videos FOLDER         # decoding and windows of real video too
-Takes about half a minute; everything is written to a temporary folder.
+    python tools/bench_data.py                                  # both starts, made-up clips and scenes
+    python tools/bench_data.py --videos FOLDER                  # decoding and windows of real video too
+    python tools/bench_data.py --navsim FOLDER --split test     # reading NAVSIM scenes too (scene_rates.py)
+
+FOLDER of --navsim holds navsim_logs/, sensor_blobs/, splits/ and maps/, as `latentdrive world world=small` writes it; nothing in
+it is changed. Takes about half a minute without, some minutes with scenes; everything is written to a temporary folder. --json
+FILE keeps the numbers.
 """
 
 import argparse
+import json
 import resource
+import subprocess
+import sys
 import tempfile
 import time
 from functools import partial
 from pathlib import Path
+from typing import Any
 
+import many_scenes
 import numpy as np
 import torch
+from records import write_record
+from scene_rates import Data, measure
 
 from latentdrive.data.batches import NO_AUGMENTATION, Augmentation, TransitionStream, WindowSpec
 from latentdrive.data.clip_batches import ClipBatches
@@ -41,18 +52,53 @@ BATCH, TRANSITIONS = 64, 3
 
 def main() -> None:
     """Print one line a measurement."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--clips", type=int, default=1_000_000, help="length of the made-up list")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--clips", type=int, default=1_000_000, help="length of the made-up list; 0: leave it out")
     parser.add_argument("--videos", type=Path, help="folder of videos to decode")
+    parser.add_argument("--many", type=int, default=many_scenes.SCENES, help="made-up scenes; 0: leave them out")
+    parser.add_argument("--many-logs", type=int, default=many_scenes.LOGS, help="logs that they lie in")
+    parser.add_argument("--navsim", type=Path, help="folder of NAVSIM data to read scenes of")
+    parser.add_argument("--split", default="test", help="which scenes of it")
+    parser.add_argument("--maps", type=Path, help="root of its maps, if not the folder maps/ in it")
+    parser.add_argument("--cameras", nargs="+", default=["cam_f0", "cam_l0", "cam_r0", "cam_b0"], help="the several")
+    parser.add_argument("--scenes", type=int, help="the first so many scenes; all where not given")
+    parser.add_argument("--passes", type=int, default=3, help="warm passes, whose median counts")
+    parser.add_argument("--workers", type=int, default=2, help="processes of the DataLoader; 0: leave it out")
+    parser.add_argument("--json", type=Path, help="write the numbers there, with command, commit and machine")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    with tempfile.TemporaryDirectory() as folder:
-        start(Path(folder), arguments.clips)
+    found: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        if arguments.clips:
+            found["clips"] = start(folder, arguments.clips)
         if arguments.videos:
-            decoding_and_windows(arguments.videos, Path(folder) / "cache")
+            found["videos"] = decoding_and_windows(arguments.videos, folder / "cache")
+        if arguments.many:
+            found["many_scenes"] = opening_many(folder / "many", arguments.many, arguments.many_logs)
+        if arguments.navsim:
+            data = Data(
+                path=arguments.navsim, split=arguments.split, cache=folder / "navsim", scenes=arguments.scenes,
+                maps=arguments.maps or arguments.navsim / "maps", passes=arguments.passes,
+            )  # fmt: skip
+            found["navsim"] = measure(data, arguments.cameras, arguments.workers)
+    if arguments.json:
+        write_record(arguments.json, seed=0, **found)
 
 
-def start(folder: Path, clips: int) -> None:
+def opening_many(folder: Path, scenes: int, logs: int) -> dict[str, float]:
+    """Open a split of so many made-up scenes, in a process of its own: seconds and memory."""
+    many_scenes.write_many(folder, scenes=scenes, logs=logs)
+    command = [sys.executable, many_scenes.__file__, "open", str(folder)]
+    found = json.loads(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout)
+    print(
+        f"open a split of {found['scenes']:,} scenes in {found['logs']:,} logs: {found['seconds']:.2f} s, peak memory of "
+        f"the process {found['peak_memory_gb']:.2f} GB ({found['memory_before_gb']:.2f} GB before)"
+    )
+    return found
+
+
+def start(folder: Path, clips: int) -> dict[str, dict[str, float]]:
     """From a text list of `clips` paths to loaders of both parts, and to their first batches."""
     listed = folder / "clips.txt"
     with open(listed, "w", encoding="utf-8") as file:
@@ -67,19 +113,22 @@ def start(folder: Path, clips: int) -> None:
         batches.validation_batches(),
     )  # as the trainer asks before its first step
     clips = len(batches.train)
-    said(f"start with {clips:,} clips", began)
+    found = {"start": said(f"start with {clips:,} clips", began)}
     next(iter(train))
-    said("  and the first batch", began)
+    found["first_batch"] = said("  and the first batch", began)
     began = time.perf_counter()
     next(iter(held_out))
-    said(f"held-out windows chosen ({len(batches.held_out.windows):,}), first batch of them", began)
+    windows = len(batches.held_out.windows)
+    found["held_out"] = said(f"held-out windows chosen ({windows:,}), first batch of them", began)
+    return found
 
 
-def said(what: str, began: float) -> None:
-    """One line: seconds, memory, and how many clips were opened so far."""
+def said(what: str, began: float) -> dict[str, float]:
+    """One line: seconds, memory, and how many clips were opened so far; returned, too."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     seconds = time.perf_counter() - began
     print(f"{what}: {seconds:.2f} s, peak memory of the process {peak:.2f} GB, {MadeUp.opened:,} clips opened")
+    return {"seconds": round(seconds, 3), "peak_memory_gb": round(peak, 3), "clips_opened": MadeUp.opened}
 
 
 class MadeUp(VideoFolder):
@@ -108,11 +157,11 @@ def made_up(listed: Path) -> ClipData:
     return ClipData(
         path=str(listed), rate_hz=READING["rate_hz"], height=READING["height"], width=READING["width"], cache="none",
         cache_gb=1.0, cache_folder="", max_unreadable=0.01, block_s=None, train={"part": "train"}, val={"part": "test"},
-        probe=None, source=partial(MadeUp, **READING | {"path": str(listed)}),
+        probe=None, scenes=None, source=partial(MadeUp, **READING | {"path": str(listed)}),
     )  # fmt: skip
 
 
-def decoding_and_windows(videos: Path, cache: Path) -> None:
+def decoding_and_windows(videos: Path, cache: Path) -> dict[str, Any]:
     """Frames a second into the cache, and windows a second out of it."""
     source = VideoFolder(path=str(videos), **READING)
     cached = CachedClips(source=source, folder=cache, cache="frames", cache_gb=50.0, features=None, features_id=None)
@@ -122,6 +171,7 @@ def decoding_and_windows(videos: Path, cache: Path) -> None:
     seconds = time.perf_counter() - began
     read = sum(cached.read(index)[1].frames_read for index in range(len(cached)))
     print(f"decoded {read:,} frames of {len(cached)} clips ({len(failed)} unreadable): {read / seconds:.0f} frames/s")
+    found: dict[str, Any] = {"clips": len(cached), "frames_per_s": round(read / seconds, 1), "windows_per_s": {}}
     for name, augmentation in [("plain", NO_AUGMENTATION), ("flip and crop", Augmentation(flip=True, crop_share=0.8))]:
         made = stream(cached, augmentation)
         made.batch(0)
@@ -132,6 +182,8 @@ def decoding_and_windows(videos: Path, cache: Path) -> None:
             times.append(time.perf_counter() - began)
         middle = float(np.median(times))
         print(f"cached, {name}: {BATCH / middle:,.0f} windows/s ({middle * 1e3:.1f} ms a batch of {BATCH}, one core)")
+        found["windows_per_s"][name] = round(BATCH / middle, 1)
+    return found
 
 
 def stream(source: CachedClips, augmentation: Augmentation) -> TransitionStream:

@@ -2,8 +2,8 @@
 
     latentdrive doctor data=video data.path=clips/
 
-Looks at this machine and at the clips that a data configuration names: counts them, reads a sample, and estimates what
-reading all of them takes. Changes nothing but its own run folder.
+Looks at this machine and at the clips and scenes that a data configuration names: counts them, reads a sample, and estimates what
+reading all of them takes. Changes nothing but its own run folder, and the index of NAVSIM logs in data.cache_folder.
 """
 
 import importlib.metadata
@@ -27,6 +27,7 @@ from latentdrive.data.batches import WindowSpec
 from latentdrive.data.clip_data import PARTS, ClipData
 from latentdrive.data.frame_cache import CachedClips
 from latentdrive.data.parts import ClipFacts
+from latentdrive.data.scene_survey import Finding, survey
 from latentdrive.data.unreadable import TooShort
 from latentdrive.errors import NoClips, TooManyUnreadable, UnreadableClip
 from latentdrive.run_folder import RunFolder, progress
@@ -34,6 +35,8 @@ from latentdrive.statistics import chance_of_as_many
 from latentdrive.types import DrivingClip, PoseSource
 
 GOOD, LACKING, WRONG = "  ok ", "  -- ", "  !! "
+MARKS = {Finding.GOOD: GOOD, Finding.LACKING: LACKING, Finding.WRONG: WRONG}
+SCENES = 200  # of each split, whose sensor files are looked for
 ACCIDENT = 0.001  # a sample that is rarer than this among data within the limits is no accident
 PACKAGES = ("torch", "torchvision", "lightning", "timm", "transformers", "av", "panda3d", "highway-env")
 EXTRAS = {"export": ("onnx", "onnxruntime"), "teacher": ("peft",)}  # as in pyproject.toml
@@ -84,10 +87,16 @@ def run(cfg: Config) -> dict[str, Any]:
         found[part] = _examine(clips, spec, seen, sample=sample, what=part)
         for line in _findings(part, found[part], clips, spec):
             folder.say(line)
-    folder.say(f"{GOOD}{data.estimate(found, features_a_frame=None)}")
-    for line in _doubts(found, data):
-        folder.say(line)
-    counts = {
+    if data.source is not None:
+        folder.say(f"{GOOD}{data.estimate(found, features_a_frame=None)}")
+        for line in _doubts(found, data):
+            folder.say(line)
+    scenes: dict[str, int] = {}
+    if data.has_scenes:
+        folder.say("\nScenes")
+        for finding, text in survey(data, sample=SCENES, progress=progress, counts=scenes):
+            folder.say(f"{MARKS[finding]}{text}")
+    counts: dict[str, Any] = {
         part: {
             "clips": one.clips,
             "looked_at": one.looked_at,
@@ -96,8 +105,10 @@ def run(cfg: Config) -> dict[str, Any]:
         }
         for part, one in found.items()
     }
-    folder.metrics({"parts": counts})
-    folder.finish(folder.path, then.format(data=cfg.data_words))
+    folder.metrics({"parts": counts, "scenes": scenes})
+    counts |= {"scenes": scenes} if data.has_scenes else {}
+    # Decision points without pictures teach nothing: what comes next then is data that does.
+    folder.finish(folder.path, then.format(data=cfg.data_words) if found else "latentdrive world world=small")
     return counts
 
 

@@ -1,12 +1,25 @@
-"""`latentdrive world`: write the built-in world, as clips for the codebook or as a NAVSIM data set, perhaps with video beside it."""
+"""`latentdrive world`: write the built-in world, as clips for the codebook or as a NAVSIM data set, perhaps with video beside it.
+
+    latentdrive world world=small preview=true
+
+draws a few scenes of a NAVSIM data set that was written before, as `data=navsim` reads them.
+"""
 
 import time
+from functools import partial
 from pathlib import Path
 
-from latentdrive.build import build
-from latentdrive.config import Config
-from latentdrive.run_folder import RunFolder
+import numpy as np
+from PIL import Image
 
+from latentdrive.build import build
+from latentdrive.config import Config, compose
+from latentdrive.files import write_atomic
+from latentdrive.overrides import quoted
+from latentdrive.report.scene_picture import scene_picture
+from latentdrive.run_folder import RunFolder, progress
+
+PREVIEWED = ("cam_l0", "cam_f0", "cam_r0", "cam_b0")
 VIDEO = "video"  # folder of the clips beside a NAVSIM data set
 Counts = dict[str, dict[str, int]]
 
@@ -18,11 +31,14 @@ def run(cfg: Config) -> dict[str, Counts] | None:
     """
     folder, started = RunFolder(cfg, verb=cfg.verb), time.monotonic()
     path, processes, then, dry_run = Path(cfg.path), cfg.processes, cfg.next, cfg.dry_run
+    preview, previews = cfg.preview, cfg.previews
     folder.say(f"World {cfg.name}, in {path}")
     parts = {path: build(cfg.world.plain())}
     if cfg.video is not None:
         parts[path / VIDEO] = build(cfg.video.plain())
     cfg.require_all_read()
+    if preview:
+        return _preview(folder, path, previews, then)
     counts: dict[str, Counts] = {}
     for place, world in parts.items():
         for line in world.lines():
@@ -38,3 +54,25 @@ def run(cfg: Config) -> dict[str, Counts] | None:
     folder.metrics({"parts": counts, "seconds": round(time.monotonic() - started, 1)})
     folder.finish(path, then)
     return counts
+
+
+def _preview(folder: RunFolder, path: Path, previews: int, then: str) -> None:
+    """Draw scenes of every split, of as many drives, into the run's folder."""
+    data = build(compose("doctor", ["data=navsim", f"data.path={quoted(str(path))}"]).data)
+    for split in data.splits() or [None]:
+        source = data.open_scenes(split=split, cameras=list(PREVIEWED), lidar=True)
+        drives: dict[str, list[str]] = {}
+        for token in source.tokens:
+            drives.setdefault(source.drive(token), []).append(token)
+        picked = np.unique(np.linspace(0, len(drives) - 1, min(previews, len(drives))).astype(int))
+        for drive in progress([list(drives)[int(one)] for one in picked], what=f"drawing {split}"):
+            token = drives[drive][len(drives[drive]) // 2]
+            picture = scene_picture(source[token], source.truth(token))
+            folder.path.mkdir(parents=True, exist_ok=True)
+            write_atomic(folder.path / f"{drive}.png", partial(_save, picture))
+    folder.finish(folder.path, then)
+
+
+def _save(picture: np.ndarray, path: Path) -> None:
+    with path.open("wb") as file:
+        Image.fromarray(picture).save(file, "PNG")

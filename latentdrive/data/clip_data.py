@@ -1,6 +1,6 @@
-"""A data set as its YAML describes it: one way to open its training, held-out and probe clips, cached.
+"""A data set as its YAML describes it: one way to open its training, held-out and probe clips, cached, and its scenes.
 
-`configs/data/*.yaml` build this; every command that needs clips asks it for a part by name.
+`configs/data/*.yaml` build this; every command that needs clips asks it for a part by name, and for scenes by split.
 """
 
 import json
@@ -11,6 +11,7 @@ from typing import Any
 from latentdrive.data.frame_cache import CachedClips, Features
 from latentdrive.data.parts import ReadableSource
 from latentdrive.errors import ConfigError
+from latentdrive.types import SceneSource
 
 PARTS = ("train", "val", "probe")
 
@@ -19,7 +20,8 @@ class ClipData:
     """Clips of one origin. path: where they are, for messages. source: builds a source; train, val, probe: what differs
     between the parts (other folders, other times), None where a part does not exist. rate_hz: frames a second after
     resampling; height, width: training size in pixels; block_s: seconds of a clip that are resampled together in intervals
-    where clips are few and long, None where a clip is a drive; cache, cache_gb, cache_folder: see CachedClips.
+    where clips are few and long, None where a clip is a drive; cache, cache_gb, cache_folder: see CachedClips. scenes: builds a
+    source of decision points, given a split and what else is to be changed; None where there are clips only.
     """
 
     def __init__(
@@ -34,16 +36,17 @@ class ClipData:
         cache_folder: str,
         max_unreadable: float,
         block_s: float | None,
-        train: Mapping[str, Any],
-        val: Mapping[str, Any],
+        train: Mapping[str, Any] | None,
+        val: Mapping[str, Any] | None,
         probe: Mapping[str, Any] | None,
-        source: Callable[..., ReadableSource],
+        source: Callable[..., ReadableSource] | None,
+        scenes: Callable[..., SceneSource] | None,
     ) -> None:
         self.path, self.rate_hz, self.height, self.width = Path(path), rate_hz, height, width
         self.max_unreadable, self.block_s = max_unreadable, block_s
         self._cache = {"folder": cache_folder, "cache": cache, "cache_gb": cache_gb}
         self._parts = {"train": train, "val": val, "probe": probe}
-        self._source = source
+        self.source, self._scenes = source, scenes
 
     @property
     def cache(self) -> str:
@@ -54,14 +57,30 @@ class ClipData:
         """Whether there is such a part."""
         return self._parts.get(part) is not None
 
+    @property
+    def has_scenes(self) -> bool:
+        """Whether there are decision points, not only clips."""
+        return self._scenes is not None
+
+    def splits(self) -> list[str]:
+        """Names of the splits that lie beside the data, NAVSIM's form; none where the scenes are not split."""
+        folder = getattr(self._scenes, "keywords", {}).get("splits")
+        return sorted(path.stem for path in Path(folder).expanduser().glob("*.yaml")) if folder else []
+
+    def open_scenes(self, **changes: Any) -> SceneSource:
+        """The decision points, with these arguments of the source changed: split, cameras, lidar, ... Raises NoScenes."""
+        if self._scenes is None:
+            raise ConfigError(f"{self.path} holds clips and no decision points: choose data=navsim or data=scenarios")
+        return self._scenes(**changes)
+
     def open(self, part: str, *, features: Features | None = None, features_id: str | None = None) -> CachedClips:
         """The clips of `train`, `val` or `probe`; features and their fingerprint where data.cache is features."""
         if not self.has(part):
-            there = ", ".join(name for name in PARTS if self.has(name))
+            there = ", ".join(name for name in PARTS if self.has(name)) or "decision points without pictures"
             raise ConfigError(
                 f"{self.path} has no part {part!r}, it has {there}: set data.{part}, or name another part"
             )
-        source = self._source(**self._parts[part])
+        source = self.source(**self._parts[part])
         # Only the codebook's training takes features; whoever opens clips without an extractor shares its frames.
         cache = "frames" if self.cache == "features" and features is None else self.cache
         return CachedClips(source=source, features=features, features_id=features_id, **self._cache | {"cache": cache})

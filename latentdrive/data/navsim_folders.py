@@ -43,7 +43,7 @@ def navsim_folders(path: str | Path, data_split: str) -> tuple[Path, Path]:
             )
     there = ", ".join(sorted(one.name for one in (root / LOGS).iterdir() if one.is_dir())) or "no folder at all"
     raise NoScenes(
-        f"there is no folder {logs}; {root / LOGS} holds {there}. Choose one of them (data.data_split), or {LAYOUT}"
+        f"there is no folder {logs}; {root / LOGS} holds {there}. Choose one of them (data.scenes.data_split), or {LAYOUT}"
     )
 
 

@@ -242,11 +242,15 @@ def choose_split(
     """
     if split is None:
         if data_split is None or filter is None:
-            raise ConfigError("data.split=null needs data.data_split (mini, trainval, test, ...) and data.filter")
-        everything = scene_filter_of(filter, "data.filter")
+            raise ConfigError(
+                "split=null needs data.scenes.data_split (mini, trainval, test, ...) and data.scenes.filter"
+            )
+        everything = scene_filter_of(filter, "data.scenes.filter")
         return Split(name=f"all of {data_split}", data_split=data_split, filter=everything, second_stages=())
     if splits is None:
-        raise ConfigError(f"data.split={split} needs data.splits, the folder that holds {split}.yaml and scene_filter/")
+        raise ConfigError(
+            f"split={split} needs data.scenes.splits, the folder that holds {split}.yaml and scene_filter/"
+        )
     chosen = read_split(Path(splits).expanduser(), split)
     if data_split is not None and data_split != chosen.data_split:
         # The two differ on purpose where a data set of one's own has the devkit's splits.

@@ -60,9 +60,11 @@ class Sensors:
 
     def __post_init__(self) -> None:
         if unknown := [name for name in self.cameras if name not in CAMERAS]:
-            raise ConfigError(f"data.cameras: there is no camera {', '.join(unknown)}; NAVSIM has {', '.join(CAMERAS)}")
+            raise ConfigError(
+                f"data.scenes.cameras: there is no camera {', '.join(unknown)}; NAVSIM has {', '.join(CAMERAS)}"
+            )
         if self.frames not in ("now", "all"):
-            raise ConfigError(f"data.camera_frames must be now or all (of the history), got {self.frames}")
+            raise ConfigError(f"data.scenes.camera_frames must be now or all (of the history), got {self.frames}")
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -115,7 +117,7 @@ def open_truth(cut: Cut, path: Path, maps: Maps | None) -> SceneTruth:
         )
     if maps is None:
         raise MapError(
-            f"scene {cut.token} needs the map {cut.log.place}: say where nuPlan's maps are (data.maps.root=FOLDER)"
+            f"scene {cut.token} needs the map {cut.log.place}: say where nuPlan's maps are (data.scenes.maps.root=FOLDER)"
         )
     return SceneTruth(
         token=cut.token,
@@ -156,7 +158,7 @@ def camera_image(log: NavsimLog, row: int, camera: str, blobs: Path, at_least: S
     path = log.image(row, camera)
     if not path:
         raise UnreadableScene(
-            blobs, f"frame {log.tokens[row].decode()} has no image of {camera}: leave it out of data.cameras"
+            blobs, f"frame {log.tokens[row].decode()} has no image of {camera}: leave it out of data.scenes.cameras"
         )
     pixels, stored = read_image(blobs / path, at_least)
     intrinsics = scaled_intrinsics(
@@ -201,7 +203,7 @@ def _seen_from(now: Float64[np.ndarray, "3"], poses: Float64[np.ndarray, "n 3"])
 def _points(cut: Cut, blobs: Path) -> Float32[np.ndarray, "N 4"]:
     path = cut.log.lidar(cut.now)
     if not path:
-        raise UnreadableScene(blobs, f"scene {cut.token} has no point cloud: ask for none (data.lidar=false)")
+        raise UnreadableScene(blobs, f"scene {cut.token} has no point cloud: ask for none (data.scenes.lidar=false)")
     return np.ascontiguousarray(read_pcd(blobs / path)[:4].T)
 
 

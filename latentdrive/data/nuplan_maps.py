@@ -7,6 +7,7 @@ text, and everything keeps the order of the file, because results of the devkit 
 import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -27,16 +28,19 @@ Rings = tuple[Float64[np.ndarray, "_ 2"], ...]
 class NuplanMaps:
     """The maps below one folder by place. root: $NUPLAN_MAPS_ROOT. version: nuplan-maps-v1.0, the name of its JSON file.
 
-    `maps["us-ma-boston"]` reads that map when it is first asked for, and keeps it. Raises MapError where the JSON file is
-    missing or damaged.
+    `maps["us-ma-boston"]` reads that map when it is first asked for, and keeps it. Nothing is read before; every use raises
+    MapError where the JSON file is missing or damaged.
     """
 
     def __init__(self, *, root: str | Path, version: str) -> None:
         self.root = Path(root).expanduser()
         self.index = self.root / f"{version}.json"
-        self._versions = read_versions(self.index)
         self._maps: dict[str, RoadMap] = {}
         self._loose_ends: dict[str, tuple[str, ...]] = {}
+
+    @cached_property
+    def _versions(self) -> dict[str, str]:
+        return read_versions(self.index)
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -56,9 +56,9 @@ class ScenarioLogs:
         self, *, path: str | Path, future_frames: int, ego_ahead_m: float, command: str, max_unreadable: float
     ) -> None:
         if future_frames < LEAST_FUTURE:
-            raise ConfigError(f"data.future_frames must be {LEAST_FUTURE} or more, got {future_frames}")
+            raise ConfigError(f"data.scenes.future_frames must be {LEAST_FUTURE} or more, got {future_frames}")
         if command not in ("unknown", "route"):
-            raise ConfigError(f"data.command must be unknown or route, got {command!r}")
+            raise ConfigError(f"data.scenes.command must be unknown or route, got {command!r}")
         self.path, self.future_frames, self.ego_ahead_m = Path(path).expanduser(), future_frames, ego_ahead_m
         self.command = command
         self._points: dict[str, tuple[str, int]] = {}

@@ -43,7 +43,7 @@ def _opened(path: str | Path) -> Iterator[Image.Image]:
             yield image
     except FileNotFoundError as error:
         raise UnreadableScene(
-            path, "the image is not there: download this sensor, or ask for fewer cameras (data.cameras)"
+            path, "the image is not there: download this sensor, or ask for fewer cameras (data.scenes.cameras)"
         ) from error
     # What Pillow raises at a damaged file, of whatever kind it takes it to be.
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:

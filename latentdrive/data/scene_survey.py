@@ -1,0 +1,115 @@
+"""What decision points a data set holds, and what of them is missing: lines for `doctor`.
+
+Opens the index of every split, lists folders to see which sensor files are there, and reads a few scenes to say how long all take.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from enum import StrEnum
+
+import numpy as np
+
+from latentdrive.data.clip_data import ClipData
+from latentdrive.data.navsim_frames import CAMERAS
+from latentdrive.data.navsim_logs import NavsimLogs
+from latentdrive.data.nuplan_maps import NuplanMaps
+from latentdrive.errors import ConfigError, MapError, NoScenes, UnreadableClip
+from latentdrive.types import SceneSource
+
+LIDAR = "lidar"
+TIMED = 8  # scenes that are opened for a guess at how long all take
+
+
+class Finding(StrEnum):
+    """good: as it should be. lacking: something is not there, and may not be needed. wrong: something must be mended."""
+
+    GOOD = "good"
+    LACKING = "lacking"
+    WRONG = "wrong"
+
+
+Lines = Iterator[tuple[Finding, str]]
+
+
+def survey(data: ClipData, *, sample: int, progress: Callable | None, counts: dict[str, int]) -> Lines:
+    """Findings about all splits of a data set. sample: scenes of each split whose files are looked for. counts: filled with the
+    number of scenes by split.
+
+    Raises NoScenes where no split has any.
+    """
+    failed: list[str] = []
+    for name in data.splits() or [None]:
+        what = name or "scenes"
+        try:
+            source = data.open_scenes(**({} if name is None else {"split": name, "progress": progress}))
+        except (NoScenes, ConfigError) as error:
+            failed.append(f"{what}: {error}")
+            yield Finding.WRONG, failed[-1]
+            continue
+        counts[what] = len(source.tokens)
+        if isinstance(source, NavsimLogs):
+            yield from _navsim(what, source, sample)
+        else:
+            yield Finding.GOOD, f"{what}: {source.summary()}"
+        yield from _speed(what, source)
+    if not any(counts.values()):
+        raise NoScenes(f"no scene can be used. {failed[0] if failed else data.path}")
+
+
+def _navsim(what: str, source: NavsimLogs, sample: int) -> Lines:
+    first, *others = source.counts().lines()
+    yield Finding.GOOD, f"{what}: {first}"
+    for line in others:
+        told = "left out" in line and "not in the filter" in line
+        yield (Finding.GOOD if told else Finding.LACKING), f"{what}: {line}"
+    looked = min(sample, len(source.tokens))
+    found = source.missing(sample, [*CAMERAS, LIDAR])
+    there = [sensor for sensor, files in found.items() if not files.absent]
+    nowhere = [sensor for sensor, files in found.items() if files.absent == files.needed and files.needed]
+    if there:
+        yield Finding.GOOD, f"{what}: all files of {', '.join(there)} are there, in {looked:,} scenes looked at"
+    if nowhere:
+        example = found[nowhere[0]].example
+        yield Finding.LACKING, f"{what}: no file of {', '.join(nowhere)} in {looked:,} scenes (for example {example})"
+    for sensor, files in found.items():
+        if sensor not in (*there, *nowhere):
+            yield (
+                Finding.LACKING,
+                f"{what}: {files.absent:,} of {files.needed:,} files of {sensor} are missing (for example {files.example})",
+            )
+    yield from _maps(what, source)
+
+
+def _maps(what: str, source: NavsimLogs) -> Lines:
+    """Whether the maps are there that the split's logs were driven on, and whole."""
+    needed = sorted({source.place(token) for token in source.tokens})
+    try:
+        problems = [problem for problem in source.maps.problems() if isinstance(source.maps, NuplanMaps)]
+        for name in needed:
+            source.maps.path(name)
+    except (MapError, AttributeError) as error:
+        yield Finding.WRONG, f"{what}: no maps, so nothing can be scored: {error}"
+        return
+    for problem in problems:
+        yield Finding.LACKING, f"{what}: {problem}"
+    if not problems:
+        yield Finding.GOOD, f"{what}: maps of {', '.join(needed)}, with all layers"
+
+
+def _speed(what: str, source: SceneSource) -> Lines:
+    """How long opening every scene takes, with the sensors that are configured; and the first scene that can't be opened."""
+    picked = np.unique(np.linspace(0, len(source.tokens) - 1, min(TIMED, len(source.tokens))).astype(int))
+    begun, opened = time.monotonic(), 0
+    for index in picked:
+        try:
+            source[source.tokens[int(index)]]
+            opened += 1
+        except UnreadableClip as error:
+            yield Finding.WRONG, f"{what}: {error}"
+            break
+    if opened:
+        total = (time.monotonic() - begun) / opened * len(source.tokens)
+        yield (
+            Finding.GOOD,
+            f"{what}: opening all scenes with the sensors of data.scenes takes about {total:.0f} s on one core",
+        )
