@@ -40,7 +40,8 @@ class HazardKind(StrEnum):
 class HazardSpec:
     """Ranges that hazards are drawn from. margin: distance at which one begins, as a multiple of a comfortable stop.
 
-    lead_m: how far ahead of the ego's start it lies; bend_m: the same for a stopped car. walk_mps: pace of a pedestrian. overtake_mps: speed of the oncoming car.
+    lead_m: how far ahead of the ego's start it lies; bend_m: the same for a stopped car. walk_mps: pace of a pedestrian. overtake_mps: speed of the oncoming car;
+    around_m: how far before and behind the standing car it drives on our side; shift_m: length of each of its changes of lane.
     cut_gap_m: bumper to bumper, when a vehicle cuts in; cut_after_s: not earlier.
     """
 
@@ -49,6 +50,8 @@ class HazardSpec:
     bend_m: tuple[float, float]
     walk_mps: tuple[float, float]
     overtake_mps: tuple[float, float]
+    around_m: float
+    shift_m: float
     cut_gap_m: tuple[float, float]
     cut_after_s: tuple[float, float]
 
@@ -189,11 +192,10 @@ class CutIn:
 class OncomingCar:
     """A car stands on the other side, and one that comes towards us goes around it through our lane."""
 
-    AROUND_M, SHIFT_M = 16.0, 22.0  # from the standing car to where ours begins and ends; length of each change of lane
-
     def __init__(self, rng: np.random.Generator, layout: Layout, spec: HazardSpec, *, calm: Calm):
         self._margin, self._speed = float(rng.uniform(*spec.margin)), float(rng.uniform(*spec.overtake_mps))
         self._lead, self._calm, self._parked = float(rng.uniform(*spec.lead_m)), calm, None
+        self._around, self._shift = spec.around_m, spec.shift_m
         lanes = layout.network.lanes_dict()
         own = {start.lane[:2] for start in layout.ego_starts}
         self._lane = next((index for index in lanes if index[:2] not in own and index[2] == 0), None)
@@ -211,12 +213,12 @@ class OncomingCar:
             lane = world.network.get_lane(self._lane)
             s = lane.local_coordinates(np.array([self._x, lane.position(0, 0)[1]]))[0]
             self._parked = put(world, ego, self._lane, s, self._calm, Parked)
-        back = self._x - self.AROUND_M - self.SHIFT_M
+        back = self._x - self._around - self._shift
         if self._begun is None:
             gap = back - BEFORE_M - ego.position[0] - ego.size[0] / 2
             if now_s > 0 and 0 < gap < self._margin * stopping_m(ego) + self._margin * ego.speed:
                 self._begun = now_s
-                end = now_s + 2 * (self.AROUND_M + self.SHIFT_M) / self._speed
+                end = now_s + 2 * (self._around + self._shift) / self._speed
                 self.span_s = now_s, end
                 y = -self._ours
                 self._lines = [StopLine(world, np.array([back - BEFORE_M, y]))]
@@ -228,12 +230,12 @@ class OncomingCar:
     def agents(self, times_s: Float64[np.ndarray, "T"]) -> Agents | None:
         if self._begun is None:
             return None
-        reach = self.AROUND_M + self.SHIFT_M
+        reach = self._around + self._shift
         x = self._x + reach - self._speed * (times_s - self._begun)
-        into = np.clip((self._x + reach - x) / self.SHIFT_M, 0.0, 1.0)
-        back = np.clip((self._x - self.AROUND_M - x) / self.SHIFT_M, 0.0, 1.0)
+        into = np.clip((self._x + reach - x) / self._shift, 0.0, 1.0)
+        back = np.clip((self._x - self._around - x) / self._shift, 0.0, 1.0)
         share = (np.cos(np.pi * back) - np.cos(np.pi * into)) / 2
-        slope = np.pi / (2 * self.SHIFT_M) * (np.sin(np.pi * into) - np.sin(np.pi * back))
+        slope = np.pi / (2 * self._shift) * (np.sin(np.pi * into) - np.sin(np.pi * back))
         y = self._theirs + (self._ours - self._theirs) * share
         heading = np.arctan2((self._ours - self._theirs) * slope, -1.0)
         return one_agent(np.stack([x, y, heading], -1), np.full(len(x), self._speed), CAR_M, "car")
