@@ -13,24 +13,31 @@ from pathlib import Path
 CHECKED = 200  # files of which is asked whether they are in memory
 
 
-def drop_pages(folders: Iterable[Path]) -> float:
-    """Ask for all files below `folders` to leave memory. Returns which share of their pages did (of CHECKED files).
+def drop_pages(folders: Iterable[Path], *, written: Iterable[Path] = ()) -> float:
+    """Ask for all files below the folders to leave memory. Returns which share of their pages did (of about CHECKED files).
 
+    written: folders that were filled just now: what is not on the disk yet stays in memory, so they are written out first.
     0.0 where the system has no such call.
     """
     if not hasattr(os, "posix_fadvise"):
         return 0.0
-    files = [one for folder in folders for one in sorted(folder.rglob("*")) if one.is_file()]
+    fresh = _files(written)
+    files = list(_files(folders) | fresh)
     for file in files:
         number = os.open(file, os.O_RDONLY)
         try:
-            os.fsync(number)  # what is not on the disk yet stays in memory
+            if file in fresh:
+                os.fsync(number)  # of all files it would take minutes
             os.posix_fadvise(number, 0, 0, os.POSIX_FADV_DONTNEED)
         finally:
             os.close(number)
     checked = files[:: max(1, len(files) // CHECKED)]
     pages = [pages_in_memory(file) for file in checked]
     return 1.0 - sum(there for there, _ in pages) / max(1, sum(count for _, count in pages))
+
+
+def _files(folders: Iterable[Path]) -> dict[Path, None]:
+    return dict.fromkeys(one for folder in folders for one in sorted(folder.rglob("*")) if one.is_file())
 
 
 def pages_in_memory(file: Path) -> tuple[int, int]:

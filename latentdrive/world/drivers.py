@@ -57,7 +57,7 @@ class StopLine(Obstacle):
     def binds(self, driver: "Driver") -> bool:
         """Whether the driver can still stop here in comfort."""
         gap = float(np.hypot(*(self.position - driver.position))) - driver.size[0] / 2 - self.LENGTH / 2
-        return driver.speed**2 <= 2 * driver.calm.braking_mps2 * max(gap, 0.0) or driver.speed < STANDSTILL_MPS
+        return bool(driver.speed**2 <= 2 * driver.calm.braking_mps2 * max(gap, 0.0) or driver.speed < STANDSTILL_MPS)
 
 
 @runtime_checkable

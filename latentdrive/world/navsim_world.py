@@ -47,7 +47,7 @@ class NavsimSplit:
     drives: int
     points: int
     data_split: str
-    kinds: Mapping[str, Mapping[HazardKind, float]]
+    kinds: Mapping[str, Mapping[str, float]]
 
 
 @dataclass(**FROZEN)

@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 from data_helpers import passing, write_poses, write_video
+from navsim_fixture import write_openscene, write_split
 
 from latentdrive.commands import doctor
 from latentdrive.config import compose
-from latentdrive.errors import ConfigError, NoClips, TooManyUnreadable
+from latentdrive.errors import ConfigError, NoClips, NoScenes, TooManyUnreadable
 
 TIMES = np.arange(60) / 10
 
@@ -116,3 +117,51 @@ def test_a_rate_that_does_not_divide_the_transition_is_an_error_with_rates_that_
 def test_a_dry_run_looks_at_the_machine_only(tmp_path, capsys):
     assert examine(tmp_path / "nothing", "dry_run=true") == {}
     assert "CPU cores" in capsys.readouterr().out
+
+
+def navsim(root, *overrides):
+    words = ["data=navsim", f"data.path={root}", f"paths.data={root.parent}/data", f"out={root.parent}/run"]
+    return doctor.run(compose("doctor", [*words, *overrides]))
+
+
+@pytest.fixture
+def openscene(tmp_path):
+    root = tmp_path / "openscene"
+    write_openscene(root, count=20, sensors=True, cameras=("CAM_F0", "CAM_B0"))
+    for name in ("train", "val"):
+        write_split(root / "splits", name)
+    return root
+
+
+def test_scenes_missing_files_and_maps_are_told(openscene, capsys):
+    found = navsim(openscene)
+    assert found["scenes"]["train"] > 0 and found["train"]["clips"] == 2
+    said = capsys.readouterr().out
+    for part in ("ok train: ", "scenes in 2 of 2 logs", "all files of cam_f0, cam_b0, lidar are there",
+                 "-- train: no file of cam_l0, cam_l1, cam_l2, cam_r0, cam_r1, cam_r2 in", "no maps, so nothing can be scored",
+                 "scenes a second on one core", f"Next: latentdrive train codebook data=navsim data.path={openscene}"):  # fmt: skip
+        assert part in said
+
+
+def test_a_file_that_is_missing_is_counted_and_named_once(openscene, capsys):
+    victim = sorted((openscene / "sensor_blobs").glob("*/*/CAM_B0/*.jpg"))[5]
+    victim.unlink()
+    navsim(openscene)
+    said = capsys.readouterr().out
+    assert "files of cam_b0 are missing" in said and victim.name in said
+
+
+def test_no_scene_at_all_is_an_error(openscene):
+    for name in ("train", "val"):
+        write_split(openscene / "splits", name, tokens=["0" * 16])
+    with pytest.raises(NoClips, match="none of the 2 logs .* belongs to train: choose another split"):
+        navsim(openscene)
+    with pytest.raises(
+        NoScenes, match=r"no scene can be used\. train: no scene in .*left out: .*not in the filter's tokens"
+    ):
+        navsim(openscene, "data.train=null", "data.val=null", "data.source=null")
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(ConfigError, match="no split 'train': looked for"):
+        navsim(tmp_path / "nowhere")

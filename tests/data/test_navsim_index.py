@@ -1,5 +1,6 @@
 """Which scenes a filter leaves, what is said of the others, and that a split of 100,000 scenes opens at once."""
 
+import json
 import os
 import subprocess
 import sys
@@ -8,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from navsim_fixture import frame, frames, token, write_log, write_openscene
-from navsim_many import write_many
 
 from latentdrive.data.navsim_index import NavsimIndex
 from latentdrive.data.navsim_log_folder import LogFolder
@@ -142,12 +142,14 @@ def test_a_folder_without_logs_says_so(tmp_path: Path):
 
 
 def test_a_split_of_100_000_scenes_opens_in_seconds_and_in_less_than_2_gb(tmp_path: Path):
-    root = write_many(tmp_path / "many", 100_000)
-    command = [sys.executable, str(ROOT / "tests" / "data" / "navsim_many.py"), str(root), "100000"]
-    paths = os.pathsep.join([str(ROOT), str(ROOT / "tests" / "data")])
-    done = subprocess.run(
-        command, env=os.environ | {"PYTHONPATH": paths}, capture_output=True, text=True, timeout=120, check=True
-    )
-    scenes, seconds, most_bytes = done.stdout.split()
-    print(f"{scenes} scenes opened in {seconds} s with {int(most_bytes) / 1e9:.2f} GB")
-    assert int(scenes) == 100_000 and int(most_bytes) < 2e9 and float(seconds) < 30
+    def many(*words: str) -> str:
+        command = [sys.executable, str(ROOT / "tools" / "many_scenes.py"), *words]
+        environment = os.environ | {"PYTHONPATH": str(ROOT)}
+        return subprocess.run(
+            command, env=environment, stdout=subprocess.PIPE, text=True, timeout=120, check=True
+        ).stdout
+
+    many("write", str(tmp_path / "many"), "--scenes", "100000", "--logs", "1200")
+    found = json.loads(many("open", str(tmp_path / "many")))
+    assert (found["scenes"], found["logs"]) == (100_000, 1200)
+    assert found["peak_memory_gb"] < 2 and found["seconds"] < 30

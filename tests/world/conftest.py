@@ -1,14 +1,19 @@
 """The tiny world of configs/world/tiny.yaml, as an object, with the camera of the default world beside it."""
 
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hydra import compose, initialize_config_dir
+from navsim_world_helpers import small_world
 from omegaconf import OmegaConf
 
 from latentdrive.build import build
 from latentdrive.config import configs_folder
+from latentdrive.data.unpickle import read_pickle
 from latentdrive.world.cameras import CameraSpec, Renderer
+from latentdrive.world.navsim_world import NavsimWorld, Order
 from latentdrive.world.writer import World
 
 
@@ -30,3 +35,28 @@ def renderer(level_camera: CameraSpec):
     renderer = Renderer(level_camera)
     yield renderer
     renderer.close()
+
+
+@pytest.fixture(scope="session")
+def navsim_world() -> NavsimWorld:
+    return small_world()
+
+
+@pytest.fixture(scope="session")
+def navsim_folder(navsim_world: NavsimWorld, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The small NAVSIM world on disk. Nobody may change it."""
+    folder = tmp_path_factory.mktemp("navsim")
+    navsim_world.write(folder, processes=1)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def navsim_orders(navsim_world: NavsimWorld, navsim_folder: Path) -> dict[str, Order]:
+    """Every drive of the small NAVSIM world by the name of its log."""
+    return {order.files.name: order for order in navsim_world.orders(navsim_folder)}
+
+
+@pytest.fixture(scope="session")
+def navsim_logs(navsim_orders: dict[str, Order]) -> dict[str, list[dict[str, Any]]]:
+    """Every log of the small NAVSIM world by its name."""
+    return {name: read_pickle(order.files.log) for name, order in navsim_orders.items()}

@@ -1,0 +1,31 @@
+"""Which moments count: distances by hand, and fair shares."""
+
+import numpy as np
+
+from latentdrive.world.decision_points import dealt, deviation_m
+
+
+def test_a_straight_drive_at_constant_speed_never_deviates():
+    ego = np.stack([5.0 * np.arange(12), np.zeros(12), np.zeros(12)], -1)
+    away = deviation_m(ego, np.full(12, 10.0), horizon=8, step_s=0.5)
+    assert np.isnan(away[4:]).all() and np.abs(away[:4]).max() < 1e-9
+
+
+def test_who_stops_deviates_by_what_was_not_driven():
+    ego = np.zeros((10, 3))
+    away = deviation_m(ego, np.full(10, 3.0), horizon=8, step_s=0.5)
+    assert away[0] == 12.0  # 3 m/s for 4 s
+
+
+def test_the_frame_of_each_moment_is_its_own():
+    heading = np.pi / 2
+    ego = np.stack([np.zeros(9), 2.0 * np.arange(9), np.full(9, heading)], -1)
+    assert deviation_m(ego, np.full(9, 4.0), horizon=8, step_s=0.5)[0] < 1e-9
+
+
+def test_scenes_are_dealt_evenly_and_spread_inside_each_drive():
+    drives = [[f"a{k}" for k in range(10)], ["b0"], [f"c{k}" for k in range(4)]]
+    chosen = dealt(drives, 9)
+    assert [len(one) for one in chosen] == [4, 1, 4]
+    assert chosen[0] == ["a1", "a3", "a6", "a8"] and chosen[1] == ["b0"]
+    assert dealt(drives, 100) == drives and dealt([[], []], 3) == [[], []]

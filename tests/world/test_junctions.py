@@ -1,0 +1,70 @@
+"""Junctions drawn anew: every way begins where the one before it ends, and turns lead where they say."""
+
+from itertools import product
+
+import numpy as np
+import pytest
+
+from latentdrive.geometry import wrap_angle
+from latentdrive.world.junctions import Circle, Crossing
+from latentdrive.world.roads import Layout
+from latentdrive.world.traffic import lane_points
+
+
+def crossing(number: int, **changes) -> Layout:
+    ranges = {
+        "arms": (3, 4), "lane_m": (3.5, 4.0), "corner_m": (7.0, 12.0), "approach_m": (20.0, 60.0), "lights": True,
+        "speed_mps": (0.0, 13.0),
+    }  # fmt: skip
+    return Crossing(**ranges | changes).layout(np.random.default_rng(number), 200.0)
+
+
+def circle(number: int) -> Layout:
+    ranges = {"radius_m": (15.0, 22.0), "entry_m": (10.0, 16.0), "lane_m": (4.0, 4.6), "approach_m": (20.0, 50.0)}
+    return Circle(**ranges, speed_mps=(0.0, 10.0)).layout(np.random.default_rng(number), 200.0)
+
+
+@pytest.mark.parametrize(("made", "number"), list(product((crossing, circle), range(4))))
+def test_every_way_begins_where_the_one_before_it_ends(made, number):
+    graph = made(number).network.graph
+    joints = [(one[0], two[0]) for a in graph for b, one in graph[a].items() for two in graph.get(b, {}).values()]
+    assert len(joints) >= 12
+    for before, after in joints:
+        gap = before.position(before.length, 0.0) - after.position(0.0, 0.0)
+        turn = wrap_angle(np.array(before.heading_at(before.length) - after.heading_at(0.0)))
+        assert np.hypot(*gap) < 1e-6 and abs(turn) < 1e-6
+
+
+def turned(layout: Layout, road: tuple[str, str]) -> float:
+    """How far a way turns, to the left, once y points to the left."""
+    lane = layout.network.get_lane((*road, 0))
+    points = lane_points(lane, np.linspace(0.0, lane.length, 50))
+    headings = np.unwrap(np.arctan2(*np.diff(points, axis=0).T[::-1]))
+    return float(headings[-1] - headings[0])
+
+
+def test_the_arm_to_the_right_is_a_right_turn():
+    layout = crossing(0, arms=(4, 4))
+    assert turned(layout, ("ir0", "il3")) == pytest.approx(-np.pi / 2, abs=0.1)
+    assert turned(layout, ("ir0", "il1")) == pytest.approx(np.pi / 2, abs=0.1)
+    assert turned(layout, ("ir0", "il2")) == pytest.approx(0.0, abs=1e-6)
+
+
+def test_vehicles_go_round_a_circle_to_the_left_and_enter_it_to_the_right():
+    layout = circle(0)
+    for arm in range(4):
+        assert turned(layout, (f"exit{arm}", f"enter{arm}")) > 0.3
+        assert turned(layout, (f"in{arm}", f"enter{arm}")) < -0.3 > turned(layout, (f"exit{arm}", f"out{arm}"))
+
+
+def test_opposite_approaches_go_together():
+    layout = crossing(0, arms=(4, 4))
+    assert layout.phases == ((("o0", "ir0"), ("o2", "ir2")), (("o1", "ir1"), ("o3", "ir3")))
+    assert crossing(0, lights=False).phases == ()
+
+
+def test_no_two_crossings_have_the_same_shape():
+    lengths = {round(crossing(number).network.get_lane(("ir0", "il1", 0)).length, 6)
+               for number in range(12) if "ir0" in crossing(number).network.graph
+               and "il1" in crossing(number).network.graph["ir0"]}  # fmt: skip
+    assert len(lengths) >= 5

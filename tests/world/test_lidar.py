@@ -1,0 +1,58 @@
+"""The spinning LiDAR against distances worked out by hand."""
+
+import numpy as np
+import pytest
+
+from latentdrive.world.lidar import LidarSpec, scan
+
+SPEC = LidarSpec(forward_m=1.0, up_m=2.0, rings=3, low_deg=-45.0, high_deg=45.0, columns=360, reach_m=50.0, noise_m=0.0)
+ORIGIN = np.zeros(3)
+
+
+def scanned(boxes, spec: LidarSpec = SPEC, ego=ORIGIN) -> np.ndarray:
+    return scan(np.random.default_rng(0), spec, np.asarray(ego, float), np.asarray(boxes, float).reshape(-1, 7))
+
+
+def test_an_empty_plane_returns_a_circle_of_ground():
+    points = scanned([])
+    assert points.shape == (6, 360) and points.dtype == np.float32  # 45 degrees down: 2 m away; level and up: nothing
+    np.testing.assert_allclose(np.hypot(points[0] - 1.0, points[1]), 2.0, rtol=1e-6)
+    np.testing.assert_allclose(points[2], 0.0, atol=1e-6)
+    assert set(points[4]) == {0.0} and set(points[5]) == {0.0}
+
+
+def test_a_wall_ahead_is_met_at_its_near_side():
+    points = scanned([[11.0, 0.0, 0.0, 0.0, 2.0, 4.0, 10.0]])  # its side stands at x = 10, 9 m before the sensor
+    ahead = points[:, (np.abs(points[1]) < 1e-3) & (points[0] > 0) & (points[4] == 1)]
+    assert ahead[0] == pytest.approx([10.0], abs=1e-5) and ahead[2] == pytest.approx([2.0], abs=1e-5)
+    level = points[:, points[4] == 1]
+    np.testing.assert_allclose(level[0], 10.0, atol=1e-4)
+    assert np.abs(level[1]).max() <= 2.0 and np.abs(level[1]).max() > 1.8
+
+
+def test_a_low_box_is_met_on_its_top_and_passed_by_level_rays():
+    points = scanned(
+        [[2.5, 0.0, 0.0, 0.0, 2.0, 1.0, 1.0]]
+    )  # the ray that falls 45 degrees is 1 m high 1 m before the sensor
+    top = points[:, np.abs(points[2] - 1.0) < 1e-5]
+    assert len(top.T) and (points[4] == 1).sum() == 0
+    assert top[:, np.argmin(np.abs(top[1]))][0] == pytest.approx(2.0, abs=1e-4)
+
+
+def test_what_stands_behind_something_is_hidden_and_what_lies_left_is_left():
+    near, far = [6.0, 0.0, 0.0, 0.0, 1.0, 2.0, 5.0], [12.0, 0.0, 0.0, 0.0, 1.0, 2.0, 5.0]
+    np.testing.assert_array_equal(scanned([near]), scanned([near, far]))
+    left = scanned([[1.0, 8.0, 0.0, 0.0, 2.0, 2.0, 5.0]])
+    assert left[1, left[4] == 1] == pytest.approx(7.0, abs=1e-4)
+
+
+def test_points_are_given_in_the_ego_frame_whatever_its_pose():
+    box = np.array([[11.0, 3.0, 0.4, 0.0, 2.0, 4.0, 10.0]])
+    turn, cos, sin = 0.7, np.cos(0.7), np.sin(0.7)
+    moved = box.copy()
+    moved[0, :3] = 5 + cos * 11 - sin * 3, -2 + sin * 11 + cos * 3, 0.4 + turn
+    np.testing.assert_allclose(scanned(moved, ego=[5, -2, turn]), scanned(box), atol=1e-4)
+
+
+def test_who_is_absent_returns_nothing():
+    np.testing.assert_array_equal(scanned([[np.nan] * 3 + [0.0, 4.0, 2.0, 1.5]]), scanned([]))

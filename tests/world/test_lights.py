@@ -1,0 +1,44 @@
+"""Traffic lights and giving way: who may go when, and who has to stop."""
+
+import numpy as np
+import pytest
+from test_junctions import circle, crossing
+
+from latentdrive.world.lights import Lights, LightTimes
+
+TIMES = LightTimes(green_s=(10.0, 10.0), amber_s=4.0, clear_s=1.0)
+NORTH, EAST = ("o0", "ir0"), ("o1", "ir1")
+
+
+@pytest.fixture(scope="module")
+def layout():
+    return crossing(0, arms=(4, 4))
+
+
+def test_one_road_goes_after_the_other(layout):
+    lights = Lights(layout, TIMES, green_s=10.0, shift_s=0.0)
+    seen = {
+        time: (lights.colour(NORTH, time), lights.colour(EAST, time))
+        for time in (0.0, 9.9, 10.1, 13.9, 14.5, 15.1, 30.1)
+    }
+    assert seen == {
+        0.0: ("green", "red"), 9.9: ("green", "red"), 10.1: ("amber", "red"), 13.9: ("amber", "red"), 14.5: ("red", "red"),
+        15.1: ("red", "green"), 30.1: ("green", "red"),
+    }  # fmt: skip
+
+
+def test_two_roads_never_go_at_once(layout):
+    lights = Lights.at_random(np.random.default_rng(3), layout, TIMES)
+    for time in np.arange(0.0, 60.0, 0.1):
+        assert "red" in (lights.colour(NORTH, time), lights.colour(EAST, time))
+
+
+def test_a_light_can_be_held_red_until_a_moment(layout):
+    lights = Lights.red_until(np.random.default_rng(3), layout, TIMES, road=EAST, until_s=7.0)
+    assert {lights.colour(EAST, time) for time in np.arange(-5.0, 7.0, 0.1)} == {"red"}
+    assert lights.colour(EAST, 7.05) == "green" and lights.colour(NORTH, 7.05) == "red"
+
+
+def test_an_approach_gives_way_to_those_who_pass_its_entry():
+    watched = circle(0).gives_way
+    assert watched[("o0", "in0")] == (("enter1", "exit0"), ("exit0", "enter0")) and len(watched) == 4

@@ -1,0 +1,103 @@
+"""Maps of layouts: nuPlan's graph, ids, areas, and where they lie."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import shapely
+
+from latentdrive.build import build
+from latentdrive.config import compose
+from latentdrive.types import RoadMap
+from latentdrive.world.road_map import MappedRoads, map_roads, placed
+from latentdrive.world.roads import Layout
+
+KINDS = ("lanes", "connectors", "roadblocks", "roadblock_connectors", "intersections", "crosswalks", "walkways")
+
+
+@pytest.fixture(scope="module")
+def roads():
+    return build(compose("world", ["world=small"]).world.plain()).roads
+
+
+def surveyed(layout: Layout) -> MappedRoads:
+    return map_roads(layout, first_id=5000, block_m=140.0, joint_m=6.0, limit_mps=9.0, name="sg-one-north")
+
+
+@pytest.fixture(params=["highway", "curves", "merge", "circle", "crossing", "tail_street"])
+def layout(request, roads) -> Layout:
+    return roads[request.param].layout(np.random.default_rng(4), 300.0)
+
+
+@pytest.fixture
+def road_map(layout) -> RoadMap:
+    return surveyed(layout).map
+
+
+def test_ids_are_unique_over_all_kinds_and_ascend_within_each(road_map: RoadMap):
+    ids = {kind: [int(one.id) for one in getattr(road_map, kind)] for kind in KINDS}
+    every = [one for some in ids.values() for one in some]
+    assert len(set(every)) == len(every) and min(every) == 5000
+    assert all(a < b for some in ids.values() for a, b in pairwise(some))
+
+
+def test_lanes_lead_to_connectors_and_connectors_to_one_lane(road_map: RoadMap):
+    lanes, connectors = ({one.id: one for one in some} for some in (road_map.lanes, road_map.connectors))
+    for lane in lanes.values():
+        assert all(lane.id in connectors[one].incoming for one in lane.outgoing)
+    for connector in connectors.values():
+        before, after = lanes[connector.incoming[0]], lanes[connector.outgoing[0]]
+        assert len(connector.incoming) == len(connector.outgoing) == 1
+        for one, two in ((before, connector), (connector, after)):
+            assert np.hypot(*(one.baseline[-1] - two.baseline[0])) < 0.05  # in a merge, a ramp's end is 5 mm off
+
+
+def test_roadblocks_hold_their_lanes_and_are_connected_as_they_are(road_map: RoadMap):
+    areas = {one.id: shapely.Polygon(one.rings[0]) for one in (*road_map.roadblocks, *road_map.roadblock_connectors)}
+    assert all(area.is_valid for area in areas.values())
+    block = {one.id: one.roadblock for one in (*road_map.lanes, *road_map.connectors)}
+    for lane in (*road_map.lanes, *road_map.connectors):
+        polygon = shapely.Polygon(lane.rings[0])
+        assert polygon.is_valid and polygon.difference(areas[lane.roadblock]).area < 0.02 * polygon.area
+    joins = {one.id: one for one in road_map.roadblock_connectors}
+    for connector in road_map.connectors:
+        own = joins[connector.roadblock]
+        assert own.from_roadblock == block[connector.incoming[0]] and own.to_roadblock == block[connector.outgoing[0]]
+        inside = next(one for one in road_map.intersections if one.id == own.intersection)
+        assert shapely.Polygon(inside.rings[0]).buffer(0.05).contains(shapely.LineString(connector.baseline))
+
+
+def test_lanes_are_numbered_from_the_left(road_map: RoadMap):
+    for block in road_map.roadblocks:
+        lanes = sorted((lane for lane in road_map.lanes if lane.roadblock == block.id), key=lambda lane: lane.index)
+        for left, right in pairwise(lanes):
+            ahead, aside = left.baseline[1] - left.baseline[0], right.baseline[0] - left.baseline[0]
+            assert ahead[0] * aside[1] - ahead[1] * aside[0] < 0  # the next one lies to the right
+
+
+def test_a_route_names_blocks_in_the_order_they_are_driven(roads):
+    layout = roads["crossing"].layout(np.random.default_rng(4), 300.0)
+    mapped = surveyed(layout)
+    start = layout.ego_starts[0].lane[:2]
+    turn = next(road for road in layout.turns if road[0] == start[1])
+    route = mapped.route((start, turn, next(road for road in mapped.blocks if road[0] == turn[1])))
+    joint = next(one for one in mapped.map.roadblock_connectors if one.id == route[1])
+    assert len(route) == 3 and (joint.from_roadblock, joint.to_roadblock) == (route[0], route[2])
+    assert all(lane.has_light for lane in mapped.map.connectors)
+
+
+def test_crosswalks_lie_across_streets_only(roads):
+    street, highway = (surveyed(roads[name].layout(np.random.default_rng(4), 300.0)) for name in ("curves", "highway"))
+    assert highway.crosswalks_m == () == highway.map.crosswalks
+    road = shapely.union_all([shapely.Polygon(one.rings[0]) for one in street.map.intersections])
+    assert len(street.map.crosswalks) == len(street.crosswalks_m) >= 2
+    for walk in street.map.crosswalks:
+        assert shapely.Polygon(walk.rings[0]).difference(road.buffer(0.3)).area < 0.5
+
+
+def test_a_placed_map_keeps_its_shape(road_map: RoadMap):
+    moved = placed(road_map, np.array([1000.0, 2000.0, np.pi / 2]))
+    before, after = road_map.lanes[0], moved.lanes[0]
+    np.testing.assert_allclose(after.baseline, [1000.0, 2000.0] + before.baseline @ [[0, 1], [-1, 0]], atol=1e-9)
+    area, moved_area = (shapely.Polygon(one.lanes[0].rings[0]).area for one in (road_map, moved))
+    assert moved_area == pytest.approx(area) and moved.name == road_map.name
