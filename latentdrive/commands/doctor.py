@@ -87,7 +87,7 @@ def run(cfg: Config) -> dict[str, Any]:
         found[part] = _examine(clips, spec, seen, sample=sample, what=part)
         for line in _findings(part, found[part], clips, spec):
             folder.say(line)
-    if data.source is not None:
+    if any(data.has(part) for part in PARTS):
         folder.say(f"{GOOD}{data.estimate(found, features_a_frame=None)}")
         for line in _doubts(found, data):
             folder.say(line)
