@@ -8,7 +8,10 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from comma_helpers import film, write_segment
 from data_helpers import passing, write_video
+from navsim_fixture import write_openscene, write_split
+from scenario_helpers import scenario, write_scenario
 
 from latentdrive import cli
 from latentdrive.config import compose
@@ -20,6 +23,8 @@ COMMANDS = [line.split("#")[0].strip() for line in BLOCKS.splitlines() if re.mat
 PICTURE = ["data.height=48", "data.width=80", "data.max_unreadable=0"]
 TRAINER = ["trainer.enable_progress_bar=false", "trainer.accelerator=cpu", "threads=1", "batches.held_out_windows=8"]
 PREDICTOR = ["training.schedule.steps=2", "training.schedule.warmup=1", "batches.batch_size=4", *PICTURE, *TRAINER]
+NAVSIM = ["processes=1", "world.drive_s=8", "world.sensors.cameras.CAM_F0.width=64", "world.sensors.cameras.CAM_F0.height=36", "world.sensors.cameras.CAM_F0.oversampling=1", "world.sensors.lidar.columns=40"]  # fmt: skip
+NAVSIM += [f"world.splits.{split}.drives=2" for split in ("train", "val", "test", "longtail")]
 SMALL = {
     "demo": ["dry_run=true"],  # walked by tests/walks/test_walk_demo.py
     "world": ["world=tiny", "processes=1", "world.splits.train.drives=4", "world.splits.val.drives=3", "world.splits.probe.drives=6"],
@@ -52,6 +57,12 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (images.parent / "calib.txt").write_text("P0: 60 0 40 0 0 60 24 0 0 0 1 0\n")
     poses = folder / "kitti/dataset/poses/00.txt"
     poses.parent.mkdir()
+    write_openscene(folder / "openscene")
+    (folder / "openscene/splits").rename(folder / "splits")
+    for split, log in (("navtrain", "north"), ("navtest", "east")):
+        write_split(folder / "splits", split, log_names=[log])
+    write_scenario(folder / "scenarios/sd_made_scene-0001.pkl", scenario())
+    film(write_segment(folder / "comma2k19/Chunk_1/b0c9_2018/40"))
     np.savetxt(poses, np.tile(np.eye(4)[:3].ravel(), (90, 1)) + np.eye(12)[11] * np.arange(90)[:, None])
     return folder
 
@@ -79,10 +90,11 @@ def test_the_command_runs(command: str, home: Path, monkeypatch: pytest.MonkeyPa
         return
     paths = [str(path) for word in overrides if "*" in word for path in sorted(home.glob(word))]  # as a shell would
     overrides = [word for word in overrides if "*" not in word] + paths
+    small = NAVSIM if "world=small" in overrides else SMALL[verb]
     stages = TWO_STAGES if verb == "train codebook" and "codebook=one_stage" not in overrides else []
-    cli.main([*verb.split(), *overrides, *SMALL[verb], *stages])
+    cli.main([*verb.split(), *overrides, *small, *stages])
     said = capsys.readouterr().out
-    assert "Next: " in said or "dry_run=true" in SMALL[verb]
+    assert "Next: " in said or "dry_run=true" in small
 
 
 def full_size(verb: str, overrides: list[str]) -> None:

@@ -25,9 +25,10 @@ def deviation_m(
 
 
 def dealt(candidates: Sequence[Sequence[str]], number: int) -> list[list[str]]:
-    """`number` of the candidates, as evenly from each drive as there are, and evenly spread inside each.
+    """`number` of the candidates, as evenly from each drive as there are, in pairs that are spread evenly inside each.
 
-    candidates: tokens of each drive in order of time. Fewer are given where there are fewer.
+    candidates: tokens of each drive in order of time. Fewer are given where there are fewer. Pairs, because NAVSIM's extended
+    comfort compares a scene with the one half a second before it.
     """
     quota = [0] * len(candidates)
     left = min(number, sum(map(len, candidates)))
@@ -38,7 +39,14 @@ def dealt(candidates: Sequence[Sequence[str]], number: int) -> list[list[str]]:
             given = min(share, len(candidates[index]) - quota[index], left)
             quota[index] += given
             left -= given
-    return [
-        [tokens[int(row)] for row in np.floor((np.arange(count) + 0.5) * len(tokens) / max(count, 1)).astype(int)]
-        for tokens, count in zip(candidates, quota)
-    ]
+    return [[tokens[row] for row in _in_pairs(len(tokens), count)] for tokens, count in zip(candidates, quota)]
+
+
+def _in_pairs(length: int, count: int) -> list[int]:
+    """`count` of `length` rows: neighbours two by two, and one alone where count is odd, spread evenly."""
+    pairs = [list(range(start, min(start + 2, length))) for start in range(0, length, 2)]
+    wanted = (count + 1) // 2
+    picked = np.floor((np.arange(wanted) + 0.5) * len(pairs) / max(wanted, 1)).astype(int)
+    rows = [row for pair in picked for row in pairs[pair]]
+    missing = [row for row in range(length) if row not in rows]
+    return sorted((rows + missing)[:count])

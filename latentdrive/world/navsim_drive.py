@@ -33,6 +33,7 @@ from latentdrive.world.roads import Layout, RoadType
 from latentdrive.world.traffic import lane_points, simulate
 
 WALKER_M = np.array([0.6, 0.6, 1.72])
+PAVEMENT_END_M = 1.0
 
 
 @dataclass(**FROZEN)
@@ -219,20 +220,21 @@ def box_corners(poses: Float64[np.ndarray, "*n 3"], size: Float64[np.ndarray, "3
 
 
 def _walkers(rng, layout: Layout, times_s: Float64[np.ndarray, "T"], spec: CitySpec) -> Agents:
-    """People on the pavements, at their pace; NaN where their pavement has ended. Coordinates of the layout."""
+    """People who walk along pavements, never to their end. Coordinates of the layout."""
     roads = [lanes[-1] for start in layout.network.graph.values() for lanes in start.values()]
-    roads = [lane for lane in roads if lane.length > 30.0]
-    number = int(rng.integers(*spec.walkers, endpoint=True))
-    poses, speeds = np.full((len(times_s), number, 3), np.nan), np.zeros((len(times_s), number))
+    longest = spec.walk_mps[1] * (times_s[-1] - times_s[0]) + 2 * PAVEMENT_END_M
+    roads = [lane for lane in roads if lane.length > longest]
+    number = int(rng.integers(*spec.walkers, endpoint=True)) if roads else 0
+    poses, speeds = np.zeros((len(times_s), number, 3)), np.zeros((len(times_s), number))
     for row in range(number):
-        lane, pace = roads[int(rng.integers(len(roads)))], float(rng.choice([-1, 1]) * rng.uniform(*spec.walk_mps))
-        along = rng.uniform(0.0, lane.length) + pace * times_s
-        there = (along > 0.5) & (along < lane.length - 0.5)
+        lane, pace = roads[int(rng.integers(len(roads)))], float(rng.uniform(*spec.walk_mps))
+        walked, back = pace * (times_s - times_s[0]), bool(rng.random() < 0.5)
+        start = rng.uniform(PAVEMENT_END_M, lane.length - PAVEMENT_END_M - walked[-1])
+        along = start + (walked[-1] - walked if back else walked)
         aside = -(lane.width_at(0.0) / 2 + KERB_M + WALKWAY_M * rng.uniform(0.25, 0.75))
-        if there.any():
-            points, ahead = (lane_points(lane, along[there] + step, aside) for step in (0.0, 0.1 * np.sign(pace)))
-            poses[there, row] = np.concatenate([points, np.arctan2(*(ahead - points).T[::-1])[:, None]], -1)
-            speeds[:, row] = abs(pace)
+        points, ahead = (lane_points(lane, along + step, aside) for step in (0.0, -0.1 if back else 0.1))
+        poses[:, row] = np.concatenate([points, np.arctan2(*(ahead - points).T[::-1])[:, None]], -1)
+        speeds[:, row] = pace
     sizes = WALKER_M * rng.uniform(0.9, 1.1, (number, 1))
     return Agents(poses=poses, speed_mps=speeds, sizes=sizes, kinds=("pedestrian",) * number)
 

@@ -69,7 +69,7 @@ def log_frames(
                 "timestamp": place.start_us + round(float(row) / rate_hz * MICROSECONDS),
                 "log_name": place.log,
                 "log_token": token(place.key, "log"),
-                "scene_name": f"log-0001-scene-{number // 40:04d}",
+                "scene_name": "log-0001-scene-0000",
                 "scene_token": scene,
                 "vehicle_name": "latentdrive-world",
                 "map_location": place.map_name,

@@ -158,7 +158,7 @@ class NavsimWorld:
                 "_target_": "navsim.common.dataclasses.SceneFilter", "_convert_": "all",
                 "num_history_frames": self.points.history_frames, "num_future_frames": self.points.future_frames,
                 "frame_interval": 1, "has_route": True, "max_scenes": None, "log_names": used,
-                "tokens": [one for tokens in chosen for one in tokens],
+                "tokens": [_Quoted(one) for tokens in chosen for one in tokens],
             }  # fmt: skip
             top = {"defaults": [{FILTERS: name}], "data_split": split.data_split}
             _write_yaml(folder / SPLITS / FILTERS / f"{name}.yaml", content)
@@ -252,6 +252,17 @@ def _plain(value):
     return value.tolist() if isinstance(value, np.ndarray) else dict(value)
 
 
+class _Quoted(str):
+    """Text that is quoted in YAML: NAVSIM's reader takes digits around an e for a number."""
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes _Quoted in quotes."""
+
+
+_Dumper.add_representer(_Quoted, lambda dumper, text: dumper.represent_scalar("tag:yaml.org,2002:str", text, style="'"))
+
+
 def _write_yaml(path: Path, content: dict) -> None:
-    text = yaml.safe_dump(content, sort_keys=False, width=120)
+    text = yaml.dump(content, Dumper=_Dumper, sort_keys=False, width=120)
     write_atomic(path, lambda new: new.write_text(text, encoding="utf-8"))

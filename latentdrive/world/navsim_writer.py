@@ -84,13 +84,13 @@ def write_navsim_drive(
     frames = log_frames(made, place, sensors.cameras, rows=rows, rate_hz=rate_hz)
     rng = np.random.default_rng((*made.drive.seed, 1))
     stage = Stage(rng, made, renderer, density)
-    for row, frame in zip(rows, frames):
+    for row, frame in zip(rows.tolist(), frames):
         for name in sensors.pictures:
             picture = renderer.picture(made.drive.ego[row], stage.poses(row), sensors.cameras[name])
             path = files.blobs / frame["cams"][name]["data_path"]
             write_atomic(path, _writer(jpeg(picture, sensors.jpeg_quality)))
         boxes = stage.boxes(row)
-        cloud = scan(np.random.default_rng((*made.drive.seed, 2, int(row))), sensors.lidar, made.drive.ego[row], boxes)
+        cloud = scan(np.random.default_rng((*made.drive.seed, 2, row)), sensors.lidar, made.drive.ego[row], boxes)
         write_pcd(files.blobs / frame["lidar_path"], cloud)
     card = dict(facts) | {
         "log": files.name, "road_type": made.drive.road_type, "hazard": made.hazard, "hazard_s": made.hazard_s,

@@ -25,6 +25,7 @@ POINT_M = 1.0  # spacing of the points of centre lines and edges
 CLOSED_M = 3.0  # gaps between the ways of a junction that count as its area, corners rounder than this are kept
 WALKWAY_M, KERB_M = 2.5, 0.5  # width of a pavement, and how far it lies from the road
 CROSSWALK_M = 4.0  # width of a crosswalk
+TAPER_M = 30.0  # length over which a lane that ends runs into its neighbour
 
 
 @dataclass(**FROZEN)
@@ -108,10 +109,7 @@ class _Surveyor:
             (piece, number): next(self._ids) for piece in named for number in range(len(self._roads[piece.road]))
         }  # of every lane and connector
         after = self._links(pieces, ids)
-        for (piece, number), one in list(ids.items()):
-            if piece.joins and not after[one]:  # a lane that ends here: nothing to connect it to
-                del ids[piece, number]
-                after = defaultdict(list, {other: [two for two in then if two != one] for other, then in after.items()})
+        tapers = self._tapers(pieces, ids, after)
         before: dict[str, list[str]] = defaultdict(list)
         for earlier, later in after.items():
             for one in later:
@@ -121,9 +119,8 @@ class _Surveyor:
         for piece, block in named.items():
             rings = []
             for number, lane in enumerate(self._roads[piece.road]):
-                if (one := ids.get((piece, number))) is None:
-                    continue
-                baseline, ring = self._ribbon(piece, lane)
+                one = ids[piece, number]
+                baseline, ring = self._ribbon(piece, lane, shift_m=tapers.get(one, 0.0))
                 rings.append(ring)
                 made = MapLane(
                     id=one, rings=(ring,), roadblock=block, baseline=baseline, outgoing=tuple(after[one]),
@@ -174,7 +171,9 @@ class _Surveyor:
             cuts = []
         follows = [(road[1], end) for end in self.layout.network.graph.get(road[1], {})]
         if any(following not in self.layout.turns for following in follows):
-            cuts = [cut for cut in cuts if cut[1] < length - 2 * self.joint_m] + [(length - self.joint_m, length)]
+            fewer = min(len(self._roads[following]) for following in follows) < len(self._roads[road])
+            joint = TAPER_M if fewer else self.joint_m
+            cuts = [cut for cut in cuts if cut[1] < length - joint - self.joint_m] + [(length - joint, length)]
         pieces, here = [], 0.0
         for start, end in cuts:
             pieces.append(Piece(road=road, from_m=here, to_m=start, joins=False))
@@ -199,14 +198,28 @@ class _Surveyor:
                             after[ids[parts[-1], number]].append(ids[pieces[road[1], end][0], other])
         return after
 
+    def _tapers(
+        self, pieces: dict[Road, list[Piece]], ids: dict[tuple[Piece, int], str], after: dict[str, list[str]]
+    ) -> dict[str, float]:
+        """Connectors of lanes that end: they lead to what their left neighbour leads to, so far to the left in metres."""
+        tapers = {}
+        for road, parts in pieces.items():
+            for number, lane in enumerate(self._roads[road]):
+                one = ids[parts[-1], number]
+                if parts[-1].joins and not after[one] and number:
+                    after[one] += after[ids[parts[-1], number - 1]]
+                    tapers[one] = float(lane.width_at(0.0))
+        return tapers
+
     def _ribbon(
-        self, piece: Piece, lane: AbstractLane
+        self, piece: Piece, lane: AbstractLane, *, shift_m: float
     ) -> tuple[Float64[np.ndarray, "n 2"], Float64[np.ndarray, "m 2"]]:
-        """Centre line and outline of a piece of a lane, in the plane."""
+        """Centre line and outline of a piece of a lane, in the plane. shift_m: how far to the left it ends."""
         number = max(2, round((piece.to_m - piece.from_m) / POINT_M) + 1)
         along = np.linspace(piece.from_m, piece.to_m, number)
         half = lane.width_at(0.0) / 2
-        middle, left, right = (self._plane(lane_points(lane, along, aside)) for aside in (0.0, half, -half))
+        shift = shift_m * (1 - np.cos(np.pi * (along - along[0]) / (along[-1] - along[0]))) / 2
+        middle, left, right = (self._plane(lane_points(lane, along, shift + aside)) for aside in (0.0, half, -half))
         return middle, np.concatenate([left, right[::-1]])
 
     def _plane(self, points: Float64[np.ndarray, "n 2"]) -> Float64[np.ndarray, "n 2"]:
@@ -237,7 +250,8 @@ class _Surveyor:
         result = []
         for ends, polygons in groups:
             area = shapely.union_all(polygons)
-            area = area.buffer(CLOSED_M, join_style="mitre").buffer(-CLOSED_M, join_style="mitre")
+            with np.errstate(all="ignore"):  # straight corners divide by zero inside; what comes out is right
+                area = area.buffer(CLOSED_M, join_style="mitre").buffer(-CLOSED_M, join_style="mitre")
             if isinstance(area, shapely.MultiPolygon):
                 area = shapely.union_all(polygons).convex_hull
             result.append((ends, MapArea(id=next(self._ids), rings=(np.array(area.exterior.coords)[:-1],))))

@@ -66,7 +66,7 @@ def random_look(rng: np.random.Generator) -> Look:
 
 
 def surroundings(
-    lanes: tuple[Lane, ...], look: Look, density: Density, areas: Mapping[Surface, Sequence[Float64[np.ndarray, "n 2"]]] | None = None
+    lanes: tuple[Lane, ...], look: Look, density: Density, areas: Mapping[Surface, Sequence[Float64[np.ndarray, "_ 2"]]] | None = None
 ) -> Workbench:  # fmt: skip
     """Everything that stands still. areas: what lies flat beside the lanes."""
     rng = np.random.default_rng(look.seed)

@@ -203,9 +203,12 @@ def _route_roads(network: RoadNetwork, driver: Driver) -> tuple[Road, ...]:
     return tuple(roads)
 
 
-def lane_points(lane: AbstractLane, along: Float64[np.ndarray, "n"], aside: float = 0.0) -> Float64[np.ndarray, "n 2"]:
+def lane_points(
+    lane: AbstractLane, along: Float64[np.ndarray, "n"], aside: float | Float64[np.ndarray, "n"] = 0.0
+) -> Float64[np.ndarray, "n 2"]:  # fmt: skip
     """Points of a lane in the coordinates of its layout, y to the left. along: metres from its start. aside: to the left."""
-    return _mirrored(np.array([lane.position(s, -aside) for s in along]))
+    sides = np.broadcast_to(aside, along.shape)
+    return _mirrored(np.array([lane.position(s, -side) for s, side in zip(along, sides)]))
 
 
 def _lanes(network: RoadNetwork) -> tuple[Lane, ...]:

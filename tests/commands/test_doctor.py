@@ -154,7 +154,7 @@ def test_a_file_that_is_missing_is_counted_and_named_once(openscene, capsys):
 def test_no_scene_at_all_is_an_error(openscene):
     for name in ("train", "val"):
         write_split(openscene / "splits", name, tokens=["0" * 16])
-    with pytest.raises(NoClips, match="none of the 2 logs .* belongs to train: choose another split"):
+    with pytest.raises(NoClips, match=r"none of the 2 logs .* belongs to train: choose another split"):
         navsim(openscene)
     with pytest.raises(
         NoScenes, match=r"no scene can be used\. train: no scene in .*left out: .*not in the filter's tokens"
