@@ -44,9 +44,8 @@ def dealt(candidates: Sequence[Sequence[str]], number: int) -> list[list[str]]:
 
 def _in_pairs(length: int, count: int) -> list[int]:
     """`count` of `length` rows: neighbours two by two, and one alone where count is odd, spread evenly."""
-    pairs = [list(range(start, min(start + 2, length))) for start in range(0, length, 2)]
-    wanted = (count + 1) // 2
+    pairs = [(start, start + 1) for start in range(0, length - 1, 2)]
+    wanted = min((count + 1) // 2, len(pairs))
     picked = np.floor((np.arange(wanted) + 0.5) * len(pairs) / max(wanted, 1)).astype(int)
     rows = [row for pair in picked for row in pairs[pair]]
-    missing = [row for row in range(length) if row not in rows]
-    return sorted((rows + missing)[:count])
+    return sorted((rows + [row for row in range(length) if row not in rows])[:count])
