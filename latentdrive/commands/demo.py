@@ -81,6 +81,7 @@ def run(cfg: Config) -> Path:
     folder.say("")
     for line in numbers:
         folder.say(f"  {line}")
+    folder.say(f"  pictures of NAVSIM scenes: {folder.path / 'pictures'}")
     folder.metrics({"page": str(page)})
     folder.finish(page, then.format(page=page))
     return page
@@ -120,6 +121,9 @@ def plan(cfg: Config) -> list[Step]:
 
     return [
         step("clips of the built-in world", world.run, "world", "world", [*shared, *demo.world], out / "data/world"),
+        step("scenes of the same world as NAVSIM has them: logs, cameras, LiDAR, maps, splits", world.run, "world", "navsim",
+             [*shared, *demo.navsim], out / "data/navsim"),
+        step("pictures of these scenes", world.run, "world", "pictures", [*shared, *demo.navsim, "preview=true"]),
         step("a codebook of latent actions: what others did, then what the driver did", train.run, "train_codebook",
              "codebook", [*data, *demo.codebook]),
         step("label the clips: what happened, as codes", label.run, "label", "label_codebook",

@@ -37,8 +37,10 @@ def run(cfg: Config) -> dict[str, Counts] | None:
     if cfg.video is not None:
         parts[path / VIDEO] = build(cfg.video.plain())
     cfg.require_all_read()
-    if preview:
-        return _preview(folder, path, previews, then)
+    if preview and not dry_run:
+        return _preview(
+            folder, [f"data.path={quoted(str(path))}", f"paths.data={quoted(cfg.paths.data)}"], previews, then
+        )
     counts: dict[str, Counts] = {}
     for place, world in parts.items():
         for line in world.lines():
@@ -56,9 +58,10 @@ def run(cfg: Config) -> dict[str, Counts] | None:
     return counts
 
 
-def _preview(folder: RunFolder, path: Path, previews: int, then: str) -> None:
-    """Draw scenes of every split, of as many drives, into the run's folder."""
-    data = build(compose("doctor", ["data=navsim", f"data.path={quoted(str(path))}"]).data)
+def _preview(folder: RunFolder, where: list[str], previews: int, then: str) -> None:
+    """Draw scenes of every split, of as many drives, into the run's folder. where: overrides that say where the data is."""
+    data = build(compose("doctor", ["data=navsim", *where]).data)
+    drawn = []
     for split in data.splits() or [None]:
         source = data.open_scenes(split=split, cameras=list(PREVIEWED), lidar=True)
         drives: dict[str, list[str]] = {}
@@ -70,6 +73,8 @@ def _preview(folder: RunFolder, path: Path, previews: int, then: str) -> None:
             picture = scene_picture(source[token], source.truth(token))
             folder.path.mkdir(parents=True, exist_ok=True)
             write_atomic(folder.path / f"{drive}.png", partial(_save, picture))
+            drawn.append(f"{drive}.png")
+    folder.metrics({"pictures": drawn})
     folder.finish(folder.path, then)
 
 

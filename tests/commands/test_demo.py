@@ -32,7 +32,7 @@ def walked(tmp_path, monkeypatch):
         if cfg.out == str(tmp_path / "walk" / fails_in[0]):
             raise Interrupted
         for key in ("path", "store", "page"):
-            if key in cfg:
+            if key in cfg and not ("preview" in cfg and cfg.preview):
                 made = tmp_path / "walk" / cfg[key]
                 assert not made.exists()
                 made.mkdir(parents=True)
@@ -56,7 +56,9 @@ def walked(tmp_path, monkeypatch):
     return walk, tmp_path / "walk"
 
 
-ALL = ["world", "codebook", "label_codebook", "teacher", "label_teacher", "student", "label_student", "report"]
+ALL = [
+    "world", "navsim", "pictures", "codebook", "label_codebook", "teacher", "label_teacher", "student", "label_student", "report",
+]  # fmt: skip
 
 
 def test_every_step_runs_once(walked):
@@ -69,10 +71,10 @@ def test_a_step_that_is_missing_is_made_again_with_all_that_follow(walked):
     walk, out = walked
     walk()
     shutil.rmtree(out / "teacher")
-    assert walk() == ALL[3:]
+    assert walk() == ALL[5:]
 
 
-@pytest.mark.parametrize(("made", "first"), [("data/world", 0), ("stores/teacher", 4), ("report.html", 7)])
+@pytest.mark.parametrize(("made", "first"), [("data/world", 0), ("stores/teacher", 6), ("report.html", 9)])
 def test_a_step_whose_work_is_missing_is_made_again_with_all_that_follow(walked, made, first):
     walk, out = walked
     walk()
@@ -83,7 +85,7 @@ def test_a_step_whose_work_is_missing_is_made_again_with_all_that_follow(walked,
 def test_a_step_with_other_settings_is_made_again_with_all_that_follow_and_says_so(walked, capsys):
     walk, _ = walked
     walk()
-    assert walk("demo.teacher=['training.schedule.steps=9']") == ALL[3:]
+    assert walk("demo.teacher=['training.schedule.steps=9']") == ALL[5:]
     assert "no longer fits, removed: teacher, label_teacher, student, label_student, report" in capsys.readouterr().out
     assert walk("demo.teacher=['training.schedule.steps=9']") == []
     assert walk("demo.teacher=['training.schedule.steps=9']", "seed=1") == ALL
@@ -94,7 +96,7 @@ def test_a_number_that_has_changed_in_the_yaml_files_counts_as_another_setting(w
     walk()
     file = out / "codebook" / "config.yaml"
     file.write_text(file.read_text().replace("commitment: 0.25", "commitment: 0.5"))
-    assert walk() == ALL[1:]
+    assert walk() == ALL[3:]
 
 
 def test_an_interrupted_step_goes_on_and_what_follows_is_made_from_it(walked, capsys):
@@ -105,7 +107,7 @@ def test_an_interrupted_step_goes_on_and_what_follows_is_made_from_it(walked, ca
     assert [path.name for path in (out / "stores").iterdir()] == []  # nothing that the next codebook did not make
     capsys.readouterr()
     (out / "codebook" / "resume").mkdir()
-    assert walk(changed) == ALL[1:]
+    assert walk(changed) == ALL[3:]
     assert (out / "codebook" / "resume").is_dir() and "removed" not in capsys.readouterr().out
 
 
@@ -113,7 +115,7 @@ def test_a_dry_run_prints_the_commands_and_runs_nothing(walked, capsys):
     walk, _ = walked
     assert walk("dry_run=true") == []
     said = capsys.readouterr().out
-    assert "Step 8 of 8" in said and "latentdrive train teacher" in said
+    assert "Step 10 of 10" in said and "latentdrive train teacher" in said
 
 
 def test_the_numbers_at_the_end_are_those_of_the_runs(walked):

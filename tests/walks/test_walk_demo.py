@@ -11,14 +11,25 @@ import pytest
 from latentdrive import checkpoint
 
 ROOT = Path(__file__).resolve().parents[2]
-STEPS = ("world", "codebook", "label_codebook", "teacher", "label_teacher", "student", "label_student", "report")
+STEPS = (
+    "world",
+    "navsim",
+    "pictures",
+    "codebook",
+    "label_codebook",
+    "teacher",
+    "label_teacher",
+    "student",
+    "label_student",
+    "report",
+)
 
 
 def test_the_demo_walks_every_step_ends_with_a_report_and_repeats_nothing(latentdrive, tmp_path: Path, request):
     done = latentdrive("demo", "demo=smoke", "out=walk", timeout_s=1800)
     assert done.returncode == 0, done.stderr[-3000:]
     said = [line for line in done.stdout.splitlines() if line.startswith("Step ")]
-    assert [line.split(":")[0] for line in said] == [f"Step {number} of 8" for number in range(1, 9)]
+    assert [line.split(":")[0] for line in said] == [f"Step {number} of 10" for number in range(1, 11)]
     assert re.search(r"Result: walk/report\.html\nNext: open walk/report\.html", done.stdout)
 
     out = tmp_path / "walk"
