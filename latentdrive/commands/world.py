@@ -50,7 +50,12 @@ def run(cfg: Config) -> dict[str, Counts] | None:
             continue
         counts[place.name] = world.write(place, processes)
         for name, numbers in counts[place.name].items():
-            folder.say(f"{name}: {', '.join(f'{value:,} {what}' for what, value in numbers.items())}")
+            told = [f"{value:,} {what.replace('_', ' ')}" for what, value in numbers.items()]
+            folder.say(f"{name}: {', '.join(told)}")
+            if numbers.get("points", 0) < numbers.get("points_wanted", 0):
+                folder.say(
+                    f"  fewer scenes than wanted, because too few moments count: raise world.splits.{name}.drives"
+                )
     if dry_run:
         return None
     folder.metrics({"parts": counts, "seconds": round(time.monotonic() - started, 1)})

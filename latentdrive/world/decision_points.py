@@ -5,6 +5,7 @@ than a bound within the horizon.
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 from jaxtyping import Float64
@@ -24,28 +25,31 @@ def deviation_m(
     return result
 
 
-def dealt(candidates: Sequence[Sequence[str]], number: int) -> list[list[str]]:
+def dealt(candidates: Sequence[Sequence[int]], number: int) -> list[list[int]]:
     """`number` of the candidates, as evenly from each drive as there are, in pairs that are spread evenly inside each.
 
-    candidates: tokens of each drive in order of time. Fewer are given where there are fewer. Pairs, because NAVSIM's extended
-    comfort compares a scene with the one half a second before it.
+    candidates: rows of each drive's log, in order of time. Fewer are given where there are fewer. A pair is two rows in
+    succession, because NAVSIM's extended comfort compares a scene with the one half a second before it.
     """
     quota = [0] * len(candidates)
     left = min(number, sum(map(len, candidates)))
     while left:
-        open_ones = [index for index, tokens in enumerate(candidates) if quota[index] < len(tokens)]
+        open_ones = [index for index, rows in enumerate(candidates) if quota[index] < len(rows)]
         share = max(1, left // len(open_ones))
         for index in open_ones:
             given = min(share, len(candidates[index]) - quota[index], left)
             quota[index] += given
             left -= given
-    return [[tokens[row] for row in _in_pairs(len(tokens), count)] for tokens, count in zip(candidates, quota)]
+    return [_in_pairs(rows, count) for rows, count in zip(candidates, quota)]
 
 
-def _in_pairs(length: int, count: int) -> list[int]:
-    """`count` of `length` rows: neighbours two by two, and one alone where count is odd, spread evenly."""
-    pairs = [(start, start + 1) for start in range(0, length - 1, 2)]
+def _in_pairs(rows: Sequence[int], count: int) -> list[int]:
+    """`count` of the rows: pairs, spread evenly, then rows alone."""
+    pairs: list[tuple[int, int]] = []
+    for before, row in pairwise(rows):
+        if row == before + 1 and not (pairs and pairs[-1][1] == before):
+            pairs.append((before, row))
     wanted = min((count + 1) // 2, len(pairs))
     picked = np.floor((np.arange(wanted) + 0.5) * len(pairs) / max(wanted, 1)).astype(int)
-    rows = [row for pair in picked for row in pairs[pair]]
-    return sorted((rows + [row for row in range(length) if row not in rows])[:count])
+    chosen = [row for pair in picked for row in pairs[pair]]
+    return sorted((chosen + [row for row in rows if row not in chosen])[:count])

@@ -71,9 +71,12 @@ def _seen_from(
     local = boxes.copy()
     local[:, 0], local[:, 1] = cos * x + sin * y - spec.forward_m, cos * y - sin * x
     local[:, 2] = boxes[:, 2] - ego[2]
-    half = np.hypot(boxes[:, 4], boxes[:, 5]) / 2
-    middle = np.hypot(local[:, 0], local[:, 1])
-    return local[(middle - half < spec.reach_m) & (middle > half)]  # NaN compares false: absent agents are left out
+    near = np.hypot(local[:, 0], local[:, 1]) - np.hypot(boxes[:, 4], boxes[:, 5]) / 2 < spec.reach_m
+    local = local[near]  # NaN compares false: absent agents are left out
+    cos, sin = np.cos(local[:, 2]), np.sin(local[:, 2])
+    along, aside = cos * local[:, 0] + sin * local[:, 1], cos * local[:, 1] - sin * local[:, 0]
+    around = (np.abs(along) <= local[:, 4] / 2) & (np.abs(aside) <= local[:, 5] / 2)
+    return local[~around]  # what the sensor is inside of hides nothing
 
 
 def _nearest_sides(

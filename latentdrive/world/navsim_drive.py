@@ -196,15 +196,9 @@ def _objection(made: CityDrive, spec: CitySpec, rate_hz: float) -> str | None:
 
 
 def on_the_road(ego: Float64[np.ndarray, "T 3"], body: Body, road_map: RoadMap) -> Bool[np.ndarray, "T"]:
-    """Whether all four corners of the ego lie on the map's drivable areas. ego: rear axle."""
-    kinds = (
-        road_map.lanes,
-        road_map.connectors,
-        road_map.roadblocks,
-        road_map.roadblock_connectors,
-        road_map.intersections,
-    )
-    drivable = shapely.union_all([shapely.Polygon(area.rings[0], area.rings[1:]) for kind in kinds for area in kind])
+    """Whether all four corners of the ego lie where NAVSIM's score lets it drive. ego: rear axle."""
+    areas = (*road_map.roadblocks, *road_map.intersections, *road_map.carparks)
+    drivable = shapely.union_all([shapely.Polygon(area.rings[0], area.rings[1:]) for area in areas])
     shapely.prepare(drivable)
     corners = box_corners(body.centre(ego), np.array(body.size_m))
     return shapely.contains_xy(drivable, corners[..., 0], corners[..., 1]).all(-1)

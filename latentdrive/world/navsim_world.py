@@ -7,7 +7,7 @@ a place of its own on one of nuPlan's four maps, and a seed and a road of its ow
 import json
 import multiprocessing
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +21,7 @@ from latentdrive.types import FROZEN, RoadMap
 from latentdrive.world.cameras import Renderer
 from latentdrive.world.decision_points import dealt
 from latentdrive.world.hazards import HazardKind
+from latentdrive.world.map_checks import check_map
 from latentdrive.world.map_writer import write_maps
 from latentdrive.world.navsim_drive import CitySpec, city_map, make_city_drive
 from latentdrive.world.navsim_log_frames import LogPlace
@@ -32,6 +33,7 @@ from latentdrive.world.scenery import Density
 
 CARD, LOGS, BLOBS, MAPS, SPLITS, FILTERS = "world.json", "navsim_logs", "sensor_blobs", "maps", "splits", "scene_filter"
 MAP_VERSION = "nuplan-maps-v1.0"
+FORMAT = 1  # raise it when the same settings give other bytes: an unfinished world is then not finished by other code
 IDS_A_DRIVE = 1000
 FIRST_US, DRIVE_US = (
     1_620_000_000_000_000,
@@ -151,14 +153,15 @@ class NavsimWorld:
         counts = {}
         for name, split in self.splits.items():
             own = [cards[order.files.name] for order in orders if order.split == name]
-            candidates = [[point for point, _ in card["points"]] for card in own]
+            candidates = [[row for row, *_ in card["points"]] for card in own]
             chosen = dealt(candidates, split.points)
-            used = [card["log"] for card, tokens in zip(own, chosen) if tokens]
+            tokens = [token for card, rows in zip(own, chosen) for row, token, _ in card["points"] if row in rows]
+            used = [card["log"] for card, rows in zip(own, chosen) if rows]
             content = {
                 "_target_": "navsim.common.dataclasses.SceneFilter", "_convert_": "all",
                 "num_history_frames": self.points.history_frames, "num_future_frames": self.points.future_frames,
                 "frame_interval": 1, "has_route": True, "max_scenes": None, "log_names": used,
-                "tokens": [_Quoted(one) for tokens in chosen for one in tokens],
+                "tokens": [_Quoted(token) for token in tokens],
             }  # fmt: skip
             top = {"defaults": [{FILTERS: name}], "data_split": split.data_split}
             _write_yaml(folder / SPLITS / FILTERS / f"{name}.yaml", content)
@@ -166,18 +169,19 @@ class NavsimWorld:
             counts[name] = {
                 "drives": split.drives, "drives_used": len(used), "frames": sum(card["frames"] for card in own),
                 "moments": sum(card["frames"] - self.points.history_frames + 1 - self.points.future_frames for card in own),
-                "candidates": sum(map(len, candidates)), "points": len(content["tokens"]),
+                "candidates": sum(map(len, candidates)), "points": len(tokens), "points_wanted": split.points,
                 "rejected_drives": sum(card["attempt"] for card in own),
             }  # fmt: skip
         return counts
 
     def _require_same(self, folder: Path) -> None:
         """Raise ConfigError where the folder holds another world, or a log that is not of this one."""
-        text = json.dumps(asdict(self), default=_plain, indent=1, sort_keys=True) + "\n"
+        text = json.dumps({"format": FORMAT} | asdict(self), default=_plain, indent=1, sort_keys=True) + "\n"
         path = folder / CARD
         if path.is_file() and path.read_text(encoding="utf-8") != text:
             raise ConfigError(
-                f"{folder} holds a world made with other settings ({CARD} lists them): give another path=FOLDER, or remove it"
+                f"{folder} holds a world made with other settings, or by another version ({CARD} lists them): give another "
+                "path=FOLDER, or remove it"
             )
         write_atomic(path, lambda new: new.write_text(text, encoding="utf-8"))
         planned = {order.files.log for order in self.orders(folder)}
@@ -204,7 +208,7 @@ class Order:
 
 def joined(name: str, parts: list[RoadMap]) -> RoadMap:
     """Maps of several drives as one."""
-    kinds = [kind for kind in RoadMap.__dataclass_fields__ if kind != "name"]
+    kinds = [kind.name for kind in fields(RoadMap) if kind.name != "name"]
     return RoadMap(name=name, **{kind: tuple(one for part in parts for one in getattr(part, kind)) for kind in kinds})
 
 
@@ -241,11 +245,24 @@ def _write(order: Order, world: NavsimWorld, renderer: Renderer) -> str:
         road_type=order.road_type, road=world.roads[order.road_type], hazard=order.hazard, seed=order.seed, spec=world.city,
         frames=round(world.drive_s * world.rate_hz), rate_hz=world.rate_hz, first_id=order.first_id, name=order.place.map_name,
     )  # fmt: skip
+    _require_room(order, made.map)
+    check_map(made.map)
     write_navsim_drive(
         order.files, made, order.place, renderer, sensors=world.sensors, density=world.density, points=world.points,
         rate_hz=world.rate_hz, log_hz=world.log_hz, facts={"split": order.split, "seed": list(order.seed)},
     )  # fmt: skip
     return order.files.name
+
+
+def _require_room(order: Order, road_map: RoadMap) -> None:
+    """Raise ConfigError where a drive's map has more parts than there are ids for it."""
+    parts = (one for kind in fields(RoadMap) if kind.name != "name" for one in getattr(road_map, kind.name))
+    last = max(int(one.id) for one in parts)
+    if last >= order.first_id + IDS_A_DRIVE:
+        raise ConfigError(
+            f"{order.files.name}: its map has {last - order.first_id + 1} parts, a drive may have {IDS_A_DRIVE}: raise "
+            "world.city.block_m, or shorten world.drive_s"
+        )
 
 
 def _plain(value):

@@ -105,7 +105,7 @@ def write_navsim_drive(
 def counting_moments(
     made: CityDrive, frames: Sequence[Mapping[str, Any]], rows: np.ndarray, points: PointSpec, *, rate_hz: float, log_hz: float
 ) -> list[list[Any]]:  # fmt: skip
-    """Token and deviation of each moment that may become a scene, in order of time."""
+    """Row in the log, token and deviation of each moment that may become a scene, in order of time."""
     drive = made.drive
     away = deviation_m(drive.ego[rows], drive.ego_speed_mps[rows], horizon=points.horizon, step_s=1 / log_hz)
     result = []
@@ -116,7 +116,7 @@ def counting_moments(
             if not begins - points.hazard_before_s <= time_s <= ends:
                 continue
         if away[number] > points.deviation_m:
-            result.append([frames[number]["token"], round(float(away[number]), 3)])
+            result.append([number, frames[number]["token"], round(float(away[number]), 3)])
     return result
 
 

@@ -24,18 +24,21 @@ def test_the_frame_of_each_moment_is_its_own():
 
 
 def test_scenes_are_dealt_evenly_and_spread_inside_each_drive():
-    drives = [[f"a{k}" for k in range(10)], ["b0"], [f"c{k}" for k in range(4)]]
+    drives = [list(range(3, 13)), [7], [3, 4, 5, 6]]
     chosen = dealt(drives, 9)
-    assert [len(one) for one in chosen] == [4, 1, 4]
-    assert chosen[0] == ["a2", "a3", "a6", "a7"] and chosen[1] == ["b0"]
+    assert chosen == [[5, 6, 9, 10], [7], [3, 4, 5, 6]]
     assert dealt(drives, 100) == drives and dealt([[], []], 3) == [[], []]
 
 
 def test_scenes_come_with_the_one_half_a_second_before():
     for length in range(1, 12):
-        drive = [f"{k:02d}" for k in range(length)]
+        drive = list(range(length))
         for count in range(1, length + 1):
             (chosen,) = dealt([drive], count)
-            rows = [drive.index(one) for one in chosen]
-            assert len(set(rows)) == count and rows == sorted(rows)
-            assert sum(row - 1 in rows for row in rows) >= count // 2
+            assert len(set(chosen)) == count and chosen == sorted(chosen)
+            assert sum(row - 1 in chosen for row in chosen) >= count // 2
+
+
+def test_moments_with_time_between_them_are_no_pair():
+    assert dealt([[3, 5, 6, 9, 11, 12]], 4) == [[5, 6, 11, 12]]
+    assert dealt([[3, 5, 7]], 2) == [[3, 5]]  # no pair at all: the first ones

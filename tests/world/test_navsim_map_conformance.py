@@ -220,7 +220,7 @@ def test_tokens_that_look_like_numbers_stay_text_for_navsim(navsim_folder, navsi
     card = folder / "drives" / "latentdrive_val_00000.json"
     content = json.loads(card.read_text())
     tokens = ["1234567890123e45", "12345678901234e5", "0123456789012345", "1234567890123456", "00000000000000e1"]
-    content["points"] = [[token, 1.0] for token in tokens]
+    content["points"] = [[row, token, 1.0] for row, token in enumerate(tokens)]
     card.write_text(json.dumps(content))
     navsim_world.write(folder, processes=1)
     read = OmegaConf.load(folder / "splits" / "scene_filter" / "val.yaml").tokens

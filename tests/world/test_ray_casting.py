@@ -46,6 +46,14 @@ def test_what_stands_behind_something_is_hidden_and_what_lies_left_is_left():
     assert left[1, left[4] == 1] == pytest.approx(7.0, abs=1e-4)
 
 
+def test_a_long_vehicle_beside_the_car_is_seen_and_what_surrounds_the_sensor_is_not():
+    bus = [1.0, 3.5, 0.0, 0.0, 12.0, 2.5, 3.0]  # its side stands at y = 2.25; the sensor is within 6 m of its middle
+    level = scanned([bus])
+    beside = level[:, level[4] == 1]
+    assert beside.shape[1] > 60 and beside[1].min() == pytest.approx(2.25, abs=1e-4)
+    np.testing.assert_array_equal(scanned([[1.0, 0.0, 0.3, 0.0, 5.0, 2.0, 9.0]]), scanned([]))
+
+
 def test_points_are_given_in_the_ego_frame_whatever_its_pose():
     box = np.array([[11.0, 3.0, 0.4, 0.0, 2.0, 4.0, 10.0]])
     turn, cos, sin = 0.7, np.cos(0.7), np.sin(0.7)
