@@ -172,7 +172,8 @@ class EgoHistory:
 class Scene:
     """What the car sees now and saw before, and nothing later. cameras: name → images over time, oldest first, last now.
 
-    lidar: x, y, z in the ego frame of now (metres) and intensity; None where nobody asked for it, or the recording has none.
+    lidar: x, y, z in the ego frame of now (metres) and intensity; None where nobody asked for it. A sensor that was asked for
+    and is not there is an UnreadableScene.
     """
 
     token: str
@@ -245,7 +246,8 @@ class RoadMap:
 
 @dataclass(**FROZEN)
 class TrackedObjects:
-    """Objects annotated at one moment, in the log's order, global frame. poses: centre. sizes: length, width, height.
+    """Objects annotated at one moment, in the log's order, global frame. poses: centre. sizes: length, width, height. centre_z_m:
+    height of the centre above the ego's z = 0 (in the recording's own frame for scenarios); scores do not use it.
 
     velocity: absolute, global axes, m/s. names: vehicle, pedestrian, bicycle, traffic_cone, barrier, czone_sign or
     generic_object. tracks: the same object has the same name all through a log.
@@ -285,7 +287,8 @@ class SceneTruth:
     """What scoring and training targets may know of a scene, future included; no planner is ever given it.
 
     token, drive: those of the Scene. frames: history, now (at index `now`) and future, 0.5 s apart by name. route: roadblocks
-    in the order they were driven, as logged. human: the future poses of the ego in the frame of now, as many as there are.
+    in the order they were driven, as logged. human: the future poses of the ego in the frame of now, as many as there are. map:
+    that of the whole place, shared by all its scenes: a truth is used in the process that opened it, not sent to another.
     """
 
     token: str

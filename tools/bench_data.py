@@ -157,7 +157,7 @@ def made_up(listed: Path) -> ClipData:
     return ClipData(
         path=str(listed), rate_hz=READING["rate_hz"], height=READING["height"], width=READING["width"], cache="none",
         cache_gb=1.0, cache_folder="", max_unreadable=0.01, block_s=None, train={"part": "train"}, val={"part": "test"},
-        probe=None, scenes=None, source=partial(MadeUp, **READING | {"path": str(listed)}),
+        probe=None, scenes=None, splits=None, source=partial(MadeUp, **READING | {"path": str(listed)}),
     )  # fmt: skip
 
 

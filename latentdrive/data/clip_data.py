@@ -21,7 +21,8 @@ class ClipData:
     between the parts (other folders, other times), None where a part does not exist. rate_hz: frames a second after
     resampling; height, width: training size in pixels; block_s: seconds of a clip that are resampled together in intervals
     where clips are few and long, None where a clip is a drive; cache, cache_gb, cache_folder: see CachedClips. scenes: builds a
-    source of decision points, given a split and what else is to be changed; None where there are clips only.
+    source of decision points, given a split and what else is to be changed; None where there are clips only. splits: folder of
+    NAVSIM's split files, None where scenes are not split.
     """
 
     def __init__(
@@ -41,12 +42,13 @@ class ClipData:
         probe: Mapping[str, Any] | None,
         source: Callable[..., ReadableSource] | None,
         scenes: Callable[..., SceneSource] | None,
+        splits: str | None,
     ) -> None:
         self.path, self.rate_hz, self.height, self.width = Path(path), rate_hz, height, width
         self.max_unreadable, self.block_s = max_unreadable, block_s
         self._cache = {"folder": cache_folder, "cache": cache, "cache_gb": cache_gb}
         self._parts = {"train": train, "val": val, "probe": probe}
-        self.source, self._scenes = source, scenes
+        self.source, self._scenes, self._splits = source, scenes, splits
 
     @property
     def cache(self) -> str:
@@ -64,8 +66,8 @@ class ClipData:
 
     def splits(self) -> list[str]:
         """Names of the splits that lie beside the data, NAVSIM's form; none where the scenes are not split."""
-        folder = getattr(self._scenes, "keywords", {}).get("splits")
-        return sorted(path.stem for path in Path(folder).expanduser().glob("*.yaml")) if folder else []
+        folder = self._splits
+        return [] if folder is None else sorted(path.stem for path in Path(folder).expanduser().glob("*.yaml"))
 
     def open_scenes(self, **changes: Any) -> SceneSource:
         """The decision points, with these arguments of the source changed: split, cameras, lidar, ... Raises NoScenes."""

@@ -26,6 +26,7 @@ CLASSES = {
     f"{SIMULATION}.trajectory.predicted_trajectory": ("PredictedTrajectory",),
     f"{SIMULATION}.trajectory.trajectory_sampling": ("TrajectorySampling",),
     "navsim.common.dataclasses": ("Trajectory",),
+    "pathlib": ("PosixPath", "PurePosixPath"),  # sensor files of synthetic scenes
 }
 
 

@@ -58,15 +58,17 @@ def missing_files(folder: Path, needed: Mapping[str, Iterable[str]]) -> dict[str
     found = {}
     for sensor, paths in needed.items():
         asked = sorted(set(paths))
-        absent = []
-        for path in asked:
-            parent, _, name = path.rpartition("/")
-            if parent not in listed:
-                listed[parent] = _names(folder / parent)
-            if not name or name not in listed[parent]:
-                absent.append(path)
+        absent = [path for path in asked if not is_there(folder, path, listed)]
         found[sensor] = SensorFiles(needed=len(asked), absent=len(absent), example=absent[0] if absent else "")
     return found
+
+
+def is_there(folder: Path, path: str, listed: dict[str, set[str]]) -> bool:
+    """Whether a file is in its folder, which is listed once. listed: what was seen so far, by folder."""
+    parent, _, name = path.rpartition("/")
+    if parent not in listed:
+        listed[parent] = _names(folder / parent)
+    return bool(name) and name in listed[parent]
 
 
 def _names(folder: Path) -> set[str]:

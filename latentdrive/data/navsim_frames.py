@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Float64, Int64
 
 from latentdrive.data.inert import Inert
+from latentdrive.data.nuplan_maps import ALIASES
 from latentdrive.types import FROZEN
 
 CAMERAS = ("cam_f0", "cam_l0", "cam_l1", "cam_l2", "cam_r0", "cam_r1", "cam_r2", "cam_b0")
@@ -21,7 +22,6 @@ OBJECT_NAMES = ("vehicle", "pedestrian", "bicycle", "traffic_cone", "barrier", "
 MISSING, SHAPE, NUMBER, VALUE = "key missing", "wrong shape or type", "not finite", "impossible value"
 LATEST_US = 1 << 62
 LONGEST = 200  # characters of an id, a name or a path
-LOCATIONS = {"las_vegas": "us-nv-las-vegas-strip"}  # an alias that some logs bear
 
 
 class BadFrame(Exception):
@@ -94,7 +94,7 @@ def log_frame(entry: Any) -> Frame:
         command=_command(_get(entry, "driving_command")),
         objects=None if entry.get("anns") is None else _objects("anns", entry["anns"], prefix="gt_"),
         views=_views("cams", {str(name).lower(): value for name, value in views.items()}),
-        location=LOCATIONS.get(location, location),
+        location=ALIASES.get(location, location),
     )
 
 
@@ -188,7 +188,7 @@ def _objects(key: str, value: Any, *, prefix: str) -> Objects:
             VALUE, f"{key}.{prefix}names: expected one of {', '.join(OBJECT_NAMES)}, got {_what(unknown[0])}"
         )
     tokens = [_id(f"{key}.track_tokens", token) for token in given["track_tokens"]]
-    good = np.isfinite(boxes).all(1) & np.isfinite(velocity).all(1) & (boxes[:, 3:6] > 0).all(1)
+    good = np.isfinite(boxes).all(1) & np.isfinite(velocity).all(1) & (boxes[:, 3:5] > 0).all(1)
     names = np.array([OBJECT_NAMES.index(name) for name in labels], np.int64)
     tracks = tuple(token for token, kept in zip(tokens, good) if kept)
     return Objects(

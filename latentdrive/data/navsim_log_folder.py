@@ -62,8 +62,11 @@ class LogFolder:
         stamps = self._stamps()
         index = self._stored()
         known = {} if index is None else {index.name(k): k for k in range(len(index))}
+        failed = {} if index is None else index.unreadable_logs()  # tried anew: a disk may have been mended since
         new = [
-            name for name in stamps if name not in known or tuple(index.stamps[known[name]].tolist()) != stamps[name]
+            name
+            for name in stamps
+            if name not in known or name in failed or tuple(index.stamps[known[name]].tolist()) != stamps[name]
         ]
         if index is None or new or len(known) != len(stamps):
             rows = dict(self._read(new))

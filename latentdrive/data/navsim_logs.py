@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from latentdrive.data.navsim_folders import SensorFiles, missing_files, navsim_folders
+from latentdrive.data.navsim_folders import SensorFiles, is_there, missing_files, navsim_folders
 from latentdrive.data.navsim_index import NavsimIndex, Selection
 from latentdrive.data.navsim_log import NavsimLog
 from latentdrive.data.navsim_log_folder import LogFolder, Progress
@@ -213,6 +213,23 @@ class NavsimLogs:
                 )
         return missing_files(self.blobs, needed)
 
+    def complete(self, sensors: Iterable[str] | None = None) -> tuple[str, ...]:
+        """Tokens of the scenes whose files of these sensors are all there (those that were asked for where None); nothing is opened.
+
+        For partial downloads: what `missing` counts, scene by scene.
+        """
+        names = self.sensors.names if sensors is None else tuple(sensors)
+        listed: dict[str, set[str]] = {}
+        whole = []
+        for token in self.tokens:
+            cut = self.cut(token)
+            paths = [
+                sensor_path(cut.log, row, name) for name in names for row in sensor_rows(cut, name, self.sensors.frames)
+            ]
+            if all(path and is_there(self.blobs, path, listed) for path in paths):
+                whole.append(token)
+        return tuple(whole)
+
     def _row(self, token: str) -> int:
         if token not in self._rows:
             raise UnreadableScene(
@@ -238,7 +255,8 @@ def choose_split(
 ) -> Split:
     """The split of that name in the folder `splits`, or all scenes of `data_split` by the numbers in `filter`.
 
-    Raises ConfigError where neither says which data, or both do and differ.
+    A given data_split goes before the split's own: a data set of one's own may have the devkit's splits. Raises ConfigError where
+    neither says which data.
     """
     if split is None:
         if data_split is None or filter is None:
@@ -248,12 +266,9 @@ def choose_split(
         everything = scene_filter_of(filter, "data.scenes.filter")
         return Split(name=f"all of {data_split}", data_split=data_split, filter=everything, second_stages=())
     if splits is None:
-        raise ConfigError(
-            f"split={split} needs data.scenes.splits, the folder that holds {split}.yaml and scene_filter/"
-        )
+        raise ConfigError(f"split={split} needs data.splits, the folder that holds {split}.yaml and scene_filter/")
     chosen = read_split(Path(splits).expanduser(), split)
     if data_split is not None and data_split != chosen.data_split:
-        # The two differ on purpose where a data set of one's own has the devkit's splits.
         return replace(chosen, data_split=data_split)
     return chosen
 

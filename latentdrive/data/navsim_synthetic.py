@@ -4,6 +4,7 @@ Beside navsim_logs.py, which holds the original scenes of the first stage. Each 
 after its last frame stands beside them as objects of nuPlan, read here through stand-ins.
 """
 
+from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,6 +28,7 @@ from latentdrive.types import FROZEN, Command, LoggedFrame, Scene, SceneTruth
 
 PICKLES, BLOBS = "synthetic_scene_pickles", "sensor_blobs"
 STEP_US = 500_000  # between two frames
+OPEN_SCENES = 16  # that stay in memory: a scene and its truth are usually asked for together
 FORMAT = 1  # of the list of tokens
 
 
@@ -72,6 +74,7 @@ class SyntheticScenes:
         self.second_stages: tuple[SecondStage, ...] = ()
         if split is not None and splits is not None:
             self.second_stages = read_split(splits, split).second_stages
+        self._open: OrderedDict[str, SyntheticScene] = OrderedDict()
         self._files, self.unreadable = self._listed(Path(cache_folder).expanduser(), max_unreadable, progress)
         asked = dict.fromkeys(token for stage in self.second_stages for pair in stage.synthetic for token in pair)
         self.absent = tuple(token for token in asked if token not in self._files)
@@ -83,6 +86,10 @@ class SyntheticScenes:
                 f"{self.folder / PICKLES}: {len(self._files):,} synthetic scenes, {len(self.unreadable):,} unreadable files; none of "
                 f"the {len(asked):,} that split {split} names. Give the folder that was made for this split"
             )
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For worker processes: scenes are opened anew there."""
+        return self.__dict__ | {"_open": OrderedDict()}
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -111,12 +118,27 @@ class SyntheticScenes:
         return self.folder / PICKLES / self._files[token]
 
     def read(self, token: str) -> SyntheticScene:
-        """One scene from its file. Raises UnreadableScene where it is damaged, or lacks something."""
+        """One scene from its file, or of the last few. Raises UnreadableScene where it is damaged, or lacks something."""
         path = self.location(token)
-        try:
-            return read_synthetic(path)
-        except UnreadableLogFile as error:
-            raise UnreadableScene(path, error.reason) from error
+        if token not in self._open:
+            try:
+                self._open[token] = read_synthetic(path)
+            except UnreadableLogFile as error:
+                raise UnreadableScene(path, error.reason) from error
+            if len(self._open) > OPEN_SCENES:
+                self._open.popitem(last=False)
+        self._open.move_to_end(token)
+        return self._open[token]
+
+    def summary(self) -> str:
+        """What was found, in a sentence."""
+        text = f"{len(self.tokens):,} synthetic scenes after {len(self.second_stages):,} original ones"
+        if self.absent:
+            text += f"; {len(self.absent):,} that the split names are not there, for example {self.absent[0]}"
+        if self.unreadable:
+            name, reason = next(iter(self.unreadable.items()))
+            text += f"; {len(self.unreadable):,} unreadable files, the first one: {name}: {reason}"
+        return text
 
     def _listed(
         self, cache: Path, max_unreadable: float, progress: Progress | None
@@ -132,7 +154,12 @@ class SyntheticScenes:
         stored = cache / f"{cache_name(self.folder)}.npz"
         known = _known(stored)
         stamps = {path.name: [FORMAT, (found := path.stat()).st_size, found.st_mtime_ns] for path in paths}
-        new = [path for path in paths if path.name not in known or known[path.name][0] != stamps[path.name]]
+        # What could not be read is tried anew: a disk may have been mended since.
+        new = [
+            path
+            for path in paths
+            if path.name not in known or known[path.name][2] or known[path.name][0] != stamps[path.name]
+        ]
         for path in new if progress is None else progress(new, what="reading synthetic scenes"):
             known[path.name] = (stamps[path.name], *_token_of(path))
         known = {path.name: known[path.name] for path in paths}

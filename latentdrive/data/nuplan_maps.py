@@ -9,6 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float64
@@ -37,6 +38,10 @@ class NuplanMaps:
         self.index = self.root / f"{version}.json"
         self._maps: dict[str, RoadMap] = {}
         self._loose_ends: dict[str, tuple[str, ...]] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For worker processes: maps are read anew there."""
+        return self.__dict__ | {"_maps": {}, "_loose_ends": {}}
 
     @cached_property
     def _versions(self) -> dict[str, str]:

@@ -90,7 +90,7 @@ def read_split(folder: str | Path, name: str) -> Split:
         found = "that folder is not there" if there is None else f"it holds {', '.join(there) or 'no splits'}"
         raise ConfigError(
             f"no split {name!r}: looked for {path}; {found}. A split is {name}.yaml beside a folder {FILTERS}/ (in the NAVSIM "
-            "devkit they are in navsim/planning/script/config/common/train_test_split): give that folder, as data.source.splits=FOLDER"
+            "devkit they are in navsim/planning/script/config/common/train_test_split): give that folder, as data.splits=FOLDER"
         )
     content = _mapping(path)
     if unknown := [key for key in content if key not in SPLIT_KEYS]:

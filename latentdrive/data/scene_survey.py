@@ -10,13 +10,12 @@ from enum import StrEnum
 import numpy as np
 
 from latentdrive.data.clip_data import ClipData
-from latentdrive.data.navsim_frames import CAMERAS
+from latentdrive.data.navsim_frames import CAMERAS, LIDAR
 from latentdrive.data.navsim_logs import NavsimLogs
 from latentdrive.data.nuplan_maps import NuplanMaps
 from latentdrive.errors import ConfigError, MapError, NoScenes, UnreadableClip
 from latentdrive.types import SceneSource
 
-LIDAR = "lidar"
 TIMED = 8  # scenes that are opened for a guess at how long all take
 
 
@@ -38,13 +37,15 @@ def survey(data: ClipData, *, sample: int, progress: Callable | None, counts: di
     Raises NoScenes where no split has any.
     """
     failed: list[str] = []
+    source = None
     for name in data.splits() or [None]:
         what = name or "scenes"
         try:
             source = data.open_scenes(**({} if name is None else {"split": name, "progress": progress}))
         except (NoScenes, ConfigError) as error:
             failed.append(f"{what}: {error}")
-            yield Finding.WRONG, failed[-1]
+            # Splits of data that was not downloaded are common: the devkit's folder names them all.
+            yield Finding.LACKING, failed[-1]
             continue
         counts[what] = len(source.tokens)
         if isinstance(source, NavsimLogs):
@@ -52,6 +53,8 @@ def survey(data: ClipData, *, sample: int, progress: Callable | None, counts: di
         else:
             yield Finding.GOOD, f"{what}: {source.summary()}"
         yield from _speed(what, source)
+    if isinstance(maps := getattr(source, "maps", None), NuplanMaps):
+        yield from _other_maps(maps)
     if not any(counts.values()):
         raise NoScenes(f"no scene can be used. {failed[0] if failed else data.path}")
 
@@ -82,18 +85,33 @@ def _navsim(what: str, source: NavsimLogs, sample: int) -> Lines:
 
 def _maps(what: str, source: NavsimLogs) -> Lines:
     """Whether the maps are there that the split's logs were driven on, and whole."""
-    needed = sorted({source.place(token) for token in source.tokens})
-    try:
-        problems = [problem for problem in source.maps.problems() if isinstance(source.maps, NuplanMaps)]
-        for name in needed:
-            source.maps.path(name)
-    except (MapError, AttributeError) as error:
-        yield Finding.WRONG, f"{what}: no maps, so nothing can be scored: {error}"
+    if source.maps is None:
+        yield (
+            Finding.WRONG,
+            f"{what}: no maps, so nothing can be scored: say where they are, data.scenes.maps.root=FOLDER",
+        )
         return
-    for problem in problems:
-        yield Finding.LACKING, f"{what}: {problem}"
-    if not problems:
-        yield Finding.GOOD, f"{what}: maps of {', '.join(needed)}, with all layers"
+    whole = []
+    for name in sorted({source.place(token) for token in source.tokens}):
+        try:
+            road_map = source.maps[name]
+        except MapError as error:
+            yield Finding.WRONG, f"{what}: no scene in {name} can be scored: {error}"
+            continue
+        whole.append(f"{name} ({len(road_map.lanes):,} lanes)")
+        if loose := source.maps.loose_ends(name):
+            yield Finding.LACKING, f"{what}: {name}: {len(loose):,} connectors lead to no lane, for example {loose[0]}"
+    if whole:
+        yield Finding.GOOD, f"{what}: maps of {', '.join(whole)}"
+
+
+def _other_maps(maps: NuplanMaps) -> Lines:
+    """What the maps lack that our own reading does not need, but the devkit does."""
+    try:
+        for problem in maps.problems():
+            yield Finding.LACKING, problem
+    except MapError:  # told before, with the scenes that need them
+        return
 
 
 def _speed(what: str, source: SceneSource) -> Lines:

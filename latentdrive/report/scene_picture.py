@@ -10,6 +10,7 @@ from jaxtyping import Float, UInt8
 from PIL import Image, ImageDraw
 
 from latentdrive.geometry import relative_pose
+from latentdrive.nuplan_vehicle import LENGTH_M, REAR_TO_CENTRE_M, WIDTH_M
 from latentdrive.types import CameraImage, MapArea, Scene, SceneTruth, TrackedObjects
 
 VIEW_M, PANEL = 40.0, 540  # the bird's-eye view shows this far to every side, in this many pixels
@@ -21,7 +22,6 @@ COLOURS = {
 }  # fmt: skip
 ROAD, JOINT, PAVEMENT, CROSSWALK, GROUND = (96, 96, 100), (120, 120, 126), (70, 84, 78), (190, 190, 190), (38, 44, 40)
 LANE, ROUTE, RED, HUMAN, EGO = (150, 150, 155), (60, 200, 120), (240, 50, 50), (255, 230, 60), (255, 255, 255)
-BODY_M = (5.176, 2.297, 1.461)  # nuPlan's vehicle: length, width, from the rear axle to the middle
 CORNERS = np.array([[x, y, z] for x in (-0.5, 0.5) for y in (-0.5, 0.5) for z in (-0.5, 0.5)])
 RIMS = [(a, b) for a in range(8) for b in range(a) if (CORNERS[a] != CORNERS[b]).sum() == 1]
 
@@ -121,8 +121,8 @@ def _bird_view(truth: SceneTruth) -> Image.Image:
         draw.polygon(_pixels(flat), fill=COLOURS.get(name, EGO), outline=(0, 0, 0))
         front = (flat[2] + flat[3]) / 2
         draw.line(_pixels(np.stack([flat.mean(0), front])), fill=(0, 0, 0), width=2)
-    length, width, ahead = BODY_M
-    body = np.array([[1, 1], [-1, 1], [-1, -1], [1, -1]]) * (length / 2, width / 2) + (ahead, 0.0)
+    half = np.array([LENGTH_M, WIDTH_M]) / 2
+    body = np.array([[1, 1], [-1, 1], [-1, -1], [1, -1]]) * half + np.array([REAR_TO_CENTRE_M, 0.0])
     draw.polygon(_pixels(body), outline=EGO, width=2)
     draw.line(_pixels(np.concatenate([np.zeros((1, 2)), truth.human.poses[:, :2]])), fill=HUMAN, width=3)
     return panel

@@ -10,6 +10,7 @@ from enum import StrEnum
 import numpy as np
 from jaxtyping import Float64
 
+from latentdrive import nuplan_vehicle
 from latentdrive.types import FROZEN
 
 
@@ -38,6 +39,14 @@ class Body:
 
     size_m: tuple[float, float, float]
     rear_to_centre_m: float
+
+    @classmethod
+    def of_nuplan(cls) -> "Body":
+        """nuPlan's car."""
+        return cls(
+            size_m=(nuplan_vehicle.LENGTH_M, nuplan_vehicle.WIDTH_M, nuplan_vehicle.HEIGHT_M),
+            rear_to_centre_m=nuplan_vehicle.REAR_TO_CENTRE_M,
+        )
 
     def centre(self, rear: Float64[np.ndarray, "T 3"]) -> Float64[np.ndarray, "T 3"]:
         """Poses of the middle of the box, of poses of the rear axle."""

@@ -138,7 +138,7 @@ def test_scenes_missing_files_and_maps_are_told(openscene, capsys):
     assert found["scenes"]["train"] > 0 and found["train"]["clips"] == 2
     said = capsys.readouterr().out
     for part in ("ok train: ", "scenes in 2 of 2 logs", "all files of cam_f0, cam_b0, lidar are there",
-                 "-- train: no file of cam_l0, cam_l1, cam_l2, cam_r0, cam_r1, cam_r2 in", "no maps, so nothing can be scored",
+                 "-- train: no file of cam_l0, cam_l1, cam_l2, cam_r0, cam_r1, cam_r2 in", "!! train: no scene in us-ma-boston can be scored",
                  "scenes a second on one core", f"Next: latentdrive train codebook data=navsim data.path={openscene}"):  # fmt: skip
         assert part in said
 
@@ -149,6 +149,12 @@ def test_a_file_that_is_missing_is_counted_and_named_once(openscene, capsys):
     navsim(openscene)
     said = capsys.readouterr().out
     assert "files of cam_b0 are missing" in said and victim.name in said
+
+
+def test_a_split_that_was_not_downloaded_is_lacking_and_no_fault(openscene, capsys):
+    write_split(openscene / "splits", "navmini", data_split="elsewhere")
+    assert "navmini" not in navsim(openscene)["scenes"]
+    assert "  -- navmini: there is no folder" in capsys.readouterr().out
 
 
 def test_no_scene_at_all_is_an_error(openscene):

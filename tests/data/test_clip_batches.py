@@ -31,7 +31,7 @@ def batches(drive: Callable[..., Path], tmp_path: Path) -> Callable[..., ClipBat
             path=str(tmp_path / "clips"), rate_hz=OPTIONS["rate_hz"], height=OPTIONS["height"], width=OPTIONS["width"],
             cache=cache, cache_gb=cache_gb, cache_folder=str(tmp_path / "cache"), max_unreadable=0.5, block_s=None,
             train={"path": str(tmp_path / "clips"), "part": "train"}, val={"path": str(tmp_path / "clips"), "part": "test"},
-            probe=None, scenes=None, source=partial(VideoFolder, **OPTIONS | {"train_share": 0.5, "gap_s": 0.1}),
+            probe=None, scenes=None, splits=None, source=partial(VideoFolder, **OPTIONS | {"train_share": 0.5, "gap_s": 0.1}),
         )  # fmt: skip
         options = {
             "data": data, "window_transitions": 1, "transition_s": 0.5, "batch_size": 4, "pairs_per_clip": 1,

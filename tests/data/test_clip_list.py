@@ -71,7 +71,7 @@ def test_of_a_million_clips_only_those_of_a_batch_are_opened(tmp_path: Path):
     tracemalloc.start()
     data = ClipData(
         path=str(listed), rate_hz=10.0, height=4, width=6, cache="none", cache_gb=1.0, cache_folder="", max_unreadable=0.01,
-        block_s=None, train={"part": "all"}, val={"part": "all"}, probe=None, source=source, scenes=None,
+        block_s=None, train={"part": "all"}, val={"part": "all"}, probe=None, source=source, scenes=None, splits=None,
     )  # fmt: skip
     batches = ClipBatches(
         data=data, window_transitions=2, transition_s=0.5, batch_size=8, pairs_per_clip=2, held_out_windows=100,

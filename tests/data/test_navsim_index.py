@@ -134,6 +134,22 @@ def test_an_unreadable_log_is_named_and_bounded_and_the_others_go_on(tmp_path: P
         folder(tmp_path, max_unreadable=0.1).index()
 
 
+def test_a_log_that_could_not_be_read_is_tried_anew_the_next_time(tmp_path: Path, monkeypatch):
+    write_openscene(tmp_path, sensors=False)
+    read = Path.read_bytes
+
+    def locked(self: Path) -> bytes:
+        if self.name == "north.pkl":
+            raise PermissionError(13, "Permission denied")
+        return read(self)
+
+    monkeypatch.setattr(Path, "read_bytes", locked)
+    index = folder(tmp_path, max_unreadable=0.5).index()
+    assert "Permission denied" in index.unreadable_logs()["north"]
+    monkeypatch.undo()  # the same file, of the same size and time
+    assert not folder(tmp_path, max_unreadable=0.5).index().unreadable_logs()
+
+
 def test_a_folder_without_logs_says_so(tmp_path: Path):
     (tmp_path / "navsim_logs" / "mini").mkdir(parents=True)
     (tmp_path / "navsim_logs" / "mini" / "readme.txt").touch()

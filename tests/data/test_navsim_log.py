@@ -1,8 +1,9 @@
 """One log: what a frame must hold, what is said of one that lacks it, and the columns that are kept of a log."""
 
 import os
+import pickle
 import re
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from navsim_fixture import FORWARD, INTRINSICS, START_US, frames, token, write_l
 from latentdrive.data.inert import Inert
 from latentdrive.data.navsim_frames import BadFrame, heading_of, log_frame
 from latentdrive.data.navsim_log import PROBLEMS, NavsimLog, log_of, open_log, read_log
+from latentdrive.data.unpickle import loads
 from latentdrive.errors import UnreadableLogFile
 
 
@@ -109,8 +111,8 @@ def test_a_frame_that_lacks_something_says_the_key_what_was_expected_and_what_ca
 
 
 def test_a_path_may_be_an_object_of_pathlib():
-    path = Inert(module="pathlib", kind="PosixPath", args=("north", "CAM_F0", "a.jpg"), called=True)
-    assert log_frame(changed(lidar_path=path)).lidar == "north/CAM_F0/a.jpg"
+    path = loads(pickle.dumps(PurePosixPath("north/CAM_F0/a.jpg")), "a file")
+    assert isinstance(path, Inert) and log_frame(changed(lidar_path=path)).lidar == "north/CAM_F0/a.jpg"
     with pytest.raises(BadFrame, match="below the sensor folder"):
         log_frame(changed(lidar_path=Inert(module="pathlib", kind="PosixPath", args=("/", "etc"), called=True)))
 
@@ -164,7 +166,8 @@ def test_a_bad_frame_keeps_its_row_and_its_reason(tmp_path: Path):
 def test_impossible_boxes_are_left_out_and_counted(tmp_path: Path):
     content = frames("north", 3)
     content[0]["anns"]["gt_boxes"][0, 3] = 0.0
-    content[1]["anns"]["gt_boxes"][:, 5] = [np.nan, -1.0]
+    content[1]["anns"]["gt_boxes"][:, 4] = [np.nan, -1.0]
+    content[2]["anns"]["gt_boxes"][0, 5] = 0.0  # nobody's score knows the height
     found = log(tmp_path, content)
     assert np.diff(found.object_ends).tolist() == [1, 0, 2] and found.lost_boxes[0] == 3 and not found.problems.any()
     assert found.track_tokens[found.tracks[0]] == b"cone"

@@ -175,6 +175,9 @@ def test_missing_files_are_counted_by_listing_folders(tmp_path: Path):
     assert (found["cam_l0"].absent, found["lidar"].needed, found["lidar"].absent) == (0, 12, 0)
     everything = source.missing(sensors=["cam_b0"], sample=2)
     assert (everything["cam_b0"].needed, everything["cam_b0"].absent) == (8, 8)
+    whole = source.complete()
+    assert len(whole) == 12 - 4 and NOW not in whole  # four scenes of the log see its frame 4
+    assert source.complete(["lidar"]) == source.tokens and source.complete(["cam_b0"]) == ()
 
 
 def test_no_sensor_is_needed_that_nobody_asks_for(tmp_path: Path):
@@ -254,7 +257,7 @@ def test_an_unknown_token_or_camera_is_named(openscene: Path):
         logs(openscene, cameras=list(WRITTEN))
     with pytest.raises(ConfigError, match="must be now or all"):
         logs(openscene, camera_frames="last")
-    with pytest.raises(ConfigError, match=r"data\.split=null needs data\.data_split"):
+    with pytest.raises(ConfigError, match=r"split=null needs data\.scenes\.data_split"):
         logs(openscene, split=None)
     with pytest.raises(ConfigError, match=r"data\.filter: unknown key num_frames"):
         logs(openscene, split=None, data_split="mini", filter={"num_frames": 3})
