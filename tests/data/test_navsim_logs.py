@@ -259,7 +259,7 @@ def test_an_unknown_token_or_camera_is_named(openscene: Path):
         logs(openscene, camera_frames="last")
     with pytest.raises(ConfigError, match=r"split=null needs data\.scenes\.data_split"):
         logs(openscene, split=None)
-    with pytest.raises(ConfigError, match=r"data\.filter: unknown key num_frames"):
+    with pytest.raises(ConfigError, match=r"data\.scenes\.filter: unknown key num_frames"):
         logs(openscene, split=None, data_split="mini", filter={"num_frames": 3})
 
 
