@@ -57,4 +57,4 @@ def test_a_navsim_world_is_written_drawn_and_passes_the_doctor(latentdrive, tmp_
     assert len(list((tmp_path / "pictures").glob("*.png"))) == 4
     looked = latentdrive("doctor", "data=navsim", "data.path=n", "out=doctor")
     assert looked.returncode == 0, looked.stderr
-    assert "with all layers" in looked.stdout and "lidar are there" in looked.stdout
+    assert "maps of " in looked.stdout and "lidar are there" in looked.stdout

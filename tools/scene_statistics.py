@@ -1,0 +1,115 @@
+"""What a NAVSIM world holds, and how well its human drives: counts by split, and a digest of every file.
+
+    python tools/scene_statistics.py data/navsim_bench --json docs/results/navsim_world.json
+
+Reads the world as any NAVSIM data: logs and maps through data/navsim_logs.py. A minute for the bench, two with its digest.
+"""
+
+import argparse
+import hashlib
+import json
+from collections import Counter
+from dataclasses import fields, replace
+from pathlib import Path
+
+import numpy as np
+import shapely
+from records import write_record
+
+from latentdrive import nuplan_vehicle as car
+from latentdrive.build import build
+from latentdrive.config import compose
+from latentdrive.run_folder import progress
+from latentdrive.types import LoggedFrame, RoadMap, SceneTruth
+from latentdrive.world.drive import Body
+from latentdrive.world.navsim_drive import box_corners, on_the_road
+
+SIZE = np.array([car.LENGTH_M, car.WIDTH_M, car.HEIGHT_M])
+AHEAD_S = (0.0, 0.3, 0.6, 0.9)  # as time to collision looks ahead
+HORIZON = 8  # frames after now
+
+
+def main() -> None:
+    """Print the counts; write them where asked."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--no-digest", action="store_true", help="do not read every byte")
+    arguments = parser.parse_args()
+    data = build(compose("doctor", ["data=navsim", f"data.path={arguments.folder}"]).data)
+    found = {}
+    for split in data.splits():
+        source = data.open_scenes(split=split, cameras=[], progress=progress)
+        counts, sums = Counter(), Counter()
+        for token in progress(source.tokens, what=split):
+            truth = source.truth(token)
+            card = json.loads((arguments.folder / "drives" / f"{truth.drive}.json").read_text(encoding="utf-8"))
+            counts[f"kind {card['road_type']} {card['hazard']}"] += 1
+            count(truth, card["limit_mps"], counts, sums)
+        found[split] = {
+            "scenes": len(source.tokens), "drives": len({source.drive(token) for token in source.tokens}),
+            **dict(sorted(counts.items())), **{name: round(total / len(source.tokens), 3) for name, total in sums.items()},
+        }  # fmt: skip
+        print(split, json.dumps(found[split], indent=1))
+    if not arguments.no_digest:
+        found["files"], found["bytes"], found["digest"] = digest(arguments.folder)
+        print(f"{found['files']:,} files, {found['bytes']:,} bytes, sha256 over names and contents {found['digest']}")
+    if arguments.json:
+        write_record(arguments.json, **found)
+
+
+def count(truth: SceneTruth, limit_mps: float, counts: Counter, sums: Counter) -> None:
+    """Facts of one scene: command, contact, time to collision, road, lights, how far and how fast the human drives."""
+    now, future = truth.frames[truth.now], truth.frames[truth.now : truth.now + HORIZON + 1]
+    counts[f"command {now.command.name.lower()}"] += 1
+    counts["human touches somebody"] += any(touches(frame, 0.0) for frame in future)
+    counts["human would touch somebody within 0.9 s"] += any(
+        touches(frame, ahead) for frame in future for ahead in AHEAD_S
+    )
+    ego = np.stack([frame.ego_pose for frame in future])
+    counts["human leaves the road"] += not on_the_road(ego, Body.of_nuplan(), near(truth)).all()
+    counts["before a red light"] += any(red for _, red in now.lights)
+    driven = np.hypot(*np.diff(ego[:, :2], axis=0).T).sum()
+    sums["mean speed, m/s"] += float(now.velocity[0])
+    sums["mean share of the speed limit over 4 s"] += driven / (0.5 * HORIZON) / limit_mps
+    sums["objects a scene"] += len(now.objects)
+
+
+def touches(frame: LoggedFrame, ahead_s: float) -> bool:
+    """Whether the ego's box overlaps another, both moved on for ahead_s seconds at their velocities."""
+    x, y, heading = frame.ego_pose
+    reach = car.REAR_TO_CENTRE_M + float(frame.velocity[0]) * ahead_s
+    ego = np.array([x + reach * np.cos(heading), y + reach * np.sin(heading), heading])
+    own = shapely.Polygon(box_corners(ego, SIZE))
+    for pose, size, velocity in zip(frame.objects.poses, frame.objects.sizes, frame.objects.velocity):
+        there = pose + np.array([*(velocity * ahead_s), 0.0])
+        if np.hypot(*(there[:2] - ego[:2])) < 20.0 and own.intersects(shapely.Polygon(box_corners(there, size))):
+            return True
+    return False
+
+
+def near(truth: SceneTruth) -> RoadMap:
+    """The map within 300 m of the ego: drives of the world lie farther apart."""
+    here = truth.frames[truth.now].ego_pose[:2]
+    kinds = [field.name for field in fields(truth.map) if field.name != "name"]
+    return replace(
+        truth.map,
+        **{
+            kind: tuple(one for one in getattr(truth.map, kind) if np.abs(one.rings[0] - here).min(0).max() < 300.0)
+            for kind in kinds
+        },
+    )
+
+
+def digest(folder: Path) -> tuple[int, int, str]:
+    """Number of files, their bytes, and a hash over their names and contents, in order."""
+    total, whole, files = 0, hashlib.sha256(), sorted(path for path in folder.rglob("*") if path.is_file())
+    for path in progress(files, what="digest"):
+        content = path.read_bytes()
+        total += len(content)
+        whole.update(path.relative_to(folder).as_posix().encode() + hashlib.sha256(content).digest())
+    return len(files), total, whole.hexdigest()
+
+
+if __name__ == "__main__":
+    main()
