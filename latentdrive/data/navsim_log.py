@@ -211,7 +211,8 @@ def _in_time(frames: list[Frame | BadFrame]) -> list[Frame | BadFrame]:
         if before is not None and frame.timestamp_us <= before:
             frames[number] = BadFrame(
                 TIME,
-                f"frame {number}, timestamp: expected more than {before} of the frame before, got {frame.timestamp_us}",
+                f"frame {number}, timestamp: expected more than {before} of the frame before, got {frame.timestamp_us}: one of "
+                "the two is wrong",
             )
         before = frame.timestamp_us
     return frames

@@ -79,8 +79,7 @@ class CrossingPedestrian:
         self._left = max(y + half for _, y, half in edges)
         own = {start.lane[:2] for start in layout.ego_starts}
         self._own_left = max(y + half for road, y, half in edges if road in own)
-        self._lanes = {index: lane for index, lane in lanes.items()}
-        self._own = own
+        self._lanes, self._own = lanes, own
         self._x: float | None = None
         self._begun: float | None = None
         self._lines: dict[bool, list[StopLine]] = {}
