@@ -41,11 +41,17 @@ def main() -> None:
     for split in data.splits():
         source = data.open_scenes(split=split, cameras=[], progress=progress)
         counts, sums = Counter(), Counter()
+        cards: dict[str, dict] = {}
+        maps: dict[str, RoadMap] = {}  # of each drive: what lies around it
         for token in progress(source.tokens, what=split):
             truth = source.truth(token)
-            card = json.loads((arguments.folder / "drives" / f"{truth.drive}.json").read_text(encoding="utf-8"))
+            if truth.drive not in cards:
+                path = arguments.folder / "drives" / f"{truth.drive}.json"
+                cards[truth.drive] = json.loads(path.read_text(encoding="utf-8"))
+                maps[truth.drive] = near(truth)
+            card = cards[truth.drive]
             counts[f"kind {card['road_type']} {card['hazard']}"] += 1
-            count(truth, card["limit_mps"], counts, sums)
+            count(truth, maps[truth.drive], card["limit_mps"], counts, sums)
         found[split] = {
             "scenes": len(source.tokens), "drives": len({source.drive(token) for token in source.tokens}),
             **dict(sorted(counts.items())), **{name: round(total / len(source.tokens), 3) for name, total in sums.items()},
@@ -58,7 +64,7 @@ def main() -> None:
         write_record(arguments.json, **found)
 
 
-def count(truth: SceneTruth, limit_mps: float, counts: Counter, sums: Counter) -> None:
+def count(truth: SceneTruth, around: RoadMap, limit_mps: float, counts: Counter, sums: Counter) -> None:
     """Facts of one scene: command, contact, time to collision, road, lights, how far and how fast the human drives."""
     now, future = truth.frames[truth.now], truth.frames[truth.now : truth.now + HORIZON + 1]
     counts[f"command {now.command.name.lower()}"] += 1
@@ -67,7 +73,7 @@ def count(truth: SceneTruth, limit_mps: float, counts: Counter, sums: Counter) -
         touches(frame, ahead) for frame in future for ahead in AHEAD_S
     )
     ego = np.stack([frame.ego_pose for frame in future])
-    counts["human leaves the road"] += not on_the_road(ego, Body.of_nuplan(), near(truth)).all()
+    counts["human leaves the road"] += not on_the_road(ego, Body.of_nuplan(), around).all()
     counts["before a red light"] += any(red for _, red in now.lights)
     driven = np.hypot(*np.diff(ego[:, :2], axis=0).T).sum()
     sums["mean speed, m/s"] += float(now.velocity[0])
@@ -89,13 +95,13 @@ def touches(frame: LoggedFrame, ahead_s: float) -> bool:
 
 
 def near(truth: SceneTruth) -> RoadMap:
-    """The map within 300 m of the ego: drives of the world lie farther apart."""
+    """The map around a drive: the next one lies farther away."""
     here = truth.frames[truth.now].ego_pose[:2]
     kinds = [field.name for field in fields(truth.map) if field.name != "name"]
     return replace(
         truth.map,
         **{
-            kind: tuple(one for one in getattr(truth.map, kind) if np.abs(one.rings[0] - here).min(0).max() < 300.0)
+            kind: tuple(one for one in getattr(truth.map, kind) if np.abs(one.rings[0] - here).min(0).max() < 900.0)
             for kind in kinds
         },
     )
