@@ -147,6 +147,9 @@ def _offscreen(spec: CameraSpec) -> tuple[core.GraphicsOutput, core.GraphicsEngi
         "load-display p3tinydisplay\nwindow-type offscreen\naudio-library-name null\nnotify-level-display error\n"
     )
     settings += "notify-level-x11display fatal\n"
+    # Without these, a transform that differs from an earlier one in the sixth digit is replaced by it, so that a picture
+    # depends on what was rendered before.
+    settings += "uniquify-transforms false\ntransform-cache false\n"
     core.loadPrcFileData("latentdrive", settings)
     engine = core.GraphicsEngine.getGlobalPtr()
     pipe = core.GraphicsPipeSelection.getGlobalPtr().makeModulePipe("p3tinydisplay")

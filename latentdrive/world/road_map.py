@@ -137,7 +137,8 @@ class _Surveyor:
         self._connect(named, ids, after, before, intersections)
         blocks = {road: tuple(named[piece] for piece in pieces[road]) for road in pieces}
         turning = {
-            road: tuple(one for (piece, _), one in ids.items() if piece.road == road) for road in self.layout.turns
+            road: tuple(one for (piece, _), one in ids.items() if piece.road == road)
+            for road in sorted(self.layout.turns)  # a set: its own order differs from process to process
         }
         crosswalks = tuple((start + end) / 2 for start, end in cuts) if self.layout.crosswalks else ()
         whole = RoadMap(

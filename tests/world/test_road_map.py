@@ -84,6 +84,7 @@ def test_a_route_names_blocks_in_the_order_they_are_driven(roads):
     joint = next(one for one in mapped.map.roadblock_connectors if one.id == route[1])
     assert len(route) == 3 and (joint.from_roadblock, joint.to_roadblock) == (route[0], route[2])
     assert all(lane.has_light for lane in mapped.map.connectors)
+    assert list(mapped.connectors) == sorted(layout.turns)  # their order is that of the lights in a log: never a set's
 
 
 def test_crosswalks_lie_across_streets_only(roads):
