@@ -11,12 +11,13 @@ from typing import TypeVar
 import numpy as np
 from jaxtyping import Float64
 
+from latentdrive.errors import ConfigError
 from latentdrive.types import FROZEN
 from latentdrive.world.centreline import Centreline, SpeedLimit
 from latentdrive.world.drive import Agents, Body, Drive, Lane
 from latentdrive.world.drivers import Calm, Driver, Mood
 from latentdrive.world.junctions import junction_limit
-from latentdrive.world.own_way import Appearance, OwnWay, go_own_way, place_replay, without_contact
+from latentdrive.world.own_way import OwnWay, Replay, go_own_way, place_replay, without_contact
 from latentdrive.world.roads import BEHIND_M, Layout, RoadType
 from latentdrive.world.traffic import Recording, simulate
 
@@ -34,17 +35,17 @@ class Kind(StrEnum):
 
 @dataclass(**FROZEN)
 class TrafficSpec:
-    """How people drive, on every type of road. See Calm, Mood, OwnWay, Appearance and simulate for the parts.
+    """How people drive, on every type of road. See Calm, Mood, Replay and simulate for the parts.
 
-    Speeds of the moods and of the own way are cut to those of the road.
+    Speeds of the moods are in m/s, and cut to those of the road (in clips), or shares of the speed limit (in NAVSIM's world).
+    replay: None where no drive is decorrelated.
     """
 
     ego: Body
     calm: Calm
     ego_mood: Mood
     mood: Mood
-    own_way: OwnWay
-    appearance: Appearance
+    replay: Replay | None
     gap_m: tuple[float, float]
     step_s: float
     settle_s: tuple[float, float]
@@ -75,7 +76,10 @@ def make_drive(
     if kind == Kind.NATURAL:
         ego, speed, agents = in_the_plane(layout, recording, traffic.ego)
     else:
-        ego, speed, agents = _decorrelated(rng, layout, recording, traffic, cut_to(traffic.own_way, road), rate_hz)
+        if traffic.replay is None:
+            raise ConfigError(f"a decorrelated drive ({road_type}) needs traffic.replay; this world has none")
+        replay = replace(traffic.replay, own_way=cut_to(traffic.replay.own_way, road))
+        ego, speed, agents = _decorrelated(rng, layout, recording, traffic, replay, rate_hz)
     return Drive(
         road_type=road_type, seed=seed, times_s=recording.times_s, ego=ego, ego_speed_mps=speed, agents=agents,
         lanes=tuple(bent_lane(lane, layout.line) for lane in recording.lanes),
@@ -95,7 +99,7 @@ def in_the_plane(
 
 
 def _decorrelated(
-    rng: np.random.Generator, layout: Layout, recording: Recording, traffic: TrafficSpec, way: OwnWay, rate_hz: float
+    rng: np.random.Generator, layout: Layout, recording: Recording, traffic: TrafficSpec, replay: Replay, rate_hz: float
 ) -> tuple[Float64[np.ndarray, "T 3"], Float64[np.ndarray, "T"], Agents]:
     """The ego on its own way along the road, or along a route through the junction; the others on replay."""
     line = layout.line if layout.line is not None else Centreline.through(recording.ego_route, smooth_m=ROUTE_SMOOTH_M)
@@ -104,12 +108,12 @@ def _decorrelated(
         start = layout.ego_starts[0]
         start_m = float(rng.uniform(start.from_m, start.to_m))
     own, speed = go_own_way(
-        rng, line, _speed_limit(line, traffic), way=way, frames=len(recording.times_s), rate_hz=rate_hz, start_m=start_m,
+        rng, line, _speed_limit(line, traffic), way=replay.own_way, frames=len(recording.times_s), rate_hz=rate_hz, start_m=start_m,
         offsets_m=layout.own_offsets_m,
     )  # fmt: skip
     ego = line.place(own)
     road_ego = own if layout.line is not None else ego
-    agents = place_replay(rng, recording.agents, road_ego, traffic.ego, traffic.appearance, recording.movable)
+    agents = place_replay(rng, recording.agents, road_ego, traffic.ego, replay.appearance, recording.movable)
     return ego, speed, agents if layout.line is None else replace(agents, poses=line.place(agents.poses))
 
 

@@ -15,6 +15,7 @@ from latentdrive.errors import ConfigError
 from latentdrive.geometry import wrap_angle
 from latentdrive.types import FROZEN, RoadMap
 from latentdrive.world.drive import Agents, Body, Drive
+from latentdrive.world.drivers import Mood
 from latentdrive.world.drives import TrafficSpec, bent_lane, comfortable_speed, in_the_plane
 from latentdrive.world.hazards import (
     FIRST_S,
@@ -49,8 +50,8 @@ class Comfort:
 class CitySpec:
     """What is the same in all drives. limit_share: speed limit as a share of the road's fastest wish, drawn a drive.
 
-    ego_share: the ego's wish as a share of the limit. walkers: how many walk on pavements; walk_mps: their pace. block_m,
-    joint_m: see road_map.map_roads. attempts: how often a drive may be drawn anew before that is an error.
+    Speeds of the moods in `traffic` are shares of it. walkers: how many walk on pavements; walk_mps: their pace. block_m, joint_m:
+    see road_map.map_roads. attempts: how often a drive may be drawn anew before that is an error.
     """
 
     traffic: TrafficSpec
@@ -58,7 +59,6 @@ class CitySpec:
     hazard: HazardSpec
     comfort: Comfort
     limit_share: tuple[float, float]
-    ego_share: tuple[float, float]
     walkers: tuple[int, int]
     walk_mps: tuple[float, float]
     block_m: float
@@ -112,11 +112,10 @@ def _attempt(
     if layout.phases and kind != HazardKind.RED_LIGHT:
         lights = Lights.at_random(rng, layout, spec.lights)
     rules = GiveWay(layout) if layout.gives_way else None
-    low, high = (share * limit for share in spec.ego_share)
     recording = simulate(
         rng, layout, frames=frames, rate_hz=rate_hz, step_s=traffic.step_s, settle_s=settle_s, body=traffic.ego,
-        calm=traffic.calm, ego_mood=replace(traffic.ego_mood, speed_mps=(low, high)),
-        mood=replace(traffic.mood, speed_mps=tuple(share * limit for share in traffic.mood.speed_mps)), gap_m=traffic.gap_m,
+        calm=traffic.calm, ego_mood=_at_most(limit, traffic.ego_mood),
+        mood=_at_most(limit, traffic.mood), gap_m=traffic.gap_m,
         limit=comfortable_speed(layout, traffic), hazard_every_s=traffic.hazard_every_s,
         lane_wish_every_s=traffic.lane_wish_every_s, events=[event for event in (hazard, lights, rules) if event is not None],
     )  # fmt: skip
@@ -136,6 +135,12 @@ def _attempt(
         hazard_s=hazard.span_s if hazard is not None and happened else None,
         reds=_reds(lights, mapped, recording.times_s), signals=_signals(lights, layout, recording.times_s),
     )  # fmt: skip
+
+
+def _at_most(limit_mps: float, mood: Mood) -> Mood:
+    """A mood whose speeds are shares of the limit, in m/s."""
+    low, high = (share * limit_mps for share in mood.speed_mps)
+    return replace(mood, speed_mps=(low, high))
 
 
 def city_map(

@@ -48,6 +48,14 @@ class Appearance:
     still_share: float
 
 
+@dataclass(**FROZEN)
+class Replay:
+    """What a decorrelated drive is made with: the ego's own way, and how the others are shown."""
+
+    own_way: OwnWay
+    appearance: Appearance
+
+
 def go_own_way(
     rng: np.random.Generator, line: Centreline, limit: SpeedLimit, *, way: OwnWay, frames: int, rate_hz: float,
     start_m: float, offsets_m: tuple[float, float],
