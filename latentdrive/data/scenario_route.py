@@ -12,16 +12,12 @@ import shapely
 import shapely.ops
 from jaxtyping import Float64
 
-from latentdrive.data.scenario_map import directions
+from latentdrive.data.driving_command import command_along, direction_at
 from latentdrive.geometry import wrap_angle
 from latentdrive.types import Command, MapLane, RoadMap
 
 AGREE_RAD = np.pi / 4  # a lane is driven along, not across
 LEAP_M = 10.0  # what changing to a lane that does not follow costs, in metres beside the centre line of one pose
-AHEAD_M, ASIDE_M = (
-    20.0,
-    2.0,
-)  # NAVSIM's command: where the route's centre line is looked at, and how far aside it must lie
 
 
 class DrivenLanes:
@@ -64,7 +60,7 @@ class DrivenLanes:
         line = self.centre_line()
         if line is None:
             return (Command.UNKNOWN,) * len(poses)
-        return tuple(_command(line, pose) for pose in poses)
+        return tuple(command_along(line, pose) for pose in poses)
 
     def centre_line(self) -> Float64[np.ndarray, "n 2"] | None:
         """Centre lines of the driven lanes in one; each from where it was entered to where it was left, ends whole."""
@@ -110,7 +106,7 @@ class DrivenLanes:
         tree = shapely.STRtree([shapely.Polygon(lane.rings[0], lane.rings[1:]) for lane in self._all])
         for row, number in tree.query(points, predicate="intersects").T:
             line = self._all[number].baseline
-            heading = _direction_at(line, self._lines[number].project(points[row]))
+            heading = direction_at(line, self._lines[number].project(points[row]))
             if abs(wrap_angle(heading - self._poses[row, 2])) < AGREE_RAD:
                 found[row][int(number)] = float(self._lines[number].distance(points[row]))
         return found
@@ -156,25 +152,3 @@ def connectors_under(road_map: RoadMap, lights: Sequence[tuple[str, bool]]) -> t
             ):
                 found[connector.id] = found.get(connector.id, False) or red
     return tuple(found.items())
-
-
-def _command(line: Float64[np.ndarray, "n 2"], pose: Float64[np.ndarray, "3"]) -> Command:
-    if not np.isfinite(pose).all():
-        return Command.UNKNOWN
-    whole = shapely.LineString(line)
-    at = whole.project(shapely.Point(pose[:2]))
-    if at + AHEAD_M > whole.length:
-        return Command.UNKNOWN
-    here, ahead = (whole.interpolate(way) for way in (at, at + AHEAD_M))
-    heading = _direction_at(line, at)
-    aside = -np.sin(heading) * (ahead.x - here.x) + np.cos(heading) * (ahead.y - here.y)
-    if abs(aside) < ASIDE_M:
-        return Command.STRAIGHT
-    return Command.LEFT if aside > 0 else Command.RIGHT
-
-
-def _direction_at(line: Float64[np.ndarray, "n 2"], along_m: float) -> float:
-    """Heading of the segment that lies this far along the line."""
-    ends = np.cumsum(np.linalg.norm(np.diff(line, axis=0), axis=1))
-    segment = min(int(np.searchsorted(ends, along_m, side="right")), len(ends) - 1)
-    return float(directions(line)[segment])

@@ -12,13 +12,13 @@ import numpy as np
 import shapely
 from jaxtyping import Float64
 
+from latentdrive.data.driving_command import AHEAD_M, command_along
 from latentdrive.geometry import compose, wrap_angle
 from latentdrive.types import FROZEN, Command, MapLane, RoadMap
 from latentdrive.world.cameras import CameraSpec
 from latentdrive.world.navsim_drive import CityDrive
 
 NAMES = {"car": "vehicle", "van": "vehicle", "truck": "vehicle", "bus": "vehicle", "pedestrian": "pedestrian"}
-AHEAD_M, ASIDE_M = 20.0, 2.0  # the driving command: where the route lies 20 m ahead, and from what offset it is a turn
 SEEN_M = 90.0  # objects farther from the ego are not annotated
 MICROSECONDS = 1_000_000
 
@@ -138,14 +138,7 @@ def _command(pose: Float64[np.ndarray, "3"], lanes: dict[str, MapLane], shapes: 
         one = following[0]
         points.append(lanes[one].baseline)
         length += shapes[one][1].length
-    if length < AHEAD_M:
-        return Command.UNKNOWN
-    line = shapely.LineString(np.concatenate(points))
-    s = line.project(here)
-    now, step, then = (np.array(line.interpolate(s + far).coords[0]) for far in (0.0, 0.5, AHEAD_M))
-    ahead = (step - now) / np.linalg.norm(step - now)
-    aside = ahead[0] * (then - now)[1] - ahead[1] * (then - now)[0]
-    return Command.LEFT if aside >= ASIDE_M else Command.RIGHT if aside <= -ASIDE_M else Command.STRAIGHT
+    return command_along(np.concatenate(points), pose)
 
 
 def _with(pose: Float64[np.ndarray, "3"], lane: MapLane) -> bool:
