@@ -17,10 +17,8 @@ from latentdrive.errors import ConfigError
 from latentdrive.types import FROZEN
 from latentdrive.world.roads import AHEAD_M, BEHIND_M, CENTRE_LINE, FREE_MPS, Layout, Start, highway_env_network
 
-QUEUE_M, CIRCLING_GAP = (
-    70.0,
-    0.8,
-)  # traffic starts up to this far before a junction; and closer together inside a circle
+QUEUE_M = 70.0  # traffic starts up to this far before a junction
+QUEUE_GAP, CIRCLING_GAP = 1.3, 0.8  # gaps there, and inside a circle, as multiples of the usual ones
 
 
 @dataclass(**FROZEN)
@@ -50,15 +48,14 @@ class Junction:
             exits = tuple(f"o{arm}" for arm in range(4))
             circle = []
         length = network.get_lane(approaches[0]).length
-        starts = [Start(lane=lane, from_m=length - QUEUE_M, to_m=length, gap=1.3, movable=False) for lane in approaches]
-        starts += [
+        starts = _before(approaches, length, (0.0, QUEUE_M), gap=QUEUE_GAP)
+        starts += tuple(
             Start(lane=lane, from_m=0.0, to_m=network.get_lane(lane).length, gap=CIRCLING_GAP, movable=False)
             for lane in circle
-        ]
-        far, near = length - self.approach_m[1], length - self.approach_m[0]
+        )
         return Layout(
-            network=network, line=None, exits=exits, starts=tuple(starts), regulated=True, obstacles=(), kinds=("car", "van"),
-            ego_starts=tuple(Start(lane=lane, from_m=far, to_m=near, gap=1.0, movable=False) for lane in approaches),
+            network=network, line=None, exits=exits, starts=starts, regulated=True, obstacles=(), kinds=("car", "van"),
+            ego_starts=_before(approaches, length, self.approach_m),
             own_offsets_m=(-0.7, 0.7),
         )  # fmt: skip
 
@@ -105,13 +102,8 @@ class Crossing:
         groups = [tuple(lane[:2] for arm, lane in zip(arms, approaches) if arm % 2 == road) for road in (0, 1)]
         return Layout(
             network=network, line=None, exits=tuple(f"o{arm}x" for arm in arms), regulated=True, obstacles=(),
-            starts=tuple(
-                Start(lane=lane, from_m=length - QUEUE_M, to_m=length, gap=1.3, movable=False) for lane in approaches
-            ),
-            ego_starts=tuple(
-                Start(lane=lane, from_m=length - self.approach_m[1], to_m=length - self.approach_m[0], gap=1.0, movable=False)
-                for lane in approaches
-            ),
+            starts=_before(approaches, length, (0.0, QUEUE_M), gap=QUEUE_GAP),
+            ego_starts=_before(approaches, length, self.approach_m),
             kinds=("car", "van"), own_offsets_m=(-0.4, 0.4), turns=frozenset(turns), phases=tuple(groups) if self.lights else (),
         )  # fmt: skip
 
@@ -168,24 +160,31 @@ class Circle:
             network.add_lane(f"exit{arm}", f"out{arm}", out_of)
             network.add_lane(f"out{arm}", f"o{arm}x", leaving)
         approaches, length = [(f"o{arm}", f"in{arm}", 0) for arm in range(4)], before - inner
-        starts = [Start(lane=lane, from_m=length - QUEUE_M, to_m=length, gap=1.3, movable=False) for lane in approaches]
         turns = {
             road
             for arm in range(4)
             for road in ((f"in{arm}", f"enter{arm}"), (f"exit{arm}", f"enter{arm}"), (f"exit{arm}", f"out{arm}"))
         }
         return Layout(
-            network=network, line=None, exits=tuple(f"o{arm}x" for arm in range(4)), starts=tuple(starts), regulated=False,
+            network=network, line=None, exits=tuple(f"o{arm}x" for arm in range(4)), regulated=False,
+            starts=_before(approaches, length, (0.0, QUEUE_M), gap=QUEUE_GAP),
             obstacles=(), kinds=("car", "van"), own_offsets_m=(-0.4, 0.4), turns=frozenset(turns),
             gives_way={
                 (f"o{arm}", f"in{arm}"): ((f"enter{(arm + 1) % 4}", f"exit{arm}"), (f"exit{arm}", f"enter{arm}"))
                 for arm in range(4)
             },
-            ego_starts=tuple(
-                Start(lane=lane, from_m=length - self.approach_m[1], to_m=length - self.approach_m[0], gap=1.0, movable=False)
-                for lane in approaches
-            ),
+            ego_starts=_before(approaches, length, self.approach_m),
         )  # fmt: skip
+
+
+def _before(
+    approaches: list[tuple[str, str, int]], length: float, before_m: tuple[float, float], *, gap: float = 1.0
+) -> tuple[Start, ...]:
+    """Stretches of approaches of that length, from so far to so far before their ends."""
+    near, far = before_m
+    return tuple(
+        Start(lane=lane, from_m=length - far, to_m=length - near, gap=gap, movable=False) for lane in approaches
+    )
 
 
 def curve_limit(lane: AbstractLane, *, lateral_mps2: float, yaw_rate: float) -> float:
