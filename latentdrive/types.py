@@ -1,7 +1,7 @@
 """The nouns of latentdrive and the protocols between its stages.
 
 Axes, the same letters everywhere: B batch, T frames, V cameras, C H W image, N points or objects, D width, A ego
-latent-action slots, E environment slots, K codes, P future poses. Ego frame: rear axle at the first frame of the item, x
+latent-action slots, E environment slots, K codes, M proposals, P future poses. Ego frame: rear axle at the first frame of the item, x
 forward, y left, heading counter-clockwise in (-pi, pi]. Global frame: the map's, x east, y north. Metres, seconds, radians.
 Present is t = 0. A scalar carries its unit in its name.
 
@@ -320,6 +320,52 @@ class SceneBatch(Batch):
         return len(self.images)
 
 
+@dataclass(**FROZEN)
+class PdmScores(Batch):
+    """What NAVSIM's score says about M trajectories in each of B scenes; every sub-score and the total lie in [0, 1].
+
+    tokens: of the scenes. version: stamp of the score. Sub-scores that a version does not have are None; names are the columns of
+    the devkit's result file. score: the total. valid: False where a trajectory can't be scored (its scores are 0; `failures`
+    says why, by token). progress_m: along the route's centre line; reference_progress_m: PDM-Closed's, times its multiplicative
+    sub-scores. product: multiplicative sub-scores, multiplied. collision_step, ttc_step: first state (0.1 s apart, 0 is now) of an
+    at-fault collision, of a too short time to collision; -1 for none. collision_track: index into `tracks` of who was hit, -1 for none.
+    states: simulated, global frame, columns as in pdms/scene.py; None unless asked for.
+    """
+
+    tokens: tuple[str, ...]
+    version: str
+    no_at_fault_collisions: Float64[Tensor, "B M"]
+    drivable_area_compliance: Float64[Tensor, "B M"]
+    driving_direction_compliance: Float64[Tensor, "B M"]
+    traffic_light_compliance: Float64[Tensor, "B M"] | None
+    ego_progress: Float64[Tensor, "B M"]
+    time_to_collision_within_bound: Float64[Tensor, "B M"]
+    lane_keeping: Float64[Tensor, "B M"] | None
+    comfort: Float64[Tensor, "B M"] | None
+    history_comfort: Float64[Tensor, "B M"] | None
+    two_frame_extended_comfort: Float64[Tensor, "B M"] | None
+    product: Float64[Tensor, "B M"]
+    score: Float64[Tensor, "B M"]
+    valid: Bool[Tensor, "B M"]
+    progress_m: Float64[Tensor, "B M"]
+    reference_progress_m: Float64[Tensor, "B"]
+    collision_step: Int64[Tensor, "B M"]
+    collision_track: Int64[Tensor, "B M"]
+    ttc_step: Int64[Tensor, "B M"]
+    tracks: tuple[tuple[str, ...], ...]
+    states: Float64[Tensor, "B M 41 11"] | None
+    failures: dict[str, str]
+
+
+@dataclass(**FROZEN)
+class SensorNeeds:
+    """What a planner wants opened. cameras: names as in NAVSIM, lower case. frames: now, or all of the history."""
+
+    cameras: tuple[str, ...]
+    frames: str
+    lidar: bool
+
+
 @runtime_checkable
 class ClipSource(Protocol):
     """A list of clips. Indexing opens the clip, and raises UnreadableClip where that fails."""
@@ -347,3 +393,21 @@ class LatentPredictor(Protocol):
     codebook_id: str
 
     def predict(self, batch: SceneBatch) -> LatentActions: ...
+
+
+@runtime_checkable
+class Planner(Protocol):
+    """Anything that plans from what the car sees. `plan` gives one trajectory a scene, poses [B, P, 3], ego frame of now."""
+
+    needs: SensorNeeds
+
+    def plan(self, scenes: Sequence[Scene]) -> Trajectory: ...
+
+
+@runtime_checkable
+class PrivilegedPlanner(Protocol):
+    """The human and PDM-Closed: they are given the truth, future included. Nothing learned may implement it."""
+
+    privileged: bool
+
+    def plan(self, truths: Sequence[SceneTruth]) -> Trajectory: ...
