@@ -15,6 +15,12 @@ from latentdrive.types import FROZEN
 STEP_S, STEPS = 0.1, 41  # of what is simulated and scored: now and 4 s
 X, Y, HEADING, VX, VY, AX, AY, STEERING, STEERING_RATE, YAW_RATE, YAW_ACCELERATION = range(11)
 AGENTS = ("vehicle", "pedestrian", "bicycle")  # everything else is a static object
+CORNERS = (
+    (1, 1),
+    (-1, 1),
+    (-1, -1),
+    (1, -1),
+)  # of a box, in half lengths and widths: front left, then counter-clockwise
 LAYERS = ("ROADBLOCK", "LANE", "LANE_CONNECTOR", "INTERSECTION", "CARPARK_AREA")  # names as in nuPlan
 
 

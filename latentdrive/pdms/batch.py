@@ -1,0 +1,196 @@
+"""Several scenes as tensors, ready for scoring: the step between scene.py and the sub-scores.
+
+Geometry is told from a whole-metre point near each ego (`origin`): UTM coordinates have too many digits for fast arithmetic in float64
+and far too many for float32, and taking away whole metres loses none of them. The simulation itself runs in global coordinates,
+as the reference does, because its last bits decide some collinear cases (spec section 11, trap 4).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int64
+from torch import Tensor
+
+from latentdrive.nuplan_vehicle import REAR_TO_CENTRE_M
+from latentdrive.pdms.polygon_grid import BITS, PolygonGrid, polygon_grid
+from latentdrive.pdms.scene import AGENTS, CORNERS, LAYERS, ScoringScene
+from latentdrive.types import FROZEN, Batch
+
+DRIVABLE = ("ROADBLOCK", "INTERSECTION", "CARPARK_AREA")
+LANES = ("LANE", "LANE_CONNECTOR")
+STANDS_MPS = 0.05  # a track that moves no faster at first sight stands for the collision's classification
+
+
+@dataclass(**FROZEN)
+class MapBatch(Batch):
+    """Areas and centrelines of B scenes. drivable, lanes, on_route, intersections: words of the polygons of each kind. points, steps, along:
+    starts, vectors and arc lengths of the centreline's segments, steps of the padding 0."""
+
+    grid: PolygonGrid
+    drivable: Int64[Tensor, "B words"]
+    lanes: Int64[Tensor, "B words"]
+    on_route: Int64[Tensor, "B words"]
+    intersections: Int64[Tensor, "B words"]
+    points: Float[Tensor, "B n 2"]
+    steps: Float[Tensor, "B n 2"]
+    along: Float[Tensor, "B n"]
+    used: Bool[Tensor, "B n"]
+
+
+@dataclass(**FROZEN)
+class TrackBatch(Batch):
+    """Other road users of B scenes over S steps, padded to N. centre, cos, sin: of their boxes; half: half lengths and widths. middle: the
+    centre again, with the rounding of the reference (trap 4). stands: static, or slow at first sight; agent: vehicle, pedestrian or
+    bicycle."""
+
+    centre: Float[Tensor, "B S N 2"]
+    middle: Float[Tensor, "B S N 2"]
+    cos: Float[Tensor, "B S N"]
+    sin: Float[Tensor, "B S N"]
+    present: Bool[Tensor, "B S N"]
+    half: Float[Tensor, "B N 2"]
+    stands: Bool[Tensor, "B N"]
+    agent: Bool[Tensor, "B N"]
+
+
+@dataclass(**FROZEN)
+class LightBatch(Batch):
+    """Red connectors of all scenes as one list of L polygons. scene: whose; red: at each of the 41 steps; edges: of the polygons, padded
+    with edges of no length; centre, radius: of a circle around each."""
+
+    scene: Int64[Tensor, "L"]
+    red: Bool[Tensor, "L T"]
+    edges: Float[Tensor, "L e 4"]
+    centre: Float[Tensor, "L 2"]
+    radius: Float[Tensor, "L"]
+
+
+@dataclass(**FROZEN)
+class SceneTensors(Batch):
+    """B scenes. origin: whole-metre points that geometry counts from. start: state now, global. history: ego states before now, 0.1 s
+    apart, global; its rows lie at the end, history_rows of them."""
+
+    origin: Float[Tensor, "B 2"]
+    start: Float[Tensor, "B 11"]
+    map: MapBatch
+    tracks: TrackBatch
+    lights: LightBatch
+
+    def __len__(self) -> int:
+        return len(self.origin)
+
+
+def stack(scenes: Sequence[ScoringScene]) -> SceneTensors:
+    """Scenes of one generation as tensors, float64, on the CPU."""
+    origins = [np.round(scene.ego[:2]) for scene in scenes]
+    return SceneTensors(
+        origin=_tensor(np.stack(origins)),
+        start=_tensor(np.stack([scene.ego for scene in scenes])),
+        map=_map(scenes, origins),
+        tracks=_tracks(scenes, origins),
+        lights=_lights(scenes, origins),
+    )
+
+
+def _map(scenes: Sequence[ScoringScene], origins: Sequence[np.ndarray]) -> MapBatch:
+    centres = [one.ego[:2] + REAR_TO_CENTRE_M * np.array([np.cos(one.ego[2]), np.sin(one.ego[2])]) for one in scenes]
+    grid = polygon_grid([scene.areas.polygons for scene in scenes], origins, centres)
+    words = grid.at_reference.shape[1]
+    kinds = {"drivable": DRIVABLE, "lanes": LANES, "intersections": ("INTERSECTION",)}
+    masks = {
+        kind: [np.isin(scene.areas.layers, [LAYERS.index(name) for name in names]) for scene in scenes]
+        for kind, names in kinds.items()
+    } | {"on_route": [scene.areas.on_route for scene in scenes]}
+    lines = [scene.centreline[:, :2] - origin for scene, origin in zip(scenes, origins)]
+    steps = [np.diff(line, axis=0) for line in lines]
+    along = [np.concatenate([[0.0], np.cumsum(np.hypot(*step.T))])[:-1] for step in steps]
+    return MapBatch(
+        grid=grid,
+        **{kind: _tensor(np.stack([_words(one, words) for one in some])) for kind, some in masks.items()},
+        points=_tensor(_padded([line[:-1] for line in lines])),
+        steps=_tensor(_padded(steps)),
+        along=_tensor(_padded(along)),
+        used=_tensor(_padded([np.ones(len(step), bool) for step in steps])),
+    )
+
+
+def _tracks(scenes: Sequence[ScoringScene], origins: Sequence[np.ndarray]) -> TrackBatch:
+    poses = [scene.tracks.poses - np.append(origin, 0.0) for scene, origin in zip(scenes, origins)]
+    agent = [np.isin(np.array(scene.tracks.names, object), AGENTS).astype(bool) for scene in scenes]
+    speed = [np.hypot(*scene.tracks.first_velocity.T) for scene in scenes]
+    poses = [np.where(scene.tracks.present[..., None], pose, 0.0) for scene, pose in zip(scenes, poses)]
+    heading = _padded([pose[..., 2] for pose in poses], axis=1)
+    return TrackBatch(
+        centre=_tensor(_padded([pose[..., :2] for pose in poses], axis=1)),
+        middle=_tensor(_padded([_middle(scene) - origin for scene, origin in zip(scenes, origins)], axis=1)),
+        cos=_tensor(np.cos(heading)),
+        sin=_tensor(np.sin(heading)),
+        present=_tensor(_padded([scene.tracks.present for scene in scenes], axis=1)),
+        half=_tensor(_padded([scene.tracks.sizes / 2 for scene in scenes])),
+        stands=_tensor(_padded([~is_agent | (v <= STANDS_MPS) for is_agent, v in zip(agent, speed)])),
+        agent=_tensor(_padded(agent)),
+    )
+
+
+def _middle(scene: ScoringScene) -> np.ndarray:
+    """Middles of all boxes as GEOS rounds the centroid of a polygon: in global coordinates, by triangles from the first corner."""
+    x, y, heading = np.moveaxis(scene.tracks.poses, -1, 0)
+    half_length, half_width = scene.tracks.sizes.T / 2
+    corners = []
+    for ahead, left in CORNERS:
+        across = heading + np.pi / 2
+        corners.append(
+            (
+                x + (left * half_width * np.cos(across) + ahead * half_length * np.cos(heading)),
+                y + (left * half_width * np.sin(across) + ahead * half_length * np.sin(heading)),
+            )
+        )
+    (x0, y0), sums = corners[0], [0.0, 0.0, 0.0]
+    for (x1, y1), (x2, y2) in zip(corners, [*corners[1:], corners[0]]):
+        area = -((x1 - x0) * (y2 - y0) - (x2 - x0) * (y1 - y0))
+        sums = [sums[0] + area * (x0 + x1 + x2), sums[1] + area * (y0 + y1 + y2), sums[2] + area]
+    return np.stack([sums[0] / 3 / sums[2], sums[1] / 3 / sums[2]], -1)
+
+
+def _lights(scenes: Sequence[ScoringScene], origins: Sequence[np.ndarray]) -> LightBatch:
+    rows, steps = [], len(scenes[0].lights.red) if scenes else 0
+    for number, (scene, origin) in enumerate(zip(scenes, origins)):
+        polygons = scene.lights.polygons
+        for light in np.flatnonzero(scene.lights.red.any(0)):
+            edges = []
+            for ring in np.flatnonzero(polygons.owner == light):
+                points = polygons.vertices[polygons.ends[ring] : polygons.ends[ring + 1]] - origin
+                edges.append(np.concatenate([points, np.roll(points, -1, axis=0)], 1))
+            rows.append((number, scene.lights.red[:, light], np.concatenate(edges)))
+    longest = max((len(edges) for _, _, edges in rows), default=1)
+    edges = [np.concatenate([one, np.tile(one[-1:, 2:], (longest - len(one), 2))]) for *_, one in rows]
+    edges = np.stack(edges) if rows else np.zeros((0, 1, 4))
+    low, high = edges[..., :2].min(1), edges[..., :2].max(1)
+    return LightBatch(
+        scene=torch.tensor([number for number, *_ in rows], dtype=torch.long),
+        red=_tensor(np.array([red for _, red, _ in rows], bool).reshape(len(rows), -1 if rows else steps)),
+        edges=_tensor(edges),
+        centre=_tensor((low + high) / 2),
+        radius=_tensor(np.hypot(*(high - low).T) / 2),
+    )
+
+
+def _words(chosen: np.ndarray, words: int) -> np.ndarray:
+    """Polygons as bits of 63-bit words."""
+    out = np.zeros(words, np.int64)
+    numbers = np.flatnonzero(chosen)
+    np.bitwise_or.at(out, numbers // BITS, np.int64(1) << (numbers % BITS))
+    return out
+
+
+def _padded(arrays: Sequence[np.ndarray], axis: int = 0) -> np.ndarray:
+    """Arrays of different length along one axis as one, filled up with zeros."""
+    longest = max(array.shape[axis] for array in arrays)
+    pads = [[(0, longest - array.shape[axis] if k == axis else 0) for k in range(array.ndim)] for array in arrays]
+    return np.stack([np.pad(array, pad) for array, pad in zip(arrays, pads)])
+
+
+def _tensor(array: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(array))

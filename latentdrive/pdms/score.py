@@ -1,0 +1,129 @@
+"""From sub-scores to the score: PDMS (NAVSIM v1) and EPDMS (NAVSIM v2), what both make of progress, and the human filter.
+
+The last step of the walk through pdms/. Terms are sub-scores by the column names of the devkit's result file (`Rules.columns`
+in versions.py): torch tensors or numpy arrays, all of one kind, float64, of shapes that broadcast. Further terms are ignored.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from latentdrive.pdms.versions import V2, Version
+from latentdrive.types import FROZEN
+
+Array = TypeVar("Array", np.ndarray, Tensor)
+Terms = Mapping[str, Any]  # of Array
+
+NC, DAC, DDC = "no_at_fault_collisions", "drivable_area_compliance", "driving_direction_compliance"
+TLC, EP, TTC = "traffic_light_compliance", "ego_progress", "time_to_collision_within_bound"
+LK, C, HC, EC = "lane_keeping", "comfort", "history_comfort", "two_frame_extended_comfort"
+
+PDMS_FACTORS, PDMS_WEIGHTS = (NC, DAC), {EP: 5.0, TTC: 5.0, C: 2.0, DDC: 0.0}
+EPDMS_FACTORS, EPDMS_WEIGHTS = (NC, DAC, DDC, TLC), {EP: 5.0, TTC: 5.0, LK: 2.0, HC: 2.0}
+EC_WEIGHT = 2.0  # where it is known
+ENOUGH_PROGRESS_M = 5.0  # below that nobody's progress is compared with anybody's
+
+
+def pdms_product(terms: Terms) -> Any:
+    """NC * DAC."""
+    return _multiplied(terms, PDMS_FACTORS)
+
+
+def pdms_total(terms: Terms) -> Any:
+    """PDMS: NC * DAC * (5 EP + 5 TTC + 2 C + 0 DDC) / 12."""
+    weighted, weight = _weighted(terms, PDMS_WEIGHTS)
+    return pdms_product(terms) * weighted / weight
+
+
+def epdms_product(terms: Terms) -> Any:
+    """NC * DAC * DDC * TLC."""
+    return _multiplied(terms, EPDMS_FACTORS)
+
+
+def epdms_total(terms: Terms) -> Any:
+    """EPDMS: NC * DAC * DDC * TLC * (5 EP + 5 TTC + 2 LK + 2 HC + 2 EC) / 16.
+
+    Where EC is not known (no such term, or NaN: no scene came before) it is left out, and 14 divides.
+    """
+    weighted, weight = _weighted(terms, EPDMS_WEIGHTS)
+    product = epdms_product(terms)
+    if terms.get(EC) is None:
+        return product * weighted / weight
+    comfort = terms[EC]
+    xp = torch if isinstance(comfort, Tensor) else np
+    known = ~xp.isnan(comfort)
+    with_comfort = (weighted + EC_WEIGHT * xp.where(known, comfort, 0.0)) / (weight + EC_WEIGHT)
+    return product * xp.where(known, with_comfort, weighted / weight)
+
+
+def best_progress_m(progress_m: Array, product: Array, reference_m: Array | None = None) -> Array:
+    """What progress is measured against, metres: the largest progress * product of those who are scored together.
+
+    progress_m, product: [..., M]. reference_m: PDM-Closed's progress * product, broadcasts over them: each trajectory is scored
+    together with it alone, so the best differs by trajectory. Without it (PDM-Closed's own proposals) all M are scored together.
+    """
+    gained = progress_m * product
+    xp = torch if isinstance(gained, Tensor) else np
+    return xp.maximum(gained, reference_m) if reference_m is not None else xp.amax(gained, -1)[..., None]
+
+
+def pdms_ego_progress(progress_m: Array, product: Array, best_m: Array) -> Array:
+    """EP of v1: progress * product as a share of the best; where nobody got beyond 5 m, 1 for those whose product is not 0."""
+    xp = torch if isinstance(progress_m, Tensor) else np
+    gained = progress_m * product
+    compared, best_m = xp.broadcast_to(best_m > ENOUGH_PROGRESS_M, gained.shape), xp.broadcast_to(best_m, gained.shape)
+    return xp.where(compared, gained / xp.where(compared, best_m, 1.0), xp.where(product == 0.0, 0.0, 1.0))
+
+
+def epdms_ego_progress(progress_m: Array, best_m: Array) -> Array:
+    """EP of v2: progress as a share of the best, at most 1, whatever its own product; 1 where nobody got beyond 5 m."""
+    xp = torch if isinstance(progress_m, Tensor) else np
+    compared = best_m > ENOUGH_PROGRESS_M
+    return xp.where(compared, xp.clip(progress_m / xp.where(compared, best_m, 1.0), 0.0, 1.0), 1.0)
+
+
+def filter_by_human(terms: Terms, human_terms: Terms) -> dict[str, Any]:
+    """Terms of v2 in which 1 stands wherever the human driver got exactly 0; EC has no human value and stays as it is."""
+    filtered = dict(terms)
+    for name in V2.columns:
+        if name != EC:
+            xp = torch if isinstance(terms[name], Tensor) else np
+            filtered[name] = xp.where(human_terms[name] == 0.0, 1.0, terms[name])
+    return filtered
+
+
+@dataclass(**FROZEN)
+class Epdms:
+    """printed: the sub-scores that a result file shows. product, score: as this version computes them."""
+
+    printed: dict[str, Any]
+    product: Any
+    score: Any
+
+
+def epdms(terms: Terms, human_terms: Terms | None, version: Version) -> Epdms:
+    """EPDMS by one of its versions. human_terms: None where nothing is filtered (synthetic scenes).
+
+    v2.2 computes product and score from the filtered terms; v2.0 to v2.1.2 filter what is printed and nothing else.
+    """
+    if version is Version.PDMS_V1_1:
+        raise ValueError(f"epdms: {version} has no human filter; use pdms_total")
+    printed = dict(terms) if human_terms is None else filter_by_human(terms, human_terms)
+    scored = printed if version is Version.EPDMS_V2_2 else terms
+    return Epdms(printed=printed, product=epdms_product(scored), score=epdms_total(scored))
+
+
+def _multiplied(terms: Terms, names: tuple[str, ...]) -> Any:
+    product = terms[names[0]]
+    for name in names[1:]:
+        product = product * terms[name]
+    return product
+
+
+def _weighted(terms: Terms, weights: Mapping[str, float]) -> tuple[Any, float]:
+    """Sum of weight * term, and sum of the weights."""
+    return sum(weight * terms[name] for name, weight in weights.items()), sum(weights.values())

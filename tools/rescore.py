@@ -1,0 +1,242 @@
+"""Recompute the totals of a NAVSIM result file from its own sub-scores: how many rows agree, and which do not.
+
+    python tools/rescore.py 2025.06.01.12.00.00.csv --tolerance 1e-6
+
+Any result file of the devkit: v1 (PDMS), v2 one stage (EPDMS, with or without two-frame extended comfort), v2 two stage (navhard).
+The header says which. Ends with status 0 where everything agrees, 1 where something does not, 2 where the file can't be read.
+"""
+
+import argparse
+import csv
+import math
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from latentdrive.errors import LatentDriveError
+from latentdrive.pdms.score import EC, Terms, epdms_total, pdms_total
+from latentdrive.pdms.versions import V1, V2
+
+STAGES = ("_stage_one", "_stage_two")
+MEANS = {
+    "average": None,
+    "average_all_frames": None,
+    "extended_pdm_score_stage_one": "_stage_one",
+}  # plain means, of which stage
+NO_MEANS = (
+    "extended_pdm_score_stage_two",
+    "extended_pdm_score_combined",
+    "pseudo_closed_loop",
+    "average_expert_frames",
+)
+YES, NO = ("true", "1", "1.0"), ("false", "0", "0.0")
+NAMED = 10  # rows that the report names
+
+
+class UnreadableResults(LatentDriveError):
+    """A result file is missing, empty, of an unknown form, or holds something else than numbers."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Form:
+    """One kind of result file. columns: sub-scores without suffix. suffixes: of its stages, "" where there is one."""
+
+    name: str
+    columns: tuple[str, ...]
+    suffixes: tuple[str, ...]
+    total: Callable[[Terms], Tensor]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """What a file says and what its sub-scores give.
+
+    tokens, printed, recomputed: of the valid rows, in order. invalid: tokens. means: token, printed, recomputed. not_checked:
+    tokens of summary rows that depend on more than the file holds.
+    """
+
+    form: Form
+    tokens: list[str]
+    printed: Tensor
+    recomputed: Tensor
+    invalid: list[str]
+    means: list[tuple[str, float, float]]
+    not_checked: list[str]
+
+    @property
+    def deviation(self) -> Tensor:
+        """|printed - recomputed| of each valid row."""
+        return (self.printed - self.recomputed).abs()
+
+
+def main() -> None:
+    """Print the report; the status says whether everything agrees."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("file", type=Path)
+    parser.add_argument("--tolerance", type=float, default=1e-6)
+    arguments = parser.parse_args()
+    try:
+        found = rescore(arguments.file)
+    except LatentDriveError as error:
+        print(error, file=sys.stderr)
+        raise SystemExit(2) from error
+    raise SystemExit(0 if report(arguments.file, found, arguments.tolerance) else 1)
+
+
+def rescore(path: Path) -> Found:
+    """Read a result file and recompute its totals. Raises UnreadableResults."""
+    header, rows = read(path)
+    form = recognise(path, header)
+    tokens, invalid, terms, printed, stages = [], [], [], [], []
+    summaries = []
+    for line, row in rows:
+        token = row["token"]
+        if token in MEANS or token in NO_MEANS:
+            summaries.append((line, row))
+        elif not is_valid(path, line, row["valid"]):
+            invalid.append(token)
+        else:
+            suffix = stage_of(path, line, row, form)
+            terms.append([term(path, line, row, name, suffix) for name in form.columns])
+            printed.append(number(path, line, row, "score"))
+            tokens.append(token)
+            stages.append(suffix)
+    if not tokens:
+        raise UnreadableResults(f"{path}: no valid rows with scores; {len(invalid)} invalid ones")
+    values = torch.tensor(terms, dtype=torch.float64)
+    recomputed = form.total(dict(zip(form.columns, values.unbind(-1))))
+    means, not_checked = [], []
+    for line, row in summaries:
+        of_stage = MEANS.get(row["token"], "")
+        chosen = [of_stage is None or stage == of_stage for stage in stages]
+        if row["token"] in NO_MEANS or not any(chosen):
+            not_checked.append(row["token"])
+        else:
+            mean = float(recomputed[torch.tensor(chosen)].mean())
+            means.append((row["token"], number(path, line, row, "score"), mean))
+    return Found(
+        form=form, tokens=tokens, printed=torch.tensor(printed, dtype=torch.float64), recomputed=recomputed, invalid=invalid,
+        means=means, not_checked=not_checked,
+    )  # fmt: skip
+
+
+def read(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
+    """Column names, and rows with their line numbers."""
+    try:
+        with open(path, encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file, restval=None)
+            rows = [(reader.line_num, row) for row in reader]
+            header = list(reader.fieldnames or [])
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UnreadableResults(f"{path}: can't be read as CSV: {error}") from error
+    if not header:
+        raise UnreadableResults(f"{path}: the file is empty; expected a result file of NAVSIM's devkit")
+    for line, row in rows:
+        if None in row or None in row.values():
+            raise UnreadableResults(f"{path}: line {line} has another number of fields than the header ({len(header)})")
+    if not rows:
+        raise UnreadableResults(f"{path}: a header and no rows")
+    return header, rows
+
+
+def recognise(path: Path, header: Sequence[str]) -> Form:
+    """The form of a file by its header; UnreadableResults names the columns that it lacks."""
+    if any(name.endswith(STAGES) for name in header):
+        form = Form(name="EPDMS, two stages", columns=V2.columns, suffixes=STAGES, total=epdms_total)
+    elif "lane_keeping" in header or "history_comfort" in header or "traffic_light_compliance" in header:
+        known = EC in header
+        form = Form(
+            name="EPDMS" if known else "EPDMS without extended comfort", suffixes=("",), total=epdms_total,
+            columns=V2.columns if known else tuple(name for name in V2.columns if name != EC),
+        )  # fmt: skip
+    elif "comfort" in header:
+        form = Form(name="PDMS", columns=V1.columns, suffixes=("",), total=pdms_total)
+    else:
+        raise UnreadableResults(
+            f"{path}: not a result file of NAVSIM: neither comfort (v1) nor history_comfort (v2) among its columns "
+            f"({', '.join(header[:12])})"
+        )
+    wanted = ["token", "valid", *(name + suffix for suffix in form.suffixes for name in form.columns), "score"]
+    missing = [name for name in wanted if name not in header]
+    if missing:
+        raise UnreadableResults(f"{path}: looks like {form.name} but lacks the columns {', '.join(missing)}")
+    return form
+
+
+def stage_of(path: Path, line: int, row: dict[str, str], form: Form) -> str:
+    """Suffix of the stage whose columns a row fills."""
+    filled = [suffix for suffix in form.suffixes if any(row[name + suffix].strip() for name in form.columns)]
+    if form.suffixes == ("",) or len(filled) == 1:
+        return filled[0] if filled else ""
+    what = "both stages" if filled else "neither stage"
+    raise UnreadableResults(f"{path}: line {line}, token {row['token']}: has sub-scores of {what}; expected one")
+
+
+def term(path: Path, line: int, row: dict[str, str], name: str, suffix: str) -> float:
+    """A sub-score; extended comfort alone may be absent, and is not-a-number then."""
+    if name == EC and row[name + suffix].strip().lower() in ("", "nan"):
+        return math.nan
+    return number(path, line, row, name + suffix)
+
+
+def number(path: Path, line: int, row: dict[str, str], column: str) -> float:
+    """A finite number, or UnreadableResults."""
+    try:
+        value = float(row[column])
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise UnreadableResults(
+            f"{path}: line {line}, token {row['token']}, column {column}: expected a finite number, found {row[column]!r}"
+        )
+    return value
+
+
+def is_valid(path: Path, line: int, text: str) -> bool:
+    """Whether a row was scored."""
+    word = text.strip().lower()
+    if word not in YES + NO:
+        raise UnreadableResults(f"{path}: line {line}, column valid: expected True or False, found {text!r}")
+    return word in YES
+
+
+def report(path: Path, found: Found, tolerance: float) -> bool:
+    """Print what was found; whether everything agrees."""
+    bad = [index for index, far in enumerate((found.deviation > tolerance).tolist()) if far]
+    print(f"{path}: {found.form.name}; {len(found.tokens)} valid rows, {len(found.invalid)} invalid")
+    if found.invalid:
+        print(f"  invalid, in no mean: {_some(found.invalid)}")
+    print(
+        f"  {len(found.tokens) - len(bad)} of {len(found.tokens)} rows agree within {tolerance:g}; "
+        f"largest deviation {float(found.deviation.max()):.3g}"
+    )
+    for index in bad[:NAMED]:
+        print(f"  {found.tokens[index]}: printed {found.printed[index]:.9f}, recomputed {found.recomputed[index]:.9f}")
+    if len(bad) > NAMED:
+        print(f"  … and {len(bad) - NAMED} more")
+    if bad and found.form.total is epdms_total and all(found.printed[i] < found.recomputed[i] for i in bad):
+        print(
+            "  every one of them is printed lower: so do v2.0 to v2.1.2, which filter by the human in the sub-scores only"
+        )
+    good = not bad
+    for token, printed, recomputed in found.means:
+        agrees = abs(printed - recomputed) <= tolerance
+        good &= agrees
+        print(f"  {token}: printed {printed:.9f}, recomputed {recomputed:.9f}{'' if agrees else ', DIFFERS'}")
+    if not found.means:
+        print(f"  no row with a mean; mean of the recomputed rows {float(found.recomputed.mean()):.9f}")
+    if found.not_checked:
+        print(f"  not checked, because the file does not hold what they depend on: {_some(found.not_checked)}")
+    return good
+
+
+def _some(tokens: Sequence[str]) -> str:
+    return ", ".join(tokens[:NAMED]) + (f", … ({len(tokens)})" if len(tokens) > NAMED else "")
+
+
+if __name__ == "__main__":
+    main()
