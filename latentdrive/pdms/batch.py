@@ -6,7 +6,7 @@ as the reference does, because its last bits decide some collinear cases (spec s
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from latentdrive.nuplan_vehicle import REAR_TO_CENTRE_M
 from latentdrive.pdms.polygon_grid import BITS, PolygonGrid, polygon_grid
-from latentdrive.pdms.scene import AGENTS, CORNERS, LAYERS, ScoringScene
+from latentdrive.pdms.scene import AGENTS, CORNERS, LAYERS, STEPS, RedLights, ScoringScene, Tracks
 from latentdrive.types import FROZEN, Batch
 
 DRIVABLE = ("ROADBLOCK", "INTERSECTION", "CARPARK_AREA")
@@ -70,10 +70,15 @@ class LightBatch(Batch):
 @dataclass(**FROZEN)
 class SceneTensors(Batch):
     """B scenes. origin: whole-metre points that geometry counts from. start: state now, global. history: ego states before now, 0.1 s
-    apart, global; its rows lie at the end, history_rows of them."""
+    apart, global, the last `history_rows` of the rows; reference_m: PDM-Closed's raw progress times its multiplicative sub-scores.
+    human: sub-scores of the human driver in the order of V2.columns without the last; NaN where nothing is to be filtered."""
 
     origin: Float[Tensor, "B 2"]
     start: Float[Tensor, "B 11"]
+    history: Float[Tensor, "B h 11"]
+    history_rows: Int64[Tensor, "B"]
+    reference_m: Float[Tensor, "B"]
+    human: Float[Tensor, "B 8"]
     map: MapBatch
     tracks: TrackBatch
     lights: LightBatch
@@ -88,10 +93,24 @@ def stack(scenes: Sequence[ScoringScene]) -> SceneTensors:
     return SceneTensors(
         origin=_tensor(np.stack(origins)),
         start=_tensor(np.stack([scene.ego for scene in scenes])),
+        history=_tensor(_padded([scene.history[::-1] for scene in scenes])[:, ::-1]),
+        history_rows=_tensor(np.array([len(scene.history) for scene in scenes])),
+        reference_m=_tensor(np.array([scene.reference_progress_m * scene.reference_product for scene in scenes])),
+        human=_tensor(np.stack([_human(scene) for scene in scenes])),
         map=_map(scenes, origins),
-        tracks=_tracks(scenes, origins),
-        lights=_lights(scenes, origins),
+        tracks=_tracks([scene.tracks for scene in scenes], origins),
+        lights=_lights([scene.lights for scene in scenes], origins),
     )
+
+
+def with_traffic(one: SceneTensors, tracks: Tracks, lights: RedLights) -> SceneTensors:
+    """The same single scene with other road users and lights: what PDM-Closed expects in place of what came."""
+    origins = [one.origin[0].numpy()]
+    return replace(one, tracks=_tracks([tracks], origins), lights=_lights([lights], origins))
+
+
+def _human(scene: ScoringScene) -> np.ndarray:
+    return np.full(8, np.nan) if scene.human_terms is None else scene.human_terms
 
 
 def _map(scenes: Sequence[ScoringScene], origins: Sequence[np.ndarray]) -> MapBatch:
@@ -116,37 +135,33 @@ def _map(scenes: Sequence[ScoringScene], origins: Sequence[np.ndarray]) -> MapBa
     )
 
 
-def _tracks(scenes: Sequence[ScoringScene], origins: Sequence[np.ndarray]) -> TrackBatch:
-    poses = [scene.tracks.poses - np.append(origin, 0.0) for scene, origin in zip(scenes, origins)]
-    agent = [np.isin(np.array(scene.tracks.names, object), AGENTS).astype(bool) for scene in scenes]
-    speed = [np.hypot(*scene.tracks.first_velocity.T) for scene in scenes]
-    poses = [np.where(scene.tracks.present[..., None], pose, 0.0) for scene, pose in zip(scenes, poses)]
-    heading = _padded([pose[..., 2] for pose in poses], axis=1)
+def _tracks(some: Sequence[Tracks], origins: Sequence[np.ndarray]) -> TrackBatch:
+    agent = [np.array([name in AGENTS for name in tracks.names], bool) for tracks in some]
+    speed = [np.hypot(*tracks.first_velocity.T) for tracks in some]
+    near = [np.where(one.present[..., None], one.poses - np.append(at, 0.0), 0.0) for one, at in zip(some, origins)]
+    heading = _padded([poses[..., 2] for poses in near], axis=1)
     return TrackBatch(
-        centre=_tensor(_padded([pose[..., :2] for pose in poses], axis=1)),
-        middle=_tensor(_padded([_middle(scene) - origin for scene, origin in zip(scenes, origins)], axis=1)),
+        centre=_tensor(_padded([poses[..., :2] for poses in near], axis=1)),
+        middle=_tensor(_padded([_middle(tracks) - origin for tracks, origin in zip(some, origins)], axis=1)),
         cos=_tensor(np.cos(heading)),
         sin=_tensor(np.sin(heading)),
-        present=_tensor(_padded([scene.tracks.present for scene in scenes], axis=1)),
-        half=_tensor(_padded([scene.tracks.sizes / 2 for scene in scenes])),
+        present=_tensor(_padded([tracks.present for tracks in some], axis=1)),
+        half=_tensor(_padded([tracks.sizes / 2 for tracks in some])),
         stands=_tensor(_padded([~is_agent | (v <= STANDS_MPS) for is_agent, v in zip(agent, speed)])),
         agent=_tensor(_padded(agent)),
     )
 
 
-def _middle(scene: ScoringScene) -> np.ndarray:
+def _middle(tracks: Tracks) -> np.ndarray:
     """Middles of all boxes as GEOS rounds the centroid of a polygon: in global coordinates, by triangles from the first corner."""
-    x, y, heading = np.moveaxis(scene.tracks.poses, -1, 0)
-    half_length, half_width = scene.tracks.sizes.T / 2
-    corners = []
-    for ahead, left in CORNERS:
-        across = heading + np.pi / 2
-        corners.append(
-            (
-                x + (left * half_width * np.cos(across) + ahead * half_length * np.cos(heading)),
-                y + (left * half_width * np.sin(across) + ahead * half_length * np.sin(heading)),
-            )
-        )
+    x, y, heading = np.moveaxis(tracks.poses, -1, 0)
+    half_length, half_width = tracks.sizes.T / 2
+    across = heading + np.pi / 2
+    ways = (np.cos(across), np.cos(heading)), (np.sin(across), np.sin(heading))
+    corners = [
+        [at + (left * half_width * w + ahead * half_length * a) for at, (w, a) in zip((x, y), ways)]
+        for ahead, left in CORNERS
+    ]
     (x0, y0), sums = corners[0], [0.0, 0.0, 0.0]
     for (x1, y1), (x2, y2) in zip(corners, [*corners[1:], corners[0]]):
         area = -((x1 - x0) * (y2 - y0) - (x2 - x0) * (y1 - y0))
@@ -154,23 +169,23 @@ def _middle(scene: ScoringScene) -> np.ndarray:
     return np.stack([sums[0] / 3 / sums[2], sums[1] / 3 / sums[2]], -1)
 
 
-def _lights(scenes: Sequence[ScoringScene], origins: Sequence[np.ndarray]) -> LightBatch:
-    rows, steps = [], len(scenes[0].lights.red) if scenes else 0
-    for number, (scene, origin) in enumerate(zip(scenes, origins)):
-        polygons = scene.lights.polygons
-        for light in np.flatnonzero(scene.lights.red.any(0)):
+def _lights(some: Sequence[RedLights], origins: Sequence[np.ndarray]) -> LightBatch:
+    rows = []
+    for number, (lights, origin) in enumerate(zip(some, origins)):
+        polygons = lights.polygons
+        for light in np.flatnonzero(lights.red.any(0)):
             edges = []
             for ring in np.flatnonzero(polygons.owner == light):
                 points = polygons.vertices[polygons.ends[ring] : polygons.ends[ring + 1]] - origin
                 edges.append(np.concatenate([points, np.roll(points, -1, axis=0)], 1))
-            rows.append((number, scene.lights.red[:, light], np.concatenate(edges)))
+            rows.append((number, lights.red[:, light], np.concatenate(edges)))
     longest = max((len(edges) for _, _, edges in rows), default=1)
     edges = [np.concatenate([one, np.tile(one[-1:, 2:], (longest - len(one), 2))]) for *_, one in rows]
     edges = np.stack(edges) if rows else np.zeros((0, 1, 4))
     low, high = edges[..., :2].min(1), edges[..., :2].max(1)
     return LightBatch(
         scene=torch.tensor([number for number, *_ in rows], dtype=torch.long),
-        red=_tensor(np.array([red for _, red, _ in rows], bool).reshape(len(rows), -1 if rows else steps)),
+        red=_tensor(np.array([red for _, red, _ in rows], bool).reshape(len(rows), STEPS)),
         edges=_tensor(edges),
         centre=_tensor((low + high) / 2),
         radius=_tensor(np.hypot(*(high - low).T) / 2),

@@ -34,10 +34,10 @@ def comfort(states: Float64[Tensor, "*batch 41 11"]) -> Float[Tensor, "*batch"]:
 
 
 def history_comfort(
-    states: Float64[Tensor, "*batch 41 11"], history: Float64[Tensor, "h 11"]
+    states: Float64[Tensor, "*batch 41 11"], history: Float64[Tensor, "*scenes h 11"]
 ) -> Float[Tensor, "*batch"]:
-    """History comfort of v2 for trajectories of one scene. history: ego states before now; none of them: 1."""
-    if not len(history):
+    """History comfort of v2. history: ego states before now, of axes that broadcast with those of `states`; of length 0: 1."""
+    if not history.shape[-2]:
         return states.new_ones(states.shape[:-2])
     return within_bounds(history_comfort_signals(states, history)).all(-1).to(states.dtype)
 
@@ -54,7 +54,9 @@ def comfort_signals(states: Float64[Tensor, "*batch 41 11"]) -> Signals:
     )
 
 
-def history_comfort_signals(states: Float64[Tensor, "*batch 41 11"], history: Float64[Tensor, "h 11"]) -> Signals:
+def history_comfort_signals(
+    states: Float64[Tensor, "*batch 41 11"], history: Float64[Tensor, "*scenes h 11"]
+) -> Signals:
     """The same six with the history in front, as v2 smooths them."""
 
     def column(of: Callable[[Tensor], Tensor]) -> Tensor:

@@ -1,0 +1,102 @@
+"""From the truth of a scene to what scoring needs of it: the only step that looks at maps, routes and logs.
+
+PDM-Closed proposes (reference.py), the scorer itself picks its best proposal (spec section 9.5), and the same scorer says how far it gets and,
+for v2, what the human driver would have scored. store.py keeps the result.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from latentdrive.pdms.batch import SceneTensors, stack, with_traffic
+from latentdrive.pdms.history import ego_history, ego_state
+from latentdrive.pdms.map_areas import areas_near
+from latentdrive.pdms.map_index import index_of
+from latentdrive.pdms.reference import PdmClosed
+from latentdrive.pdms.reference_poses import reference_of_knots, reference_poses
+from latentdrive.pdms.scene import ScoringScene
+from latentdrive.pdms.score import (
+    EP,
+    best_progress_m,
+    epdms_ego_progress,
+    epdms_total,
+    pdms_ego_progress,
+    pdms_total,
+)
+from latentdrive.pdms.scorer import simulated
+from latentdrive.pdms.terms import RawScores, raw_scores
+from latentdrive.pdms.traffic import red_lights, replay
+from latentdrive.pdms.versions import V2, Rules
+from latentdrive.types import SceneTruth
+
+HUMAN_POSES = 8  # of the human driver, 0.5 s apart, that v2 scores for its filter
+SYNTHETIC_TOKEN = 17  # characters of a second-stage scene's token: its human never drove there, nothing is filtered
+
+
+def prepare_scene(truth: SceneTruth, rules: Rules) -> ScoringScene:
+    """What scoring by `rules` needs of a scene. Raises MapError or UnreadableScene where it can't be scored, naming why."""
+    frame, index = truth.frames[truth.now], index_of(truth.map)
+    ego = ego_state(frame)
+    driver = PdmClosed(index, ego, frame, truth.route, rules)
+    second = rules.generation == 2
+    blank = ScoringScene(
+        token=truth.token,
+        drive=truth.drive,
+        generation=rules.generation,
+        time_us=frame.timestamp_us,
+        ego=ego,
+        areas=areas_near(index, ego[:3], driver.lanes),
+        centreline=driver.line,
+        tracks=replay(truth, rules),
+        lights=red_lights(truth, rules, index),
+        reference=np.zeros((51, 3)),
+        reference_states=np.zeros((41, 11)),
+        reference_product=0.0,
+        reference_progress_m=0.0,
+        history=ego_history(truth) if second else np.zeros((0, 11)),
+        human=np.asarray(truth.human.poses[:HUMAN_POSES], np.float64) if second else np.zeros((0, 3)),
+        human_terms=None,
+    )
+    return _with_reference(blank, driver, rules, truth.human.dt_s)
+
+
+def _with_reference(blank: ScoringScene, driver: PdmClosed, rules: Rules, human_dt_s: float) -> ScoringScene:
+    """The scene with PDM-Closed's trajectory and what it achieves, and in v2 with the human's sub-scores."""
+    scenes = stack([blank])
+    expected = with_traffic(scenes, driver.tracks(), driver.lights())
+    reference = driver.chosen(_best(expected, torch.from_numpy(driver.proposals())[None], rules))
+    follow = reference_of_knots(torch.from_numpy(reference)[None], [blank.time_us])
+    if len(blank.human):
+        human = torch.from_numpy(blank.human)[None, None]
+        poses = reference_poses(scenes.start[:, :3], human, dt_s=human_dt_s, times_us=[blank.time_us])
+        follow = torch.cat([follow, poses], 1)
+    states = simulated(scenes, follow)
+    raw = raw_scores(scenes, states, rules, with_history=False)
+    filtered = len(blank.human) and len(blank.token) != SYNTHETIC_TOKEN
+    return replace(
+        blank,
+        reference=reference,
+        reference_states=states[0, 0].numpy(),
+        reference_product=float(raw.product[0, 0]),
+        reference_progress_m=float(raw.progress_m[0, 0]),
+        human_terms=_human_terms(raw) if filtered else None,
+    )
+
+
+def _best(expected: SceneTensors, proposals: Tensor, rules: Rules) -> int:
+    """The first proposal with the highest score, all of them measured against the best progress among them."""
+    raw = raw_scores(expected, simulated(expected, proposals), rules, with_history=False)
+    best = best_progress_m(raw.progress_m, raw.product)
+    if rules.generation == 1:
+        score = pdms_total(raw.terms | {EP: pdms_ego_progress(raw.progress_m, raw.product, best)})
+    else:
+        score = epdms_total(raw.terms | {EP: epdms_ego_progress(raw.progress_m, best)})
+    return int(score[0].numpy().argmax())
+
+
+def _human_terms(raw: RawScores) -> np.ndarray:
+    """Sub-scores of the human, the second trajectory; alone in its batch it makes all the progress there is."""
+    terms = raw.terms | {EP: torch.ones_like(raw.product)}
+    return np.array([float(terms[name][0, 1]) for name in V2.columns[:-1]])
