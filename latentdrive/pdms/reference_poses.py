@@ -21,12 +21,13 @@ def wrap_pv(angle: Tensor) -> Tensor:
     return torch.remainder(angle + math.pi, 2 * math.pi) - math.pi
 
 
-def to_global(now: Float64[Tensor, "*B 3"], poses: Float64[Tensor, "*B P 3"]) -> Float64[Tensor, "*B P 3"]:
+def to_global(now: Float64[Tensor, "B 3"], poses: Float64[Tensor, "B M P 3"]) -> Float64[Tensor, "B M P 3"]:
     """Poses in the frame of `now`, in the frame that `now` is given in: product of the two SE(2) matrices."""
-    cos, sin = now[..., 2].cos()[..., None], now[..., 2].sin()[..., None]
+    now = now[:, None, None]
+    cos, sin = now[..., 2].cos(), now[..., 2].sin()
     own_cos, own_sin = poses[..., 2].cos(), poses[..., 2].sin()
-    x = cos * poses[..., 0] - sin * poses[..., 1] + now[..., None, 0]
-    y = sin * poses[..., 0] + cos * poses[..., 1] + now[..., None, 1]
+    x = cos * poses[..., 0] - sin * poses[..., 1] + now[..., 0]
+    y = sin * poses[..., 0] + cos * poses[..., 1] + now[..., 1]
     return torch.stack([x, y, torch.atan2(sin * own_cos + cos * own_sin, cos * own_cos - sin * own_sin)], -1)
 
 
@@ -38,7 +39,7 @@ def reference_poses(
     now: true pose of the rear axle. poses: planned, in the frame of `now`, the first one dt_s later. times_us: of now, a scene. A plan
     shorter than 4 s stays at its last pose.
     """
-    knots = torch.cat([now[:, None, None].expand(-1, poses.shape[1], 1, -1), to_global(now[:, None], poses)], 2)
+    knots = torch.cat([now[:, None, None].expand(-1, poses.shape[1], 1, -1), to_global(now, poses)], 2)
     times = [_knots_and_queries(time, poses.shape[2], dt_s) for time in times_us]
     return interpolate(knots, [one[0] for one in times], [one[1] for one in times])
 

@@ -49,7 +49,7 @@ class Polygons:
     to polygon owner[r]; holes are further rings of the same polygon."""
 
     vertices: Float64[np.ndarray, "V 2"]
-    ends: Int32[np.ndarray, "R+1"]
+    ends: Int32[np.ndarray, "ends"]
     owner: Int32[np.ndarray, "R"]
 
 
