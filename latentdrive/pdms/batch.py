@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from latentdrive.nuplan_vehicle import REAR_TO_CENTRE_M
-from latentdrive.pdms.polygon_grid import BITS, PolygonGrid, polygon_grid
+from latentdrive.pdms.polygon_grid import BITS, Group, PolygonGrid, polygon_grid
 from latentdrive.pdms.scene import AGENTS, CORNERS, LAYERS, STEPS, RedLights, ScoringScene, Tracks
 from latentdrive.types import FROZEN, Batch
 
@@ -25,14 +25,14 @@ STANDS_MPS = 0.05  # a track that moves no faster at first sight stands for the 
 
 @dataclass(**FROZEN)
 class MapBatch(Batch):
-    """Areas and centrelines of B scenes. drivable, lanes, on_route, intersections: words of the polygons of each kind. points, steps, along:
+    """Areas and centrelines of B scenes. drivable, on_route, intersections: groups of the grid's polygons; lanes: words of all lanes. points, steps, along:
     starts, vectors and arc lengths of the centreline's segments, steps of the padding 0."""
 
     grid: PolygonGrid
-    drivable: Int64[Tensor, "B words"]
+    drivable: Group
+    on_route: Group
+    intersections: Group
     lanes: Int64[Tensor, "B words"]
-    on_route: Int64[Tensor, "B words"]
-    intersections: Int64[Tensor, "B words"]
     points: Float[Tensor, "B n 2"]
     steps: Float[Tensor, "B n 2"]
     along: Float[Tensor, "B n"]
@@ -122,12 +122,14 @@ def _map(scenes: Sequence[ScoringScene], origins: Sequence[np.ndarray]) -> MapBa
         kind: [np.isin(scene.areas.layers, [LAYERS.index(name) for name in names]) for scene in scenes]
         for kind, names in kinds.items()
     } | {"on_route": [scene.areas.on_route for scene in scenes]}
+    masks = {kind: _tensor(np.stack([_words(one, words) for one in some])) for kind, some in masks.items()}
     lines = [scene.centreline[:, :2] - origin for scene, origin in zip(scenes, origins)]
     steps = [np.diff(line, axis=0) for line in lines]
     along = [np.concatenate([[0.0], np.cumsum(np.hypot(*step.T))])[:-1] for step in steps]
     return MapBatch(
         grid=grid,
-        **{kind: _tensor(np.stack([_words(one, words) for one in some])) for kind, some in masks.items()},
+        lanes=masks.pop("lanes"),
+        **{kind: grid.group(mask) for kind, mask in masks.items()},
         points=_tensor(_padded([line[:-1] for line in lines])),
         steps=_tensor(_padded(steps)),
         along=_tensor(_padded(along)),

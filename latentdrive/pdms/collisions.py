@@ -4,15 +4,15 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from latentdrive.pdms.batch import STANDS_MPS, TrackBatch
+from latentdrive.pdms.batch import STANDS_MPS, MapBatch, TrackBatch
 from latentdrive.pdms.contacts import BEHIND_DEG, NEVER, Contacts, bearing_deg, front_touches
-from latentdrive.pdms.footprint import EgoAreas, Footprint
+from latentdrive.pdms.footprint import EgoAreas, Footprint, in_several_lanes
 
 STATIC_PENALTY = 0.5
 
 
 def no_at_fault_collisions(
-    car: Footprint, tracks: TrackBatch, areas: EgoAreas, found: Contacts
+    car: Footprint, tracks: TrackBatch, road: MapBatch, areas: EgoAreas, found: Contacts
 ) -> tuple[Float[Tensor, "B M"], Int64[Tensor, "B M"], Int64[Tensor, "B M"]]:
     """The sub-score, the step of the first at-fault collision and the track that was hit; -1 for none.
 
@@ -25,7 +25,7 @@ def no_at_fault_collisions(
     rows = found.scene, found.step, found.trajectory
     moving, stands = car.speed[rows] > STANDS_MPS, tracks.stands[found.scene, found.track]
     behind = bearing_deg(car, tracks, found, torch.zeros_like(found.step)) > BEHIND_DEG
-    outside = areas.several_lanes[rows] | areas.off_road[rows]
+    outside = in_several_lanes(car, road, rows) | areas.off_road[rows]
     at_fault = moving & (stands | (~behind & (front_touches(car, tracks, found) | outside)))
     found = found[at_fault]
     place = found.scene * trajectories + found.trajectory

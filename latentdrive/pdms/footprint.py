@@ -20,15 +20,25 @@ HALF_LENGTH_M, HALF_WIDTH_M = LENGTH_M / 2, WIDTH_M / 2
 
 @dataclass(**FROZEN)
 class Footprint:
-    """Rear axle and centre of the box, cosine and sine of the heading, speed (the norm of both components)."""
+    """Rear axle and centre of the box, cosine and sine of the heading, speed (the norm of both components); of shape [B, T, M]."""
 
-    rear: Float[Tensor, "B T M 2"]
-    centre: Float[Tensor, "B T M 2"]
-    cos: Float[Tensor, "B T M"]
-    sin: Float[Tensor, "B T M"]
-    speed: Float[Tensor, "B T M"]
+    rear: Float[Tensor, "*shape 2"]
+    centre: Float[Tensor, "*shape 2"]
+    cos: Float[Tensor, "*shape"]
+    sin: Float[Tensor, "*shape"]
+    speed: Float[Tensor, "*shape"]
 
-    def corners(self) -> Float[Tensor, "B T M 4 2"]:
+    def at(self, rows: tuple[Tensor, Tensor, Tensor]) -> "Footprint":
+        """The car at some scenes, steps and trajectories only."""
+        return Footprint(
+            rear=self.rear[rows],
+            centre=self.centre[rows],
+            cos=self.cos[rows],
+            sin=self.sin[rows],
+            speed=self.speed[rows],
+        )
+
+    def corners(self) -> Float[Tensor, "*shape 4 2"]:
         """Corners of the box, front left first, counter-clockwise."""
         ahead = torch.stack([self.cos, self.sin], -1) * HALF_LENGTH_M
         left = torch.stack([-self.sin, self.cos], -1) * HALF_WIDTH_M
@@ -37,14 +47,12 @@ class Footprint:
 
 @dataclass(**FROZEN)
 class EgoAreas:
-    """Where the car is (6.1). several_lanes: corners in more than one lane, and no lane holds all four. off_road: a corner in no drivable
-    area. oncoming: the centre in no lane of the route. centre_in, rear_in: centre and rear axle inside an intersection."""
+    """Where the car is (6.1). off_road: a corner in no drivable area. oncoming: the centre in no lane of the route. centre_in: the centre
+    inside an intersection."""
 
-    several_lanes: Bool[Tensor, "B T M"]
     off_road: Bool[Tensor, "B T M"]
     oncoming: Bool[Tensor, "B T M"]
     centre_in: Bool[Tensor, "B T M"]
-    rear_in: Bool[Tensor, "B T M"]
 
 
 def footprint(states: Float[Tensor, "B M 41 11"], origin: Float[Tensor, "B 2"]) -> Footprint:
@@ -59,20 +67,25 @@ def footprint(states: Float[Tensor, "B M 41 11"], origin: Float[Tensor, "B 2"]) 
 
 def ego_areas(car: Footprint, road: MapBatch) -> EgoAreas:
     """Areas that corners, centre and rear axle are in; a point on a border is outside."""
-    points = torch.cat([car.corners(), car.centre[..., None, :], car.rear[..., None, :]], -2)
-    scene = torch.arange(len(points), device=points.device)[:, None, None, None].expand(points.shape[:-1])
-    words = road.grid.containing(points.reshape(-1, 2), scene.reshape(-1)).view(*points.shape[:-1], -1)
-    mask = {kind: getattr(road, kind)[:, None, None] for kind in ("drivable", "lanes", "on_route", "intersections")}
-    corners = words[..., :4, :]
-    lanes = corners & mask["lanes"][..., None, :]
-    any_corner = lanes[..., 0, :] | lanes[..., 1, :] | lanes[..., 2, :] | lanes[..., 3, :]
-    all_corners = lanes[..., 0, :] & lanes[..., 1, :] & lanes[..., 2, :] & lanes[..., 3, :]
-    words_used = (any_corner != 0).sum(-1)
-    two_in_a_word = ((any_corner & (any_corner - 1)) != 0).any(-1)
+    corners, centre = car.corners(), car.centre.unbind(-1)
     return EgoAreas(
-        several_lanes=(two_in_a_word | (words_used > 1)) & (all_corners == 0).all(-1),
-        off_road=((corners & mask["drivable"][..., None, :]) == 0).all(-1).any(-1),
-        oncoming=((words[..., 4, :] & mask["on_route"]) == 0).all(-1),
-        centre_in=((words[..., 4, :] & mask["intersections"]) != 0).any(-1),
-        rear_in=((words[..., 5, :] & mask["intersections"]) != 0).any(-1),
+        off_road=~road.grid.inside(road.drivable, *corners.unbind(-1)).all(-1),
+        oncoming=~road.grid.inside(road.on_route, *centre),
+        centre_in=road.grid.inside(road.intersections, *centre),
     )
+
+
+def in_several_lanes(car: Footprint, road: MapBatch, rows: tuple[Tensor, Tensor, Tensor]) -> Bool[Tensor, "C"]:
+    """Whether the car's corners lie in more than one lane and no lane holds all four, at some scenes, steps and trajectories."""
+    corners = car.at(rows).corners()
+    words = road.grid.containing(corners.reshape(-1, 2), rows[0].repeat_interleave(4)).unflatten(0, (-1, 4))
+    first, second, third, fourth = (words & road.lanes[rows[0], None]).unbind(1)
+    any_corner, all_corners = first | second | third | fourth, first & second & third & fourth
+    two_in_a_word = ((any_corner & (any_corner - 1)) != 0).any(-1)
+    return (two_in_a_word | ((any_corner != 0).sum(-1) > 1)) & (all_corners == 0).all(-1)
+
+
+def rear_in_intersection(car: Footprint, road: MapBatch, rows: tuple[Tensor, Tensor, Tensor]) -> Bool[Tensor, "C"]:
+    """Whether the rear axle lies in an intersection, at some scenes, steps and trajectories."""
+    words = road.grid.containing(car.rear[rows], rows[0])
+    return ((words & road.intersections.mask[rows[0]]) != 0).any(-1)

@@ -5,6 +5,9 @@ edges that is the answer. Elsewhere the straight way from the reference point to
 crosses changes the answer of that edge's polygon. As in shapely, containment is strict: a point on a border is outside. Points
 beyond the grid are compared with every edge.
 
+Most questions are about any polygon of a group (is this corner on a drivable area?). A group knows for every cell whether all of it lies in
+one of its polygons or none of it does; only where neither holds are the edges of its own polygons followed.
+
 A polygon is a bit of 63-bit words. Coordinates are metres from a whole-metre point near the ego, so that float64 loses nothing.
 """
 
@@ -13,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Float64, Int, Int64
+from jaxtyping import Bool, Float, Float64, Int, Int8, Int64
 from torch import Tensor
 
 from latentdrive.pdms.scene import Polygons
@@ -22,32 +25,95 @@ from latentdrive.types import FROZEN, Batch
 BITS = 63  # of a word; the sign stays free
 REACH_M, CELL_M = 100.0, 1.0  # half side and cell size of the grid
 SIDE = int(2 * REACH_M / CELL_M)
-INSIDE = (0.4871, 0.5133)  # where the reference point lies in its cell: where road edges seldom are
+# Where the reference point lies in its cell: where road edges seldom are, and in binary fractions, so that differences stay exact.
+INSIDE = (499 / 1024, 526 / 1024)
 PIECE = 0.9  # of a cell: an edge is cut into pieces so short that one touches 2 x 2 cells at most
 TOUCH_M = 1e-6  # an edge this near to a cell passes through it
 ON_EDGE = 1 << 20  # added to the count of crossings where the point lies on the edge
+NONE, ALL, ASK = 0, 1, 2  # what a group knows of a cell
+
+
+@dataclass(**FROZEN)
+class Group(Batch):
+    """Some of the polygons. mask: their words, by scene; state: NONE, ALL or ASK, by cell; first, count: its entries, by row of cells with
+    edges; entries: which of the grid's; slots: which slots of a row are its own."""
+
+    mask: Int64[Tensor, "B words"]
+    state: Int8[Tensor, "cells"]
+    first: Int64[Tensor, "rows"]
+    count: Int64[Tensor, "rows"]
+    entries: Int64[Tensor, "own"]
+    slots: Bool[Tensor, "rows slots"]
 
 
 @dataclass(**FROZEN)
 class PolygonGrid(Batch):
     """Polygons of B scenes, ready to be asked. corner: lower left of each grid. at_reference: words of the polygons that contain a
-    cell's reference point. mixed: row in the tables of cells with edges, -1 where there are none. first, count: entries of such a cell;
-    an entry is an edge and the slot of its polygon in the cell; slot_word, slot_bit: the polygon of each slot. edges: x, y of start and
-    end; edge_scene, edge_word, edge_bit: whose it is."""
+    cell's reference point. row: of a cell with edges, -1 where there are none. Of such a row, entries first to first + count: an edge
+    as seen from the reference point (x, y of start and end), whether that point lies to its left, and the slot of its polygon;
+    slot_word, slot_bit: the polygon of each slot, slot_inside: whether it contains the reference point. edges: x, y of start and end of
+    all edges; edge_scene, edge_word, edge_bit: whose it is."""
 
     corner: Float[Tensor, "B 2"]
     at_reference: Int64[Tensor, "cells words"]
-    mixed: Int64[Tensor, "cells"]
-    first: Int64[Tensor, "mixed"]
-    count: Int64[Tensor, "mixed"]
-    entry_edge: Int64[Tensor, "entries"]
+    row: Int64[Tensor, "cells"]
+    first: Int64[Tensor, "rows"]
+    count: Int64[Tensor, "rows"]
+    entry_edge: Float[Tensor, "entries 4"]
+    entry_left: Bool[Tensor, "entries"]
     entry_slot: Int64[Tensor, "entries"]
-    slot_word: Int64[Tensor, "mixed slots"]
-    slot_bit: Int64[Tensor, "mixed slots"]
+    slot_word: Int64[Tensor, "rows slots"]
+    slot_bit: Int64[Tensor, "rows slots"]
+    slot_inside: Bool[Tensor, "rows slots"]
     edges: Float[Tensor, "edges 4"]
     edge_scene: Int64[Tensor, "edges"]
     edge_word: Int64[Tensor, "edges"]
     edge_bit: Int64[Tensor, "edges"]
+
+    def group(self, mask: Int64[Tensor, "B words"]) -> Group:
+        """The polygons of these words, by scene."""
+        scene = torch.nonzero(self.row >= 0)[:, 0] // SIDE**2
+        slots = (mask[scene[:, None], self.slot_word] & self.slot_bit) != 0
+        surely = self.at_reference.clone()
+        cells = torch.nonzero(self.row >= 0)[:, 0]
+        for word in range(mask.shape[1]):
+            surely[cells, word] &= ~torch.where(self.slot_word == word, self.slot_bit, 0).sum(-1)
+        state = ((surely.view(len(mask), -1, mask.shape[1]) & mask[:, None]) != 0).any(-1).view(-1).to(torch.int8) * ALL
+        state[cells] = torch.where((state[cells] == NONE) & slots.any(-1), ASK, state[cells])
+        row = torch.repeat_interleave(self.count)
+        kept = slots[row, self.entry_slot]
+        count = torch.zeros_like(self.count).index_add_(0, row, kept.long())
+        entries = torch.nonzero(kept)[:, 0]
+        return Group(mask=mask, state=state, first=count.cumsum(0) - count, count=count, entries=entries, slots=slots)
+
+    def inside(self, group: Group, x: Float[Tensor, "B *n"], y: Float[Tensor, "B *n"]) -> Bool[Tensor, "B *n"]:
+        """Whether each point lies in any polygon of the group."""
+        shape, scenes = x.shape, len(x)
+        x, y = x.reshape(scenes, -1), y.reshape(scenes, -1)
+        column, line = (x - self.corner[:, :1]) / CELL_M, (y - self.corner[:, 1:]) / CELL_M
+        beyond = (torch.minimum(column, line) < 0) | (torch.maximum(column, line) >= SIDE)
+        far = torch.nonzero(beyond.view(-1))[:, 0]
+        if len(far):
+            column, line = column.masked_fill(beyond, 0.0), line.masked_fill(beyond, 0.0)
+        first = torch.arange(scenes, device=x.device)[:, None] * SIDE
+        cell = ((line.long() + first) * SIDE + column.long()).view(-1)
+        state = group.state[cell]
+        found = state == ALL
+        asked = torch.nonzero(state == ASK)[:, 0]
+        x, y = x.reshape(-1), y.reshape(-1)
+        if len(asked):
+            here = cell[asked]
+            row = self.row[here]
+            counts = self._crossings(
+                torch.stack([x[asked], y[asked]], -1), here, row, group.first, group.count, group.entries
+            )
+            odd = ((counts & 1) == 1) != self.slot_inside[row]
+            found[asked] = (odd & (counts < ON_EDGE) & group.slots[row]).any(-1)
+        if len(far):
+            scene = far // (len(x) // scenes)
+            words = self.containing_by_edges(torch.stack([x[far], y[far]], -1), scene)
+            found[far] = ((words & group.mask[scene]) != 0).any(-1)
+        return found.view(shape)
 
     def containing(self, points: Float[Tensor, "n 2"], scene: Int64[Tensor, "n"]) -> Int64[Tensor, "n words"]:
         """Words of the polygons that contain each point."""
@@ -56,10 +122,14 @@ class PolygonGrid(Batch):
         cell = cell.clamp(0, SIDE - 1).long()
         cell = (scene * SIDE + cell[:, 1]) * SIDE + cell[:, 0]
         words = self.at_reference[cell]
-        row = self.mixed[cell]
-        asked = torch.nonzero((row >= 0) & ~beyond)[:, 0]
-        if len(asked):
-            words[asked] = self._walk(points[asked], cell[asked], row[asked], words[asked])
+        asked = torch.nonzero((self.row[cell] >= 0) & ~beyond)[:, 0]
+        row = self.row[cell[asked]]
+        counts = self._crossings(points[asked], cell[asked], row, self.first, self.count, None)
+        flips = torch.where((counts & 1) == 1, self.slot_bit[row], 0)
+        border = torch.where(counts >= ON_EDGE, self.slot_bit[row], 0)
+        for word in range(words.shape[1]):
+            mine = self.slot_word[row] == word
+            words[asked, word] = (words[asked, word] ^ (flips * mine).sum(-1)) & ~(border * mine).sum(-1)
         outside = torch.nonzero(beyond)[:, 0]
         if len(outside):
             words[outside] = self.containing_by_edges(points[outside], scene[outside])
@@ -71,14 +141,13 @@ class PolygonGrid(Batch):
         for one in scene.unique().tolist():
             rows = torch.nonzero(scene == one)[:, 0]
             mine = torch.nonzero(self.edge_scene == one)[:, 0]
-            if not len(mine):
-                continue
             polygon, number = (self.edge_word[mine] * BITS + self.edge_bit[mine]).unique(return_inverse=True)
             for some in rows.split(256):
                 q, a, b = points[some, None], self.edges[mine, :2], self.edges[mine, 2:]
                 turn = _cross(b - a, q - a)
                 crosses = ((a[:, 1] <= q[..., 1]) != (b[:, 1] <= q[..., 1])) & ((turn > 0) == (b[:, 1] > a[:, 1]))
-                hits = crosses.long() + ON_EDGE * _on_edge(turn, q, a, b)
+                on_edge = (turn == 0) & ((q >= torch.minimum(a, b)) & (q <= torch.maximum(a, b))).all(-1)
+                hits = crosses.long() + ON_EDGE * on_edge
                 counts = hits.new_zeros(len(some), len(polygon)).index_add_(1, number, hits)
                 inside = (counts % 2 == 1) & (counts < ON_EDGE)
                 for word in range(words.shape[1]):
@@ -86,34 +155,40 @@ class PolygonGrid(Batch):
                     words[some, word] = (inside * bits).sum(-1)
         return words
 
-    def _walk(
+    def _crossings(
         self,
         points: Float[Tensor, "q 2"],
         cell: Int64[Tensor, "q"],
         row: Int64[Tensor, "q"],
-        words: Int64[Tensor, "q w"],
-    ) -> Int64[Tensor, "q w"]:
-        count = self.count[row]
+        first: Int64[Tensor, "rows"],
+        count: Int64[Tensor, "rows"],
+        entries: Int64[Tensor, "own"] | None,
+    ) -> Int64[Tensor, "q slots"]:
+        """How often the way from its cell's reference point to each point crosses the polygon of each slot; ON_EDGE and more where the
+        point lies on the border. first, count, entries: the edges that are looked at; entries None: all of the grid's."""
+        count = count[row]
         which = torch.repeat_interleave(count)
-        entry = (
-            self.first[row][which] + torch.arange(len(which), device=which.device) - (count.cumsum(0) - count)[which]
+        entry = (first[row] - (count.cumsum(0) - count))[which] + torch.arange(len(which), device=which.device)
+        entry = entry if entries is None else entries[entry]
+        place = torch.stack([cell % SIDE, cell // SIDE % SIDE], -1).to(points.dtype)
+        start = (
+            self.corner[cell // SIDE**2]
+            + (place + torch.tensor(INSIDE, dtype=points.dtype, device=points.device)) * CELL_M
         )
-        edge, slots = self.edges[self.entry_edge[entry]], self.slot_bit.shape[1]
-        a, b = edge[:, :2], edge[:, 2:]
-        place = torch.stack([cell % SIDE, cell // SIDE % SIDE], -1)
-        start = self.corner[cell // SIDE**2] + (place + place.new_tensor(INSIDE, dtype=points.dtype)) * CELL_M
-        q, r = points[which], start[which]
-        way, along = q - r, b - a
-        turn = _cross(along, q - a)
-        crosses = (_cross(way, a - r) >= 0) != (_cross(way, b - r) >= 0)
-        crosses &= (turn > 0) != (_cross(along, r - a) > 0)
-        hits = crosses.long() + ON_EDGE * _on_edge(turn, q, a, b)
-        counts = hits.new_zeros(len(points) * slots).index_add_(0, which * slots + self.entry_slot[entry], hits)
-        counts = counts.view(-1, slots)
-        bits, word = torch.where(counts % 2 == 1, self.slot_bit[row], 0), self.slot_word[row]
-        border = torch.where(counts >= ON_EDGE, self.slot_bit[row], 0)
-        changed = [((bits * (word == one)).sum(-1), (border * (word == one)).sum(-1)) for one in range(words.shape[1])]
-        return torch.stack([(words[:, k] ^ flip) & ~edge for k, (flip, edge) in enumerate(changed)], -1)
+        wx, wy = (points - start)[which].unbind(-1)
+        ax, ay, bx, by = self.entry_edge[entry].unbind(-1)
+        to_a = wx * ay - wy * ax
+        turn = (bx - ax) * (wy - ay) - (by - ay) * (wx - ax)
+        crosses = (to_a >= 0) != (wx * by - wy * bx >= 0)
+        crosses &= (turn > 0) != self.entry_left[entry]
+        hits = crosses.long()
+        level = torch.nonzero(turn == 0)[:, 0]
+        if len(level):
+            between = (wx - ax)[level] * (wx - bx)[level] <= 0
+            hits[level] += ON_EDGE * (between & ((wy - ay)[level] * (wy - by)[level] <= 0))
+        slots = self.slot_bit.shape[1]
+        counts = hits.new_zeros(len(points) * slots)
+        return counts.index_add_(0, which * slots + self.entry_slot[entry], hits).view(-1, slots)
 
 
 def polygon_grid(
@@ -123,21 +198,17 @@ def polygon_grid(
 ) -> PolygonGrid:
     """The grid of several scenes. origins: whole-metre points that coordinates count from; centres: of the grids, global."""
     parts = [_one(one, origin, centre - origin) for one, origin, centre in zip(polygons, origins, centres)]
-    words = max((part["at_reference"].shape[1] for part in parts), default=1)
-    slots = max((part["slot_bit"].shape[1] for part in parts), default=1)
+    words = max(part["at_reference"].shape[1] for part in parts)
+    slots = max(part["slot_bit"].shape[1] for part in parts)
     tables = {key: [] for key in parts[0]}
-    edges, entries, mixed = 0, 0, 0
+    entries, rows = 0, 0
     for scene, part in enumerate(parts):
         part["at_reference"] = _pad(part["at_reference"], words)
-        part["slot_word"], part["slot_bit"] = _pad(part["slot_word"], slots), _pad(part["slot_bit"], slots)
-        part["mixed"] = np.where(part["mixed"] >= 0, part["mixed"] + mixed, -1)
-        part["first"], part["entry_edge"] = part["first"] + entries, part["entry_edge"] + edges
+        part |= {name: _pad(part[name], slots) for name in ("slot_word", "slot_bit", "slot_inside")}
+        part["row"] = np.where(part["row"] >= 0, part["row"] + rows, -1)
+        part["first"] = part["first"] + entries
         part["edge_scene"] = np.full(len(part["edges"]), scene)
-        edges, entries, mixed = (
-            edges + len(part["edges"]),
-            entries + len(part["entry_edge"]),
-            mixed + len(part["first"]),
-        )
+        entries, rows = entries + len(part["entry_edge"]), rows + len(part["first"])
         for key, values in part.items():
             tables[key].append(values)
     joined = {key: torch.from_numpy(np.concatenate(values)) for key, values in tables.items()}
@@ -151,21 +222,27 @@ def _one(
     corner = centre - REACH_M
     words = int(owner.max() // BITS + 1) if len(owner) else 1
     cell, edge = _touched(edges, corner)
-    starts = np.flatnonzero(np.diff(cell, prepend=-1))
-    changes = (np.diff(cell, prepend=-1) != 0) | (np.diff(owner[edge], prepend=-1) != 0)
-    rank = np.cumsum(changes) - 1
-    slot = rank - rank[starts][np.cumsum(np.diff(cell, prepend=-1) != 0) - 1]
-    mixed = np.full(SIDE * SIDE, -1, np.int64)
-    mixed[cell[starts]] = np.arange(len(starts))
+    new_cell = np.diff(cell, prepend=-1) != 0
+    starts = np.flatnonzero(new_cell)
+    rank = np.cumsum(new_cell | (np.diff(owner[edge], prepend=-1) != 0)) - 1
+    row = np.cumsum(new_cell) - 1
+    slot = rank - rank[starts][row]
     slots = int(slot.max()) + 1 if len(slot) else 1
-    bits, word = np.zeros((len(starts), slots), np.int64), np.zeros((len(starts), slots), np.int64)
-    bits[mixed[cell], slot] = np.int64(1) << (owner[edge] % BITS)
-    word[mixed[cell], slot] = owner[edge] // BITS
+    bit, word = np.zeros((len(starts), slots), np.int64), np.zeros((len(starts), slots), np.int64)
+    bit[row, slot] = np.int64(1) << (owner[edge] % BITS)
+    word[row, slot] = owner[edge] // BITS
+    at_reference = _at_reference(edges, owner, corner, words)
+    rows = np.full(SIDE * SIDE, -1, np.int64)
+    rows[cell[starts]] = np.arange(len(starts))
+    place = np.stack([cell % SIDE, cell // SIDE], -1) + np.array(INSIDE)
+    seen = edges[edge] - np.tile(corner + place * CELL_M, 2)
+    (ax, ay), (bx, by) = seen[:, :2].T, seen[:, 2:].T
     return {
-        "corner": corner[None], "at_reference": _at_reference(edges, owner, corner, words), "mixed": mixed, "first": starts,
-        "count": np.diff(np.append(starts, len(cell))), "entry_edge": edge, "entry_slot": slot, "slot_word": word,
-        "slot_bit": bits, "edges": edges, "edge_scene": np.zeros(len(edges), np.int64), "edge_word": owner // BITS,
-        "edge_bit": owner % BITS,
+        "corner": corner[None], "at_reference": at_reference, "row": rows, "first": starts,
+        "count": np.diff(np.append(starts, len(cell))), "entry_edge": seen,
+        "entry_left": (bx - ax) * -ay - (by - ay) * -ax > 0, "entry_slot": slot, "slot_word": word, "slot_bit": bit,
+        "slot_inside": (at_reference[cell[starts][:, None], word] & bit) != 0, "edges": edges,
+        "edge_scene": np.zeros(len(edges), np.int64), "edge_word": owner // BITS, "edge_bit": owner % BITS,
     }  # fmt: skip
 
 
@@ -225,9 +302,3 @@ def _pad(table: np.ndarray, width: int) -> np.ndarray:
 
 def _cross(a: Float[Tensor, "*n 2"], b: Float[Tensor, "*n 2"]) -> Float[Tensor, "*n"]:
     return a[..., 0] * b[..., 1] - a[..., 1] * b[..., 0]
-
-
-def _on_edge(
-    turn: Float[Tensor, "*n"], q: Float[Tensor, "*m 2"], a: Float[Tensor, "*k 2"], b: Float[Tensor, "*l 2"]
-) -> Bool[Tensor, "*n"]:
-    return (turn == 0) & ((q >= torch.minimum(a, b)) & (q <= torch.maximum(a, b))).all(-1)

@@ -44,8 +44,8 @@ def raw_scores(
     """Sub-scores of simulated states, global frame. with_history: whether v2's comfort sees the driver's past."""
     car = footprint(states, scenes.origin)
     areas, found = ego_areas(car, scenes.map), contacts(car, scenes.tracks, rules.ttc_steps)
-    collisions, collision_step, collision_track = no_at_fault_collisions(car, scenes.tracks, areas, found)
-    in_time, ttc_step = time_to_collision(car, scenes.tracks, areas, found, rules.ttc_steps)
+    collisions, collision_step, collision_track = no_at_fault_collisions(car, scenes.tracks, scenes.map, areas, found)
+    in_time, ttc_step = time_to_collision(car, scenes.tracks, scenes.map, areas, found, rules.ttc_steps)
     first = rules.generation == 1
     terms = {
         NC: collisions,

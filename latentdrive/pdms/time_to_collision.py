@@ -4,15 +4,15 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from latentdrive.pdms.batch import TrackBatch
+from latentdrive.pdms.batch import MapBatch, TrackBatch
 from latentdrive.pdms.contacts import AHEAD, AHEAD_DEG, BEHIND_DEG, NEVER, Contacts, bearing_deg
-from latentdrive.pdms.footprint import EgoAreas, Footprint
+from latentdrive.pdms.footprint import EgoAreas, Footprint, in_several_lanes, rear_in_intersection
 
 STANDS_MPS = 0.005  # a car slower than this can't run into anybody
 
 
 def time_to_collision(
-    car: Footprint, tracks: TrackBatch, areas: EgoAreas, found: Contacts, ttc_steps: int
+    car: Footprint, tracks: TrackBatch, road: MapBatch, areas: EgoAreas, found: Contacts, ttc_steps: int
 ) -> tuple[Float[Tensor, "B M"], Int64[Tensor, "B M"]]:
     """The sub-score and the first step it is broken at, -1 for none.
 
@@ -23,7 +23,7 @@ def time_to_collision(
     found = found[counts].first_each((scenes, trajectories, tracks.half.shape[1]))
     rows = found.scene, found.step, found.trajectory
     bearing = bearing_deg(car, tracks, found, torch.tensor(AHEAD, device=found.step.device)[found.ahead])
-    around = areas.several_lanes[rows] | areas.off_road[rows] | areas.rear_in[rows]
+    around = in_several_lanes(car, road, rows) | areas.off_road[rows] | rear_in_intersection(car, road, rows)
     broken = (bearing < AHEAD_DEG) | (around & ~(bearing > BEHIND_DEG))
     place = (found.scene * trajectories + found.trajectory)[broken]
     first = found.step.new_full((scenes * trajectories,), NEVER).scatter_reduce_(0, place, found.step[broken], "amin")

@@ -1,0 +1,73 @@
+"""The address of a prepared scene: a hash of everything that preparing it reads. Under store.py.
+
+Two scenes with one key were prepared from the same frames, route and map by the same rules; when any of it changes, so does the key.
+"""
+
+import hashlib
+from dataclasses import fields, is_dataclass
+from functools import lru_cache
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+
+from latentdrive.pdms.history import PAST_FRAMES
+from latentdrive.pdms.map_index import MAPS_KEPT, MapIndex, index_of
+from latentdrive.pdms.versions import Rules
+from latentdrive.types import LoggedFrame, SceneTruth
+
+UNREAD = ("crosswalks", "walkways")  # parts of a map that no score asks for
+
+
+@runtime_checkable
+class _Hash(Protocol):
+    """hashlib names no public type for its objects."""
+
+    def update(self, data: bytes, /) -> None: ...
+
+
+def scene_key(truth: SceneTruth, rules: Rules, format_number: int) -> str:
+    """32 hexadecimal digits over the frames that `rules` read, route, human and map. format_number: of whoever keeps the result."""
+    past = PAST_FRAMES if rules.generation == 2 else 0
+    frames = truth.frames[max(truth.now - past, 0) : truth.now + 1 + rules.future_frames]
+    digest = hashlib.sha256()
+    _feed(digest, (format_number, rules.generation, truth.token, truth.drive, truth.now - past, truth.route))
+    _feed(digest, tuple(_read_of(frame) for frame in frames))
+    _feed(digest, (truth.human.poses, truth.human.dt_s, map_fingerprint(index_of(truth.map))))
+    return digest.hexdigest()[:32]
+
+
+@lru_cache(maxsize=MAPS_KEPT)
+def map_fingerprint(index: MapIndex) -> str:
+    """64 hexadecimal digits over what the score may ask of a map; once a map (half a second for a city), then remembered."""
+    digest = hashlib.sha256()
+    for field in fields(index.map):
+        if field.name not in UNREAD:
+            _feed(digest, (field.name, getattr(index.map, field.name)))
+    return digest.hexdigest()
+
+
+def _read_of(frame: LoggedFrame) -> tuple[Any, ...]:
+    """A frame without what no score reads: the driving command, and how high objects stand."""
+    objects = frame.objects
+    seen = (objects.poses, objects.sizes, objects.velocity, objects.names, objects.tracks)
+    return frame.timestamp_us, frame.ego_pose, frame.velocity, frame.acceleration, frame.lights, seen
+
+
+def _feed(digest: _Hash, value: Any) -> None:
+    """Every part with its kind and length, so that no two values give the same bytes."""
+    if isinstance(value, np.ndarray):
+        digest.update(f"a{value.dtype.str}{value.shape}".encode())
+        digest.update(value.tobytes())
+    elif isinstance(value, str):
+        text = value.encode("utf-8", "surrogatepass")
+        digest.update(b"s%d:" % len(text) + text)
+    elif is_dataclass(value):
+        _feed(digest, tuple(getattr(value, field.name) for field in fields(value)))
+    elif isinstance(value, tuple):
+        digest.update(b"t%d:" % len(value))
+        for one in value:
+            _feed(digest, one)
+    elif value is None or isinstance(value, bool | int | float):
+        digest.update(f"n{value!r};".encode())
+    else:
+        raise TypeError(f"a scene's key has no place for {type(value).__name__}")

@@ -1,0 +1,316 @@
+"""Prepared scenes on disk (what the devkit calls metric cache): built once, then opened by every scoring run and process.
+
+A folder: `store.json` (format and generation), and one file for the scenes of each log (scene_file.py). An entry's key is a hash of
+everything that its preparation read (scene_key.py), so a second build sees what is stale. Files appear whole or not
+at all, and one by one: a build that is killed goes on where it stopped. `failed.csv` names scenes that could not be prepared.
+"""
+
+import csv
+import hashlib
+import io
+import json
+import time
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+from urllib.parse import quote
+
+import shapely
+
+from latentdrive.errors import DiskFull, LatentDriveError, StoreError, TooManyOpenFiles
+from latentdrive.files import write_atomic
+from latentdrive.pdms.scene import ScoringScene
+from latentdrive.pdms.scene_file import FORMAT, AreaTable, SceneFile, write_scenes
+from latentdrive.pdms.scene_key import scene_key
+from latentdrive.pdms.versions import Rules
+from latentdrive.pdms.worker_pool import WorkerDied, run_jobs
+from latentdrive.types import FROZEN, SceneTruth
+
+CARD, FAILED, SUFFIX = "store.json", "failed.csv", ".scenes"
+OPEN_TABLES = 16  # files whose polygons stay in memory; some 100 kB each
+AGAIN = "run the same command again (latentdrive evaluate prepares what is missing)"
+STALE, DAMAGED = "log, map or route changed", "damaged, cut short or of another format"
+# What preparing one scene may raise without an end to the others.
+FAILURES = (
+    LatentDriveError,
+    ArithmeticError,
+    LookupError,
+    ValueError,
+    TypeError,
+    RuntimeError,
+    shapely.errors.ShapelyError,
+)
+Prepare = Callable[[SceneTruth], ScoringScene]
+Progress = Callable[..., Iterable[Any]]  # as run_folder.progress: (items, what=, total=)
+
+
+@runtime_checkable
+class TruthSource(Protocol):
+    """What a build asks of a SceneSource. location: the file that a scene is read from; its scenes are prepared together."""
+
+    def truth(self, token: str) -> SceneTruth: ...
+
+    def location(self, token: str) -> Path: ...
+
+
+@dataclass(**FROZEN)
+class BuildReport:
+    """What a build did. built: new scenes. kept: fresh before. rebuilt: count by reason. failed: reason by token.
+
+    bytes_per_scene: on disk, over all that the store holds. scenes_per_second: prepared, all processes together.
+    """
+
+    built: int
+    kept: int
+    rebuilt: dict[str, int]
+    failed: dict[str, str]
+    bytes_per_scene: float
+    scenes_per_second: float
+
+    def lines(self) -> list[str]:
+        """The same in sentences."""
+        made = self.built + sum(self.rebuilt.values())
+        text = [f"{made:,} scenes prepared, {self.kept:,} kept, {self.bytes_per_scene / 1000:.1f} kB a scene"]
+        if made:
+            text[0] += f", {self.scenes_per_second:.1f} scenes a second"
+        text += [f"{count:,} of these were prepared anew: {reason}" for reason, count in sorted(self.rebuilt.items())]
+        if self.failed:
+            token, reason = next(iter(self.failed.items()))
+            text.append(f"{len(self.failed):,} scenes can't be prepared ({FAILED}), the first one: {token}: {reason}")
+        return text
+
+
+class ScoringStore:
+    """A store to read from. Many processes may do so at once, also while it is built anew: what is open stays as it was.
+
+    rules: what the scenes must have been prepared by, or None. tokens: of all scenes, by file. Raises StoreError where the folder
+    is no store, or one of another format or generation; files that are damaged are known by `verify` and named by `get`.
+    """
+
+    def __init__(self, folder: str | Path, *, rules: Rules | None = None) -> None:
+        self.folder = Path(folder)
+        self.generation = _read_card(self.folder)
+        if rules is not None and self.generation != rules.generation:
+            raise StoreError(_other_generation(self.folder, self.generation, rules))
+        self._files: dict[str, Path] = {}
+        self._damaged: dict[str, str] = {}
+        for path in sorted(self.folder.glob(f"*{SUFFIX}")):
+            try:
+                with SceneFile(path) as file:
+                    self._files |= dict.fromkeys(file.header.scenes, path)
+            except StoreError as error:
+                self._damaged[path.name] = str(error)
+        self.tokens: tuple[str, ...] = tuple(self._files)
+        self._tables: OrderedDict[tuple[Path, int, int], AreaTable] = OrderedDict()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For worker processes: polygons are read anew there."""
+        return self.__dict__ | {"_tables": OrderedDict()}
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    def __contains__(self, token: str) -> bool:
+        return token in self._files
+
+    def get(self, token: str) -> ScoringScene:
+        """A prepared scene. Raises StoreError where it is missing, damaged, or of another format or generation."""
+        if token not in self._files:
+            raise StoreError(self._missing(token))
+        try:
+            with SceneFile(self._files[token]) as file:
+                if file.header.generation != self.generation or token not in file.header.scenes:
+                    raise StoreError(f"{file.path} was replaced since the store was opened, by one without this scene")
+                return file.scene(token, self._areas(file))
+        except StoreError as error:
+            raise StoreError(f"scene {token} of the store {self.folder}: {error}; {AGAIN}") from None
+
+    def verify(self) -> dict[str, str]:
+        """Read everything. What is wrong, by token, and by name of a file that can't be opened; empty where all is well."""
+        wrong = dict(self._damaged)
+        for token in self.tokens:
+            try:
+                self.get(token)
+            except StoreError as error:
+                wrong[token] = str(error)
+        return wrong
+
+    def _areas(self, file: SceneFile) -> AreaTable:
+        key = (file.path, file.header.areas, len(file.header.scenes))
+        if key not in self._tables:
+            self._tables[key] = file.areas()
+            if len(self._tables) > OPEN_TABLES:
+                self._tables.popitem(last=False)
+        return self._tables[key]
+
+    def _missing(self, token: str) -> str:
+        text = f"the store {self.folder} has no scene {token} among {len(self):,}"
+        with suppress(FileNotFoundError), (self.folder / FAILED).open(encoding="utf-8", newline="") as file:
+            failed = {row["token"]: row["reason"] for row in csv.DictReader(file)}
+            if token in failed:
+                return f"{text}: it could not be prepared ({failed[token]})"
+        if self._damaged:
+            name, reason = next(iter(self._damaged.items()))
+            text += f"; {len(self._damaged)} of its files can't be read, the first one is {name}: {reason}"
+        return f"{text}; {AGAIN}"
+
+
+def build_store(
+    folder: str | Path,
+    source: TruthSource,
+    tokens: Sequence[str],
+    prepare: Prepare,
+    *,
+    rules: Rules,
+    processes: int,
+    memory_gb: float,
+    progress: Progress | None,
+) -> BuildReport:
+    """Prepare the scenes that the store lacks, or holds stale or damaged; others that it holds stay.
+
+    prepare: a function of a module, of the same `rules`. processes, memory_gb: as in worker_pool.run_jobs; scenes of one file are
+    one job, so logs are opened once, and maps once a worker. progress: shows files, or None. Raises StoreError for a folder that
+    holds scenes of the other generation, DiskFull; a scene that fails is listed, here and in `failed.csv`, and ends nothing.
+    """
+    folder, begun = Path(folder), time.perf_counter()
+    _write_card(folder, rules)
+    failed, groups = {}, {}
+    for token in dict.fromkeys(tokens):
+        try:
+            groups.setdefault(source.location(token).name, []).append(token)
+        except LatentDriveError as error:
+            failed[token] = str(error)
+    jobs = [(folder / _file_name(name), tuple(group)) for name, group in groups.items()]
+    work = partial(_prepare_file, source=source, prepare=prepare, rules=rules)
+    done: Iterable[Any] = run_jobs(work, jobs, processes=processes, memory_gb=memory_gb)
+    if progress is not None and jobs:
+        done = progress(done, what="preparing scenes", total=len(jobs))
+    counts: Counter[str] = Counter()
+    try:
+        for (_, group), result in done:
+            if isinstance(result, WorkerDied):
+                failed |= dict.fromkeys(group, str(result))
+                continue
+            counts.update(result[0])
+            failed |= result[1]
+    finally:
+        _write_failed(folder, failed, tokens)
+    rebuilt = {reason: counts[reason] for reason in (STALE, DAMAGED) if counts[reason]}
+    made = counts["built"] + sum(rebuilt.values())
+    store = ScoringStore(folder)
+    size = sum(path.stat().st_size for path in folder.glob(f"*{SUFFIX}"))
+    return BuildReport(
+        built=counts["built"],
+        kept=counts["kept"],
+        rebuilt=rebuilt,
+        failed=dict(sorted(failed.items())),
+        bytes_per_scene=size / max(len(store), 1),
+        scenes_per_second=made / (time.perf_counter() - begun),
+    )
+
+
+def _prepare_file(
+    job: tuple[Path, tuple[str, ...]], *, source: TruthSource, prepare: Prepare, rules: Rules
+) -> tuple[Counter[str], dict[str, str]]:
+    """Bring one file up to date. How many scenes were built, kept, or rebuilt by reason; and reasons of those that failed."""
+    path, tokens = job
+    found, damaged, unreadable = _found(path, rules)
+    scenes, counts, failed = dict(found), Counter(), {}
+    for token in tokens:
+        try:
+            truth = source.truth(token)
+            key = scene_key(truth, rules, FORMAT)
+            if token in found and found[token][0] == key:
+                counts["kept"] += 1
+                continue
+            scenes.pop(token, None)  # what fails now must not be scored by what was true before
+            scene = prepare(truth)
+            if (scene.token, scene.generation) != (token, rules.generation):
+                raise StoreError(f"it was prepared as scene {scene.token} by the rules of NAVSIM v{scene.generation}")
+            scenes[token] = (key, scene)
+        except (DiskFull, TooManyOpenFiles):
+            raise
+        except FAILURES as error:
+            failed[token] = (
+                f"{type(error).__name__}: {error}" if not isinstance(error, LatentDriveError) else str(error)
+            )
+            continue
+        counts[DAMAGED if unreadable or token in damaged else STALE if token in found else "built"] += 1
+    if damaged or scenes.keys() != found.keys() or counts.total() > counts["kept"]:
+        write_scenes(path, scenes, generation=rules.generation)
+    return counts, failed
+
+
+def _found(path: Path, rules: Rules) -> tuple[dict[str, tuple[str, ScoringScene]], set[str], bool]:
+    """Scenes of a file with their keys, tokens of those that are damaged, and whether the whole file is."""
+    scenes: dict[str, tuple[str, ScoringScene]] = {}
+    damaged: set[str] = set()
+    if not path.exists():
+        return scenes, damaged, False
+    try:
+        with SceneFile(path) as file:
+            if file.header.generation != rules.generation:
+                return {}, set(), True
+            damaged = set(file.header.scenes)
+            areas = file.areas()
+            for token, (key, _) in file.header.scenes.items():
+                with suppress(StoreError):
+                    scenes[token] = (key, file.scene(token, areas))
+    except StoreError:
+        return {}, damaged, not damaged
+    return scenes, damaged - scenes.keys(), False
+
+
+def _file_name(name: str) -> str:
+    """For the scenes of a file: its own name, as far as every disk takes it, and a hash that tells apart what is left."""
+    return f"{quote(name, safe='')[:120]}-{hashlib.sha256(name.encode('utf-8', 'surrogateescape')).hexdigest()[:8]}{SUFFIX}"
+
+
+def _read_card(folder: Path) -> int:
+    """The generation that a store's scenes were prepared by."""
+    try:
+        card = json.loads((folder / CARD).read_text(encoding="utf-8"))
+        format_number, generation = card["format"], int(card["generation"])
+    except FileNotFoundError:
+        raise StoreError(
+            f"{folder} is no store of prepared scenes, it has no {CARD}: {AGAIN}, or correct the folder"
+        ) from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise StoreError(f"{folder / CARD} is damaged ({error}): remove it, and {AGAIN}") from None
+    if format_number != FORMAT:
+        raise StoreError(f"the store {folder} has format {format_number}, this version reads {FORMAT}: {AGAIN}")
+    return generation
+
+
+def _write_card(folder: Path, rules: Rules) -> None:
+    """Say what the folder holds, unless it says so already. Raises StoreError for the other generation."""
+    folder.mkdir(parents=True, exist_ok=True)
+    found = None
+    with suppress(StoreError):  # none, or of another format: it is written anew
+        found = _read_card(folder)
+    if found is None:
+        text = json.dumps({"format": FORMAT, "generation": rules.generation}) + "\n"
+        write_atomic(folder / CARD, lambda path: path.write_text(text, encoding="utf-8"))
+    elif found != rules.generation:
+        raise StoreError(_other_generation(folder, found, rules))
+
+
+def _other_generation(folder: Path, found: int, rules: Rules) -> str:
+    return (
+        f"the store {folder} holds scenes prepared by the rules of NAVSIM v{found}, v{rules.generation} is asked for: "
+        "give another folder (store=FOLDER)"
+    )
+
+
+def _write_failed(folder: Path, failed: dict[str, str], tokens: Sequence[str]) -> None:
+    """Those of this build, and of earlier ones what this build did not try."""
+    rows, tried = dict(failed), set(tokens)
+    with suppress(FileNotFoundError), (folder / FAILED).open(encoding="utf-8", newline="") as file:
+        rows |= {row["token"]: row["reason"] for row in csv.DictReader(file) if row["token"] not in tried}
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([("token", "reason"), *sorted(rows.items())])
+    write_atomic(folder / FAILED, lambda path: path.write_text(text.getvalue(), encoding="utf-8"))

@@ -1,0 +1,174 @@
+"""Other road users while a scene is scored: the log played back at 10 Hz, and the lights that were red. Before prepare.py; the
+specification's section 4.
+
+Frames are 0.5 s apart by name: nobody asks for their time stamps here (the ego's own history does, in history.py).
+"""
+
+import numpy as np
+import shapely
+from jaxtyping import Bool, Float64, Int64
+
+from latentdrive.errors import UnreadableScene
+from latentdrive.nuplan_vehicle import LENGTH_M, REAR_TO_CENTRE_M, WIDTH_M
+from latentdrive.pdms.map_index import MapIndex
+from latentdrive.pdms.scene import AGENTS, STEP_S, STEPS, RedLights, Tracks
+from latentdrive.pdms.versions import Rules
+from latentdrive.types import LoggedFrame, SceneTruth
+
+FRAME_STEPS, FRAME_S = 5, 0.5
+# Order of the kinds within a frame: nuPlan's numbers of them.
+KINDS = (*AGENTS, "traffic_cone", "barrier", "czone_sign", "generic_object")
+
+
+def replay(truth: SceneTruth, rules: Rules) -> Tracks:
+    """Everybody else over `rules.track_steps` steps, as logged.
+
+    Between two sightings an object moves evenly, gaps included; before its first and after its last one it is absent. Who is seen
+    in one frame alone stands there all the time, with the velocity it had. Size, kind and velocity are those of the first sighting.
+    In v2 objects that touch the ego now are left out altogether. Raises UnreadableScene where the log ends before
+    the last frame that the rules read (objects would vanish, and the score flatter), or where a frame names a track twice.
+    """
+    tracks = _resampled(_future(truth, rules), truth)
+    return _taken(tracks, np.flatnonzero(~touching_now(truth, tracks))) if rules.generation == 2 else tracks
+
+
+def touching_now(truth: SceneTruth, tracks: Tracks) -> Bool[np.ndarray, "N"]:
+    """Tracks that are present now and whose rectangle touches, or overlaps, the ego's."""
+    ego = shapely.polygons(corners(ego_centre(truth.frames[truth.now].ego_pose), np.array([LENGTH_M, WIDTH_M])))
+    return tracks.present[0] & shapely.intersects(shapely.polygons(corners(tracks.poses[0], tracks.sizes)), ego)
+
+
+def ego_centre(pose: Float64[np.ndarray, "*n 3"]) -> Float64[np.ndarray, "*n 3"]:
+    """Pose of the middle of the car's box, from that of its rear axle."""
+    heading = pose[..., 2]
+    shift = REAR_TO_CENTRE_M * np.stack([np.cos(heading), np.sin(heading), np.zeros_like(heading)], -1)
+    return pose + shift
+
+
+def corners(poses: Float64[np.ndarray, "*n 3"], sizes: Float64[np.ndarray, "*n 2"]) -> Float64[np.ndarray, "*n 4 2"]:
+    """Front left, rear left, rear right, front right of rectangles. poses: of their centres. sizes: length, width."""
+    cos, sin = np.cos(poses[..., 2]), np.sin(poses[..., 2])
+    along = np.stack([cos, sin], -1) * (sizes[..., :1] / 2)
+    across = np.stack([-sin, cos], -1) * (sizes[..., 1:] / 2)
+    signs = ((1, 1), (-1, 1), (-1, -1), (1, -1))
+    return poses[..., None, :2] + np.stack([a * along + b * across for a, b in signs], -2)
+
+
+def red_lights(truth: SceneTruth, rules: Rules, index: MapIndex) -> RedLights:
+    """Lane connectors of the route as logged (not as corrected) that are red at some step; none in v1, which has no such term.
+
+    index: of the scene's map. A light holds for the five steps from its frame on; lights of connectors that the map lacks are
+    ignored. Raises UnreadableScene where the log ends too early, as `replay` does.
+    """
+    rows: dict[str, int] = {}
+    lit: list[set[str]] = []
+    if rules.generation == 2:
+        joints = [block for block in truth.route if block in index and index.is_connector(block)]
+        on_route = {connector for joint in joints for connector in index.inside(joint)}
+        for frame in _future(truth, rules):
+            names = [name for name, is_red in frame.lights if is_red and name in on_route]
+            rows |= {name: len(rows) + i for i, name in enumerate(dict.fromkeys(names)) if name not in rows}
+            lit.append(set(names))
+    red = [[name in lit[step // FRAME_STEPS] for name in rows] for step in range(STEPS)]
+    return RedLights(
+        connectors=tuple(rows),
+        red=np.array(red, bool).reshape(STEPS, len(rows)),
+        polygons=index.take(np.array([index.number[name] for name in rows], np.int64)),
+    )
+
+
+def _future(truth: SceneTruth, rules: Rules) -> tuple[LoggedFrame, ...]:
+    """Now and the frames that the rules read."""
+    frames = truth.frames[truth.now : truth.now + 1 + rules.future_frames]
+    if len(frames) <= rules.future_frames:
+        raise UnreadableScene(
+            truth.drive,
+            f"scene {truth.token} has {len(frames) - 1} frames after now; NAVSIM v{rules.generation}'s score reads "
+            f"{rules.future_frames} ({rules.future_frames * FRAME_S} s): use scenes with num_future_frames="
+            f"{rules.future_frames} or more",
+        )
+    return frames
+
+
+def _resampled(frames: tuple[LoggedFrame, ...], truth: SceneTruth) -> Tracks:
+    rows, first, seen, values = _sightings(frames, truth)
+    count, steps = len(rows), FRAME_STEPS * (len(frames) - 1) + 1
+    step, number = np.arange(steps)[:, None], np.arange(count)
+    before, after = _neighbours(seen)
+    # Headings of frames without a sighting repeat the one before: unwrapped, they add no turn.
+    values[:, :, 2] = np.unwrap(values[before.clip(0), number, 2], axis=0)
+    # At a frame's own time the stretch before it counts, as in NAVSIM: the last bit may differ from the sighting's.
+    frame = -(-step // FRAME_STEPS)
+    low, high = before[(frame - 1).clip(0), number], after[frame, number]
+    low = np.where(low < 0, high, low)
+    present = (before[step // FRAME_STEPS, number] >= 0) & (high < len(frames))
+    low, high = np.where(present, low, 0), np.where(present, high, 0)
+    start, end = values[low, number, :3], values[high, number, :3]
+    slope = (end - start) / np.where(high > low, (high - low) * FRAME_S, 1.0)[..., None]
+    poses = slope * (step * STEP_S - low * FRAME_S)[..., None] * (high > low)[..., None] + start
+    poses[..., 2] = np.arctan2(np.sin(poses[..., 2]), np.cos(poses[..., 2]))
+    once = seen.sum(0) == 1
+    at = seen.argmax(0)
+    poses[:, once], present[:, once] = values[at, number, :3][once], True
+    poses[~present] = 0.0
+    tracks = Tracks(
+        tokens=tuple(rows),
+        names=tuple(name for name, _ in first),
+        sizes=np.array([size for _, size in first], np.float64).reshape(-1, 2),
+        poses=poses,
+        present=present,
+        first_velocity=values[at, number, 3:],
+    )
+    # By first step of presence (who is seen once is there from the start), then kind, then first sighting.
+    kinds = np.array([KINDS.index(name) for name in tracks.names], np.int64)
+    return _taken(tracks, np.lexsort((kinds, present.argmax(0))))
+
+
+def _sightings(
+    frames: tuple[LoggedFrame, ...], truth: SceneTruth
+) -> tuple[
+    dict[str, int],
+    list[tuple[str, Float64[np.ndarray, "2"]]],
+    Bool[np.ndarray, "F N"],
+    Float64[np.ndarray, "F N 5"],
+]:
+    """Row of each track, in order of first sighting; its kind and size then; where it is seen; x, y, heading, vx, vy there."""
+    rows: dict[str, int] = {}
+    first, where = [], []
+    for frame in frames:
+        objects = frame.objects
+        order = sorted(range(len(objects)), key=lambda i: KINDS.index(objects.names[i]))
+        for i in order:
+            if objects.tracks[i] not in rows:
+                rows[objects.tracks[i]] = len(rows)
+                first.append((objects.names[i], objects.sizes[i, :2]))
+        where.append(np.array([rows[track] for track in objects.tracks], np.int64))
+        if len(set(objects.tracks)) < len(objects):
+            twice = next(track for track in objects.tracks if objects.tracks.count(track) > 1)
+            raise UnreadableScene(truth.drive, f"frame {frame.token} of scene {truth.token} holds track {twice} twice")
+    seen, values = np.zeros((len(frames), len(rows)), bool), np.zeros((len(frames), len(rows), 5))
+    for number, (frame, at) in enumerate(zip(frames, where)):
+        moves = np.array([name in AGENTS for name in frame.objects.names], bool)[:, None]
+        seen[number, at] = True
+        values[number, at, :3] = frame.objects.poses
+        values[number, at, 3:] = np.where(moves, frame.objects.velocity, 0.0)
+    return rows, first, seen, values
+
+
+def _neighbours(seen: Bool[np.ndarray, "F N"]) -> tuple[Int64[np.ndarray, "F N"], Int64[np.ndarray, "F N"]]:
+    """At every frame: the last one at or before it, and the first one at or after it, with a sighting; -1 and F where none is."""
+    frame = np.arange(len(seen))[:, None]
+    before = np.maximum.accumulate(np.where(seen, frame, -1), axis=0)
+    after = np.minimum.accumulate(np.where(seen, frame, len(seen))[::-1], axis=0)[::-1]
+    return before, after
+
+
+def _taken(tracks: Tracks, rows: Int64[np.ndarray, "_"]) -> Tracks:
+    return Tracks(
+        tokens=tuple(tracks.tokens[i] for i in rows),
+        names=tuple(tracks.names[i] for i in rows),
+        sizes=tracks.sizes[rows],
+        poses=tracks.poses[:, rows],
+        present=tracks.present[:, rows],
+        first_velocity=tracks.first_velocity[rows],
+    )
