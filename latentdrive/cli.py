@@ -17,6 +17,7 @@ VERBS = {  # verb: (module, configuration, what it does)
     "train teacher": ("latentdrive.commands.train", "train_teacher", "teach a Qwen2.5-VL to predict them"),
     "distill": ("latentdrive.commands.train", "distill", "distil the teacher's stored predictions into a student"),
     "label": ("latentdrive.commands.label", "label", "write a latent store with a codebook, teacher or student"),
+    "evaluate": ("latentdrive.commands.evaluate", "evaluate", "score a planner on a split, with NAVSIM's own score"),
     "report": ("latentdrive.commands.report", "report", "one HTML file about finished runs"),
     "demo": ("latentdrive.commands.demo", "demo", "the whole walk on the built-in world, minutes on a CPU"),
     "doctor": ("latentdrive.commands.doctor", "doctor", "what is there, what is missing, what to type next"),

@@ -36,6 +36,7 @@ SMALL = {
     "label": ["batch_size=8", "device=cpu", *PICTURE],
     "train teacher": PREDICTOR,
     "distill": PREDICTOR,
+    "evaluate": ["processes=1", "pictures=1", "device=cpu"],
     "report": ["windows=8", "examples=1"],
 }  # fmt: skip
 TWO_STAGES = [f"training.schedule.{phase}=2" for phase in ("motion", "environment", "reader")]

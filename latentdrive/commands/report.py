@@ -1,6 +1,7 @@
 """`report RUNS…`: one HTML file about runs, with the dictionary of the ego codes; opens offline.
 
     latentdrive report runs/train_codebook/* runs/label/*
+    latentdrive report compare=[runs/a,runs/b]
 
 The dictionary is looked up on the run's held-out clips once and kept in the run's folder; where the clips are gone, the page
 says so and shows the rest.
@@ -18,8 +19,10 @@ from latentdrive.codebook.model import Codebook
 from latentdrive.config import Config
 from latentdrive.data.batches import TransitionBatch
 from latentdrive.data.clip_batches import HeldOut
-from latentdrive.errors import LatentDriveError
+from latentdrive.errors import ConfigError, LatentDriveError
+from latentdrive.evaluation.comparison import Comparison, compare_folders
 from latentdrive.report.agreement import agreement_sections
+from latentdrive.report.comparison_section import comparison_section
 from latentdrive.report.dictionary_section import DictionarySection, dictionary_section
 from latentdrive.report.page import write_page
 from latentdrive.report.runs import Run, read_runs
@@ -48,26 +51,36 @@ class _Watched(Sequence):
 def run(cfg: Config) -> Path:
     """Write report.html about the runs; returns its path."""
     folder, damaged = RunFolder(cfg, verb=cfg.verb), []
-    runs = read_runs(cfg.runs, warn=damaged.append)
+    found = None if cfg.compare is None else _compared(cfg.compare)
+    runs = read_runs(cfg.runs or cfg.compare or [], warn=damaged.append)
     page, title = Path(cfg.page or folder.path / "report.html"), cfg.title
     limits = {"windows": cfg.windows, "examples": cfg.examples}
     then, dry_run = cfg.next, cfg.dry_run
     cfg.require_all_read()
     for line in damaged:
         folder.say(line)
-    folder.say(f"{len(runs)} runs: {', '.join(found.name for found in runs)}")
+    folder.say(f"{len(runs)} runs: {', '.join(one.name for one in runs)}")
+    if found is not None:
+        folder.say(found.sentence())
     if dry_run:
         folder.say(f"dry run: would write {page}")
         return page
-    sections = []
-    for found in runs:
-        shown, notes = _dictionary(found, folder, **limits)
-        sections.append(run_section(found, shown, notes))
+    sections = [] if found is None else [comparison_section(found)]
+    for one in runs:
+        shown, notes = _dictionary(one, folder, **limits)
+        sections.append(run_section(one, shown, notes))
     sections += agreement_sections(runs)
     write_page(page, sections, title=title, command=folder.command)
-    folder.metrics({"page": str(page), "runs": [str(found.path) for found in runs]})
+    folder.metrics({"page": str(page), "runs": [str(one.path) for one in runs]})
     folder.finish(page, then.format(page=page))
     return page
+
+
+def _compared(folders: object) -> Comparison:
+    """Two evaluations, scene by scene."""
+    if not isinstance(folders, list) or len(folders) != 2:
+        raise ConfigError(f"compare takes two folders of evaluations: compare=[runs/a,runs/b], got {folders}")
+    return compare_folders(*map(str, folders))
 
 
 def _dictionary(

@@ -6,6 +6,7 @@ compared where circles around them overlap.
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from jaxtyping import Bool, Float, Int64
@@ -46,38 +47,46 @@ class Contacts:
 
 def contacts(car: Footprint, tracks: TrackBatch, ttc_steps: int) -> Contacts:
     """All contacts: at every step, and ahead of the first `ttc_steps` steps."""
-    found = []
+    steps, device = car.speed.shape[1], car.speed.device
+    ahead, step = _moments(steps, ttc_steps, device)
+    way = car.speed[:, step] * (torch.tensor(AHEAD, device=device)[ahead] * STEP_S)[:, None]
+    x = car.centre[..., 0][:, step] + way * car.cos[:, step]
+    y = car.centre[..., 1][:, step] + way * car.sin[:, step]
+    later = step + torch.tensor(AHEAD, device=device)[ahead]
     radius = tracks.half.norm(dim=-1) + (HALF_LENGTH_M**2 + HALF_WIDTH_M**2) ** 0.5 + CIRCLE_M
-    for number, ahead in enumerate(AHEAD):
-        steps = car.centre.shape[1] if ahead == 0 else ttc_steps
-        way = (car.speed[:, :steps] * (ahead * STEP_S))[..., None]
-        centre = car.centre[:, :steps] + way * torch.stack([car.cos[:, :steps], car.sin[:, :steps]], -1)
-        near = _near(centre, tracks.centre[:, ahead : ahead + steps], tracks.present[:, ahead : ahead + steps], radius)
-        scene, step, trajectory, track = torch.nonzero(near, as_tuple=True)
-        rows = scene, step, trajectory
-        touching = _boxes_touch(
-            tracks.centre[scene, step + ahead, track] - centre[rows],
-            (car.cos[rows], car.sin[rows]),
-            (tracks.cos[scene, step + ahead, track], tracks.sin[scene, step + ahead, track]),
-            torch.tensor([HALF_LENGTH_M, HALF_WIDTH_M], dtype=centre.dtype, device=centre.device),
-            tracks.half[scene, track],
-        )
-        kept = [one[touching] for one in (scene, step, trajectory, track)]
-        found.append((*kept, torch.full_like(kept[0], number)))
-    scene, step, trajectory, track, ahead = (torch.cat(part) for part in zip(*found))
-    return Contacts(scene=scene, step=step, trajectory=trajectory, track=track, ahead=ahead)
+    near = _near(x, y, tracks.centre[:, later], tracks.present[:, later], radius)
+    scene, moment, trajectory, track = torch.nonzero(near, as_tuple=True)
+    step, later = step[moment], later[moment]
+    rows, moved = (scene, step, trajectory), (scene, moment, trajectory)
+    touching = _boxes_touch(
+        tracks.centre[scene, later, track] - torch.stack([x[moved], y[moved]], -1),
+        (car.cos[rows], car.sin[rows]),
+        (tracks.cos[scene, later, track], tracks.sin[scene, later, track]),
+        torch.tensor([HALF_LENGTH_M, HALF_WIDTH_M], dtype=x.dtype, device=device),
+        tracks.half[scene, track],
+    )
+    return Contacts(scene=scene, step=step, trajectory=trajectory, track=track, ahead=ahead[moment])[touching]
+
+
+@lru_cache(maxsize=8)
+def _moments(steps: int, ttc_steps: int, device: torch.device) -> tuple[Int64[Tensor, "K"], Int64[Tensor, "K"]]:
+    """What is looked at: index into AHEAD, and the step that it is ahead of."""
+    pairs = [(number, k) for number, ahead in enumerate(AHEAD) for k in range(steps if ahead == 0 else ttc_steps)]
+    ahead, step = zip(*pairs)
+    return torch.tensor(ahead, device=device), torch.tensor(step, device=device)
 
 
 def _near(
-    centre: Float[Tensor, "B T M 2"],
-    other: Float[Tensor, "B T N 2"],
-    present: Bool[Tensor, "B T N"],
+    x: Float[Tensor, "B K M"],
+    y: Float[Tensor, "B K M"],
+    other: Float[Tensor, "B K N 2"],
+    present: Bool[Tensor, "B K N"],
     radius: Float[Tensor, "B N"],
-) -> Bool[Tensor, "B T M N"]:
+) -> Bool[Tensor, "B K M N"]:
     """Where circles overlap: |a|^2 - 2 a b + |b|^2 - r^2 <= 0 as one matrix product."""
     rest = (other**2).sum(-1) - radius[:, None] ** 2
     rest = torch.where(present, rest, torch.inf)
-    left = torch.cat([-2 * centre, (centre**2).sum(-1, keepdim=True), torch.ones_like(centre[..., :1])], -1)
+    left = torch.stack([-2 * x, -2 * y, x * x + y * y, torch.ones_like(x)], -1)
     right = torch.stack([other[..., 0], other[..., 1], torch.ones_like(rest), rest], -2)
     return left @ right <= 0
 

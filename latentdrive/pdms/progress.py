@@ -10,8 +10,8 @@ from latentdrive.pdms.footprint import Footprint
 
 def raw_progress(car: Footprint, road: MapBatch) -> Float[Tensor, "B M"]:
     """Arc length between the projections of the first and the last centre."""
-    start, end = (_projected(car.centre[:, step], road) for step in (0, -1))
-    return (end - start).clamp(min=0.0)
+    start = _projected(car.centre[:, 0, :1], road)  # where the car is now, whatever it plans
+    return (_projected(car.centre[:, -1], road) - start).clamp(min=0.0)
 
 
 def _projected(points: Float[Tensor, "B M 2"], road: MapBatch) -> Float[Tensor, "B M"]:

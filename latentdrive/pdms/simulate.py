@@ -7,6 +7,7 @@ Arrays are time-major inside: [step, trajectory].
 """
 
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -39,16 +40,20 @@ STEP = 100_000 * 1e-6  # one ulp below 0.1, the bicycle's step in the reference
 SPEED_SMOOTHING, CURVATURE_SMOOTHING, FIRST_CURVATURE = 1e-4, 1e-2, 1e-10
 MOVES = STEPS - 1
 TURN = 2 * math.pi
+FEW = 6  # so many trajectories, and fewer, are faster one by one
 
 
 def simulate(start: Float[Tensor, "R 11"], follow: Float[Tensor, "R 41 3"]) -> Float[Tensor, "R 41 11"]:
     """States of the car that starts at `start` and follows `follow`, in the frame of both. Row 0 is the start, unchanged.
 
-    On a CPU the loops over time run in numpy, whose call on a small array takes a fifth of torch's; elsewhere in torch.
+    On a CPU the loops over time run in numpy, whose call on a small array takes a fifth of torch's, and for a few trajectories one by one
+    on plain floats, which take a tenth of that; elsewhere in torch. The same lines serve all three.
     """
-    if start.device.type == "cpu":
-        return torch.from_numpy(_simulate(start.numpy(), follow.numpy(), np))
-    return _simulate(start, follow, torch)
+    if start.device.type != "cpu":
+        return _simulate(start, follow, torch)
+    start, follow = start.numpy(), follow.numpy()
+    alone = [slice(k, k + 1) for k in range(len(start))] if len(start) <= FEW else [slice(None)]
+    return torch.from_numpy(np.concatenate([_simulate(start[one], follow[one], np) for one in alone]))
 
 
 class _Plan(NamedTuple):
@@ -67,59 +72,93 @@ class _Plan(NamedTuple):
     heading_gain: Any
 
 
+class _Functions(NamedTuple):
+    """What the loops over time need of their numbers: rows of an array or tensor, or floats."""
+
+    sin: Callable
+    cos: Callable
+    tan: Callable
+    round: Callable
+    floor: Callable
+    clip: Callable
+    where: Callable
+
+
+def _functions(xp: Any) -> _Functions:
+    return _Functions(xp.sin, xp.cos, xp.tan, xp.round, xp.floor, xp.clip, xp.where)
+
+
+# Trigonometry stays numpy's: its last bits are not those of the standard library's.
+FLOATS = _Functions(
+    sin=lambda x: float(np.sin(x)),
+    cos=lambda x: float(np.cos(x)),
+    tan=lambda x: float(np.tan(x)),
+    round=round,
+    floor=math.floor,
+    clip=lambda x, low, high: low if x < low else high if x > high else x,
+    where=lambda chosen, a, b: a if chosen else b,
+)
+
+
 def _simulate(start: Any, follow: Any, xp: Any) -> Any:
+    """Time-major inside. Columns of one trajectory become lists of floats, and the results an array again."""
     x, y, heading = (_contiguous(follow[:, :, k].T) for k in range(3))
     path = (x, y, heading, xp.sin(heading), xp.cos(heading))
-    speed, curvature = _profiles(path, xp)
-    states = _contiguous(xp.moveaxis(start[:, :, None] + xp.zeros_like(follow[:, None, :, 0]), (0, 1, 2), (2, 1, 0)))
-    states[1:] = 0.0  # step, column, trajectory
-    command, stopping = _drive(states, speed, xp)
-    _steer(states, path, _plan(states[:-1, VX], command, stopping, curvature, xp), xp)
-    states[1:, YAW_RATE] = states[1:, VX] * xp.tan(states[1:, STEERING]) / WHEEL_BASE_M
-    states[1:, YAW_ACCELERATION] = (states[1:, YAW_RATE] - states[:-1, YAW_RATE]) / STEP
-    return xp.moveaxis(states, (0, 1, 2), (1, 2, 0))
+    speed, turns = _profiles(path, xp)
+    single = xp is np and len(start) == 1
+    of, rows = (FLOATS, _floats) if single else (_functions(xp), _same)
+    curvature = _stacked(_curvature(rows(speed * STEP_S), rows(turns)), start, xp)
+    first = rows(start.T)
+    v, a, command, stopping = (_stacked(one, start, xp) for one in _drive(first[VX], first[AX], rows(speed[AIM]), of))
+    plan = _plan(v[:-1], command, stopping, curvature, xp)
+    moved = _steer(first, [rows(one) for one in path], rows(v), _Plan(*map(rows, plan)), of)
+    x, y, heading, steering, rate = (_stacked(one, start, xp) for one in moved)
+    yaw_rate = v * xp.tan(steering) / WHEEL_BASE_M
+    yaw_rate[0] = start[:, YAW_RATE]
+    states = xp.zeros_like(follow[:, :, :1]) + xp.zeros_like(start[:, None])
+    columns = {X: x, Y: y, HEADING: heading, VX: v, AX: a, STEERING: steering, YAW_RATE: yaw_rate}
+    for column, values in columns.items():
+        states[:, :, column] = values.T
+    states[:, 1:, STEERING_RATE] = rate.T
+    states[:, 1:, YAW_ACCELERATION] = ((yaw_rate[1:] - yaw_rate[:-1]) / STEP).T
+    states[:, 0] = start
+    return states
 
 
 def _profiles(path: tuple[Any, ...], xp: Any) -> tuple[Any, Any]:
-    """Speed and curvature of the reference at its 40 displacements (3.1)."""
+    """Speed and turn of the reference at its 40 displacements (3.1)."""
     x, y, heading, sin, cos = path
     along = cos[:-1] * (x[1:] - x[:-1]) + sin[:-1] * (y[1:] - y[:-1])
-    speed = _constant(SPEED_FIT, along) @ along
-    turns = _wrap(heading[1:] - heading[:-1], xp)
-    return speed, _curvature(speed * STEP_S, turns, xp)
+    return _constant(SPEED_FIT, along) @ along, _wrap(heading[1:] - heading[:-1], xp.round)
 
 
-def _curvature(length: Any, turns: Any, xp: Any) -> Any:
+def _curvature(length: Any, turns: Any) -> list[Any]:
     """Minimum of |turns - length * K|^2 + smoothing on the changes of K: a tridiagonal system, solved from both ends."""
-    couple = CURVATURE_SMOOTHING / STEP_S**2
-    diagonal, right = length * length, length * turns
-    diagonal[0] += FIRST_CURVATURE + couple
-    diagonal[1:-1] += 2 * couple
-    diagonal[-1] += couple
+    couple, last = CURVATURE_SMOOTHING / STEP_S**2, MOVES - 1
+    extra = [FIRST_CURVATURE + couple, *[2 * couple] * (MOVES - 2), couple]
+    diagonal, right = [length[0] * length[0] + extra[0]], [length[0] * turns[0]]
     for i in range(1, MOVES):
         share = couple / diagonal[i - 1]
-        diagonal[i] -= share * couple
-        right[i] += share * right[i - 1]
-    curvature = xp.zeros_like(right)
-    curvature[-1] = right[-1] / diagonal[-1]
-    for i in range(MOVES - 2, -1, -1):
-        curvature[i] = (right[i] + couple * curvature[i + 1]) / diagonal[i]
-    return curvature
+        diagonal.append(length[i] * length[i] + extra[i] - share * couple)
+        right.append(length[i] * turns[i] + share * right[i - 1])
+    curvature = [right[last] / diagonal[last]]
+    for i in range(last - 1, -1, -1):
+        curvature.append((right[i] + couple * curvature[-1]) / diagonal[i])
+    return curvature[::-1]
 
 
-def _drive(states: Any, speed: Any, xp: Any) -> tuple[Any, Any]:
-    """Fill speed and acceleration; returns the commanded acceleration and whether the car is being stopped, a step (3.2, 3.3)."""
+def _drive(v: Any, a: Any, aim: Any, of: _Functions) -> tuple[list[Any], ...]:
+    """Speeds and accelerations, the commanded acceleration and whether the car is being stopped, a step (3.2, 3.3)."""
     share = STEP / (STEP + ACCELERATION_LAG_S)
-    aim = speed[AIM]
-    may_stop = aim <= STANDSTILL_MPS
-    command, stopping = xp.zeros_like(aim), xp.zeros_like(may_stop)
+    speeds, accelerations, commands, stopping = [v], [a], [], []
     for k in range(MOVES):
-        v, a = states[k, VX], states[k, AX]
-        stopping[k] = may_stop[k] & (v <= STANDSTILL_MPS)
-        command[k] = xp.where(stopping[k], -STOPPING_GAIN, -TRACKING_GAIN) * (v - aim[k])
-        states[k + 1, AX] = a + share * (command[k] - a)
-        states[k + 1, VX] = v + STEP * states[k + 1, AX]
-    return command, stopping
+        stop = (aim[k] <= STANDSTILL_MPS) & (v <= STANDSTILL_MPS)
+        command = of.where(stop, -STOPPING_GAIN, -TRACKING_GAIN) * (v - aim[k])
+        a = a + share * (command - a)
+        v = v + STEP * a
+        for series, value in ((speeds, v), (accelerations, a), (commands, command), (stopping, stop)):
+            series.append(value)
+    return speeds, accelerations, commands, stopping
 
 
 def _plan(v: Any, command: Any, stopping: Any, curvature: Any, xp: Any) -> _Plan:
@@ -144,28 +183,45 @@ def _plan(v: Any, command: Any, stopping: Any, curvature: Any, xp: Any) -> _Plan
     )
 
 
-def _steer(states: Any, path: tuple[Any, ...], plan: _Plan, xp: Any) -> None:
-    """Fill position, heading, steering and its rate (3.2, 3.3)."""
+def _steer(first: Any, path: list[Any], speed: Any, plan: _Plan, of: _Functions) -> tuple[list[Any], ...]:
+    """Position, heading and steering at every state, the steering rate at every step (3.2, 3.3)."""
     x_to, y_to, heading_to, sin_to, cos_to = path
     lag = STEP / (STEP + STEERING_LAG_S)
-    speed = states[:, VX]
+    x, y, heading, steering = first[X], first[Y], first[HEADING], first[STEERING]
+    xs, ys, headings, steerings, rates = [x], [y], [heading], [steering], []
     for k in range(MOVES):
-        x, y, heading, steering = states[k, X], states[k, Y], states[k, HEADING], states[k, STEERING]
         lateral = (y - y_to[k]) * cos_to[k] - (x - x_to[k]) * sin_to[k]
-        off = _wrap(heading - heading_to[k], xp)
+        off = _wrap(heading - heading_to[k], of.round)
         lateral = lateral + plan.reach[k] * off + plan.sway[k] * steering + plan.drift[k]
-        off = _wrap(off + plan.turn[k] * steering + plan.bend[k], xp)
+        off = _wrap(off + plan.turn[k] * steering + plan.bend[k], of.round)
         rate = -lag * (plan.lateral_gain[k] * lateral + plan.heading_gain[k] * off)
-        states[k + 1, STEERING_RATE] = rate
-        states[k + 1, STEERING] = xp.clip(steering + STEP * rate, -STEERING_LIMIT, STEERING_LIMIT)
-        states[k + 1, X] = x + speed[k] * xp.cos(heading) * STEP
-        states[k + 1, Y] = y + speed[k] * xp.sin(heading) * STEP
-        turned = heading + speed[k] * xp.tan(steering) / WHEEL_BASE_M * STEP + math.pi
-        states[k + 1, HEADING] = turned - TURN * xp.floor(turned / TURN) - math.pi  # rounds as the reference does
+        x = x + speed[k] * of.cos(heading) * STEP
+        y = y + speed[k] * of.sin(heading) * STEP
+        turned = heading + speed[k] * of.tan(steering) / WHEEL_BASE_M * STEP + math.pi
+        heading = turned - TURN * of.floor(turned / TURN) - math.pi  # rounds as the reference does
+        steering = of.clip(steering + STEP * rate, -STEERING_LIMIT, STEERING_LIMIT)
+        for series, value in ((xs, x), (ys, y), (headings, heading), (steerings, steering), (rates, rate)):
+            series.append(value)
+    return xs, ys, headings, steerings, rates
 
 
-def _wrap(angle: Any, xp: Any) -> Any:
-    return angle - TURN * xp.round(angle / TURN)
+def _wrap(angle: Any, rounded: Callable) -> Any:
+    return angle - TURN * rounded(angle / TURN)
+
+
+def _same(rows: Any) -> Any:
+    return rows
+
+
+def _floats(rows: np.ndarray) -> list[float]:
+    return rows[:, 0].tolist()
+
+
+def _stacked(series: list[Any], like: Any, xp: Any) -> Any:
+    """Steps of a series as rows of one array: [step, trajectory]."""
+    if isinstance(series[0], float | bool | int):
+        return np.array(series)[:, None]
+    return xp.stack(series)
 
 
 def _contiguous(array: Any) -> Any:
@@ -196,7 +252,7 @@ def _bends() -> tuple[np.ndarray, ...]:
     The window of step k holds curvatures k to k + 9, the last one repeated. With weights i of its entries: 1, i, and the factors of
     v^2, v * gain and gain^2 in the sum over i < j of (v + i * gain) (v + j * gain).
     """
-    later = np.array([LADDER[LADDER > i].sum() for i in LADDER])
+    later = np.array([LADDER[i < LADDER].sum() for i in LADDER])
     behind = HORIZON - 1 - LADDER
     weights = (np.ones(HORIZON), LADDER, behind, LADDER * behind + later, LADDER * later)
     matrices = [np.zeros((MOVES, MOVES)) for _ in weights]

@@ -43,10 +43,13 @@ def smooth(
     signals: Float64[Tensor, "*batch n"], window: int, order: int, derivative: int = 0
 ) -> Float64[Tensor, "*batch n"]:
     """Signals of n steps of 0.1 s in the last axis, filtered; not rounded."""
-    samples = signals.shape[-1]
+    return signals @ _transposed(signals.shape[-1], window, order, derivative, signals.device)
+
+
+@lru_cache(maxsize=64)
+def _transposed(samples: int, window: int, order: int, derivative: int, device: torch.device) -> Float64[Tensor, "n n"]:
     step_s = float(np.diff(np.arange(samples) * STEP_S).mean()) if samples > 1 else STEP_S  # an ulp off 0.1, as scored
-    matrix = torch.tensor(smoothing_matrix(samples, window, order, derivative, step_s), device=signals.device)
-    return signals @ matrix.T
+    return torch.tensor(smoothing_matrix(samples, window, order, derivative, step_s).T.copy(), device=device)
 
 
 def round8(signals: Float64[Tensor, "*batch"]) -> Float64[Tensor, "*batch"]:

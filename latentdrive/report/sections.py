@@ -15,6 +15,7 @@ from latentdrive.codebook.probe import EGO_TARGETS
 from latentdrive.report.aims import codebook_misses
 from latentdrive.report.charts import Chart, bars, grouped_bars, lines, matrix
 from latentdrive.report.dictionary_section import DictionarySection
+from latentdrive.report.evaluation_charts import evaluation_charts, score_pictures
 from latentdrive.report.runs import Run
 
 WHAT = {
@@ -24,6 +25,8 @@ WHAT = {
     "seconds. The codes it learns from have seen the future; the teacher has not.",
     "distill": "A small student learns to give the teacher's predictions, with a fraction of its parameters.",
     "label": "A trained model wrote its latent actions for every window of a data set into a store.",
+    "evaluate": "A planner drove every scene of a split in simulation, and NAVSIM's score says how well. Scenes that failed count "
+    "as 0; intervals resample whole drives.",
     "world": "Clips of the built-in driving world: traffic, pictures, exact poses and the truth about everybody else.",
 }
 # What a number means, by the end of its name. {codes}: how many codes there are; {guess}: what guessing among them gives.
@@ -51,7 +54,7 @@ VARIANTS = {"_shuffled": ", codes of another clip", "_first": ", first transitio
 
 @dataclass(frozen=True, kw_only=True)
 class Section:
-    """title; kind and about in plain words; facts: name → text; charts in groups by heading; misses: sentences."""
+    """title; kind and about in plain words; facts: name → text; charts in groups by heading; misses: sentences; pictures: data addresses."""
 
     title: str
     kind: str
@@ -61,6 +64,7 @@ class Section:
     charts: Mapping[str, list[Chart]] = field(default_factory=dict)
     dictionary: DictionarySection | None = None
     notes: list[str] = field(default_factory=list)
+    pictures: list[str] = field(default_factory=list)
 
 
 def run_section(run: Run, dictionary: DictionarySection | None, notes: Iterable[str]) -> Section:
@@ -75,6 +79,7 @@ def run_section(run: Run, dictionary: DictionarySection | None, notes: Iterable[
         charts={heading: group for heading, group in charts.items() if group},
         dictionary=dictionary,
         notes=[*notes, *_own_notes(run)],
+        pictures=score_pictures(run.path) if run.verb == "evaluate" else [],
     )
 
 
@@ -96,7 +101,7 @@ def _facts(run: Run) -> dict[str, str]:
         "commit": run.written.get("commit", ""),
     }
     facts |= {"took": f"{seconds:,.0f} s" if seconds else "", "fingerprint": run.written.get("fingerprint", "")}
-    facts |= {"store": run.written.get("stores", "")}
+    facts |= {"store": run.written.get("stores", ""), "score": run.written.get("scorer", "")}
     for part, counts in run.written.get("parts", {}).items():
         facts[f"part {part}"] = ", ".join(f"{_short(value)} {name}" for name, value in counts.items())
     facts |= {f"{split} clips": f"{_short(frames)} frames" for split, frames in run.written.get("frames", {}).items()}
@@ -119,7 +124,7 @@ def _own_notes(run: Run) -> list[str]:
 def _results(run: Run) -> list[Chart]:
     if run.verb == "train teacher":
         return _teacher_results(run.metrics, _codes(run))
-    kinds = {"train codebook": _codebook_results, "distill": _student_results}
+    kinds = {"train codebook": _codebook_results, "distill": _student_results, "evaluate": evaluation_charts}
     return kinds[run.verb](run.metrics) if run.verb in kinds else []
 
 
