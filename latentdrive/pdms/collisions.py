@@ -4,36 +4,33 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from latentdrive.pdms.batch import STANDS_MPS, MapBatch, TrackBatch
-from latentdrive.pdms.contacts import BEHIND_DEG, NEVER, Contacts, bearing_deg, front_touches
-from latentdrive.pdms.footprint import EgoAreas, Footprint, in_several_lanes
+from latentdrive.pdms.batch import STANDS_MPS, TrackBatch
+from latentdrive.pdms.contacts import BEHIND_DEG, NEVER, Circumstances, Contacts, front_touches
+from latentdrive.pdms.footprint import Footprint
 
 STATIC_PENALTY = 0.5
 
 
+def that_may_be_collisions(found: Contacts) -> Contacts:
+    """The first contact with each track where the car is, not where it would be."""
+    return found[found.ahead == 0].first_each()
+
+
 def no_at_fault_collisions(
-    car: Footprint, tracks: TrackBatch, road: MapBatch, areas: EgoAreas, found: Contacts
+    car: Footprint, tracks: TrackBatch, found: Contacts, how: Circumstances
 ) -> tuple[Float[Tensor, "B M"], Int64[Tensor, "B M"], Int64[Tensor, "B M"]]:
     """The sub-score, the step of the first at-fault collision and the track that was hit; -1 for none.
 
-    A standing car is never at fault. A car that moves is at fault with a standing track, with what its front edge touches, and with what
-    it touches sideways while it is in several lanes or off the road; never with what comes from behind.
+    found, how: contacts that may be collisions. A standing car is never at fault. A car that moves is at fault with a standing track, with
+    what its front edge touches, and with what it touches sideways while it is in several lanes or off the road; never with what comes
+    from behind.
     """
-    scenes, _, trajectories = car.speed.shape
-    count = tracks.half.shape[1]
-    found = found[found.ahead == 0].first_each((scenes, trajectories, count))
-    rows = found.scene, found.step, found.trajectory
-    moving, stands = car.speed[rows] > STANDS_MPS, tracks.stands[found.scene, found.track]
-    behind = bearing_deg(car, tracks, found, torch.zeros_like(found.step)) > BEHIND_DEG
-    outside = in_several_lanes(car, road, rows) | areas.off_road[rows]
-    at_fault = moving & (stands | (~behind & (front_touches(car, tracks, found) | outside)))
-    found = found[at_fault]
-    place = found.scene * trajectories + found.trajectory
-    worth = torch.where(tracks.agent[found.scene, found.track], 0.0, STATIC_PENALTY).to(car.speed.dtype)
-    score = car.speed.new_ones(scenes * trajectories).scatter_reduce_(0, place, worth, "amin")
-    order = found.step * max(count, 1) + found.track
-    first = order.new_full((scenes * trajectories,), NEVER).scatter_reduce_(0, place, order, "amin")
+    stands, behind = tracks.stands[found.scene, found.track], how.bearing_deg > BEHIND_DEG
+    hits = stands | (~behind & (front_touches(car, tracks, found) | how.outside))
+    found = found[(how.speed > STANDS_MPS) & hits]
+    count = max(found.shape[2], 1)
+    first = found.first_of_each_trajectory(found.step * count + found.track)
+    agent = found.first_of_each_trajectory(torch.where(tracks.agent[found.scene, found.track], 0, 1))
     hit = first < NEVER
-    step, track = torch.where(hit, first // max(count, 1), -1), torch.where(hit, first % max(count, 1), -1)
-    shape = scenes, trajectories
-    return score.view(shape), step.view(shape), track.view(shape)
+    score = torch.where(hit, torch.where(agent == 0, 0.0, STATIC_PENALTY), 1.0).to(car.speed.dtype)
+    return score, torch.where(hit, first // count, -1), torch.where(hit, first % count, -1)

@@ -12,8 +12,8 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from latentdrive.pdms.batch import TrackBatch
-from latentdrive.pdms.footprint import HALF_LENGTH_M, HALF_WIDTH_M, Footprint
+from latentdrive.pdms.batch import MapBatch, TrackBatch
+from latentdrive.pdms.footprint import HALF_LENGTH_M, HALF_WIDTH_M, EgoAreas, Footprint
 from latentdrive.pdms.scene import STEP_S
 from latentdrive.types import FROZEN
 
@@ -21,28 +21,81 @@ AHEAD = (0, 3, 6, 9)  # steps that the car is moved on with its present speed, i
 CIRCLE_M = 1e-3  # added to the sum of both radii: rounding must not lose a contact
 NEVER = 1 << 30
 AHEAD_DEG, BEHIND_DEG = 30.0, 150.0
+LISTS = ("scene", "step", "trajectory", "track", "ahead")  # of a Contacts
 
 
 @dataclass(**FROZEN)
 class Contacts:
-    """Pairs of boxes that touch, C of them: scene, step, trajectory, track, and steps ahead (index into AHEAD)."""
+    """Pairs of boxes that touch, C of them: scene, step, trajectory, track, and steps ahead (index into AHEAD); shape: how many scenes,
+    trajectories and tracks there are."""
 
     scene: Int64[Tensor, "C"]
     step: Int64[Tensor, "C"]
     trajectory: Int64[Tensor, "C"]
     track: Int64[Tensor, "C"]
     ahead: Int64[Tensor, "C"]
+    shape: tuple[int, int, int]
 
-    def __getitem__(self, kept: Tensor) -> "Contacts":
-        names = ("scene", "step", "trajectory", "track", "ahead")
-        return Contacts(**{name: getattr(self, name)[kept] for name in names})
+    def __len__(self) -> int:
+        return len(self.scene)
 
-    def first_each(self, shape: tuple[int, int, int]) -> "Contacts":
-        """The first contact of each trajectory with each track. shape: scenes, trajectories, tracks."""
-        pair = (self.scene * shape[1] + self.trajectory) * shape[2] + self.track
+    def __getitem__(self, kept: Tensor | slice) -> "Contacts":
+        return Contacts(**{name: getattr(self, name)[kept] for name in LISTS}, shape=self.shape)
+
+    def first_each(self) -> "Contacts":
+        """The first contact of each trajectory with each track."""
+        scenes, trajectories, tracks = self.shape
+        pair = (self.scene * trajectories + self.trajectory) * tracks + self.track
         order = self.step * len(AHEAD) + self.ahead
-        first = order.new_full((shape[0] * shape[1] * shape[2],), NEVER).scatter_reduce_(0, pair, order, "amin")
+        first = order.new_full((scenes * trajectories * tracks,), NEVER).scatter_reduce_(0, pair, order, "amin")
         return self[order == first[pair]]
+
+    def followed_by(self, other: "Contacts") -> "Contacts":
+        """Both, one behind the other."""
+        both = {name: torch.cat([getattr(self, name), getattr(other, name)]) for name in LISTS}
+        return Contacts(**both, shape=self.shape)
+
+    def first_of_each_trajectory(self, values: Int64[Tensor, "C"]) -> Int64[Tensor, "B M"]:
+        """The smallest value among the contacts of each trajectory; NEVER where it has none."""
+        scenes, trajectories, _ = self.shape
+        place = self.scene * trajectories + self.trajectory
+        least = values.new_full((scenes * trajectories,), NEVER).scatter_reduce_(0, place, values, "amin")
+        return least.view(scenes, trajectories)
+
+
+@dataclass(**FROZEN)
+class Circumstances:
+    """What decides whose fault a contact is. speed: of the car; bearing_deg: see `bearing_deg`; outside: the car is in several lanes or off
+    the road; at_junction: its rear axle is in an intersection."""
+
+    speed: Float[Tensor, "C"]
+    bearing_deg: Float[Tensor, "C"]
+    outside: Bool[Tensor, "C"]
+    at_junction: Bool[Tensor, "C"]
+
+    def __getitem__(self, kept: Tensor | slice) -> "Circumstances":
+        names = ("speed", "bearing_deg", "outside", "at_junction")
+        return Circumstances(**{name: getattr(self, name)[kept] for name in names})
+
+
+def circumstances(
+    car: Footprint, tracks: TrackBatch, road: MapBatch, areas: EgoAreas, found: Contacts
+) -> Circumstances:
+    """Of every contact. Lanes and intersections are asked here, for the few moments that need them."""
+    rows = found.scene, found.step, found.trajectory
+    then = car.at(rows)
+    points = torch.cat([then.corners(), then.rear[:, None]], 1)
+    words = road.grid.containing(points.reshape(-1, 2), found.scene.repeat_interleave(5)).unflatten(0, (-1, 5))
+    first, second, third, fourth = (words[:, :4] & road.lanes[found.scene, None]).unbind(1)
+    any_corner, all_corners = first | second | third | fourth, first & second & third & fourth
+    two_in_a_word = ((any_corner & (any_corner - 1)) != 0).any(-1)
+    several_lanes = (two_in_a_word | ((any_corner != 0).sum(-1) > 1)) & (all_corners == 0).all(-1)
+    return Circumstances(
+        speed=then.speed,
+        bearing_deg=bearing_deg(car, tracks, found),
+        outside=several_lanes | areas.off_road[rows],
+        at_junction=((words[:, 4] & road.intersections.mask[found.scene]) != 0).any(-1),
+    )
 
 
 def contacts(car: Footprint, tracks: TrackBatch, ttc_steps: int) -> Contacts:
@@ -65,7 +118,9 @@ def contacts(car: Footprint, tracks: TrackBatch, ttc_steps: int) -> Contacts:
         torch.tensor([HALF_LENGTH_M, HALF_WIDTH_M], dtype=x.dtype, device=device),
         tracks.half[scene, track],
     )
-    return Contacts(scene=scene, step=step, trajectory=trajectory, track=track, ahead=ahead[moment])[touching]
+    shape = (*x.shape[::2], tracks.half.shape[1])
+    found = Contacts(scene=scene, step=step, trajectory=trajectory, track=track, ahead=ahead[moment], shape=shape)
+    return found[touching]
 
 
 @lru_cache(maxsize=8)
@@ -123,14 +178,15 @@ def front_touches(car: Footprint, tracks: TrackBatch, found: Contacts) -> Bool[T
     )
 
 
-def bearing_deg(car: Footprint, tracks: TrackBatch, found: Contacts, ahead: Int64[Tensor, "C"]) -> Float[Tensor, "C"]:
-    """Angle between the car's heading and the way from its rear axle to the middle of the other box, `ahead` steps later.
+def bearing_deg(car: Footprint, tracks: TrackBatch, found: Contacts) -> Float[Tensor, "C"]:
+    """Angle between the car's heading and the way from its rear axle, not moved on, to the middle of the other box at the contact.
 
     Not clamped: where rounding makes the cosine exceed 1 the angle is NaN, and the other one neither ahead nor behind (trap 4). For a
     lead exactly ahead that hangs on the last bit, so sums of products are rounded once, as the reference's linear algebra does.
     """
     rows = found.scene, found.step, found.trajectory
-    way = tracks.middle[found.scene, found.step + ahead, found.track] - car.rear[rows]
+    later = found.step + torch.tensor(AHEAD, device=found.step.device)[found.ahead]
+    way = tracks.middle[found.scene, later, found.track] - car.rear[rows]
     x, y = way[:, 0], way[:, 1]
     square = _fused(y, y, x * x)
     length = square.sqrt()

@@ -73,19 +73,3 @@ def ego_areas(car: Footprint, road: MapBatch) -> EgoAreas:
         oncoming=~road.grid.inside(road.on_route, *centre),
         centre_in=road.grid.inside(road.intersections, *centre),
     )
-
-
-def in_several_lanes(car: Footprint, road: MapBatch, rows: tuple[Tensor, Tensor, Tensor]) -> Bool[Tensor, "C"]:
-    """Whether the car's corners lie in more than one lane and no lane holds all four, at some scenes, steps and trajectories."""
-    corners = car.at(rows).corners()
-    words = road.grid.containing(corners.reshape(-1, 2), rows[0].repeat_interleave(4)).unflatten(0, (-1, 4))
-    first, second, third, fourth = (words & road.lanes[rows[0], None]).unbind(1)
-    any_corner, all_corners = first | second | third | fourth, first & second & third & fourth
-    two_in_a_word = ((any_corner & (any_corner - 1)) != 0).any(-1)
-    return (two_in_a_word | ((any_corner != 0).sum(-1) > 1)) & (all_corners == 0).all(-1)
-
-
-def rear_in_intersection(car: Footprint, road: MapBatch, rows: tuple[Tensor, Tensor, Tensor]) -> Bool[Tensor, "C"]:
-    """Whether the rear axle lies in an intersection, at some scenes, steps and trajectories."""
-    words = road.grid.containing(car.rear[rows], rows[0])
-    return ((words & road.intersections.mask[rows[0]]) != 0).any(-1)

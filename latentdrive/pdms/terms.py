@@ -10,16 +10,16 @@ from jaxtyping import Float64, Int64
 from torch import Tensor
 
 from latentdrive.pdms.batch import SceneTensors
-from latentdrive.pdms.collisions import no_at_fault_collisions
+from latentdrive.pdms.collisions import no_at_fault_collisions, that_may_be_collisions
 from latentdrive.pdms.comfort import comfort, history_comfort
-from latentdrive.pdms.contacts import contacts
+from latentdrive.pdms.contacts import circumstances, contacts
 from latentdrive.pdms.drivable_area import drivable_area_compliance
 from latentdrive.pdms.driving_direction import driving_direction_compliance
 from latentdrive.pdms.footprint import ego_areas, footprint
 from latentdrive.pdms.lane_keeping import lane_keeping
 from latentdrive.pdms.progress import raw_progress
 from latentdrive.pdms.score import DAC, DDC, HC, LK, NC, TLC, TTC, C, epdms_product, pdms_product
-from latentdrive.pdms.time_to_collision import time_to_collision
+from latentdrive.pdms.time_to_collision import that_may_be_too_close, time_to_collision
 from latentdrive.pdms.traffic_lights import traffic_light_compliance
 from latentdrive.pdms.versions import Rules
 from latentdrive.types import FROZEN
@@ -44,8 +44,10 @@ def raw_scores(
     """Sub-scores of simulated states, global frame. with_history: whether v2's comfort sees the driver's past."""
     car = footprint(states, scenes.origin)
     areas, found = ego_areas(car, scenes.map), contacts(car, scenes.tracks, rules.ttc_steps)
-    collisions, collision_step, collision_track = no_at_fault_collisions(car, scenes.tracks, scenes.map, areas, found)
-    in_time, ttc_step = time_to_collision(car, scenes.tracks, scenes.map, areas, found, rules.ttc_steps)
+    hits, close = that_may_be_collisions(found), that_may_be_too_close(car, found, rules.ttc_steps)
+    how = circumstances(car, scenes.tracks, scenes.map, areas, hits.followed_by(close))
+    collisions, collision_step, collision_track = no_at_fault_collisions(car, scenes.tracks, hits, how[: len(hits)])
+    in_time, ttc_step = time_to_collision(close, how[len(hits) :])
     first = rules.generation == 1
     terms = {
         NC: collisions,
