@@ -1,0 +1,156 @@
+"""NAVSIM's submission files: trajectories by token, read and written without the devkit's classes.
+
+v1 holds `predictions`; v2 holds `first_stage_predictions` and `second_stage_predictions`; each is a list with one dictionary
+(token → Trajectory) a seed, of which the server evaluates one. Read by the safe interpreter (unpickle.py), written by
+pickle_writer.py under the class paths that the devkit looks for.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from latentdrive.data.inert import Inert
+from latentdrive.data.pickle_writer import write_pickle
+from latentdrive.data.unpickle import read_pickle
+from latentdrive.errors import ConfigError, WrongShape
+from latentdrive.types import FROZEN, Trajectory
+
+TRAJECTORY = ("navsim.common.dataclasses", "Trajectory")
+SAMPLING = ("nuplan.planning.simulation.trajectory.trajectory_sampling", "TrajectorySampling")
+LISTS_V1, LISTS_V2 = ("predictions",), ("first_stage_predictions", "second_stage_predictions")
+PERSONAL = ("team_name", "authors", "email", "institution", "country / region")
+HORIZON_S = 4.0  # what the server drives
+
+
+@dataclass(**FROZEN)
+class Submission:
+    """What a submission file holds. trajectories: by token, of both stages; unusable: token → why its entry can't be driven.
+
+    about: team_name, authors and the like, as written.
+    """
+
+    path: Path
+    trajectories: dict[str, Trajectory]
+    unusable: dict[str, str]
+    about: dict[str, Any]
+
+
+def read_submission(path: str | Path, *, seed: int) -> Submission:
+    """The trajectories of one seed. Entries that can't be driven are named and lose nothing else.
+
+    Raises RefusedPickle and UnreadableLogFile as `read_pickle` does, ConfigError where the file is no submission.
+    """
+    path = Path(path).expanduser()
+    content = read_pickle(path)
+    lists = _lists(path, content)
+    trajectories: dict[str, Trajectory] = {}
+    unusable: dict[str, str] = {}
+    for name in lists:
+        for token, entry in _of_seed(path, name, content[name], seed).items():
+            if not isinstance(token, str):
+                raise ConfigError(f"{path}: {name} has a key that is no token: {token!r}")
+            if token in trajectories or token in unusable:
+                trajectories.pop(token, None)
+                unusable[token] = "it stands in both stages: only one of them can be meant"
+                continue
+            try:
+                trajectories[token] = _trajectory(entry)
+            except WrongShape as error:
+                unusable[token] = str(error)
+    about = {key: value for key, value in content.items() if key not in (*LISTS_V1, *LISTS_V2)}
+    return Submission(path=path, trajectories=trajectories, unusable=unusable, about=about)
+
+
+def write_submission(
+    path: str | Path, trajectories: Mapping[str, Trajectory], *, about: Mapping[str, Any], second_stage: Mapping[str, Trajectory] | None
+) -> dict[str, str]:  # fmt: skip
+    """Write trajectories (poses [P, 3]) by token as a submission of one seed. about: PERSONAL keys, empty text where left out.
+
+    second_stage: None writes v1's form, else v2's with these as its second stage. Returns the tokens whose trajectory NAVSIM would
+    not take, with the reason: they are left out, and nothing else is.
+    """
+    left_out: dict[str, str] = {}
+    content: dict[str, Any] = {key: about.get(key, "") for key in PERSONAL}
+    if second_stage is None:
+        content["predictions"] = [_entries(trajectories, left_out)]
+    else:
+        content |= {name: [_entries(stage, left_out)] for name, stage in zip(LISTS_V2, (trajectories, second_stage))}
+    write_pickle(Path(path).expanduser(), content)
+    return left_out
+
+
+def _lists(path: Path, content: Any) -> tuple[str, ...]:
+    """Names of the lists of predictions that the file has."""
+    found = content if isinstance(content, dict) else {}
+    for names in (LISTS_V1, LISTS_V2):
+        if all(name in found for name in names):
+            return names
+    here = ", ".join(str(key) for key in found) or type(content).__name__
+    raise ConfigError(
+        f"{path} is no submission: expected a dictionary with {LISTS_V1[0]} (NAVSIM v1) or {' and '.join(LISTS_V2)} (v2), "
+        f"it holds {here[:300]}"
+    )
+
+
+def _of_seed(path: Path, name: str, seeds: Any, seed: int) -> dict[Any, Any]:
+    if not isinstance(seeds, list) or not all(isinstance(one, dict) for one in seeds):
+        raise ConfigError(f"{path}: {name} must be a list of dictionaries, one a seed, it is {type(seeds).__name__}")
+    if not 0 <= seed < len(seeds):
+        raise ConfigError(
+            f"{path}: {name} holds {len(seeds)} seeds, there is no number {seed}: planner.seed counts from 0"
+        )
+    return seeds[seed]
+
+
+def _trajectory(entry: Any) -> Trajectory:
+    """A Trajectory of the devkit as ours. Raises WrongShape where it can't be driven."""
+    if not isinstance(entry, Inert) or (entry.module, entry.kind) != TRAJECTORY:
+        kind = entry.kind if isinstance(entry, Inert) else type(entry).__name__
+        raise WrongShape(f"expected a navsim Trajectory, got {kind}")
+    poses, sampling = entry.attributes.get("poses"), entry.attributes.get("trajectory_sampling")
+    if not isinstance(poses, np.ndarray) or poses.dtype.kind != "f" or poses.ndim != 2 or poses.shape[1] != 3:
+        shape = getattr(poses, "shape", None)
+        raise WrongShape(f"expected float poses of shape (n, 3), got {type(poses).__name__} of shape {shape}")
+    count, dt_s = _sampling(sampling)
+    if len(poses) != count:
+        raise WrongShape(f"its sampling says {count} poses, it has {len(poses)}")
+    if not np.isfinite(poses).all():
+        raise WrongShape("a pose is NaN or infinite")
+    return Trajectory(poses=poses, dt_s=dt_s)
+
+
+def _sampling(sampling: Any) -> tuple[int, float]:
+    """Number of poses and seconds between two. NAVSIM takes 4 s alone."""
+    if not isinstance(sampling, Inert) or (sampling.module, sampling.kind) != SAMPLING:
+        raise WrongShape("it has no trajectory_sampling")
+    count, dt_s = sampling.attributes.get("num_poses"), sampling.attributes.get("interval_length")
+    if type(count) is not int or not isinstance(dt_s, int | float) or not 0 < dt_s <= HORIZON_S:
+        raise WrongShape(f"its sampling has {count!r} poses {dt_s!r} s apart")
+    if abs(count * dt_s - HORIZON_S) > 1e-6:
+        raise WrongShape(f"its sampling has {count} poses {dt_s:g} s apart, which is not {HORIZON_S:g} s")
+    return count, float(dt_s)
+
+
+def _entries(trajectories: Mapping[str, Trajectory], left_out: dict[str, str]) -> dict[str, Inert]:
+    samplings: dict[tuple[int, float], Inert] = {}
+    entries = {}
+    for token, trajectory in trajectories.items():
+        poses = np.asarray(trajectory.poses, np.float32)
+        if poses.ndim != 2 or poses.shape[1] != 3 or abs(len(poses) * trajectory.dt_s - HORIZON_S) > 1e-6:
+            left_out[token] = (
+                f"NAVSIM takes {HORIZON_S:g} s of poses; these are of shape {poses.shape}, {trajectory.dt_s:g} s apart"
+            )
+            continue
+        if not np.isfinite(poses).all():
+            left_out[token] = "a pose is NaN or infinite"
+            continue
+        key = (len(poses), trajectory.dt_s)
+        if key not in samplings:
+            fields = {"num_poses": key[0], "time_horizon": HORIZON_S, "interval_length": float(key[1])}
+            samplings[key] = Inert(module=SAMPLING[0], kind=SAMPLING[1], attributes=fields)
+        held = {"poses": poses, "trajectory_sampling": samplings[key]}
+        entries[token] = Inert(module=TRAJECTORY[0], kind=TRAJECTORY[1], attributes=held)
+    return entries

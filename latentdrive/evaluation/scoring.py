@@ -1,0 +1,143 @@
+"""From trajectories to results: every planned scene is simulated and scored, in batches, then the extended comfort joins them.
+
+After planning.py and before audit.py and summary.py. The extended comfort (v2) compares a scene with the one before it in its log, so
+scores are complete only once all scenes are simulated.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float64, Int64
+
+from latentdrive.evaluation.planning import Plans
+from latentdrive.evaluation.results import Results
+from latentdrive.pdms.extended_comfort import extended_comfort, interval_s, pairs
+from latentdrive.pdms.prepare import SYNTHETIC_TOKEN
+from latentdrive.pdms.scene import STEPS, ScoringScene
+from latentdrive.pdms.score import EC, EC_WEIGHT, EPDMS_WEIGHTS
+from latentdrive.pdms.scorer import Scorer
+from latentdrive.pdms.versions import Version
+from latentdrive.types import FROZEN, PdmScores, Trajectory
+
+COLUMNS = 11  # of a simulated state
+
+
+@dataclass(**FROZEN)
+class Scored:
+    """Results; product: multiplicative sub-scores, multiplied; states: simulated, global frame; times_us: of now (-1 where unknown).
+    NaN for scenes that failed."""
+
+    results: Results
+    product: Float64[np.ndarray, "N"]
+    states: Float64[np.ndarray, "N 41 11"]
+    times_us: Int64[np.ndarray, "N"]
+
+
+def score_plans(
+    plans: Plans, *, tokens: Sequence[str], drives: Sequence[str], prepared: Callable[[str], ScoringScene], version: Version,
+    device: str, batch: int, advance: Callable[[int], Any],
+) -> Scored:  # fmt: skip
+    """Results of the plans in the order of `tokens`; what has no plan scores 0. prepared: opens a prepared scene by token."""
+    table = _Table(tokens, drives, version, plans.failures)
+    for group in _groups([token for token in tokens if token in plans.trajectories], plans.trajectories, batch):
+        scenes = [prepared(token) for token in group]
+        poses = np.stack([plans.trajectories[token].poses for token in group])[:, None]
+        trajectory = Trajectory(poses=poses, dt_s=plans.trajectories[group[0]].dt_s)
+        table.take(Scorer(scenes, version=version, device=device).score(trajectory, states=True), scenes)
+        advance(len(group))
+    return table.scored()
+
+
+def with_extended_comfort(scored: Scored) -> Scored:
+    """The same with the extended comfort of every scene whose predecessor was scored too (v2; v1 has none).
+
+    Synthetic scenes of a second stage have none here: several start at one moment of a log, and only a two-stage split says which
+    of them follow each other.
+    """
+    results = scored.results
+    if EC not in results.terms:
+        return scored
+    synthetic = np.array([len(token) == SYNTHETIC_TOKEN for token in results.tokens], bool)
+    rows = np.flatnonzero(results.valid & ~synthetic)
+    found = pairs([results.drives[row] for row in rows], scored.times_us[rows])
+    comfort = np.where(results.valid, np.nan, 0.0)
+    if found:
+        previous, now = (rows[list(side)] for side in zip(*found))
+        apart = [interval_s(int(scored.times_us[b]), int(scored.times_us[a])) for a, b in zip(previous, now)]
+        states = torch.from_numpy(scored.states)
+        calm = extended_comfort(states[now], states[previous], torch.tensor(apart, dtype=torch.float64))
+        comfort[now] = calm.numpy()
+    known = ~np.isnan(comfort) & results.valid
+    weight = sum(EPDMS_WEIGHTS.values())
+    # v2.0 prints filtered sub-scores beside an unfiltered total, so the total is extended, and not computed from what is printed.
+    complete = (weight * results.score + EC_WEIGHT * scored.product * comfort) / (weight + EC_WEIGHT)
+    score = np.where(known, complete, results.score)
+    return replace(scored, results=replace(results, terms=results.terms | {EC: comfort}, score=score))
+
+
+def _groups(tokens: Sequence[str], trajectories: Mapping[str, Trajectory], batch: int) -> Iterator[list[str]]:
+    """Tokens whose trajectories have the same sampling, `batch` at most."""
+
+    def sampling(token: str) -> tuple[int, float]:
+        return len(trajectories[token].poses), trajectories[token].dt_s
+
+    for _, group in groupby(sorted(tokens, key=sampling), key=sampling):
+        same = list(group)
+        yield from (same[start : start + batch] for start in range(0, len(same), batch))
+
+
+class _Table:
+    """Columns that are filled batch by batch; rows that nothing comes for stay failed."""
+
+    def __init__(
+        self, tokens: Sequence[str], drives: Sequence[str], version: Version, failures: Mapping[str, str]
+    ) -> None:
+        count = len(tokens)
+        self.tokens, self.drives, self.version = tuple(tokens), tuple(drives), version
+        self.row = {token: row for row, token in enumerate(tokens)}
+        self.failures = dict(failures)
+        self.floats = {name: np.zeros(count) for name in (*version.rules.columns, "score", "product")}
+        self.floats |= {name: np.full(count, np.nan) for name in ("progress_m", "reference_progress_m")}
+        self.steps = {name: np.full(count, -1, np.int64) for name in ("collision_step", "ttc_step")}
+        self.hit, self.valid = [""] * count, np.zeros(count, bool)
+        self.states = np.full((count, STEPS, COLUMNS), np.nan)
+        self.times_us = np.full(count, -1, np.int64)
+
+    def take(self, scores: PdmScores, scenes: Sequence[ScoringScene]) -> None:
+        """Rows of one batch, one trajectory a scene."""
+        for number, (token, scene) in enumerate(zip(scores.tokens, scenes)):
+            row = self.row[token]
+            self.times_us[row] = scene.time_us
+            self.floats["reference_progress_m"][row] = float(scores.reference_progress_m[number])
+            if not bool(scores.valid[number, 0]):
+                self.failures[token] = scores.failures.get(token, "its trajectory can't be scored")
+                continue
+            self.valid[row] = True
+            for name in (*self.version.rules.columns, "score", "product", "progress_m"):
+                values = getattr(scores, name)
+                self.floats[name][row] = np.nan if values is None else float(values[number, 0])
+            for name, values in self.steps.items():
+                values[row] = int(getattr(scores, name)[number, 0])
+            hit = int(scores.collision_track[number, 0])
+            self.hit[row] = scores.tracks[number][hit] if hit >= 0 else ""
+            if scores.states is not None:
+                self.states[row] = scores.states[number, 0].cpu().numpy()
+
+    def scored(self) -> Scored:
+        """Everything that was taken."""
+        missing = {
+            t: "nobody planned it" for t, ok in zip(self.tokens, self.valid) if not ok and t not in self.failures
+        }
+        failed = {token: {**self.failures, **missing}[token] for token, ok in zip(self.tokens, self.valid) if not ok}
+        results = Results(
+            version=self.version, tokens=self.tokens, drives=self.drives,
+            terms={name: self.floats[name] for name in self.version.rules.columns}, score=self.floats["score"], valid=self.valid,
+            progress_m=self.floats["progress_m"], reference_progress_m=self.floats["reference_progress_m"],
+            collision_step=self.steps["collision_step"], collision_track=tuple(self.hit), ttc_step=self.steps["ttc_step"],
+            failures=failed,
+        )  # fmt: skip
+        return Scored(results=results, product=self.floats["product"], states=self.states, times_us=self.times_us)

@@ -1,0 +1,43 @@
+"""Planners without sensors: what they plan follows from one number or none."""
+
+import numpy as np
+import pytest
+from evaluation_helpers import make_scene
+from golden_files import FILES, golden
+
+from latentdrive.errors import UnreadableScene
+from latentdrive.planners.constant_velocity import ConstantVelocity
+from latentdrive.planners.stand_still import StandStill
+from latentdrive.types import Planner
+
+
+def test_constant_velocity_goes_straight_ahead_at_the_length_of_the_velocity():
+    trajectory = ConstantVelocity().plan([make_scene("a", velocity=(3.0, 4.0)), make_scene("b", velocity=(0.0, 0.0))])
+    assert trajectory.dt_s == 0.5 and trajectory.poses.shape == (2, 8, 3) and trajectory.poses.dtype == np.float32
+    assert trajectory.poses[0, :, 0] == pytest.approx([2.5, 5.0, 7.5, 10.0, 12.5, 15.0, 17.5, 20.0])
+    assert not trajectory.poses[0, :, 1:].any() and not trajectory.poses[1].any()
+
+
+def test_without_a_velocity_constant_velocity_names_the_scene():
+    with pytest.raises(UnreadableScene, match="a: the ego's velocity is unknown"):
+        ConstantVelocity().plan([make_scene("a", velocity_known=False)])
+
+
+def test_stand_still_stays_at_the_origin():
+    trajectory = StandStill().plan([make_scene("a", velocity=(9.0, 0.0))])
+    assert trajectory.poses.shape == (1, 8, 3) and not trajectory.poses.any()
+
+
+def test_both_are_planners_that_open_no_sensor():
+    for planner in (ConstantVelocity(), StandStill()):
+        assert isinstance(planner, Planner) and planner.needs.cameras == () and not planner.needs.lidar
+
+
+@pytest.mark.skipif(not FILES, reason="no golden files")
+def test_constant_velocity_is_what_the_golden_scenes_drive_by_that_name():
+    """Theirs takes the forward speed alone: half a millimetre a second of sideways slip apart, over 4 s."""
+    answers, truth = golden(FILES[0]).answers(0), golden(FILES[0]).truth(0)
+    case = next(one for one in answers["cases"] if one["name"] == "const_velocity")
+    velocity = tuple(truth.frames[truth.now].velocity.tolist())
+    planned = ConstantVelocity().plan([make_scene("a", velocity=velocity)])
+    assert planned.poses[0] == pytest.approx(np.array(case["poses"]), abs=2e-3)
