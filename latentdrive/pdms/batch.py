@@ -14,18 +14,20 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from latentdrive.nuplan_vehicle import REAR_TO_CENTRE_M
+from latentdrive.pdms.line_grid import LineGrid, line_grid
 from latentdrive.pdms.polygon_grid import BITS, Group, PolygonGrid, polygon_grid
 from latentdrive.pdms.scene import AGENTS, CORNERS, LAYERS, STEPS, RedLights, ScoringScene, Tracks
 from latentdrive.types import FROZEN, Batch
 
 DRIVABLE = ("ROADBLOCK", "INTERSECTION", "CARPARK_AREA")
 LANES = ("LANE", "LANE_CONNECTOR")
+LANE_OFFSET_M = 0.5  # from the route's centreline, what lane keeping allows
 STANDS_MPS = 0.05  # a track that moves no faster at first sight stands for the collision's classification
 
 
 @dataclass(**FROZEN)
 class MapBatch(Batch):
-    """Areas and centrelines of B scenes. drivable, on_route, intersections: groups of the grid's polygons; lanes: words of all lanes. points, steps, along:
+    """Areas and centrelines of B scenes. drivable, on_route, intersections: groups of the grid's polygons; lanes: words of all lanes; centreline: what lies near it. points, steps, along:
     starts, vectors and arc lengths of the centreline's segments, steps of the padding 0."""
 
     grid: PolygonGrid
@@ -33,6 +35,7 @@ class MapBatch(Batch):
     on_route: Group
     intersections: Group
     lanes: Int64[Tensor, "B words"]
+    centreline: LineGrid
     points: Float[Tensor, "B n 2"]
     steps: Float[Tensor, "B n 2"]
     along: Float[Tensor, "B n"]
@@ -130,6 +133,7 @@ def _map(scenes: Sequence[ScoringScene], origins: Sequence[np.ndarray]) -> MapBa
         grid=grid,
         lanes=masks.pop("lanes"),
         **{kind: grid.group(mask) for kind, mask in masks.items()},
+        centreline=line_grid(lines, list(grid.corner.numpy()), LANE_OFFSET_M),
         points=_tensor(_padded([line[:-1] for line in lines])),
         steps=_tensor(_padded(steps)),
         along=_tensor(_padded(along)),

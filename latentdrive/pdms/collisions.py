@@ -25,6 +25,9 @@ def no_at_fault_collisions(
     what its front edge touches, and with what it touches sideways while it is in several lanes or off the road; never with what comes
     from behind.
     """
+    if not len(found):
+        nobody = torch.full(found.shape[:2], -1, device=car.speed.device)
+        return car.speed.new_ones(found.shape[:2]), nobody, nobody
     stands, behind = tracks.stands[found.scene, found.track], how.bearing_deg > BEHIND_DEG
     hits = stands | (~behind & (front_touches(car, tracks, found) | how.outside))
     found = found[(how.speed > STANDS_MPS) & hits]

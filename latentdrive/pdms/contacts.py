@@ -44,6 +44,8 @@ class Contacts:
 
     def first_each(self) -> "Contacts":
         """The first contact of each trajectory with each track."""
+        if not len(self):
+            return self
         scenes, trajectories, tracks = self.shape
         pair = (self.scene * trajectories + self.trajectory) * tracks + self.track
         order = self.step * len(AHEAD) + self.ahead
@@ -84,6 +86,9 @@ def circumstances(
     """Of every contact. Lanes and intersections are asked here, for the few moments that need them."""
     rows = found.scene, found.step, found.trajectory
     then = car.at(rows)
+    if not len(found):
+        no = torch.zeros_like(then.speed, dtype=torch.bool)
+        return Circumstances(speed=then.speed, bearing_deg=then.speed, outside=no, at_junction=no)
     points = torch.cat([then.corners(), then.rear[:, None]], 1)
     words = road.grid.containing(points.reshape(-1, 2), found.scene.repeat_interleave(5)).unflatten(0, (-1, 5))
     first, second, third, fourth = (words[:, :4] & road.lanes[found.scene, None]).unbind(1)

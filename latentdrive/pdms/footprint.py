@@ -67,9 +67,11 @@ def footprint(states: Float[Tensor, "B M 41 11"], origin: Float[Tensor, "B 2"]) 
 
 def ego_areas(car: Footprint, road: MapBatch) -> EgoAreas:
     """Areas that corners, centre and rear axle are in; a point on a border is outside."""
-    corners, centre = car.corners(), car.centre.unbind(-1)
+    grid, shape = road.grid, car.speed.shape
+    corners = grid.locate(*car.corners().unbind(-1))
+    centre = grid.locate(*car.centre.unbind(-1))
     return EgoAreas(
-        off_road=~road.grid.inside(road.drivable, *corners.unbind(-1)).all(-1),
-        oncoming=~road.grid.inside(road.on_route, *centre),
-        centre_in=road.grid.inside(road.intersections, *centre),
+        off_road=~grid.inside(road.drivable, corners).view(*shape, 4).all(-1),
+        oncoming=~grid.inside(road.on_route, centre).view(shape),
+        centre_in=grid.inside(road.intersections, centre).view(shape),
     )

@@ -13,6 +13,7 @@ A polygon is a bit of 63-bit words. Coordinates are metres from a whole-metre po
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -44,6 +45,16 @@ class Group(Batch):
     count: Int64[Tensor, "rows"]
     entries: Int64[Tensor, "own"]
     slots: Bool[Tensor, "rows slots"]
+
+
+class Located(NamedTuple):
+    """Points of all scenes, one behind another, the cells that they lie in, and which of them lie beyond the grid."""
+
+    x: Float[Tensor, "n"]
+    y: Float[Tensor, "n"]
+    cell: Int64[Tensor, "n"]
+    far: Int64[Tensor, "f"]
+    scenes: int
 
 
 @dataclass(**FROZEN)
@@ -86,9 +97,9 @@ class PolygonGrid(Batch):
         entries = torch.nonzero(kept)[:, 0]
         return Group(mask=mask, state=state, first=count.cumsum(0) - count, count=count, entries=entries, slots=slots)
 
-    def inside(self, group: Group, x: Float[Tensor, "B *n"], y: Float[Tensor, "B *n"]) -> Bool[Tensor, "B *n"]:
-        """Whether each point lies in any polygon of the group."""
-        shape, scenes = x.shape, len(x)
+    def locate(self, x: Float[Tensor, "B *n"], y: Float[Tensor, "B *n"]) -> Located:
+        """The cells of points."""
+        scenes = len(x)
         x, y = x.reshape(scenes, -1), y.reshape(scenes, -1)
         column, line = (x - self.corner[:, :1]) / CELL_M, (y - self.corner[:, 1:]) / CELL_M
         beyond = (torch.minimum(column, line) < 0) | (torch.maximum(column, line) >= SIDE)
@@ -97,23 +108,26 @@ class PolygonGrid(Batch):
             column, line = column.masked_fill(beyond, 0.0), line.masked_fill(beyond, 0.0)
         first = torch.arange(scenes, device=x.device)[:, None] * SIDE
         cell = ((line.long() + first) * SIDE + column.long()).view(-1)
+        return Located(x.view(-1), y.view(-1), cell, far, scenes)
+
+    def inside(self, group: Group, points: Located) -> Bool[Tensor, "n"]:
+        """Whether each point lies in any polygon of the group."""
+        x, y, cell, far, scenes = points
         state = group.state[cell]
         found = state == ALL
         asked = torch.nonzero(state == ASK)[:, 0]
-        x, y = x.reshape(-1), y.reshape(-1)
         if len(asked):
             here = cell[asked]
             row = self.row[here]
-            counts = self._crossings(
-                torch.stack([x[asked], y[asked]], -1), here, row, group.first, group.count, group.entries
-            )
+            places = torch.stack([x[asked], y[asked]], -1)
+            counts = self._crossings(places, here, row, group.first, group.count, group.entries)
             odd = ((counts & 1) == 1) != self.slot_inside[row]
             found[asked] = (odd & (counts < ON_EDGE) & group.slots[row]).any(-1)
         if len(far):
             scene = far // (len(x) // scenes)
             words = self.containing_by_edges(torch.stack([x[far], y[far]], -1), scene)
             found[far] = ((words & group.mask[scene]) != 0).any(-1)
-        return found.view(shape)
+        return found
 
     def containing(self, points: Float[Tensor, "n 2"], scene: Int64[Tensor, "n"]) -> Int64[Tensor, "n words"]:
         """Words of the polygons that contain each point."""
@@ -221,7 +235,7 @@ def _one(
     edges, owner = _edges(polygons, origin)
     corner = centre - REACH_M
     words = int(owner.max() // BITS + 1) if len(owner) else 1
-    cell, edge = _touched(edges, corner)
+    cell, edge = touched_cells(edges, corner, TOUCH_M)
     new_cell = np.diff(cell, prepend=-1) != 0
     starts = np.flatnonzero(new_cell)
     rank = np.cumsum(new_cell | (np.diff(owner[edge], prepend=-1) != 0)) - 1
@@ -259,24 +273,26 @@ def _edges(
     return edges[kept][order], owner[kept][order]
 
 
-def _touched(edges: Float64[np.ndarray, "E 4"], corner: Float64[np.ndarray, "2"]) -> tuple[np.ndarray, np.ndarray]:
-    """Cells and the edges that pass through them, sorted by cell, then edge; a few more than need be."""
+def touched_cells(
+    edges: Float64[np.ndarray, "E 4"], corner: Float64[np.ndarray, "2"], within_m: float
+) -> tuple[Int64[np.ndarray, "n"], Int64[np.ndarray, "n"]]:
+    """Cells and the edges that come within so many metres of them (below half a cell), sorted by cell, then edge; a few more than need be."""
     start, along = (edges[:, :2] - corner) / CELL_M, (edges[:, 2:] - edges[:, :2]) / CELL_M
-    near = ((np.minimum(start, start + along) < SIDE) & (np.maximum(start, start + along) >= 0)).all(1)
+    within = within_m / CELL_M
+    near = ((np.minimum(start, start + along) < SIDE + within) & (np.maximum(start, start + along) >= -within)).all(1)
     which = np.flatnonzero(near)
-    pieces = np.ceil(np.hypot(*along[which].T) / PIECE).astype(np.int64)
+    pieces = np.maximum(np.ceil(np.hypot(*along[which].T) / PIECE).astype(np.int64), 1)
     edge = np.repeat(which, pieces)
     step = np.arange(len(edge)) - np.repeat(np.cumsum(pieces) - pieces, pieces)
     share = 1.0 / np.repeat(pieces, pieces)
     one = start[edge] + along[edge] * (step * share)[:, None]
     two = one + along[edge] * share[:, None]
-    low = np.floor(np.minimum(one, two) - TOUCH_M / CELL_M).astype(np.int64)
-    high = np.floor(np.maximum(one, two) + TOUCH_M / CELL_M).astype(np.int64)
-    x = np.stack([low[:, 0], high[:, 0], low[:, 0], high[:, 0]])
-    y = np.stack([low[:, 1], low[:, 1], high[:, 1], high[:, 1]])
-    inside = (x >= 0) & (x < SIDE) & (y >= 0) & (y < SIDE)
-    key = ((y * SIDE + x) * len(edges) + edge)[inside]
-    key = np.unique(key)
+    low, high = np.floor(np.minimum(one, two) - within), np.floor(np.maximum(one, two) + within)
+    spread = [low, high] if within < (1 - PIECE) / 2 else [low, np.minimum(low + 1, high), high]
+    cells = np.concatenate([np.stack([x[:, 0], y[:, 1]], 1) for x in spread for y in spread]).astype(np.int64)
+    inside = ((cells >= 0) & (cells < SIDE)).all(1)
+    key = (cells[:, 1] * SIDE + cells[:, 0]) * max(len(edges), 1) + np.tile(edge, len(spread) ** 2)
+    key = np.unique(key[inside])
     return key // max(len(edges), 1), key % max(len(edges), 1)
 
 

@@ -101,10 +101,13 @@ class Scorer:
         states = simulated(scenes, follow)
         raw = raw_scores(scenes, states, self.rules, with_history=True)
         columns = self._totals(scenes, raw)
-        columns = {name: torch.where(valid, values, 0.0) for name, values in columns.items()}
-        steps = {name: getattr(raw, name) for name in ("collision_step", "collision_track", "ttc_step")}
-        columns |= {name: torch.where(valid, values, -1) for name, values in steps.items()}
-        columns["progress_m"] = torch.where(valid, raw.progress_m, 0.0)
+        names = ("progress_m", "collision_step", "collision_track", "ttc_step")
+        columns |= {name: getattr(raw, name) for name in names}
+        if not valid.all():
+            columns = {
+                name: torch.where(valid, values, 0.0 if values.is_floating_point() else -1)
+                for name, values in columns.items()
+            }
         return columns | ({"states": states} if with_states else {})
 
     def _totals(self, scenes: SceneTensors, raw: RawScores) -> dict[str, Tensor]:
@@ -122,12 +125,12 @@ class Scorer:
         columns = {name: values.cpu() for name, values in columns.items()}
         known = {field.name for field in fields(PdmScores)}
         absent = dict.fromkeys(known & {*Version.PDMS_V1_1.rules.columns, *V2.columns, "states"} - columns.keys())
-        references = torch.tensor([scene.reference_progress_m * scene.reference_product for scene in self.scenes])
+        references = [scene.reference_progress_m * scene.reference_product for scene in self.scenes]
         return PdmScores(
             tokens=self.tokens,
             version=self.version,
             valid=valid.cpu(),
-            reference_progress_m=references.double(),
+            reference_progress_m=torch.tensor(references, dtype=torch.float64),
             tracks=tuple(scene.tracks.tokens for scene in self.scenes),
             failures=dict(_failures(self.tokens, valid.cpu())),
             **absent | columns,

@@ -21,6 +21,8 @@ def time_to_collision(found: Contacts, how: Circumstances) -> tuple[Float[Tensor
 
     It is broken by a track ahead; in several lanes, off the road or in an intersection by any that isn't behind.
     """
+    if not len(found):
+        return how.speed.new_ones(found.shape[:2]), torch.full(found.shape[:2], -1, device=how.speed.device)
     around = how.outside | how.at_junction
     found = found[(how.bearing_deg < AHEAD_DEG) | (around & ~(how.bearing_deg > BEHIND_DEG))]
     first = found.first_of_each_trajectory(found.step)
