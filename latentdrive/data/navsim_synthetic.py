@@ -73,7 +73,7 @@ class SyntheticScenes:
         self.sensors = Sensors(cameras=tuple(cameras), frames=camera_frames, lidar=lidar, at_least=size)
         self.second_stages: tuple[SecondStage, ...] = ()
         if split is not None and splits is not None:
-            self.second_stages = read_split(splits, split).second_stages
+            self.second_stages = read_split(Path(splits).expanduser(), split).second_stages
         self._open: OrderedDict[str, SyntheticScene] = OrderedDict()
         self._files, self.unreadable = self._listed(Path(cache_folder).expanduser(), max_unreadable, progress)
         asked = dict.fromkeys(token for stage in self.second_stages for pair in stage.synthetic for token in pair)

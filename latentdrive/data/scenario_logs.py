@@ -38,8 +38,8 @@ OPEN_SCENARIOS = 16  # kept in memory: points of one scenario are usually asked 
 class ScenarioLogs:
     """Decision points every 0.5 s of all scenarios below a folder (a SceneSource).
 
-    A point has its own frame, three before it and `future_frames` (8 or more) after it where the recording goes on so long, 8
-    at least; the ego is known in all of them. Scenes hold no camera and no lidar, only the ego.
+    A point has its own frame, three before it and `future_frames` (8 or more; 10 for NAVSIM v1's score) after it; the ego is known in
+    all of them. Scenes hold no camera and no lidar, only the ego.
     path: a scenario file, or a folder that is searched for *.pkl in sorted order. ego_ahead_m: how far the recorded position of
     the ego lies ahead of its rear axle: 0 for nuScenes exports, whose ego positions are the rear axle itself (scene-0061 turns
     98 degrees: at this point motion stays within 1.5 cm a half second of the heading; 1.4 m behind, where the rear axle would
@@ -76,7 +76,7 @@ class ScenarioLogs:
             last = "" if self.unreadable.last is None else f"; the last unreadable one: {self.unreadable.last}"
             raise NoScenes(
                 f"{self.path}: none of {len(files)} files gives a decision point ({self.unreadable.unreadable()} unreadable, "
-                f"{self._counts['no_point']} shorter than {(PAST + LEAST_FUTURE) * FRAME_S:g} s of known ego){last}"
+                f"{self._counts['no_point']} shorter than {self._shortest_s:g} s of known ego){last}"
             )
 
     def __getstate__(self) -> dict[str, Any]:
@@ -116,11 +116,9 @@ class ScenarioLogs:
         )
 
     def truth(self, token: str) -> SceneTruth:
-        """Everything of a point, future included: up to `future_frames` frames after now, and the route of the whole drive."""
+        """Everything of a point, future included: `future_frames` frames after now, and the route of the whole drive."""
         drive, now = self._at(token)
-        known = np.isfinite(drive.scenario.ego_poses[now:]).all(-1)
-        count = len(known) if known.all() else int(known.argmin())
-        stop = now + min(count, 1 + self.future_frames)
+        stop = now + 1 + self.future_frames
         poses = drive.scenario.ego_poses[now:stop]
         return SceneTruth(
             token=token,
@@ -155,9 +153,14 @@ class ScenarioLogs:
             "not_finite": "tracks cut where a number is NaN or infinite",
             "leaps": "leaps of the ego's position cut out",
             "no_centre_line": "lanes without a centre line left out",
-            "no_point": f"scenarios shorter than {(PAST + LEAST_FUTURE) * FRAME_S:g} s of known ego left out",
+            "no_point": f"scenarios shorter than {self._shortest_s:g} s of known ego left out",
         }
         return text + "".join(f"; {counts[key]} {what}" for key, what in left.items() if counts[key])
+
+    @property
+    def _shortest_s(self) -> float:
+        """Of a recording with one point."""
+        return (PAST + self.future_frames) * FRAME_S
 
     def _find(self) -> list[Path]:
         if self.path.is_file():
@@ -183,9 +186,8 @@ class ScenarioLogs:
         self._counts["not_finite"] += scenario.not_finite
         self._counts["leaps"] += scenario.leaps
         known = np.isfinite(scenario.ego_poses).all(-1)
-        points = [
-            now for now in range(PAST, len(known) - LEAST_FUTURE) if known[now - PAST : now + LEAST_FUTURE + 1].all()
-        ]
+        after = self.future_frames
+        points = [now for now in range(PAST, len(known) - after) if known[now - PAST : now + after + 1].all()]
         if not points:
             self._counts["no_point"] += 1
             return

@@ -9,7 +9,8 @@ Below scenario_logs.py. The rule, from the file to nuPlan's structure:
    connector for each pair. Two of a kind in succession get a joint of the other kind between them: the last metre of the one
    and the first of the other.
 4. Lanes that name each other as neighbours share a roadblock; else each lane is a roadblock. A roadblock connector holds all
-   connectors between the same two roadblocks.
+   connectors between the same two roadblocks. What connectors cover together, and AROUND_M to every side, is an intersection: only
+   that is drivable where there are no lanes, and an arc has no outline of its own. A joint belongs to the roadblock before it.
 Lane polygons stay exactly those of the file; connectors and joints, which have none, are as wide as the lanes they join.
 """
 
@@ -31,6 +32,7 @@ JOIN_RAD = np.pi / 4
 JOINT_M = 1.0
 LANE_WIDTH_M = 3.5  # where neither a polygon nor a neighbouring lane tells
 NARROW_M, WIDE_M = 2.5, 5.0  # bounds on a connector's width: lanes flare out where they meet an intersection
+AROUND_M = 1.0  # latentdrive default: how far the road reaches beside a connector that is as wide as its lanes
 CLOSING_M = 0.5  # gaps between the polygons of one roadblock that are no gaps in the road
 AREAS = {"crosswalks": ("CROSSWALK",), "walkways": ("SIDEWALK", "BOUNDARY_SIDEWALK")}
 
@@ -45,6 +47,7 @@ class Piece:
     polygon: shapely.Polygon | None
     connector: bool
     speed_limit_mps: float | None
+    joint: bool = False
     beside: tuple[str, ...] = ()
     after: dict[str, None] = field(default_factory=dict)
     before: dict[str, None] = field(default_factory=dict)
@@ -81,6 +84,9 @@ def read_road_map(features: Mapping[str, Any], *, name: str, lit: Collection[str
     ways: dict[tuple[str, str], list[shapely.Polygon]] = {}
     for key, way in way_of.items():
         ways.setdefault(way, []).append(pieces[key].polygon)
+        if pieces[key].joint:
+            blocks[way[0]].append(pieces[key].polygon)
+    intersections = _intersections([pieces[key] for key in way_of if not pieces[key].joint])
     return RoadMap(
         name=name,
         lanes=tuple(lanes),
@@ -92,11 +98,13 @@ def read_road_map(features: Mapping[str, Any], *, name: str, lit: Collection[str
                 rings=_rings(_joined(parts)),
                 from_roadblock=way[0],
                 to_roadblock=way[1],
-                intersection=None,
+                intersection=next(
+                    (one for one, polygon in intersections.items() if polygon.intersects(parts[0])), None
+                ),
             )
             for way, parts in ways.items()
         ),
-        intersections=(),
+        intersections=tuple(MapArea(id=one, rings=_rings(polygon)) for one, polygon in intersections.items()),
         carparks=(),
         **{kind: _areas(features, types) for kind, types in AREAS.items()},
     )
@@ -185,6 +193,16 @@ def _joined(polygons: list[shapely.Polygon]) -> shapely.Polygon:
     return union if union.geom_type == "Polygon" else union.convex_hull
 
 
+def _intersections(connectors: list[Piece]) -> dict[str, shapely.Polygon]:
+    """Polygons over connectors that touch one another, by id: named after the first connector of each."""
+    wide = [one.polygon.buffer(AROUND_M, join_style="mitre") for one in connectors]
+    found = {}
+    for polygon in shapely.get_parts(shapely.union_all(wide)) if wide else ():
+        first = next(one.id for one, band in zip(connectors, wide) if polygon.intersects(band))
+        found[f"intersection:{first}"] = polygon
+    return found
+
+
 def _areas(features: Mapping[str, Any], types: tuple[str, ...]) -> tuple[MapArea, ...]:
     found = [
         (str(key), _polygon(one.get("polygon")))
@@ -234,6 +252,7 @@ def _with_joints(pieces: dict[str, Piece]) -> dict[str, Piece]:
                 polygon=None,
                 connector=not piece.connector,
                 speed_limit_mps=piece.speed_limit_mps,
+                joint=True,
                 after={other: None},
                 before={key: None},
             )

@@ -85,7 +85,7 @@ def _future(truth: SceneTruth, rules: Rules) -> tuple[LoggedFrame, ...]:
             truth.drive,
             f"scene {truth.token} has {len(frames) - 1} frames after now; NAVSIM v{rules.generation}'s score reads "
             f"{rules.future_frames} ({rules.future_frames * FRAME_S} s): use scenes with num_future_frames="
-            f"{rules.future_frames} or more",
+            f"{rules.future_frames} or more (data=scenarios: data.scenes.future_frames={rules.future_frames})",
         )
     return frames
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from latentdrive.data.scenario_logs import ScenarioLogs
 
-OPTIONS = {"future_frames": 10, "ego_ahead_m": 0.0, "command": "unknown", "max_unreadable": 0.0}
+OPTIONS = {"future_frames": 8, "ego_ahead_m": 0.0, "command": "unknown", "max_unreadable": 0.0}
 
 
 def lane(points: list, *, width: float | None = 4.0, **more) -> dict[str, Any]:

@@ -38,6 +38,21 @@ def test_what_has_no_polygon_is_a_connector_as_wide_as_the_lanes_it_joins():
     assert way.id == connector.roadblock and area(way) == pytest.approx(35)
 
 
+def test_a_connector_lies_in_an_intersection_a_metre_wider_than_itself():
+    made = road_map(JUNCTION)
+    [crossing] = made.intersections
+    assert (crossing.id, made.roadblock_connectors[0].intersection) == ("intersection:C", "intersection:C")
+    inside = shapely.Polygon(crossing.rings[0])
+    assert inside.contains(shapely.box(39.5, -2.2, 50.5, 2.2)) and not inside.contains(shapely.Point(45, 3.5))
+
+
+def test_a_joint_belongs_to_the_roadblock_before_it_and_makes_no_intersection():
+    features = {"A": lane(along((0, 0), (40, 0)), exit_lanes=["B"]), "B": lane(along((40, 0), (80, 0)))}
+    made = road_map(features)
+    assert made.intersections == () and made.roadblock_connectors[0].intersection is None
+    assert shapely.Polygon(made.roadblocks[0].rings[0]).contains(shapely.Point(40.5, 0))
+
+
 def test_the_exporters_filler_is_no_speed_limit():
     made = road_map(JUNCTION)
     assert made.connectors[0].speed_limit_mps is None
