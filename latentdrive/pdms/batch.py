@@ -132,7 +132,7 @@ def _map(scenes: Sequence[ScoringScene], origins: Sequence[np.ndarray]) -> MapBa
     return MapBatch(
         grid=grid,
         lanes=masks.pop("lanes"),
-        **{kind: grid.group(mask) for kind, mask in masks.items()},
+        **grid.groups(masks),
         centreline=line_grid(lines, list(grid.corner.numpy()), LANE_OFFSET_M),
         points=_tensor(_padded([line[:-1] for line in lines])),
         steps=_tensor(_padded(steps)),

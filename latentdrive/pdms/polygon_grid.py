@@ -11,7 +11,7 @@ one of its polygons or none of it does; only where neither holds are the edges o
 A polygon is a bit of 63-bit words. Coordinates are metres from a whole-metre point near the ego, so that float64 loses nothing.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -81,21 +81,25 @@ class PolygonGrid(Batch):
     edge_word: Int64[Tensor, "edges"]
     edge_bit: Int64[Tensor, "edges"]
 
-    def group(self, mask: Int64[Tensor, "B words"]) -> Group:
-        """The polygons of these words, by scene."""
-        scene = torch.nonzero(self.row >= 0)[:, 0] // SIDE**2
-        slots = (mask[scene[:, None], self.slot_word] & self.slot_bit) != 0
-        surely = self.at_reference.clone()
+    def groups(self, masks: Mapping[str, Int64[Tensor, "B words"]]) -> dict[str, Group]:
+        """Groups of polygons by name. masks: their words, by scene."""
         cells = torch.nonzero(self.row >= 0)[:, 0]
-        for word in range(mask.shape[1]):
+        scene, row = cells // SIDE**2, torch.repeat_interleave(self.count)
+        surely = self.at_reference.clone()
+        for word in range(surely.shape[1]):
             surely[cells, word] &= ~torch.where(self.slot_word == word, self.slot_bit, 0).sum(-1)
-        state = ((surely.view(len(mask), -1, mask.shape[1]) & mask[:, None]) != 0).any(-1).view(-1).to(torch.int8) * ALL
-        state[cells] = torch.where((state[cells] == NONE) & slots.any(-1), ASK, state[cells])
-        row = torch.repeat_interleave(self.count)
-        kept = slots[row, self.entry_slot]
-        count = torch.zeros_like(self.count).index_add_(0, row, kept.long())
-        entries = torch.nonzero(kept)[:, 0]
-        return Group(mask=mask, state=state, first=count.cumsum(0) - count, count=count, entries=entries, slots=slots)
+        found = {}
+        for name, mask in masks.items():
+            slots = (mask[scene[:, None], self.slot_word] & self.slot_bit) != 0
+            covered = (surely.view(len(mask), -1, mask.shape[1]) & mask[:, None]) != 0
+            state = covered.any(-1).view(-1).to(torch.int8) * ALL
+            state[cells] = torch.where((state[cells] == NONE) & slots.any(-1), ASK, state[cells])
+            kept = slots[row, self.entry_slot]
+            count = torch.zeros_like(self.count).index_add_(0, row, kept.long())
+            entries = torch.nonzero(kept)[:, 0]
+            first = count.cumsum(0) - count
+            found[name] = Group(mask=mask, state=state, first=first, count=count, entries=entries, slots=slots)
+        return found
 
     def locate(self, x: Float[Tensor, "B *n"], y: Float[Tensor, "B *n"]) -> Located:
         """The cells of points."""
@@ -292,7 +296,8 @@ def touched_cells(
     cells = np.concatenate([np.stack([x[:, 0], y[:, 1]], 1) for x in spread for y in spread]).astype(np.int64)
     inside = ((cells >= 0) & (cells < SIDE)).all(1)
     key = (cells[:, 1] * SIDE + cells[:, 0]) * max(len(edges), 1) + np.tile(edge, len(spread) ** 2)
-    key = np.unique(key[inside])
+    key = np.sort(key[inside])
+    key = key[np.diff(key, prepend=-1) != 0]
     return key // max(len(edges), 1), key % max(len(edges), 1)
 
 
@@ -316,5 +321,5 @@ def _pad(table: np.ndarray, width: int) -> np.ndarray:
     return np.pad(table, ((0, 0), (0, width - table.shape[1])))
 
 
-def _cross(a: Float[Tensor, "*n 2"], b: Float[Tensor, "*n 2"]) -> Float[Tensor, "*n"]:
+def _cross(a: Float[Tensor, "*#n 2"], b: Float[Tensor, "*#n 2"]) -> Float[Tensor, "..."]:
     return a[..., 0] * b[..., 1] - a[..., 1] * b[..., 0]

@@ -153,7 +153,8 @@ def _drive(v: Any, a: Any, aim: Any, of: _Functions) -> tuple[list[Any], ...]:
     speeds, accelerations, commands, stopping = [v], [a], [], []
     for k in range(MOVES):
         stop = (aim[k] <= STANDSTILL_MPS) & (v <= STANDSTILL_MPS)
-        command = of.where(stop, -STOPPING_GAIN, -TRACKING_GAIN) * (v - aim[k])
+        error = v - aim[k]
+        command = of.where(stop, -STOPPING_GAIN * error, -TRACKING_GAIN * error)
         a = a + share * (command - a)
         v = v + STEP * a
         for series, value in ((speeds, v), (accelerations, a), (commands, command), (stopping, stop)):
