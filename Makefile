@@ -29,6 +29,7 @@ lint: setup
 bench: setup
 	$(BIN)/python tools/bench_data.py
 	$(BIN)/python tools/bench_codebook.py
+	$(BIN)/python tools/bench_pdms.py
 
 clean:
 	rm -rf .venv build dist
