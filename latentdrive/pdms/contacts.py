@@ -18,7 +18,7 @@ from latentdrive.pdms.scene import STEP_S
 from latentdrive.types import FROZEN
 
 AHEAD = (0, 3, 6, 9)  # steps that the car is moved on with its present speed, in the order they are looked at
-CIRCLE_M = 1e-3  # added to the sum of both radii: rounding must not lose a contact
+CIRCLE_M = 0.05  # added to the sum of both radii: rounding, in float32 there, must not lose a contact
 NEVER = 1 << 30
 AHEAD_DEG, BEHIND_DEG = 30.0, 150.0
 LISTS = ("scene", "step", "trajectory", "track", "ahead")  # of a Contacts
@@ -143,7 +143,8 @@ def _near(
     present: Bool[Tensor, "B K N"],
     radius: Float[Tensor, "B N"],
 ) -> Bool[Tensor, "B K M N"]:
-    """Where circles overlap: |a|^2 - 2 a b + |b|^2 - r^2 <= 0 as one matrix product."""
+    """Where circles overlap: |a|^2 - 2 a b + |b|^2 - r^2 <= 0 as one matrix product, in float32."""
+    x, y, other, radius = x.float(), y.float(), other.float(), radius.float()
     rest = (other**2).sum(-1) - radius[:, None] ** 2
     rest = torch.where(present, rest, torch.inf)
     left = torch.stack([-2 * x, -2 * y, x * x + y * y, torch.ones_like(x)], -1)

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor
 
-from latentdrive.pdms.polygon_grid import SIDE, Located, touched_cells
+from latentdrive.pdms.polygon_grid import SIDE, TOUCH_M, Located, touched_cells
 from latentdrive.types import FROZEN, Batch
 
 
@@ -60,7 +60,7 @@ def line_grid(
     """lines: vertices of the centrelines, metres from each scene's origin. corners: lower left of the grids."""
     parts, segments, entries = [], 0, 0
     for scene, (line, corner) in enumerate(zip(lines, corners)):
-        cell, segment = touched_cells(np.concatenate([line[:-1], line[1:]], 1), corner, near_m)
+        cell, segment = touched_cells(np.concatenate([line[:-1], line[1:]], 1), corner, near_m + TOUCH_M)
         count = np.bincount(cell, minlength=SIDE * SIDE)
         parts.append(
             {

@@ -12,7 +12,7 @@ A polygon is a bit of 63-bit words. Coordinates are metres from a whole-metre po
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import NamedTuple
 
 import numpy as np
@@ -35,16 +35,26 @@ NONE, ALL, ASK = 0, 1, 2  # what a group knows of a cell
 
 
 @dataclass(**FROZEN)
+class Entries(Batch):
+    """Edges by rows of cells with edges. first, count: entries of a row. edge: x, y of start and end, as seen from the cell's reference point;
+    left: whether that point lies to its left; slot: of its polygon, among those of the row. inside: whether the polygon of each slot
+    contains the reference point."""
+
+    first: Int64[Tensor, "rows"]
+    count: Int64[Tensor, "rows"]
+    edge: Float[Tensor, "entries 4"]
+    left: Bool[Tensor, "entries"]
+    slot: Int64[Tensor, "entries"]
+    inside: Bool[Tensor, "rows slots"]
+
+
+@dataclass(**FROZEN)
 class Group(Batch):
-    """Some of the polygons. mask: their words, by scene; state: NONE, ALL or ASK, by cell; first, count: its entries, by row of cells with
-    edges; entries: which of the grid's; slots: which slots of a row are its own."""
+    """Some of the polygons. mask: their words, by scene; state: NONE, ALL or ASK, by cell; entries: their edges."""
 
     mask: Int64[Tensor, "B words"]
     state: Int8[Tensor, "cells"]
-    first: Int64[Tensor, "rows"]
-    count: Int64[Tensor, "rows"]
-    entries: Int64[Tensor, "own"]
-    slots: Bool[Tensor, "rows slots"]
+    entries: Entries
 
 
 class Located(NamedTuple):
@@ -60,22 +70,15 @@ class Located(NamedTuple):
 @dataclass(**FROZEN)
 class PolygonGrid(Batch):
     """Polygons of B scenes, ready to be asked. corner: lower left of each grid. at_reference: words of the polygons that contain a
-    cell's reference point. row: of a cell with edges, -1 where there are none. Of such a row, entries first to first + count: an edge
-    as seen from the reference point (x, y of start and end), whether that point lies to its left, and the slot of its polygon;
-    slot_word, slot_bit: the polygon of each slot, slot_inside: whether it contains the reference point. edges: x, y of start and end of
-    all edges; edge_scene, edge_word, edge_bit: whose it is."""
+    cell's reference point. row: of a cell with edges, -1 where there are none. entries: all edges, by row; slot_word, slot_bit: the
+    polygon of each slot. edges: x, y of start and end of all edges; edge_scene, edge_word, edge_bit: whose it is."""
 
     corner: Float[Tensor, "B 2"]
     at_reference: Int64[Tensor, "cells words"]
     row: Int64[Tensor, "cells"]
-    first: Int64[Tensor, "rows"]
-    count: Int64[Tensor, "rows"]
-    entry_edge: Float[Tensor, "entries 4"]
-    entry_left: Bool[Tensor, "entries"]
-    entry_slot: Int64[Tensor, "entries"]
+    entries: Entries
     slot_word: Int64[Tensor, "rows slots"]
     slot_bit: Int64[Tensor, "rows slots"]
-    slot_inside: Bool[Tensor, "rows slots"]
     edges: Float[Tensor, "edges 4"]
     edge_scene: Int64[Tensor, "edges"]
     edge_word: Int64[Tensor, "edges"]
@@ -84,7 +87,7 @@ class PolygonGrid(Batch):
     def groups(self, masks: Mapping[str, Int64[Tensor, "B words"]]) -> dict[str, Group]:
         """Groups of polygons by name. masks: their words, by scene."""
         cells = torch.nonzero(self.row >= 0)[:, 0]
-        scene, row = cells // SIDE**2, torch.repeat_interleave(self.count)
+        scene, row = cells // SIDE**2, torch.repeat_interleave(self.entries.count)
         surely = self.at_reference.clone()
         for word in range(surely.shape[1]):
             surely[cells, word] &= ~torch.where(self.slot_word == word, self.slot_bit, 0).sum(-1)
@@ -94,12 +97,21 @@ class PolygonGrid(Batch):
             covered = (surely.view(len(mask), -1, mask.shape[1]) & mask[:, None]) != 0
             state = covered.any(-1).view(-1).to(torch.int8) * ALL
             state[cells] = torch.where((state[cells] == NONE) & slots.any(-1), ASK, state[cells])
-            kept = slots[row, self.entry_slot]
-            count = torch.zeros_like(self.count).index_add_(0, row, kept.long())
-            entries = torch.nonzero(kept)[:, 0]
-            first = count.cumsum(0) - count
-            found[name] = Group(mask=mask, state=state, first=first, count=count, entries=entries, slots=slots)
+            found[name] = Group(mask=mask, state=state, entries=self._entries_of(slots, row))
         return found
+
+    def _entries_of(self, slots: Bool[Tensor, "rows slots"], row: Int64[Tensor, "entries"]) -> Entries:
+        """The entries of some slots, which are numbered anew. row: of each entry."""
+        every, number = self.entries, slots.long().cumsum(-1) - 1
+        kept = torch.nonzero(slots[row, every.slot])[:, 0]
+        count = torch.zeros_like(every.count).index_add_(0, row[kept], torch.ones_like(kept))
+        inside = slots.new_zeros(len(slots), int(number.max()) + 1 if slots.any() else 1)
+        of, slot = torch.nonzero(slots, as_tuple=True)
+        inside[of, number[of, slot]] = every.inside[of, slot]
+        return Entries(
+            first=count.cumsum(0) - count, count=count, edge=every.edge[kept], left=every.left[kept],
+            slot=number[row[kept], every.slot[kept]], inside=inside,
+        )  # fmt: skip
 
     def locate(self, x: Float[Tensor, "B *n"], y: Float[Tensor, "B *n"]) -> Located:
         """The cells of points."""
@@ -123,10 +135,8 @@ class PolygonGrid(Batch):
         if len(asked):
             here = cell[asked]
             row = self.row[here]
-            places = torch.stack([x[asked], y[asked]], -1)
-            counts = self._crossings(places, here, row, group.first, group.count, group.entries)
-            odd = ((counts & 1) == 1) != self.slot_inside[row]
-            found[asked] = (odd & (counts < ON_EDGE) & group.slots[row]).any(-1)
+            counts = self._crossings(torch.stack([x[asked], y[asked]], -1), here, row, group.entries)
+            found[asked] = ((((counts & 1) == 1) != group.entries.inside[row]) & (counts < ON_EDGE)).any(-1)
         if len(far):
             scene = far // (len(x) // scenes)
             words = self.containing_by_edges(torch.stack([x[far], y[far]], -1), scene)
@@ -142,7 +152,7 @@ class PolygonGrid(Batch):
         words = self.at_reference[cell]
         asked = torch.nonzero((self.row[cell] >= 0) & ~beyond)[:, 0]
         row = self.row[cell[asked]]
-        counts = self._crossings(points[asked], cell[asked], row, self.first, self.count, None)
+        counts = self._crossings(points[asked], cell[asked], row, self.entries)
         flips = torch.where((counts & 1) == 1, self.slot_bit[row], 0)
         border = torch.where(counts >= ON_EDGE, self.slot_bit[row], 0)
         for word in range(words.shape[1]):
@@ -174,39 +184,32 @@ class PolygonGrid(Batch):
         return words
 
     def _crossings(
-        self,
-        points: Float[Tensor, "q 2"],
-        cell: Int64[Tensor, "q"],
-        row: Int64[Tensor, "q"],
-        first: Int64[Tensor, "rows"],
-        count: Int64[Tensor, "rows"],
-        entries: Int64[Tensor, "own"] | None,
+        self, points: Float[Tensor, "q 2"], cell: Int64[Tensor, "q"], row: Int64[Tensor, "q"], of: Entries
     ) -> Int64[Tensor, "q slots"]:
         """How often the way from its cell's reference point to each point crosses the polygon of each slot; ON_EDGE and more where the
-        point lies on the border. first, count, entries: the edges that are looked at; entries None: all of the grid's."""
-        count = count[row]
+        point lies on the border."""
+        count = of.count[row]
         which = torch.repeat_interleave(count)
-        entry = (first[row] - (count.cumsum(0) - count))[which] + torch.arange(len(which), device=which.device)
-        entry = entry if entries is None else entries[entry]
+        entry = (of.first[row] - (count.cumsum(0) - count))[which] + torch.arange(len(which), device=which.device)
         place = torch.stack([cell % SIDE, cell // SIDE % SIDE], -1).to(points.dtype)
         start = (
             self.corner[cell // SIDE**2]
             + (place + torch.tensor(INSIDE, dtype=points.dtype, device=points.device)) * CELL_M
         )
         wx, wy = (points - start)[which].unbind(-1)
-        ax, ay, bx, by = self.entry_edge[entry].unbind(-1)
+        ax, ay, bx, by = of.edge[entry].unbind(-1)
         to_a = wx * ay - wy * ax
         turn = (bx - ax) * (wy - ay) - (by - ay) * (wx - ax)
         crosses = (to_a >= 0) != (wx * by - wy * bx >= 0)
-        crosses &= (turn > 0) != self.entry_left[entry]
+        crosses &= (turn > 0) != of.left[entry]
         hits = crosses.long()
         level = torch.nonzero(turn == 0)[:, 0]
         if len(level):
             between = (wx - ax)[level] * (wx - bx)[level] <= 0
             hits[level] += ON_EDGE * (between & ((wy - ay)[level] * (wy - by)[level] <= 0))
-        slots = self.slot_bit.shape[1]
+        slots = of.inside.shape[1]
         counts = hits.new_zeros(len(points) * slots)
-        return counts.index_add_(0, which * slots + self.entry_slot[entry], hits).view(-1, slots)
+        return counts.index_add_(0, which * slots + of.slot[entry], hits).view(-1, slots)
 
 
 def polygon_grid(
@@ -222,15 +225,16 @@ def polygon_grid(
     entries, rows = 0, 0
     for scene, part in enumerate(parts):
         part["at_reference"] = _pad(part["at_reference"], words)
-        part |= {name: _pad(part[name], slots) for name in ("slot_word", "slot_bit", "slot_inside")}
+        part |= {name: _pad(part[name], slots) for name in ("slot_word", "slot_bit", "inside")}
         part["row"] = np.where(part["row"] >= 0, part["row"] + rows, -1)
         part["first"] = part["first"] + entries
         part["edge_scene"] = np.full(len(part["edges"]), scene)
-        entries, rows = entries + len(part["entry_edge"]), rows + len(part["first"])
+        entries, rows = entries + len(part["edge"]), rows + len(part["first"])
         for key, values in part.items():
             tables[key].append(values)
     joined = {key: torch.from_numpy(np.concatenate(values)) for key, values in tables.items()}
-    return PolygonGrid(**joined)
+    own = {field.name: joined.pop(field.name) for field in fields(Entries)}
+    return PolygonGrid(entries=Entries(**own), **joined)
 
 
 def _one(
@@ -257,9 +261,9 @@ def _one(
     (ax, ay), (bx, by) = seen[:, :2].T, seen[:, 2:].T
     return {
         "corner": corner[None], "at_reference": at_reference, "row": rows, "first": starts,
-        "count": np.diff(np.append(starts, len(cell))), "entry_edge": seen,
-        "entry_left": (bx - ax) * -ay - (by - ay) * -ax > 0, "entry_slot": slot, "slot_word": word, "slot_bit": bit,
-        "slot_inside": (at_reference[cell[starts][:, None], word] & bit) != 0, "edges": edges,
+        "count": np.diff(np.append(starts, len(cell))), "edge": seen,
+        "left": (bx - ax) * -ay - (by - ay) * -ax > 0, "slot": slot, "slot_word": word, "slot_bit": bit,
+        "inside": (at_reference[cell[starts][:, None], word] & bit) != 0, "edges": edges,
         "edge_scene": np.zeros(len(edges), np.int64), "edge_word": owner // BITS, "edge_bit": owner % BITS,
     }  # fmt: skip
 
@@ -280,7 +284,7 @@ def _edges(
 def touched_cells(
     edges: Float64[np.ndarray, "E 4"], corner: Float64[np.ndarray, "2"], within_m: float
 ) -> tuple[Int64[np.ndarray, "n"], Int64[np.ndarray, "n"]]:
-    """Cells and the edges that come within so many metres of them (below half a cell), sorted by cell, then edge; a few more than need be."""
+    """Cells and the edges that come within so many metres of them (below 0.55 of a cell), sorted by cell, then edge; a few more than need be."""
     start, along = (edges[:, :2] - corner) / CELL_M, (edges[:, 2:] - edges[:, :2]) / CELL_M
     within = within_m / CELL_M
     near = ((np.minimum(start, start + along) < SIDE + within) & (np.maximum(start, start + along) >= -within)).all(1)
