@@ -3,7 +3,7 @@
     latentdrive evaluate planner=human data=navsim split=val scorer=epdms_v2.2
 
 What the score needs of each scene is prepared once, into a store that all planners share. A scene that fails anywhere on the way
-scores 0 in everything, is counted and named.
+scores 0 in everything, is counted and named. data=navhard evaluates two stages: what a plan leads to counts, too.
 """
 
 from collections.abc import Mapping
@@ -21,10 +21,12 @@ from latentdrive.data.submission import write_submission
 from latentdrive.errors import ConfigError
 from latentdrive.evaluation.audit import audit
 from latentdrive.evaluation.driving import Course, Driven, drive_as_human, progress_of
-from latentdrive.evaluation.results import SCORES, write_scores
+from latentdrive.evaluation.scores_file import SCORES, write_scores
+from latentdrive.evaluation.scoring import with_extended_comfort
+from latentdrive.evaluation.second_stage import TRAFFIC, second_stages
 from latentdrive.evaluation.split import Scenes, open_split, store_name
 from latentdrive.evaluation.summary import SUMMARY, as_text, flat, summarise
-from latentdrive.evaluation.terminal import audit_lines, failure_lines, score_table
+from latentdrive.evaluation.terminal import audit_lines, failure_lines, mapping_lines, score_table
 from latentdrive.evaluation.worst import worst
 from latentdrive.files import write_atomic
 from latentdrive.pdms.prepare import prepare_scene
@@ -64,12 +66,16 @@ def run(cfg: Config) -> Path:
     about = {"planner": cfg.planner.plain(), "data": cfg.data_words, "split": order.split}
     cfg.require_all_read()
     needs = getattr(planner, "needs", NO_SENSORS)  # the privileged look at no sensor
-    scenes = open_split(data, settings, split=order.split, needs=needs, limit=order.limit, progress=progress)
+    scenes = open_split(
+        data, settings, split=order.split, version=order.version, needs=needs, limit=order.limit, progress=progress
+    )
     place = order.store or order.stores / store_name(settings, split=order.split, rules=order.version.rules)
     drives = len(set(scenes.drives))
     folder.say(f"{type(planner).__name__} on {len(scenes.tokens):,} scenes of {drives:,} drives, {order.version}")
     if stages := len(getattr(getattr(scenes.source, "split", None), "second_stages", ())):
-        folder.say(f"the split has {stages:,} second stages: they are not driven, this is the score of one stage")
+        folder.say(
+            f"the split has {stages:,} second stages: not driven here, this is the score of one; data=navhard drives both"
+        )
     if dry_run:
         folder.say(f"dry run: would prepare what {place} lacks, and write {folder.path / SCORES}")
         return folder.path
@@ -77,16 +83,18 @@ def run(cfg: Config) -> Path:
     driven = course.drive(planner, what=type(planner).__name__)
     human = drive_as_human(course, driven, planner) if order.human else None
     results, plans = driven.scored.results, driven.plans
-    findings = audit(results, driven.scored.states, plans.trajectories, progress_of(human, len(results)))
-    summary = summarise(results, findings, {**about, **_strangers(planner, scenes, folder)})
+    findings = audit(results, driven.scored.states, plans.trajectories, progress_of(human, results.tokens))
+    mapping = _mapping(course.scenes)
+    summary = summarise(results, findings, {**about, **mapping, **_strangers(planner, scenes, folder)})
     write_scores(folder.path / SCORES, results)
     folder.write(SUMMARY, as_text(summary))
-    for line in (score_table(summary), *failure_lines(summary), "Audit", *audit_lines(findings)):
+    told = (score_table(summary), *mapping_lines(mapping.get("mapping")), *failure_lines(summary))
+    for line in (*told, "Audit", *audit_lines(findings)):
         folder.say(line)
     if order.submission is not None:
-        _submit(order, driven, folder)
+        _submit(order, course.scenes, driven, folder)
     _draw(folder, course, driven, human, count=order.pictures)
-    folder.metrics({"scorer": str(order.version), "store": str(place), "metrics": flat(summary)})
+    folder.metrics({"scorer": str(order.version), **mapping, "store": str(place), "metrics": flat(summary)})
     folder.finish(folder.path / SUMMARY, then.format(out=folder.path))
     return folder.path
 
@@ -128,10 +136,20 @@ def _prepare(place: Path, scenes: Scenes, order: _Order, folder: RunFolder) -> C
     )  # fmt: skip
     for line in report.lines():
         folder.say(f"{place}: {line}")
+    prepared, complete = ScoringStore(place, rules=rules).get, with_extended_comfort
+    if scenes.entries:
+        scenes, complete = second_stages(scenes, prepared, report.failed)
     return Course(
-        scenes=scenes, prepared=ScoringStore(place, rules=rules).get, unprepared=report.failed, version=order.version,
+        scenes=scenes, prepared=prepared, unprepared=report.failed, complete=complete, version=order.version,
         batch=order.batch, device=order.device,
     )  # fmt: skip
+
+
+def _mapping(scenes: Scenes) -> dict[str, Any]:
+    """What the results say of two stages, nothing where there is one."""
+    if not scenes.entries:
+        return {}
+    return {"mapping": {"entries": len(scenes.entries), "left_out": scenes.left_out, "traffic": TRAFFIC}}
 
 
 def _strangers(planner: Any, scenes: Scenes, folder: RunFolder) -> dict[str, Any]:
@@ -146,11 +164,13 @@ def _strangers(planner: Any, scenes: Scenes, folder: RunFolder) -> dict[str, Any
     return {"submission": {"extra_tokens": strangers, "unusable": planner.submission.unusable}}
 
 
-def _submit(order: _Order, driven: Driven, folder: RunFolder) -> None:
+def _submit(order: _Order, scenes: Scenes, driven: Driven, folder: RunFolder) -> None:
     """Write the trajectories for NAVSIM's server."""
-    first = order.version is Version.PDMS_V1_1
-    planned = driven.plans.trajectories
-    left_out = write_submission(order.submission, planned, about=order.about, second_stage=None if first else {})
+    planned, original = driven.plans.trajectories, scenes.first_stage().tokens
+    first = {token: planned[token] for token in original if token in planned}
+    second = {token: plan for token, plan in planned.items() if token not in first}
+    one_stage = order.version is Version.PDMS_V1_1
+    left_out = write_submission(order.submission, first, about=order.about, second_stage=None if one_stage else second)
     folder.say(f"submission: {len(planned) - len(left_out):,} trajectories in {order.submission}")
     for token, reason in left_out.items():
         folder.say(f"  left out: {token}: {reason}")

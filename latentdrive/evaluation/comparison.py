@@ -55,6 +55,12 @@ def compare_folders(first: str | Path, second: str | Path) -> Comparison:
     short = [path.name for path in names]
     if short[0] == short[1]:
         short = ["/".join(path.parts[-2:]) for path in names]
+    if (a.follows is None) != (b.follows is None):
+        stages = ["one stage" if one.follows is None else "two stages" for one in (a, b)]
+        raise ConfigError(
+            f"{first} was scored in {stages[0]}, {second} in {stages[1]}: numbers of the two can't be compared. Evaluate both on the "
+            f"same split"
+        )
     if a.version != b.version:
         raise ConfigError(
             f"{first} was scored by {a.version}, {second} by {b.version}: numbers of two scores can't be compared. Evaluate one of "
@@ -65,30 +71,31 @@ def compare_folders(first: str | Path, second: str | Path) -> Comparison:
 
 def compare(a: Results, b: Results, *, names: tuple[str, str]) -> Comparison:
     """B against A. Raises ConfigError where they share no scene, or a scene lies in two different drives."""
-    place = {token: row for row, token in enumerate(b.tokens)}
-    pairs = [(row, place[token]) for row, token in enumerate(a.tokens) if token in place]
+    one, two = a.counted(), b.counted()
+    place = {token: row for row, token in enumerate(two.tokens)}
+    pairs = [(row, place[token]) for row, token in enumerate(one.tokens) if token in place]
     if not pairs:
         raise ConfigError(
             f"{names[0]} and {names[1]} share no scene: {len(a):,} and {len(b):,} scenes of two different splits"
         )
     left, right = (np.array(rows, np.int64) for rows in zip(*pairs))
-    drives = np.array(a.drives)[left]
-    if (drives != np.array(b.drives)[right]).any():
+    drives = np.array(one.drives)[left]
+    if (drives != np.array(two.drives)[right]).any():
         raise ConfigError(
             f"{names[0]} and {names[1]} say of the same token that it is of two drives: they are of two data sets"
         )
     means, differences = {}, {}
     for name in ("score", *a.terms):
-        one, two = a.columns[name][left], b.columns[name][right]
-        known = ~np.isnan(one) & ~np.isnan(two)
+        before, after = one.columns[name][left], two.columns[name][right]
+        known = ~np.isnan(before) & ~np.isnan(after)
         if known.any():
-            means[name] = (float(one[known].mean()), float(two[known].mean()))
-            differences[name] = bootstrap_by_drive(two[known] - one[known], drives[known].tolist())
+            means[name] = (float(before[known].mean()), float(after[known].mean()))
+            differences[name] = bootstrap_by_drive(after[known] - before[known], drives[known].tolist())
     return Comparison(
         names=names,
         version=a.version,
         scenes=len(pairs),
-        only=(len(a) - len(pairs), len(b) - len(pairs)),
+        only=(len(one.tokens) - len(pairs), len(two.tokens) - len(pairs)),
         means=means,
         differences=differences,
     )

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float64, Int64
+from jaxtyping import Float, Float64, Int64
 
 from latentdrive.evaluation.planning import Plans
 from latentdrive.evaluation.results import Results
@@ -28,12 +28,13 @@ COLUMNS = 11  # of a simulated state
 
 @dataclass(**FROZEN)
 class Scored:
-    """Results; product: multiplicative sub-scores, multiplied; states: simulated, global frame; times_us: of now (-1 where unknown).
-    NaN for scenes that failed."""
+    """Results; product: multiplicative sub-scores, multiplied; states: simulated, global frame; ends: last pose of each plan, ego frame;
+    times_us: of now (-1 where unknown). NaN for scenes that failed."""
 
     results: Results
     product: Float64[np.ndarray, "N"]
     states: Float64[np.ndarray, "N 41 11"]
+    ends: Float64[np.ndarray, "N 3"]
     times_us: Int64[np.ndarray, "N"]
 
 
@@ -47,16 +48,18 @@ def score_plans(
         scenes = [prepared(token) for token in group]
         poses = np.stack([plans.trajectories[token].poses for token in group])[:, None]
         trajectory = Trajectory(poses=poses, dt_s=plans.trajectories[group[0]].dt_s)
-        table.take(Scorer(scenes, version=version, device=device).score(trajectory, states=True), scenes)
+        table.take(
+            Scorer(scenes, version=version, device=device).score(trajectory, states=True), scenes, poses[:, 0, -1]
+        )
         advance(len(group))
     return table.scored()
 
 
 def with_extended_comfort(scored: Scored) -> Scored:
-    """The same with the extended comfort of every scene whose predecessor was scored too (v2; v1 has none).
+    """The same with the extended comfort of every scene whose predecessor was scored too (v2; v1 has none): one stage, completed.
 
     Synthetic scenes of a second stage have none here: several start at one moment of a log, and only a two-stage split says which
-    of them follow each other.
+    of them follow each other (second_stage.py).
     """
     results = scored.results
     if EC not in results.terms:
@@ -105,9 +108,10 @@ class _Table:
         self.steps = {name: np.full(count, -1, np.int64) for name in ("collision_step", "ttc_step")}
         self.hit, self.valid = [""] * count, np.zeros(count, bool)
         self.states = np.full((count, STEPS, COLUMNS), np.nan)
+        self.ends = np.full((count, 3), np.nan)
         self.times_us = np.full(count, -1, np.int64)
 
-    def take(self, scores: PdmScores, scenes: Sequence[ScoringScene]) -> None:
+    def take(self, scores: PdmScores, scenes: Sequence[ScoringScene], ends: Float[np.ndarray, "b 3"]) -> None:
         """Rows of one batch, one trajectory a scene."""
         for number, (token, scene) in enumerate(zip(scores.tokens, scenes)):
             row = self.row[token]
@@ -117,6 +121,7 @@ class _Table:
                 self.failures[token] = scores.failures.get(token, "its trajectory can't be scored")
                 continue
             self.valid[row] = True
+            self.ends[row] = ends[number]
             for name in (*self.version.rules.columns, "score", "product", "progress_m"):
                 values = getattr(scores, name)
                 self.floats[name][row] = np.nan if values is None else float(values[number, 0])
@@ -140,4 +145,6 @@ class _Table:
             collision_step=self.steps["collision_step"], collision_track=tuple(self.hit), ttc_step=self.steps["ttc_step"],
             failures=failed,
         )  # fmt: skip
-        return Scored(results=results, product=self.floats["product"], states=self.states, times_us=self.times_us)
+        return Scored(
+            results=results, product=self.floats["product"], states=self.states, ends=self.ends, times_us=self.times_us
+        )

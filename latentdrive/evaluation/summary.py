@@ -12,43 +12,47 @@ import numpy as np
 
 from latentdrive.errors import ConfigError
 from latentdrive.evaluation.audit import Finding
-from latentdrive.evaluation.results import SCORES, Results, read_scores
+from latentdrive.evaluation.results import Counted, Results
+from latentdrive.evaluation.scores_file import SCORES, read_scores
 from latentdrive.pdms.versions import Version
 from latentdrive.statistics import Interval, bootstrap_by_drive
 
 SUMMARY = "summary.json"
+STAGES = ("stage_one", "stage_two")
 
 
-def intervals(results: Results) -> dict[str, Interval]:
+def intervals(counted: Counted) -> dict[str, Interval]:
     """Mean with its 95 % bootstrap interval by drive, of the total (`score`) and every sub-score that some scene has."""
     found = {}
-    for name, values in results.columns.items():
+    for name, values in counted.columns.items():
         known = ~np.isnan(values)
         if known.any():
-            drives = [drive for drive, kept in zip(results.drives, known) if kept]
+            drives = [drive for drive, kept in zip(counted.drives, known) if kept]
             found[name] = bootstrap_by_drive(values[known], drives)
     return found
 
 
 def devkit_mean(results: Results) -> float:
-    """Mean of the total over scenes that did not fail: what the devkit prints. NaN where all failed."""
-    return float(results.score[results.valid].mean()) if results.valid.any() else float("nan")
+    """Mean of the total over scenes that did not fail: what the devkit prints. NaN where all failed, or where there are two stages,
+    which have no mean without some scenes."""
+    known = results.valid.any() and results.follows is None
+    return float(results.score[results.valid].mean()) if known else float("nan")
 
 
 def summarise(results: Results, findings: Iterable[Finding], about: Mapping[str, Any]) -> dict[str, Any]:
-    """The content of summary.json. about: planner, data and the like, as given."""
-    means = {
-        name: {"mean": one.mean, "low": one.low, "high": one.high, "scenes": one.values, "drives": one.drives}
-        for name, one in intervals(results).items()
-    }
+    """The content of summary.json. about: planner, data and the like, as given.
+
+    score, sub_scores: of two stages the combined ones; those of each stage stand under stage_one and stage_two.
+    """
+    means = _told(results.counted())
     return {
         "scorer": str(results.version),
         **about,
         "scenes": len(results),
         "drives": len(set(results.drives)),
         "failed": len(results.failures),
-        "score": means.pop("score", None),
-        "sub_scores": means,
+        **means,
+        **{name: _told(stage) for name, stage in zip(STAGES, results.stages())},
         "devkit_mean_without_failed_scenes": _json_number(devkit_mean(results)),
         "audit": {
             one.name: {"count": one.count, "of": one.of, "share": _json_number(one.share), "says": one.says}
@@ -61,7 +65,8 @@ def summarise(results: Results, findings: Iterable[Finding], about: Mapping[str,
 def flat(summary: Mapping[str, Any]) -> dict[str, float]:
     """Numbers by name for metrics.json: evaluate/COLUMN with _low and _high, and audit/NAME as shares."""
     numbers = {}
-    for name, one in {"score": summary["score"], **summary["sub_scores"]}.items():
+    totals = {f"score_{stage}": summary[stage]["score"] for stage in STAGES if stage in summary}
+    for name, one in {"score": summary["score"], **totals, **summary["sub_scores"]}.items():
         if one is not None:
             ends = {"": "mean", "_low": "low", "_high": "high"}
             numbers |= {f"evaluate/{name}{end}": one[key] for end, key in ends.items()}
@@ -87,6 +92,15 @@ def read_evaluation(folder: str | Path) -> tuple[Results, dict[str, Any]]:
     except (ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"{folder / SUMMARY} is damaged ({error}): repeat the evaluation with out={folder}") from None
     return read_scores(folder / SCORES, version, failures), summary
+
+
+def _told(counted: Counted) -> dict[str, Any]:
+    """Total and sub-scores with their intervals, for JSON."""
+    told = {
+        name: {"mean": one.mean, "low": one.low, "high": one.high, "scenes": one.values, "drives": one.drives}
+        for name, one in intervals(counted).items()
+    }
+    return {"score": told.pop("score", None), "sub_scores": told}
 
 
 def _json_number(value: float) -> float | None:

@@ -115,13 +115,16 @@ def contacts(car: Footprint, tracks: TrackBatch, ttc_steps: int) -> Contacts:
     near = _near(x, y, tracks.centre[:, later], tracks.present[:, later], radius)
     scene, moment, trajectory, track = torch.nonzero(near, as_tuple=True)
     step, later = step[moment], later[moment]
-    rows, moved = (scene, step, trajectory), (scene, moment, trajectory)
+    # One index into a flat tensor is several times faster than three into a deep one.
+    moved = (scene * x.shape[1] + moment) * x.shape[2] + trajectory
+    place = (scene * steps + step) * x.shape[2] + trajectory
+    other = (scene * tracks.centre.shape[1] + later) * tracks.centre.shape[2] + track
     touching = _boxes_touch(
-        tracks.centre[scene, later, track] - torch.stack([x[moved], y[moved]], -1),
-        (car.cos[rows], car.sin[rows]),
-        (tracks.cos[scene, later, track], tracks.sin[scene, later, track]),
+        tracks.centre.view(-1, 2)[other] - torch.stack([x.view(-1)[moved], y.view(-1)[moved]], -1),
+        (car.cos.reshape(-1)[place], car.sin.reshape(-1)[place]),
+        (tracks.cos.view(-1)[other], tracks.sin.view(-1)[other]),
         torch.tensor([HALF_LENGTH_M, HALF_WIDTH_M], dtype=x.dtype, device=device),
-        tracks.half[scene, track],
+        tracks.half.view(-1, 2)[scene * tracks.half.shape[1] + track],
     )
     shape = (*x.shape[::2], tracks.half.shape[1])
     found = Contacts(scene=scene, step=step, trajectory=trajectory, track=track, ahead=ahead[moment], shape=shape)

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from latentdrive.errors import MapError, UnreadableScene
 from latentdrive.pdms.batch import SceneTensors, stack, with_traffic
 from latentdrive.pdms.history import ego_history, ego_state
 from latentdrive.pdms.map_areas import areas_near
@@ -36,7 +37,14 @@ SYNTHETIC_TOKEN = 17  # characters of a second-stage scene's token: its human ne
 
 
 def prepare_scene(truth: SceneTruth, rules: Rules) -> ScoringScene:
-    """What scoring by `rules` needs of a scene. Raises MapError or UnreadableScene where it can't be scored, naming why."""
+    """What scoring by `rules` needs of a scene. Raises UnreadableScene, naming it and why, where it can't be scored."""
+    try:
+        return _prepared(truth, rules)
+    except MapError as error:
+        raise UnreadableScene(truth.drive, f"scene {truth.token}: {error}") from error
+
+
+def _prepared(truth: SceneTruth, rules: Rules) -> ScoringScene:
     frame, index = truth.frames[truth.now], index_of(truth.map)
     ego = ego_state(frame)
     driver = PdmClosed(index, ego, frame, truth.route, rules)

@@ -1,6 +1,6 @@
 """The blind baseline: straight ahead at the present speed.
 
-As NAVSIM's own: the speed is the length of the ego's velocity now, sideways part included, and the heading is kept.
+As NAVSIM's own (pdms/straight_ahead.py): the speed is the length of the ego's velocity now, and the heading is kept.
 """
 
 from collections.abc import Sequence
@@ -8,7 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from latentdrive.errors import UnreadableScene
-from latentdrive.planners.sampling import DT_S, NO_SENSORS, POSES, TIMES_S
+from latentdrive.pdms.straight_ahead import straight_ahead
+from latentdrive.planners.sampling import DT_S, NO_SENSORS, TIMES_S
 from latentdrive.types import Scene, Trajectory
 
 
@@ -19,9 +20,8 @@ class ConstantVelocity:
 
     def plan(self, scenes: Sequence[Scene]) -> Trajectory:
         """Poses [B, 8, 3] in float32, as NAVSIM's baseline gives them. Raises UnreadableScene where the velocity is unknown."""
-        poses = np.zeros((len(scenes), POSES, 3), np.float32)
-        for row, scene in enumerate(scenes):
+        for scene in scenes:
             if not scene.ego.velocity_known:
                 raise UnreadableScene(scene.token, "the ego's velocity is unknown, and this planner knows nothing else")
-            poses[row, :, 0] = TIMES_S * float(np.hypot(*scene.ego.velocity[-1].astype(np.float64)))
-        return Trajectory(poses=poses, dt_s=DT_S)
+        poses = [straight_ahead(scene.ego.velocity[-1], TIMES_S) for scene in scenes]
+        return Trajectory(poses=np.stack(poses), dt_s=DT_S)

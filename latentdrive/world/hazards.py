@@ -23,6 +23,7 @@ CAR_M = np.array([4.5, 1.8, 1.5])
 CLEAR_ROAD_M = 14.0  # nobody else may start nearer to a placed vehicle
 FIRST_S = 1.0  # a hazard counts if it begins at least this long after the first frame
 BEFORE_M = 4.0  # stop lines lie this far before what blocks the way
+CLEAR_LANE_M = 0.5  # drivers wait until a walker has left their lanes by this
 
 
 class HazardKind(StrEnum):
@@ -69,16 +70,28 @@ class Hazard(Event, Protocol):
 class CrossingPedestrian:
     """Somebody steps onto a crosswalk before the ego and walks over the whole road."""
 
-    def __init__(self, rng: np.random.Generator, layout: Layout, spec: HazardSpec, *, crosswalks_m: tuple[float, ...]):
+    def __init__(
+        self,
+        rng: np.random.Generator,
+        layout: Layout,
+        spec: HazardSpec,
+        *,
+        crosswalks_m: tuple[float, ...],
+        shoulder_m: float,
+    ):
         self._margin, self._pace = float(rng.uniform(*spec.margin)), float(rng.uniform(*spec.walk_mps))
         self._lead = float(rng.uniform(*spec.lead_m))
         self._crosswalks, self._from_right = crosswalks_m, bool(rng.random() < 0.5)
         lanes = layout.network.lanes_dict()
         edges = [(index[:2], -float(lane.position(0, 0)[1]), lane.width_at(0) / 2) for index, lane in lanes.items()]
-        self._right = min(y - half for _, y, half in edges)
-        self._left = max(y + half for _, y, half in edges)
+        self._lanes_right, self._lanes_left = (
+            min(y - half for _, y, half in edges),
+            max(y + half for _, y, half in edges),
+        )
+        self._right, self._left = self._lanes_right - shoulder_m, self._lanes_left + shoulder_m
         own = {start.lane[:2] for start in layout.ego_starts}
         self._own_left = max(y + half for road, y, half in edges if road in own)
+        self._theirs = min((y - half for road, y, half in edges if road not in own), default=self._own_left)
         self._lanes, self._own = lanes, own
         self._x: float | None = None
         self._begun: float | None = None
@@ -100,9 +113,9 @@ class CrossingPedestrian:
                 self._hold(world)
             return
         y = self._y(np.array([now_s]))[0]
-        if self._own_left + 1.0 < y if self._from_right else y < self._right - 1.0:
+        if self._own_left + CLEAR_LANE_M < y if self._from_right else y < self._lanes_right - CLEAR_LANE_M:
             release(world, self._lines.pop(True, []))
-        if y > self._left + 1.0 if self._from_right else y < self._own_left - 1.0:
+        if y > self._lanes_left + CLEAR_LANE_M if self._from_right else y < self._theirs - CLEAR_LANE_M:
             release(world, self._lines.pop(False, []))
 
     def agents(self, times_s: Float64[np.ndarray, "T"]) -> Agents | None:

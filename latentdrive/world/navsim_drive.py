@@ -35,6 +35,7 @@ from latentdrive.world.traffic import lane_points, simulate
 
 WALKER_M = np.array([0.6, 0.6, 1.72])
 PAVEMENT_END_M = 1.0
+POST_M = 0.9  # from the pavement's side of the road to the post of a light
 
 
 @dataclass(**FROZEN)
@@ -51,7 +52,7 @@ class CitySpec:
     """What is the same in all drives. limit_share: speed limit as a share of the road's fastest wish, drawn a drive.
 
     Speeds of the moods in `traffic` are shares of it. walkers: how many walk on pavements; walk_mps: their pace. block_m, joint_m:
-    see road_map.map_roads. attempts: how often a drive may be drawn anew before that is an error.
+    see road_map.map_roads, and shoulder_m: what is paved beside the outermost lanes. attempts: how often a drive may be drawn anew before that is an error.
     """
 
     traffic: TrafficSpec
@@ -63,6 +64,7 @@ class CitySpec:
     walk_mps: tuple[float, float]
     block_m: float
     joint_m: float
+    shoulder_m: float
     attempts: int
 
 
@@ -133,7 +135,7 @@ def _attempt(
     return CityDrive(
         drive=drive, map=mapped.map, route=mapped.route(recording.ego_roads), hazard=kind, limit_mps=limit, attempt=0,
         hazard_s=hazard.span_s if hazard is not None and happened else None,
-        reds=_reds(lights, mapped, recording.times_s), signals=_signals(lights, layout, recording.times_s),
+        reds=_reds(lights, mapped, recording.times_s), signals=_signals(lights, layout, recording.times_s, spec.shoulder_m),
     )  # fmt: skip
 
 
@@ -158,15 +160,16 @@ def _ground(
     limit = float(rng.uniform(*spec.limit_share)) * road.speed_mps[1]
     layout = road.layout(rng, limit * (frames / rate_hz + settle_s))
     mapped = map_roads(
-        layout, first_id=first_id, block_m=spec.block_m, joint_m=spec.joint_m, limit_mps=limit, name=name
-    )
+        layout, first_id=first_id, block_m=spec.block_m, joint_m=spec.joint_m, shoulder_m=spec.shoulder_m, limit_mps=limit, name=name
+    )  # fmt: skip
     return settle_s, limit, layout, mapped
 
 
 def _hazard(rng, layout: Layout, mapped: MappedRoads, kind: HazardKind, spec: CitySpec) -> Hazard | None:
     calm = spec.traffic.calm
     if kind == HazardKind.PEDESTRIAN:
-        return CrossingPedestrian(rng, layout, spec.hazard, crosswalks_m=mapped.crosswalks_m)
+        crosswalks = mapped.crosswalks_m
+        return CrossingPedestrian(rng, layout, spec.hazard, crosswalks_m=crosswalks, shoulder_m=spec.shoulder_m)
     if kind == HazardKind.RED_LIGHT:
         return RedLight(rng, layout, spec.hazard, times=spec.lights)
     makers = {HazardKind.ONCOMING: OncomingCar, HazardKind.STOPPED_CAR: StoppedCar, HazardKind.CUT_IN: CutIn}
@@ -201,8 +204,9 @@ def _objection(made: CityDrive, spec: CitySpec, rate_hz: float) -> str | None:
 
 
 def on_the_road(ego: Float64[np.ndarray, "T 3"], body: Body, road_map: RoadMap) -> Bool[np.ndarray, "T"]:
-    """Whether all four corners of the ego lie where NAVSIM's score lets it drive. ego: rear axle."""
-    areas = (*road_map.roadblocks, *road_map.intersections, *road_map.carparks)
+    """Whether all four corners of the ego lie in lanes, intersections or car parks: where NAVSIM's score lets it drive, without
+    the shoulders of roads. ego: rear axle."""
+    areas = (*road_map.lanes, *road_map.intersections, *road_map.carparks)
     drivable = shapely.union_all([shapely.Polygon(area.rings[0], area.rings[1:]) for area in areas])
     shapely.prepare(drivable)
     corners = box_corners(body.centre(ego), np.array(body.size_m))
@@ -230,7 +234,7 @@ def _walkers(rng, layout: Layout, times_s: Float64[np.ndarray, "T"], spec: CityS
         walked, back = pace * (times_s - times_s[0]), bool(rng.random() < 0.5)
         start = rng.uniform(PAVEMENT_END_M, lane.length - PAVEMENT_END_M - walked[-1])
         along = start + (walked[-1] - walked if back else walked)
-        aside = -(lane.width_at(0.0) / 2 + KERB_M + WALKWAY_M * rng.uniform(0.25, 0.75))
+        aside = -(lane.width_at(0.0) / 2 + spec.shoulder_m + KERB_M + WALKWAY_M * rng.uniform(0.25, 0.75))
         points, ahead = (lane_points(lane, along + step, aside) for step in (0.0, -0.1 if back else 0.1))
         poses[:, row] = np.concatenate([points, np.arctan2(*(ahead - points).T[::-1])[:, None]], -1)
         speeds[:, row] = pace
@@ -254,14 +258,15 @@ def _reds(
     }
 
 
-def _signals(lights: Lights | None, layout: Layout, times_s: Float64[np.ndarray, "T"]) -> tuple:
-    """Where the posts stand, to the right of the stop lines, and what they show."""
+def _signals(lights: Lights | None, layout: Layout, times_s: Float64[np.ndarray, "T"], shoulder_m: float) -> tuple:
+    """Where the posts stand, to the right of the stop lines and the shoulder, and what they show."""
     if lights is None:
         return ()
     result = []
     for road in (road for phase in lights.phases for road in phase):
         lane = layout.network.get_lane((*road, 0))
-        end, before = lane_points(lane, np.array([lane.length, lane.length - 1.0]), -(lane.width_at(0.0) / 2 + 0.9))
+        aside = -(lane.width_at(0.0) / 2 + shoulder_m + POST_M)
+        end, before = lane_points(lane, np.array([lane.length, lane.length - 1.0]), aside)
         heading = float(np.arctan2(*(end - before)[::-1]))
         result.append((np.array([*end, heading]), tuple(lights.colour(road, time) for time in times_s)))
     return tuple(result)

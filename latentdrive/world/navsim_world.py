@@ -9,8 +9,10 @@ import multiprocessing
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import torch
 import yaml
 from jaxtyping import Float64
 
@@ -27,13 +29,15 @@ from latentdrive.world.navsim_drive import CitySpec, city_map, make_city_drive
 from latentdrive.world.navsim_log_frames import LogPlace
 from latentdrive.world.navsim_writer import LogFiles, PointSpec, SensorSpec, write_navsim_drive
 from latentdrive.world.plan import in_shares, split_seed
+from latentdrive.world.point_scores import PointScore, read_scores, score_points, too_easy, too_hard, write_scores
 from latentdrive.world.road_map import placed
 from latentdrive.world.roads import RoadType
 from latentdrive.world.scenery import Density
 
 CARD, LOGS, BLOBS, MAPS, SPLITS, FILTERS = "world.json", "navsim_logs", "sensor_blobs", "maps", "splits", "scene_filter"
+UNFILTERED = "_unfiltered"  # added to the name of a split that the score has dropped nothing from
 MAP_VERSION = "nuplan-maps-v1.0"
-FORMAT = 1  # raise it when the same settings give other bytes: an unfinished world is then not finished by other code
+FORMAT = 2  # raise it when the same settings give other bytes: an unfinished world is then not finished by other code
 IDS_A_DRIVE = 1000
 FIRST_US, DRIVE_US = (
     1_620_000_000_000_000,
@@ -94,10 +98,10 @@ class NavsimWorld:
         folder = Path(folder)
         orders = list(self.orders(folder))
         self._require_same(folder)
-        missing = [order for order in orders if not order.files.log.is_file()]
+        missing = [order for order in orders if not order.files.log.is_file() or order.scores() is None]
         for _ in progress(_written(missing, self, processes), what="drives", total=len(missing)):
             pass
-        cards = {order.files.name: json.loads(order.files.card.read_text(encoding="utf-8")) for order in orders}
+        cards = {order.files.name: order.card() for order in orders}
         self._write_maps(folder, orders, cards)
         return self._write_splits(folder, orders, cards)
 
@@ -136,43 +140,61 @@ class NavsimWorld:
     def _write_maps(self, folder: Path, orders: list["Order"], cards: Mapping[str, dict]) -> None:
         parts: dict[str, list[RoadMap]] = {name: [] for name in self.places}
         for order in progress(orders, what="maps"):
-            own = city_map(
-                self.roads[order.road_type], (*order.seed, cards[order.files.name]["attempt"]), self.city,
-                frames=round(self.drive_s * self.rate_hz), rate_hz=self.rate_hz, first_id=order.first_id, name=order.place.map_name,
-            ).map  # fmt: skip
-            parts[order.place.map_name].append(placed(own, order.place.pose))
+            parts[order.place.map_name].append(self.map_of(order, cards[order.files.name]))
         maps = {name: joined(name, some) for name, some in parts.items()}
         write_maps(
             folder / MAPS, maps, crs={name: place.crs for name, place in self.places.items()}, version=MAP_VERSION
         )
 
+    def map_of(self, order: "Order", card: Mapping[str, Any]) -> RoadMap:
+        """The map of a drive that was written, in the global frame."""
+        own = city_map(
+            self.roads[order.road_type], (*order.seed, card["attempt"]), self.city, frames=round(self.drive_s * self.rate_hz),
+            rate_hz=self.rate_hz, first_id=order.first_id, name=order.place.map_name,
+        ).map  # fmt: skip
+        return placed(own, order.place.pose)
+
     def _write_splits(
         self, folder: Path, orders: list["Order"], cards: Mapping[str, dict]
     ) -> dict[str, dict[str, int]]:
-        """NAVSIM's own form: SPLIT.yaml beside scene_filter/SPLIT.yaml. Returns counts by split."""
+        """Each split twice: what is left when the score has dropped points, and SPLIT_unfiltered. Returns counts by split."""
         counts = {}
         for name, split in self.splits.items():
             own = [cards[order.files.name] for order in orders if order.split == name]
-            candidates = [[row for row, *_ in card["points"]] for card in own]
-            chosen = dealt(candidates, split.points)
-            tokens = [token for card, rows in zip(own, chosen) for row, token, _ in card["points"] if row in rows]
-            used = [card["log"] for card, rows in zip(own, chosen) if rows]
-            content = {
-                "_target_": "navsim.common.dataclasses.SceneFilter", "_convert_": "all",
-                "num_history_frames": self.points.history_frames, "num_future_frames": self.points.future_frames,
-                "frame_interval": 1, "has_route": True, "max_scenes": None, "log_names": used,
-                "tokens": [_Quoted(token) for token in tokens],
-            }  # fmt: skip
-            top = {"defaults": [{FILTERS: name}], "data_split": split.data_split}
-            _write_yaml(folder / SPLITS / FILTERS / f"{name}.yaml", content)
-            _write_yaml(folder / SPLITS / f"{name}.yaml", top)
+            scores = [order.scores() or [] for order in orders if order.split == name]
+            everything = [[one.row for one in some] for some in scores]
+            easy, hard = (
+                [one for some in scores for one in some if wrong(one, self.points)] for wrong in (too_easy, too_hard)
+            )
+            dropped = {id(one) for one in (*easy, *hard)}
+            kept = [[one.row for one in some if id(one) not in dropped] for some in scores]
+            used, points = self._write_split(folder, name, split, own, dealt(kept, split.points))
+            _, unfiltered = self._write_split(folder, name + UNFILTERED, split, own, dealt(everything, split.points))
             counts[name] = {
-                "drives": split.drives, "drives_used": len(used), "frames": sum(card["frames"] for card in own),
+                "drives": split.drives, "drives_used": used, "frames": sum(card["frames"] for card in own),
                 "moments": sum(card["frames"] - self.points.history_frames + 1 - self.points.future_frames for card in own),
-                "candidates": sum(map(len, candidates)), "points": len(tokens), "points_wanted": split.points,
+                "candidates": sum(map(len, everything)), "dropped_as_too_easy": len(easy), "dropped_as_too_hard": len(hard),
+                "points": points, "points_wanted": split.points, "points_unfiltered": unfiltered,
                 "rejected_drives": sum(card["attempt"] for card in own),
             }  # fmt: skip
         return counts
+
+    def _write_split(
+        self, folder: Path, name: str, split: NavsimSplit, cards: list[dict], chosen: list[list[int]]
+    ) -> tuple[int, int]:
+        """NAVSIM's own form: SPLIT.yaml beside scene_filter/SPLIT.yaml. chosen: rows of each drive. Returns drives and points."""
+        tokens = [token for card, rows in zip(cards, chosen) for row, token, _ in card["points"] if row in rows]
+        used = [card["log"] for card, rows in zip(cards, chosen) if rows]
+        content = {
+            "_target_": "navsim.common.dataclasses.SceneFilter", "_convert_": "all",
+            "num_history_frames": self.points.history_frames, "num_future_frames": self.points.future_frames,
+            "frame_interval": 1, "has_route": True, "max_scenes": None, "log_names": used,
+            "tokens": [_Quoted(token) for token in tokens],
+        }  # fmt: skip
+        top = {"defaults": [{FILTERS: name}], "data_split": split.data_split}
+        _write_yaml(folder / SPLITS / FILTERS / f"{name}.yaml", content)
+        _write_yaml(folder / SPLITS / f"{name}.yaml", top)
+        return len(used), len(tokens)
 
     def _require_same(self, folder: Path) -> None:
         """Raise ConfigError where the folder holds another world, or a log that is not of this one."""
@@ -205,6 +227,14 @@ class Order:
     first_id: int
     place: LogPlace
 
+    def card(self) -> dict[str, Any]:
+        """The card of the drive, which was written."""
+        return json.loads(self.files.card.read_text(encoding="utf-8"))
+
+    def scores(self) -> list[PointScore] | None:
+        """Scores at the moments on its card; None where they have not been scored."""
+        return read_scores(self.files.scores, [row for row, *_ in self.card()["points"]])
+
 
 def joined(name: str, parts: list[RoadMap]) -> RoadMap:
     """Maps of several drives as one."""
@@ -231,6 +261,7 @@ def _front(world: NavsimWorld):
 
 
 def _open(world: NavsimWorld) -> None:
+    torch.set_num_threads(1)  # the processes share the cores already
     # What a worker process keeps: a renderer can't be sent between processes, and the world is the same for all orders.
     _write_here.world, _write_here.renderer = world, Renderer(_front(world))
 
@@ -240,6 +271,18 @@ def _write_here(order: Order) -> str:
 
 
 def _write(order: Order, world: NavsimWorld, renderer: Renderer) -> str:
+    """What is missing of one drive: the drive itself, the scores of its moments."""
+    if not order.files.log.is_file():
+        _write_drive(order, world, renderer)
+    if order.scores() is None:
+        card = order.card()
+        rows = [row for row, *_ in card["points"]]
+        scores = score_points(order.files.log, rows, world.map_of(order, card), world.points, log_hz=world.log_hz)
+        write_scores(order.files.scores, scores)
+    return order.files.name
+
+
+def _write_drive(order: Order, world: NavsimWorld, renderer: Renderer) -> None:
     """Simulate, render and store one drive."""
     made = make_city_drive(
         road_type=order.road_type, road=world.roads[order.road_type], hazard=order.hazard, seed=order.seed, spec=world.city,
@@ -248,10 +291,10 @@ def _write(order: Order, world: NavsimWorld, renderer: Renderer) -> str:
     _require_room(order, made.map)
     check_map(made.map)
     write_navsim_drive(
-        order.files, made, order.place, renderer, sensors=world.sensors, density=world.density, points=world.points,
+        order.files, made, order.place, renderer, sensors=world.sensors, density=world.density, shoulder_m=world.city.shoulder_m,
+        points=world.points,
         rate_hz=world.rate_hz, log_hz=world.log_hz, facts={"split": order.split, "seed": list(order.seed)},
     )  # fmt: skip
-    return order.files.name
 
 
 def _require_room(order: Order, road_map: RoadMap) -> None:

@@ -45,13 +45,16 @@ class SensorSpec:
 @dataclass(**FROZEN)
 class PointSpec:
     """Which moments count: history and future frames that a scene needs; beyond deviation_m of constant velocity within
-    horizon frames. hazard_before_s: with a hazard, only moments from so long before it begins until it ends."""
+    horizon frames. hazard_before_s: with a hazard, only moments from so long before it begins until it ends. Of these, splits
+    keep those at which constant velocity and the human score (PDMS v1.1) at most and at least so much."""
 
     history_frames: int
     future_frames: int
     horizon: int
     deviation_m: float
     hazard_before_s: float
+    constant_velocity_at_most: float
+    human_at_least: float
 
 
 @dataclass(**FROZEN)
@@ -73,17 +76,22 @@ class LogFiles:
         """What the drive is, and its moments that count."""
         return self.root / CARDS / f"{self.name}.json"
 
+    @property
+    def scores(self) -> Path:
+        """What those moments score."""
+        return self.root / CARDS / f"{self.name}.scores.json"
+
 
 def write_navsim_drive(
     files: LogFiles, made: CityDrive, place: LogPlace, renderer: Renderer, *, sensors: SensorSpec, density: Density,
-    points: PointSpec, rate_hz: float, log_hz: float, facts: Mapping[str, Any],
+    shoulder_m: float, points: PointSpec, rate_hz: float, log_hz: float, facts: Mapping[str, Any],
 ) -> None:  # fmt: skip
     """All files of a drive. facts: what the card says besides. Raises DiskFull."""
     every = round(rate_hz / log_hz)
     rows = np.arange(0, len(made.drive.ego), every)
     frames = log_frames(made, place, sensors.cameras, rows=rows, rate_hz=rate_hz)
     rng = np.random.default_rng((*made.drive.seed, 1))
-    stage = Stage(rng, made, renderer, density)
+    stage = Stage(rng, made, renderer, density, shoulder_m)
     for row, frame in zip(rows.tolist(), frames):
         for name in sensors.pictures:
             picture = renderer.picture(made.drive.ego[row], stage.poses(row), sensors.cameras[name])
@@ -130,15 +138,18 @@ def jpeg(picture: UInt8[np.ndarray, "H W 3"], quality: int) -> bytes:
 class Stage:
     """What stands and moves around a drive, put up before a renderer and a LiDAR."""
 
-    def __init__(self, rng: np.random.Generator, made: CityDrive, renderer: Renderer, density: Density) -> None:
+    def __init__(
+        self, rng: np.random.Generator, made: CityDrive, renderer: Renderer, density: Density, shoulder_m: float
+    ) -> None:
         look = scenery.random_look(rng)
         agents, areas = made.drive.agents, made.map
         flat = {
+            Surface.PAVED: [area.rings[0] for area in (*areas.roadblocks, *areas.roadblock_connectors)],
             Surface.WALKWAY: [area.rings[0] for area in areas.walkways],
             Surface.JUNCTION: [area.rings[0] for area in areas.intersections] if not areas.crosswalks else [],
             Surface.CROSSWALK: [area.rings[0] for area in areas.crosswalks],
         }
-        standing = scenery.surroundings(made.drive.lanes, look, density, flat)
+        standing = scenery.surroundings(made.drive.lanes, look, density, flat, shoulder_m)
         movers = [
             road_user(rng, size, kind, look.daylight) for size, kind in zip(agents.sizes, agents.kinds, strict=True)
         ]

@@ -23,7 +23,8 @@ from latentdrive.world.traffic import lane_points
 
 POINT_M = 1.0  # spacing of the points of centre lines and edges
 CLOSED_M = 3.0  # gaps between the ways of a junction that count as its area, corners rounder than this are kept
-WALKWAY_M, KERB_M = 2.5, 0.5  # width of a pavement, and how far it lies from the road
+WALKWAY_M, KERB_M = 2.5, 0.5  # width of a pavement, and how far it lies from the road and its shoulder
+TOUCH_M = 0.05  # roads that are nearer to each other have no shoulder between them
 CROSSWALK_M = 4.0  # width of a crosswalk
 TAPER_M = 30.0  # length over which a lane that ends runs into its neighbour
 
@@ -56,13 +57,14 @@ class MappedRoads:
 
 
 def map_roads(
-    layout: Layout, *, first_id: int, block_m: float, joint_m: float, limit_mps: float, name: str
+    layout: Layout, *, first_id: int, block_m: float, joint_m: float, shoulder_m: float, limit_mps: float, name: str
 ) -> MappedRoads:
     """The map of a layout. first_id: ids count up from here. block_m: longest roadblock before a road is cut; joint_m: length
-    of the connectors at cuts and where roads meet. limit_mps: speed limit of everything."""
+    of the connectors at cuts and where roads meet. shoulder_m: width of what is paved beside the outermost lanes, which belongs to
+    roadblocks, connectors and intersections and to no lane. limit_mps: speed limit of everything."""
     return _Surveyor(
-        layout, first_id=first_id, block_m=block_m, joint_m=joint_m, limit_mps=limit_mps, name=name
-    ).survey()
+        layout, first_id=first_id, block_m=block_m, joint_m=joint_m, shoulder_m=shoulder_m, limit_mps=limit_mps, name=name
+    ).survey()  # fmt: skip
 
 
 def placed(road_map: RoadMap, place: Float64[np.ndarray, "3"]) -> RoadMap:
@@ -91,6 +93,7 @@ class _Surveyor:
     first_id: int
     block_m: float
     joint_m: float
+    shoulder_m: float
     limit_mps: float
     name: str
     lanes: list[MapLane] = field(default_factory=list)
@@ -114,27 +117,31 @@ class _Surveyor:
         for earlier, later in after.items():
             for one in later:
                 before[one].append(earlier)
-        areas: list[tuple[set[str], list[shapely.Polygon]]] = []
+        ribbons = {
+            piece: [
+                self._ribbon(piece, lane, shift_m=tapers.get(ids[piece, number], 0.0))
+                for number, lane in enumerate(self._roads[piece.road])
+            ]
+            for piece in named
+        }
+        paved = self._paved({piece: _outline([ring for _, ring in some]) for piece, some in ribbons.items()})
+        areas: list[tuple[set[str], shapely.Polygon]] = []
         lit = {road for phase in self.layout.phases for road in phase}
         for piece, block in named.items():
-            rings = []
-            for number, lane in enumerate(self._roads[piece.road]):
+            for number, (baseline, ring) in enumerate(ribbons[piece]):
                 one = ids[piece, number]
-                baseline, ring = self._ribbon(piece, lane, shift_m=tapers.get(one, 0.0))
-                rings.append(ring)
                 made = MapLane(
                     id=one, rings=(ring,), roadblock=block, baseline=baseline, outgoing=tuple(after[one]),
                     incoming=tuple(before[one]), speed_limit_mps=self.limit_mps, index=None if piece.joins else number,
                     has_light=piece.joins and any(road[1] == piece.road[0] for road in lit),
                 )  # fmt: skip
                 (self.connectors if piece.joins else self.lanes).append(made)
-            area = _outline(rings)
             if piece.joins:
-                areas.append(({*self._ends(piece)}, [shapely.Polygon(ring) for ring in rings]))
+                areas.append(({*self._ends(piece)}, shapely.Polygon(paved[piece])))
             else:
-                self.roadblocks.append(MapArea(id=block, rings=(area,)))
+                self.roadblocks.append(MapArea(id=block, rings=(paved[piece],)))
         intersections = self._intersections(areas)
-        self._connect(named, ids, after, before, intersections)
+        self._connect(named, ids, after, before, intersections, paved)
         blocks = {road: tuple(named[piece] for piece in pieces[road]) for road in pieces}
         turning = {
             road: tuple(one for (piece, _), one in ids.items() if piece.road == road)
@@ -223,6 +230,30 @@ class _Surveyor:
         middle, left, right = (self._plane(lane_points(lane, along, shift + aside)) for aside in (0.0, half, -half))
         return middle, np.concatenate([left, right[::-1]])
 
+    def _paved(self, outlines: dict[Piece, Float64[np.ndarray, "_ 2"]]) -> dict[Piece, Float64[np.ndarray, "_ 2"]]:
+        """Outlines with a shoulder on either side, narrower where another road is near: each gets half of what lies between."""
+        tree, pieces = shapely.STRtree([shapely.Polygon(ring) for ring in outlines.values()]), list(outlines)
+        result = {}
+        for piece, outline in outlines.items():
+            half = len(outline) // 2
+            left, right = outline[:half], outline[half:][::-1]
+            across = (left - right) / np.linalg.norm(left - right, axis=1, keepdims=True)
+            sides = []
+            for edge, outwards in ((left, across), (right, -across)):
+                # Begins a little outside: a road touches the ones before and after it at its corners.
+                rays = shapely.linestrings(
+                    np.stack([edge + TOUCH_M * outwards, edge + 2 * self.shoulder_m * outwards], 1)
+                )
+                room = np.full(half, 2 * self.shoulder_m)
+                for ray, other in tree.query(rays, "intersects").T:
+                    if pieces[other].road != piece.road:
+                        met = shapely.intersection(rays[ray], tree.geometries[other])
+                        gap = shapely.distance(shapely.Point(edge[ray]), met)
+                        room[ray] = min(room[ray], gap if gap > TOUCH_M + 1e-6 else 0.0)
+                sides.append(edge + room[:, None] / 2 * outwards)
+            result[piece] = np.concatenate([sides[0], sides[1][::-1]])
+        return result
+
     def _plane(self, points: Float64[np.ndarray, "n 2"]) -> Float64[np.ndarray, "n 2"]:
         """Points of the layout where they lie once the road is bent."""
         line: Centreline | None = self.layout.line
@@ -241,11 +272,11 @@ class _Surveyor:
     def _intersections(self, areas: list) -> list[tuple[set, MapArea]]:
         """Areas of joints that share an end, each with its ends. Ways that merge or part at one node share it, too."""
         groups: list[tuple[set, list]] = []
-        for ends, polygons in areas:
+        for ends, polygon in areas:
             near = [group for group in groups if group[0] & ends]
             merged = (
                 set(ends).union(*(group[0] for group in near)),
-                [*polygons, *(p for group in near for p in group[1])],
+                [polygon, *(p for group in near for p in group[1])],
             )
             groups = [group for group in groups if group not in near] + [merged]
         result = []
@@ -258,10 +289,9 @@ class _Surveyor:
             result.append((ends, MapArea(id=next(self._ids), rings=(np.array(area.exterior.coords)[:-1],))))
         return result
 
-    def _connect(self, named: dict, ids: dict, after: dict, before: dict, intersections: list) -> None:
+    def _connect(self, named: dict, ids: dict, after: dict, before: dict, intersections: list, paved: dict) -> None:
         """Roadblock connectors: a piece that joins, from each roadblock before it to each after it."""
         block_of = {lane.id: lane.roadblock for lane in (*self.lanes, *self.connectors)}
-        rings = {lane.id: lane.rings[0] for lane in self.connectors}
         for piece, block in named.items():
             if not piece.joins:
                 continue
@@ -271,31 +301,33 @@ class _Surveyor:
             inside = next(area.id for ends, area in intersections if ends & {*self._ends(piece)})
             self.connections.append(
                 MapConnection(
-                    id=block, rings=(_outline([rings[member] for member in members]),),
+                    id=block, rings=(paved[piece],),
                     from_roadblock=comes[0] if comes else "", to_roadblock=leads[0] if leads else "", intersection=inside,
                 )
             )  # fmt: skip
 
     def _crosswalks(self, middles_m: tuple[float, ...]) -> Iterator[MapArea]:
-        """Across all lanes of a bent road, at its cuts."""
+        """Across all lanes and shoulders of a bent road, at its cuts."""
         lanes = [lane for roads in self._roads.values() for lane in roads]
         for middle in middles_m:
             sides = [
                 float(-lane.position(0.0, 0.0)[1]) + side * lane.width_at(0.0) / 2 for lane in lanes for side in (-1, 1)
             ]
             x = np.array([middle - CROSSWALK_M / 2, middle + CROSSWALK_M / 2])
-            corners = np.array([[x[0], min(sides)], [x[1], min(sides)], [x[1], max(sides)], [x[0], max(sides)]])
+            right, left = min(sides) - self.shoulder_m, max(sides) + self.shoulder_m
+            corners = np.array([[x[0], right], [x[1], right], [x[1], left], [x[0], left]])
             yield MapArea(id=next(self._ids), rings=(self._plane(corners),))
 
     def _walkways(self, pieces: dict[Road, list[Piece]]) -> Iterator[MapArea]:
-        """Pavements to the right of the outermost lanes of roadblocks."""
+        """Pavements to the right of the shoulders of roadblocks."""
         for road, parts in pieces.items():
             lane = self._roads[road][-1]
             for piece in parts:
                 if piece.joins:
                     continue
                 number = max(2, round((piece.to_m - piece.from_m) / POINT_M) + 1)
-                along, edge = np.linspace(piece.from_m, piece.to_m, number), lane.width_at(0.0) / 2 + KERB_M
+                along = np.linspace(piece.from_m, piece.to_m, number)
+                edge = lane.width_at(0.0) / 2 + self.shoulder_m + KERB_M
                 inner, outer = (self._plane(lane_points(lane, along, -far)) for far in (edge, edge + WALKWAY_M))
                 yield MapArea(id=next(self._ids), rings=(np.concatenate([inner, outer[::-1]]),))
 

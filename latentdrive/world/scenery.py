@@ -31,6 +31,7 @@ class Surface(StrEnum):
     JUNCTION = "junction"
     CROSSWALK = "crosswalk"
     WALKWAY = "walkway"
+    PAVED = "paved"  # a stretch of road with its shoulders, left side first
 
 
 @dataclass(**FROZEN)
@@ -66,9 +67,10 @@ def random_look(rng: np.random.Generator) -> Look:
 
 
 def surroundings(
-    lanes: tuple[Lane, ...], look: Look, density: Density, areas: Mapping[Surface, Sequence[Float64[np.ndarray, "_ 2"]]] | None = None
+    lanes: tuple[Lane, ...], look: Look, density: Density, areas: Mapping[Surface, Sequence[Float64[np.ndarray, "_ 2"]]] | None = None,
+    shoulder_m: float = 0.0,
 ) -> Workbench:  # fmt: skip
-    """Everything that stands still. areas: what lies flat beside the lanes."""
+    """Everything that stands still. areas: what lies flat beside the lanes. shoulder_m: what stands is so much farther from them."""
     rng = np.random.default_rng(look.seed)
     bench = Workbench()
     _ground(bench, lanes, look)
@@ -78,7 +80,7 @@ def surroundings(
         for ring in rings:
             _flat(bench, surface, ring, look)
     centres = np.concatenate([lane.points for lane in lanes])
-    half = max(lane.width_m for lane in lanes) / 2
+    half = max(lane.width_m for lane in lanes) / 2 + shoulder_m
     _buildings(bench, rng, centres[::4], half, look, density)
     _trees(bench, rng, centres[::4], half, look, density)
     _poles(bench, rng, lanes, centres, half, look, density)
@@ -119,6 +121,12 @@ def _flat(bench: Workbench, surface: Surface, ring: Float64[np.ndarray, "n 2"], 
     light = look.daylight
     if surface == Surface.JUNCTION:
         bench.patch(Layer.ROAD, "asphalt", ring, tile_m=9.0, colour=look.road_tint * light)
+    elif surface == Surface.PAVED:
+        half = len(ring) // 2
+        left, right = ring[:half], ring[half:][::-1]
+        outer = edges(left, KERB_M), edges(right, -KERB_M)
+        bench.ribbon(Layer.KERB, "kerb", *outer, tile_m=2.5, colour=np.full(3, 0.8 * light))
+        bench.ribbon(Layer.ROAD, "asphalt", left, right, tile_m=9.0, colour=look.road_tint * light)
     elif surface == Surface.WALKWAY:
         half = len(ring) // 2
         bench.ribbon(Layer.GROUND, "kerb", ring[:half], ring[half:][::-1], tile_m=2.5, colour=np.full(3, 0.62 * light))

@@ -6,7 +6,7 @@ from evaluation_helpers import make_results
 
 from latentdrive.errors import ConfigError
 from latentdrive.evaluation.comparison import compare, compare_folders, is_shown
-from latentdrive.evaluation.results import SCORES, write_scores
+from latentdrive.evaluation.scores_file import SCORES, write_scores
 from latentdrive.evaluation.summary import SUMMARY, as_text, devkit_mean, intervals, read_evaluation, summarise
 from latentdrive.pdms.versions import Version
 
@@ -91,5 +91,5 @@ def test_a_summary_says_who_failed_and_what_the_devkit_would_say(tmp_path):
 
 def test_intervals_resample_drives_and_leave_out_what_no_scene_has():
     results = make_results([0.0, 0.0, 1.0, 1.0], ["a", "a", "b", "b"], two_frame_extended_comfort=[np.nan] * 4)
-    found = intervals(results)
+    found = intervals(results.counted())
     assert (found["score"].low, found["score"].high) == (0.0, 1.0) and "two_frame_extended_comfort" not in found

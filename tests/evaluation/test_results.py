@@ -1,89 +1,56 @@
-"""scores.csv: the devkit's columns first, an average last, and the same numbers when read back."""
+"""What means are taken over: every scene, or every scene of the first stage with what follows it."""
 
-import csv
+import gzip
+import json
 
 import numpy as np
 import pytest
 from evaluation_helpers import make_results
+from golden_files import FOLDER
 
-from latentdrive.errors import ConfigError
-from latentdrive.evaluation.results import read_scores, write_scores
-from latentdrive.pdms.versions import Version
+from latentdrive.evaluation.results import Follows
+from latentdrive.pdms.versions import V2
 
-V2_COLUMNS = [
-    "token", "valid", "no_at_fault_collisions", "drivable_area_compliance", "driving_direction_compliance",
-    "traffic_light_compliance", "ego_progress", "time_to_collision_within_bound", "lane_keeping", "history_comfort",
-    "two_frame_extended_comfort", "score",
-]  # fmt: skip
-V1_COLUMNS = [
-    "token", "valid", "no_at_fault_collisions", "drivable_area_compliance", "ego_progress", "time_to_collision_within_bound",
-    "comfort", "driving_direction_compliance", "score",
-]  # fmt: skip
+CASES = [
+    case
+    for path in sorted(FOLDER.glob("aggregation/two_stage_*.json.gz"))
+    for case in json.loads(gzip.decompress(path.read_bytes()))["cases"]
+]
 
 
-def rows_of(path):
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
+@pytest.mark.skipif(not CASES, reason="no golden files")
+@pytest.mark.parametrize("number", range(len(CASES) or 1))
+def test_the_devkits_means_come_out_of_the_rows_alone(number: int):
+    listed, expected = CASES[number]["rows"], CASES[number]["expected_rows"]
+    row = {one["token"]: index for index, one in enumerate(listed)}
+    follows = np.full(len(listed), -1)
+    for original, followers in CASES[number]["mapping"]:
+        for pair in followers:
+            for after, before in zip(pair, original):
+                follows[row[after]] = row[before]
 
+    def column(name: str) -> np.ndarray:
+        return np.array([expected[token].get(name, listed[index].get(name)) for token, index in row.items()], float)
 
-@pytest.mark.parametrize(("version", "columns"), [(Version.EPDMS_V2_2, V2_COLUMNS), (Version.PDMS_V1_1, V1_COLUMNS)])
-def test_the_devkits_columns_come_first_in_its_order(tmp_path, version, columns):
-    write_scores(tmp_path / "scores.csv", make_results([0.5], ["d"], version=version))
-    header = (tmp_path / "scores.csv").read_text().splitlines()[0].split(",")
-    assert header[: len(columns)] == columns
-    assert header[len(columns) :] == [
-        "drive",
-        "progress_m",
-        "reference_progress_m",
-        "collision_step",
-        "collision_track",
-        "ttc_step",
-    ]
-
-
-def test_the_last_row_is_the_average_with_failed_scenes_as_0(tmp_path):
-    failed = make_results(
-        [0.5, 0.7, 0.0], ["d", "d", "e"], valid=np.array([True, True, False]), failures={"t2": "no map"},
-        two_frame_extended_comfort=[np.nan, 1.0, 0.0],
+    results = make_results(
+        column("score").tolist(), [""] * len(listed), tokens=tuple(row), follows=Follows(row=follows, weight=column("weight")),
+        terms={name: column(name) for name in V2.columns},
     )  # fmt: skip
-    write_scores(tmp_path / "scores.csv", failed)
-    *_, failed_row, average = rows_of(tmp_path / "scores.csv")
-    assert failed_row["valid"] == "False" and float(failed_row["score"]) == 0.0
-    assert average["token"] == "average_all_frames" and average["valid"] == "False"
-    assert float(average["score"]) == pytest.approx(0.4)
-    assert float(average["two_frame_extended_comfort"]) == 0.5  # of the two scenes that have one
+    found = [results.counted(), *results.stages()]
+    for name, counted in zip(("combined", "stage_one", "stage_two"), found):
+        assert counted.means() == pytest.approx(CASES[number][f"expected_{name}"], abs=1e-9)
 
 
-def test_the_average_of_v1_has_the_name_of_v1(tmp_path):
-    write_scores(tmp_path / "scores.csv", make_results([0.5], ["d"], version=Version.PDMS_V1_1))
-    assert rows_of(tmp_path / "scores.csv")[-1]["token"] == "average"
+def test_of_two_stages_a_scene_counts_times_what_follows_it_by_hand():
+    follows = Follows(row=np.array([-1, 0, 0, -1, 3]), weight=np.array([1.0, 0.75, 0.25, 1.0, 1.0]))
+    results = make_results([0.5, 1.0, 0.2, 0.8, 0.5], list("aaxbb"), follows=follows)
+    one, two = results.stages()
+    assert one.tokens == two.tokens == results.counted().tokens == ("t0", "t3") and one.drives == ("a", "b")
+    assert one.columns["score"].tolist() == [0.5, 0.8] and two.columns["score"].tolist() == pytest.approx([0.8, 0.5])
+    assert results.counted().columns["score"].tolist() == pytest.approx([0.4, 0.4])
 
 
-def test_what_was_written_is_read_back_to_the_last_digit(tmp_path):
-    told = make_results(
-        [1 / 3, 0.1], ["a, b", "c"], collision_track=("cone", ""), collision_step=np.array([12, -1]),
-        two_frame_extended_comfort=[np.nan, 1.0], valid=np.array([True, False]), failures={"t1": "NaN"},
-        progress_m=np.array([np.nan, 2 / 3]),
-    )  # fmt: skip
-    write_scores(tmp_path / "scores.csv", told)
-    again = read_scores(tmp_path / "scores.csv", told.version, told.failures)
-    for name in ("tokens", "drives", "collision_track", "failures", "version"):
-        assert getattr(again, name) == getattr(told, name)
-    for name in ("score", "valid", "progress_m", "reference_progress_m", "collision_step", "ttc_step"):
-        np.testing.assert_array_equal(getattr(again, name), getattr(told, name))
-    for name, values in told.terms.items():
-        np.testing.assert_array_equal(again.terms[name], values)
-
-
-def test_a_file_of_another_version_is_refused(tmp_path):
-    write_scores(tmp_path / "scores.csv", make_results([0.5], ["d"], version=Version.PDMS_V1_1))
-    with pytest.raises(ConfigError, match=r"is no result of epdms_v2\.2: column traffic_light_compliance"):
-        read_scores(tmp_path / "scores.csv", Version.EPDMS_V2_2, {})
-
-
-def test_a_file_that_was_cut_is_refused(tmp_path):
-    file = tmp_path / "scores.csv"
-    write_scores(file, make_results([0.5, 0.6], ["d", "d"]))
-    file.write_text("".join(file.read_text().splitlines(keepends=True)[:-1]))
-    with pytest.raises(ConfigError, match="no row average_all_frames at its end"):
-        read_scores(file, Version.EPDMS_V2_2, {})
+def test_of_one_stage_every_scene_counts():
+    results = make_results([0.5, 1.0], ["a", "b"])
+    assert results.stages() == () and results.counted().tokens == results.tokens
+    assert results.counted().means()["score"] == 0.75

@@ -77,6 +77,6 @@ def make_results(
         "version": version, "tokens": tuple(f"t{number}" for number in range(count)), "drives": tuple(drives), "terms": terms,
         "score": np.array(scores, float), "valid": np.ones(count, bool), "progress_m": np.full(count, 10.0),
         "reference_progress_m": np.full(count, 20.0), "collision_step": np.full(count, -1, np.int64),
-        "collision_track": ("",) * count, "ttc_step": np.full(count, -1, np.int64), "failures": {},
+        "collision_track": ("",) * count, "ttc_step": np.full(count, -1, np.int64), "failures": {}, "follows": None,
     }  # fmt: skip
     return Results(**fields | {name: value for name, value in changed.items() if name in fields})

@@ -241,7 +241,9 @@ def test_an_annotated_box_is_where_the_picture_shows_it(navsim_world, navsim_log
     made, order, log = drives[name], navsim_orders[name], navsim_logs[name]
     spec = navsim_world.sensors.cameras["CAM_F0"]
     renderer, shown = Renderer(spec), 0
-    stage = Stage(np.random.default_rng((*made.drive.seed, 1)), made, renderer, navsim_world.density)
+    stage = Stage(
+        np.random.default_rng((*made.drive.seed, 1)), made, renderer, navsim_world.density, navsim_world.city.shoulder_m
+    )
     for number, frame in enumerate(log):
         view, anns, row = frame["cams"]["CAM_F0"], frame["anns"], 5 * number
         poses = stage.poses(row)

@@ -222,6 +222,8 @@ def test_tokens_that_look_like_numbers_stay_text_for_navsim(navsim_folder, navsi
     tokens = ["1234567890123e45", "12345678901234e5", "0123456789012345", "1234567890123456", "00000000000000e1"]
     content["points"] = [[row, token, 1.0] for row, token in enumerate(tokens)]
     card.write_text(json.dumps(content))
+    scores = [{"row": row, "human": 1.0, "constant_velocity": 0.0} for row in range(len(tokens))]
+    (folder / "drives" / "latentdrive_val_00000.scores.json").write_text(json.dumps(scores))
     navsim_world.write(folder, processes=1)
     read = OmegaConf.load(folder / "splits" / "scene_filter" / "val.yaml").tokens
     assert set(read) <= set(tokens) and len(read) == 3

@@ -1,5 +1,6 @@
 """Maps of layouts: nuPlan's graph, ids, areas, and where they lie."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -9,9 +10,10 @@ import shapely
 from latentdrive.build import build
 from latentdrive.config import compose
 from latentdrive.types import RoadMap
-from latentdrive.world.road_map import MappedRoads, map_roads, placed
+from latentdrive.world.road_map import KERB_M, MappedRoads, map_roads, placed
 from latentdrive.world.roads import Layout
 
+SHOULDER_M = 0.9
 KINDS = ("lanes", "connectors", "roadblocks", "roadblock_connectors", "intersections", "crosswalks", "walkways")
 
 
@@ -21,7 +23,9 @@ def roads():
 
 
 def surveyed(layout: Layout) -> MappedRoads:
-    return map_roads(layout, first_id=5000, block_m=140.0, joint_m=6.0, limit_mps=9.0, name="sg-one-north")
+    return map_roads(
+        layout, first_id=5000, block_m=140.0, joint_m=6.0, shoulder_m=SHOULDER_M, limit_mps=9.0, name="sg-one-north"
+    )
 
 
 @pytest.fixture(params=["highway", "curves", "merge", "circle", "crossing", "tail_street"])
@@ -65,6 +69,48 @@ def test_roadblocks_hold_their_lanes_and_are_connected_as_they_are(road_map: Roa
         assert own.from_roadblock == block[connector.incoming[0]] and own.to_roadblock == block[connector.outgoing[0]]
         inside = next(one for one in road_map.intersections if one.id == own.intersection)
         assert shapely.Polygon(inside.rings[0]).buffer(0.05).contains(shapely.LineString(connector.baseline))
+
+
+def drivable(road_map: RoadMap) -> shapely.Geometry:
+    return shapely.union_all([shapely.Polygon(one.rings[0]) for one in (*road_map.roadblocks, *road_map.intersections)])
+
+
+def test_the_shoulder_is_of_the_road_and_of_no_lane(road_map: RoadMap):
+    lanes = shapely.union_all([shapely.Polygon(one.rings[0]) for one in (*road_map.lanes, *road_map.connectors)])
+    road, outer = drivable(road_map), {}
+    for lane in road_map.lanes:
+        if lane.roadblock not in outer or lane.index > outer[lane.roadblock].index:
+            outer[lane.roadblock] = lane
+    paved = []
+    for lane in outer.values():
+        half = len(lane.rings[0]) // 2
+        left, right = lane.rings[0][half // 2], lane.rings[0][half:][::-1][half // 2]  # halfway along
+        out = (right - left) / np.linalg.norm(right - left)
+        near, far = shapely.Point(right + 0.45 * out), shapely.Point(right + (SHOULDER_M - 0.05) * out)
+        if not lanes.dwithin(far, SHOULDER_M - 0.1):  # no other road there
+            paved.append(road.contains(near) and road.contains(far) and not lanes.contains(near))
+            beyond = shapely.Point(right + (SHOULDER_M + 0.05) * out)
+            joints = shapely.union_all([shapely.Polygon(one.rings[0]) for one in road_map.intersections])
+            assert joints.dwithin(beyond, 0.5) or not road.contains(beyond)
+    assert len(paved) >= 2 and all(paved)
+
+
+def test_a_median_that_two_shoulders_fill_is_paved_and_a_wider_one_is_not(roads):
+    for name, all_of_it in (("curves", True), ("highway", False)):
+        spec = replace(roads[name], oncoming=(1, 1), own=(1, 1), median_m=(1.6, 1.6) if all_of_it else (3.0, 3.0))
+        layout = spec.layout(np.random.default_rng(4), 300.0)
+        road_map = surveyed(layout).map
+        middle = layout.line.place(np.stack([np.linspace(40, 300, 200), np.zeros(200), np.zeros(200)], -1))
+        inside = shapely.contains_xy(drivable(road_map).buffer(0.01), middle[:, 0], middle[:, 1])
+        assert inside.mean() > 0.99 if all_of_it else inside.mean() < 0.2  # joints are closed
+
+
+def test_pavements_lie_beside_the_shoulder(roads):
+    for name in ("curves", "highway", "tail_street"):
+        road_map = surveyed(roads[name].layout(np.random.default_rng(4), 300.0)).map
+        road = drivable(road_map)
+        for walk in road_map.walkways:
+            assert KERB_M - 0.02 < shapely.Polygon(walk.rings[0]).distance(road) < KERB_M + 0.02
 
 
 def test_lanes_are_numbered_from_the_left(road_map: RoadMap):
