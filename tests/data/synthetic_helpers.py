@@ -1,0 +1,97 @@
+"""Synthetic scenes of NAVSIM v2's second stage, written by hand, with what others do afterwards as objects of nuPlan."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from navsim_fixture import START_US, annotations, camera
+
+from latentdrive.data.inert import Inert
+from latentdrive.data.pickle_writer import write_pickle
+
+STATE = "nuplan.common.actor_state"
+
+
+def inert(module: str, kind: str, **attributes: Any) -> Inert:
+    return Inert(module=module, kind=kind, attributes=attributes)
+
+
+def member(module: str, kind: str, value: int) -> Inert:
+    return Inert(module=module, kind=kind, args=(value,), called=True)
+
+
+def thing(kind: int, track: str, x: float, velocity: tuple[float, float] | None) -> Inert:
+    """One object of nuPlan's at (x, 20), facing north, 4 x 2 x 1.5 m."""
+    centre = inert(f"{STATE}.state_representation", "StateSE2", x=x, y=20.0, heading=np.pi / 2)
+    attributes: dict[str, Any] = {
+        "_metadata": inert(
+            f"{STATE}.scene_object", "SceneObjectMetadata", timestamp_us=1, token=track, track_token=track
+        ),
+        "_tracked_object_type": member(f"{STATE}.tracked_objects_types", "TrackedObjectType", kind),
+        "_box": inert(f"{STATE}.oriented_box", "OrientedBox", _center=centre, _length=4.0, _width=2.0, _height=1.5),
+    }
+    if velocity is None:
+        return inert(f"{STATE}.static_object", "StaticObject", **attributes)
+    speed = inert(f"{STATE}.state_representation", "StateVector2D", _x=velocity[0], _y=velocity[1])
+    return inert(f"{STATE}.agent", "Agent", **attributes, _velocity=speed)
+
+
+def detections(*things: Inert) -> Inert:
+    tracked = inert(f"{STATE}.tracked_objects", "TrackedObjects", tracked_objects=list(things))
+    module = "nuplan.planning.simulation.observation.observation_type"
+    return inert(module, "DetectionsTracks", tracked_objects=tracked)
+
+
+def lights(status: int) -> Inert:
+    maps = "nuplan.common.maps.maps_datatypes"
+    one = inert(
+        maps,
+        "TrafficLightStatusData",
+        status=member(maps, "TrafficLightStatusType", status),
+        lane_connector_id=7001,
+        timestamp=1,
+    )
+    return inert(maps, "TrafficLightStatuses", traffic_lights=[one])
+
+
+def frame(k: int) -> dict[str, Any]:
+    """Frame k of a scene that drives north from (10, 20) at 5 m/s."""
+    return {
+        "token": f"{k:016x}",
+        "timestamp": START_US + 500_000 * k,
+        "roadblock_ids": ["101"],
+        "traffic_lights": [("7001", True)],
+        "annotations": {name.removeprefix("gt_"): value for name, value in annotations().items()},
+        "ego_status": {
+            "ego_pose": np.array([10.0, 20.0 + 2.5 * k, np.pi / 2]),
+            "ego_velocity": np.array([5.0, 0.0], np.float32),
+            "ego_acceleration": np.array([0.5, 0.0], np.float32),
+            "driving_command": np.array([1, 0, 0, 0]),
+            "in_global_frame": True,
+        },
+        "lidar_path": f"scene/{k}.pcd",
+        "camera_dict": {
+            name: camera("east", name, k) | ({} if name == "cam_f0" else {"data_path": None})
+            for name in ("cam_f0", "cam_l0", "cam_l1", "cam_l2", "cam_r0", "cam_r1", "cam_r2", "cam_b0")
+        },
+    }
+
+
+def write_scene(folder: Path, name: str, token: str, **changed: Any) -> Path:
+    """One scene of four frames, and two more of others."""
+    content = {
+        "scene_metadata": {
+            "log_name": "north", "scene_token": name, "map_name": "us-ma-boston", "initial_token": token,
+            "num_history_frames": 4, "num_future_frames": 0, "corresponding_original_scene": "a" * 16,
+            "corresponding_original_initial_token": "b" * 16,
+        },
+        "frames": [frame(k) for k in range(4)],
+        "extended_traffic_light_data": [lights(2), lights(0)],
+        "extended_detections_tracks": [
+            detections(thing(0, "car", 12.0, (0.0, 3.0)), thing(3, "cone", 14.0, None), thing(7, "ego", 10.0, (0.0, 0.0))),
+            detections(),
+        ],
+    }  # fmt: skip
+    path = folder / "synthetic_scene_pickles" / f"{name}.pkl"
+    write_pickle(path, content | changed)
+    return path

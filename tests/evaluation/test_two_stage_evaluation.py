@@ -1,0 +1,342 @@
+"""`latentdrive evaluate data=navhard` on a made-up folder: two stages are driven, scored and joined by the split's mapping.
+
+Every car drives east at 5 m/s on an empty street, so a plan at constant velocity ends 20 m ahead of its start. Log "north" has scenes
+"now" (x = 10 m) and "previous" (x = 7.5 m), which end at 30 and 27.5 m; so has log "east". Of the two scenes that follow each, one
+starts there and drives on; the other starts 0.3 m farther and looks across the street, which it leaves.
+"""
+
+import csv
+import json
+import math
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from map_file_helpers import FILE_VERSION, ORIGIN, PLACE, box, line, small_map, write_index, write_map_file
+from navsim_fixture import START_US, write_log, write_split
+from navsim_fixture import frame as logged
+from synthetic_helpers import detections, write_scene
+from synthetic_helpers import frame as imagined
+
+from latentdrive.commands import evaluate
+from latentdrive.config import compose
+from latentdrive.data.pickle_writer import write_pickle
+from latentdrive.data.submission import read_submission
+from latentdrive.data.unpickle import read_pickle
+from latentdrive.errors import ConfigError, NoScenes
+from latentdrive.evaluation.comparison import compare_folders
+from latentdrive.evaluation.summary import read_evaluation
+from latentdrive.pdms.score import epdms_total
+
+STREET_M = 120.0
+NOW, PREVIOUS = 4, 3  # frames of a log
+NOBODY = {"boxes": np.zeros((0, 7)), "names": np.zeros(0, "<U1"), "velocity_3d": np.zeros((0, 3))}
+NEAR = math.exp(-(0.3**2) / (2 * 0.1))  # the bell over 0.3 m
+ONE, TWO = "_stage_one", "_stage_two"
+
+
+def token(log: str, what: str) -> str:
+    """16 characters for original scenes, 17 for synthetic ones, as in NAVSIM."""
+    return f"{log}-{what}".ljust(16 if what in ("now", "previous") else 17, "_")
+
+
+def road() -> dict[str, dict]:
+    """The first lane of the small map, made long; nothing else of it is used."""
+    layers = small_map()
+    long = box(0, -2, STREET_M, 2)
+    for name in ("lanes_polygons", "lane_groups_polygons"):
+        shapes = layers[name]["geometry"]
+        layers[name]["geometry"] = [long, *(box(9000 + 10 * k, 0, 9009 + 10 * k, 9) for k in range(1, len(shapes)))]
+    layers["baseline_paths"]["geometry"][1] = line(*((x, 0) for x in np.linspace(0, STREET_M, 25)))
+    return layers
+
+
+def log_frame(log: str, k: int) -> dict[str, Any]:
+    """Frame k at x = 2.5 k."""
+    names = {PREVIOUS: token(log, "previous"), NOW: token(log, "now")}
+    return logged(log, k) | {
+        "token": names.get(k, f"{log}-{k}".ljust(16, "_")),
+        "roadblock_ids": ["201"],
+        "traffic_lights": [],
+        "ego2global_translation": np.array([ORIGIN[0] + 2.5 * k, ORIGIN[1], 0.5]),
+        "ego2global_rotation": np.array([1.0, 0.0, 0.0, 0.0]),
+        "ego_dynamic_state": [5.0, 0.0, 0.0, 0.0],
+        "anns": {f"gt_{name}": value for name, value in NOBODY.items()} | {"instance_tokens": [], "track_tokens": []},
+    }
+
+
+def follow(folder: Path, log: str, what: str, x: float, *, now: int, across: bool = False, **changed: Any) -> None:
+    """A synthetic scene that starts at x, at the time of frame `now`."""
+    heading, frames = math.pi / 2 if across else 0.0, []
+    for k in range(4):
+        behind = 2.5 * (k - 3)
+        place = ORIGIN + np.array([x + behind * math.cos(heading), behind * math.sin(heading)])
+        ego = {
+            "ego_pose": np.array([*place, heading]),
+            "ego_velocity": np.array([5.0, 0.0], np.float32),
+            "ego_acceleration": np.zeros(2, np.float32),
+            "driving_command": np.array([0, 1, 0, 0]),
+            "in_global_frame": True,
+        }
+        frames.append(
+            imagined(k)
+            | {
+                "timestamp": START_US + 500_000 * (now - 3 + k),
+                "roadblock_ids": ["201"],
+                "traffic_lights": [],
+                "ego_status": ego,
+                "annotations": NOBODY | {"instance_tokens": [], "track_tokens": []},
+            }
+        )
+    later = {"extended_detections_tracks": [detections()] * 8, "extended_traffic_light_data": [], "frames": frames}
+    write_scene(folder, token(log, what), token(log, what), **later | changed)
+
+
+def entry(log: str, *followers: str) -> list[Any]:
+    """One of the mapping: followers are numbered."""
+    pairs = [[token(log, f"now{n}"), token(log, f"previous{n}")] for n in followers]
+    return [token(log, "now"), token(log, "previous"), pairs]
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two logs, their synthetic scenes, the map, and splits: both (whole), odd (with entries that can't be scored), single."""
+    root = tmp_path_factory.mktemp("navhard")
+    write_index(root / "maps")
+    write_map_file(root / "maps" / PLACE / FILE_VERSION / "map.gpkg", road())
+    folder, originals = root / "navhard_two_stage", []
+    for log in ("north", "east"):
+        write_log(root, log, [log_frame(log, k) for k in range(13)], data_split="test")
+        originals += [token(log, what) for what in ("previous", "now")]
+        for when, frame, end_m in (("now", NOW, 30.0), ("previous", PREVIOUS, 27.5)):
+            follow(folder, log, f"{when}0", end_m, now=frame)
+            follow(folder, log, f"{when}1", end_m + 0.3, now=frame, across=True)
+    follow(folder, "north", "now2", 30.0, now=NOW, extended_detections_tracks=[{"boxes": []}] * 8)
+    follow(folder, "north", "previous2", 27.5, now=PREVIOUS)
+    follow(folder, "east", "now3", 30.0, now=NOW + 4)  # 2.5 s after its previous one
+    follow(folder, "east", "previous3", 27.5, now=PREVIOUS)
+    mappings = {
+        "both": [entry("north", "0", "1"), entry("east", "0", "1")],
+        "damaged": [entry("north", "0", "1", "2"), entry("east", "0", "1")],
+        "odd": [entry("north", "0", "9"), entry("east", "0", "1")],
+        "apart": [entry("north", "0", "1"), entry("east", "0", "3")],
+        "hopeless": [entry("north", "0", "9"), entry("east")],
+    }
+    for name, mapping in mappings.items():
+        more = f"reactive_all_mapping: {json.dumps(mapping)}\n"
+        write_split(root / "splits", name, data_split="test", more=more, num_future_frames=8, tokens=originals)
+    write_split(root / "splits", "single", data_split="test", num_future_frames=8, tokens=originals)
+    return root
+
+
+@pytest.fixture(scope="module")
+def score(home: Path) -> Callable[..., Path]:
+    """Runs the verb in this process; returns its folder."""
+
+    def call(name: str, *words: str) -> Path:
+        given = [
+            "data=navhard",
+            f"data.path={home / 'navhard_two_stage'}",
+            f"data.splits={home / 'splits'}",
+            "split=both",
+        ]
+        given += ["processes=1", "data.scenes.processes=1", "device=cpu", "pictures=0", "human=false"]
+        places = [f"out={home / name}", f"store={home / 'store'}", f"data.cache_folder={home / 'cache'}"]
+        return evaluate.run(compose("evaluate", [*given, *places, *words]))
+
+    return call
+
+
+@pytest.fixture(scope="module")
+def both(score: Callable[..., Path], home: Path) -> Path:
+    return score("both", "human=true", "pictures=1", f"submission={home / 'both.pkl'}")
+
+
+def rows(folder: Path) -> dict[str, dict[str, str]]:
+    with (folder / "scores.csv").open(newline="") as file:
+        return {row["token"]: row for row in csv.DictReader(file)}
+
+
+def summary(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "summary.json").read_text())
+
+
+def totals(folder: Path) -> list[float]:
+    """Stage one, stage two, combined, as the file's last rows say."""
+    found = rows(folder)
+    names = ("stage_one", "stage_two", "combined")
+    return [float(found[f"extended_pdm_score_{name}"]["score"]) for name in names]
+
+
+def test_what_follows_counts_by_how_near_it_starts_to_the_plans_end(both: Path):
+    found = rows(both)
+    for log in ("north", "east"):
+        for when in ("now", "previous"):
+            weights = [float(found[token(log, f"{when}{n}")]["weight"]) for n in (0, 1)]
+            assert weights == pytest.approx([1 / (1 + NEAR), NEAR / (1 + NEAR)], abs=1e-6)
+            assert found[token(log, f"{when}0")]["follows"] == token(log, when)
+            assert float(found[token(log, f"{when}1")]["score"]) == 0  # it leaves the street
+            assert found[token(log, when)]["follows"] == "" and float(found[token(log, when)]["weight"]) == 1
+
+
+def test_the_combined_score_is_the_first_stages_times_the_weighted_second_by_hand(both: Path):
+    found, first, second = rows(both), [], []
+    for log in ("north", "east"):
+        for when in ("now", "previous"):
+            first.append(float(found[token(log, when)]["score"]))
+            second.append(float(found[token(log, f"{when}0")]["score"]) / (1 + NEAR))
+    assert min(first) > 0.5 and min(second) > 0.3
+    products = [one * two for one, two in zip(first, second)]
+    assert totals(both) == pytest.approx([np.mean(first), np.mean(second), np.mean(products)], abs=1e-6)
+    told = summary(both)
+    assert [told[stage]["score"]["mean"] for stage in ("stage_one", "stage_two")] == pytest.approx(totals(both)[:2])
+    assert told["score"]["mean"] == pytest.approx(totals(both)[2])
+    assert told["score"] | {"scenes": 4, "drives": 2} == told["score"]  # of the first stage
+    lane = [told[stage]["sub_scores"]["lane_keeping"]["mean"] for stage in ("stage_one", "stage_two")]
+    assert lane[0] == 1.0 and told["sub_scores"]["lane_keeping"]["mean"] == pytest.approx(lane[1])
+
+
+def test_rows_fill_the_columns_of_their_stage_and_each_score_is_that_of_its_sub_scores(both: Path):
+    columns = {name.removesuffix(ONE) for name in next(iter(rows(both).values())) if name.endswith(ONE)}
+    assert len(columns) == 9
+    last = [name for name in rows(both) if name.startswith("extended_pdm")]
+    assert (
+        last
+        == [f"extended_pdm_score_{name}" for name in ("stage_one", "stage_two", "combined")]
+        == list(rows(both))[-3:]
+    )
+    for name, row in rows(both).items():
+        if name in last:
+            continue
+        mine, other = (ONE, TWO) if len(name) == 16 else (TWO, ONE)
+        assert not any(row[column + other] for column in columns)
+        terms = {column: np.float64(row[column + mine]) for column in columns}
+        assert float(row["score"]) == pytest.approx(epdms_total(terms))
+
+
+def test_extended_comfort_is_that_of_the_pair_in_both_stages(both: Path):
+    found = rows(both)
+    for what, suffix in (("now", ONE), ("previous", ONE), ("now0", TWO), ("previous0", TWO), ("previous1", TWO)):
+        assert float(found[token("north", what)][f"two_frame_extended_comfort{suffix}"]) == 1.0, what
+
+
+def test_the_results_say_that_traffic_is_not_reactive(score, both: Path, capsys):
+    assert "replayed from the log in both stages (non-reactive)" in summary(both)["mapping"]["traffic"]
+    metrics = json.loads((both / "metrics.json").read_text())
+    assert metrics["mapping"] == summary(both)["mapping"] and metrics["mapping"]["entries"] == 2
+    assert metrics["metrics"]["evaluate/score_stage_two"] == pytest.approx(totals(both)[1])
+    score("said", "limit=1")
+    said = capsys.readouterr().out
+    assert "non-reactive" in said and "1 entries of the split's mapping" in said and "stage two" in said
+    assert "6 scenes of 1 drives" in said
+
+
+def test_the_human_is_asked_of_the_first_stage_alone(both: Path):
+    told = summary(both)
+    assert told["audit"]["progress_above_human"]["of"] == 4 and told["failed"] == 0
+
+
+def test_the_written_file_is_recomputed_by_the_tool_and_read_back(both: Path, monkeypatch, capsys):
+    monkeypatch.syspath_prepend(str(Path(__file__).resolve().parents[2] / "tools"))
+    import rescore
+
+    monkeypatch.setattr(sys, "argv", ["rescore.py", str(both / "scores.csv")])
+    with pytest.raises(SystemExit) as ended:
+        rescore.main()
+    said = capsys.readouterr().out
+    assert ended.value.code == 0 and "EPDMS, two stages; 12 valid rows" in said and "12 of 12 rows agree" in said
+    results, told = read_evaluation(both)
+    assert results.counted().means()["score"] == told["score"]["mean"]
+    assert results.stages()[1].means()["ego_progress"] == told["stage_two"]["sub_scores"]["ego_progress"]["mean"]
+
+
+def test_a_submission_holds_both_stages_and_scores_as_the_planner_that_made_it(score, home: Path, both: Path):
+    content = read_pickle(home / "both.pkl")
+    lists = [content[f"{stage}_stage_predictions"][0] for stage in ("first", "second")]
+    assert [len(one) for one in lists] == [4, 8] and {len(name) for name in lists[1]} == {17}
+    assert len(read_submission(home / "both.pkl", seed=0).trajectories) == 12
+    again = score("again", "planner=submission", f"planner.file={home / 'both.pkl'}")
+    assert rows(again) == rows(both)
+
+
+def test_a_scene_without_a_plan_scores_0_is_named_and_keeps_its_weight(score, home: Path, both: Path):
+    content = read_pickle(home / "both.pkl")
+    del content["second_stage_predictions"][0][token("north", "now0")]
+    write_pickle(home / "less.pkl", content)
+    folder = score("less", "planner=submission", f"planner.file={home / 'less.pkl'}")
+    told, found, before = summary(folder), rows(folder), rows(both)
+    assert told["failed"] == 1 and "holds no trajectory for it" in told["failures"][token("north", "now0")]
+    assert told["devkit_mean_without_failed_scenes"] is None
+    lost = found[token("north", "now0")]
+    assert lost["valid"] == "False" and float(lost["score"]) == 0
+    assert all(row["weight"] == before[name]["weight"] for name, row in found.items())
+    # The other one of the pair loses its extended comfort, 2 of 16, and nothing else changes.
+    pair, was = (float(one[token("north", "previous0")]["score"]) for one in (found, before))
+    assert was - pair == pytest.approx(2 / 16)
+    gone = float(before[token("north", "now0")]["score"]) / (1 + NEAR)
+    assert totals(both)[1] - totals(folder)[1] == pytest.approx((gone + (was - pair) / (1 + NEAR)) / 4, abs=1e-6)
+
+
+def test_a_scene_that_can_not_be_prepared_scores_0_is_named_and_keeps_its_weight(score, both: Path):
+    folder = score("damaged", "split=damaged")
+    told, found = summary(folder), rows(folder)
+    assert (
+        list(told["failures"]) == [token("north", "now2")]
+        and "what others do" in told["failures"][token("north", "now2")]
+    )
+    weights = [float(found[token("north", f"now{n}")]["weight"]) for n in range(3)]
+    assert weights == pytest.approx([1 / (2 + NEAR), NEAR / (2 + NEAR), 1 / (2 + NEAR)], abs=1e-6)
+    assert found[token("east", "now")] == rows(both)[token("east", "now")]
+
+
+@pytest.mark.parametrize(
+    ("split", "name", "reason"),
+    [
+        ("odd", token("north", "now"), r"names 2 \(north-now9_*, north-previous9_*\) of 6 scenes that are not there"),
+        ("apart", token("east", "now"), r"east-now3_* starts 2\.5 s after east-previous3_* \(1 of 3 pairs\)"),
+    ],
+)
+def test_an_entry_that_can_not_be_scored_is_left_out_and_named_and_no_other_is(
+    score, both: Path, capsys, split, name, reason
+):
+    folder = score(split, f"split={split}")
+    (left_out,) = summary(folder)["mapping"]["left_out"].items()
+    said = capsys.readouterr().out
+    assert left_out[0] == name and f"  {name}: {left_out[1]}" in said and "1 entries are left out" in said
+    assert re.search(reason, left_out[1])
+    kept = [one for one in rows(folder) if not one.startswith("extended")]
+    assert len(kept) == 6 and {one: rows(folder)[one] for one in kept} == {one: rows(both)[one] for one in kept}
+
+
+def test_two_evaluations_of_two_stages_are_compared_by_the_scenes_of_the_first(score, home: Path, both: Path):
+    still = score("still", "planner=stand_still")
+    found = compare_folders(both, still)
+    assert (found.scenes, found.only) == (4, (0, 0))
+    assert found.differences["score"].mean == pytest.approx(totals(still)[2] - totals(both)[2])
+    words = ["data=navsim", f"data.path={home}", f"data.splits={home / 'splits'}", "data.source.processes=1"]
+    with pytest.raises(ConfigError, match=r"was scored in two stages, .* in one stage"):
+        compare_folders(both, score("single", *words, "split=single"))
+
+
+@pytest.mark.parametrize("version", ["pdms_v1.1", "epdms_v2.0"])
+def test_other_versions_have_no_two_stage_score(score, version):
+    with pytest.raises(ConfigError, match=rf"scorer={version}: two stages are scored by epdms_v2\.2 alone"):
+        score("refused", f"scorer={version}")
+
+
+def test_a_split_of_one_stage_or_without_a_whole_entry_says_so(score):
+    with pytest.raises(ConfigError, match="split single has one stage"):
+        score("refused", "split=single")
+    with pytest.raises(
+        NoScenes, match=r"none of the 2 entries of the mapping of hopeless is whole, the first one: north-now"
+    ):
+        score("refused", "split=hopeless")
+
+
+def test_without_a_split_the_synthetic_scenes_are_scored_alone(score, home: Path):
+    folder = score("alone", "split=null", "limit=3")
+    assert "mapping" not in summary(folder) and len(rows(folder)) == 4 and "average_all_frames" in rows(folder)
