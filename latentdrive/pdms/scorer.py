@@ -158,5 +158,6 @@ def _joined(parts: list[dict[str, Tensor]], axis: int) -> dict[str, Tensor]:
 def _failures(tokens: Sequence[str], valid: Bool[Tensor, "B M"]) -> Iterator[tuple[str, str]]:
     for token, row in zip(tokens, valid.numpy()):
         if bad := np.flatnonzero(~row).tolist():
-            which = "" if len(row) == 1 else f" {bad[0]}" if len(bad) == 1 else f"s {bad[0]} and {len(bad) - 1} more"
-            yield token, f"trajectory{which}: NaN or infinite numbers among its poses"
+            many = f"trajectories {bad[0]} and {len(bad) - 1} more"
+            which = "trajectory" if len(row) == 1 else f"trajectory {bad[0]}" if len(bad) == 1 else many
+            yield token, f"{which}: NaN or infinite numbers among its poses"

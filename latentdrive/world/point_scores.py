@@ -1,0 +1,84 @@
+"""What the human and constant velocity score (PDMS v1.1) at the moments of a drive that may become scenes.
+
+Between navsim_writer.py, whose log is read back as data=navsim reads it, and decision_points.py, which deals out those that are
+kept: NAVSIM leaves out what is too easy, and what its own human fails. Scores lie beside the card of the drive: a world that
+is finished later, or whose splits are written again, is not scored again.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from latentdrive.data.navsim_log import read_log
+from latentdrive.data.navsim_scenes import Cut, open_truth
+from latentdrive.files import write_atomic
+from latentdrive.pdms.prepare import prepare_scene
+from latentdrive.pdms.scorer import Scorer
+from latentdrive.pdms.straight_ahead import straight_ahead
+from latentdrive.pdms.versions import Version
+from latentdrive.types import FROZEN, RoadMap, Trajectory
+from latentdrive.world.navsim_writer import PointSpec
+
+DIGITS = 6  # of a score in the file
+
+
+@dataclass(**FROZEN)
+class PointScore:
+    """Scores at one moment. row: in the log."""
+
+    row: int
+    human: float
+    constant_velocity: float
+
+
+def score_points(
+    log: Path, rows: Sequence[int], road_map: RoadMap, points: PointSpec, *, log_hz: float
+) -> list[PointScore]:
+    """Scores at some rows of a log. road_map: in the global frame. Raises UnreadableLogFile, and MapError where the log and the
+    map don't fit."""
+    if not rows:
+        return []
+    frames, times_s = read_log(log), np.arange(1, points.horizon + 1) / log_hz
+    scenes, poses = [], []
+    for row in rows:
+        cut = Cut(
+            log=frames, token=frames.tokens[row].decode(), drive=log.stem, first=row - points.history_frames + 1, now=row,
+            end=row + points.future_frames + 1,
+        )  # fmt: skip
+        truth = open_truth(cut, log, {road_map.name: road_map})
+        scenes.append(prepare_scene(truth, Version.PDMS_V1_1.rules))
+        straight = straight_ahead(truth.frames[truth.now].velocity, times_s)
+        poses.append(np.stack([truth.human.poses[: points.horizon], straight.astype(np.float64)]))
+    scorer = Scorer(scenes, version=Version.PDMS_V1_1)
+    scores = scorer.score(Trajectory(poses=np.stack(poses), dt_s=1 / log_hz)).score
+    return [
+        PointScore(row=row, human=round(human, DIGITS), constant_velocity=round(straight, DIGITS))
+        for row, (human, straight) in zip(rows, scores.tolist(), strict=True)
+    ]
+
+
+def write_scores(path: Path, scores: Sequence[PointScore]) -> None:
+    """Keep them, atomically."""
+    text = json.dumps([asdict(one) for one in scores], indent=1) + "\n"
+    write_atomic(path, lambda new: new.write_text(text, encoding="utf-8"))
+
+
+def read_scores(path: Path, rows: Sequence[int]) -> list[PointScore] | None:
+    """The scores that were kept; None where there are none, or those of other rows."""
+    if not path.is_file():
+        return None
+    scores = [PointScore(**one) for one in json.loads(path.read_text(encoding="utf-8"))]
+    return scores if [one.row for one in scores] == list(rows) else None
+
+
+def too_easy(score: PointScore, points: PointSpec) -> bool:
+    """Whether going straight on is good enough."""
+    return score.constant_velocity > points.constant_velocity_at_most
+
+
+def too_hard(score: PointScore, points: PointSpec) -> bool:
+    """Whether the human itself does not do well by the score, where it is not too easy."""
+    return not too_easy(score, points) and score.human < points.human_at_least
