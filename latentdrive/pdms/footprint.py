@@ -66,7 +66,7 @@ def footprint(states: Float[Tensor, "B M 41 11"], origin: Float[Tensor, "B 2"]) 
 
 
 def ego_areas(car: Footprint, road: MapBatch) -> EgoAreas:
-    """Areas that corners, centre and rear axle are in; a point on a border is outside."""
+    """Areas that corners and centre are in; a point on a border is outside."""
     grid, shape = road.grid, car.speed.shape
     corners = grid.locate(*car.corners().unbind(-1))
     centre = grid.locate(*car.centre.unbind(-1))

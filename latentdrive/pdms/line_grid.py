@@ -41,12 +41,16 @@ class LineGrid(Batch):
         found[which[close]] = True
         if len(points.far):
             scene = points.far // (len(points.x) // points.scenes)
-            for point, one in zip(points.far.tolist(), scene.tolist()):
+            for one in scene.unique().tolist():
                 mine = torch.nonzero(self.segment_scene == one)[:, 0]
-                found[point] = self._close(points.x[point], points.y[point], mine).any()
+                for some in points.far[scene == one].split(256):
+                    close = self._close(points.x[some, None], points.y[some, None], mine)
+                    found[some] = close.any(-1)
         return found
 
-    def _close(self, x: Float[Tensor, "*p"], y: Float[Tensor, "*p"], segment: Int64[Tensor, "q"]) -> Bool[Tensor, "q"]:
+    def _close(
+        self, x: Float[Tensor, "*p"], y: Float[Tensor, "*p"], segment: Int64[Tensor, "q"]
+    ) -> Bool[Tensor, "*pq"]:
         (x0, y0), (dx, dy) = self.starts[segment].unbind(-1), self.steps[segment].unbind(-1)
         x, y = x - x0, y - y0
         length = (dx * dx + dy * dy).clamp(min=torch.finfo(dx.dtype).tiny)
