@@ -15,10 +15,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from latentdrive.commands import label, report, train, world
+from latentdrive.commands import evaluate, label, report, train, world
 from latentdrive.config import Config, compose, from_yaml, to_yaml
 from latentdrive.errors import ConfigError
 from latentdrive.run_folder import CONFIG, METRICS, RunFolder
+
+PLANNERS = {"constant_velocity": "a car that goes straight on", "human": "the human driver"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,6 +141,9 @@ def plan(cfg: Config) -> list[Step]:
         step("label held-out clips once more: what the student expects", label.run, "label", "label_student",
              [*data, f"model={out / 'student/checkpoint'}", f"store={stores['student']}", "parts=[val]", *demo.label],
              stores["student"]),
+        *(step(f"what {told} scores on these scenes, as NAVSIM counts", evaluate.run, "evaluate", f"score_{planner}",
+               [*shared, "data=navsim", f"planner={planner}", *demo.evaluate])
+          for planner, told in PLANNERS.items()),
         step("a report about all of it", report.run, "report", "report",
              [f"page={out / 'report.html'}", f"title='latentdrive {demo.folder}'", f"runs=[{_runs(out)}]", *demo.report],
              out / "report.html"),
@@ -150,15 +155,28 @@ def summary(out: Path) -> list[str]:
     found = {
         name: json.loads((out / name / METRICS).read_text())["metrics"] for name in ("codebook", "teacher", "student")
     }
+    scores = {
+        planner: json.loads((out / f"score_{planner}" / METRICS).read_text())["metrics"].get("evaluate/score")
+        for planner in PLANNERS
+    }
     lines = [
         ("codebook", "held_out/cost_ego_shuffled", "ego codes of another clip make the predicted frame {:.0%} worse"),
         ("teacher", "held_out/nats", "teacher's surprise by the true codes: {:.2f} nats a slot"),
         ("teacher", "held_out/baseline_marginal_nats", "  (knowing only how often each code occurs: {:.2f})"),
         ("student", "held_out/top1", "student and teacher agree on {:.0%} of the slots"),
     ]
-    return [text.format(found[run][key]) for run, key, text in lines if key in found[run]]
+    told = [text.format(found[run][key]) for run, key, text in lines if key in found[run]]
+    return [
+        *told,
+        *(
+            f"{PLANNERS[planner]} scores {score:.2f} on the NAVSIM scenes"
+            for planner, score in scores.items()
+            if score is not None
+        ),
+    ]
 
 
 def _runs(out: Path) -> str:
     names = ("codebook", "teacher", "student", "label_codebook", "label_teacher", "label_student")
+    names += tuple(f"score_{planner}" for planner in PLANNERS)
     return ",".join(f"'{out / name}'" for name in names)

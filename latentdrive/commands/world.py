@@ -18,6 +18,7 @@ from latentdrive.files import write_atomic
 from latentdrive.overrides import quoted
 from latentdrive.report.scene_picture import scene_picture
 from latentdrive.run_folder import RunFolder, progress
+from latentdrive.world.navsim_world import UNFILTERED
 
 PREVIEWED = ("cam_l0", "cam_f0", "cam_r0", "cam_b0")
 VIDEO = "video"  # folder of the clips beside a NAVSIM data set
@@ -54,7 +55,8 @@ def run(cfg: Config) -> dict[str, Counts] | None:
             folder.say(f"{name}: {', '.join(told)}")
             if numbers.get("points", 0) < numbers.get("points_wanted", 0):
                 folder.say(
-                    f"  fewer scenes than wanted, because too few moments count: raise world.splits.{name}.drives"
+                    "  fewer scenes than wanted: too few moments count, or the score drops too many of them "
+                    f"(world.points): raise world.splits.{name}.drives"
                 )
     if dry_run:
         return None
@@ -64,10 +66,10 @@ def run(cfg: Config) -> dict[str, Counts] | None:
 
 
 def _preview(folder: RunFolder, where: list[str], previews: int, then: str) -> None:
-    """Draw scenes of every split, of as many drives, into the run's folder. where: overrides that say where the data is."""
+    """Draw scenes of every split (what the score dropped is not drawn), of as many drives, into the run's folder. where: overrides that say where the data is."""
     data = build(compose("doctor", ["data=navsim", *where]).data)
     drawn = []
-    for split in data.splits() or [None]:
+    for split in [name for name in data.splits() if not name.endswith(UNFILTERED)] or [None]:
         source = data.open_scenes(split=split, cameras=list(PREVIEWED), lidar=True)
         drives: dict[str, list[str]] = {}
         for token in source.tokens:

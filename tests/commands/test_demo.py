@@ -43,7 +43,7 @@ def walked(tmp_path, monkeypatch):
     monkeypatch.setattr(
         demo, "compose", lambda name, overrides: composed(name, *overrides)
     )  # it takes most of the time
-    for module in (demo.world, demo.train, demo.label, demo.report):
+    for module in (demo.world, demo.train, demo.label, demo.evaluate, demo.report):
         monkeypatch.setattr(module, "run", verb)
 
     def walk(*overrides, fails=""):
@@ -57,7 +57,8 @@ def walked(tmp_path, monkeypatch):
 
 
 ALL = [
-    "world", "navsim", "pictures", "codebook", "label_codebook", "teacher", "label_teacher", "student", "label_student", "report",
+    "world", "navsim", "pictures", "codebook", "label_codebook", "teacher", "label_teacher", "student", "label_student",
+    "score_constant_velocity", "score_human", "report",
 ]  # fmt: skip
 
 
@@ -74,7 +75,7 @@ def test_a_step_that_is_missing_is_made_again_with_all_that_follow(walked):
     assert walk() == ALL[5:]
 
 
-@pytest.mark.parametrize(("made", "first"), [("data/world", 0), ("stores/teacher", 6), ("report.html", 9)])
+@pytest.mark.parametrize(("made", "first"), [("data/world", 0), ("stores/teacher", 6), ("report.html", 11)])
 def test_a_step_whose_work_is_missing_is_made_again_with_all_that_follow(walked, made, first):
     walk, out = walked
     walk()
@@ -86,7 +87,7 @@ def test_a_step_with_other_settings_is_made_again_with_all_that_follow_and_says_
     walk, _ = walked
     walk()
     assert walk("demo.teacher=['training.schedule.steps=9']") == ALL[5:]
-    assert "no longer fits, removed: teacher, label_teacher, student, label_student, report" in capsys.readouterr().out
+    assert f"no longer fits, removed: {', '.join(ALL[5:])}" in capsys.readouterr().out
     assert walk("demo.teacher=['training.schedule.steps=9']") == []
     assert walk("demo.teacher=['training.schedule.steps=9']", "seed=1") == ALL
 
@@ -115,7 +116,7 @@ def test_a_dry_run_prints_the_commands_and_runs_nothing(walked, capsys):
     walk, _ = walked
     assert walk("dry_run=true") == []
     said = capsys.readouterr().out
-    assert "Step 10 of 10" in said and "latentdrive train teacher" in said
+    assert "Step 12 of 12" in said and "latentdrive train teacher" in said
 
 
 def test_the_numbers_at_the_end_are_those_of_the_runs(walked):

@@ -21,6 +21,8 @@ STEPS = (
     "label_teacher",
     "student",
     "label_student",
+    "score_constant_velocity",
+    "score_human",
     "report",
 )
 
@@ -29,7 +31,7 @@ def test_the_demo_walks_every_step_ends_with_a_report_and_repeats_nothing(latent
     done = latentdrive("demo", "demo=smoke", "out=walk", timeout_s=1800)
     assert done.returncode == 0, done.stderr[-3000:]
     said = [line for line in done.stdout.splitlines() if line.startswith("Step ")]
-    assert [line.split(":")[0] for line in said] == [f"Step {number} of 10" for number in range(1, 11)]
+    assert [line.split(":")[0] for line in said] == [f"Step {number} of 12" for number in range(1, 13)]
     assert re.search(r"Result: walk/report\.html\nNext: open walk/report\.html", done.stdout)
 
     out = tmp_path / "walk"
