@@ -32,7 +32,7 @@ def walked(tmp_path, monkeypatch):
         if cfg.out == str(tmp_path / "walk" / fails_in[0]):
             raise Interrupted
         for key in ("path", "store", "page"):
-            if key in cfg and not ("preview" in cfg and cfg.preview):
+            if key in cfg and cfg[key] is not None and not ("preview" in cfg and cfg.preview):
                 made = tmp_path / "walk" / cfg[key]
                 assert not made.exists()
                 made.mkdir(parents=True)
