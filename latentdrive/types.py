@@ -408,6 +408,7 @@ class Planner(Protocol):
 class PrivilegedPlanner(Protocol):
     """The human and PDM-Closed: they are given the truth, future included. Nothing learned may implement it."""
 
-    privileged: bool
+    privileged: bool  # True
+    takes: type  # SceneTruth, or what scoring prepares of it
 
     def plan(self, truths: Sequence[SceneTruth]) -> Trajectory: ...

@@ -7,7 +7,7 @@
 
 Scenes 0, 5, 10, ... of the golden files in file order, those that the devkit's own times were measured on (README beside them);
 LATENTDRIVE_GOLDEN names another folder. Trajectories are the scene's candidates with noise of some centimetres. Every number is the median over
-scenes of the best of several rounds. Writes docs/results/bench_pdms.json. About two minutes on one core.
+scenes of the median of several rounds. Writes docs/results/bench_pdms.json. About two minutes on one core.
 """
 
 import argparse
@@ -73,7 +73,9 @@ def main() -> None:
             "prepare_ms": statistics.median(seconds) * 1e3,
             "prepare_mean_ms": np.mean(seconds) * 1e3,
         }
-        numbers["open_ms"] = statistics.median(best(partial(Scorer, [one], version=version), 3) for one in scenes) * 1e3
+        numbers["open_ms"] = (
+            statistics.median(usual(partial(Scorer, [one], version=version), 3) for one in scenes) * 1e3
+        )
         numbers["ms"] = {
             str(size): measure(scenes, poses, version, size, options)
             for size in track(options.sizes, description=version)
@@ -112,19 +114,19 @@ def measure(
         many = (many + NOISE_M * torch.randn(many.shape, generator=draw, dtype=many.dtype))[None]
         scorer = Scorer([scene], version=version, device=options.device)
         rounds = options.rounds if size > 256 else 5 * options.rounds
-        times.append(best(lambda scorer=scorer, many=many: scorer.score_poses(many, dt_s=0.5), rounds) / size)
+        times.append(usual(lambda scorer=scorer, many=many: scorer.score_poses(many, dt_s=0.5), rounds) / size)
     return statistics.median(times) * 1e3
 
 
-def best(call: Callable[[], Any], rounds: int) -> float:
-    """Seconds of the fastest of several calls, after one that isn't counted."""
+def usual(call: Callable[[], Any], rounds: int) -> float:
+    """Seconds of several calls, their median, after one that isn't counted."""
     call()
     seconds = []
     for _ in range(rounds):
         began = time.perf_counter()
         call()
         seconds.append(time.perf_counter() - began)
-    return min(seconds)
+    return statistics.median(seconds)
 
 
 def profile(scene: ScoringScene, poses: torch.Tensor, version: Version, size: int) -> None:

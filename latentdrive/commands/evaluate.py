@@ -172,6 +172,8 @@ def _submit(order: _Order, scenes: Scenes, driven: Driven, folder: RunFolder) ->
     one_stage = order.version is Version.PDMS_V1_1
     left_out = write_submission(order.submission, first, about=order.about, second_stage=None if one_stage else second)
     folder.say(f"submission: {len(planned) - len(left_out):,} trajectories in {order.submission}")
+    if missing := [token for token in scenes.tokens if token not in planned]:
+        folder.say(f"  {len(missing):,} scenes have none, and the server asks for all: {missing[0]} is the first")
     for token, reason in left_out.items():
         folder.say(f"  left out: {token}: {reason}")
 

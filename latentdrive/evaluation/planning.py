@@ -8,11 +8,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from latentdrive.errors import MapError, UnreadableClip, WrongShape
-from latentdrive.pdms.scene import ScoringScene
+from latentdrive.errors import MapError, StoreError, UnreadableClip, WrongShape
+from latentdrive.pdms.scene import STEP_S, STEPS, ScoringScene
+from latentdrive.pdms.scorer import SHORTEST_STEP_S
 from latentdrive.types import FROZEN, Planner, PrivilegedPlanner, SceneSource, SceneTruth, Trajectory
 
-FAILS = (UnreadableClip, MapError, WrongShape)  # what is a scene's fault, and not the whole run's
+HORIZON_S = (STEPS - 1) * STEP_S  # what a plan must cover
+FAILS = (UnreadableClip, MapError, StoreError, WrongShape)  # what is a scene's fault, and not the whole run's
 
 
 @dataclass(**FROZEN)
@@ -27,9 +29,10 @@ def what_it_takes(
     planner: Planner | PrivilegedPlanner, source: SceneSource, prepared: Callable[[str], ScoringScene]
 ) -> Callable[[str], Any]:
     """How a scene is opened for this planner, by token: what the car sees, unless the planner is privileged and says otherwise."""
-    if not isinstance(planner, PrivilegedPlanner):
+    # A protocol asks only whether the attribute is there: nobody but who says True may see the future.
+    if getattr(planner, "privileged", False) is not True:
         return source.__getitem__
-    return {SceneTruth: source.truth, ScoringScene: prepared}[getattr(planner, "takes", SceneTruth)]
+    return {SceneTruth: source.truth, ScoringScene: prepared}[planner.takes]
 
 
 def plan_scenes(
@@ -62,6 +65,11 @@ def _plan(
             raise WrongShape(
                 f"{type(planner).__name__}.plan gave poses of shape {planned.poses.shape} for {len(opened)} scenes; expected "
                 f"({len(opened)}, P, 3)"
+            )
+        if not abs(planned.poses.shape[1] * planned.dt_s - HORIZON_S) < SHORTEST_STEP_S:
+            raise WrongShape(
+                f"{type(planner).__name__}.plan gave {planned.poses.shape[1]} poses {planned.dt_s} s apart; the score expects them to "
+                f"cover {HORIZON_S} s"
             )
     except FAILS as error:
         if len(opened) == 1:

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Float64, Int64
 
+from latentdrive.errors import StoreError
 from latentdrive.evaluation.planning import Plans
 from latentdrive.evaluation.results import Results
 from latentdrive.pdms.extended_comfort import extended_comfort, interval_s, pairs
@@ -44,8 +45,12 @@ def score_plans(
 ) -> Scored:  # fmt: skip
     """Results of the plans in the order of `tokens`; what has no plan scores 0. prepared: opens a prepared scene by token."""
     table = _Table(tokens, drives, version, plans.failures)
-    for group in _groups([token for token in tokens if token in plans.trajectories], plans.trajectories, batch):
-        scenes = [prepared(token) for token in group]
+    for wanted in _groups([token for token in tokens if token in plans.trajectories], plans.trajectories, batch):
+        opened = _opened(wanted, prepared, table.failures)
+        advance(len(wanted) - len(opened))
+        if not opened:
+            continue
+        group, scenes = list(opened), list(opened.values())
         poses = np.stack([plans.trajectories[token].poses for token in group])[:, None]
         trajectory = Trajectory(poses=poses, dt_s=plans.trajectories[group[0]].dt_s)
         table.take(
@@ -91,6 +96,19 @@ def _groups(tokens: Sequence[str], trajectories: Mapping[str, Trajectory], batch
     for _, group in groupby(sorted(tokens, key=sampling), key=sampling):
         same = list(group)
         yield from (same[start : start + batch] for start in range(0, len(same), batch))
+
+
+def _opened(
+    tokens: Sequence[str], prepared: Callable[[str], ScoringScene], failures: dict[str, str]
+) -> dict[str, ScoringScene]:
+    """Prepared scenes by token; entries of the store that can't be read are named among the failures."""
+    found = {}
+    for token in tokens:
+        try:
+            found[token] = prepared(token)
+        except StoreError as error:
+            failures[token] = str(error)
+    return found
 
 
 class _Table:

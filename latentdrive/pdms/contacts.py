@@ -146,8 +146,9 @@ def _near(
     present: Bool[Tensor, "B K N"],
     radius: Float[Tensor, "B N"],
 ) -> Bool[Tensor, "B K M N"]:
-    """Where circles overlap: |a|^2 - 2 a b + |b|^2 - r^2 <= 0 as one matrix product, in float32."""
-    x, y, other, radius = x.float(), y.float(), other.float(), radius.float()
+    """Where circles overlap: |a|^2 - 2 a b + |b|^2 - r^2 <= 0 as one matrix product, on a CPU in float32 (a GPU may cut that to TF32)."""
+    if x.device.type == "cpu":
+        x, y, other, radius = x.float(), y.float(), other.float(), radius.float()
     rest = (other**2).sum(-1) - radius[:, None] ** 2
     rest = torch.where(present, rest, torch.inf)
     left = torch.stack([-2 * x, -2 * y, x * x + y * y, torch.ones_like(x)], -1)

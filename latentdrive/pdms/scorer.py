@@ -7,6 +7,7 @@ The walk: reference_poses.py (what is to be followed) → simulate.py (what the 
 (progress against PDM-Closed, the human filter, the totals).
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import fields
 
@@ -33,6 +34,8 @@ from latentdrive.pdms.versions import V2, Version
 from latentdrive.types import PdmScores, Trajectory
 
 # Scenes and rows (scenes x proposals) that are scored at once: what fits a CPU's second-level cache, and what fills a GPU.
+FARTHEST_M = 1e7  # a number beyond (also a heading, in radians) counts as infinite: it is damage, and overflows what follows
+SHORTEST_STEP_S = 1e-3
 AT_ONCE = {"cpu": (16, 512), "cuda": (256, 65_536)}
 
 
@@ -68,16 +71,21 @@ class Scorer:
     def score(self, trajectory: Trajectory, *, states: bool = False) -> PdmScores:
         """Scores of trajectories, poses [B, M, P, 3] in the ego frame of each scene's now, at any sampling.
 
-        states: whether the simulated states are wanted. A trajectory with NaN or infinite numbers scores 0 and is named in
-        `failures`. Raises WrongShape where the poses don't fit the scenes.
+        states: whether the simulated states are wanted. A trajectory with numbers that are NaN, infinite or beyond FARTHEST_M scores 0
+        and is named in `failures`. Raises WrongShape where the poses don't fit the scenes.
         """
         return self.score_poses(torch.from_numpy(trajectory.poses), dt_s=trajectory.dt_s, states=states)
 
+    @torch.no_grad()
     def score_poses(self, poses: Float[Tensor, "B M P 3"], *, dt_s: float, states: bool = False) -> PdmScores:
-        """The same for a tensor, from any device."""
+        """The same for a tensor, from any device; no gradient flows through a score, and autocast does not reach it."""
         self._check(poses, dt_s)
+        with torch.autocast(self.device.type, enabled=False):
+            return self._score_all(poses, dt_s, states)
+
+    def _score_all(self, poses: Float[Tensor, "B M P 3"], dt_s: float, states: bool) -> PdmScores:
         poses = poses.to(self.device, torch.float64)  # float32 plans are widened first, as the devkit does
-        valid = poses.isfinite().all(-1).all(-1)
+        valid = (poses.abs() <= FARTHEST_M).all(-1).all(-1)  # false for NaN, too
         poses = torch.where(valid[..., None, None], poses, 0.0)
         parts = []
         for start, scenes in self._groups:
@@ -140,8 +148,8 @@ class Scorer:
         expected = f"[{len(self.scenes)} scenes, proposals, poses, 3]"
         if poses.ndim != 4 or poses.shape[0] != len(self.scenes) or poses.shape[3] != 3 or 0 in poses.shape:
             raise WrongShape(f"Scorer.score: expected poses {expected}, got {list(poses.shape)}")
-        if not dt_s > 0:
-            raise WrongShape(f"Scorer.score: expected poses some time apart, got dt_s={dt_s}")
+        if not SHORTEST_STEP_S <= dt_s < math.inf:
+            raise WrongShape(f"Scorer.score: expected poses {SHORTEST_STEP_S} s apart or more, got dt_s={dt_s}")
 
 
 def simulated(scenes: SceneTensors, follow: Float64[Tensor, "B M 41 3"]) -> Float64[Tensor, "B M 41 11"]:

@@ -9,6 +9,8 @@ from enum import StrEnum
 
 from latentdrive.types import FROZEN
 
+REVISION = 1  # raise it when preparing a scene would give other numbers: stores are then built anew
+
 
 class Version(StrEnum):
     """The stamp of a score."""

@@ -14,6 +14,7 @@ import numpy as np
 
 from latentdrive.data.navsim_log import read_log
 from latentdrive.data.navsim_scenes import Cut, open_truth
+from latentdrive.errors import UnreadableScene
 from latentdrive.files import write_atomic
 from latentdrive.pdms.prepare import prepare_scene
 from latentdrive.pdms.scorer import Scorer
@@ -37,26 +38,33 @@ class PointScore:
 def score_points(
     log: Path, rows: Sequence[int], road_map: RoadMap, points: PointSpec, *, log_hz: float
 ) -> list[PointScore]:
-    """Scores at some rows of a log. road_map: in the global frame. Raises UnreadableLogFile, and MapError where the log and the
-    map don't fit."""
+    """Scores at some rows of a log. road_map: in the global frame. A moment that can't be
+    prepared scores 0. Raises UnreadableLogFile."""
     if not rows:
         return []
     frames, times_s = read_log(log), np.arange(1, points.horizon + 1) / log_hz
-    scenes, poses = [], []
+    scenes, poses, scored = [], [], []
     for row in rows:
         cut = Cut(
             log=frames, token=frames.tokens[row].decode(), drive=log.stem, first=row - points.history_frames + 1, now=row,
             end=row + points.future_frames + 1,
         )  # fmt: skip
         truth = open_truth(cut, log, {road_map.name: road_map})
-        scenes.append(prepare_scene(truth, Version.PDMS_V1_1.rules))
+        try:
+            scenes.append(prepare_scene(truth, Version.PDMS_V1_1.rules))
+        except UnreadableScene:  # no way to follow its route: nobody can drive there, the human neither
+            continue
+        scored.append(row)
         straight = straight_ahead(truth.frames[truth.now].velocity, times_s)
         poses.append(np.stack([truth.human.poses[: points.horizon], straight.astype(np.float64)]))
-    scorer = Scorer(scenes, version=Version.PDMS_V1_1)
-    scores = scorer.score(Trajectory(poses=np.stack(poses), dt_s=1 / log_hz)).score
+    found = {row: (0.0, 0.0) for row in rows}
+    if scored:
+        scorer = Scorer(scenes, version=Version.PDMS_V1_1)
+        scores = scorer.score(Trajectory(poses=np.stack(poses), dt_s=1 / log_hz)).score
+        found |= dict(zip(scored, scores.tolist(), strict=True))
     return [
         PointScore(row=row, human=round(human, DIGITS), constant_velocity=round(straight, DIGITS))
-        for row, (human, straight) in zip(rows, scores.tolist(), strict=True)
+        for row, (human, straight) in found.items()
     ]
 
 

@@ -65,6 +65,10 @@ def golden(name: str) -> Golden:
 
 def every_file(test: Any) -> Any:
     """Run a test once a file, as argument `name`; skip where there are none."""
+    if not FILES and "LATENTDRIVE_GOLDEN" in os.environ:
+        raise FileNotFoundError(
+            f"LATENTDRIVE_GOLDEN={FOLDER}: no *.json.gz there; give the folder of golden files, or unset it"
+        )
     if not FILES:
         return pytest.mark.skip(reason=f"no golden files in {FOLDER}")(pytest.mark.parametrize("name", [""])(test))
     return pytest.mark.parametrize("name", FILES)(test)

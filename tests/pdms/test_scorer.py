@@ -50,7 +50,7 @@ STRAIGHT = plan_of(driving(5.0))
 
 
 @pytest.mark.parametrize("version", Version)
-@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf, 1e200])
 @pytest.mark.parametrize("where", [(0, 0), (7, 2), (3, 1)])
 def test_a_plan_that_is_no_number_scores_0_and_is_named(version: Version, bad: float, where: tuple):
     scene = made_scene(Other("vehicle", 30.0, 0.3), ego=going(), generation=version.rules.generation, token="abc")
