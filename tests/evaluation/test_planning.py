@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from latentdrive.evaluation.planning import plan_scenes, what_it_takes
+from latentdrive.planners.sampling import NO_SENSORS
 from latentdrive.types import SceneTruth, Trajectory
 
 
@@ -23,7 +24,7 @@ class Planner:
     """Plans so many poses, so far apart."""
 
     def __init__(self, poses: int = 8, dt_s: float = 0.5, privileged: object = None) -> None:
-        self.poses, self.dt_s, self.takes = poses, dt_s, SceneTruth
+        self.poses, self.dt_s, self.takes, self.needs = poses, dt_s, SceneTruth, NO_SENSORS
         if privileged is not None:
             self.privileged = privileged
 
