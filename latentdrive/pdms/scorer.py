@@ -34,7 +34,7 @@ from latentdrive.pdms.versions import V2, Version
 from latentdrive.types import PdmScores, Trajectory
 
 # Scenes and rows (scenes x proposals) that are scored at once: what fits a CPU's second-level cache, and what fills a GPU.
-FARTHEST_M = 1e7  # a number beyond (also a heading, in radians) counts as infinite: it is damage, and overflows what follows
+FARTHEST_M = 1e7  # a number beyond, headings included, counts as infinite: it is damage, and overflows what follows
 SHORTEST_STEP_S = 1e-3
 AT_ONCE = {"cpu": (16, 512), "cuda": (256, 65_536)}
 
