@@ -33,5 +33,6 @@ def machine() -> dict[str, Any]:
 
 
 def portable(word: str) -> str:
-    """A word of a command; of an absolute path the last name alone, because the rest means nothing on another machine."""
-    return Path(word).name if Path(word).is_absolute() else word
+    """A word of a command; of an absolute path, alone or behind key=, the last name alone: the rest means nothing on another machine."""
+    key, sign, value = word.rpartition("=")
+    return f"{key}{sign}{Path(value).name}" if Path(value).is_absolute() else word

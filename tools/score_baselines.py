@@ -46,7 +46,7 @@ def main() -> None:
             found[name] = {planner: told(folder) for planner, folder in folders.items()}
             found[name]["differences"] = differences(folders)
             show(name, found[name])
-    write_record(options.out, data=[portable_override(one) for one in options.data], **found)
+    write_record(options.out, data=[portable(one) for one in options.data], **found)
 
 
 def scored(planner: str, split: str | None, scorer: str, options: argparse.Namespace) -> Path:
@@ -100,11 +100,6 @@ def show(name: str, found: dict[str, Any]) -> None:
         print(
             f"{pair}: {one['mean']:+.3f} [{one['low']:+.3f}, {one['high']:+.3f}]{'' if one['shown'] else ' (not shown)'}"
         )
-
-
-def portable_override(text: str) -> str:
-    key, sign, value = text.partition("=")
-    return f"{key}{sign}{portable(value)}"
 
 
 if __name__ == "__main__":
