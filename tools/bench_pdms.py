@@ -1,9 +1,8 @@
-"""How fast trajectories are scored: milliseconds a trajectory by the number scored at once, and scenes prepared a second.
+"""How fast trajectories are scored: milliseconds a trajectory by the number scored at once, and to prepare a scene.
 
     python tools/bench_pdms.py                 # one process, one thread, float64, on the golden scenes
     python tools/bench_pdms.py --threads 2
     python tools/bench_pdms.py --profile 1024  # where the time goes, for this many at once
-    python tools/bench_pdms.py --device cuda   # many scenes at once; also the largest deviation from the CPU
 
 Scenes 0, 5, 10, ... of the golden files in file order, those that the devkit's own times were measured on (README beside them);
 LATENTDRIVE_GOLDEN names another folder. Trajectories are the scene's candidates with noise of some centimetres. Every number is the median over
@@ -50,7 +49,7 @@ VERSIONS = (Version.PDMS_V1_1, Version.EPDMS_V2_2)
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda; one scene at a time on both")
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--profile", type=int, metavar="M", help="print where the time goes and write nothing")

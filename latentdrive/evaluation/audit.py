@@ -17,16 +17,19 @@ REVERSING_MPS = -0.1  # simulated speed below which the car drives backwards
 STANDING_M = 0.5  # way in 4 s below which the car stands
 BEHIND_M = -10.0  # a trajectory whose every pose lies further back than this is in another frame than the ego's
 EPSILON = 1e-9
+NAMED = 10  # scenes of a finding that summary.json names
 
 
 @dataclass(**FROZEN)
 class Finding:
-    """name: for summary.json. count: scenes, out of `of` that could be asked. says: the question in plain words."""
+    """name: for summary.json. count: scenes, out of `of` that could be asked. says: the question in plain words. tokens: the first
+    NAMED of them."""
 
     name: str
     count: int
     of: int
     says: str
+    tokens: tuple[str, ...] = ()
 
     @property
     def share(self) -> float:
@@ -49,7 +52,9 @@ def _findings(
     results: Results, states: np.ndarray, planned: Mapping[str, Trajectory], human_progress: np.ndarray
 ) -> Iterator[Finding]:
     def finding(name: str, found: np.ndarray, asked: np.ndarray, says: str) -> Finding:
-        return Finding(name=name, count=int((found & asked).sum()), of=int(asked.sum()), says=says)
+        rows = np.flatnonzero(found & asked)
+        tokens = tuple(results.tokens[row] for row in rows[:NAMED])
+        return Finding(name=name, count=len(rows), of=int(asked.sum()), says=says, tokens=tokens)
 
     valid = results.valid
     compared = valid & ~np.isnan(human_progress)

@@ -55,7 +55,13 @@ def summarise(results: Results, findings: Iterable[Finding], about: Mapping[str,
         **{name: _told(stage) for name, stage in zip(STAGES, results.stages())},
         "devkit_mean_without_failed_scenes": _json_number(devkit_mean(results)),
         "audit": {
-            one.name: {"count": one.count, "of": one.of, "share": _json_number(one.share), "says": one.says}
+            one.name: {
+                "count": one.count,
+                "of": one.of,
+                "share": _json_number(one.share),
+                "says": one.says,
+                "tokens": one.tokens,
+            }
             for one in findings
         },
         "failures": results.failures,
