@@ -18,10 +18,10 @@ import torch
 from torch import Tensor
 
 from latentdrive.errors import LatentDriveError
+from latentdrive.evaluation.scores_file import STAGES
 from latentdrive.pdms.score import EC, Terms, epdms_total, pdms_total
 from latentdrive.pdms.versions import V1, V2
 
-STAGES = ("_stage_one", "_stage_two")
 MEANS = {
     "average": None,
     "average_all_frames": None,

@@ -76,7 +76,7 @@ class SyntheticScenes:
             self.second_stages = read_split(Path(splits).expanduser(), split).second_stages
         self._open: OrderedDict[str, SyntheticScene] = OrderedDict()
         self._files, self.unreadable = self._listed(Path(cache_folder).expanduser(), max_unreadable, progress)
-        asked = dict.fromkeys(token for stage in self.second_stages for pair in stage.synthetic for token in pair)
+        asked = dict.fromkeys(token for stage in self.second_stages for pair in stage.followers for token in pair)
         self.absent = tuple(token for token in asked if token not in self._files)
         self.tokens: tuple[str, ...] = tuple(token for token in asked if token in self._files) or tuple(
             sorted(self._files)

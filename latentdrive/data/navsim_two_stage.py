@@ -35,7 +35,7 @@ class TwoStageScenes:
                 f"{reason}. Give the logs and the synthetic scenes that were made for this split"
             )
         originals = [token for one in self.second_stages for token in (one.now, one.previous)]
-        self._followed = {token: one.now for one in self.second_stages for pair in one.synthetic for token in pair}
+        self._followed = {token: one.now for one in self.second_stages for pair in one.followers for token in pair}
         self.tokens: tuple[str, ...] = (*originals, *self._followed)
 
     def __len__(self) -> int:
@@ -122,7 +122,7 @@ def _complete(
     whole: list[SecondStage] = []
     left_out: dict[str, str] = {}
     for number, entry in enumerate(listed, 1):
-        pair, followers = (entry.now, entry.previous), [token for both in entry.synthetic for token in both]
+        pair, followers = (entry.now, entry.previous), [token for both in entry.followers for token in both]
         mine = (*pair, *followers)
         absent = [token for token in pair if token not in first] + [token for token in followers if token not in second]
         twice = [token for place, token in enumerate(mine) if token in taken or token in mine[:place]]

@@ -63,12 +63,17 @@ class SceneFilter:
 class SecondStage:
     """What NAVSIM v2 drives after one original scene. now, previous: tokens of the original scene and of the one 0.5 s before.
 
-    synthetic: (now, previous) initial tokens of the synthetic scenes that start where a planner may have come to.
+    followers: (now, previous) initial tokens of the synthetic scenes that start where a planner may have come to.
     """
 
     now: str
     previous: str
-    synthetic: tuple[tuple[str, str], ...]
+    followers: tuple[tuple[str, str], ...]
+
+    @property
+    def pairs(self) -> tuple[tuple[str, str], ...]:
+        """All pairs (now, previous), the original one first."""
+        return (self.now, self.previous), *self.followers
 
 
 @dataclass(**FROZEN)
@@ -104,7 +109,7 @@ def read_split(folder: str | Path, name: str) -> Split:
         name=name,
         data_split=content["data_split"],
         filter=read_scene_filter(folder / FILTERS / f"{chosen[0]}.yaml"),
-        second_stages=_second_stages(path, content.get("reactive_all_mapping") or []),
+        second_stages=second_stages_of(path, content.get("reactive_all_mapping") or []),
     )
 
 
@@ -156,7 +161,8 @@ def _strings(where: str, name: str, value: Any) -> tuple[str, ...]:
     return tuple(value)
 
 
-def _second_stages(path: Path, entries: Any) -> tuple[SecondStage, ...]:
+def second_stages_of(path: Path, entries: Any) -> tuple[SecondStage, ...]:
+    """A split's mapping. path: of its file, for the ConfigError where an entry has another form."""
     stages = []
     for number, entry in enumerate(entries, 1):
         try:
@@ -168,5 +174,5 @@ def _second_stages(path: Path, entries: Any) -> tuple[SecondStage, ...]:
             raise ConfigError(
                 f"{path}: entry {number} of reactive_all_mapping must be [now, previous, [[now, previous], ...]] of tokens"
             )
-        stages.append(SecondStage(now=now, previous=previous, synthetic=pairs))
+        stages.append(SecondStage(now=now, previous=previous, followers=pairs))
     return tuple(stages)

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from jaxtyping import Float64
 
+from latentdrive.data.scene_filter import SecondStage
 from latentdrive.errors import NoScenes, UnreadableClip
 from latentdrive.evaluation.results import Follows
 from latentdrive.evaluation.scoring import Scored
@@ -19,7 +20,7 @@ from latentdrive.geometry import compose
 from latentdrive.pdms.extended_comfort import FARTHEST_S, interval_s
 from latentdrive.pdms.scene import HEADING, ScoringScene
 from latentdrive.pdms.score import EC
-from latentdrive.pdms.two_stage import TERMS, Entry, StageRows, aggregate
+from latentdrive.pdms.two_stage import TERMS, StageRows, aggregate
 from latentdrive.types import FROZEN
 
 TRAFFIC = (
@@ -32,7 +33,7 @@ TRAFFIC = (
 class SecondStages:
     """Completes scores of both stages. starts: of every scene that counts, time of now (microseconds) and rear axle now, global."""
 
-    entries: tuple[Entry, ...]
+    entries: tuple[SecondStage, ...]
     starts: dict[str, tuple[int, Float64[np.ndarray, "3"]]]
 
     def __call__(self, scored: Scored) -> Scored:
@@ -103,7 +104,7 @@ def second_stages(
     return replace(kept, left_out=scenes.left_out | left_out), SecondStages(entries=kept.entries, starts=starts)
 
 
-def _followed(entries: tuple[Entry, ...], tokens: tuple[str, ...]) -> np.ndarray:
+def _followed(entries: tuple[SecondStage, ...], tokens: tuple[str, ...]) -> np.ndarray:
     """Row of the original scene that each follows, -1 for original ones: now follows now, previous follows previous."""
     row = {token: number for number, token in enumerate(tokens)}
     follows = np.full(len(tokens), -1, np.int64)

@@ -8,8 +8,8 @@ from typing import Any
 
 from latentdrive.data.clip_data import ClipData
 from latentdrive.data.navsim_two_stage import TwoStageScenes
+from latentdrive.data.scene_filter import SecondStage
 from latentdrive.errors import ConfigError, NoScenes, UnreadableClip
-from latentdrive.pdms.two_stage import Entry
 from latentdrive.pdms.versions import Rules, Version
 from latentdrive.types import FROZEN, SceneSource, SensorNeeds
 
@@ -28,10 +28,10 @@ class Scenes:
     source: SceneSource
     tokens: tuple[str, ...]
     drives: tuple[str, ...]
-    entries: tuple[Entry, ...] = ()
+    entries: tuple[SecondStage, ...] = ()
     left_out: dict[str, str] = field(default_factory=dict)
 
-    def of_entries(self, entries: Iterable[Entry]) -> "Scenes":
+    def of_entries(self, entries: Iterable[SecondStage]) -> "Scenes":
         """The scenes of these entries alone."""
         kept = tuple(entries)
         named = {token for entry in kept for pair in entry.pairs for token in pair}
@@ -87,10 +87,7 @@ def open_split(
     scenes = Scenes(source=source, tokens=tokens, drives=tuple(_drive(source, token) for token in tokens))
     if not two_stages:
         return scenes
-    entries = [
-        Entry(now=one.now, previous=one.previous, followers=one.synthetic) for one in source.second_stages[:limit]
-    ]
-    return replace(scenes.of_entries(entries), left_out=source.incomplete)
+    return replace(scenes.of_entries(source.second_stages[:limit]), left_out=source.incomplete)
 
 
 def store_name(settings: Mapping[str, Any], *, split: str | None, rules: Rules) -> str:

@@ -16,10 +16,9 @@ from torch import Tensor
 from latentdrive.nuplan_vehicle import REAR_TO_CENTRE_M
 from latentdrive.pdms.line_grid import LineGrid, line_grid
 from latentdrive.pdms.polygon_grid import BITS, Group, PolygonGrid, polygon_grid
-from latentdrive.pdms.scene import AGENTS, CORNERS, LAYERS, STEPS, RedLights, ScoringScene, Tracks
+from latentdrive.pdms.scene import AGENTS, CORNERS, DRIVABLE, LAYERS, STEPS, RedLights, ScoringScene, Tracks
 from latentdrive.types import FROZEN, Batch
 
-DRIVABLE = ("ROADBLOCK", "INTERSECTION", "CARPARK_AREA")
 LANES = ("LANE", "LANE_CONNECTOR")
 LANE_OFFSET_M = 0.5  # from the route's centreline, what lane keeping allows
 STANDS_MPS = 0.05  # a track that moves no faster at first sight stands for the collision's classification

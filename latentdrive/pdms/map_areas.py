@@ -10,10 +10,8 @@ import shapely
 from jaxtyping import Float64, Int64
 
 from latentdrive.pdms.map_index import MapIndex
-from latentdrive.pdms.scene import LAYERS, Areas
+from latentdrive.pdms.scene import FETCH_M, LAYERS, Areas
 from latentdrive.pdms.traffic import ego_centre
-
-HALF_SIDE_M = 100.0
 
 
 def areas_near(index: MapIndex, ego_pose: Float64[np.ndarray, "3"], route_lane_ids: Iterable[str]) -> Areas:
@@ -38,7 +36,7 @@ def areas_fetched(index: MapIndex, ego_pose: Float64[np.ndarray, "3"]) -> Int64[
     ego's centre. Lanes come with their roadblock, lane connectors with their roadblock connector, wherever they lie themselves.
     """
     x, y, _ = ego_centre(ego_pose).tolist()
-    square = shapely.box(x - HALF_SIDE_M, y - HALF_SIDE_M, x + HALF_SIDE_M, y + HALF_SIDE_M)
+    square = shapely.box(x - FETCH_M, y - FETCH_M, x + FETCH_M, y + FETCH_M)
     met = {layer: np.sort(tree.query(square, "intersects")) for layer, tree in _asked(index).items()}
     connectors = met.pop("ROADBLOCK_CONNECTOR") + len(index.map.roadblocks)
     inside = {"LANE": index.lanes_within(met["ROADBLOCK"]), "LANE_CONNECTOR": index.lanes_within(connectors)}

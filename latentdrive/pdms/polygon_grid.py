@@ -20,12 +20,12 @@ import torch
 from jaxtyping import Bool, Float, Float64, Int, Int8, Int64
 from torch import Tensor
 
-from latentdrive.pdms.scene import Polygons
+from latentdrive.pdms.scene import FETCH_M, Polygons
 from latentdrive.types import FROZEN, Batch
 
 BITS = 63  # of a word; the sign stays free
-REACH_M, CELL_M = 100.0, 1.0  # half side and cell size of the grid
-SIDE = int(2 * REACH_M / CELL_M)
+CELL_M = 1.0  # of the grid, which covers the square that areas are fetched in
+SIDE = int(2 * FETCH_M / CELL_M)
 # Where the reference point lies in its cell: where road edges seldom are, and in binary fractions, so that differences stay exact.
 INSIDE = (499 / 1024, 526 / 1024)
 PIECE = 0.9  # of a cell: an edge is cut into pieces so short that one touches 2 x 2 cells at most
@@ -241,7 +241,7 @@ def _one(
     polygons: Polygons, origin: Float64[np.ndarray, "2"], centre: Float64[np.ndarray, "2"]
 ) -> dict[str, np.ndarray]:
     edges, owner = _edges(polygons, origin)
-    corner = centre - REACH_M
+    corner = centre - FETCH_M
     words = int(owner.max() // BITS + 1) if len(owner) else 1
     cell, edge = touched_cells(edges, corner, TOUCH_M)
     new_cell = np.diff(cell, prepend=-1) != 0

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float64, Int64
 from latentdrive.errors import UnreadableScene
 from latentdrive.nuplan_vehicle import LENGTH_M, REAR_TO_CENTRE_M, WIDTH_M
 from latentdrive.pdms.map_index import MapIndex
-from latentdrive.pdms.scene import AGENTS, STEP_S, STEPS, RedLights, Tracks
+from latentdrive.pdms.scene import AGENTS, CORNERS, STEP_S, STEPS, RedLights, Tracks
 from latentdrive.pdms.versions import Rules
 from latentdrive.types import LoggedFrame, SceneTruth
 
@@ -50,8 +50,7 @@ def corners(poses: Float64[np.ndarray, "*n 3"], sizes: Float64[np.ndarray, "*n 2
     cos, sin = np.cos(poses[..., 2]), np.sin(poses[..., 2])
     along = np.stack([cos, sin], -1) * (sizes[..., :1] / 2)
     across = np.stack([-sin, cos], -1) * (sizes[..., 1:] / 2)
-    signs = ((1, 1), (-1, 1), (-1, -1), (1, -1))
-    return poses[..., None, :2] + np.stack([a * along + b * across for a, b in signs], -2)
+    return poses[..., None, :2] + np.stack([a * along + b * across for a, b in CORNERS], -2)
 
 
 def red_lights(truth: SceneTruth, rules: Rules, index: MapIndex) -> RedLights:

@@ -6,7 +6,7 @@ they start to where its plan ends.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Bool, Float64
 from torch import Tensor
 
+from latentdrive.data.scene_filter import SecondStage
 from latentdrive.errors import ConfigError, WrongShape
 from latentdrive.pdms.extended_comfort import FARTHEST_S, extended_comfort
 from latentdrive.pdms.score import EC, epdms_total
@@ -26,20 +27,6 @@ TERMS = tuple(
 SPREAD_M2 = 0.1  # variance of the bell over the distance between a plan's end and a follower's start
 NEARLY_NOTHING = 1e-8  # a sum of weights that is as good as 0
 NAMED = 5  # tokens that a message names
-
-
-@dataclass(**FROZEN)
-class Entry:
-    """now, previous: tokens of original scenes. followers: pairs (now, previous) of synthetic ones."""
-
-    now: str
-    previous: str
-    followers: tuple[tuple[str, str], ...]
-
-    @property
-    def pairs(self) -> tuple[tuple[str, str], ...]:
-        """All pairs (now, previous), the original one first."""
-        return (self.now, self.previous), *self.followers
 
 
 @dataclass(**FROZEN)
@@ -78,25 +65,7 @@ class TwoStage:
     stage_two: dict[str, float]
 
 
-def read_mapping(listed: Iterable[Any]) -> tuple[Entry, ...]:
-    """A split's `reactive_all_mapping`: lists of [now, previous, [[follower now, follower previous], ...]].
-
-    Raises ConfigError where an entry has another form.
-    """
-    entries = []
-    for number, one in enumerate(listed):
-        try:
-            now, previous, followers = one
-            entry = Entry(now=str(now), previous=str(previous), followers=tuple((str(a), str(b)) for a, b in followers))
-        except (TypeError, ValueError) as error:
-            raise ConfigError(
-                f"two-stage mapping, entry {number}: expected [now, previous, [[now, previous], ...]], found {one!r:.200}"
-            ) from error
-        entries.append(entry)
-    return tuple(entries)
-
-
-def aggregate(mapping: Sequence[Entry], rows: StageRows) -> TwoStage:
+def aggregate(mapping: Sequence[SecondStage], rows: StageRows) -> TwoStage:
     """The two-stage score of scored scenes.
 
     Raises ConfigError where mapping and rows do not belong together, WrongShape where a sub-score is not a number.
@@ -137,7 +106,7 @@ def nearness(end: Float64[Tensor, "2"], starts: Float64[Tensor, "F 2"]) -> Float
     return bell / total
 
 
-def _comfort(mapping: Sequence[Entry], rows: StageRows, row: dict[str, int]) -> Float64[Tensor, "N"]:
+def _comfort(mapping: Sequence[SecondStage], rows: StageRows, row: dict[str, int]) -> Float64[Tensor, "N"]:
     """Extended comfort of each pair, written to both of its scenes."""
     both = [pair for entry in mapping for pair in entry.pairs]
     now, previous = (torch.tensor([row[pair[side]] for pair in both], device=rows.states.device) for side in (0, 1))
@@ -174,7 +143,7 @@ def _check_rows(rows: StageRows) -> None:
         )
 
 
-def _check_mapping(mapping: Sequence[Entry], rows: StageRows, row: dict[str, int]) -> None:
+def _check_mapping(mapping: Sequence[SecondStage], rows: StageRows, row: dict[str, int]) -> None:
     if not mapping:
         raise ConfigError("two-stage mapping: no entries; expected pairs of original scenes with their followers")
     alone = [entry.now for entry in mapping if not entry.followers]

@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw, ImageFont
 from latentdrive.evaluation.results import Results
 from latentdrive.geometry import compose, relative_pose
 from latentdrive.nuplan_vehicle import LENGTH_M, REAR_TO_CENTRE_M, WIDTH_M
-from latentdrive.pdms.scene import HEADING, LAYERS, STEP_S, STEPS, Areas, Polygons, ScoringScene
+from latentdrive.pdms.scene import DRIVABLE, HEADING, LAYERS, STEP_S, STEPS, Areas, Polygons, ScoringScene
 from latentdrive.report.scene_picture import COLOURS, EGO, GROUND, HUMAN, JOINT, LANE, PAVEMENT, RED, ROAD, ROUTE
 from latentdrive.types import FROZEN, Trajectory
 
@@ -24,7 +24,6 @@ FINER = 2  # drawn this many times larger, for smooth lines
 MARGIN_M, LEAST_M = 12.0, 50.0  # around everything that must be seen; width of the view at least
 PLANNED, REFERENCE, SIMULATED = (255, 130, 40), (120, 220, 255), EGO
 ON_ROUTE, LIGHT = (84, 104, 92), (130, 46, 46)
-DRIVABLE = ("ROADBLOCK", "INTERSECTION", "CARPARK_AREA")
 GHOSTS = range(0, STEPS, 10)  # steps at which the simulated car is outlined
 CAR = np.array([[1, 1], [-1, 1], [-1, -1], [1, -1]]) / 2
 

@@ -49,7 +49,7 @@ def scenes(root: Path, **changed: Any) -> SyntheticScenes:
 def test_a_synthetic_scene_is_seen_as_any_other(folder: Path):
     source = scenes(folder)
     assert isinstance(source, SceneSource) and source.tokens == (TOKEN, PREVIOUS) and source.absent == ()
-    assert source.second_stages[0].synthetic == ((TOKEN, PREVIOUS),)
+    assert source.second_stages[0].followers == ((TOKEN, PREVIOUS),)
     scene = source[TOKEN]
     assert [int(image.pixels.mean()) for image in scene.cameras["front"]] == [0, 40, 80, 120]
     np.testing.assert_allclose(scene.ego.poses, [[-7.5, 0, 0], [-5, 0, 0], [-2.5, 0, 0], [0, 0, 0]], atol=1e-6)

@@ -7,8 +7,8 @@ import torch
 from small_maps import rectangle
 
 from latentdrive.pdms.line_grid import line_grid
-from latentdrive.pdms.polygon_grid import REACH_M, polygon_grid
-from latentdrive.pdms.scene import Polygons
+from latentdrive.pdms.polygon_grid import polygon_grid
+from latentdrive.pdms.scene import FETCH_M, Polygons
 
 NEAR_M = 0.5
 NOTHING = Polygons(vertices=np.zeros((0, 2)), ends=np.zeros(1, np.int32), owner=np.zeros(0, np.int32))
@@ -60,7 +60,7 @@ def test_exactly_half_a_metre_is_near():
 def test_points_beyond_the_grid_are_compared_with_all_of_the_line():
     line = np.array([[-300.0, 0.0], [0.0, 0.0], [0.0, 300.0]])
     points = np.array(
-        [[-250.0, 0.4], [-250.0, 0.6], [0.3, 250.0], [0.0, 300.4], [0.0, 301.0], [CENTRE[0] - REACH_M, 0.1]]
+        [[-250.0, 0.4], [-250.0, 0.6], [0.3, 250.0], [0.0, 300.4], [0.0, 301.0], [CENTRE[0] - FETCH_M, 0.1]]
     )
     np.testing.assert_array_equal(near([line], points[None])[0], [True, False, True, True, False, True])
 

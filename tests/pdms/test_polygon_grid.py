@@ -9,8 +9,8 @@ import torch
 from made_scenes import polygons
 from small_maps import rectangle
 
-from latentdrive.pdms.polygon_grid import BITS, REACH_M, PolygonGrid, polygon_grid
-from latentdrive.pdms.scene import Polygons
+from latentdrive.pdms.polygon_grid import BITS, PolygonGrid, polygon_grid
+from latentdrive.pdms.scene import FETCH_M, Polygons
 
 CENTRE = np.array([3.25, -2.125])
 
@@ -72,7 +72,7 @@ def test_containment_is_shapelys(seed: int, count: int):
 
 def test_points_beyond_the_grid_are_asked_too():
     shapes = [(rectangle(-400, -400, 400, 400), rectangle(200, 200, 210, 210)), (rectangle(90, 90, 300, 300),)]
-    points = np.array([[0.0, 0], [250, 250], [205, 205], [-350, 350], [401, 0], [CENTRE[0] + REACH_M, 0.0], [150, 101]])
+    points = np.array([[0.0, 0], [250, 250], [205, 205], [-350, 350], [401, 0], [CENTRE[0] + FETCH_M, 0.0], [150, 101]])
     expected = [[True, False], [True, True], [False, True], [True, False], [False, False], [True, False], [True, True]]
     np.testing.assert_array_equal(asked(grid_of(shapes), points, 2), expected)
 

@@ -4,15 +4,17 @@ import gzip
 import json
 import math
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from golden_files import FOLDER
 
+from latentdrive.data.scene_filter import SecondStage, second_stages_of
 from latentdrive.errors import ConfigError, WrongShape
 from latentdrive.pdms.score import EC
-from latentdrive.pdms.two_stage import TERMS, Entry, StageRows, aggregate, nearness, read_mapping
+from latentdrive.pdms.two_stage import TERMS, StageRows, aggregate, nearness
 from latentdrive.pdms.versions import V2
 
 CASES = [
@@ -44,7 +46,7 @@ def rows_of(listed: list[dict[str, Any]]) -> StageRows:
 @pytest.mark.parametrize("number", range(len(CASES) or 1))
 def test_the_devkits_weights_scores_and_means_come_out(number: int):
     case = CASES[number]
-    mapping = read_mapping([*original, followers] for original, followers in case["mapping"])
+    mapping = second_stages_of(Path("case"), [[*original, followers] for original, followers in case["mapping"]])
     rows = rows_of(case["rows"])
     found = aggregate(mapping, rows)
     for index, token in enumerate(rows.tokens):
@@ -57,7 +59,7 @@ def test_the_devkits_weights_scores_and_means_come_out(number: int):
         assert set(getattr(found, name)) == {*V2.columns, "score"}
 
 
-ENTRY = Entry(now="n", previous="p", followers=(("n0", "p0"), ("n1", "p1")))
+ENTRY = SecondStage(now="n", previous="p", followers=(("n0", "p0"), ("n1", "p1")))
 
 
 def small() -> StageRows:
@@ -118,10 +120,10 @@ def test_a_plan_that_could_not_be_simulated_scores_as_its_terms_say_and_is_not_c
 
 
 def test_the_splits_own_form_of_the_mapping_is_read():
-    assert read_mapping([["n", "p", [["n0", "p0"], ["n1", "p1"]]]]) == (ENTRY,)
+    assert second_stages_of(Path("split.yaml"), [["n", "p", [["n0", "p0"], ["n1", "p1"]]]]) == (ENTRY,)
     for wrong in (["n", "p"], ["n", "p", [["n0"]]], 5, ["n", "p", [3]]):
-        with pytest.raises(ConfigError, match="entry 1: expected"):
-            read_mapping([["n", "p", []], wrong])
+        with pytest.raises(ConfigError, match=r"split\.yaml: entry 2 of reactive_all_mapping must be"):
+            second_stages_of(Path("split.yaml"), [["n", "p", []], wrong])
 
 
 def test_what_does_not_belong_together_is_named():
@@ -133,13 +135,13 @@ def test_what_does_not_belong_together_is_named():
         ([replace(ENTRY, followers=(("n0", "p0"),))], r"leave rows out \(2 of them\): n1, p1"),
         ([ENTRY, ENTRY], r"name the same token several times \(6 of them\)"),
         (
-            [Entry(now="n0", previous="p", followers=(("n", "p0"), ("n1", "p1")))],
+            [SecondStage(now="n0", previous="p", followers=(("n", "p0"), ("n1", "p1")))],
             "1 scenes of the first stage are synthetic ones: n0",
         ),
     ):
         with pytest.raises(ConfigError, match=message):
             aggregate(mapping, rows)
-    swapped = Entry(now="p", previous="n", followers=(("n0", "p0"), ("n1", "p1")))
+    swapped = SecondStage(now="p", previous="n", followers=(("n0", "p0"), ("n1", "p1")))
     with pytest.raises(ConfigError, match=r"1 of 3 pairs .* do not start within 0\.55 s"):
         aggregate([swapped], rows)
     with pytest.raises(ConfigError, match="1 tokens have several rows"):
