@@ -37,7 +37,7 @@ def test_a_two_stage_split_says_what_follows_each_scene(tmp_path: Path):
     )  # fmt: skip
     split = read_split(tmp_path, "warmup")
     pairs = (("55ae0fb023dccdeef", "cfc3b4fce5ba4db5c"), ("e484a9def4ccefd34", "151061d0d63eb2be6"))
-    assert split.second_stages == (SecondStage(now="6e3cf172a2755fae", previous="67bce1e28df25eaa", synthetic=pairs),)
+    assert split.second_stages == (SecondStage(now="6e3cf172a2755fae", previous="67bce1e28df25eaa", followers=pairs),)
     assert split.filter.reactive_synthetic_initial_tokens == ("d",) and split.filter.include_synthetic_scenes
 
 
