@@ -34,7 +34,11 @@ def build(node: Config | Mapping[str, Any], allowed: tuple[str, ...] = ALLOWED, 
     partial = bool(plain.get(PARTIAL, False))
     _check_arguments(name, target, arguments, partial=partial)
     arguments = {key: _fitted(value, target, key) for key, value in arguments.items()}
-    return functools.partial(target, **arguments) if partial else target(**arguments)
+    if not partial:
+        return target(**arguments)
+    waiting = functools.partial(target, **arguments)
+    waiting.node = plain  # what it was built from, for names that a configuration decides
+    return waiting
 
 
 def locate(name: str, allowed: tuple[str, ...] = ALLOWED, /) -> Any:

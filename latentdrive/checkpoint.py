@@ -30,7 +30,8 @@ FILES = "files"  # what a model keeps besides weights (the teacher: tokenizer an
 # Where models and their parts are defined; from anywhere else (`build`, `run_folder`) more could be done than that.
 MODELS = (
     "latentdrive.codebook.features.", "latentdrive.codebook.model.", "latentdrive.student.model.",
-    "latentdrive.teacher.model.", "latentdrive.data.windows.",
+    "latentdrive.teacher.model.", "latentdrive.data.windows.", "latentdrive.planners.ego_mlp.", "latentdrive.planners.eyes.",
+    "latentdrive.planners.fusion.", "latentdrive.planners.transfuser.", "latentdrive.planners.ipad.",
 )  # fmt: skip
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -192,6 +193,13 @@ def _from_files(folder: Path, card: Card, kind: type[nn.Module]) -> dict[str, An
 def _fingerprint(weights: str, files: Mapping[str, str], config: Mapping[str, Any]) -> str:
     content = weights + to_yaml(config) + (json.dumps(files, sort_keys=True) if files else "")
     return hashlib.sha256(content.encode()).hexdigest()[:16]
+
+
+def file_fingerprint(path: str | Path) -> str:
+    """16 hexadecimal digits over a file's bytes. Raises CheckpointError where there is no such file."""
+    if not Path(path).is_file():
+        raise CheckpointError(f"{path} is no file: name a checkpoint file that exists")
+    return _sha256(Path(path))[:16]
 
 
 def _sha256(path: Path) -> str:

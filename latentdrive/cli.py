@@ -16,6 +16,12 @@ VERBS = {  # verb: (module, configuration, what it does)
     "train codebook": ("latentdrive.commands.train", "train_codebook", "learn latent actions from driving video"),
     "train teacher": ("latentdrive.commands.train", "train_teacher", "teach a Qwen2.5-VL to predict them"),
     "distill": ("latentdrive.commands.train", "distill", "distil the teacher's stored predictions into a student"),
+    "train planner": (
+        "latentdrive.commands.train",
+        "train_planner",
+        "a planner learns to drive, with or without their embeddings",
+    ),
+    "convert": ("latentdrive.commands.convert", "convert", "NAVSIM's published weights as a checkpoint of ours"),
     "label": ("latentdrive.commands.label", "label", "write a latent store with a codebook, teacher or student"),
     "evaluate": ("latentdrive.commands.evaluate", "evaluate", "score a planner on a split, with NAVSIM's own score"),
     "report": ("latentdrive.commands.report", "report", "one HTML file about finished runs"),
@@ -44,6 +50,8 @@ def main(arguments: list[str] | None = None) -> None:
     overrides = arguments[len(verb.split()) :]
     if verb == "report":
         overrides = _runs_override(overrides)
+    if verb == "evaluate":
+        overrides = [word for one in overrides for word in _planner_override(one)]
     run_verb(verb, overrides)
 
 
@@ -134,6 +142,15 @@ def help_text(verb: str) -> str:
 
 def _package(line: str) -> bool:
     return line.startswith("# @package")
+
+
+def _planner_override(word: str) -> list[str]:
+    """`planner=FOLDER` → `planner=checkpoint planner.folder=FOLDER`; any other word as it is."""
+    from latentdrive.overrides import quoted
+
+    key, _, value = word.partition("=")
+    folder = key == "planner" and (os.sep in value or os.path.isdir(value))
+    return ["planner=checkpoint", f"planner.folder={quoted(value)}"] if folder else [word]
 
 
 def _runs_override(arguments: list[str]) -> list[str]:

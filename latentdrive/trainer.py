@@ -8,15 +8,17 @@ import os
 import shlex
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 import torch
+from lightning.pytorch.callbacks import EMAWeightAveraging
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.plugins.io import TorchCheckpointIO
+from lightning.pytorch.strategies import FSDPStrategy
 
 from latentdrive.build import build
 from latentdrive.config import Config
@@ -32,23 +34,48 @@ SECONDS = "seconds"  # in STATE: how long the run has taken so far
 def make_trainer(cfg: Config, folder: RunFolder, *, steps: int) -> L.Trainer:
     """The trainer of `cfg.trainer` for `steps` steps in `folder`, which saves every `cfg.save_every_steps`; it reads those nodes."""
     shown = [_Bar()] if cfg.trainer.enable_progress_bar else []
+    averaged = [] if cfg.ema_decay is None else [EMAWeightAveraging(decay=float(cfg.ema_decay))]
     given = {
         "max_steps": steps,
-        "limit_train_batches": steps,  # all steps are one epoch
+        "limit_train_batches": steps * cfg.trainer.accumulate_grad_batches,  # all steps are one epoch
+        "precision": possible(cfg.trainer.precision),
         "enable_progress_bar": False,  # ours knows how many steps a resumed run has behind it
         "enable_checkpointing": False,
         "enable_model_summary": False,
         "use_distributed_sampler": False,  # batches know their rank
         "default_root_dir": str(folder.path),
         "logger": TensorBoardLogger(str(folder.path), name="", version=""),
-        "callbacks": [*shown, _SaveState(folder, every=cfg.save_every_steps)],
+        "callbacks": [*averaged, *shown, _SaveState(folder, every=cfg.save_every_steps)],
         "plugins": [_AtomicFiles()],
     }
     trainer = build(cfg.trainer, **given)
+    if averaged and isinstance(trainer.strategy, FSDPStrategy):
+        raise ConfigError("ema_decay averages whole weights, and trainer=fsdp keeps shards: leave one of them out")
     if trainer.world_size > 1 and cfg.trainer.strategy == "auto":
         # A phase trains a part of the weights; Lightning's own choice, ddp, waits for gradients of all of them.
         trainer = build(cfg.trainer, strategy="ddp_find_unused_parameters_true", **given)
     return trainer
+
+
+def possible(precision: str) -> str:
+    """The precision, without bfloat16 where the GPU has none."""
+    if precision.startswith("bf16") and torch.cuda.is_available() and not torch.cuda.is_bf16_supported():
+        return "32-true"
+    return precision
+
+
+def trained_model(trainer: L.Trainer, module: L.LightningModule, config: Mapping[str, Any]) -> torch.nn.Module:
+    """The model after training; where a strategy keeps shards of it, built anew with the weights of all processes."""
+    if not isinstance(trainer.strategy, FSDPStrategy):
+        return module.model
+    whole = trainer.strategy.lightning_module_state_dict()  # every process takes part, the first one gets all
+    if not trainer.is_global_zero:
+        return module.model
+    model = build(config)
+    model.load_state_dict(
+        {key.removeprefix("model."): value for key, value in whole.items() if key.startswith("model.")}
+    )
+    return model
 
 
 @contextmanager
@@ -85,14 +112,14 @@ def quiet() -> None:
 
 
 class Feed(L.LightningDataModule):
-    """Loaders are made when the trainer asks for them: by then, ranks know of each other."""
+    """Loaders are made when the trainer asks for them: by then, ranks know of each other. start: the first batch, counted from 0."""
 
-    def __init__(self, batches: Any, start_step: int) -> None:
+    def __init__(self, batches: Any, start: int) -> None:
         super().__init__()
-        self.batches, self.start_step = batches, start_step
+        self.batches, self.start = batches, start
 
     def train_dataloader(self) -> Any:
-        return self.batches.train_batches(self.start_step)
+        return self.batches.train_batches(self.start)
 
     def val_dataloader(self) -> Any:
         return _Unsized(self.batches)
@@ -114,10 +141,11 @@ class _SaveState(L.Callback):
     def __init__(self, folder: RunFolder, *, every: int) -> None:
         if every < 1:
             raise ConfigError(f"save_every_steps must be at least 1, got {every}")
-        self.folder, self.every = folder, every
+        self.folder, self.every, self.done = folder, every, 0
 
     def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
-        if trainer.global_step % self.every == 0 or trainer.global_step == trainer.max_steps:
+        stepped, self.done = trainer.global_step != self.done, trainer.global_step  # not amid accumulated batches
+        if stepped and (self.done % self.every == 0 or self.done == trainer.max_steps):
             trainer.save_checkpoint(self.folder.path / RESUME / STATE)
 
     def on_save_checkpoint(self, trainer: L.Trainer, module: L.LightningModule, state: dict[str, Any]) -> None:

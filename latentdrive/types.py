@@ -54,7 +54,8 @@ class DrivingClip:
     two shots. ego_poses: x, y, heading relative to the first frame, or None. ego_speed_mps: forward speed, or None.
     intrinsics: pinhole matrix in pixels of `frames`, or None where nothing was given (a guess is recorded by its user).
     drive: what is resampled together in a bootstrap; key: unique name of the clip. poses_causal: False where a pose was
-    interpolated towards a recorded one that lies more than half a step of the frames later; None where none was.
+    interpolated towards a recorded one that lies more than half a step of the frames later; None where none was. commands: one of
+    Command at every frame, or None where the recording has none.
     """
 
     frames: UInt8[np.ndarray, "T 3 H W"]
@@ -67,6 +68,7 @@ class DrivingClip:
     key: str
     drive: str
     poses_causal: Bool[np.ndarray, "T"] | None = None
+    commands: Int64[np.ndarray, "T"] | None = None
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -173,7 +175,8 @@ class Scene:
     """What the car sees now and saw before, and nothing later. cameras: name → images over time, oldest first, last now.
 
     lidar: x, y, z in the ego frame of now (metres) and intensity; None where nobody asked for it. A sensor that was asked for
-    and is not there is an UnreadableScene.
+    and is not there is an UnreadableScene. time_s: now, in seconds since the drive's clip began: with the drive, its window's address in a
+    latent store; None where no clip belongs to it.
     """
 
     token: str
@@ -181,6 +184,7 @@ class Scene:
     cameras: dict[str, list[CameraImage]]
     ego: EgoHistory
     lidar: Float32[np.ndarray, "N 4"] | None = None
+    time_s: float | None = None
 
 
 @dataclass(**FROZEN)
@@ -328,7 +332,8 @@ class PdmScores(Batch):
     the devkit's result file. score: the total. valid: False where a trajectory can't be scored (its scores are 0; `failures`
     says why, by token). progress_m: along the route's centre line; reference_progress_m: PDM-Closed's, times its multiplicative
     sub-scores. product: multiplicative sub-scores, multiplied. collision_step, ttc_step: first state (0.1 s apart, 0 is now) of an
-    at-fault collision, of a too short time to collision; -1 for none. collision_track: index into `tracks` of who was hit, -1 for none.
+    at-fault collision, of a too short time to collision; -1 for none. collision_track, ttc_track: index into `tracks` of who was hit, who
+    came too close; -1 for none.
     states: simulated, global frame, columns as in pdms/scene.py; None unless asked for.
     """
 
@@ -352,6 +357,7 @@ class PdmScores(Batch):
     collision_step: Int64[Tensor, "B M"]
     collision_track: Int64[Tensor, "B M"]
     ttc_step: Int64[Tensor, "B M"]
+    ttc_track: Int64[Tensor, "B M"]
     tracks: tuple[tuple[str, ...], ...]
     states: Float64[Tensor, "B M 41 11"] | None
     failures: dict[str, str]

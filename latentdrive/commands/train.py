@@ -1,19 +1,20 @@
-"""`train codebook`, `train teacher`, `distill`: one loop for all stages; no stage is known here by name.
+"""`train codebook`, `train teacher`, `distill`, `train planner`: one loop for all stages; no stage is known here by name.
 
     latentdrive train codebook data=world
 
 A stage gives three nodes: `model`; `batches` with train_batches(start_step), validation_batches(), estimate(model), parents and
 facts, perhaps summary() of what was left out and watch to show progress; and `training`, a LightningModule with schedule.steps,
-prepare(batches, new=...) and evaluate(batches). The same command in the same `out` folder resumes after the last saved step and
+prepare(batches, new=...) and perhaps evaluate(batches). A model that can start from weights which are not ours has load_official(file). The same command in the same `out` folder resumes after the last saved step and
 ends with the weights of a run that was never interrupted; once it is finished, nothing is done again.
 """
 
 import os
 import pickle
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import redirect_stdout
-from functools import partial
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from latentdrive.checkpoint import Card
 from latentdrive.config import Config, from_yaml, to_yaml
 from latentdrive.errors import CheckpointError, ConfigError, MixedCodebooks
 from latentdrive.run_folder import CHECKPOINT, METRICS, RESUME, RunFolder, progress
-from latentdrive.trainer import SECONDS, STATE, Feed, make_trainer, processes_of_further_devices, quiet
+from latentdrive.trainer import SECONDS, STATE, Feed, make_trainer, processes_of_further_devices, quiet, trained_model
 
 SETTINGS = "settings.yaml"  # in RESUME
 # Of the trainer's settings, those that weights depend on: a resumed run must keep them.
@@ -59,11 +60,10 @@ def _run(cfg: Config, folder: RunFolder) -> dict[str, float]:
     module = build(cfg.training, model=model)
     steps = module.schedule.steps
     trainer = make_trainer(cfg, folder, steps=steps)
-    start, without, dry_run = cfg.init, cfg.init_without, cfg.dry_run
+    start, dry_run = Start(**cfg.init.plain()), cfg.dry_run
     then = cfg.next.format(checkpoint=shlex.quote(str(folder.path / CHECKPOINT)), data=cfg.data_words)
-    init = checkpoint.read_card(start).fingerprint if start else None
-    settings = {key: cfg[key].plain() for key in ("model", "training", "batches")} | {"seed": cfg.seed, "init": init}
-    settings["init_without"] = list(without)
+    settings = {key: cfg[key].plain() for key in ("model", "training", "batches")} | {"seed": cfg.seed}
+    settings |= {"init": start.fingerprint, "init_without": list(start.without), "ema_decay": cfg.ema_decay}
     settings["trainer"] = {key: value for key, value in cfg.trainer.plain().items() if key in TRAINER}
     if trainer.world_size > 1:  # each device has a batch of its own
         settings["trainer"]["devices"] = trainer.world_size
@@ -83,12 +83,12 @@ def _run(cfg: Config, folder: RunFolder) -> dict[str, float]:
         folder.go_on(seconds)
         folder.say(f"resuming after step {done:,} of {steps:,} from {state}")
     elif start:
-        fresh = start_from(model, Path(start), without=without, codebook=batches.parents.get("codebook"))
+        fresh = start.load(model, codebook=batches.parents.get("codebook"))
         folder.say(f"starting from the weights in {start}" + (f"; new are {', '.join(fresh)}" if fresh else ""))
-    module.prepare(batches, new=not done and not start)
     if hasattr(batches, "watch"):
-        batches.watch = partial(progress, what="choosing held-out windows")
-    feed = Feed(batches, done)
+        batches.watch = progress
+    module.prepare(batches, new=not done and not start)
+    feed = Feed(batches, done * trainer.accumulate_grad_batches)
     resumed = {"ckpt_path": str(state), "weights_only": True} if done else {}
     if not done:
         folder.begin_anew()
@@ -99,14 +99,57 @@ def _run(cfg: Config, folder: RunFolder) -> dict[str, float]:
             trainer.validate(module, datamodule=feed, verbose=False)
     except SystemExit:  # Lightning's answer to Ctrl+C; the command line has a better one
         raise KeyboardInterrupt from None
+    model = trained_model(trainer, module, config)
     if not trainer.is_global_zero:
         return {}
     metrics = {key: value.item() for key, value in trainer.callback_metrics.items()}
     if hasattr(module, "evaluate"):
         metrics |= module.evaluate(batches)
-    parents = batches.parents | ({"init": init} if start else {})
+    parents = batches.parents | ({"init": start.fingerprint} if start else {})
     _finish(folder, model, config, batches, parents, metrics, steps, then)
     return metrics
+
+
+@dataclass(frozen=True, kw_only=True)
+class Start:
+    """What a new run begins with, the node `init`. checkpoint: a folder of ours; without: its parts that begin anew all the same.
+
+    navsim_checkpoint: weights that NAVSIM published for this planner. Raises ConfigError where both are named.
+    """
+
+    checkpoint: str | None
+    without: Sequence[str]
+    navsim_checkpoint: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.checkpoint and self.navsim_checkpoint:
+            raise ConfigError(
+                f"init.checkpoint={self.checkpoint} and init.navsim_checkpoint={self.navsim_checkpoint}: a run starts from one of them"
+            )
+
+    def __bool__(self) -> bool:
+        return bool(self.checkpoint or self.navsim_checkpoint)
+
+    def __str__(self) -> str:
+        return str(self.checkpoint or self.navsim_checkpoint)
+
+    @cached_property
+    def fingerprint(self) -> str | None:
+        """Of the weights; None for a run that begins with none."""
+        if self.checkpoint:
+            return checkpoint.read_card(self.checkpoint).fingerprint
+        return checkpoint.file_fingerprint(self.navsim_checkpoint) if self.navsim_checkpoint else None
+
+    def load(self, model: torch.nn.Module, *, codebook: str | None) -> list[str]:
+        """Take the weights over; returns the parts that stay new. See `start_from`."""
+        if self.checkpoint:
+            return start_from(model, Path(self.checkpoint), without=self.without, codebook=codebook)
+        if not hasattr(model, "load_official"):
+            raise ConfigError(
+                f"init.navsim_checkpoint: NAVSIM publishes no weights of a {type(model).__name__}; leave it out"
+            )
+        model.load_official(self.navsim_checkpoint)
+        return []
 
 
 def count(model: torch.nn.Module, *, trained: bool = False) -> int:
@@ -125,14 +168,14 @@ def start_from(model: torch.nn.Module, folder: Path, *, without: Iterable[str] =
     theirs = card.parents.get("codebook")
     if codebook is not None and theirs != codebook:
         raise MixedCodebooks(
-            f"init={folder} speaks the codes of codebook {theirs}, the labels those of {codebook}: codes of two codebooks mean "
-            "different things. Start from a checkpoint of the same codebook, or leave init out"
+            f"init.checkpoint={folder} speaks the codes of codebook {theirs}, the labels those of {codebook}: codes of two codebooks mean "
+            "different things. Start from a checkpoint of the same codebook, or leave it out"
         )
     own = model.state_dict()
     parts = {key.split(".")[0] for key in own}
     if unknown := sorted(set(without) - parts):
         raise ConfigError(
-            f"init_without={unknown}: the model has no such part; its parts are {', '.join(sorted(parts))}"
+            f"init.without={unknown}: the model has no such part; its parts are {', '.join(sorted(parts))}"
         )
     other = {key: value for key, value in found.state_dict().items() if key.split(".")[0] not in without}
     known = {key.split(".")[0] for key in other}
@@ -145,7 +188,7 @@ def start_from(model: torch.nn.Module, folder: Path, *, without: Iterable[str] =
     ]
     if differing:
         raise CheckpointError(
-            f"init={folder}: {len(differing)} weights do not fit this model, for example {', '.join(differing[:3])}: "
+            f"init.checkpoint={folder}: {len(differing)} weights do not fit this model, for example {', '.join(differing[:3])}: "
             f"give the model the sizes of {folder / checkpoint.CONFIG}"
         )
     model.load_state_dict(own | other)

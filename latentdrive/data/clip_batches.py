@@ -5,7 +5,7 @@ import json
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +22,12 @@ from latentdrive.data.batches import (
 )
 from latentdrive.data.clip_data import ClipData
 from latentdrive.data.frame_cache import CachedClips, Features
-from latentdrive.data.held_out import HeldOut, Watch
+from latentdrive.data.held_out import HeldOut
 from latentdrive.data.parts import ClipFacts
 from latentdrive.data.unreadable import UnreadableLog
 from latentdrive.errors import ConfigError, UnreadableClip
 from latentdrive.types import DrivingClip, PoseSource
+from latentdrive.watching import Progress, unwatched
 
 ENDLESS = 1 << 62  # the trainer knows when to stop
 CARD_CLIPS, DECODED_CARD_CLIPS = (
@@ -63,7 +64,7 @@ class ClipBatches:
         self.data, self.batch_size, self.pairs_per_clip = data, batch_size, pairs_per_clip
         self.held_out_windows, self.patch_grid, self.augmentation = held_out_windows, tuple(patch_grid), augmentation
         self.workers, self.seed, self.out = workers, seed, Path(out)
-        self.watch: Watch = iter
+        self.watch: Progress = unwatched
         self.spec = WindowSpec(transitions=window_transitions, transition_s=transition_s, rate_hz=data.rate_hz)
         self._features: dict[str, Any] = {}
         if self.takes_features and augmentation != NO_AUGMENTATION:
@@ -154,7 +155,8 @@ class ClipBatches:
         spec = WindowSpec(transitions=transitions, transition_s=self.spec.transition_s, rate_hz=self.spec.rate_hz)
         return HeldOut(
             clips=clips, spec=spec, most=most or self.held_out_windows, batch_size=self.batch_size, patch_grid=self.patch_grid,
-            take=self._take, unreadable=self._log(part, clips), watch=self.watch,
+            take=self._take, unreadable=self._log(part, clips),
+            watch=partial(self.watch, what="choosing held-out windows"),
         )  # fmt: skip
 
     @cached_property

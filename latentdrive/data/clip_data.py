@@ -3,6 +3,7 @@
 `configs/data/*.yaml` build this; every command that needs clips asks it for a part by name, and for scenes by split.
 """
 
+import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -14,6 +15,8 @@ from latentdrive.errors import ConfigError
 from latentdrive.types import SceneSource
 
 PARTS = ("train", "val", "probe")
+# Of data.scenes, what changes no scene: which sensors are opened, and how.
+SENSOR_KEYS = ("cameras", "camera_frames", "lidar", "at_least", "cache_folder", "processes", "max_unreadable")
 
 
 class ClipData:
@@ -69,6 +72,32 @@ class ClipData:
         folder = self._splits
         return [] if folder is None else sorted(path.stem for path in Path(folder).expanduser().glob("*.yaml"))
 
+    @property
+    def cache_folder(self) -> Path:
+        """Where what is decoded once is kept."""
+        return Path(self._cache["folder"]).expanduser()
+
+    @property
+    def fit(self) -> str:
+        """How pictures become training pictures: crop or stretch."""
+        return "crop" if self.source is None else self.source.keywords.get("fit", "crop")
+
+    def split_of(self, part: str) -> str:
+        """The split that a part's scenes are those of. Raises ConfigError where the part names none."""
+        split = (self._parts.get(part) or {}).get("split")
+        if split is None or self._scenes is None:
+            raise ConfigError(
+                f"{self.path} has no scenes for {part!r}: choose data=navsim, and name a split by data.{part}.split=NAME"
+            )
+        return split
+
+    def scenes_id(self, split: str | None) -> str:
+        """12 hexadecimal digits over what decides the scenes of a split, as configured; not over sensors."""
+        settings = getattr(self._scenes, "node", {})
+        told = {key: value for key, value in settings.items() if key not in SENSOR_KEYS}
+        told["split"] = split or settings.get("split")
+        return hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()[:12]
+
     def open_scenes(self, **changes: Any) -> SceneSource:
         """The decision points, with these arguments of the source changed: split, cameras, lidar, ... Raises NoScenes."""
         if self._scenes is None:
@@ -76,27 +105,33 @@ class ClipData:
         return self._scenes(**changes)
 
     def open(self, part: str, *, features: Features | None = None, features_id: str | None = None) -> CachedClips:
-        """The clips of `train`, `val` or `probe`; features and their fingerprint where data.cache is features."""
-        if not self.has(part):
-            there = ", ".join(name for name in PARTS if self.has(name)) or "decision points without pictures"
+        """The clips of `train`, `val` or `probe`, or of any split that lies beside the data, by its name.
+
+        features, features_id: an extractor and its fingerprint, where data.cache is features.
+        """
+        chosen = self._parts[part] if self.has(part) else {"split": part}
+        if not self.has(part) and (self.source is None or part not in self.splits()):
+            there = ", ".join([*filter(self.has, PARTS), *self.splits()]) or "decision points without pictures"
             raise ConfigError(
                 f"{self.path} has no part {part!r}, it has {there}: set data.{part}, or name another part"
             )
-        source = self.source(**self._parts[part])
+        source = self.source(**chosen)
         # Only the codebook's training takes features; whoever opens clips without an extractor shares its frames.
         cache = "frames" if self.cache == "features" and features is None else self.cache
         return CachedClips(source=source, features=features, features_id=features_id, **self._cache | {"cache": cache})
 
-    def estimate(self, parts: Iterable[str] = PARTS, *, features_a_frame: int | None = 0) -> str:
-        """What reading these parts takes, to print before anything is decoded; opens the headers of a few clips.
+    def estimate(self, parts: Iterable[str] | None = None, *, features_a_frame: int | None = 0) -> str:
+        """What reading these parts (None: all there are) takes, to print before anything is decoded; opens the headers of a few clips.
 
         features_a_frame: bytes of the features of one frame, where data.cache=features; 0 where none are kept for this use,
         None where they depend on a model that is not known here.
         """
+        parts = filter(self.has, PARTS) if parts is None else parts
         texts, frame_bytes, own, stored, counted = [], 0, 0, 0, {}
-        for part in filter(self.has, parts):
+        for part in parts:
             # Parts that differ in their share of each clip only are cut from the same cached clips.
-            place = json.dumps({k: v for k, v in self._parts[part].items() if k != "part"}, sort_keys=True, default=str)
+            settings = self._parts.get(part) or {"split": part}
+            place = json.dumps({k: v for k, v in settings.items() if k != "part"}, sort_keys=True, default=str)
             if place in counted:
                 texts.append(f"{part}: cut from the clips of {counted[place]}")
                 continue

@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Float64, Int64
 
 from latentdrive.data.assembly import fit_picture
+from latentdrive.data.batches import nearest_rows
 from latentdrive.data.image_folder import fitted
 from latentdrive.data.navsim_folders import navsim_folders
 from latentdrive.data.navsim_frames import CAMERAS
@@ -130,15 +131,17 @@ class NavsimClips(ClipReader):
         return [self.location(index), self.blobs / self.names[index] / self.camera_name.upper()]
 
     def identity(self, index: int) -> dict[str, Any]:
-        """As for every reader, and the camera, whose images may lie in any folder."""
-        return super().identity(index) | {"camera": self.camera_name}
+        """As for every reader, and the camera, whose images may lie in any folder; and that clips have commands."""
+        return super().identity(index) | {"camera": self.camera_name, "commands": True}
 
     def read(self, index: int) -> tuple[DrivingClip, ClipFacts]:
         """The whole clip; what its frames lack stands in the facts' pose_note."""
         clip, facts = super().read(index)
         # At 2 Hz real driving changes as much from frame to frame as a cut does, and a log is one recording: only holes count.
         shots = _without_cuts(clip.shots, clip.times_s, 1.0 / self.rate_hz)
-        clip = replace(clip, shots=shots)
+        rows, times = self._rows(index)
+        commands = self._log(index).commands[rows[nearest_rows(times, clip.times_s)]]
+        clip = replace(clip, shots=shots, commands=commands.astype(np.int64))
         facts = replace(facts, cuts=0, holes=int(shots[-1]))
         notes = [facts.pose_note, *self._lost.notes(len(self._rows(index)[0]))]
         return clip, replace(facts, pose_note="; ".join(filter(None, notes)))

@@ -4,7 +4,7 @@ Between navsim_log.py and navsim_logs.py. Columns and index lie in a cache folde
 of change differs, and for them alone.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -21,10 +21,10 @@ from latentdrive.data.npz import read_arrays
 from latentdrive.data.unreadable import UnreadableLog, raise_if_out_of_files
 from latentdrive.errors import NoScenes, UnreadableLogFile
 from latentdrive.files import write_atomic
+from latentdrive.watching import Progress
 
 INDEX, LOGS = "index.npz", "logs"  # in the cache folder of a data split
 FEW = 4  # logs that are not worth starting processes for
-Progress = Callable[..., Iterable[Any]]  # as run_folder.progress: (items, what=, total=)
 Job = tuple[Path, Path]  # a log's pickle and its archive
 
 

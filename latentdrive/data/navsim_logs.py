@@ -15,11 +15,12 @@ import numpy as np
 from latentdrive.data.navsim_folders import SensorFiles, is_there, missing_files, navsim_folders
 from latentdrive.data.navsim_index import NavsimIndex, Selection
 from latentdrive.data.navsim_log import NavsimLog
-from latentdrive.data.navsim_log_folder import LogFolder, Progress
+from latentdrive.data.navsim_log_folder import LogFolder
 from latentdrive.data.navsim_scenes import Cut, Maps, Sensors, open_scene, open_truth, sensor_path, sensor_rows
 from latentdrive.data.scene_filter import SceneFilter, Split, read_split, scene_filter_of
 from latentdrive.errors import ConfigError, NoScenes, UnreadableLogFile, UnreadableScene
 from latentdrive.types import FROZEN, Scene, SceneTruth
+from latentdrive.watching import Progress
 
 OPEN_LOGS = 16  # logs whose columns stay in memory; 1 to 20 MB each
 NAMED = 3  # how many absent tokens or logs a message names

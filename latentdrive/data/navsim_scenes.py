@@ -101,7 +101,14 @@ def open_scene(cut: Cut, blobs: Path, sensors: Sensors) -> Scene:
         },
         ego=_ego_history(cut),
         lidar=_points(cut, blobs) if sensors.lidar else None,
+        time_s=clip_time_s(cut),
     )
+
+
+def clip_time_s(cut: Cut) -> float:
+    """Now, in seconds since the first usable frame of the log, as its clip counts (navsim_clips.py)."""
+    first = cut.log.timestamps_us[cut.log.problems == 0][0]
+    return float((cut.log.timestamps_us[cut.now] - first) * 1e-6)
 
 
 def open_truth(cut: Cut, path: Path, maps: Maps | None) -> SceneTruth:

@@ -89,6 +89,7 @@ class Part:
             ego_poses=None if clip.ego_poses is None else anchored(clip.ego_poses[rows]),
             ego_speed_mps=None if clip.ego_speed_mps is None else clip.ego_speed_mps[rows],
             poses_causal=None if clip.poses_causal is None else clip.poses_causal[rows],
+            commands=None if clip.commands is None else clip.commands[rows],
         )
 
 

@@ -35,6 +35,15 @@ class Parts(Protocol):
     def estimate(self, parts: Iterable[str]) -> str: ...
 
 
+@runtime_checkable
+class Batchable(Protocol):
+    """A list of scenes that batches are made of."""
+
+    def __len__(self) -> int: ...
+
+    def batch(self, picked: Sequence[int]) -> tuple[Any, Any]: ...
+
+
 class LabelledScenes:
     """Windows of one store with the clips they were cut from. rows: the windows of the store that can be used.
 
@@ -152,7 +161,7 @@ class SceneBatches:
             ranks=torch.distributed.get_world_size() if parallel else 1,
         )  # fmt: skip
         workers = {"num_workers": self.workers, "persistent_workers": self.workers > 0}
-        return DataLoader(stream, batch_size=None, collate_fn=_whole, **workers)
+        return DataLoader(stream, batch_size=None, collate_fn=whole_batch, **workers)
 
     def held_out_picks(self) -> list[int]:
         """Which held-out windows are looked at: a fixed, mixed choice."""
@@ -161,8 +170,8 @@ class SceneBatches:
 
     def validation_batches(self) -> DataLoader:
         """The chosen held-out windows in order; the last batch may be smaller."""
-        chosen = _Chosen(self.held_out, self.held_out_picks(), self.batch_size)
-        return DataLoader(chosen, batch_size=None, collate_fn=_whole)
+        chosen = Chosen(self.held_out, self.held_out_picks(), self.batch_size)
+        return DataLoader(chosen, batch_size=None, collate_fn=whole_batch)
 
     def baselines(self) -> dict[str, float]:
         """Held-out nats of per-slot frequencies and of repeating the last transition, on the windows looked at."""
@@ -175,25 +184,28 @@ class SceneBatches:
         return {
             "path": str(self.data.path.name), "windows": len(self.train), "held_out_windows": len(self.held_out_picks()),
             "held_out_drives": len(set(self.held_out.drives())), "windows_without_past": self.train.skipped,
-            "transition_s": self.info.transition_s, "labels_origin": str(self.info.origin),
+            "transition_s": self.info.transition_s, "labels_origin": str(self.info.origin), "height": self.data.height,
+            "width": self.data.width, "fit": self.data.fit,
+            "commands": self.train.clips[0].commands is not None,
         }  # fmt: skip
 
 
 class SceneStream(IterableDataset):
     """Endless training batches; every window once an epoch, in an order shuffled anew by (seed, epoch).
 
-    batch_size: scenes of one rank's batch; ranks read disjoint parts of the epoch.
+    scenes: anything with a length and `batch(picked)`: labelled windows, or scenes for planners. batch_size: scenes of one rank's
+    batch; ranks read disjoint parts of the epoch.
     """
 
     def __init__(
-        self, scenes: LabelledScenes, *, batch_size: int, seed: int, start_step: int, rank: int = 0, ranks: int = 1
+        self, scenes: Batchable, *, batch_size: int, seed: int, start_step: int, rank: int = 0, ranks: int = 1
     ) -> None:
         if batch_size < 1:
             raise WrongShape(f"batch_size must be at least 1, got {batch_size}")
         self.scenes, self.batch_size, self.seed, self.start_step = scenes, batch_size, seed, start_step
         self.rank, self.ranks = rank, ranks
 
-    def __iter__(self) -> Iterator[tuple[SceneBatch, LatentActions]]:
+    def __iter__(self) -> Iterator[tuple[Any, Any]]:
         worker = get_worker_info()
         step, by = (0, 1) if worker is None else (worker.id, worker.num_workers)
         step += self.start_step
@@ -201,7 +213,7 @@ class SceneStream(IterableDataset):
             yield self.batch(step)
             step += by
 
-    def batch(self, step: int) -> tuple[SceneBatch, LatentActions]:
+    def batch(self, step: int) -> tuple[Any, Any]:
         """The batch of one step of this rank."""
         picked, count = [], len(self.scenes)
         first = (step * self.ranks + self.rank) * self.batch_size
@@ -211,19 +223,19 @@ class SceneStream(IterableDataset):
         return self.scenes.batch(picked)
 
 
-class _Chosen:
+class Chosen:
     """Batches of a fixed list of windows."""
 
-    def __init__(self, scenes: LabelledScenes, picks: list[int], batch_size: int) -> None:
+    def __init__(self, scenes: Batchable, picks: list[int], batch_size: int) -> None:
         self.scenes, self.picks, self.batch_size = scenes, picks, batch_size
 
     def __len__(self) -> int:
         return -(-len(self.picks) // self.batch_size)
 
-    def __getitem__(self, number: int) -> tuple[SceneBatch, LatentActions]:
+    def __getitem__(self, number: int) -> tuple[Any, Any]:
         return self.scenes.batch(self.picks[number * self.batch_size : (number + 1) * self.batch_size])
 
 
-def _whole(batch: tuple[SceneBatch, LatentActions]) -> tuple[SceneBatch, LatentActions]:
+def whole_batch(batch: tuple[Any, Any]) -> tuple[Any, Any]:
     """Leaves a batch as it is; torch's own would turn the tuple into a list."""
     return batch

@@ -85,7 +85,7 @@ def ego_history(clip: DrivingClip, now: int, spec: SceneSpec) -> EgoHistory:
     Velocity (forward, left) of each state is in that state's own frame; acceleration is the change of velocity over the
     last 1 / ego_hz seconds. Poses of visual odometry count as unknown: they know no metres, and are smoothed over
     neighbours on both sides. So does everything at a frame whose pose was interpolated towards a later one (poses sparser
-    than frames). What the shot is too short for is 0 and flagged unknown; the command is never known.
+    than frames). What the shot is too short for is 0 and flagged unknown; the command is known where the clip has commands.
     """
     elsewhere = np.flatnonzero(clip.shots[:now] != clip.shots[now])
     first = int(elsewhere[-1]) + 1 if len(elsewhere) else 0
@@ -117,14 +117,14 @@ def ego_history(clip: DrivingClip, now: int, spec: SceneSpec) -> EgoHistory:
         velocity_known=velocity_known,
         acceleration=acceleration.astype(np.float32),
         acceleration_known=acceleration_known,
-        command=Command.UNKNOWN,
-        command_known=False,
+        command=Command.UNKNOWN if clip.commands is None else Command(int(clip.commands[now])),
+        command_known=clip.commands is not None,
     )
 
 
 def scene_batch(scenes: Sequence[Scene], *, height: int, width: int) -> SceneBatch:
     """Scenes as tensors: the front camera's images at (height, width), and the ego's state now."""
-    images = np.stack([[_sized(image.pixels, height, width) for image in scene.cameras[FRONT]] for scene in scenes])
+    images = np.stack([[sized(image.pixels, height, width) for image in scene.cameras[FRONT]] for scene in scenes])
     ego = [scene.ego for scene in scenes]
     return SceneBatch(
         images=torch.from_numpy(images),
@@ -144,7 +144,7 @@ def _velocity(times: np.ndarray, poses: np.ndarray, wanted: np.ndarray) -> Float
     return -back[:, :2] / (times[later] - times[later - 1])[:, None]
 
 
-def _sized(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
+def sized(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
     """uint8 [3, H, W] at another size; shrunk by area."""
     if pixels.shape[1:] == (height, width):
         return pixels

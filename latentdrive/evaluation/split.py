@@ -1,7 +1,5 @@
-"""Which scenes are evaluated, and where what the score needs of them is kept. First step of `evaluate`, before planning.py."""
+"""Which scenes are evaluated. First step of `evaluate`, before planning.py."""
 
-import hashlib
-import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -10,11 +8,8 @@ from latentdrive.data.clip_data import ClipData
 from latentdrive.data.navsim_two_stage import TwoStageScenes
 from latentdrive.data.scene_filter import SecondStage
 from latentdrive.errors import ConfigError, NoScenes, UnreadableClip
-from latentdrive.pdms.versions import Rules, Version
+from latentdrive.pdms.versions import Version
 from latentdrive.types import FROZEN, SceneSource, SensorNeeds
-
-SENSOR_KEYS = ("cameras", "camera_frames", "lidar", "at_least", "cache_folder", "processes", "max_unreadable")
-DIGITS = 12  # of a store's name
 
 
 @dataclass(**FROZEN)
@@ -58,6 +53,26 @@ def open_split(
     limit: the first so many scenes, or entries of a mapping where there are two stages. Raises ConfigError where the data have no
     splits, or no sensors for a planner that needs some, and for two stages by another version than EPDMS v2.2.
     """
+    source = open_source(data, settings, split=split, needs=needs, progress=progress)
+    two_stages = isinstance(source, TwoStageScenes)
+    if two_stages and version is not Version.EPDMS_V2_2:
+        raise ConfigError(
+            f"scorer={version}: two stages are scored by {Version.EPDMS_V2_2} alone (v1 has one stage, and v2.0's total needs sub-scores "
+            f"before the human filter); leave scorer out, or take the first stage alone with data=navsim"
+        )
+    tokens = tuple(source.tokens)[: None if two_stages else limit]
+    if not tokens:
+        raise NoScenes(f"{data.path}: no scene to evaluate")
+    scenes = Scenes(source=source, tokens=tokens, drives=tuple(_drive(source, token) for token in tokens))
+    if not two_stages:
+        return scenes
+    return replace(scenes.of_entries(source.second_stages[:limit]), left_out=source.incomplete)
+
+
+def open_source(
+    data: ClipData, settings: Mapping[str, Any], *, split: str | None, needs: SensorNeeds, progress: Callable
+) -> SceneSource:  # fmt: skip
+    """The same as a source of all its scenes, whatever is scored. Raises ConfigError and NoScenes as `open_split` does."""
     changes: dict[str, Any] = {}
     if split is not None:
         if "split" not in settings:
@@ -74,32 +89,7 @@ def open_split(
         raise ConfigError(
             f"{data.path} has no pictures and no lidar, and this planner wants {needs.cameras or 'lidar'}"
         )
-    source = data.open_scenes(**changes)
-    two_stages = isinstance(source, TwoStageScenes)
-    if two_stages and version is not Version.EPDMS_V2_2:
-        raise ConfigError(
-            f"scorer={version}: two stages are scored by {Version.EPDMS_V2_2} alone (v1 has one stage, and v2.0's total needs sub-scores "
-            f"before the human filter); leave scorer out, or take the first stage alone with data=navsim"
-        )
-    tokens = tuple(source.tokens)[: None if two_stages else limit]
-    if not tokens:
-        raise NoScenes(f"{data.path}: no scene to evaluate")
-    scenes = Scenes(source=source, tokens=tokens, drives=tuple(_drive(source, token) for token in tokens))
-    if not two_stages:
-        return scenes
-    return replace(scenes.of_entries(source.second_stages[:limit]), left_out=source.incomplete)
-
-
-def store_name(settings: Mapping[str, Any], *, split: str | None, rules: Rules) -> str:
-    """Folder name of the prepared scenes: the same for all planners on the same scenes by the same rules.
-
-    settings: of data.scenes; what changes no truth is left out.
-    """
-    told = {key: value for key, value in settings.items() if key not in SENSOR_KEYS} | {
-        "split": split or settings.get("split")
-    }
-    digest = hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()
-    return f"scoring_v{rules.generation}_{digest[:DIGITS]}"
+    return data.open_scenes(**changes)
 
 
 def _drive(source: Any, token: str) -> str:

@@ -29,6 +29,7 @@ from latentdrive.pdms.scene_key import scene_key
 from latentdrive.pdms.versions import Rules
 from latentdrive.pdms.worker_pool import WorkerDied, run_jobs
 from latentdrive.types import FROZEN, SceneTruth
+from latentdrive.watching import Progress
 
 CARD, FAILED, SUFFIX = "store.json", "failed.csv", ".scenes"
 OPEN_TABLES = 16  # files whose polygons stay in memory; some 100 kB each
@@ -45,7 +46,6 @@ FAILURES = (
     shapely.errors.ShapelyError,
 )
 Prepare = Callable[[SceneTruth], ScoringScene]
-Progress = Callable[..., Iterable[Any]]  # as run_folder.progress: (items, what=, total=)
 
 
 @runtime_checkable
@@ -82,6 +82,11 @@ class BuildReport:
             token, reason = next(iter(self.failed.items()))
             text.append(f"{len(self.failed):,} scenes can't be prepared ({FAILED}), the first one: {token}: {reason}")
         return text
+
+
+def store_name(scenes_id: str, rules: Rules) -> str:
+    """Folder name of the prepared scenes: the same for all planners on the same scenes by the same rules. scenes_id: ClipData's."""
+    return f"scoring_v{rules.generation}_{scenes_id}"
 
 
 class ScoringStore:

@@ -180,7 +180,7 @@ def test_a_dry_run_trains_nothing(clips: Path, tmp_path: Path):
     assert not (tmp_path / RESUME).exists() and not (tmp_path / CHECKPOINT).exists()
 
 
-# ---- init= ----
+# ---- init ----
 
 
 def test_a_run_can_start_from_all_weights_of_another(monkeypatch, clips: Path, whole: Path, tmp_path: Path):
@@ -193,7 +193,7 @@ def test_a_run_can_start_from_all_weights_of_another(monkeypatch, clips: Path, w
 
     monkeypatch.setattr(CodebookTraining, "training_step", step)
     with pytest.raises(Killed):
-        train_codebook(clips, tmp_path, f"init={whole / CHECKPOINT}", "seed=5")
+        train_codebook(clips, tmp_path, f"init.checkpoint={whole / CHECKPOINT}", "seed=5")
     expected = checkpoint.load(whole / CHECKPOINT)[0].state_dict()
     assert found and all(torch.equal(value, found[key]) for key, value in expected.items())
 
@@ -201,30 +201,30 @@ def test_a_run_can_start_from_all_weights_of_another(monkeypatch, clips: Path, w
 def test_a_start_keeps_the_reader_and_the_ego_stage_unless_told_otherwise(clips: Path, whole: Path, tmp_path: Path):
     def ends_with(name: str, *more: str) -> dict[str, torch.Tensor]:
         """Weights after training at a learning rate of 0: what the run began each stage with."""
-        still = ["training.optimizer.lr=0.0", f"init={whole / CHECKPOINT}"]
+        still = ["training.optimizer.lr=0.0", f"init.checkpoint={whole / CHECKPOINT}"]
         train_codebook(clips, tmp_path / name, *still, *more)
         return dict(checkpoint.load(tmp_path / name / CHECKPOINT)[0].named_parameters())
 
     first = dict(checkpoint.load(whole / CHECKPOINT)[0].named_parameters())
     kept = ends_with("kept")
     assert all(torch.equal(kept[name], value) for name, value in first.items())
-    anew = ends_with("anew", "init_without=[ego_inverse,ego_book,ego_forward]")
+    anew = ends_with("anew", "init.without=[ego_inverse,ego_book,ego_forward]")
     differing = {name.split(".")[0] for name, value in first.items() if not torch.equal(anew[name], value)}
     assert {"ego_inverse", "ego_forward"} <= differing <= {"ego_inverse", "ego_forward", "reader"}
 
 
 def test_a_part_that_is_not_there_is_named(clips: Path, whole: Path, tmp_path: Path):
-    with pytest.raises(ConfigError, match=r"init_without=\['ego_bok'\].*its parts are ego_book, "):
-        train_codebook(clips, tmp_path, f"init={whole / CHECKPOINT}", "init_without=[ego_bok]")
+    with pytest.raises(ConfigError, match=r"init.without=\['ego_bok'\].*its parts are ego_book, "):
+        train_codebook(clips, tmp_path, f"init.checkpoint={whole / CHECKPOINT}", "init.without=[ego_bok]")
 
 
 def test_a_start_from_a_model_of_another_size_names_what_does_not_fit(clips: Path, whole: Path, tmp_path: Path):
     with pytest.raises(CheckpointError, match="do not fit this model, for example"):
-        train_codebook(clips, tmp_path, f"init={whole / CHECKPOINT}", "model.codes=8")
+        train_codebook(clips, tmp_path, f"init.checkpoint={whole / CHECKPOINT}", "model.codes=8")
 
 
 def test_the_card_names_what_a_run_started_from(clips: Path, whole: Path, tmp_path: Path):
-    train_codebook(clips, tmp_path, f"init={whole / CHECKPOINT}")
+    train_codebook(clips, tmp_path, f"init.checkpoint={whole / CHECKPOINT}")
     card = checkpoint.read_card(tmp_path / CHECKPOINT)
     assert card.parents == {"init": checkpoint.read_card(whole / CHECKPOINT).fingerprint}
 

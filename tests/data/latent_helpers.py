@@ -74,6 +74,7 @@ class MemoryData:
     """A ClipData in memory."""
 
     path, rate_hz, max_unreadable = Path("memory"), RATE_HZ, 0.5
+    height, width, fit = 32, 64, "crop"
 
     def __init__(self, **parts: MemoryClips) -> None:
         self.parts = parts

@@ -1,0 +1,45 @@
+"""`convert`: NAVSIM's own weights of a planner, once, into a checkpoint folder of ours, which everything here takes.
+
+    latentdrive convert planner=transfuser navsim_checkpoint=transfuser.ckpt
+
+Names are translated one to one; a key too many or too few, or another planner's file, is an error. `train planner
+init.navsim_checkpoint=FILE` starts from the same file.
+"""
+
+from pathlib import Path
+
+from latentdrive import checkpoint
+from latentdrive.build import build
+from latentdrive.checkpoint import Card
+from latentdrive.config import Config
+from latentdrive.errors import ConfigError
+from latentdrive.run_folder import CHECKPOINT, RunFolder
+
+
+def run(cfg: Config) -> Path:
+    """Write the checkpoint; returns its folder."""
+    folder, config, source = RunFolder(cfg, verb=cfg.verb), cfg.model.plain(), cfg.navsim_checkpoint
+    then, dry_run = cfg.next, cfg.dry_run
+    for key in ("training", "batches", "trainer"):  # of the planner's option, for its training
+        cfg.mark_read([key])
+    cfg.require_all_read()
+    model = build(config)
+    if not hasattr(model, "load_official"):
+        raise ConfigError(
+            f"NAVSIM publishes no weights of a {type(model).__name__}: choose planner=transfuser or planner=ltf"
+        )
+    fingerprint = checkpoint.file_fingerprint(source)
+    folder.say(f"{type(model).__name__} from {source}")
+    place = folder.path / CHECKPOINT
+    if dry_run:
+        folder.say(f"dry run: would write {place}")
+        return place
+    model.load_official(source)
+    card = Card(
+        kind=config["_target_"], parents={"navsim": fingerprint}, data={"published_weights": Path(source).name},
+        command=folder.command, commit=folder.commit,
+    )  # fmt: skip
+    card = checkpoint.save(place, model, config=config, card=card)
+    folder.metrics({"fingerprint": card.fingerprint, "navsim_checkpoint": fingerprint})
+    folder.finish(place, then.format(checkpoint=place))
+    return place

@@ -1,0 +1,29 @@
+"""The blind baseline that learns: a plan from the ego's own state and the driving command, without any sensor.
+
+NAVSIM's ego-status MLP (arXiv:2406.15349): what it scores, a data set gives to whoever does not look. Four linear layers with ReLU.
+"""
+
+from torch import nn
+
+from latentdrive.planners.batch import PlannerInputs, PlannerOutput
+from latentdrive.planners.eyes import Eyes
+from latentdrive.planners.learned import LearnedPlanner
+from latentdrive.types import Command
+
+STATUS = len(Command) + 4  # command one-hot, velocity, acceleration
+
+
+class EgoMlp(LearnedPlanner):
+    """width: of the hidden layers, three of them. poses: of the plan."""
+
+    def __init__(self, *, width: int, poses: int) -> None:
+        super().__init__(eyes=Eyes(cameras=None, lidar=None), fusion=None)
+        self.poses = poses
+        self.layers = nn.Sequential(
+            nn.Linear(STATUS, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU(),
+            nn.Linear(width, poses * 3),
+        )  # fmt: skip
+
+    def forward(self, inputs: PlannerInputs) -> PlannerOutput:
+        """Plans of B scenes from their status alone."""
+        return PlannerOutput(trajectory=self.layers(inputs.status()).unflatten(1, (self.poses, 3)))

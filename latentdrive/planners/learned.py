@@ -1,0 +1,93 @@
+"""Learned planners: from what the car sees to a trajectory, through a network; and how one comes back from its checkpoint.
+
+eyes.py makes the inputs of a scene, latent_source.py the embeddings that fusion.py offers to the network. A planner's network
+(ego_mlp.py, transfuser/, ipad/) extends LearnedPlanner by its parts and `forward`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import nn
+
+from latentdrive import checkpoint
+from latentdrive.errors import ConfigError
+from latentdrive.planners.batch import PlannerInputs, PlannerOutput, inputs_of
+from latentdrive.planners.eyes import Eyes
+from latentdrive.planners.fusion import LatentFusion
+from latentdrive.planners.latent_source import LatentSource, open_latents, require_codebook
+from latentdrive.planners.sampling import DT_S
+from latentdrive.types import Scene, SensorNeeds, Trajectory
+
+
+class LearnedPlanner(nn.Module):
+    """A network that plans (a Planner). eyes: what it looks at. fusion: how it takes a predictor's embeddings, None: not at all.
+
+    latents: the source of the embeddings that `plan` uses; set after building, it belongs to no checkpoint. `forward` of a planner with
+    fusion reads `inputs.latents`.
+    """
+
+    codebook_id = ""  # set by checkpoint.load: of the codes behind the embeddings that it was trained with
+
+    def __init__(self, *, eyes: Eyes, fusion: LatentFusion | None) -> None:
+        super().__init__()
+        self.eyes, self.fusion = eyes, fusion
+        self.latents: LatentSource | None = None
+
+    @property
+    def needs(self) -> SensorNeeds:
+        """Everything that is opened for a scene: the planner's own sensors, and those of a live predictor."""
+        own = self.eyes.needs
+        if self.latents is None:
+            return own
+        other = self.latents.needs
+        cameras = tuple(dict.fromkeys((*own.cameras, *other.cameras)))
+        frames = "all" if "all" in (own.frames, other.frames) else "now"
+        return SensorNeeds(cameras=cameras, frames=frames, lidar=own.lidar or other.lidar)
+
+    def forward(self, inputs: PlannerInputs) -> PlannerOutput:
+        """The plans of B scenes."""
+        raise NotImplementedError
+
+    def load_pretrained(self) -> None:
+        """Load published weights of the parts that have any (backbones), once, before training."""
+
+    @torch.no_grad()
+    def plan(self, scenes: Sequence[Scene]) -> Trajectory:
+        """Poses [B, P, 3], float32. Raises UnreadableScene for a scene that lacks a sensor, or whose embeddings are not there."""
+        inputs = inputs_of([scene.token for scene in scenes], [self.eyes(scene) for scene in scenes])
+        if self.fusion is not None:
+            if self.latents is None:
+                raise ConfigError(
+                    "this planner fuses a predictor's embeddings: give latents=FOLDER (stores of a teacher or student) or "
+                    "predictor=CHECKPOINT (a student that runs live)"
+                )
+            inputs = replace(inputs, latents=self.latents.of(scenes))
+        output = self(inputs.to(next(self.parameters()).device))
+        return Trajectory(poses=output.trajectory.float().cpu().numpy().astype(np.float32), dt_s=DT_S)
+
+    def attach(self, source: LatentSource | None) -> None:
+        """Use this source for the embeddings. Raises ConfigError for a planner that fuses none, MixedCodebooks for another codebook."""
+        if source is not None and self.fusion is None:
+            raise ConfigError("this planner was trained without embeddings: leave latents and predictor out")
+        if source is not None:
+            require_codebook(source, self.codebook_id, where="this planner")
+        self.latents = source
+
+
+def load_planner(
+    *, folder: str, latents: str | None, predictor: str | None, oracle_future: bool, device: str
+) -> LearnedPlanner:
+    """The planner of a checkpoint folder, ready to plan. Embeddings for one with fusion: `latents`, the folder of a teacher's or student's
+    stores, or `predictor`, the checkpoint of a student that runs live; oracle_future: see StoredLatents.
+
+    device: cpu, cuda, or auto. Raises CheckpointError where the folder holds no planner.
+    """
+    device = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+    planner, card = checkpoint.load(folder, expect=LearnedPlanner)
+    if card.data.get("oracle_future") and not oracle_future:
+        raise ConfigError(f"{folder} was trained on codes of the future: it plans with oracle_future=true only")
+    source = open_latents(latents=latents, predictor=predictor, oracle_future=oracle_future, device=device)
+    planner.attach(source)
+    return planner.to(device)

@@ -1,0 +1,272 @@
+"""What planners are trained with: scenes of a split as the planner sees them, the human's future, and prepared scenes for the score.
+
+After scene_cache.py and latent_source.py, before training.py. Inputs and targets come from the cache, embeddings from a latent store,
+true scores from a scoring store. A training batch is a function of (seed, step, rank): a resumed run sees the same batches.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader
+
+from latentdrive.data.clip_data import ClipData
+from latentdrive.data.navsim_scenes import FRONT_CAMERA
+from latentdrive.data.scene_batches import Chosen, SceneStream, whole_batch
+from latentdrive.data.unreadable import UnreadableLog
+from latentdrive.errors import ConfigError, NoScenes, UnreadableScene
+from latentdrive.pdms.prepare import prepare_scene
+from latentdrive.pdms.scene import ScoringScene
+from latentdrive.pdms.store import ScoringStore, build_store, store_name
+from latentdrive.pdms.versions import Version
+from latentdrive.planners.batch import PlannerInputs, PlannerTargets, inputs_of, targets_of
+from latentdrive.planners.eyes import Eyes, Surround, picture_of
+from latentdrive.planners.latent_source import StoredLatents
+from latentdrive.planners.scene_cache import SceneCache
+from latentdrive.types import FROZEN, CameraImage, SceneSource, SceneTruth
+from latentdrive.watching import Progress, unwatched
+
+TARGET = "target_"  # what names of target arrays begin with in the cache
+
+
+@dataclass(**FROZEN)
+class Opener:
+    """What is kept of a scene: what the eyes see, and what the targets take from the truth."""
+
+    source: SceneSource
+    eyes: Eyes
+    targets: Callable[[SceneTruth], dict[str, np.ndarray]]
+
+    def __call__(self, token: str) -> dict[str, np.ndarray]:
+        """Arrays by name; also `time_s`, the scene's address in a latent store, NaN where it has none."""
+        scene, truth = self.source[token], self.targets(self.source.truth(token))
+        time_s = np.float64(np.nan if scene.time_s is None else scene.time_s)
+        return {**self.eyes(scene), **{TARGET + name: value for name, value in truth.items()}, "time_s": time_s}
+
+
+class PlannerScenes:
+    """The scenes of one split that can be used. rows: of the cache. latents: rows of the latent store for each, None without."""
+
+    def __init__(
+        self, *, source: SceneSource, cache: SceneCache, rows: Sequence[int], latents: StoredLatents | None
+    ) -> None:
+        self.source, self.cache, self.rows, self._latents = source, cache, list(rows), latents
+        self.tokens = [cache.tokens[row] for row in rows]
+        self._found: list[tuple[int, int]] = []
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def drives(self) -> list[str]:
+        """Drive of every scene, in order."""
+        return [self.source.drive(token) for token in self.tokens]
+
+    def find_latents(self) -> None:
+        """Look up the embeddings of all scenes. Raises UnreadableScene where the store lacks one."""
+        if self._latents is None:
+            return
+        times = [float(one["time_s"]) for one in self.cache.read(self.rows)]
+        addresses = zip(self.tokens, self.drives(), times)
+        self._found = [self._latents.find(token, drive, _known(time_s)) for token, drive, time_s in addresses]
+
+    def batch(self, picked: Sequence[int]) -> tuple[PlannerInputs, PlannerTargets]:
+        """Inputs and targets of the `picked` scenes."""
+        arrays = self.cache.read([self.rows[i] for i in picked])
+        inputs = inputs_of([self.tokens[i] for i in picked], arrays)
+        if self._found:
+            inputs = replace(inputs, latents=self._latents.batch([self._found[i] for i in picked]))
+        targets = [
+            {name.removeprefix(TARGET): value for name, value in one.items() if name.startswith(TARGET)}
+            for one in arrays
+        ]
+        return inputs, targets_of(targets)
+
+
+class PlannerBatches:
+    """Scenes of a data set for training and validation; `prepare` opens them once the planner is known.
+
+    data: with scenes and the parts train and val, each naming its split. targets: what is taken from the truth. latents: folder of a
+    teacher's or student's stores, or None; oracle_future: see StoredLatents. batch_size: scenes a step. held_out_scenes: how many of
+    `val` are looked at during training. scorer: stamp of the score. stores: where prepared scenes are kept, by processes and memory_gb
+    as in `evaluate`. workers: processes that open scenes, once for the cache. out: the run's folder, for the lists of unreadable scenes.
+    """
+
+    def __init__(
+        self,
+        *,
+        data: ClipData,
+        targets: Callable[[SceneTruth], dict[str, np.ndarray]],
+        latents: str | None,
+        oracle_future: bool,
+        batch_size: int,
+        held_out_scenes: int,
+        scorer: str,
+        stores: str,
+        processes: int,
+        memory_gb: float,
+        workers: int,
+        seed: int,
+        out: str,
+    ) -> None:
+        if scorer not in tuple(Version):
+            raise ConfigError(f"batches.scorer={scorer}: there is no such score; there are {', '.join(Version)}")
+        self.data, self.targets, self.batch_size, self.seed = data, targets, batch_size, seed
+        self.held_out_scenes, self.version, self.stores = held_out_scenes, Version(scorer), Path(stores)
+        self.processes, self.memory_gb, self.workers, self.out = processes, memory_gb, workers, Path(out)
+        if oracle_future and latents is None:
+            raise ConfigError("oracle_future=true reads codes of the future from a store: name it with latents=FOLDER")
+        self.latents = None if latents is None else StoredLatents(latents, oracle_future=oracle_future)
+        self.oracle_future = oracle_future
+        self.watch: Progress = unwatched
+        self.parents = {} if self.latents is None else {
+            "codebook": self.latents.codebook_id, "latents": self.latents.fingerprint, "labeller": self.latents.maker,
+        }  # fmt: skip
+        self._scenes: dict[str, PlannerScenes] = {}
+        self._prepared: dict[str, ScoringStore] = {}
+        self._opened: dict[str, ScoringScene] = {}
+
+    # ---- before training ----
+
+    def estimate(self, model: Any) -> str:
+        """What the cache of both splits will take; opens one scene of each."""
+        texts, total = [], 0
+        for part in ("train", "val"):
+            cache = self._cache(part, model.eyes)
+            total += cache.bytes()
+            texts.append(f"{part}: {len(cache.tokens):,} scenes of {self.data.split_of(part)}")
+        return f"{'; '.join(texts)}. The cache needs about {total / 1e9:.2f} GB in {self.folder}"
+
+    def prepare(self, eyes: Eyes, *, scores: bool) -> None:
+        """Fill the cache, prepare scenes for the score (those of train only where `scores` says that training needs them).
+
+        Raises TooManyUnreadable beyond data.max_unreadable, NoScenes where nothing is left, UnreadableScene where the latent store
+        lacks a scene.
+        """
+        for part in ("train", "val"):
+            cache = self._cache(part, eyes)
+            cache.fill(workers=self.workers, progress=self.watch)
+            source, failed = cache.make.source, dict(cache.reasons)
+            if scores or part == "val":
+                failed |= self._prepare_scores(part, source)
+            self._report(part, cache.tokens, failed)
+            rows = [row for row in cache.rows() if cache.tokens[row] not in failed]
+            if not rows:
+                raise NoScenes(f"{self.data.path}: not one scene of {part} can be used; see unreadable_{part}.csv")
+            self._scenes[part] = PlannerScenes(source=source, cache=cache, rows=rows, latents=self.latents)
+            self._scenes[part].find_latents()
+
+    @property
+    def folder(self) -> Path:
+        """Where the cache of all planners lies."""
+        return self.data.cache_folder / "planners"
+
+    def _cache(self, part: str, eyes: Eyes) -> SceneCache:
+        source = self._source(part, eyes)
+        # Sizes and times of the logs stand for the scenes; pictures that change under the same log are not noticed.
+        logs = {str(source.location(token)): source.location(token).stat() for token in source.tokens}
+        content = [
+            repr(eyes), repr(self.targets), self.data.scenes_id(self.data.split_of(part)),
+            sorted((Path(path).name, one.st_size, one.st_mtime_ns) for path, one in logs.items()),
+        ]  # fmt: skip
+        opener = Opener(source=source, eyes=eyes, targets=self.targets)
+        return SceneCache(self.folder, source.tokens, opener, content=json.dumps(content))
+
+    def _source(self, part: str, eyes: Eyes) -> SceneSource:
+        needs = eyes.needs
+        return self.data.open_scenes(
+            split=self.data.split_of(part), cameras=list(needs.cameras), camera_frames=needs.frames, lidar=needs.lidar,
+        )  # fmt: skip
+
+    def _prepare_scores(self, part: str, source: SceneSource) -> dict[str, str]:
+        rules = self.version.rules
+        place = self.stores / store_name(self.data.scenes_id(self.data.split_of(part)), rules)
+        report = build_store(
+            place, source, source.tokens, partial(prepare_scene, rules=rules), rules=rules, processes=self.processes,
+            memory_gb=self.memory_gb, progress=self.watch,
+        )  # fmt: skip
+        self._prepared[part] = ScoringStore(place, rules=rules)
+        return report.failed
+
+    def _report(self, part: str, tokens: Sequence[str], failed: dict[str, str]) -> None:
+        file = self.out / f"unreadable_{part}.csv"
+        file.unlink(missing_ok=True)
+        log = UnreadableLog(clips=len(tokens), max_unreadable=self.data.max_unreadable, file=file)
+        for number, token in enumerate(tokens):
+            if token in failed:
+                log.add(number, UnreadableScene(token, failed[token]))
+
+    # ---- batches ----
+
+    @property
+    def train(self) -> PlannerScenes:
+        """Training scenes, after `prepare`."""
+        return self._scenes["train"]
+
+    @property
+    def held_out(self) -> PlannerScenes:
+        """Held-out scenes, all of them, after `prepare`."""
+        return self._scenes["val"]
+
+    def train_batches(self, start_step: int) -> DataLoader:
+        """Endless batches from `start_step` on. Ranks are those known at this moment."""
+        parallel = torch.distributed.is_available() and torch.distributed.is_initialized()
+        stream = SceneStream(
+            self.train, batch_size=self.batch_size, seed=self.seed, start_step=start_step,
+            rank=torch.distributed.get_rank() if parallel else 0,
+            ranks=torch.distributed.get_world_size() if parallel else 1,
+        )  # fmt: skip
+        return DataLoader(stream, batch_size=None, collate_fn=whole_batch)
+
+    def held_out_picks(self) -> list[int]:
+        """Which held-out scenes are looked at: a fixed, mixed choice."""
+        mixed = np.random.default_rng(0).permutation(len(self.held_out))
+        return sorted(mixed[: self.held_out_scenes].tolist())
+
+    def validation_batches(self) -> DataLoader:
+        """The chosen held-out scenes in order; the last batch may be smaller."""
+        return DataLoader(
+            Chosen(self.held_out, self.held_out_picks(), self.batch_size), batch_size=None, collate_fn=whole_batch
+        )
+
+    def scoring(self, tokens: Sequence[str]) -> list[ScoringScene]:
+        """Prepared scenes, each read once and kept: some 100 kB a scene."""
+        for token in tokens:
+            if token not in self._opened:
+                store = next(one for one in self._prepared.values() if token in one)
+                self._opened[token] = store.get(token)
+        return [self._opened[token] for token in tokens]
+
+    def front_camera(self, token: str) -> CameraImage:
+        """The front camera's picture of a held-out scene. Raises UnreadableScene where it is not there."""
+        return picture_of(self._front[token], FRONT_CAMERA)
+
+    @cached_property
+    def _front(self) -> SceneSource:
+        return self._source("val", Eyes(cameras=Surround(names=(FRONT_CAMERA,), height=1, width=1), lidar=None))
+
+    def summary(self) -> str:
+        """One line for the end of a run: what was left out."""
+        lost = [
+            f"{part}: {len(one.cache.tokens) - len(one):,} of {len(one.cache.tokens):,}"
+            for part, one in self._scenes.items()
+        ]
+        return f"scenes that can't be used: {', '.join(lost)} (unreadable_*.csv)"
+
+    @cached_property
+    def facts(self) -> dict[str, Any]:
+        """For the card: what was learned from."""
+        facts = {
+            "path": str(self.data.path.name), "split": self.data.split_of("train"), "scenes": len(self.train),
+            "drives": len(set(self.train.drives())), "held_out_split": self.data.split_of("val"),
+            "held_out_scenes": len(self.held_out_picks()), "scorer": str(self.version),
+        }  # fmt: skip
+        return facts | ({"oracle_future": True} if self.oracle_future else {})
+
+
+def _known(time_s: float) -> float | None:
+    return None if np.isnan(time_s) else time_s
