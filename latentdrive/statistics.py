@@ -13,6 +13,8 @@ from jaxtyping import Float
 
 from latentdrive.errors import WrongShape
 
+SURE = 1.96  # standard errors to each side of a mean that hold 95 %
+
 
 @dataclass(frozen=True, kw_only=True)
 class Interval:
@@ -76,6 +78,26 @@ def ratio_by_drive(
         mean, shares = above.sum() / below.sum(), above[draws].sum(1) / below[draws].sum(1)
         low, high = np.quantile(shares, [(1 - level) / 2, (1 + level) / 2])
     return Interval(mean=float(mean), low=float(low), high=float(high), drives=len(names), values=len(which))
+
+
+def drives_needed(values: Float[np.ndarray, "N"], drives: Sequence[str]) -> int | None:
+    """How many drives like these it would take until the 95 % interval of the mean excludes 0, if the mean stays as it is.
+
+    The smallest n with 1.96 · sd / √n < |mean|, so n > (1.96 · sd / mean)². sd is what one drive more or less moves the mean by: the
+    deviation over drives (D - 1 below) of sum_d(value - mean) / c, where c is the mean number of values a drive; with equally many a drive
+    that is the deviation of the drives' means. At this n a true difference of the size is found half of the time: plan for more.
+    None where the mean is 0, or there is one drive, which says nothing of others. Raises WrongShape as bootstrap_by_drive does.
+    """
+    values = np.asarray(values, np.float64)
+    if len(values) != len(drives) or len(values) == 0:
+        raise WrongShape(f"drives_needed: {len(values)} values for {len(drives)} drives; one drive a value")
+    names, which = np.unique(np.asarray(drives), return_inverse=True)
+    mean = values.mean()
+    if mean == 0 or len(names) == 1:
+        return None
+    moves = np.bincount(which, weights=values - mean) * len(names) / len(values)
+    variance = (moves**2).sum() / (len(names) - 1)
+    return math.floor(SURE**2 * variance / mean**2) + 1
 
 
 def chance_of_as_many(found: int, *, drawn: int, marked: int, of: int) -> float:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from latentdrive.errors import WrongShape
-from latentdrive.statistics import bootstrap_by_drive, chance_of_as_many
+from latentdrive.statistics import bootstrap_by_drive, chance_of_as_many, drives_needed
 
 
 def test_the_mean_is_over_windows_and_the_interval_over_drives():
@@ -40,3 +40,22 @@ def test_the_chance_of_a_sample_by_hand():
     # Where everything was drawn there is no chance left.
     assert [chance_of_as_many(found, drawn=5, marked=2, of=5) for found in (2, 3)] == [1.0, 0.0]
     assert chance_of_as_many(1, drawn=8, marked=10, of=1000) == pytest.approx(1 - 0.99**8, abs=1e-3)
+
+
+def test_the_drives_that_a_difference_needs_by_hand():
+    # Drives at 0 and 0.4: mean 0.2, sd 0.2828, (1.96 · 0.2828 / 0.2)² = 7.68.
+    assert drives_needed(np.array([0.0, 0.4]), ["x", "y"]) == 8
+    # More windows a drive, that scatter within it, change nothing; nor does the sign.
+    assert drives_needed(-np.array([-0.1, 0.1, 0.3, 0.5]), list("xxyy")) == 8
+    # Four drives at 1, 1, 1, 5: mean 2, variance 12 / 3 = 4, 1.96² · 4 / 4 = 3.84.
+    assert drives_needed(np.array([1.0, 1.0, 1.0, 5.0]), list("abcd")) == 4
+    # Unequal drives: 0, 0, 0 and 1; mean 0.25, two values a drive; sums off the mean -0.75 and 0.75, halved: variance 0.28125.
+    assert drives_needed(np.array([0.0, 0.0, 0.0, 1.0]), list("xxxy")) == int(3.8416 * 0.28125 / 0.0625) + 1 == 18
+
+
+def test_no_number_of_drives_is_named_where_none_follows():
+    assert drives_needed(np.array([-1.0, 1.0]), ["x", "y"]) is None  # no difference to show
+    assert drives_needed(np.array([1.0, 2.0]), ["x", "x"]) is None  # nobody knows how drives differ
+    assert drives_needed(np.array([0.5, 0.5]), ["x", "y"]) == 1
+    with pytest.raises(WrongShape, match="drives_needed: 2 values for 1 drives"):
+        drives_needed(np.zeros(2), ["a"])

@@ -12,7 +12,7 @@ import argparse
 import json
 from pathlib import Path
 
-from table import without_folders
+from records import portable
 
 from latentdrive import checkpoint
 from latentdrive.build import build
@@ -55,7 +55,7 @@ def main() -> None:
         print(f"{name:<48} {interval}")
     if options.out is not None:
         content = {
-            "models": list(coded), "data": without_folders(options.data), "commit": checkpoint.commit(),
+            "models": list(coded), "data": [portable(word) for word in options.data], "commit": checkpoint.commit(),
             "numbers": {name: vars(interval) for name, interval in found.items()}, "reader_agreement": agreement,
         }  # fmt: skip
         text = json.dumps(content, indent=1) + "\n"

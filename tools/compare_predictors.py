@@ -12,7 +12,7 @@ import json
 from pathlib import Path
 
 import torch
-from table import without_folders
+from records import portable
 
 from latentdrive import checkpoint
 from latentdrive.build import build
@@ -57,7 +57,7 @@ def main() -> None:
         print(f"{name:<48} {interval}")
     if options.out is not None:
         content = {
-            "models": list(numbers), "data": without_folders(options.data), "part": options.part, "labels": store.fingerprint,
+            "models": list(numbers), "data": [portable(word) for word in options.data], "part": options.part, "labels": store.fingerprint,
             "commit": checkpoint.commit(), "numbers": {name: vars(interval) for name, interval in found.items()},
         }  # fmt: skip
         text = json.dumps(content, indent=1) + "\n"
