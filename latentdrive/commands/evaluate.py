@@ -24,14 +24,16 @@ from latentdrive.evaluation.driving import Course, Driven, drive_as_human, progr
 from latentdrive.evaluation.scores_file import SCORES, write_scores
 from latentdrive.evaluation.scoring import with_extended_comfort
 from latentdrive.evaluation.second_stage import TRAFFIC, second_stages
-from latentdrive.evaluation.split import Scenes, open_split, store_name
+from latentdrive.evaluation.split import Scenes, open_split
 from latentdrive.evaluation.summary import SUMMARY, as_text, flat, summarise
-from latentdrive.evaluation.terminal import audit_lines, failure_lines, mapping_lines, score_table
+from latentdrive.evaluation.terminal import audit_lines, failure_lines, latency_lines, mapping_lines, score_table
+from latentdrive.evaluation.trajectories_file import TRAJECTORIES, write_trajectories
 from latentdrive.evaluation.worst import worst
 from latentdrive.files import write_atomic
 from latentdrive.pdms.prepare import prepare_scene
-from latentdrive.pdms.store import ScoringStore, build_store
+from latentdrive.pdms.store import ScoringStore, build_store, store_name
 from latentdrive.pdms.versions import Version
+from latentdrive.planners.learned import LearnedPlanner
 from latentdrive.planners.sampling import NO_SENSORS
 from latentdrive.planners.submitted import Submitted
 from latentdrive.report.evaluation_charts import PICTURES
@@ -62,14 +64,14 @@ class _Order:
 def run(cfg: Config) -> Path:
     """Score the planner on every scene; returns the folder that holds scores.csv and summary.json."""
     folder, order, data = RunFolder(cfg, verb=cfg.verb), _order(cfg), build(cfg.data)
-    settings, planner, then, dry_run = _settings(cfg), build(cfg.planner), cfg.next, cfg.dry_run
+    settings, planner, then, dry_run = _settings(cfg), build(_planner_node(cfg)), cfg.next, cfg.dry_run
     about = {"planner": cfg.planner.plain(), "data": cfg.data_words, "split": order.split}
     cfg.require_all_read()
     needs = getattr(planner, "needs", NO_SENSORS)  # the privileged look at no sensor
     scenes = open_split(
         data, settings, split=order.split, version=order.version, needs=needs, limit=order.limit, progress=progress
     )
-    place = order.store or order.stores / store_name(settings, split=order.split, rules=order.version.rules)
+    place = order.store or order.stores / store_name(data.scenes_id(order.split), order.version.rules)
     drives = len(set(scenes.drives))
     folder.say(f"{type(planner).__name__} on {len(scenes.tokens):,} scenes of {drives:,} drives, {order.version}")
     if stages := len(getattr(getattr(scenes.source, "split", None), "second_stages", ())):
@@ -85,10 +87,17 @@ def run(cfg: Config) -> Path:
     results, plans = driven.scored.results, driven.plans
     findings = audit(results, driven.scored.states, plans.trajectories, progress_of(human, results.tokens))
     mapping = _mapping(course.scenes)
+    about |= {"planner_class": type(planner).__name__, "privileged": getattr(planner, "privileged", False) is True}
+    about |= planner.provenance() if isinstance(planner, LearnedPlanner) else {}
     summary = summarise(results, findings, {**about, **mapping, **_strangers(planner, scenes, folder)})
+    if (latency := course.latency(planner, driven)) is not None:
+        summary |= {"latency": latency}
     write_scores(folder.path / SCORES, results)
+    write_trajectories(folder.path / TRAJECTORIES, plans.trajectories)
     folder.write(SUMMARY, as_text(summary))
-    told = (score_table(summary), *mapping_lines(mapping.get("mapping")), *failure_lines(summary))
+    told = (
+        score_table(summary), *mapping_lines(mapping.get("mapping")), *failure_lines(summary), *latency_lines(latency)
+    )  # fmt: skip
     for line in (*told, "Audit", *audit_lines(findings)):
         folder.say(line)
     if order.submission is not None:
@@ -119,6 +128,15 @@ def _order(cfg: Config) -> _Order:
         submission=cfg.submission,
         about=cfg.about.plain(),
     )
+
+
+def _planner_node(cfg: Config) -> Config:
+    """What builds the planner. Raises ConfigError where the option is a network that is yet to be trained."""
+    if "planner" not in cfg:
+        raise ConfigError(
+            "this planner learns: latentdrive train planner planner=... makes a checkpoint, and planner=FOLDER evaluates that"
+        )
+    return cfg.planner
 
 
 def _settings(cfg: Config) -> Mapping[str, Any]:

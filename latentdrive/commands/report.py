@@ -1,10 +1,10 @@
-"""`report RUNS…`: one HTML file about runs, with the dictionary of the ego codes; opens offline.
+"""`report RUNS…`: one HTML file about runs, with the dictionary of the ego codes and planners side by side; opens offline.
 
     latentdrive report runs/train_codebook/* runs/label/*
     latentdrive report compare=[runs/a,runs/b]
 
-The dictionary is looked up on the run's held-out clips once and kept in the run's folder; where the clips are gone, the page
-says so and shows the rest.
+The dictionary is looked up on the run's held-out clips once and kept in the run's folder; scenes in which two planners differ are
+opened again. Where clips or scenes are gone, the page says so and shows the rest.
 """
 
 from collections.abc import Sequence
@@ -24,9 +24,12 @@ from latentdrive.evaluation.comparison import Comparison, compare_folders
 from latentdrive.report.agreement import agreement_sections
 from latentdrive.report.comparison_section import comparison_section
 from latentdrive.report.dictionary_section import DictionarySection, dictionary_section
+from latentdrive.report.evaluations import Evaluation, find, groups_of, read_evaluations
+from latentdrive.report.gallery import gallery
 from latentdrive.report.page import write_page
+from latentdrive.report.planners_section import planners_section
 from latentdrive.report.runs import Run, read_runs
-from latentdrive.report.sections import run_section
+from latentdrive.report.sections import Section, run_section
 from latentdrive.run_folder import RunFolder, progress_bar
 
 KEPT = "dictionary.npz"  # in the folder of a codebook run
@@ -52,9 +55,10 @@ def run(cfg: Config) -> Path:
     """Write report.html about the runs; returns its path."""
     folder, damaged = RunFolder(cfg, verb=cfg.verb), []
     found = None if cfg.compare is None else _compared(cfg.compare)
-    runs = read_runs(cfg.runs or cfg.compare or [], warn=damaged.append)
+    compared = [str(one) for one in cfg.compare or []]
+    runs = read_runs([*cfg.runs, *compared], warn=damaged.append)
     page, title = Path(cfg.page or folder.path / "report.html"), cfg.title
-    limits = {"windows": cfg.windows, "examples": cfg.examples}
+    limits, shown = {"windows": cfg.windows, "examples": cfg.examples}, cfg.gallery
     then, dry_run = cfg.next, cfg.dry_run
     cfg.require_all_read()
     for line in damaged:
@@ -65,10 +69,10 @@ def run(cfg: Config) -> Path:
     if dry_run:
         folder.say(f"dry run: would write {page}")
         return page
-    sections = [] if found is None else [comparison_section(found)]
+    sections = _evaluations(read_evaluations(runs, warn=folder.say), found, compared, count=shown)
     for one in runs:
-        shown, notes = _dictionary(one, folder, **limits)
-        sections.append(run_section(one, shown, notes))
+        dictionary, notes = _dictionary(one, folder, **limits)
+        sections.append(run_section(one, dictionary, notes))
     sections += agreement_sections(runs)
     write_page(page, sections, title=title, command=folder.command)
     folder.metrics({"page": str(page), "runs": [str(one.path) for one in runs]})
@@ -81,6 +85,25 @@ def _compared(folders: object) -> Comparison:
     if not isinstance(folders, list) or len(folders) != 2:
         raise ConfigError(f"compare takes two folders of evaluations: compare=[runs/a,runs/b], got {folders}")
     return compare_folders(*map(str, folders))
+
+
+def _evaluations(
+    evaluations: list[Evaluation], found: Comparison | None, compared: list[str], *, count: int
+) -> list[Section]:
+    """Planners side by side where there are several, then the two that are to be compared, each with its gallery."""
+    pair = [find(evaluations, folder) for folder in compared]
+    sections = []
+    for group in groups_of(evaluations) if len(evaluations) > 1 else []:
+        rivals, shown = group.rivals(), None
+        if rivals is not None and set(names := [one.name for one in rivals]) != {one.name for one in pair if one}:
+            kind = "the best two here" if any(one.marks for one in rivals) else "the best two that see what a car sees"
+            shown = gallery(*rivals, count=count, why=f"{names[0]} and {names[1]} are {kind}.")
+        sections.append(planners_section(group, shown))
+    if found is not None:
+        both = all(pair)
+        shown = gallery(*pair, count=count, why="These two were to be compared.") if both else None
+        sections.append(comparison_section(found, shown))
+    return sections
 
 
 def _dictionary(

@@ -4,6 +4,7 @@ Beside summary.py. Scenes are paired by token, and whole drives are resampled: t
 far steadier than the two means. A difference counts as shown only where its interval excludes 0.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,13 +49,20 @@ def is_shown(difference: Interval) -> bool:
     return difference.drives > 1 and (difference.low > 0 or difference.high < 0)
 
 
+def short_names(folders: Sequence[Path]) -> list[str]:
+    """The last part of each path, or as many parts as tell all of them apart."""
+    names = [folder.name for folder in folders]
+    for parts in range(2, max(len(folder.parts) for folder in folders) + 1):
+        if len(set(names)) == len(set(folders)):
+            break
+        names = ["/".join(folder.parts[-parts:]) for folder in folders]
+    return names
+
+
 def compare_folders(first: str | Path, second: str | Path) -> Comparison:
     """The comparison of two evaluations' folders. Raises ConfigError where one is none, or the scores are of two versions."""
     (a, _), (b, _) = read_evaluation(first), read_evaluation(second)
-    names = [Path(folder).expanduser().resolve() for folder in (first, second)]
-    short = [path.name for path in names]
-    if short[0] == short[1]:
-        short = ["/".join(path.parts[-2:]) for path in names]
+    short = short_names([Path(folder).expanduser().resolve() for folder in (first, second)])
     if (a.follows is None) != (b.follows is None):
         stages = ["one stage" if one.follows is None else "two stages" for one in (a, b)]
         raise ConfigError(

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Float64
 
+from latentdrive.evaluation.latency import is_measured, latency
 from latentdrive.evaluation.planning import Plans, plan_scenes, what_it_takes
 from latentdrive.evaluation.scoring import Scored, score_plans, with_extended_comfort
 from latentdrive.evaluation.split import Scenes
@@ -49,7 +50,7 @@ class Course:
         with progress_bar(f"{what}: plan") as bar:
             task = bar.add_task(what, total=len(ready))
             plans = plan_scenes(planner, ready, opener, batch=self.batch, advance=lambda more: bar.advance(task, more))
-        plans = Plans(trajectories=plans.trajectories, failures={**lost, **plans.failures})
+        plans = replace(plans, failures={**lost, **plans.failures})
         with progress_bar(f"{what}: score") as bar:
             task = bar.add_task(what, total=len(plans.trajectories))
             scored = score_plans(
@@ -57,6 +58,13 @@ class Course:
                 device=self.device, batch=self.batch, advance=lambda more: bar.advance(task, more),
             )  # fmt: skip
         return Driven(plans=plans, scored=self.complete(scored))
+
+    def latency(self, planner: Planner | PrivilegedPlanner, driven: Driven) -> dict[str, float | int | str] | None:
+        """How long planning took, and takes scene by scene, see latency.py; None for a planner that is not measured."""
+        if not is_measured(planner):
+            return None
+        opener = what_it_takes(planner, self.scenes.source, self.prepared)
+        return latency(planner, driven.plans.calls, list(driven.plans.trajectories), opener)
 
     def first_stage(self) -> "Course":
         """The original scenes as a course of one stage; the same where there is no other."""

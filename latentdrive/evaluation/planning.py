@@ -4,6 +4,7 @@ First step of an evaluation. A scene that can't be opened or planned is named wi
 which one fails is planned again scene by scene.
 """
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,11 +19,20 @@ FAILS = (UnreadableClip, MapError, StoreError, WrongShape)  # what is a scene's 
 
 
 @dataclass(**FROZEN)
+class Call:
+    """One call of `planner.plan`: how many scenes it planned at once, and how long it took."""
+
+    scenes: int
+    seconds: float
+
+
+@dataclass(**FROZEN)
 class Plans:
-    """Trajectories (poses [P, 3]) by token, and why the other scenes have none."""
+    """Trajectories (poses [P, 3]) by token, and why the other scenes have none. calls: those that succeeded, in order."""
 
     trajectories: dict[str, Trajectory]
     failures: dict[str, str]
+    calls: tuple[Call, ...] = ()
 
 
 def what_it_takes(
@@ -42,6 +52,7 @@ def plan_scenes(
     """One trajectory for each of these scenes. opener: see `what_it_takes`. advance: is told how many more scenes are done."""
     trajectories: dict[str, Trajectory] = {}
     failures: dict[str, str] = {}
+    calls: list[Call] = []
     for start in range(0, len(tokens), batch):
         chunk, opened = tokens[start : start + batch], {}
         for token in chunk:
@@ -49,18 +60,20 @@ def plan_scenes(
                 opened[token] = opener(token)
             except FAILS as error:
                 failures[token] = str(error)
-        _plan(planner, opened, trajectories, failures)
+        _plan(planner, opened, trajectories, failures, calls)
         advance(len(chunk))
-    return Plans(trajectories=trajectories, failures=failures)
+    return Plans(trajectories=trajectories, failures=failures, calls=tuple(calls))
 
 
 def _plan(
-    planner: Any, opened: dict[str, Any], trajectories: dict[str, Trajectory], failures: dict[str, str]
+    planner: Any, opened: dict[str, Any], trajectories: dict[str, Trajectory], failures: dict[str, str], calls: list[Call]
 ) -> None:  # fmt: skip
     if not opened:
         return
     try:
+        start = time.perf_counter()
         planned = planner.plan(list(opened.values()))
+        seconds = time.perf_counter() - start
         if planned.poses.ndim != 3 or len(planned.poses) != len(opened) or planned.poses.shape[2] != 3:
             raise WrongShape(
                 f"{type(planner).__name__}.plan gave poses of shape {planned.poses.shape} for {len(opened)} scenes; expected "
@@ -76,7 +89,8 @@ def _plan(
             failures[next(iter(opened))] = str(error)
             return
         for token, scene in opened.items():
-            _plan(planner, {token: scene}, trajectories, failures)
+            _plan(planner, {token: scene}, trajectories, failures, calls)
         return
+    calls.append(Call(scenes=len(opened), seconds=seconds))
     for token, poses in zip(opened, planned.poses):
         trajectories[token] = Trajectory(poses=poses, dt_s=planned.dt_s)

@@ -66,6 +66,17 @@ def mapping_lines(mapping: Mapping[str, Any] | None) -> list[str]:
     return lines
 
 
+def latency_lines(latency: Mapping[str, Any] | None) -> list[str]:
+    """How long planning takes, on what; nothing where it was not measured."""
+    if latency is None:
+        return []
+    where = f"{latency['device']}, {latency['threads']} threads" if latency["device"] == "cpu" else latency["device"]
+    return [
+        f"planning takes {latency['ms_batch_1_median']:.3g} ms for one scene (95 % below {latency['ms_batch_1_p95']:.3g} ms), "
+        f"{latency['ms_per_scene_median']:.3g} ms a scene for {latency['batch']} at once; {where}"
+    ]
+
+
 def audit_lines(findings: Iterable[Finding]) -> list[str]:
     """One line a finding."""
     return [

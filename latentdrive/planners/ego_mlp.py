@@ -5,8 +5,10 @@ NAVSIM's ego-status MLP (arXiv:2406.15349): what it scores, a data set gives to 
 
 from torch import nn
 
+from latentdrive.errors import ConfigError
 from latentdrive.planners.batch import PlannerInputs, PlannerOutput
 from latentdrive.planners.eyes import Eyes
+from latentdrive.planners.fusion import LatentFusion
 from latentdrive.planners.learned import LearnedPlanner
 from latentdrive.types import Command
 
@@ -14,9 +16,11 @@ STATUS = len(Command) + 4  # command one-hot, velocity, acceleration
 
 
 class EgoMlp(LearnedPlanner):
-    """width: of the hidden layers, three of them. poses: of the plan."""
+    """width: of the hidden layers, three of them. poses: of the plan. fusion: None, for it has no queries that could look."""
 
-    def __init__(self, *, width: int, poses: int) -> None:
+    def __init__(self, *, width: int, poses: int, fusion: LatentFusion | None) -> None:
+        if fusion is not None:
+            raise ConfigError("planner=ego_mlp is the blind baseline and fuses nothing: leave fusion out")
         super().__init__(eyes=Eyes(cameras=None, lidar=None), fusion=None)
         self.poses = poses
         self.layers = nn.Sequential(

@@ -6,6 +6,7 @@ eyes.py makes the inputs of a scene, latent_source.py the embeddings that fusion
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,7 +19,7 @@ from latentdrive.planners.eyes import Eyes
 from latentdrive.planners.fusion import LatentFusion
 from latentdrive.planners.latent_source import LatentSource, open_latents, require_codebook
 from latentdrive.planners.sampling import DT_S
-from latentdrive.types import Scene, SensorNeeds, Trajectory
+from latentdrive.types import Origin, Scene, SensorNeeds, Trajectory
 
 
 class LearnedPlanner(nn.Module):
@@ -74,6 +75,15 @@ class LearnedPlanner(nn.Module):
         if source is not None:
             require_codebook(source, self.codebook_id, where="this planner")
         self.latents = source
+
+
+    def provenance(self) -> dict[str, Any]:
+        """What a result says of the embeddings: whose they were; and that they knew the future, if they did."""
+        if self.latents is None:
+            return {}
+        told = {"origin": str(self.latents.origin), "maker": self.latents.maker, "codebook": self.latents.codebook_id}
+        oracle = self.latents.origin is Origin.INVERSE_DYNAMICS
+        return {"latents": told} | ({"oracle_future": True} if oracle else {})
 
 
 def load_planner(

@@ -81,7 +81,7 @@ class SceneCache:
         if not self._arrays:
             files = [path for path in sorted(self.folder.glob("*.npy")) if path.name != STATE]
             self._arrays = {path.stem: np.load(path, mmap_mode="r") for path in files}
-        return [{name: array[row] for name, array in self._arrays.items()} for row in rows]
+        return [{name: np.asarray(array[row]) for name, array in self._arrays.items()} for row in rows]
 
     def _write(self, row: int, arrays: Arrays) -> None:
         for name, value in arrays.items():

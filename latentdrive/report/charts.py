@@ -1,5 +1,6 @@
 """Charts as plotly.js wants them: plain dictionaries. The page draws them in the browser, in the colours of its theme."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,7 @@ from jaxtyping import Float64
 from latentdrive.report.runs import Curve
 
 BLUE, ORANGE, GREEN, RED, GREY, VIOLET = "#3b82f6", "#f59e0b", "#10b981", "#ef4444", "#94a3b8", "#8b5cf6"
+PAINTS = (BLUE, ORANGE, GREEN, VIOLET, RED, GREY, "#14b8a6", "#ec4899", "#84cc16", "#a16207")  # in turn
 MOST_POINTS = 400  # of a drawn curve
 
 
@@ -60,9 +62,7 @@ def bars(
     }  # fmt: skip
     if within:
         low, high = (np.array([within.get(key, (np.nan, np.nan))[side] for key in names]) for side in (0, 1))
-        data[f"error_{number}"] = {
-            "type": "data", "symmetric": False, "array": _finite(high - numbers), "arrayminus": _finite(numbers - low),
-        }  # fmt: skip
+        data[f"error_{number}"] = _whiskers(numbers, low, high)
     layout = {f"{number}axis": {"tickformat": form}, f"{name}axis": {"type": "category"}}
     if across:
         layout["yaxis"]["autorange"] = "reversed"
@@ -71,22 +71,52 @@ def bars(
 
 def grouped_bars(
     title: str, says: str, groups: Mapping[str, Sequence[float]], names: Sequence[str], *, level: float | None = None,
-    percent: bool = False, wide: bool = False,
+    percent: bool = False, wide: bool = False, within: Mapping[str, Sequence[tuple[float, float]]] | None = None,
+    paints: Mapping[str, str] | None = None,
 ) -> Chart:  # fmt: skip
-    """Several bars a name: groups → values by name."""
-    paints = [BLUE, ORANGE, GREEN, VIOLET, GREY]
-    data = [
-        {
+    """Several bars a name: groups → values by name. within: intervals by group and name; paints: colours by group."""
+    usual = [BLUE, ORANGE, GREEN, VIOLET, GREY]
+    data: list[dict[str, Any]] = []
+    for number, (group, values) in enumerate(groups.items()):
+        paint = usual[number % len(usual)] if paints is None else paints[group]
+        bar = {
             "type": "bar",
             "name": group,
             "x": list(names),
             "y": _finite(np.array(values)),
-            "marker": {"color": paints[i % 5]},
+            "marker": {"color": paint},
         }
-        for i, (group, values) in enumerate(groups.items())
-    ]
+        if within is not None:
+            bar["error_y"] = _whiskers(np.array(values, float), *np.array(within[group], float).T) | {"thickness": 1}
+        data.append(bar)
     layout = {"barmode": "group", "yaxis": {"tickformat": ".0%" if percent else ".2f"}}
     return Chart(title=title, says=says, data=data, layout=layout | _level(level, "y"), wide=wide)
+
+
+def points(
+    title: str, says: str, places: Mapping[str, tuple[float, tuple[float, float, float]]], *, levels: Mapping[str, float],
+    across: str, up: str, paints: Mapping[str, str],
+) -> Chart:  # fmt: skip
+    """One point a name over a logarithmic axis: x, and y with the ends of its interval. levels: dashed lines by name; paints: colours."""
+    data: list[dict[str, Any]] = []
+    for name, (x, (mean, low, high)) in places.items():
+        whiskers = _whiskers(*(np.array([value], float) for value in (mean, low, high)))
+        data.append({
+            "type": "scatter", "mode": "markers", "name": name, "x": [x], "y": [mean],
+            "error_y": whiskers | {"color": paints[name], "thickness": 1.5},
+            "marker": {"color": paints[name], "size": 11}, "hovertemplate": f"%{{x:.3g}}, %{{y:.4f}}<extra>{name}</extra>",
+        })  # fmt: skip
+    reach = [min(x for x, _ in places.values()) / 3, max(x for x, _ in places.values()) * 3]
+    for name, level in levels.items():
+        data.append({
+            "type": "scatter", "mode": "lines", "name": name, "x": reach, "y": [level, level],
+            "line": {"color": paints[name], "width": 1.5, "dash": "dash"}, "hovertemplate": f"%{{y:.4f}}<extra>{name}</extra>",
+        })  # fmt: skip
+    axes = {
+        "xaxis": {"title": {"text": across}, "type": "log", "range": np.log10(reach).tolist()} | _log_ticks(*reach),
+        "yaxis": {"title": {"text": up}, "tickformat": ".2f"},
+    }
+    return Chart(title=title, says=says, data=data, layout=axes | {"showlegend": True}, wide=True)
 
 
 def matrix(
@@ -108,6 +138,21 @@ def matrix(
         "yaxis": {"title": {"text": down}, "type": "category", "autorange": "reversed"},
     }
     return Chart(title=title, says=says, data=[cells], layout=axes, wide=wide)
+
+
+def _log_ticks(low: float, high: float) -> dict[str, Any]:
+    """Powers of ten, and where there are few of them 2 and 5 times these: plotly's own overlap on a short axis."""
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    steps = (1, 2, 5) if len(powers) < 6 else (1,)
+    values = [step * 10.0**power for power in powers for step in steps if low <= step * 10.0**power <= high]
+    return {"tickvals": values, "ticktext": [f"{value:.6g}" for value in values]}
+
+
+def _whiskers(
+    middle: Float64[np.ndarray, "N"], low: Float64[np.ndarray, "N"], high: Float64[np.ndarray, "N"]
+) -> dict[str, Any]:
+    """An interval as plotly draws it; report.js gives it the theme's colour where it has none."""
+    return {"type": "data", "symmetric": False, "array": _finite(high - middle), "arrayminus": _finite(middle - low)}
 
 
 def _level(value: float | None, axis: str) -> dict[str, Any]:

@@ -7,19 +7,20 @@ from dataclasses import replace
 
 from latentdrive.evaluation.comparison import Comparison, is_shown
 from latentdrive.report.charts import GREEN, GREY, ORANGE, bars, grouped_bars
-from latentdrive.report.evaluation_charts import spoken
+from latentdrive.report.evaluation_charts import spoken, spoken_in_lines
+from latentdrive.report.gallery import Gallery
 from latentdrive.report.sections import Section
 from latentdrive.statistics import Interval
 
 
-def comparison_section(found: Comparison) -> Section:
-    """B against A: differences with intervals, and both means on the scenes that they share."""
+def comparison_section(found: Comparison, gallery: Gallery | None = None) -> Section:
+    """B against A: differences with intervals, both means on the scenes that they share, and those in which they differ most."""
     a, b = found.names
     facts = {"score by": str(found.version), "A": a, "B": b, "scenes that both have": f"{found.scenes:,}"}
     facts |= {
         f"scenes of {name} alone, left out": f"{count:,}" for name, count in zip(found.names, found.only) if count
     }
-    names = [spoken(name) for name in found.differences]
+    names = [spoken_in_lines(name) for name in found.differences]
     differences = bars(
         f"{b} minus {a}",
         "Mean difference on the same scenes; to the right B is better. Whiskers: 95 % intervals when whole drives are resampled. "
@@ -47,6 +48,7 @@ def comparison_section(found: Comparison) -> Section:
         about=about,
         facts=facts | {spoken(name): _told(one) for name, one in found.differences.items()},
         charts={"What differs": [replace(differences, wide=True), means]},
+        gallery=gallery,
     )
 
 

@@ -5,6 +5,7 @@ Beside sections.py, which puts them on the page.
 
 from collections.abc import Mapping
 from pathlib import Path
+from textwrap import wrap
 
 import numpy as np
 from PIL import Image
@@ -13,6 +14,7 @@ from latentdrive.report.charts import Chart, bars
 from latentdrive.report.drawings import picture
 
 PICTURES = "pictures"  # folder of an evaluation's pictures
+LINE = 17  # letters of a name below an axis
 START, AUDIT = "evaluate/", "audit/"
 COUNTS = ("failed", "scenes")
 
@@ -50,6 +52,11 @@ def evaluation_charts(metrics: Mapping[str, float]) -> list[Chart]:
 def spoken(name: str) -> str:
     """A column's name as words."""
     return name.replace("_", " ")
+
+
+def spoken_in_lines(name: str) -> str:
+    """The same for an axis with many names, in lines below each other."""
+    return "<br>".join(wrap(spoken(name), LINE))
 
 
 def score_pictures(folder: Path) -> list[str]:

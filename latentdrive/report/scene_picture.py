@@ -11,17 +11,25 @@ from PIL import Image, ImageDraw
 
 from latentdrive.geometry import relative_pose
 from latentdrive.nuplan_vehicle import LENGTH_M, REAR_TO_CENTRE_M, WIDTH_M
+from latentdrive.planners.pictures import (
+    COLOURS,
+    EGO,
+    GROUND,
+    HUMAN,
+    JOINT,
+    LANE,
+    PAVEMENT,
+    RED,
+    ROAD,
+    ROUTE,
+    projected_pieces,
+)
 from latentdrive.types import CameraImage, MapArea, Scene, SceneTruth, TrackedObjects
 
 VIEW_M, PANEL = 40.0, 540  # the bird's-eye view shows this far to every side, in this many pixels
 LIDAR_M, LIDAR_ABOVE_M, LIDAR_CELLS_A_M = 32.0, 0.2, 4  # the histogram that Transfuser is given
-NEAR_M, FAR_M = 0.5, 60.0  # what is projected into pictures
-COLOURS = {
-    "vehicle": (70, 130, 255), "pedestrian": (255, 120, 40), "bicycle": (200, 80, 220), "traffic_cone": (255, 200, 0),
-    "barrier": (160, 160, 160), "czone_sign": (255, 200, 0), "generic_object": (160, 160, 160),
-}  # fmt: skip
-ROAD, JOINT, PAVEMENT, CROSSWALK, GROUND = (96, 96, 100), (120, 120, 126), (70, 84, 78), (190, 190, 190), (38, 44, 40)
-LANE, ROUTE, RED, HUMAN, EGO = (150, 150, 155), (60, 200, 120), (240, 50, 50), (255, 230, 60), (255, 255, 255)
+FAR_M = 60.0  # what is projected into pictures
+CROSSWALK = (190, 190, 190)
 CORNERS = np.array([[x, y, z] for x in (-0.5, 0.5) for y in (-0.5, 0.5) for z in (-0.5, 0.5)])
 RIMS = [(a, b) for a in range(8) for b in range(a) if (CORNERS[a] != CORNERS[b]).sum() == 1]
 
@@ -70,17 +78,8 @@ def _project(
     draw, image: CameraImage, starts: Float[np.ndarray, "n 3"], ends: Float[np.ndarray, "n 3"], colour
 ) -> None:
     """Straight pieces in the ego frame, cut at a plane before the camera."""
-    rotation, place = image.camera_to_ego[:3, :3].astype(float), image.camera_to_ego[:3, 3].astype(float)
-    a, b = (np.asarray(points) - place for points in (starts, ends))
-    a, b = a @ rotation, b @ rotation
-    seen = (np.maximum(a[:, 2], b[:, 2]) > NEAR_M) & (np.minimum(a[:, 2], b[:, 2]) < FAR_M)
-    for one, two in zip(a[seen], b[seen]):
-        for first, second in ((one, two), (two, one)):
-            if first[2] < NEAR_M:
-                first += (second - first) * (NEAR_M - first[2]) / (second[2] - first[2])
-        pixels = [tuple(((image.intrinsics @ point)[:2] / point[2]).tolist()) for point in (one, two)]
-        if all(abs(value) < 1e5 for pixel in pixels for value in pixel):
-            draw.line(pixels, fill=colour, width=1)
+    for start, end in projected_pieces(image, starts, ends, far_m=FAR_M).tolist():
+        draw.line([tuple(start), tuple(end)], fill=colour, width=1)
 
 
 def _boxes(objects: TrackedObjects, ego: Float[np.ndarray, "3"]) -> Iterable[tuple[Float[np.ndarray, "8 3"], str]]:

@@ -1,6 +1,6 @@
 """A scored scene from above: where the car went in simulation, what it was planned to do, what others did, and what it was marked down for.
 
-Beside scene_picture.py, whose colours it shares; drawn from a prepared scene and a row of an evaluation's results. The car of now looks
+In the view of planners/pictures.py, and its colours; drawn from a prepared scene and a row of an evaluation's results. The car of now looks
 up. Other road users stand where they were at the decisive step: that of the dearest thing that went wrong, or the last one.
 """
 
@@ -9,23 +9,30 @@ from dataclasses import dataclass
 
 import numpy as np
 import shapely
-from jaxtyping import Bool, Float, Float64, UInt8
+from jaxtyping import Bool, Float64, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
 from latentdrive.evaluation.results import Results
-from latentdrive.geometry import compose, relative_pose
-from latentdrive.nuplan_vehicle import LENGTH_M, REAR_TO_CENTRE_M, WIDTH_M
-from latentdrive.pdms.scene import DRIVABLE, HEADING, LAYERS, STEP_S, STEPS, Areas, Polygons, ScoringScene
-from latentdrive.report.scene_picture import COLOURS, EGO, GROUND, HUMAN, JOINT, LANE, PAVEMENT, RED, ROAD, ROUTE
+from latentdrive.pdms.scene import CORNERS, DRIVABLE, LAYERS, STEP_S, STEPS, Areas, Polygons, ScoringScene
+from latentdrive.planners.pictures import (
+    EGO,
+    FINER,
+    HUMAN,
+    LANE,
+    RED,
+    BirdView,
+    absolute,
+    car_corners,
+    draw_areas,
+    draw_tracks,
+    few,
+    rings_of,
+)
 from latentdrive.types import FROZEN, Trajectory
 
 SIDE, BAND, LINE = 720, 26, 18  # pixels: the view, the title, each line of text below it
-FINER = 2  # drawn this many times larger, for smooth lines
-MARGIN_M, LEAST_M = 12.0, 50.0  # around everything that must be seen; width of the view at least
 PLANNED, REFERENCE, SIMULATED = (255, 130, 40), (120, 220, 255), EGO
-ON_ROUTE, LIGHT = (84, 104, 92), (130, 46, 46)
 GHOSTS = range(0, STEPS, 10)  # steps at which the simulated car is outlined
-CAR = np.array([[1, 1], [-1, 1], [-1, -1], [1, -1]]) / 2
 
 
 @dataclass(**FROZEN)
@@ -50,20 +57,20 @@ def score_picture(
         "planned": (PLANNED, _absolute(scene, planned)),
         "simulated": (SIMULATED, np.zeros((0, 2)) if states is None else states[:, :2]),
     }
-    frame = _Frame(scene, [points for _, points in paths.values()])
-    _areas(frame, scene)
-    _tracks(frame, scene, decisive, hit=results.collision_track[row])
+    view = BirdView(scene.ego[:3], [points for _, points in paths.values()], side=SIDE)
+    draw_areas(view, scene)
+    draw_tracks(view, scene, decisive, hit=results.collision_track[row])
     for colour, points in paths.values():
-        frame.line(points, colour, 3)
-    frame.dots(paths["planned"][1], PLANNED)
+        view.line(points, colour, 3)
+    view.dots(few(paths["planned"][1][1:]), PLANNED)
     if states is not None:
         for step in GHOSTS:
-            frame.polygon(_corners(states[step, :3]), outline=SIMULATED, width=1)
-        frame.polygon(_corners(states[decisive, :3]), outline=RED if steps else SIMULATED, width=3)
-    _mark(frame, scene, decisive, hit=results.collision_track[row])
+            view.polygon(car_corners(states[step, :3]), outline=SIMULATED, width=1)
+        view.polygon(car_corners(states[decisive, :3]), outline=RED if steps else SIMULATED, width=3)
+    _mark(view, scene, decisive, hit=results.collision_track[row])
     shown = {name: colour for name, (colour, points) in paths.items() if len(points)}
     title = f"{results.tokens[row]}  {results.version}  score {results.score[row]:.3f}"
-    return _sheet(frame.image(), title, shown, told, decisive)
+    return _sheet(view.image(), title, shown, told, decisive)
 
 
 def reasons(
@@ -105,7 +112,7 @@ def _red_light(
     if term.get("traffic_light_compliance", 1.0) < 1:
         lights = _shapes(scene.lights.polygons)
         touched = np.array(
-            [[light.intersects(shapely.Polygon(_corners(state[:3]))) for light in lights] for state in states]
+            [[light.intersects(shapely.Polygon(car_corners(state[:3]))) for light in lights] for state in states]
         )
         step = _first((touched & scene.lights.red[: len(states)]).any(-1)) if len(lights) else None
         yield Reason(text="drove into a red light" + ("" if step is None else f" at {_s(step)}"), step=step)
@@ -150,11 +157,11 @@ def off_the_drivable_area(areas: Areas, states: Float64[np.ndarray, "T 11"]) -> 
     drivable = [
         shape for shape, layer in zip(_shapes(areas.polygons), areas.layers) if LAYERS[int(layer)] in DRIVABLE
     ]  # fmt: skip
-    corners = np.concatenate([_corners(state[:3]) for state in states])
+    corners = np.concatenate([car_corners(state[:3]) for state in states])
     inside = np.zeros(len(corners), bool)
     for shape in drivable:
         inside |= shapely.contains_xy(shape, corners)
-    return ~inside.reshape(-1, len(CAR)).all(-1)
+    return ~inside.reshape(-1, len(CORNERS)).all(-1)
 
 
 def _first(flags: Bool[np.ndarray, "T"]) -> int | None:
@@ -169,94 +176,11 @@ def _s(step: int) -> str:
 # ---- drawing ----
 
 
-class _Frame:
-    """A square view around the car of now, which looks up; takes global coordinates."""
-
-    def __init__(self, scene: ScoringScene, paths: Sequence[Float[np.ndarray, "_ 2"]]) -> None:
-        self.ego = scene.ego[:3]
-        seen = self._local(np.concatenate([self.ego[None, :2], *(path[np.isfinite(path).all(-1)] for path in paths)]))
-        # A plan in another frame lies kilometres away: the view stays where the car is.
-        seen = np.clip(seen, -80.0, 160.0)
-        low, high = seen.min(0), seen.max(0)
-        self.middle, reach = (low + high) / 2, max(LEAST_M, float((high - low).max()) + 2 * MARGIN_M)
-        self.scale, self.reach = SIDE * FINER / reach, reach
-        self.panel = Image.new("RGB", (SIDE * FINER, SIDE * FINER), GROUND)
-        self.draw = ImageDraw.Draw(self.panel)
-
-    def _local(self, points: Float[np.ndarray, "n 2"]) -> Float[np.ndarray, "n 2"]:
-        poses = np.concatenate([points, np.zeros((len(points), 1))], -1)
-        return relative_pose(np.broadcast_to(self.ego, poses.shape), poses)[:, :2]
-
-    def pixels(self, points: Float[np.ndarray, "n 2"]) -> list[tuple[float, float]]:
-        """x up, y to the left."""
-        local, half = self._local(points) - self.middle, SIDE * FINER / 2
-        return [(half - y * self.scale, half - x * self.scale) for x, y in np.clip(local, -1e4, 1e4).tolist()]
-
-    def near(self, points: Float[np.ndarray, "n 2"]) -> bool:
-        """Whether something with these corners can be in view."""
-        local, half = self._local(points) - self.middle, self.reach / 2
-        return bool((local.min(0) < half).all() and (local.max(0) > -half).all())
-
-    def polygon(self, points: Float[np.ndarray, "n 2"], **paint) -> None:
-        self.draw.polygon(self.pixels(points), **paint | {"width": paint.get("width", 1) * FINER})
-
-    def line(self, points: Float[np.ndarray, "n 2"], colour: tuple[int, int, int], width: int) -> None:
-        if len(points) > 1:
-            self.draw.line(self.pixels(points), fill=colour, width=width * FINER, joint="curve")
-
-    def dots(self, points: Float[np.ndarray, "n 2"], colour: tuple[int, int, int]) -> None:
-        few = points[:: max(1, len(points) // 8)]
-        for x, y in self.pixels(few):
-            size = 4 * FINER
-            self.draw.ellipse((x - size, y - size, x + size, y + size), fill=colour)
-
-    def image(self) -> Image.Image:
-        return self.panel.resize((SIDE, SIDE), Image.Resampling.LANCZOS)
-
-
-def _areas(frame: _Frame, scene: ScoringScene) -> None:
-    """Roads from below: blocks, crossings and car parks, then lanes, then what is red, then the centre line."""
-    fills = {"ROADBLOCK": ROAD, "INTERSECTION": JOINT, "CARPARK_AREA": PAVEMENT}
-    parts = list(zip(_rings(scene.areas.polygons), scene.areas.layers, scene.areas.on_route))
-    for kind in ("CARPARK_AREA", "ROADBLOCK", "INTERSECTION"):
-        for rings, layer, _ in parts:
-            if LAYERS[int(layer)] == kind and frame.near(rings[0]):
-                frame.polygon(rings[0], fill=fills[kind])
-                for hole in rings[1:]:
-                    frame.polygon(hole, fill=GROUND)
-    for rings, layer, on_route in sorted(parts, key=lambda part: bool(part[2])):
-        if LAYERS[int(layer)] not in fills and frame.near(rings[0]):
-            connector = LAYERS[int(layer)] == "LANE_CONNECTOR"
-            if on_route:
-                frame.polygon(rings[0], fill=ON_ROUTE, outline=None if connector else LANE)
-            elif not connector:
-                frame.polygon(rings[0], outline=LANE)
-    for rings, red in zip(_rings(scene.lights.polygons), scene.lights.red.any(0)):
-        if red:
-            frame.polygon(rings[0], fill=LIGHT, outline=RED)
-    frame.line(scene.centreline[:, :2], ROUTE, 1)
-
-
-def _tracks(frame: _Frame, scene: ScoringScene, step: int, *, hit: str) -> None:
-    tracks = scene.tracks
-    for index in np.flatnonzero(tracks.present[step]):
-        pose, size = tracks.poses[step, index], tracks.sizes[index]
-        corners = _box(pose, size)
-        if frame.near(corners):
-            struck = tracks.tokens[index] == hit
-            outline = RED if struck else (0, 0, 0)
-            frame.polygon(
-                corners, fill=COLOURS.get(tracks.names[index], EGO), outline=outline, width=3 if struck else 1
-            )
-            frame.line(np.stack([pose[:2], (corners[0] + corners[3]) / 2]), (0, 0, 0), 1)
-
-
-def _mark(frame: _Frame, scene: ScoringScene, step: int, *, hit: str) -> None:
+def _mark(view: BirdView, scene: ScoringScene, step: int, *, hit: str) -> None:
     """A ring around who was hit: cones and pedestrians are small, and lie below the car's outline."""
     if hit in scene.tracks.tokens and scene.tracks.present[step, scene.tracks.tokens.index(hit)]:
-        ((x, y),) = frame.pixels(scene.tracks.poses[step, [scene.tracks.tokens.index(hit)], :2])
-        size = 16 * FINER
-        frame.draw.ellipse((x - size, y - size, x + size, y + size), outline=RED, width=2 * FINER)
+        ((x, y),) = view.pixels(scene.tracks.poses[step, [scene.tracks.tokens.index(hit)], :2])
+        view.ring(x, y, 16, outline=RED, width=2 * FINER)
 
 
 def _sheet(
@@ -283,30 +207,8 @@ def _absolute(scene: ScoringScene, trajectory: Trajectory | None) -> Float64[np.
     """Now and the poses of a trajectory, in global coordinates; nothing where there is none."""
     if trajectory is None or not len(trajectory.poses):
         return np.zeros((0, 2))
-    local = np.concatenate([np.zeros((1, 3)), trajectory.poses.astype(np.float64)])
-    local = local[np.isfinite(local).all(-1)]
-    return compose(np.broadcast_to(scene.ego[:3], local.shape), local)[:, :2]
-
-
-def _corners(rear_axle: Float64[np.ndarray, "3"]) -> Float64[np.ndarray, "4 2"]:
-    """Of the car, front left first, counter-clockwise."""
-    heading = rear_axle[HEADING]
-    centre = rear_axle[:2] + REAR_TO_CENTRE_M * np.array([np.cos(heading), np.sin(heading)])
-    return _box(np.array([*centre, heading]), np.array([LENGTH_M, WIDTH_M]))
-
-
-def _box(pose: Float64[np.ndarray, "3"], size: Float64[np.ndarray, "2"]) -> Float64[np.ndarray, "4 2"]:
-    cos, sin = np.cos(pose[2]), np.sin(pose[2])
-    return CAR * size @ np.array([[cos, sin], [-sin, cos]]) + pose[:2]
-
-
-def _rings(polygons: Polygons) -> list[list[Float64[np.ndarray, "_ 2"]]]:
-    """Rings of each polygon, the exterior first."""
-    found: list[list[np.ndarray]] = [[] for _ in range(int(polygons.owner.max(initial=-1)) + 1)]
-    for owner, start, end in zip(polygons.owner, polygons.ends[:-1], polygons.ends[1:]):
-        found[int(owner)].append(polygons.vertices[start:end])
-    return found
+    return absolute(scene, trajectory.poses)
 
 
 def _shapes(polygons: Polygons) -> list[shapely.Polygon]:
-    return [shapely.Polygon(rings[0], rings[1:]) for rings in _rings(polygons)]
+    return [shapely.Polygon(rings[0], rings[1:]) for rings in rings_of(polygons)]

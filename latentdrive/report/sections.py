@@ -16,6 +16,7 @@ from latentdrive.report.aims import codebook_misses
 from latentdrive.report.charts import Chart, bars, grouped_bars, lines, matrix
 from latentdrive.report.dictionary_section import DictionarySection
 from latentdrive.report.evaluation_charts import evaluation_charts, score_pictures
+from latentdrive.report.gallery import Gallery
 from latentdrive.report.runs import Run
 
 WHAT = {
@@ -53,8 +54,27 @@ VARIANTS = {"_shuffled": ", codes of another clip", "_first": ", first transitio
 
 
 @dataclass(frozen=True, kw_only=True)
+class PlannerRow:
+    """One planner: name of its run, its class, what must be known of it, and a text with small print for each column."""
+
+    name: str
+    planner: str
+    marks: list[str]
+    cells: list[tuple[str, str]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannerTable:
+    """A row a planner. columns: those behind the name."""
+
+    columns: list[str]
+    rows: list[PlannerRow]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Section:
-    """title; kind and about in plain words; facts: name → text; charts in groups by heading; misses: sentences; pictures: data addresses."""
+    """title; kind and about in plain words; facts: name → text; charts in groups by heading; misses: sentences; pictures: data addresses.
+    table and gallery: of planners side by side."""
 
     title: str
     kind: str
@@ -65,6 +85,8 @@ class Section:
     dictionary: DictionarySection | None = None
     notes: list[str] = field(default_factory=list)
     pictures: list[str] = field(default_factory=list)
+    table: PlannerTable | None = None
+    gallery: Gallery | None = None
 
 
 def run_section(run: Run, dictionary: DictionarySection | None, notes: Iterable[str]) -> Section:

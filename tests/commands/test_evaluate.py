@@ -14,6 +14,7 @@ from latentdrive.data.pickle_writer import write_pickle
 from latentdrive.data.submission import read_submission, write_submission
 from latentdrive.data.unpickle import read_pickle
 from latentdrive.errors import ConfigError
+from latentdrive.evaluation.trajectories_file import read_trajectories
 from latentdrive.types import Trajectory
 
 WORLD = (
@@ -145,6 +146,60 @@ def test_two_evaluations_are_compared_scene_by_scene_on_the_page(score, home: Pa
     assert "human minus still, epdms_v2.2: " in said and "on 8 scenes of 2 drives" in said
     html = page.read_text(encoding="utf-8")
     assert "human against still" in html and "How well it drives" in html
+
+
+def test_latency_is_measured_for_those_who_see_what_a_car_sees(score, human: Path, capsys):
+    told = summary(score("timed", "planner=constant_velocity", "human=false", "pictures=0"))
+    assert "ms for one scene" in capsys.readouterr().out
+    latency = told.pop("latency")
+    assert latency["batch"] == 3 and latency["device"] == "cpu" and latency["threads"] >= 1
+    assert 0 < latency["ms_batch_1_median"] <= latency["ms_batch_1_p95"] and latency["ms_per_scene_median"] > 0
+    again = summary(score("timed_again", "planner=constant_velocity", "human=false", "pictures=0"))
+    again.pop("latency")
+    assert told == again and told["planner_class"] == "ConstantVelocity" and told["privileged"] is False
+    assert "latency" not in summary(human) and summary(human)["privileged"] is True
+
+
+def test_plans_are_kept_for_whoever_wants_to_draw_them(score, human: Path):
+    plans = read_trajectories(human / "trajectories.npz")
+    assert set(plans) == {row["token"] for row in table(human)[:-1]}
+    assert all(one.poses.shape == (8, 3) and one.dt_s == 0.5 for one in plans.values())
+
+
+@pytest.mark.parametrize("version", ["epdms_v2.2", "pdms_v1.1"])
+def test_planners_stand_side_by_side_with_the_scenes_in_which_they_differ_most(score, home: Path, version: str):
+    names = {name: f"{name}_{version}" for name in ("human", "stand_still", "constant_velocity")}
+    for planner, name in names.items():
+        score(name, f"planner={planner}", f"scorer={version}", "human=false", "pictures=0")
+    runs = ",".join(f"'{home / name}'" for name in names.values())
+    page = report.run(compose("report", [f"runs=[{runs}]", f"out={home / version}", "gallery=2"]))
+    html = page.read_text(encoding="utf-8")
+    assert f"Planners, {version} on val" in html and "are the best two that see what a car sees" in html
+    assert html.count('alt="scene ') == html.count("camera and view from above") == 2
+    assert "No picture" not in html and "can&#39;t be" not in html
+    mean = summary(home / names["stand_still"])["score"]["mean"]
+    assert f"<td>{mean:.4f}<small>" in html and html.count("<mark>privileged</mark>") == 1
+
+
+def test_where_the_data_are_gone_the_page_says_so_and_shows_the_rest(score, home: Path, human: Path):
+    other = score("gone", "planner=stand_still", "human=false", "pictures=0")
+
+    def html() -> str:
+        words = [f"compare=['{other}','{human}']", f"out={home / 'without'}", "gallery=3"]
+        return report.run(compose("report", words)).read_text(encoding="utf-8")
+
+    for hidden, said, pictures in (
+        ("data", "can&#39;t be opened again:", 3),
+        ("stores", "their prepared form is gone:", 0),
+    ):
+        (home / hidden).rename(home / "elsewhere")
+        try:
+            page = html()
+        finally:
+            (home / "elsewhere").rename(home / hidden)
+        assert said in page and "Where gone and human differ most" in page and "human against gone" in page
+        assert page.count("camera and view from above") == pictures  # prepared scenes show the road without the camera
+    assert said not in html()
 
 
 def test_scores_of_two_versions_are_not_compared(score, home: Path, human: Path):

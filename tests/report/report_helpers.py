@@ -9,6 +9,9 @@ from torch.utils.tensorboard import SummaryWriter
 
 from latentdrive.codebook.dictionary import ARROWS, Dictionary
 from latentdrive.config import to_yaml
+from latentdrive.evaluation.results import Results
+from latentdrive.evaluation.scores_file import SCORES, write_scores
+from latentdrive.evaluation.summary import SUMMARY, as_text, summarise
 
 CODES = 4
 
@@ -46,3 +49,12 @@ def make_dictionary(*, poses: bool = True, flow: bool = True) -> Dictionary:
         pictures=np.random.default_rng(0).integers(0, 256, (CODES, 2, 3, 3, 32, 48), np.uint8),
         transplants=np.random.default_rng(1).integers(0, 256, (2, 4, 3, 32, 48), np.uint8), transition_s=0.5, codebook_id="b1",
     )  # fmt: skip
+
+
+def write_evaluation(folder: Path, results: Results, planner: str = "StandStill", **about: Any) -> Path:
+    """A folder as `evaluate` leaves it, without the data it was made of; about: more of summary.json."""
+    write_run(folder, "evaluate", metrics={}, scorer=str(results.version))
+    write_scores(folder / SCORES, results)
+    known = {"planner": {"_target_": f"latentdrive.planners.made.{planner}"}, "split": "val", **about}
+    (folder / SUMMARY).write_text(as_text(summarise(results, [], known)))
+    return folder

@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 from evaluation_helpers import PLACE, make_results, make_scoring_scene, states_ahead
 
-from latentdrive.report.scene_picture import HUMAN, RED
+from latentdrive.planners.pictures import HUMAN, LIGHT, RED
 from latentdrive.report.score_picture import (
     BAND,
-    LIGHT,
     PLANNED,
     SIDE,
     SIMULATED,

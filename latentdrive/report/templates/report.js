@@ -23,9 +23,15 @@ function layoutOf(given, paint) {
   };
 }
 
+// Whiskers in the colour of the text, unless a chart says otherwise.
+function whiskersOf(trace, paint) {
+  const found = ["error_x", "error_y"].filter((name) => name in trace);
+  return Object.fromEntries(found.map((name) => [name, { color: paint.text, ...trace[name] }]));
+}
+
 // Pale means little in the light theme; in the dark one the scale begins at the colour of the card.
 function dataOf(trace, paint) {
-  if (trace.type !== "heatmap") return trace;
+  if (trace.type !== "heatmap") return { ...trace, ...whiskersOf(trace, paint) };
   return { ...trace, colorscale: [[0, paint.card], [0.5, "#5b8def"], [1, scheme.matches ? "#dbe8ff" : "#0b3a8f"]] };
 }
 

@@ -1,0 +1,52 @@
+"""trajectories.npz: what a planner planned in every scene, beside scores.csv. The report draws it; nothing is scored from it again.
+
+Arrays, for every sampling that occurs, numbered from 0: tokens_0 [N], poses_0 [N, P, 3] (float32, ego frame of now), dt_s_0.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from latentdrive.data.npz import read_arrays
+from latentdrive.errors import ConfigError
+from latentdrive.files import write_atomic
+from latentdrive.types import Trajectory
+
+TRAJECTORIES = "trajectories.npz"
+
+
+def write_trajectories(path: Path, trajectories: Mapping[str, Trajectory]) -> None:
+    """Write the trajectories (poses [P, 3], by token) as a whole or not at all; nothing is pickled."""
+    samplings: dict[tuple[int, float], list[str]] = {}
+    for token, planned in trajectories.items():
+        samplings.setdefault((len(planned.poses), float(planned.dt_s)), []).append(token)
+    arrays: dict[str, np.ndarray] = {}
+    for number, ((_, dt_s), tokens) in enumerate(samplings.items()):
+        arrays[f"tokens_{number}"] = np.array(tokens)
+        arrays[f"poses_{number}"] = np.stack([trajectories[token].poses for token in tokens]).astype(np.float32)
+        arrays[f"dt_s_{number}"] = np.array(dt_s)
+
+    def write(new: Path) -> None:
+        with new.open("wb") as file:
+            np.savez_compressed(file, **arrays)
+
+    write_atomic(path, write)
+
+
+def read_trajectories(path: Path) -> dict[str, Trajectory]:
+    """What `write_trajectories` wrote, in float32. Raises ConfigError where the file is missing or damaged."""
+    again = f"repeat the evaluation with out={path.parent}"
+    found: dict[str, Trajectory] = {}
+    try:
+        arrays = read_arrays(path)
+        for number in range(len(arrays) // 3):
+            tokens, poses, dt_s = (arrays[f"{name}_{number}"] for name in ("tokens", "poses", "dt_s"))
+            if poses.shape != (len(tokens), *poses.shape[1:2], 3):
+                raise ValueError(f"{len(tokens)} tokens for poses of shape {poses.shape}")
+            found |= {str(token): Trajectory(poses=one, dt_s=float(dt_s)) for token, one in zip(tokens, poses)}
+    except FileNotFoundError:
+        raise ConfigError(f"{path} is not there, and without it no plan can be drawn: {again}") from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConfigError(f"{path} is damaged ({error}): {again}") from None
+    return found

@@ -1,0 +1,198 @@
+"""`latentdrive train planner` as it is typed: learns, resumes exactly, averages, accumulates, on several processes, with embeddings."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from planner_helpers import train_planner, write_store, write_world
+
+from latentdrive import checkpoint
+from latentdrive.commands import evaluate
+from latentdrive.config import compose
+from latentdrive.errors import ConfigError, MixedCodebooks, TooManyUnreadable, UnreadableScene
+from latentdrive.planners.ego_mlp import EgoMlp
+from latentdrive.planners.learned import load_planner
+from latentdrive.planners.training import PlannerTraining
+from latentdrive.run_folder import CHECKPOINT
+from latentdrive.types import Origin
+
+torch.set_num_threads(1)
+FUSED = ("planner=ltf_tiny", "fusion=latent_tiny")
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("planners")
+
+
+@pytest.fixture(scope="module")
+def words(home: Path) -> list[str]:
+    return write_world(home)
+
+
+@pytest.fixture(scope="module")
+def windows(words: list[str]) -> list[tuple[str, float]]:
+    """Drive and time of every scene."""
+    from latentdrive.build import build
+
+    data = build(compose("train_planner", words).data)
+    scenes = [source[token] for source in map(lambda s: data.open_scenes(split=s, cameras=[]), ("train", "val", "test")) for token in source.tokens]
+    return [(scene.drive, scene.time_s) for scene in scenes]
+
+
+@pytest.fixture(scope="module")
+def store(home: Path, windows: list[tuple[str, float]]) -> Path:
+    return write_store(home / "teacher", windows)
+
+
+def weights(out: Path) -> bytes:
+    return (out / CHECKPOINT / checkpoint.WEIGHTS).read_bytes()
+
+
+def killed_in_step(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, calls = PlannerTraining.training_step, []
+
+    def step(self, *given):
+        calls.append(1)
+        if len(calls) == number:
+            raise ZeroDivisionError
+        return real(self, *given)
+
+    monkeypatch.setattr(PlannerTraining, "training_step", step)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        ("planner=ego_mlp",),
+        ("planner=ego_mlp", "ema_decay=0.9"),
+        ("planner=ego_mlp", "trainer.accumulate_grad_batches=2"),
+        ("planner=transfuser_tiny", "batches.batch_size=2"),
+        ("planner=ipad_tiny", "batches.batch_size=2"),
+    ],
+    ids=lambda changed: " ".join(changed),
+)
+def test_a_killed_and_resumed_run_ends_with_the_same_weights(words, tmp_path: Path, monkeypatch, changed):
+    train_planner(words, tmp_path / "whole", *changed)
+    with monkeypatch.context() as patch, pytest.raises(ZeroDivisionError):
+        killed_in_step(6 if "accumulate" in changed[-1] else 4, patch)
+        train_planner(words, tmp_path / "twice", *changed)
+    train_planner(words, tmp_path / "twice", *changed)
+    assert weights(tmp_path / "whole") == weights(tmp_path / "twice")
+
+
+def test_averaged_weights_are_what_the_checkpoint_holds(words, tmp_path: Path):
+    for name, decay in (("plain", "null"), ("still", "1.0")):
+        train_planner(words, tmp_path / name, "planner=ego_mlp", f"ema_decay={decay}")
+    train_planner(words, tmp_path / "short", "planner=ego_mlp", "training.schedule.steps=2", "training.optimizer.lr=0.0")
+    assert weights(tmp_path / "plain") != weights(tmp_path / "still")
+
+
+def test_held_out_scenes_are_scored_during_training_and_named_on_the_card(words, tmp_path: Path):
+    metrics = train_planner(words, tmp_path / "run", "planner=ego_mlp")
+    assert 0.0 <= metrics["held_out/pdms"] <= 1.0 and metrics["held_out/distance_m"] > 0
+    planner, card = checkpoint.load(tmp_path / "run" / CHECKPOINT, expect=EgoMlp)
+    assert card.data["held_out_scenes"] == 4 and card.data["scorer"] == "pdms_v1.1" and card.data["split"] == "train"
+    assert planner.needs.cameras == () and not planner.needs.lidar
+
+
+def test_plans_over_camera_and_map_go_to_tensorboard(words, tmp_path: Path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    train_planner(words, tmp_path / "run", "planner=ego_mlp")
+    events = EventAccumulator(str(tmp_path / "run"), size_guidance={"images": 0})
+    events.Reload()
+    tags = events.Tags()
+    assert len(tags["images"]) == 3 and "held_out/pdms" in tags["scalars"]  # one batch of three scenes
+
+
+def test_a_planner_learns_to_drive_as_the_human_did(words, tmp_path: Path):
+    many = ("training.schedule.steps=300", "training.schedule.warmup=10", "batches.batch_size=16", "trainer.val_check_interval=300")
+    short = train_planner(words, tmp_path / "short", "planner=ego_mlp", "data.val.split=train")
+    long = train_planner(words, tmp_path / "long", "planner=ego_mlp", "data.val.split=train", *many)
+    assert long["held_out/distance_m"] < 0.3 * short["held_out/distance_m"]
+
+
+def test_a_fused_planner_is_trained_from_a_store_and_evaluated_with_it(words, store, home, tmp_path: Path):
+    train_planner(words, tmp_path / "run", *FUSED, f"latents={store}")
+    _, card = checkpoint.load(tmp_path / "run" / CHECKPOINT)
+    assert card.parents["codebook"] == "book-a" and card.parents["labeller"] == "maker-book-a"
+    planner = load_planner(
+        folder=str(tmp_path / "run" / CHECKPOINT), latents=str(store), predictor=None, oracle_future=False, device="cpu"
+    )
+    assert planner.codebook_id == "book-a"
+    out = evaluate.run(
+        compose("evaluate", [*words, "planner=checkpoint", f"planner.folder={tmp_path / 'run' / CHECKPOINT}", f"planner.latents={store}", "split=test", "processes=1", "pictures=0", f"out={tmp_path}/test"])
+    )  # fmt: skip
+    summary = json.loads((out / "summary.json").read_text())
+    assert summary["failed"] == 0 and summary["latents"]["origin"] == "teacher" and "oracle_future" not in summary
+
+
+def test_an_oracle_of_the_future_is_marked_everywhere(words, windows, tmp_path: Path):
+    codes = write_store(tmp_path / "codes", windows, origin=Origin.INVERSE_DYNAMICS, features=False)
+    narrow = ("model.fusion.visual_width=16", "model.fusion.action_width=16")
+    train_planner(words, tmp_path / "run", *FUSED, *narrow, f"latents={codes}", "oracle_future=true")
+    place = tmp_path / "run" / CHECKPOINT
+    assert checkpoint.read_card(place).data["oracle_future"] is True
+    given = [*words, "planner=checkpoint", f"planner.folder={place}", f"planner.latents={codes}", "split=test", "processes=1", "pictures=0"]
+    with pytest.raises(ConfigError, match="trained on codes of the future"):
+        evaluate.run(compose("evaluate", [*given, f"out={tmp_path}/a"]))
+    out = evaluate.run(compose("evaluate", [*given, "planner.oracle_future=true", f"out={tmp_path}/b"]))
+    assert json.loads((out / "summary.json").read_text())["oracle_future"] is True
+
+
+def test_a_planner_and_embeddings_of_two_codebooks_are_refused_with_both_ids(words, store, windows, tmp_path: Path):
+    train_planner(words, tmp_path / "run", *FUSED, f"latents={store}")
+    other = write_store(tmp_path / "other", windows, codebook="book-b")
+    with pytest.raises(MixedCodebooks, match=r"book-a, these are of codebook book-b"):
+        load_planner(
+            folder=str(tmp_path / "run" / CHECKPOINT), latents=str(other), predictor=None, oracle_future=False, device="cpu"
+        )
+
+
+def test_a_store_that_lacks_a_scene_is_refused_before_the_first_step(words, windows, tmp_path: Path):
+    with pytest.raises(UnreadableScene, match="holds nothing for it"):
+        train_planner(words, tmp_path / "run", *FUSED, f"latents={write_store(tmp_path / 'few', windows[:3])}")
+
+
+def test_fusion_without_embeddings_and_embeddings_without_fusion_are_refused(words, store, tmp_path: Path):
+    with pytest.raises(ConfigError, match="fusion=latent needs embeddings"):
+        train_planner(words, tmp_path / "a", *FUSED)
+    with pytest.raises(ConfigError, match="fuses nothing"):
+        train_planner(words, tmp_path / "b", "planner=ego_mlp", f"latents={store}")
+    with pytest.raises(ConfigError, match="blind baseline"):
+        train_planner(words, tmp_path / "c", "planner=ego_mlp", "fusion=latent_tiny", f"latents={store}")
+
+
+def test_scenes_with_a_missing_picture_are_counted_and_named(words, home, tmp_path: Path):
+    blobs = home / "navsim/sensor_blobs/trainval"
+    gone = next(path for path in sorted(blobs.rglob("CAM_L0/*.jpg")))
+    log = next(iter(sorted(blobs.iterdir())))
+    pictures = sorted((log / "CAM_L0").glob("*.jpg"))
+    hidden = [path.rename(path.with_suffix(".gone")) for path in pictures]
+    try:
+        with pytest.raises(TooManyUnreadable, match="data.max_unreadable"):
+            train_planner(words, tmp_path / "a", "planner=ltf_tiny", f"data.cache_folder={tmp_path}/cache")
+        train_planner(words, tmp_path / "b", "planner=ltf_tiny", "data.max_unreadable=0.9", f"data.cache_folder={tmp_path}/cache")
+        named = (tmp_path / "b/unreadable_train.csv").read_text()
+        assert "the image is not there" in named and gone.stem
+    finally:
+        for path in hidden:
+            path.rename(path.with_suffix(".jpg"))
+
+
+def test_a_checkpoint_that_is_no_planner_is_refused(tmp_path: Path):
+    from latentdrive.errors import CheckpointError
+
+    shipped = Path(__file__).resolve().parents[2] / "checkpoints/world_codebook"
+    with pytest.raises(CheckpointError, match="holds a Codebook, expected LearnedPlanner"):
+        load_planner(folder=str(shipped), latents=None, predictor=None, oracle_future=False, device="cpu")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="skipped: FSDP shards over GPUs, and here is none")
+def test_a_sharded_planner_ends_in_a_whole_checkpoint(words, tmp_path: Path):
+    train_planner(words, tmp_path / "run", "planner=ego_mlp", "trainer=fsdp", "trainer.devices=1", "trainer.accelerator=gpu")
+    planner, _ = checkpoint.load(tmp_path / "run" / CHECKPOINT, expect=EgoMlp)
+    assert all(np.isfinite(weight.detach().numpy()).all() for weight in planner.parameters())

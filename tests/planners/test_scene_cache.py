@@ -1,0 +1,72 @@
+"""Scenes on disk: each opened once, an interrupted filling goes on, what can't be opened is named."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from latentdrive.errors import UnreadableScene
+from latentdrive.planners import scene_cache
+from latentdrive.planners.scene_cache import SceneCache
+from latentdrive.watching import unwatched
+
+TOKENS = [f"t{number}" for number in range(7)]
+
+
+class Maker:
+    """Scene i is the number i, as a picture and a scalar. bad: can't be opened; stop: raises as an interruption does."""
+
+    def __init__(self, bad: tuple[int, ...] = (), stop: int | None = None) -> None:
+        self.bad, self.stop, self.opened = bad, stop, []
+
+    def __call__(self, token: str) -> dict[str, np.ndarray]:
+        number = int(token[1:])
+        self.opened.append(number)
+        if number == self.stop:
+            raise KeyboardInterrupt
+        if number in self.bad:
+            raise UnreadableScene(token, "the image is not there")
+        return {"picture": np.full((2, 3), number, np.uint8), "number": np.int64(number)}
+
+
+def fill(folder: Path, maker: Maker, **changes) -> SceneCache:
+    cache = SceneCache(folder, TOKENS, maker, **{"content": "eyes"} | changes)
+    cache.fill(workers=0, progress=unwatched)
+    return cache
+
+
+def test_every_scene_is_opened_once_and_read_back(tmp_path: Path):
+    maker = Maker()
+    cache = fill(tmp_path, maker)
+    assert maker.opened == list(range(7)) and cache.rows() == list(range(7))
+    one = cache.read([5, 2])
+    assert [int(arrays["number"]) for arrays in one] == [5, 2] and one[0]["picture"].tolist() == [[5] * 3] * 2
+    again = Maker()
+    assert fill(tmp_path, again).rows() == list(range(7)) and not again.opened
+
+
+def test_other_eyes_have_a_cache_of_their_own(tmp_path: Path):
+    fill(tmp_path, Maker())
+    other = Maker()
+    fill(tmp_path, other, content="other eyes")
+    assert len(other.opened) == 7
+
+
+def test_an_interrupted_filling_keeps_what_is_whole_and_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(scene_cache, "CHUNK", 2)
+    with pytest.raises(KeyboardInterrupt):
+        fill(tmp_path, Maker(stop=5))
+    rest = Maker()
+    cache = fill(tmp_path, rest)
+    assert rest.opened == [4, 5, 6] and [int(one["number"]) for one in cache.read(cache.rows())] == list(range(7))
+
+
+def test_a_scene_that_cannot_be_opened_is_named_now_and_when_the_cache_is_opened_again(tmp_path: Path):
+    for maker in (Maker(bad=(3,)), Maker()):
+        cache = fill(tmp_path, maker)
+        assert cache.reasons == {"t3": "the image is not there"} and cache.rows() == [0, 1, 2, 4, 5, 6]
+
+
+def test_the_size_is_known_before_anything_is_kept(tmp_path: Path):
+    cache = SceneCache(tmp_path, TOKENS, Maker(bad=(0,)), content="eyes")
+    assert cache.bytes() == 7 * (6 + 8) and not list(tmp_path.iterdir())

@@ -1,0 +1,155 @@
+"""Planners side by side: who may stand in one table, the numbers in it, and what is said where they can't be compared."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from evaluation_helpers import make_results
+from report_helpers import write_evaluation, write_run
+
+from latentdrive.evaluation.results import Follows
+from latentdrive.pdms.versions import Version
+from latentdrive.report.evaluations import groups_of, read_evaluations
+from latentdrive.report.planners_section import planners_section
+from latentdrive.report.runs import read_runs
+
+DRIVES = ["d", "d", "e", "e"]
+LATENCY = {
+    "batch": 8, "ms_per_scene_median": 2.0, "ms_per_scene_p95": 3.0, "ms_batch_1_median": 12.5, "ms_batch_1_p95": 20.0,
+    "device": "cpu", "threads": 2,
+}  # fmt: skip
+
+
+def grouped(folder, warn=print):
+    return groups_of(read_evaluations(read_runs([folder]), warn=warn))
+
+
+def names(group):
+    return [one.name for one in group.members]
+
+
+def test_versions_and_splits_never_share_a_table(tmp_path):
+    write_evaluation(tmp_path / "a", make_results([0.5] * 4, DRIVES))
+    write_evaluation(tmp_path / "b", make_results([0.6] * 4, DRIVES))
+    write_evaluation(tmp_path / "old", make_results([0.5] * 4, DRIVES, version=Version.PDMS_V1_1))
+    write_evaluation(tmp_path / "test", make_results([0.5] * 4, DRIVES), split="test")
+    elsewhere = make_results(
+        [0.5] * 4, DRIVES, tokens=("u0", "u1", "u2", "u3")
+    )  # of another data set, under the same split's name
+    write_evaluation(tmp_path / "other", elsewhere)
+    one, two = Follows(row=np.array([-1, -1, 0, 1]), weight=np.ones(4)), make_results([0.5] * 4, DRIVES)
+    write_evaluation(tmp_path / "stages", replace(two, follows=one))
+    groups = {tuple(sorted(names(group))): group for group in grouped(tmp_path)}
+    assert set(groups) == {("a", "b"), ("old",), ("test",), ("other",), ("stages",)}
+    assert names(groups["a", "b"]) == ["b", "a"]  # the best first
+    assert groups[("old",)].title == "pdms_v1.1 on val" and groups[("stages",)].title == "epdms_v2.2 on val, two stages"
+
+
+def test_the_table_holds_the_numbers_of_the_summary(tmp_path):
+    scores = make_results([0.4, 0.4, 0.8, 0.8], DRIVES, two_frame_extended_comfort=[np.nan] * 4)
+    write_evaluation(tmp_path / "a", scores, planner="Made", latency=LATENCY)
+    failed = replace(
+        scores,
+        score=np.array([0.0, 0.1, 0.0, 0.1]),
+        valid=np.array([True, True, False, True]),
+        failures={"t2": "no map"},
+    )
+    write_evaluation(tmp_path / "b", failed)
+    (group,) = grouped(tmp_path)
+    section = planners_section(group, None)
+    table = section.table
+    first, second = (dict(zip(table.columns, row.cells)) for row in table.rows)
+    assert [(row.name, row.planner) for row in table.rows] == [("a", "Made"), ("b", "StandStill")]
+    assert first["score"] == ("0.6000", "0.4000 to 0.8000") and first["ego progress"] == ("0.600", "")
+    assert "two frame extended comfort" not in table.columns  # no scene has it
+    assert first["scenes"] == ("4", "2 drives") and (first["failed (as 0)"][0], second["failed (as 0)"][0]) == (
+        "0",
+        "1",
+    )
+    assert first["ms for one scene"] == ("12.5", "p95 20") and second["ms for one scene"] == ("–", "")
+    assert section.facts["latency measured on"] == "cpu, 2 threads" and section.notes == []
+
+
+def test_charts_have_intervals_and_dash_who_has_no_latency(tmp_path):
+    results = make_results([0.4, 0.4, 0.8, 0.8], DRIVES)
+    write_evaluation(tmp_path / "a", results, latency=LATENCY)
+    write_evaluation(tmp_path / "b", results, planner="Human")
+    (group,) = grouped(tmp_path)
+    latency, bars = planners_section(group, None).charts["Score, latency and what the score is made of"]
+    (point,) = [trace for trace in latency.data if trace["mode"] == "markers"]
+    (level,) = [trace for trace in latency.data if trace["mode"] == "lines"]
+    assert (point["name"], point["x"], point["y"]) == ("a", [12.5], [pytest.approx(0.6)])
+    assert latency.layout["xaxis"]["type"] == "log"
+    assert point["error_y"]["array"] == pytest.approx([0.2]) and point["error_y"]["arrayminus"] == pytest.approx([0.2])
+    assert level["name"] == "b" and level["y"] == pytest.approx([0.6, 0.6]) and level["line"]["dash"] == "dash"
+    assert latency.layout["xaxis"]["ticktext"] == ["5", "10", "20"]  # from 12.5 / 3 to 12.5 * 3
+    place = bars.data[0]["x"].index("ego progress")
+    assert [trace["name"] for trace in bars.data] == ["a", "b"] and bars.data[0]["y"][place] == 0.6
+    assert bars.data[0]["error_y"]["array"][place] == 0.2
+    assert bars.data[0]["marker"]["color"] == point["marker"]["color"] == point["error_y"]["color"]
+
+
+def test_without_any_latency_there_is_no_picture_of_it(tmp_path):
+    for name in ("a", "b"):
+        write_evaluation(tmp_path / name, make_results([0.5], ["d"]))
+    (group,) = grouped(tmp_path)
+    section = planners_section(group, None)
+    assert [chart.title for chart in section.charts["Score, latency and what the score is made of"]] == [
+        "What the score is made of"
+    ]
+    assert section.table.rows[0].cells[0] == ("0.5000", "one drive: no interval")
+
+
+def test_who_knows_the_future_is_marked_and_is_no_rival(tmp_path):
+    def write(name, score, **more):
+        write_evaluation(tmp_path / name, make_results([score] * 4, DRIVES), **more)
+
+    write("human", 0.9, planner="Human")
+    write("closed", 0.95, privileged=True)
+    write("oracle", 0.85, oracle_future=True)
+    write("worst", 0.1)
+    write("seed_0", 0.5, planner_class="IPad")
+    write("seed_1", 0.6, planner_class="IPad")
+    (group,) = grouped(tmp_path)
+    rows = {row.name: row for row in planners_section(group, None).table.rows}
+    marks = {name: row.marks for name, row in rows.items() if row.marks}
+    assert marks == {"human": ["privileged"], "closed": ["privileged"], "oracle": ["oracle future"]}
+    assert rows["seed_0"].planner == rows["seed_1"].planner == "IPad"  # seeds stay apart
+    assert [one.name for one in group.rivals()] == ["seed_1", "seed_0"]
+
+
+def test_where_only_the_privileged_are_left_they_are_the_rivals(tmp_path):
+    for name, score in (("human", 0.9), ("still", 0.5)):
+        write_evaluation(tmp_path / name, make_results([score] * 4, DRIVES), privileged=name == "human")
+    (group,) = grouped(tmp_path)
+    assert [one.name for one in group.rivals()] == ["human", "still"]
+
+
+def test_other_scenes_are_said_and_marked(tmp_path):
+    for name in ("a", "b"):
+        write_evaluation(tmp_path / name, make_results([0.5] * 4, DRIVES))
+    write_evaluation(tmp_path / "limited", make_results([0.9, 0.9], ["d", "d"]))
+    (group,) = grouped(tmp_path)
+    section = planners_section(group, None)
+    assert {row.name: row.marks for row in section.table.rows} == {"limited": ["other scenes"], "a": [], "b": []}
+    assert (
+        "limited 2, a 4, b 4; 2 in common" in section.notes[0]
+        and "means of limited can't be compared" in section.notes[0]
+    )
+
+
+def test_two_devices_are_not_mixed_in_silence(tmp_path):
+    for name, device in (("a", "cpu"), ("b", "NVIDIA H100")):
+        write_evaluation(tmp_path / name, make_results([0.5], ["d"]), latency=LATENCY | {"device": device})
+    (group,) = grouped(tmp_path)
+    assert "different devices (NVIDIA H100, cpu)" in planners_section(group, None).notes[0]
+
+
+def test_a_damaged_evaluation_and_another_run_are_left_out_and_named(tmp_path):
+    write_evaluation(tmp_path / "a", make_results([0.5], ["d"]))
+    broken = write_evaluation(tmp_path / "b", make_results([0.5], ["d"]))
+    (broken / "summary.json").write_text("{")
+    write_run(tmp_path / "codebook", "train_codebook", metrics={})
+    said = []
+    assert [names(group) for group in grouped(tmp_path, said.append)] == [["a"]]
+    assert "/b is left out of the tables:" in said[0] and "is damaged" in said[0]

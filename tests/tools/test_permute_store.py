@@ -1,0 +1,35 @@
+"""A permuted store holds the same labels, none of them with its own drive."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from permute_store import derangement, permute
+from planner_helpers import write_store
+
+from latentdrive.data.latents import LatentStore
+from latentdrive.errors import StoreError
+
+
+def test_no_window_keeps_a_label_of_its_own_drive_and_none_is_lost(tmp_path: Path):
+    windows = [(f"drive{number % 4}", float(number)) for number in range(40)]
+    store = LatentStore(write_store(tmp_path / "store", windows) / "all")
+    permute(store, tmp_path / "out", seed=3)
+    permute(store, tmp_path / "out", seed=3)  # a second call finds it
+    found = LatentStore(tmp_path / "out")
+    assert (found.keys, found.t0_s.tolist()) == (store.keys, store.t0_s.tolist())
+    came_from = found.batch(range(40)).features.visual[:, 0, 0].int().numpy()
+    assert sorted(came_from.tolist()) == list(range(40))
+    assert (np.array(store.drives)[came_from] != np.array(store.drives)).all()
+    assert found.info.settings["permuted"] == 3 and found.fingerprint != store.fingerprint
+
+
+def test_the_seed_decides():
+    drives = [str(number % 5) for number in range(50)]
+    first, again, other = (derangement(drives, seed=seed).tolist() for seed in (1, 1, 2))
+    assert first == again != other
+
+
+def test_one_drive_alone_cannot_be_permuted():
+    with pytest.raises(StoreError, match="take more drives"):
+        derangement(["a"] * 5, seed=0)

@@ -1,0 +1,75 @@
+"""Write a latent store whose windows have each other's labels: the control that must help nobody.
+
+    python tools/permute_store.py stores/teacher stores/permuted --seed 0
+
+Every part is permuted within itself, and no window keeps a label of its own drive (scenes of one drive look alike). What learns from
+such a store, or plans with it, sees labels of the same distribution that say nothing about the scene. The store says so in its
+settings, and so do the parents of what is made from it.
+"""
+
+import argparse
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Int64
+
+from latentdrive.data.latents import INDEX, LatentStore, LatentWriter, Windows
+from latentdrive.errors import StoreError
+
+ROUNDS = 100  # of exchanging what still has its own drive
+
+
+def main() -> None:
+    """Permute every part of a store."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("store", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    parts = sorted(path.parent for path in options.store.glob(f"*/{INDEX}"))
+    if not parts:
+        raise SystemExit(f"{options.store} holds no stores: name the folder that `latentdrive label` wrote")
+    for part in parts:
+        store = LatentStore(part)
+        permute(store, options.out / part.name, seed=options.seed)
+        print(f"{part.name}: {len(store):,} windows have labels of other drives, in {options.out / part.name}")
+
+
+def permute(store: LatentStore, out: Path, *, seed: int) -> None:
+    """Write `store` with the labels of other drives' windows, unless it is there already."""
+    settings = {**store.info.settings, "permuted": seed}
+    writer = LatentWriter(out, replace(store.info, settings=settings))
+    if writer.complete:
+        return
+    keys = list(dict.fromkeys(store.keys))
+    place = {key: number for number, key in enumerate(keys)}
+    drive_of = dict(zip(store.keys, store.drives))
+    windows = Windows(
+        keys=keys,
+        drives=[drive_of[key] for key in keys],
+        clip=np.array([place[key] for key in store.keys]),
+        t0_s=store.t0_s,
+        latents=store.batch(derangement(store.drives, seed=seed).tolist()),
+        known=store.known,
+    )
+    writer.add(windows, next_clip=len(keys), unreadable=store.unreadable)
+    writer.finish()
+
+
+def derangement(drives: list[str], *, seed: int) -> Int64[np.ndarray, "N"]:
+    """A permutation of the windows by which none gets one of its own drive. Raises StoreError where one drive has too many."""
+    generator, names = np.random.default_rng(seed), np.asarray(drives)
+    picked = generator.permutation(len(names))
+    for _ in range(ROUNDS):
+        own = np.flatnonzero(names[picked] == names)
+        if not len(own):
+            return picked
+        other = generator.integers(0, len(names), len(own))
+        for one, two in zip(own, other):
+            picked[one], picked[two] = picked[two], picked[one]
+    raise StoreError(f"the windows of {len(set(drives))} drives can't be dealt so that none gets its own drive's: take more drives")
+
+
+if __name__ == "__main__":
+    main()
