@@ -1,0 +1,69 @@
+"""Messages between the devkit and a planner: the planner's side. navsim_devkit.py describes them and has the same functions.
+
+They stand in both files word for word: navsim_devkit.py must work as a file alone where latentdrive is not installed, and can't be imported
+here, where navsim is not. tests/integrations/test_planner_wire.py keeps the two equal. Change both, and raise VERSION.
+"""
+
+import json
+import struct
+from collections.abc import Mapping
+from io import BufferedIOBase
+from typing import Any
+
+import numpy as np
+
+HEAD = struct.Struct("<11sHI")
+MAGIC, VERSION = b"latentdrive", 1
+LONGEST_HEADER = 1 << 20
+
+
+def send(stream: BufferedIOBase, header: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
+    """Write one message. header: what JSON can hold. arrays: numbers or booleans; others raise ValueError."""
+    flat = {name: np.asarray(array, order="C") for name, array in arrays.items()}
+    flat = {name: array.astype(array.dtype.newbyteorder("<"), copy=False) for name, array in flat.items()}
+    for name, array in flat.items():
+        if array.dtype.kind not in "biuf":
+            raise ValueError(f"{name}: expected an array of numbers, got one of {array.dtype}")
+    listed = [[name, array.dtype.str, list(array.shape)] for name, array in flat.items()]
+    text = json.dumps({**header, "arrays": listed}).encode()
+    stream.write(HEAD.pack(MAGIC, VERSION, len(text)) + text)
+    for array in flat.values():
+        stream.write(array.reshape(-1).view(np.uint8))
+    stream.flush()
+
+
+def receive(stream: BufferedIOBase) -> tuple[dict[str, Any], dict[str, np.ndarray]] | None:
+    """Header and arrays of the next message; None where the stream ends before it. Raises ValueError for anything but a message."""
+    start = stream.read(HEAD.size)
+    if not start:
+        return None
+    if len(start) < HEAD.size or not start.startswith(MAGIC):
+        raise ValueError(f"expected a message that starts with {MAGIC!r}, got {start!r}")
+    _, version, length = HEAD.unpack(start)
+    if version != VERSION:
+        raise ValueError(
+            f"messages of version {version} came, this side speaks version {VERSION}: take navsim_devkit.py from the latentdrive that "
+            "plans"
+        )
+    if length > LONGEST_HEADER:
+        raise ValueError(f"a header of {length} bytes was announced, the longest has {LONGEST_HEADER}")
+    header = json.loads(bytes(_read(stream, length)))
+    arrays = {}
+    for name, kind, shape in header.pop("arrays"):
+        dtype = np.dtype(kind)
+        if dtype.kind not in "biuf":
+            raise ValueError(f"{name}: expected an array of numbers, got one of {dtype}")
+        content = _read(stream, int(np.prod(shape, dtype=np.int64)) * dtype.itemsize)
+        arrays[name] = np.ndarray(tuple(shape), dtype, buffer=content)
+    return header, arrays
+
+
+def _read(stream: BufferedIOBase, count: int) -> bytearray:
+    content = bytearray(count)
+    view, filled = memoryview(content), 0
+    while filled < count:
+        got = stream.readinto(view[filled:])
+        if not got:
+            raise ValueError(f"the stream ended within a message: expected {count} bytes more, got {filled}")
+        filled += got
+    return content
