@@ -39,11 +39,7 @@ class TimmFeatures(nn.Module):
 
     def __init__(self, *, backbone: str, stages: list[int], stride: int, weights: str) -> None:
         super().__init__()
-        if not timm.is_model(backbone):
-            near = difflib.get_close_matches(backbone, timm.list_models(), 3)
-            raise ConfigError(
-                f"timm has no model {backbone}" + (f"; did you mean {' or '.join(near)}?" if near else "")
-            )
+        require_known(backbone)
         self.backbone = timm.create_model(
             backbone,
             pretrained=False,
@@ -94,23 +90,7 @@ class TimmFeatures(nn.Module):
 
     def load_pretrained(self) -> None:
         """Load the published weights that `weights` names; raises CheckpointError or ConfigError naming the alternative."""
-        if self.weights == "none":
-            return
-        if self.weights == "package":
-            state = package_weights(self.name)
-        elif self.weights == "hub":
-            state = timm.create_model(self.name, pretrained=True).state_dict()
-        else:
-            state = _read_weights(Path(self.weights))
-        known = self.backbone.state_dict()
-        # features_only drops the head and writes `blocks.0.1` for some families as `blocks_0.1`.
-        fitting = {_flat(key): value for key, value in state.items()}
-        missing = [key for key in known if _flat(key) not in fitting]
-        if missing:
-            raise CheckpointError(
-                f"{self.weights}: {self.name} finds no weights for {missing[:3]} ({len(missing)} in all)"
-            )
-        self.backbone.load_state_dict({key: fitting[_flat(key)] for key in known}, strict=True)
+        load_published(self.backbone, backbone=self.name, weights=self.weights)
 
 
 class PixelFeatures(nn.Module):
@@ -168,6 +148,35 @@ class CachedMaps:
         self.features.to(device)
         self.device = device
         return self
+
+
+def require_known(backbone: str) -> None:
+    """Raise ConfigError for a name that timm does not have, with those that are near it."""
+    if not timm.is_model(backbone):
+        near = difflib.get_close_matches(backbone, timm.list_models(), 3)
+        raise ConfigError(f"timm has no model {backbone}" + (f"; did you mean {' or '.join(near)}?" if near else ""))
+
+
+def load_published(network: nn.Module, *, backbone: str, weights: str) -> None:
+    """Published weights into timm's features of a `backbone`. weights: none, package, hub or a file, as for TimmFeatures.
+
+    Raises CheckpointError or ConfigError naming the alternative.
+    """
+    if weights == "none":
+        return
+    if weights == "package":
+        state = package_weights(backbone)
+    elif weights == "hub":
+        state = timm.create_model(backbone, pretrained=True).state_dict()
+    else:
+        state = _read_weights(Path(weights))
+    known = network.state_dict()
+    # features_only drops the head and writes `blocks.0.1` for some families as `blocks_0.1`.
+    fitting = {_flat(key): value for key, value in state.items()}
+    missing = [key for key in known if _flat(key) not in fitting]
+    if missing:
+        raise CheckpointError(f"{weights}: {backbone} finds no weights for {missing[:3]} ({len(missing)} in all)")
+    network.load_state_dict({key: fitting[_flat(key)] for key in known}, strict=True)
 
 
 def _timm_arguments(backbone: str) -> dict:

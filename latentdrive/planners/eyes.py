@@ -66,7 +66,12 @@ class Surround:
         return {
             "cameras": np.stack([sized(one.pixels, *size) for one in seen]),
             "intrinsics": np.stack(
-                [scaled_intrinsics(one.intrinsics.astype(np.float64), view=WHOLE, stored=one.pixels.shape[1:], size=size) for one in seen]
+                [
+                    scaled_intrinsics(
+                        one.intrinsics.astype(np.float64), view=WHOLE, stored=one.pixels.shape[1:], size=size
+                    )
+                    for one in seen
+                ]
             ),
             "camera_to_ego": np.stack([one.camera_to_ego for one in seen]).astype(np.float32),
         }

@@ -17,9 +17,9 @@ from latentdrive.types import FROZEN, LoggedFrame, SceneTruth
 
 @dataclass(**FROZEN)
 class SceneTargets:
-    """poses: of the human's plan, 0.5 s apart. agents: the nearest vehicles, so many; 0 for none. agents_half_m: only within ± so many metres
-    in x and y. bearing_deg: only those that the cameras of LTF see, within ± this angle from straight ahead; None for all around.
-    semantics: None for none.
+    """poses: of the human's plan, 0.5 s apart. agents: the nearest vehicles, so many; 0 for none. agents_half_m: only within
+    ± so many metres in x and y. bearing_deg: only those that the cameras of LTF see, within ± this angle from straight ahead;
+    None for all around. semantics: None for none.
     """
 
     poses: int

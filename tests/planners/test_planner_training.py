@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from planner_helpers import train_planner, write_store, write_world
+from planner_helpers import SHORT, train_planner, write_store, write_world
 
 from latentdrive import checkpoint
 from latentdrive.commands import evaluate
-from latentdrive.config import compose
+from latentdrive.config import compose, from_yaml
 from latentdrive.errors import ConfigError, MixedCodebooks, TooManyUnreadable, UnreadableScene
 from latentdrive.planners.ego_mlp import EgoMlp
 from latentdrive.planners.learned import load_planner
@@ -189,6 +189,17 @@ def test_a_checkpoint_that_is_no_planner_is_refused(tmp_path: Path):
     shipped = Path(__file__).resolve().parents[2] / "checkpoints/world_codebook"
     with pytest.raises(CheckpointError, match="holds a Codebook, expected LearnedPlanner"):
         load_planner(folder=str(shipped), latents=None, predictor=None, oracle_future=False, device="cpu")
+
+
+def test_two_processes_train_one_planner(latentdrive, words, tmp_path: Path):
+    given = [*words, *SHORT, "planner=ego_mlp", "trainer=ddp", "trainer.devices=2", "batches.batch_size=2", f"out={tmp_path}/run"]
+    done = latentdrive("train", "planner", *given, timeout_s=500)
+    assert done.returncode == 0, done.stderr
+    planner, card = checkpoint.load(tmp_path / "run" / CHECKPOINT, expect=EgoMlp)
+    assert list(tmp_path.rglob(checkpoint.WEIGHTS)) == [tmp_path / "run" / CHECKPOINT / checkpoint.WEIGHTS]
+    assert 0.0 <= card.metrics["held_out/pdms"] <= 1.0 and done.stdout.count("Done in ") == 1
+    settings = from_yaml((tmp_path / "run/resume/settings.yaml").read_text())
+    assert settings["trainer"]["devices"] == 2
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="skipped: FSDP shards over GPUs, and here is none")

@@ -1,0 +1,155 @@
+"""Transfuser: from camera and LiDAR to a plan, the vehicles around, and a semantic bird's-eye view.
+
+After backbone.py. Queries, one for the plan and one for each vehicle, look at the cells of the map and at the ego's state. Chitta et al.
+(arXiv:2205.15997) in the variant of NAVSIM (arXiv:2406.15349); the semantic view is learned beside the plan and not used for it.
+LatentVLA's fusion (arXiv:2601.05611), where there is one, looks from the map's cells right before the queries read them.
+"""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from latentdrive.errors import ConfigError
+from latentdrive.planners.batch import PlannerInputs, PlannerOutput
+from latentdrive.planners.eyes import Eyes, Panorama
+from latentdrive.planners.fusion import LatentFusion
+from latentdrive.planners.learned import LearnedPlanner
+from latentdrive.planners.transfuser.backbone import TransfuserBackbone
+from latentdrive.planners.transfuser.official import read_official, to_ours
+from latentdrive.types import FROZEN, Command
+
+STATUS = len(Command) + 4  # command one-hot, velocity, acceleration
+BOX = 5  # x, y, heading, length, width
+
+
+@dataclass(**FROZEN)
+class TransfuserOutput(PlannerOutput):
+    """Also what it thinks is around. agents: x, y, heading, length, width of N vehicles, ego frame of now; agent_logits: whether each is
+    there. semantics: logits of the C classes of every cell of the bird's-eye view, in the order of BevSemantics.
+    """
+
+    agents: Float[Tensor, "B N 5"]
+    agent_logits: Float[Tensor, "B N"]
+    semantics: Float[Tensor, "B C h w"]
+
+
+class SemanticHead(nn.Module):
+    """The backbone's map scaled up and sorted into classes. middle: cells of the map before its last two layers. size: rows and columns
+    of what comes out.
+    """
+
+    def __init__(self, *, channels: int, width: int, classes: int, middle: int, size: tuple[int, int]) -> None:
+        super().__init__()
+        self.middle, self.size = middle, size
+        self.enter = nn.Conv2d(channels, width, 1)
+        self.twice = nn.Conv2d(width, width, 3, padding=1)
+        self.whole = nn.Conv2d(width, width, 3, padding=1)
+        self.refine = nn.Conv2d(width, width, 3, padding=1)
+        self.sort = nn.Conv2d(width, classes, 1)
+
+    def forward(self, bev: Float[Tensor, "B D x y"]) -> Float[Tensor, "B C h w"]:
+        """Logits."""
+        bev = F.relu(self.enter(bev))
+        bev = F.relu(self.twice(_resized(bev, (2 * bev.shape[-2], 2 * bev.shape[-1]))))
+        bev = F.relu(self.whole(_resized(bev, (self.middle, self.middle))))
+        return _resized(self.sort(F.relu(self.refine(bev))), self.size)
+
+
+class Transfuser(LearnedPlanner):
+    """Transfuser, or LTF with a backbone whose LiDAR grid is learned. width, feedforward, layers, heads, dropout: of the decoder.
+
+    agents: vehicles that it looks for, within ±agents_half_m of the ego in x and y. semantic_width: channels of the semantic head;
+    semantic_classes, semantic_size: of what it gives (rows, columns). poses: of the plan.
+    """
+
+    def __init__(
+        self, *, eyes: Eyes, fusion: LatentFusion | None, backbone: TransfuserBackbone, width: int, feedforward: int, layers: int, heads: int,
+        dropout: float, agents: int, agents_half_m: float, semantic_width: int, semantic_classes: int, semantic_size: tuple[int, int],
+        poses: int,
+    ) -> None:  # fmt: skip
+        super().__init__(eyes=eyes, fusion=fusion)
+        _require_fitting(eyes, backbone)
+        self.backbone, self.poses, self.agents_half_m = backbone, poses, agents_half_m
+        self.bev_in = nn.Conv2d(backbone.channels, width, 1)
+        self.status_in = nn.Linear(STATUS, width)
+        self.memory_positions = nn.Embedding(backbone.cells**2 + 1, width)
+        self.queries = nn.Embedding(1 + agents, width)
+        layer = nn.TransformerDecoderLayer(width, heads, feedforward, dropout, batch_first=True)
+        self.decoder = nn.TransformerDecoder(layer, layers)
+        self.trajectory = nn.Sequential(nn.Linear(width, feedforward), nn.ReLU(), nn.Linear(feedforward, 3 * poses))
+        self.agent_boxes = nn.Sequential(nn.Linear(width, feedforward), nn.ReLU(), nn.Linear(feedforward, BOX))
+        self.agent_logits = nn.Linear(width, 1)
+        self.semantics = SemanticHead(
+            channels=backbone.channels,
+            width=semantic_width,
+            classes=semantic_classes,
+            middle=backbone.lidar_cells // 4,
+            size=tuple(semantic_size),
+        )
+
+    def forward(self, inputs: PlannerInputs) -> TransfuserOutput:
+        """The plans of B scenes, and what is around."""
+        bev = self.backbone(inputs.cameras[:, 0], inputs.lidar)
+        cells = self.bev_in(bev).flatten(2).transpose(1, 2)
+        if self.fusion is not None:
+            cells = self.fusion(cells, self.fusion.read(inputs.latents))
+        memory = torch.cat([cells, self.status_in(inputs.status())[:, None]], 1) + self.memory_positions.weight
+        decoded = self.decoder(self.queries.weight.expand(len(bev), -1, -1), memory)
+        boxes = self.agent_boxes(decoded[:, 1:])
+        return TransfuserOutput(
+            trajectory=_turned(self.trajectory(decoded[:, 0]).unflatten(1, (self.poses, 3))),
+            agents=_turned(torch.cat([self.agents_half_m * boxes[..., :2].tanh(), boxes[..., 2:]], -1)),
+            agent_logits=self.agent_logits(decoded[:, 1:])[..., 0],
+            semantics=self.semantics(bev),
+        )
+
+    def load_pretrained(self) -> None:
+        """Load the published weights of the image backbone."""
+        self.backbone.load_pretrained()
+
+    def load_official(self, file: str | Path) -> None:
+        """Load the weights of a NAVSIM checkpoint of this planner; fusion, which it has none of, stays as it is.
+
+        Raises CheckpointError where the file is no such checkpoint, or one of other sizes or of the other variant.
+        """
+        own = {key: value for key, value in self.state_dict().items() if not key.startswith("fusion.")}
+        state = to_ours(read_official(file), own, file=file)
+        self.load_state_dict(
+            state | {key: value for key, value in self.state_dict().items() if key not in own}, strict=True
+        )
+
+
+def _turned(rows: Float[Tensor, "*batch n"]) -> Float[Tensor, "*batch n"]:
+    """The same rows, their third entry squeezed into a heading: π tanh."""
+    return torch.cat([rows[..., :2], math.pi * rows[..., 2:3].tanh(), rows[..., 3:]], -1)
+
+
+def _resized(maps: Float[Tensor, "B C H W"], size: tuple[int, int]) -> Float[Tensor, "B C h w"]:
+    return F.interpolate(maps, size, mode="bilinear", align_corners=False)
+
+
+def _require_fitting(eyes: Eyes, backbone: TransfuserBackbone) -> None:
+    if not isinstance(eyes.cameras, Panorama):
+        raise ConfigError("model.eyes.cameras: Transfuser looks at a Panorama, of one picture")
+    if backbone.grid is not None:
+        if eyes.lidar is not None:
+            raise ConfigError(
+                "model.eyes.lidar must be null with model.backbone.lidar_input=learned: LTF needs no LiDAR, and none should be opened"
+            )
+        return
+    if eyes.lidar is None:
+        raise ConfigError(
+            "model.backbone.lidar_input=points needs model.eyes.lidar, a LidarGrid (or lidar_input=learned: LTF)"
+        )
+    seen = (1 + eyes.lidar.ground, round(2 * eyes.lidar.half_m * eyes.lidar.cells_per_m))
+    meant = (backbone.lidar_channels, backbone.lidar_cells)
+    if seen != meant:
+        raise ConfigError(
+            f"model.eyes.lidar gives {seen[0]} channels of {seen[1]} cells a side, model.backbone expects lidar_channels={meant[0]}, "
+            f"lidar_cells={meant[1]}: make them agree"
+        )

@@ -1,0 +1,56 @@
+"""The configured Transfusers: each builds, fits its eyes, targets and losses to each other, and has the size that it says."""
+
+import pytest
+import torch
+from transfuser_helpers import full_size, made_inputs
+
+from latentdrive.build import build
+from latentdrive.config import compose
+from latentdrive.planners.batch import targets_of
+
+
+def composed(planner: str, *more: str):
+    return compose("train_planner", [f"planner={planner}", *more])
+
+
+@pytest.mark.parametrize(("planner", "lidar_input"), [("transfuser", "points"), ("ltf", "learned")])
+def test_full_size_is_the_published_size(planner, lidar_input):
+    cfg = composed(planner)
+    with torch.device("meta"):
+        model, meant = build(cfg.model), full_size(lidar_input)
+    assert {k: v.shape for k, v in model.state_dict().items()} == {k: v.shape for k, v in meant.state_dict().items()}
+    assert model.eyes == meant.eyes and model.agents_half_m == meant.agents_half_m
+    assert cfg.model.backbone.image_weights == "hub" and not cfg.model.backbone.normalise
+
+
+@pytest.mark.parametrize(("planner", "parameters"), [("transfuser_tiny", 5.42e6), ("ltf_tiny", 5.44e6)])
+@pytest.mark.parametrize("fusion", ["none", "latent_tiny"])
+def test_a_tiny_one_is_small_and_its_targets_fit_what_it_gives(planner, parameters, fusion):
+    from made_truths import street_truth
+
+    cfg = composed(planner, f"fusion={fusion}")
+    model = build(cfg.model)
+    assert sum(one.numel() for name, one in model.named_parameters() if "fusion" not in name) == pytest.approx(
+        parameters, rel=0.02
+    )
+    model.fusion = None
+    lidar = None if model.eyes.lidar is None else 128
+    output = model(made_inputs(2, seed=1, size=(64, 256), cells=lidar))
+    targets = targets_of([build(cfg.batches.targets)(street_truth())] * 2)
+    parts = build(cfg.training.loss)(output, targets, None)
+    assert set(parts) == {"trajectory", "agent_class", "agent_box", "semantics"}
+    assert all(torch.isfinite(value) and value > 0 for value in parts.values())
+
+
+@pytest.mark.parametrize("planner", ["transfuser", "ltf", "transfuser_tiny", "ltf_tiny"])
+def test_targets_and_outputs_have_the_same_sizes(planner):
+    cfg = composed(planner)
+    targets, model = build(cfg.batches.targets), cfg.model.plain()
+    assert (targets.poses, targets.agents, targets.agents_half_m) == (
+        model["poses"],
+        model["agents"],
+        model["agents_half_m"],
+    )
+    assert [targets.semantics.height, targets.semantics.width] == model["semantic_size"]
+    assert (targets.bearing_deg is not None) == (model["eyes"]["lidar"] is None)
+    assert targets.semantics.width * targets.semantics.metres_per_cell == 64.0

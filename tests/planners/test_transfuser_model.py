@@ -1,0 +1,209 @@
+"""Transfuser: what it looks at, what it gives, and what every loss teaches."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from transfuser_helpers import lidar_grid, made_inputs, tiny
+
+from latentdrive.errors import ConfigError
+from latentdrive.planners.batch import PlannerTargets
+from latentdrive.planners.eyes import Eyes, Panorama, Surround
+from latentdrive.planners.fusion import LatentFusion
+from latentdrive.planners.transfuser.backbone import StagedNetwork
+from latentdrive.planners.transfuser.losses import TransfuserLoss
+from latentdrive.planners.transfuser.model import _require_fitting
+from latentdrive.types import LatentFeatures
+
+SIZE = (64, 128)
+
+
+def fusion() -> LatentFusion:
+    return LatentFusion(visual_width=6, action_width=5, width=32, tokens=2, heads=2)
+
+
+def latents(scenes: int) -> LatentFeatures:
+    torch.manual_seed(1)
+    return LatentFeatures(visual=torch.randn(scenes, 4, 6), action=torch.randn(scenes, 3, 5))
+
+
+def inputs(scenes: int = 3):
+    return made_inputs(scenes, seed=2, size=SIZE, cells=64)
+
+
+def targets(scenes: int = 3) -> PlannerTargets:
+    torch.manual_seed(3)
+    real = torch.tensor([[True, True, False, False, False]]).expand(scenes, -1).clone()
+    return PlannerTargets(
+        trajectory=torch.randn(scenes, 8, 3),
+        agents=10 * torch.randn(scenes, 5, 5),
+        agents_real=real,
+        semantics=torch.randint(0, 7, (scenes, 16, 32)).to(torch.uint8),
+    )
+
+
+def loss(**changed) -> TransfuserLoss:
+    return TransfuserLoss(**({"trajectory": 10.0, "agent_class": 10.0, "agent_box": 1.0, "semantics": 10.0} | changed))
+
+
+@pytest.mark.parametrize("lidar_input", ["points", "learned"])
+def test_every_output_has_its_shape_and_range(lidar_input):
+    output = tiny(lidar_input).eval()(inputs())
+    assert output.trajectory.shape == (3, 8, 3) and output.agents.shape == (3, 5, 5)
+    assert output.agent_logits.shape == (3, 5) and output.semantics.shape == (3, 7, 16, 32)
+    assert output.trajectory[..., 2].abs().max() < math.pi and output.agents[..., 2].abs().max() < math.pi
+    assert output.agents[..., :2].abs().max() < 32
+
+
+def test_transfuser_wants_three_cameras_and_the_lidar_and_ltf_no_lidar():
+    cameras = ("cam_l0", "cam_f0", "cam_r0")
+    assert (tiny("points").needs.cameras, tiny("points").needs.lidar) == (cameras, True)
+    assert (tiny("learned").needs.cameras, tiny("learned").needs.lidar) == (cameras, False)
+
+
+def test_ltf_never_looks_at_the_lidar():
+    model, given = tiny("learned").eval(), inputs()
+    without = model(replace(given, lidar=None))
+    assert torch.equal(model(given).trajectory, without.trajectory)
+
+
+EYES = {"points": ("cameras", "lidar", "velocity", "command"), "learned": ("cameras", "velocity", "command")}
+
+
+@pytest.mark.parametrize(("lidar_input", "names"), EYES.items())
+def test_every_input_matters_to_the_plan(lidar_input, names):
+    torch.manual_seed(0)
+    model, given = tiny(lidar_input).eval(), inputs()
+    for exchange in model.backbone.exchanges:  # at its first values it says almost nothing
+        for layer in exchange.blocks.modules():
+            if isinstance(layer, torch.nn.Linear):
+                torch.nn.init.normal_(layer.weight, std=0.3)
+    plan = model(given).trajectory
+    for name in names:
+        changed = replace(given, **{name: getattr(given, name).flip(0)})
+        assert (model(changed).trajectory - plan)[[0, 2]].abs().max() > 1e-5, name
+
+
+def test_an_untrained_fusion_changes_nothing_at_all():
+    model, given = tiny("learned", fusion=fusion()).eval(), replace(inputs(), latents=latents(3))
+    fused, model.fusion = model(given), None
+    plain = model(given)
+    for name in ("trajectory", "agents", "agent_logits", "semantics"):
+        assert torch.equal(getattr(fused, name), getattr(plain, name))
+
+
+def test_an_open_fusion_changes_the_plan_and_not_the_birds_eye_view():
+    model, given = tiny("learned", fusion=fusion()).eval(), replace(inputs(), latents=latents(3))
+    before = model(given)
+    torch.nn.init.ones_(model.fusion.gate)
+    after = model(given)
+    assert not torch.allclose(before.trajectory, after.trajectory) and torch.equal(before.semantics, after.semantics)
+
+
+def taught(lidar_input: str, only: str) -> set[str]:
+    """Parts of the model that a part of the loss gives gradient to."""
+    torch.manual_seed(0)
+    model = tiny(lidar_input, fusion=fusion()).train()
+    torch.nn.init.ones_(model.fusion.gate)
+    parts = loss()(model(replace(inputs(), latents=latents(3))), targets(), None)
+    parts[only].backward()
+    moved = {name for name, one in model.named_parameters() if one.grad is not None and one.grad.abs().max() > 0}
+    return {".".join(name.split(".")[: 2 if name.startswith("backbone") else 1]) for name in moved}
+
+
+SEEN = {"backbone.image", "backbone.lidar", "backbone.exchanges"}
+READ = SEEN | {"bev_in", "status_in", "memory_positions", "queries", "decoder", "fusion"}
+
+
+@pytest.mark.parametrize(
+    ("only", "parts"),
+    [
+        ("trajectory", READ | {"trajectory"}),
+        ("agent_class", READ | {"agent_logits"}),
+        ("agent_box", READ | {"agent_boxes"}),
+        ("semantics", SEEN | {"semantics"}),
+    ],
+)
+def test_every_loss_teaches_its_head_and_all_that_it_reads(only, parts):
+    assert taught("points", only) == parts
+    assert taught("learned", only) == parts | {"backbone.grid"}
+
+
+def test_together_the_losses_teach_every_weight():
+    torch.manual_seed(0)
+    model = tiny("learned", fusion=fusion()).train()
+    for name, one in model.named_parameters():
+        if "gate" in name or (one.dim() == 1 and name.endswith("weight")):
+            torch.nn.init.ones_(one)  # timm's residual branches begin with a norm of weight 0
+    sum(loss()(model(replace(inputs(), latents=latents(3))), targets(), None).values()).backward()
+    untaught = {name for name, one in model.named_parameters() if one.grad is None or one.grad.abs().max() == 0}
+    # A bias of all keys moves all scores of a query alike.
+    assert {name for name in untaught if not name.endswith("key.bias")} == set()
+
+
+def test_a_tiny_one_learns_four_scenes_by_heart():
+    torch.manual_seed(0)
+    model, given, wanted = tiny("points").train(), inputs(4), targets(4)
+    optimizer = torch.optim.Adam(model.parameters(), 2e-3)
+    sums = []
+    for _ in range(60):
+        parts = loss()(model(given), wanted, None)
+        total = sum(parts.values())
+        optimizer.zero_grad()
+        total.backward()
+        optimizer.step()
+        sums.append(float(total.detach()))
+    assert sums[-1] < 0.6 * sums[0] and parts["trajectory"].item() < 4.0
+
+
+def test_frozen_stages_keep_weights_and_statistics():
+    network = StagedNetwork(name="test_resnet", channels_in=3, stride=32, frozen=2).train()
+    held = {key for key, value in network.named_parameters() if not value.requires_grad}
+    assert {key.split(".")[1] for key in held} >= {"conv1", "layer1", "layer2"} and not any(
+        "layer3" in key for key in held
+    )
+    before = {key: value.clone() for key, value in network.state_dict().items()}
+    maps = torch.rand(2, 3, 64, 64)
+    for number in range(4):
+        maps = network.stage(number, maps)
+    moved = {key.split(".")[1] for key, value in network.state_dict().items() if not torch.equal(value, before[key])}
+    assert moved == {"layer3", "layer4"}
+
+
+@pytest.mark.parametrize("name", ["resnet18", "test_efficientnet", "test_convnext", "regnetx_002"])
+def test_a_backbone_run_by_stages_is_the_whole_backbone(name):
+    network = StagedNetwork(name=name, channels_in=3, stride=32, frozen=0).eval()
+    image, maps = torch.rand(1, 3, 64, 64), []
+    last = image
+    for number in range(4):
+        last = network.stage(number, last)
+        maps.append(last)
+    assert all(torch.allclose(ours, whole, atol=1e-5) for ours, whole in zip(maps, network.network(image)[-4:]))
+    assert tuple(one.shape[1] for one in maps) == network.channels
+
+
+def test_published_weights_of_the_package_reach_the_image_backbone():
+    model = tiny("learned", image="efficientnet_lite0", image_weights="package", image_frozen=1, exchange_heads=4)
+    before = model.backbone.image.network.conv_stem.weight.clone()
+    model.load_pretrained()
+    after = model.backbone.image.network.conv_stem.weight
+    assert not torch.equal(before, after) and not after.requires_grad
+
+
+def test_sizes_and_sensors_that_do_not_fit_are_refused():
+    panorama, model = Panorama(height=64, width=128), tiny("points")
+    with pytest.raises(ConfigError, match=r"1 channels of 256 cells a side, .*lidar_cells=64: make them agree"):
+        _require_fitting(Eyes(cameras=panorama, lidar=lidar_grid()), model.backbone)
+    with pytest.raises(ConfigError, match=r"needs model\.eyes\.lidar"):
+        _require_fitting(Eyes(cameras=panorama, lidar=None), model.backbone)
+    with pytest.raises(ConfigError, match="must be null"):
+        _require_fitting(Eyes(cameras=panorama, lidar=lidar_grid()), tiny("learned").backbone)
+    with pytest.raises(ConfigError, match="Panorama"):
+        _require_fitting(Eyes(cameras=Surround(names=("cam_f0",), height=8, width=8), lidar=None), model.backbone)
+    with pytest.raises(ConfigError, match="exchange_heads=5 does not divide the 32 channels"):
+        tiny("points", exchange_heads=5)
+    with pytest.raises(ConfigError, match="points or learned, got radar"):
+        tiny("radar")
+    with pytest.raises(ConfigError, match="did you mean resnet34"):
+        tiny("points", image="resnet_34")
