@@ -19,6 +19,7 @@ FOLDER = configs_folder()
 NAMES = {name: verb for verb, (_, name, _) in cli.VERBS.items()}
 NEEDED = {  # values that only the user can know
     "label": ["model=checkpoint"], "train_teacher": ["latents=store"], "distill": ["latents=store"],
+    "convert": ["navsim_checkpoint=file.ckpt"],
 }  # fmt: skip
 GIVEN = {"model", "params"}  # what a verb adds to a node when it builds it
 
@@ -29,12 +30,20 @@ def groups_of(name: str) -> list[str]:
     return [group for entry in entries if isinstance(entry, Mapping) for group in entry]
 
 
+def fits(verb: str, group: str, option: Path) -> bool:
+    """Whether the verb takes this option: of experiments and planners, which several verbs share, its head shows the command."""
+    if group not in ("experiment", "planner"):
+        return True
+    shown = rf"^# latentdrive {verb}( \S+)* {group}={option.stem}( |$)"
+    return re.search(shown, option.read_text(), re.MULTILINE) is not None
+
+
 CASES = [
     (name, group, option.stem)
     for name in NAMES
     for group in groups_of(name)
     for option in sorted((FOLDER / group).glob("*.yaml"))
-    if group != "experiment" or f"# latentdrive {NAMES[name]} experiment={option.stem}" in option.read_text()
+    if fits(NAMES[name], group, option)
 ]
 
 
@@ -86,7 +95,7 @@ def test_every_option_fits_the_signatures_that_it_names(name, group, option):
 
 
 @pytest.mark.parametrize(
-    ("name", "group", "option"), [case for case in CASES if "train" in case[0] or case[0] == "distill"]
+    ("name", "group", "option"), [case for case in CASES if "train" in case[0] or case[0] in ("distill", "convert")]
 )
 def test_every_model_can_come_back_from_its_checkpoint(name, group, option):
     for where, node in nodes(composed(name, f"{group}={option}").model.plain()):
@@ -133,7 +142,7 @@ def test_what_is_to_be_typed_next_reads_the_same_data(overrides, words):
     assert (again.data.plain(), again.paths.plain()) == (cfg.data.plain(), cfg.paths.plain())
 
 
-@pytest.mark.parametrize("name", ["doctor", "label", "train_codebook", "train_teacher", "distill"])
+@pytest.mark.parametrize("name", ["doctor", "label", "train_codebook", "train_teacher", "distill", "train_planner"])
 def test_every_hint_at_a_verb_that_reads_clips_says_where_they_are(name):
     hints = composed(name).next
     for hint in [hints] if isinstance(hints, str) else hints.plain().values():
@@ -167,6 +176,10 @@ def test_only_the_paths_group_reads_the_environment(path):
         ("train_codebook", ["codebook=constant", "features=pixels"]),
         ("train_teacher", ["teacher=tiny"]),
         ("distill", ["student=tiny"]),
+        ("train_planner", ["planner=ego_mlp"]),
+        ("train_planner", ["planner=ltf_tiny", "fusion=latent_tiny"]),
+        ("train_planner", ["planner=transfuser_tiny"]),
+        ("train_planner", ["planner=ipad_tiny", "fusion=latent_tiny"]),
     ],
 )
 def test_every_tiny_model_builds(name, overrides, tmp_path: Path):
@@ -181,7 +194,7 @@ def test_every_world_builds(world):
     assert build(cfg.world).rate_hz > 0 and build(cfg.world.plain()).splits["train"].drives > 0
 
 
-@pytest.mark.parametrize("name", ["train_codebook", "train_teacher", "distill"])
+@pytest.mark.parametrize("name", ["train_codebook", "train_teacher", "distill", "train_planner"])
 def test_the_trainer_of_every_stage_builds(name, tmp_path):
     trainer = build(
         composed(name).trainer, max_steps=1, default_root_dir=str(tmp_path), logger=False, accelerator="cpu"

@@ -35,12 +35,16 @@ SMALL = {
     ],
     "label": ["batch_size=8", "device=cpu", *PICTURE],
     "train teacher": PREDICTOR,
+    "train planner": [
+        "training.schedule.steps=2", "training.schedule.warmup=1", "batches.batch_size=2", "batches.held_out_scenes=2", "batches.processes=1",
+        "batches.workers=0", "trainer.enable_progress_bar=false", "trainer.accelerator=cpu", "threads=1",
+    ],
     "distill": PREDICTOR,
     "evaluate": ["processes=1", "pictures=1", "device=cpu"],
     "report": ["windows=8", "examples=1"],
 }  # fmt: skip
 TWO_STAGES = [f"training.schedule.{phase}=2" for phase in ("motion", "environment", "reader")]
-FULL_SIZE = ("experiment=paper_", "model=runs/full")  # composed, not run
+FULL_SIZE = ("experiment=paper_", "model=runs/full", "navsim_checkpoint=", "init.navsim_checkpoint=")  # composed, not run
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +106,7 @@ def full_size(verb: str, overrides: list[str]) -> None:
     """Composes; models that need no download are built without memory for their weights."""
     cfg = compose(cli.VERBS[verb][1], overrides)
     assert cfg.verb == verb.replace(" ", "_")
-    if verb in ("train codebook", "distill"):
+    if verb in ("train codebook", "distill", "train planner", "convert"):
         from latentdrive.build import build
 
         with torch.device("meta"):

@@ -68,6 +68,11 @@ class Scorer:
         """Of the scenes, in order."""
         return tuple(scene.token for scene in self.scenes)
 
+    @property
+    def groups(self) -> Iterator[tuple[slice, SceneTensors]]:
+        """Scenes as they are scored together: which of `scenes`, and these as tensors, on the scorer's device."""
+        return ((slice(start, start + len(some)), some) for start, some in self._groups)
+
     def score(self, trajectory: Trajectory, *, states: bool = False) -> PdmScores:
         """Scores of trajectories, poses [B, M, P, 3] in the ego frame of each scene's now, at any sampling.
 
@@ -109,7 +114,7 @@ class Scorer:
         states = simulated(scenes, follow)
         raw = raw_scores(scenes, states, self.rules, with_history=True)
         columns = self._totals(scenes, raw)
-        names = ("progress_m", "collision_step", "collision_track", "ttc_step")
+        names = ("progress_m", "collision_step", "collision_track", "ttc_step", "ttc_track")
         columns |= {name: getattr(raw, name) for name in names}
         if not valid.all():
             columns = {

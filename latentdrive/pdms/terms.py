@@ -36,6 +36,7 @@ class RawScores:
     collision_step: Int64[Tensor, "B M"]
     collision_track: Int64[Tensor, "B M"]
     ttc_step: Int64[Tensor, "B M"]
+    ttc_track: Int64[Tensor, "B M"]
 
 
 def raw_scores(
@@ -47,7 +48,7 @@ def raw_scores(
     hits, close = that_may_be_collisions(found), that_may_be_too_close(car, found, rules.ttc_steps)
     how = circumstances(car, scenes.tracks, scenes.map, areas, hits.followed_by(close))
     collisions, collision_step, collision_track = no_at_fault_collisions(car, scenes.tracks, hits, how[: len(hits)])
-    in_time, ttc_step = time_to_collision(close, how[len(hits) :])
+    in_time, ttc_step, ttc_track = time_to_collision(close, how[len(hits) :])
     first = rules.generation == 1
     terms = {
         NC: collisions,
@@ -68,6 +69,7 @@ def raw_scores(
         collision_step=collision_step,
         collision_track=collision_track,
         ttc_step=ttc_step,
+        ttc_track=ttc_track,
     )
 
 

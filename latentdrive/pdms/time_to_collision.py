@@ -16,14 +16,20 @@ def that_may_be_too_close(car: Footprint, found: Contacts, ttc_steps: int) -> Co
     return found[(found.step < ttc_steps) & moving].first_each()
 
 
-def time_to_collision(found: Contacts, how: Circumstances) -> tuple[Float[Tensor, "B M"], Int64[Tensor, "B M"]]:
-    """The sub-score and the first step it is broken at, -1 for none. found, how: contacts that may be too close.
+def time_to_collision(
+    found: Contacts, how: Circumstances
+) -> tuple[Float[Tensor, "B M"], Int64[Tensor, "B M"], Int64[Tensor, "B M"]]:
+    """The sub-score, the first step it is broken at and the track that breaks it; -1 for none. found, how: contacts that may be too close.
 
     It is broken by a track ahead; in several lanes, off the road or in an intersection by any that isn't behind.
     """
     if not len(found):
-        return how.speed.new_ones(found.shape[:2]), torch.full(found.shape[:2], -1, device=how.speed.device)
+        nobody = torch.full(found.shape[:2], -1, device=how.speed.device)
+        return how.speed.new_ones(found.shape[:2]), nobody, nobody
     around = how.outside | how.at_junction
     found = found[(how.bearing_deg < AHEAD_DEG) | (around & ~(how.bearing_deg > BEHIND_DEG))]
-    first = found.first_of_each_trajectory(found.step)
-    return (first == NEVER).to(how.speed.dtype), torch.where(first < NEVER, first, -1)
+    count = max(found.shape[2], 1)
+    first = found.first_of_each_trajectory(found.step * count + found.track)
+    broken = first < NEVER
+    score = (~broken).to(how.speed.dtype)
+    return score, torch.where(broken, first // count, -1), torch.where(broken, first % count, -1)

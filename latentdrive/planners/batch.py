@@ -15,7 +15,7 @@ from torch import Tensor
 
 from latentdrive.types import FROZEN, Batch, Command, LatentFeatures
 
-Arrays = Mapping[str, np.ndarray]  # of one scene, by the names of fields below, without batch axis
+Arrays = Mapping[str, np.ndarray]  # by the names of fields below; of one scene without batch axis, of several with one
 
 
 @dataclass(**FROZEN)
@@ -73,16 +73,20 @@ class PlannerOutput(Batch):
     proposal_scores: Float[Tensor, "B M"] | None = None
 
 
-def inputs_of(tokens: Sequence[str], arrays: Sequence[Arrays]) -> PlannerInputs:
-    """Inputs of several scenes stacked, one mapping a scene."""
-    return PlannerInputs(tokens=tuple(tokens), **_stacked(arrays, PlannerInputs))
+def inputs_of(tokens: Sequence[str], arrays: Arrays) -> PlannerInputs:
+    """Inputs of several scenes from their stacked arrays."""
+    return PlannerInputs(tokens=tuple(tokens), **_fields(arrays, PlannerInputs))
 
 
-def targets_of(arrays: Sequence[Arrays]) -> PlannerTargets:
-    """Targets of several scenes stacked, one mapping a scene."""
-    return PlannerTargets(**_stacked(arrays, PlannerTargets))
+def targets_of(arrays: Arrays) -> PlannerTargets:
+    """Targets of several scenes from their stacked arrays."""
+    return PlannerTargets(**_fields(arrays, PlannerTargets))
 
 
-def _stacked(arrays: Sequence[Arrays], kind: type[Batch]) -> dict[str, Tensor]:
-    names = [field.name for field in fields(kind) if field.name in arrays[0]]
-    return {name: torch.from_numpy(np.stack([one[name] for one in arrays])) for name in names}
+def stacked(scenes: Sequence[Arrays]) -> Arrays:
+    """Arrays of several scenes from those of each."""
+    return {name: np.stack([one[name] for one in scenes]) for name in scenes[0]}
+
+
+def _fields(arrays: Arrays, kind: type[Batch]) -> dict[str, Tensor]:
+    return {field.name: torch.from_numpy(arrays[field.name]) for field in fields(kind) if field.name in arrays}

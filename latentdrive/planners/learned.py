@@ -14,7 +14,7 @@ from torch import nn
 
 from latentdrive import checkpoint
 from latentdrive.errors import ConfigError
-from latentdrive.planners.batch import PlannerInputs, PlannerOutput, inputs_of
+from latentdrive.planners.batch import PlannerInputs, PlannerOutput, inputs_of, stacked
 from latentdrive.planners.eyes import Eyes
 from latentdrive.planners.fusion import LatentFusion
 from latentdrive.planners.latent_source import LatentSource, open_latents, require_codebook
@@ -57,7 +57,7 @@ class LearnedPlanner(nn.Module):
     @torch.no_grad()
     def plan(self, scenes: Sequence[Scene]) -> Trajectory:
         """Poses [B, P, 3], float32. Raises UnreadableScene for a scene that lacks a sensor, or whose embeddings are not there."""
-        inputs = inputs_of([scene.token for scene in scenes], [self.eyes(scene) for scene in scenes])
+        inputs = inputs_of([scene.token for scene in scenes], stacked([self.eyes(scene) for scene in scenes]))
         if self.fusion is not None:
             if self.latents is None:
                 raise ConfigError(

@@ -8,7 +8,7 @@ others are not). An interrupted filling goes on where it stopped.
 import fcntl
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -56,7 +56,7 @@ class SceneCache:
     def fill(self, *, workers: int, progress: Progress) -> None:
         """Open what is not there yet, in `workers` processes (0: in this one). Another process that fills the same waits for this one."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        with _alone(self.folder / LOCK):
+        with alone(self.folder / LOCK):
             state = self._state()
             self.reasons = self._read_reasons()
             todo = np.flatnonzero(state == MISSING)
@@ -76,12 +76,12 @@ class SceneCache:
         """Rows that are there."""
         return np.flatnonzero(self._state() == THERE).tolist()
 
-    def read(self, rows: Sequence[int]) -> list[Arrays]:
-        """Arrays of several scenes, by row."""
+    def read(self, rows: Sequence[int], names: Container[str] | None = None) -> Arrays:
+        """Arrays of several scenes, by row, stacked. names: only these; None: all."""
         if not self._arrays:
             files = [path for path in sorted(self.folder.glob("*.npy")) if path.name != STATE]
             self._arrays = {path.stem: np.load(path, mmap_mode="r") for path in files}
-        return [{name: np.asarray(array[row]) for name, array in self._arrays.items()} for row in rows]
+        return {name: array[rows] for name, array in self._arrays.items() if names is None or name in names}
 
     def _write(self, row: int, arrays: Arrays) -> None:
         for name, value in arrays.items():
@@ -143,8 +143,8 @@ def _save_array(path: Path, state: np.ndarray) -> None:
 
 
 @contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """One process at a time."""
+def alone(path: Path) -> Iterator[None]:
+    """One process at a time, by a lock on the file `path`."""
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

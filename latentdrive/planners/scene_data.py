@@ -27,7 +27,7 @@ from latentdrive.pdms.versions import Version
 from latentdrive.planners.batch import PlannerInputs, PlannerTargets, inputs_of, targets_of
 from latentdrive.planners.eyes import Eyes, Surround, picture_of
 from latentdrive.planners.latent_source import StoredLatents
-from latentdrive.planners.scene_cache import SceneCache
+from latentdrive.planners.scene_cache import SceneCache, alone
 from latentdrive.types import FROZEN, CameraImage, SceneSource, SceneTruth
 from latentdrive.watching import Progress, unwatched
 
@@ -70,7 +70,7 @@ class PlannerScenes:
         """Look up the embeddings of all scenes. Raises UnreadableScene where the store lacks one."""
         if self._latents is None:
             return
-        times = [float(one["time_s"]) for one in self.cache.read(self.rows)]
+        times = self.cache.read(self.rows, names=("time_s",))["time_s"].tolist()
         addresses = zip(self.tokens, self.drives(), times)
         self._found = [self._latents.find(token, drive, _known(time_s)) for token, drive, time_s in addresses]
 
@@ -80,10 +80,7 @@ class PlannerScenes:
         inputs = inputs_of([self.tokens[i] for i in picked], arrays)
         if self._found:
             inputs = replace(inputs, latents=self._latents.batch([self._found[i] for i in picked]))
-        targets = [
-            {name.removeprefix(TARGET): value for name, value in one.items() if name.startswith(TARGET)}
-            for one in arrays
-        ]
+        targets = {name.removeprefix(TARGET): value for name, value in arrays.items() if name.startswith(TARGET)}
         return inputs, targets_of(targets)
 
 
@@ -185,10 +182,12 @@ class PlannerBatches:
     def _prepare_scores(self, part: str, source: SceneSource) -> dict[str, str]:
         rules = self.version.rules
         place = self.stores / store_name(self.data.scenes_id(self.data.split_of(part)), rules)
-        report = build_store(
-            place, source, source.tokens, partial(prepare_scene, rules=rules), rules=rules, processes=self.processes,
-            memory_gb=self.memory_gb, progress=self.watch,
-        )  # fmt: skip
+        self.stores.mkdir(parents=True, exist_ok=True)
+        with alone(self.stores / f".{place.name}.lock"):  # on several devices each process comes here
+            report = build_store(
+                place, source, source.tokens, partial(prepare_scene, rules=rules), rules=rules, processes=self.processes,
+                memory_gb=self.memory_gb, progress=self.watch,
+            )  # fmt: skip
         self._prepared[part] = ScoringStore(place, rules=rules)
         return report.failed
 

@@ -138,7 +138,7 @@ def only_contact(bearing_deg: float, *, outside: bool = False, at_junction: bool
         outside=torch.tensor([outside]),
         at_junction=torch.tensor([at_junction]),
     )
-    score, step = time_to_collision(found, how)
+    score, step, _ = time_to_collision(found, how)
     assert step.item() == (3 if score.item() == 0.0 else -1)
     return score.item()
 

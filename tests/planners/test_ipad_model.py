@@ -225,3 +225,10 @@ def test_inputs_without_cameras_or_latents_are_refused_by_name():
         small()(replace(made_inputs(1), cameras=None))
     with pytest.raises(WrongShape, match="carry no latents"):
         small(fusion=FUSION)(made_inputs(1))
+
+
+def test_the_tiny_configuration_builds_and_looks_at_the_ground_and_the_roof():
+    node = from_yaml((configs_folder() / "planner/ipad_tiny.yaml").read_text())["model"]
+    model = build(node | {"fusion": None})
+    assert model.refiner.heights_m.tolist() == [0.0, 2.0]
+    assert sum(one.numel() for one in model.parameters()) == 1_338_195

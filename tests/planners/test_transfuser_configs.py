@@ -6,7 +6,7 @@ from transfuser_helpers import full_size, made_inputs
 
 from latentdrive.build import build
 from latentdrive.config import compose
-from latentdrive.planners.batch import targets_of
+from latentdrive.planners.batch import stacked, targets_of
 
 
 def composed(planner: str, *more: str):
@@ -36,7 +36,7 @@ def test_a_tiny_one_is_small_and_its_targets_fit_what_it_gives(planner, paramete
     model.fusion = None
     lidar = None if model.eyes.lidar is None else 128
     output = model(made_inputs(2, seed=1, size=(64, 256), cells=lidar))
-    targets = targets_of([build(cfg.batches.targets)(street_truth())] * 2)
+    targets = targets_of(stacked([build(cfg.batches.targets)(street_truth())] * 2))
     parts = build(cfg.training.loss)(output, targets, None)
     assert set(parts) == {"trajectory", "agent_class", "agent_box", "semantics"}
     assert all(torch.isfinite(value) and value > 0 for value in parts.values())

@@ -1,0 +1,118 @@
+"""Camera features for iPad: a timm backbone and a feature pyramid, one map a camera. First step of model.py.
+
+The pyramid has one level, made of as many stages of the backbone as are named (iPad: the last one of a ResNet-34). GridMask
+(arXiv:2001.04086) hides squares of the pictures in training, as iPad's code does: one mask a batch.
+"""
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, UInt8
+from torch import Tensor, nn
+
+from latentdrive.codebook.features import IMAGENET_MEAN, IMAGENET_STD, TimmFeatures, load_published
+from latentdrive.errors import ConfigError
+
+TRAINED = ("all", "weights", "nothing")
+
+
+class CameraFeatures(nn.Module):
+    """Feature maps of V cameras, each marked by an embedding of its own, and one of the level.
+
+    stages: of timm's feature levels, finest first, whose grid the maps have; stride: pixels a cell of the coarsest. weights: as in
+    codebook/features.py. normalise: by ImageNet's channel statistics. train_backbone: `all`; `weights` but not the statistics of
+    BatchNorm, for batches too small to estimate them; or `nothing`. grid_mask: probability of hiding squares in training.
+    """
+
+    def __init__(
+        self,
+        *,
+        backbone: str,
+        stages: list[int],
+        stride: int,
+        weights: str,
+        normalise: bool,
+        train_backbone: str,
+        grid_mask: float,
+        cameras: int,
+        width: int,
+    ) -> None:
+        super().__init__()
+        if train_backbone not in TRAINED:
+            raise ConfigError(f"model.images.train_backbone is one of {', '.join(TRAINED)}, got {train_backbone}")
+        if train_backbone != "all" and weights == "none":
+            raise ConfigError(
+                f"model.images.train_backbone={train_backbone} needs published weights: set model.images.weights to package, hub or a "
+                "file, or train all of the backbone"
+            )
+        made = TimmFeatures(backbone=backbone, stages=list(stages), stride=stride, weights=weights)
+        self.backbone = made.backbone.requires_grad_(train_backbone != "nothing")
+        self.name, self.weights, self.train_backbone, self.stride = backbone, weights, train_backbone, stride
+        self.normalise, self.grid_mask = normalise, grid_mask
+        self.neck = FeaturePyramid(channels=self.backbone.feature_info.channels(), width=width)
+        self.camera = nn.Parameter(torch.randn(cameras, width))
+        self.level = nn.Parameter(torch.randn(width))
+        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(IMAGENET_STD).view(3, 1, 1), persistent=False)
+
+    def train(self, mode: bool = True) -> "CameraFeatures":
+        """Statistics of BatchNorm stay as published unless the whole backbone is trained."""
+        super().train(mode)
+        if self.train_backbone != "all":
+            self.backbone.train(False)
+        return self
+
+    def load_pretrained(self) -> None:
+        """Load the published weights that `weights` names, once, before training."""
+        load_published(self.backbone, backbone=self.name, weights=self.weights)
+
+    def forward(self, cameras: UInt8[Tensor, "B V 3 H W"]) -> Float[Tensor, "B V D h w"]:
+        """One map a camera. Its cells cover the picture as `padded_size` says."""
+        pixels = cameras.flatten(0, 1).float() / 255
+        if self.normalise:
+            pixels = (pixels - self.mean) / self.std
+        height, width = padded_size(*pixels.shape[-2:], self.stride)
+        pixels = F.pad(pixels, (0, width - pixels.shape[-1], 0, height - pixels.shape[-2]))
+        if self.training and self.grid_mask > 0:
+            pixels = grid_masked(pixels, self.grid_mask)
+        pixels = pixels.contiguous(memory_format=torch.channels_last)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and self.train_backbone != "nothing"):
+            maps = self.backbone(pixels)
+        marks = (self.camera + self.level)[:, :, None, None]
+        return self.neck(maps).unflatten(0, cameras.shape[:2]) + marks
+
+
+class FeaturePyramid(nn.Module):
+    """Stages of a backbone as one map of `width` at the finest grid: 1x1 convolutions, coarse to fine, then 3x3 (arXiv:1612.03144)."""
+
+    def __init__(self, *, channels: list[int], width: int) -> None:
+        super().__init__()
+        self.lateral = nn.ModuleList(nn.Conv2d(count, width, 1) for count in channels)
+        self.out = nn.Conv2d(width, width, 3, padding=1)
+
+    def forward(self, maps: list[Tensor]) -> Float[Tensor, "n D h w"]:
+        """maps: [n, channels, h, w] of each stage, finest first."""
+        joined = self.lateral[-1](maps[-1])
+        for lateral, finer in zip(reversed(self.lateral[:-1]), reversed(maps[:-1])):
+            joined = lateral(finer) + F.interpolate(joined, finer.shape[-2:], mode="nearest")
+        return self.out(joined)
+
+
+def padded_size(height: int, width: int, stride: int) -> tuple[int, int]:
+    """What a picture is filled up to, right and below, so that cells of `stride` pixels cover it exactly."""
+    return -(-height // stride) * stride, -(-width // stride) * stride
+
+
+def grid_masked(pixels: Float[Tensor, "n 3 H W"], probability: float) -> Float[Tensor, "n 3 H W"]:
+    """Pictures with a grid of squares set to 0, with this probability; period, square and shift are drawn from torch's global state.
+
+    Half of each period is hidden in both directions, so a quarter of the picture is.
+    """
+    if torch.rand(()).item() >= probability:
+        return pixels
+    height, width = pixels.shape[-2:]
+    period = int(torch.randint(2, max(height, 3), ()).item())
+    shown = min(max(int(period * 0.5 + 0.5), 1), period - 1)
+    down, right = torch.randint(period, (2,)).tolist()
+    rows = (torch.arange(height, device=pixels.device) + down) % period < shown
+    columns = (torch.arange(width, device=pixels.device) + right) % period < shown
+    return pixels * (rows[:, None] | columns)

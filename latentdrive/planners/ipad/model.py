@@ -1,0 +1,148 @@
+"""iPad: proposals that look where they lead, and a score for each (arXiv:2505.15111).
+
+Four cameras and the ego's state go in; `proposals` x `poses` queries are refined `passes` times by one Refiner; the plan is the
+proposal with the highest score. Where paper and spec are silent, facts are those of the public code; "latentdrive default" marks what is ours.
+A fusion gives the queries a predictor's embeddings before each pass.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from latentdrive.errors import ConfigError, WrongShape
+from latentdrive.pdms.scene import STEPS
+from latentdrive.planners.batch import PlannerInputs, PlannerOutput
+from latentdrive.planners.eyes import Eyes, Surround
+from latentdrive.planners.fusion import LatentFusion
+from latentdrive.planners.ipad.heads import STEPS_A_POSE, TOTAL, AgentHead, AreaHead, ScoreHead
+from latentdrive.planners.ipad.images import CameraFeatures, padded_size
+from latentdrive.planners.ipad.refiner import Refiner, Views
+from latentdrive.planners.learned import LearnedPlanner
+from latentdrive.types import FROZEN, Command
+
+STATUS = 7 + len(Command)  # pose, velocity, acceleration, command one-hot
+
+
+@dataclass(**FROZEN)
+class IpadOutput(PlannerOutput):
+    """passes: proposals of every pass, the last of which are `proposals`. score_logits: see heads.SCORES. In training also, at S = 5 P
+    simulated steps after now: agent_boxes, agent_logits: of the two road users that matter most; area_logits."""
+
+    passes: Float[Tensor, "B R M P 3"]
+    score_logits: Float[Tensor, "B M 6"]
+    agent_boxes: Float[Tensor, "B M S 2 8"] | None = None
+    agent_logits: Float[Tensor, "B M S 2"] | None = None
+    area_logits: Float[Tensor, "B M S 2"] | None = None
+
+
+class Ipad(LearnedPlanner):
+    """backbone ... grid_mask: see CameraFeatures. proposals, poses: queries are a grid of them. passes: of the one Refiner. width, hidden,
+    heads, and grid_points ... pose_units: see Refiner. box_unit_m: see AgentHead."""
+
+    def __init__(
+        self,
+        *,
+        eyes: Eyes,
+        backbone: str,
+        stages: list[int],
+        stride: int,
+        weights: str,
+        normalise: bool,
+        train_backbone: str,
+        grid_mask: float,
+        proposals: int,
+        poses: int,
+        passes: int,
+        width: int,
+        hidden: int,
+        heads: int,
+        grid_points: int,
+        heights: int,
+        low_m: float,
+        high_m: float,
+        reach_m: float,
+        pose_units: list[float],
+        box_unit_m: float,
+        fusion: LatentFusion | None,
+    ) -> None:
+        super().__init__(eyes=eyes, fusion=fusion)
+        if not isinstance(eyes.cameras, Surround):
+            raise ConfigError(
+                "model.eyes.cameras of iPad must be a Surround: it projects into cameras that are calibrated"
+            )
+        if width % (2 * heads) or passes < 1 or poses * STEPS_A_POSE >= STEPS:
+            raise ConfigError(
+                f"iPad needs a width divisible by 2 heads (got {width}, {heads}), at least one pass (got {passes}) and no more than "
+                f"{(STEPS - 1) // STEPS_A_POSE} poses, which is what the score simulates (got {poses})"
+            )
+        self.passes, self.poses, self.stride = passes, poses, stride
+        self.images = CameraFeatures(
+            backbone=backbone, stages=stages, stride=stride, weights=weights, normalise=normalise,
+            train_backbone=train_backbone, grid_mask=grid_mask, cameras=len(eyes.cameras.names), width=width,
+        )  # fmt: skip
+        self.status = nn.Linear(STATUS, width)
+        self.queries = nn.Parameter(torch.randn(proposals * poses, width))
+        self.refiner = Refiner(
+            proposals=proposals, poses=poses, width=width, hidden=hidden, heads=heads, grid_points=grid_points,
+            heights=heights, low_m=low_m, high_m=high_m, reach_m=reach_m, pose_units=pose_units,
+        )  # fmt: skip
+        self.score = ScoreHead(width=width, hidden=hidden)
+        self.agents = AgentHead(width=width, hidden=hidden, poses=poses, unit_m=box_unit_m)
+        self.areas = AreaHead(width=width, hidden=hidden)
+
+    def load_pretrained(self) -> None:
+        """Published weights of the backbone."""
+        self.images.load_pretrained()
+
+    def forward(self, inputs: PlannerInputs) -> IpadOutput:
+        """Plans of B scenes. Raises WrongShape for inputs without calibrated cameras."""
+        views = self._views(inputs)
+        queries, read = self.queries + self.status(ego_status(inputs))[:, None], self._read(inputs)
+        passes = []
+        for _ in range(self.passes):
+            if read is not None:
+                queries = self.fusion(queries, read)
+            passes.append(self.refiner.propose(queries))
+            queries = self.refiner(queries, passes[-1], views)
+        looked = queries.unflatten(1, (-1, self.poses))
+        proposals, logits = passes[-1], self.score(looked)
+        chosen = logits[..., TOTAL].argmax(1)
+        boxes, met = self.agents(looked) if self.training else (None, None)
+        return IpadOutput(
+            trajectory=proposals[torch.arange(len(chosen), device=chosen.device), chosen],
+            proposals=proposals,
+            proposal_scores=logits[..., TOTAL].sigmoid(),
+            passes=torch.stack(passes, 1),
+            score_logits=logits,
+            agent_boxes=boxes,
+            agent_logits=met,
+            area_logits=self.areas(looked) if self.training else None,
+        )
+
+    def _views(self, inputs: PlannerInputs) -> Views:
+        if inputs.cameras is None or inputs.intrinsics is None or inputs.camera_to_ego is None:
+            raise WrongShape(
+                "Ipad: expected cameras with intrinsics and camera_to_ego among the inputs: make them with its `eyes`"
+            )
+        height, width = padded_size(*inputs.cameras.shape[-2:], self.stride)
+        values = self.refiner.cameras.read(self.images(inputs.cameras))
+        return Views(
+            values=values, intrinsics=inputs.intrinsics, camera_to_ego=inputs.camera_to_ego, height=height, width=width
+        )
+
+    def _read(self, inputs: PlannerInputs) -> Tensor | None:
+        if self.fusion is None:
+            return None
+        if inputs.latents is None:
+            raise WrongShape("Ipad: it was built with a fusion, and the inputs carry no latents")
+        return self.fusion.read(inputs.latents)
+
+
+def ego_status(inputs: PlannerInputs) -> Float[Tensor, "B 11"]:
+    """iPad's ego state: pose (the origin of its own frame), velocity, acceleration, command one-hot."""
+    command = F.one_hot(inputs.command, len(Command)).to(inputs.velocity.dtype)
+    pose = inputs.velocity.new_zeros(len(inputs), 3)
+    return torch.cat([pose, inputs.velocity, inputs.acceleration, command], 1)
