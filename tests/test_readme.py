@@ -44,7 +44,12 @@ SMALL = {
     "report": ["windows=8", "examples=1"],
 }  # fmt: skip
 TWO_STAGES = [f"training.schedule.{phase}=2" for phase in ("motion", "environment", "reader")]
-FULL_SIZE = ("experiment=paper_", "model=runs/full", "navsim_checkpoint=", "init.navsim_checkpoint=")  # composed, not run
+FULL_SIZE = (
+    "experiment=paper_",
+    "model=runs/full",
+    "navsim_checkpoint=",
+    "init.navsim_checkpoint=",
+)  # composed, not run
 
 
 @pytest.fixture(scope="module")

@@ -68,7 +68,9 @@ def derangement(drives: list[str], *, seed: int) -> Int64[np.ndarray, "N"]:
         other = generator.integers(0, len(names), len(own))
         for one, two in zip(own, other):
             picked[one], picked[two] = picked[two], picked[one]
-    raise StoreError(f"the windows of {len(set(drives))} drives can't be dealt so that none gets its own drive's: take more drives")
+    raise StoreError(
+        f"the windows of {len(set(drives))} drives can't be dealt so that none gets its own drive's: take more drives"
+    )
 
 
 if __name__ == "__main__":

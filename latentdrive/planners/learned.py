@@ -76,7 +76,6 @@ class LearnedPlanner(nn.Module):
             require_codebook(source, self.codebook_id, where="this planner")
         self.latents = source
 
-
     def provenance(self) -> dict[str, Any]:
         """What a result says of the embeddings: whose they were; and that they knew the future, if they did."""
         if self.latents is None:

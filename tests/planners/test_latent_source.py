@@ -43,7 +43,9 @@ def test_a_scene_that_nobody_labelled_is_named(tmp_path: Path, missing):
 
 def test_codes_of_the_future_are_refused_by_name(tmp_path: Path):
     folder = write_store(tmp_path, WINDOWS, origin=Origin.INVERSE_DYNAMICS, features=False)
-    with pytest.raises(StoreError, match=r"origin inverse_dynamics, read from the frames after now.*oracle_future=true"):
+    with pytest.raises(
+        StoreError, match=r"origin inverse_dynamics, read from the frames after now.*oracle_future=true"
+    ):
         StoredLatents(folder, oracle_future=False)
     oracle = StoredLatents(folder, oracle_future=True)  # its embedding: the codes, one-hot
     assert oracle.of([scene("north", 2.0)]).action[0, 0].argmax().item() == 1 and oracle.widths() == (16, 16)

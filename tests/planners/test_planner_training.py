@@ -38,7 +38,11 @@ def windows(words: list[str]) -> list[tuple[str, float]]:
     from latentdrive.build import build
 
     data = build(compose("train_planner", words).data)
-    scenes = [source[token] for source in map(lambda s: data.open_scenes(split=s, cameras=[]), ("train", "val", "test")) for token in source.tokens]
+    scenes = [
+        source[token]
+        for source in map(lambda s: data.open_scenes(split=s, cameras=[]), ("train", "val", "test"))
+        for token in source.tokens
+    ]
     return [(scene.drive, scene.time_s) for scene in scenes]
 
 
@@ -86,7 +90,9 @@ def test_a_killed_and_resumed_run_ends_with_the_same_weights(words, tmp_path: Pa
 def test_averaged_weights_are_what_the_checkpoint_holds(words, tmp_path: Path):
     for name, decay in (("plain", "null"), ("still", "1.0")):
         train_planner(words, tmp_path / name, "planner=ego_mlp", f"ema_decay={decay}")
-    train_planner(words, tmp_path / "short", "planner=ego_mlp", "training.schedule.steps=2", "training.optimizer.lr=0.0")
+    train_planner(
+        words, tmp_path / "short", "planner=ego_mlp", "training.schedule.steps=2", "training.optimizer.lr=0.0"
+    )
     assert weights(tmp_path / "plain") != weights(tmp_path / "still")
 
 
@@ -109,7 +115,12 @@ def test_plans_over_camera_and_map_go_to_tensorboard(words, tmp_path: Path):
 
 
 def test_a_planner_learns_to_drive_as_the_human_did(words, tmp_path: Path):
-    many = ("training.schedule.steps=300", "training.schedule.warmup=10", "batches.batch_size=16", "trainer.val_check_interval=300")
+    many = (
+        "training.schedule.steps=300",
+        "training.schedule.warmup=10",
+        "batches.batch_size=16",
+        "trainer.val_check_interval=300",
+    )
     short = train_planner(words, tmp_path / "short", "planner=ego_mlp", "data.val.split=train")
     long = train_planner(words, tmp_path / "long", "planner=ego_mlp", "data.val.split=train", *many)
     assert long["held_out/distance_m"] < 0.3 * short["held_out/distance_m"]
@@ -136,7 +147,15 @@ def test_an_oracle_of_the_future_is_marked_everywhere(words, windows, tmp_path: 
     train_planner(words, tmp_path / "run", *FUSED, *narrow, f"latents={codes}", "oracle_future=true")
     place = tmp_path / "run" / CHECKPOINT
     assert checkpoint.read_card(place).data["oracle_future"] is True
-    given = [*words, "planner=checkpoint", f"planner.folder={place}", f"planner.latents={codes}", "split=test", "processes=1", "pictures=0"]
+    given = [
+        *words,
+        "planner=checkpoint",
+        f"planner.folder={place}",
+        f"planner.latents={codes}",
+        "split=test",
+        "processes=1",
+        "pictures=0",
+    ]
     with pytest.raises(ConfigError, match="trained on codes of the future"):
         evaluate.run(compose("evaluate", [*given, f"out={tmp_path}/a"]))
     out = evaluate.run(compose("evaluate", [*given, "planner.oracle_future=true", f"out={tmp_path}/b"]))
@@ -148,7 +167,11 @@ def test_a_planner_and_embeddings_of_two_codebooks_are_refused_with_both_ids(wor
     other = write_store(tmp_path / "other", windows, codebook="book-b")
     with pytest.raises(MixedCodebooks, match=r"book-a, these are of codebook book-b"):
         load_planner(
-            folder=str(tmp_path / "run" / CHECKPOINT), latents=str(other), predictor=None, oracle_future=False, device="cpu"
+            folder=str(tmp_path / "run" / CHECKPOINT),
+            latents=str(other),
+            predictor=None,
+            oracle_future=False,
+            device="cpu",
         )
 
 
@@ -175,7 +198,9 @@ def test_scenes_with_a_missing_picture_are_counted_and_named(words, home, tmp_pa
     try:
         with pytest.raises(TooManyUnreadable, match="data.max_unreadable"):
             train_planner(words, tmp_path / "a", "planner=ltf_tiny", f"data.cache_folder={tmp_path}/cache")
-        train_planner(words, tmp_path / "b", "planner=ltf_tiny", "data.max_unreadable=0.9", f"data.cache_folder={tmp_path}/cache")
+        train_planner(
+            words, tmp_path / "b", "planner=ltf_tiny", "data.max_unreadable=0.9", f"data.cache_folder={tmp_path}/cache"
+        )
         named = (tmp_path / "b/unreadable_train.csv").read_text()
         assert "the image is not there" in named and gone.stem
     finally:
@@ -192,7 +217,15 @@ def test_a_checkpoint_that_is_no_planner_is_refused(tmp_path: Path):
 
 
 def test_two_processes_train_one_planner(latentdrive, words, tmp_path: Path):
-    given = [*words, *SHORT, "planner=ego_mlp", "trainer=ddp", "trainer.devices=2", "batches.batch_size=2", f"out={tmp_path}/run"]
+    given = [
+        *words,
+        *SHORT,
+        "planner=ego_mlp",
+        "trainer=ddp",
+        "trainer.devices=2",
+        "batches.batch_size=2",
+        f"out={tmp_path}/run",
+    ]
     done = latentdrive("train", "planner", *given, timeout_s=500)
     assert done.returncode == 0, done.stderr
     planner, card = checkpoint.load(tmp_path / "run" / CHECKPOINT, expect=EgoMlp)
@@ -204,6 +237,8 @@ def test_two_processes_train_one_planner(latentdrive, words, tmp_path: Path):
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="skipped: FSDP shards over GPUs, and here is none")
 def test_a_sharded_planner_ends_in_a_whole_checkpoint(words, tmp_path: Path):
-    train_planner(words, tmp_path / "run", "planner=ego_mlp", "trainer=fsdp", "trainer.devices=1", "trainer.accelerator=gpu")
+    train_planner(
+        words, tmp_path / "run", "planner=ego_mlp", "trainer=fsdp", "trainer.devices=1", "trainer.accelerator=gpu"
+    )
     planner, _ = checkpoint.load(tmp_path / "run" / CHECKPOINT, expect=EgoMlp)
     assert all(np.isfinite(weight.detach().numpy()).all() for weight in planner.parameters())
