@@ -196,7 +196,7 @@ def test_scenes_with_a_missing_picture_are_counted_and_named(words, home, tmp_pa
     pictures = sorted((log / "CAM_L0").glob("*.jpg"))
     hidden = [path.rename(path.with_suffix(".gone")) for path in pictures]
     try:
-        with pytest.raises(TooManyUnreadable, match="data.max_unreadable"):
+        with pytest.raises(TooManyUnreadable, match=r"data\.max_unreadable"):
             train_planner(words, tmp_path / "a", "planner=ltf_tiny", f"data.cache_folder={tmp_path}/cache")
         train_planner(
             words, tmp_path / "b", "planner=ltf_tiny", "data.max_unreadable=0.9", f"data.cache_folder={tmp_path}/cache"
@@ -228,7 +228,7 @@ def test_two_processes_train_one_planner(latentdrive, words, tmp_path: Path):
     ]
     done = latentdrive("train", "planner", *given, timeout_s=500)
     assert done.returncode == 0, done.stderr
-    planner, card = checkpoint.load(tmp_path / "run" / CHECKPOINT, expect=EgoMlp)
+    _, card = checkpoint.load(tmp_path / "run" / CHECKPOINT, expect=EgoMlp)
     assert list(tmp_path.rglob(checkpoint.WEIGHTS)) == [tmp_path / "run" / CHECKPOINT / checkpoint.WEIGHTS]
     assert 0.0 <= card.metrics["held_out/pdms"] <= 1.0 and done.stdout.count("Done in ") == 1
     settings = from_yaml((tmp_path / "run/resume/settings.yaml").read_text())
