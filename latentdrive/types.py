@@ -55,7 +55,8 @@ class DrivingClip:
     intrinsics: pinhole matrix in pixels of `frames`, or None where nothing was given (a guess is recorded by its user).
     drive: what is resampled together in a bootstrap; key: unique name of the clip. poses_causal: False where a pose was
     interpolated towards a recorded one that lies more than half a step of the frames later; None where none was. commands: one of
-    Command at every frame, or None where the recording has none.
+    Command at every frame; ego_motion: velocity (m/s) and acceleration (m/s^2), forward and left, as the car itself recorded them: None
+    where the recording has none.
     """
 
     frames: UInt8[np.ndarray, "T 3 H W"]
@@ -69,6 +70,7 @@ class DrivingClip:
     drive: str
     poses_causal: Bool[np.ndarray, "T"] | None = None
     commands: Int64[np.ndarray, "T"] | None = None
+    ego_motion: Float32[np.ndarray, "T 4"] | None = None
 
     def __len__(self) -> int:
         return len(self.frames)

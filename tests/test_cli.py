@@ -132,3 +132,21 @@ def test_an_error_that_nobody_foresaw_keeps_its_traceback(monkeypatch):
     monkeypatch.setattr("latentdrive.commands.report.run", bug)
     with pytest.raises(ZeroDivisionError):
         cli.run_verb("report", [])
+
+
+@pytest.mark.parametrize("named", ["runs/a run/checkpoint", "ltf"])
+def test_a_planners_folder_stands_for_the_option_that_opens_it(named, tmp_path, monkeypatch):
+    from latentdrive.commands import evaluate
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "ltf").mkdir()
+    seen = []
+    monkeypatch.setattr(evaluate, "run", lambda cfg: seen.append(cfg.planner.folder))
+    cli.main(["evaluate", f"planner={named}"])
+    assert seen == [named]
+
+
+def test_a_network_that_is_yet_to_be_trained_cannot_be_evaluated(capsys, tmp_path):
+    with pytest.raises(SystemExit):
+        cli.main(["evaluate", "planner=ego_mlp", f"out={tmp_path}/out", f"data.path={tmp_path}"])
+    assert "this planner learns: latentdrive train planner" in capsys.readouterr().err

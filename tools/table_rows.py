@@ -31,7 +31,7 @@ RESULTS, RUNS = Path("docs/results"), Path("runs/tables")  # from where the comm
 SCENES = "scenes_"  # how files of tokens begin, beside the results
 # What a key leaves out: folders, which mean nothing elsewhere, and how much of a machine is used, which changes no number.
 FOLDERS = ("out", "paths", "path", "cache_folder", "root", "store", "stores")
-MACHINE = ("workers", "processes", "cache_gb", "memory_gb", "next", "dry_run")
+MACHINE = ("workers", "ahead", "kept_scenes", "processes", "cache_gb", "memory_gb", "next", "dry_run")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -35,7 +35,10 @@ SETTINGS = "settings.yaml"  # in RESUME
 # Of the trainer's settings, those that weights depend on: a resumed run must keep them.
 TRAINER = ("precision", "gradient_clip_val", "gradient_clip_algorithm", "accumulate_grad_batches")
 # What a run may change when it is resumed, because no weight depends on it.
-FREE = ("batches.out", "batches.workers", "batches.data.cache_gb", "batches.data.cache_folder")
+FREE = (
+    "batches.out", "batches.workers", "batches.ahead", "batches.kept_scenes", "batches.processes", "batches.memory_gb", "batches.stores",
+    "batches.data.cache_gb", "batches.data.cache_folder",
+)  # fmt: skip
 
 
 def run(cfg: Config) -> dict[str, float]:
@@ -64,6 +67,7 @@ def _run(cfg: Config, folder: RunFolder) -> dict[str, float]:
     then = cfg.next.format(checkpoint=shlex.quote(str(folder.path / CHECKPOINT)), data=cfg.data_words)
     settings = {key: cfg[key].plain() for key in ("model", "training", "batches")} | {"seed": cfg.seed}
     settings |= {"init": start.fingerprint, "init_without": list(start.without), "ema_decay": cfg.ema_decay}
+    settings["parents"] = batches.parents  # a store may have been labelled anew under the same name
     settings["trainer"] = {key: value for key, value in cfg.trainer.plain().items() if key in TRAINER}
     if trainer.world_size > 1:  # each device has a batch of its own
         settings["trainer"]["devices"] = trainer.world_size
@@ -95,11 +99,15 @@ def _run(cfg: Config, folder: RunFolder) -> dict[str, float]:
         folder.write(f"{RESUME}/{SETTINGS}", to_yaml(settings))
     try:
         with processes_of_further_devices(folder):
-            trainer.fit(module, datamodule=feed, **resumed)
-            trainer.validate(module, datamodule=feed, verbose=False)
+            if done < steps:  # a finished state holds the weights that the checkpoint gets, averaged where they are
+                trainer.fit(module, datamodule=feed, **resumed)
+            model = trained_model(trainer, module, config)
+            if (
+                model is module.model
+            ):  # shards can't be validated once more: the numbers are those of the last validation
+                trainer.validate(module, datamodule=feed, verbose=False)
     except SystemExit:  # Lightning's answer to Ctrl+C; the command line has a better one
         raise KeyboardInterrupt from None
-    model = trained_model(trainer, module, config)
     if not trainer.is_global_zero:
         return {}
     metrics = {key: value.item() for key, value in trainer.callback_metrics.items()}
@@ -165,8 +173,10 @@ def start_from(model: torch.nn.Module, folder: Path, *, without: Iterable[str] =
     weights that don't fit, MixedCodebooks where the checkpoint speaks other codes, ConfigError for a part that isn't there.
     """
     found, card = checkpoint.load(folder, expect=type(model))
+    if card.data.get("oracle_future"):
+        raise CheckpointError(f"init.checkpoint={folder} was trained on codes of the future: nothing may start from it")
     theirs = card.parents.get("codebook")
-    if codebook is not None and theirs != codebook:
+    if None not in (codebook, theirs) and theirs != codebook:
         raise MixedCodebooks(
             f"init.checkpoint={folder} speaks the codes of codebook {theirs}, the labels those of {codebook}: codes of two codebooks mean "
             "different things. Start from a checkpoint of the same codebook, or leave it out"

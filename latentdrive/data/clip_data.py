@@ -73,6 +73,11 @@ class ClipData:
         return [] if folder is None else sorted(path.stem for path in Path(folder).expanduser().glob("*.yaml"))
 
     @property
+    def cache_gb(self) -> float:
+        """What a cache may take, 10^9 bytes."""
+        return self._cache["cache_gb"]
+
+    @property
     def cache_folder(self) -> Path:
         """Where what is decoded once is kept."""
         return Path(self._cache["folder"]).expanduser()

@@ -30,7 +30,14 @@ FORMAT = 1
 OPEN_CLIPS = 1024  # most clips whose maps a cache keeps open
 OPEN_SHARE = 4  # of the files that a process may open, train, val and probe each keep one such part open
 SAMPLE, NAMED = 16, 256  # for the estimate: headers that are opened, entries that are looked up
-OPTIONAL = ("ego_poses", "ego_speed_mps", "intrinsics", "poses_causal", "commands")  # of a clip, not of every clip
+OPTIONAL = (
+    "ego_poses",
+    "ego_speed_mps",
+    "intrinsics",
+    "poses_causal",
+    "commands",
+    "ego_motion",
+)  # of a clip, not of every clip
 FRAMES, CLIP, FACTS = "frames.npy", "clip.npz", "facts.json"
 Features = Callable[[UInt8[np.ndarray, "T 3 H W"]], Float16[np.ndarray, "T *rest"]]
 

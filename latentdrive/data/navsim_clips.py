@@ -131,8 +131,8 @@ class NavsimClips(ClipReader):
         return [self.location(index), self.blobs / self.names[index] / self.camera_name.upper()]
 
     def identity(self, index: int) -> dict[str, Any]:
-        """As for every reader, and the camera, whose images may lie in any folder; and that clips have commands."""
-        return super().identity(index) | {"camera": self.camera_name, "commands": True}
+        """As for every reader, and the camera, whose images may lie in any folder; and what else clips have of a log."""
+        return super().identity(index) | {"camera": self.camera_name, "of_the_log": ["commands", "ego_motion"]}
 
     def read(self, index: int) -> tuple[DrivingClip, ClipFacts]:
         """The whole clip; what its frames lack stands in the facts' pose_note."""
@@ -140,8 +140,10 @@ class NavsimClips(ClipReader):
         # At 2 Hz real driving changes as much from frame to frame as a cut does, and a log is one recording: only holes count.
         shots = _without_cuts(clip.shots, clip.times_s, 1.0 / self.rate_hz)
         rows, times = self._rows(index)
-        commands = self._log(index).commands[rows[nearest_rows(times, clip.times_s)]]
-        clip = replace(clip, shots=shots, commands=commands.astype(np.int64))
+        log, kept = self._log(index), rows[nearest_rows(times, clip.times_s)]
+        clip = replace(clip, shots=shots, commands=log.commands[kept].astype(np.int64))
+        if self.options.poses != "none":
+            clip = replace(clip, ego_motion=log.motion[kept])
         facts = replace(facts, cuts=0, holes=int(shots[-1]))
         notes = [facts.pose_note, *self._lost.notes(len(self._rows(index)[0]))]
         return clip, replace(facts, pose_note="; ".join(filter(None, notes)))

@@ -16,7 +16,16 @@ from latentdrive.data.navsim_folders import SensorFiles, is_there, missing_files
 from latentdrive.data.navsim_index import NavsimIndex, Selection
 from latentdrive.data.navsim_log import NavsimLog
 from latentdrive.data.navsim_log_folder import LogFolder
-from latentdrive.data.navsim_scenes import Cut, Maps, Sensors, open_scene, open_truth, sensor_path, sensor_rows
+from latentdrive.data.navsim_scenes import (
+    Cut,
+    Maps,
+    Sensors,
+    clip_time_s,
+    open_scene,
+    open_truth,
+    sensor_path,
+    sensor_rows,
+)
 from latentdrive.data.scene_filter import SceneFilter, Split, read_split, scene_filter_of
 from latentdrive.errors import ConfigError, NoScenes, UnreadableLogFile, UnreadableScene
 from latentdrive.types import FROZEN, Scene, SceneTruth
@@ -156,6 +165,10 @@ class NavsimLogs:
     def place(self, token: str) -> str:
         """nuPlan's name of the scene's map."""
         return self._index.places[self._index.log_of(self._row(token))].decode()
+
+    def time_s(self, token: str) -> float:
+        """The scene's now in its log's clip: with the drive, its window's address in a latent store. Raises UnreadableScene."""
+        return clip_time_s(self.cut(token))
 
     def cut(self, token: str) -> Cut:
         """Where a scene lies in its log, which is opened. Raises UnreadableScene."""

@@ -90,6 +90,7 @@ class Part:
             ego_speed_mps=None if clip.ego_speed_mps is None else clip.ego_speed_mps[rows],
             poses_causal=None if clip.poses_causal is None else clip.poses_causal[rows],
             commands=None if clip.commands is None else clip.commands[rows],
+            ego_motion=None if clip.ego_motion is None else clip.ego_motion[rows],
         )
 
 

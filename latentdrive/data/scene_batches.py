@@ -80,6 +80,10 @@ class LabelledScenes:
             scenes.append(cut_scene(clip, now, self.spec, rate_hz=self.clips.rate_hz))
         return scene_batch(scenes, height=self.clips.height, width=self.clips.width), self.store.batch(rows)
 
+    def has_commands(self) -> bool:
+        """Whether its clips say where the driver was told to go, by the clip of the first window."""
+        return self.clips[self._clip_of[self.store.keys[self.rows[0]]]].commands is not None
+
     def drives(self) -> list[str]:
         """Drive of every usable window, in order."""
         return [self.store.drives[row] for row in self.rows]
@@ -186,7 +190,7 @@ class SceneBatches:
             "held_out_drives": len(set(self.held_out.drives())), "windows_without_past": self.train.skipped,
             "transition_s": self.info.transition_s, "labels_origin": str(self.info.origin), "height": self.data.height,
             "width": self.data.width, "fit": self.data.fit,
-            "commands": self.train.clips[0].commands is not None,
+            "commands": self.train.has_commands(),
         }  # fmt: skip
 
 

@@ -80,7 +80,7 @@ def cut_scene(
 
 
 def ego_history(clip: DrivingClip, now: int, spec: SceneSpec) -> EgoHistory:
-    """The ego's last states from recorded poses, by backward differences over one frame.
+    """The ego's last states: as the car recorded them, or from recorded poses, by backward differences over one frame.
 
     Velocity (forward, left) of each state is in that state's own frame; acceleration is the change of velocity over the
     last 1 / ego_hz seconds. Poses of visual odometry count as unknown: they know no metres, and are smoothed over
@@ -109,6 +109,10 @@ def ego_history(clip: DrivingClip, now: int, spec: SceneSpec) -> EgoHistory:
         if acceleration_known:
             acceleration[1:] = np.diff(velocity, axis=0) * spec.ego_hz
             acceleration[0] = acceleration[1]
+    if clip.ego_motion is not None:
+        rows = np.maximum(np.searchsorted(times, wanted + SLACK_S, side="right") - 1, 0)
+        velocity, acceleration = np.split(clip.ego_motion[first : now + 1][rows], 2, axis=1)
+        velocity_known = acceleration_known = True
     return EgoHistory(
         times_s=wanted - clip.times_s[now],
         poses=(poses if poses_known else np.zeros_like(poses)).astype(np.float32),

@@ -45,8 +45,8 @@ class LatentFusion(nn.Module):
         self.attention = nn.MultiheadAttention(width, heads, batch_first=True)
         self.gate = nn.Parameter(torch.zeros(width))
 
-    def read(self, latents: LatentFeatures) -> Float[Tensor, "B n D"]:
-        """Keys and values for `forward`, made once however often queries look. Raises WrongShape for another teacher's widths."""
+    def require_widths(self, latents: LatentFeatures) -> None:
+        """Raise WrongShape for another teacher's widths."""
         for name, expected in (("visual", self.visual_width), ("action", self.action_width)):
             found = getattr(latents, name).shape[-1]
             if found != expected:
@@ -54,6 +54,10 @@ class LatentFusion(nn.Module):
                     f"{name} embeddings are {found} wide, this planner's fusion takes {expected}: use the teacher (or its student) that "
                     f"it was made for, or train it with model.fusion.{name}_width={found}"
                 )
+
+    def read(self, latents: LatentFeatures) -> Float[Tensor, "B n D"]:
+        """Keys and values for `forward`, made once however often queries look. Raises WrongShape for another teacher's widths."""
+        self.require_widths(latents)
         weight = self.gate.dtype
         pooled = [self.visual(latents.visual.to(weight)), self.action(latents.action.to(weight))]
         return self.norm_latents(torch.cat(pooled, 1))

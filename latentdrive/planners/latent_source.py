@@ -19,6 +19,7 @@ from latentdrive.data.latents import INDEX, LatentStore
 from latentdrive.data.navsim_scenes import FRONT_CAMERA, STEP_S
 from latentdrive.data.windows import FRONT, SceneSpec, scene_batch
 from latentdrive.errors import CheckpointError, ConfigError, MixedCodebooks, StoreError, UnreadableScene
+from latentdrive.planners.fusion import LatentFusion
 from latentdrive.types import (
     CameraImage,
     Command,
@@ -40,6 +41,8 @@ class LatentSource(Protocol):
     origin: Origin
     needs: SensorNeeds
 
+    def require_widths(self, fusion: LatentFusion) -> None: ...
+
     def of(self, scenes: Sequence[Scene]) -> LatentFeatures: ...
 
 
@@ -60,7 +63,9 @@ class StoredLatents:
         for store in self.stores:
             store.info.require_codebook(first.codebook_id, where=str(self.stores[0].folder))
             _require_origin(store, oracle_future)
+            _require_same(self.stores[0], store)
         self.codebook_id, self.origin, self.maker = first.codebook_id, first.origin, first.maker
+        self.permuted = first.settings.get("permuted")  # seed of a control whose windows have each other's embeddings
         self.fingerprint = "+".join(store.fingerprint for store in self.stores)
 
     def find(self, token: str, drive: str, time_s: float | None) -> tuple[int, int]:
@@ -88,10 +93,9 @@ class StoredLatents:
         """Embeddings of the scenes, by drive and time."""
         return self.batch([self.find(scene.token, scene.drive, scene.time_s) for scene in scenes])
 
-    def widths(self) -> tuple[int, int]:
-        """Width of visual and action embeddings."""
-        features = self._features(0, [0])
-        return features.visual.shape[-1], features.action.shape[-1]
+    def require_widths(self, fusion: LatentFusion) -> None:
+        """Raise WrongShape where these embeddings are not of the widths that a fusion takes."""
+        fusion.require_widths(self._features(0, [0]))
 
     def _features(self, number: int, rows: Sequence[int]) -> LatentFeatures:
         latents = self.stores[number].batch(rows)
@@ -115,13 +119,18 @@ class LivePredictor:
             raise CheckpointError(
                 f"predictor={folder} holds a {type(model).__name__}, which predicts no latent actions: give a student or a teacher"
             )
-        if "height" not in card.data:
-            raise CheckpointError(f"{folder} does not say how large its pictures were (height, width): train it again")
+        if missing := {"height", "width", "fit", "commands"} - card.data.keys():
+            raise CheckpointError(
+                f"{folder} does not say what it was shown ({', '.join(sorted(missing))}): an earlier version made it, train it again"
+            )
         self.model, self.folder, self.device = model.to(device), Path(folder), device
         self.codebook_id, self.maker, self.origin = model.codebook_id, card.fingerprint, model.origin
         self.size = int(card.data["height"]), int(card.data["width"])
         self.fit, self.commands = card.data["fit"], card.data["commands"]
         self.needs = SensorNeeds(cameras=(FRONT_CAMERA,), frames="all" if _history(model.scene) else "now", lidar=False)
+
+    def require_widths(self, fusion: LatentFusion) -> None:
+        """Nothing: `of` says so at the first scene, before anything is scored."""
 
     def of(self, scenes: Sequence[Scene]) -> LatentFeatures:
         """Embeddings of the scenes. Raises UnreadableScene where one lacks the front camera's pictures."""
@@ -179,6 +188,18 @@ def _require_origin(store: LatentStore, oracle_future: bool) -> None:
         raise StoreError(f"oracle_future=true, but {store.folder} is of origin {store.info.origin}: leave it out")
     if not future and store[0].features is None:
         raise StoreError(f"{store.folder} holds no features to fuse: label again with a teacher or student")
+
+
+def _require_same(first: LatentStore, store: LatentStore) -> None:
+    """Parts of one store come from one maker, in one way."""
+    for name in ("origin", "maker"):
+        ours, theirs = getattr(first.info, name), getattr(store.info, name)
+        if ours != theirs:
+            raise StoreError(
+                f"{first.folder} has {name}={ours}, {store.folder} {theirs}: parts of one store come from one labeller. Keep them in two folders"
+            )
+    if first.info.settings.get("permuted") != store.info.settings.get("permuted"):
+        raise StoreError(f"of {first.folder} and {store.folder} one is a permuted control: keep them in two folders")
 
 
 def _history(spec: SceneSpec) -> int:

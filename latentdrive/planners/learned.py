@@ -10,14 +10,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from latentdrive import checkpoint
 from latentdrive.errors import ConfigError
 from latentdrive.planners.batch import PlannerInputs, PlannerOutput, inputs_of, stacked
 from latentdrive.planners.eyes import Eyes
 from latentdrive.planners.fusion import LatentFusion
-from latentdrive.planners.latent_source import LatentSource, open_latents, require_codebook
+from latentdrive.planners.latent_source import LatentSource, StoredLatents, open_latents, require_codebook
 from latentdrive.planners.sampling import DT_S
 from latentdrive.types import Origin, Scene, SensorNeeds, Trajectory
 
@@ -51,6 +51,15 @@ class LearnedPlanner(nn.Module):
         """The plans of B scenes."""
         raise NotImplementedError
 
+    def embeddings(self, inputs: PlannerInputs) -> Tensor:
+        """What the fusion reads of the predictor's embeddings, [B, n, D]. Raises ConfigError where there are none."""
+        if inputs.latents is None:
+            raise ConfigError(
+                "this planner fuses a predictor's embeddings: give latents=FOLDER (stores of a teacher or student) or "
+                "predictor=CHECKPOINT (a student that runs live)"
+            )
+        return self.fusion.read(inputs.latents)
+
     def load_pretrained(self) -> None:
         """Load published weights of the parts that have any (backbones), once, before training."""
 
@@ -58,12 +67,7 @@ class LearnedPlanner(nn.Module):
     def plan(self, scenes: Sequence[Scene]) -> Trajectory:
         """Poses [B, P, 3], float32. Raises UnreadableScene for a scene that lacks a sensor, or whose embeddings are not there."""
         inputs = inputs_of([scene.token for scene in scenes], stacked([self.eyes(scene) for scene in scenes]))
-        if self.fusion is not None:
-            if self.latents is None:
-                raise ConfigError(
-                    "this planner fuses a predictor's embeddings: give latents=FOLDER (stores of a teacher or student) or "
-                    "predictor=CHECKPOINT (a student that runs live)"
-                )
+        if self.latents is not None:
             inputs = replace(inputs, latents=self.latents.of(scenes))
         output = self(inputs.to(next(self.parameters()).device))
         return Trajectory(poses=output.trajectory.float().cpu().numpy().astype(np.float32), dt_s=DT_S)
@@ -74,6 +78,7 @@ class LearnedPlanner(nn.Module):
             raise ConfigError("this planner was trained without embeddings: leave latents and predictor out")
         if source is not None:
             require_codebook(source, self.codebook_id, where="this planner")
+            source.require_widths(self.fusion)
         self.latents = source
 
     def provenance(self) -> dict[str, Any]:
@@ -81,6 +86,8 @@ class LearnedPlanner(nn.Module):
         if self.latents is None:
             return {}
         told = {"origin": str(self.latents.origin), "maker": self.latents.maker, "codebook": self.latents.codebook_id}
+        if isinstance(self.latents, StoredLatents):
+            told |= {"store": self.latents.fingerprint, "permuted": self.latents.permuted}
         oracle = self.latents.origin is Origin.INVERSE_DYNAMICS
         return {"latents": told} | ({"oracle_future": True} if oracle else {})
 

@@ -1,8 +1,8 @@
 """Inputs and targets of scenes on disk: every scene is opened and made small once, then read as rows of arrays.
 
 After eyes.py and targets.py, before scene_data.py. Decoding four cameras takes ten times as long as a training step of a small
-planner. A folder a content: `FIELD.npy` (one row a scene, mapped from disk), `state.npy` (which rows are there), `reasons.json` (why
-others are not). An interrupted filling goes on where it stopped.
+planner. A folder a content: `FIELD.npy` (one row a scene, mapped from disk) and `state.npy` (which rows are there). An interrupted filling goes
+on where it stopped; what could not be opened is tried again.
 """
 
 import fcntl
@@ -22,7 +22,7 @@ from latentdrive.planners.batch import Arrays
 from latentdrive.watching import Progress
 
 FORMAT = 1
-STATE, REASONS, LOCK = "state.npy", "reasons.json", "lock"
+STATE, LOCK = "state.npy", "lock"
 MISSING, THERE, UNREADABLE = 0, 1, 2  # values of STATE
 CHUNK = 256  # scenes between two savings of STATE
 Make = Callable[[str], Arrays]  # token → arrays of the scene
@@ -58,8 +58,7 @@ class SceneCache:
         self.folder.mkdir(parents=True, exist_ok=True)
         with alone(self.folder / LOCK):
             state = self._state()
-            self.reasons = self._read_reasons()
-            todo = np.flatnonzero(state == MISSING)
+            todo = np.flatnonzero(state != THERE)  # what could not be opened may have been repaired
             loader = DataLoader(_Opened(self, todo), batch_size=None, num_workers=workers, collate_fn=_as_it_is)
             opened = progress(loader, what="scenes, once", total=len(todo)) if len(todo) else ()
             for number, (row, arrays, reason) in enumerate(opened, start=1):
@@ -105,13 +104,7 @@ class SceneCache:
         """Rows first, then that they are there: a killed process leaves none that is half written and counted."""
         for array in self._arrays.values():
             array.flush()
-        text = json.dumps(self.reasons, indent=1) + "\n"
-        write_atomic(self.folder / REASONS, lambda path: path.write_text(text, encoding="utf-8"))
         write_atomic(self.folder / STATE, lambda path: _save_array(path, state))
-
-    def _read_reasons(self) -> dict[str, str]:
-        path = self.folder / REASONS
-        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
 class _Opened(Dataset):

@@ -5,7 +5,8 @@ true scores from a scoring store. A training batch is a function of (seed, step,
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -19,7 +20,7 @@ from latentdrive.data.clip_data import ClipData
 from latentdrive.data.navsim_scenes import FRONT_CAMERA
 from latentdrive.data.scene_batches import Chosen, SceneStream, whole_batch
 from latentdrive.data.unreadable import UnreadableLog
-from latentdrive.errors import ConfigError, NoScenes, UnreadableScene
+from latentdrive.errors import ConfigError, NoScenes, StoreError, UnreadableScene
 from latentdrive.pdms.prepare import prepare_scene
 from latentdrive.pdms.scene import ScoringScene
 from latentdrive.pdms.store import ScoringStore, build_store, store_name
@@ -43,21 +44,21 @@ class Opener:
     targets: Callable[[SceneTruth], dict[str, np.ndarray]]
 
     def __call__(self, token: str) -> dict[str, np.ndarray]:
-        """Arrays by name; also `time_s`, the scene's address in a latent store, NaN where it has none."""
+        """Arrays by name."""
         scene, truth = self.source[token], self.targets(self.source.truth(token))
-        time_s = np.float64(np.nan if scene.time_s is None else scene.time_s)
-        return {**self.eyes(scene), **{TARGET + name: value for name, value in truth.items()}, "time_s": time_s}
+        return {**self.eyes(scene), **{TARGET + name: value for name, value in truth.items()}}
 
 
 class PlannerScenes:
-    """The scenes of one split that can be used. rows: of the cache. latents: rows of the latent store for each, None without."""
+    """The scenes of one split that can be used. rows: of the cache. latents: a store, found: its window for each scene; None without."""
 
     def __init__(
-        self, *, source: SceneSource, cache: SceneCache, rows: Sequence[int], latents: StoredLatents | None
-    ) -> None:
+        self, *, source: SceneSource, cache: SceneCache, rows: Sequence[int], latents: StoredLatents | None,
+        found: Mapping[str, tuple[int, int]],
+    ) -> None:  # fmt: skip
         self.source, self.cache, self.rows, self._latents = source, cache, list(rows), latents
         self.tokens = [cache.tokens[row] for row in rows]
-        self._found: list[tuple[int, int]] = []
+        self._found = [found[token] for token in self.tokens] if latents is not None else []
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -66,19 +67,11 @@ class PlannerScenes:
         """Drive of every scene, in order."""
         return [self.source.drive(token) for token in self.tokens]
 
-    def find_latents(self) -> None:
-        """Look up the embeddings of all scenes. Raises UnreadableScene where the store lacks one."""
-        if self._latents is None:
-            return
-        times = self.cache.read(self.rows, names=("time_s",))["time_s"].tolist()
-        addresses = zip(self.tokens, self.drives(), times)
-        self._found = [self._latents.find(token, drive, _known(time_s)) for token, drive, time_s in addresses]
-
     def batch(self, picked: Sequence[int]) -> tuple[PlannerInputs, PlannerTargets]:
         """Inputs and targets of the `picked` scenes."""
         arrays = self.cache.read([self.rows[i] for i in picked])
         inputs = inputs_of([self.tokens[i] for i in picked], arrays)
-        if self._found:
+        if self._latents is not None:
             inputs = replace(inputs, latents=self._latents.batch([self._found[i] for i in picked]))
         targets = {name.removeprefix(TARGET): value for name, value in arrays.items() if name.startswith(TARGET)}
         return inputs, targets_of(targets)
@@ -90,7 +83,8 @@ class PlannerBatches:
     data: with scenes and the parts train and val, each naming its split. targets: what is taken from the truth. latents: folder of a
     teacher's or student's stores, or None; oracle_future: see StoredLatents. batch_size: scenes a step. held_out_scenes: how many of
     `val` are looked at during training. scorer: stamp of the score. stores: where prepared scenes are kept, by processes and memory_gb
-    as in `evaluate`. workers: processes that open scenes, once for the cache. out: the run's folder, for the lists of unreadable scenes.
+    as in `evaluate`. workers: processes that open scenes, once for the cache; ahead: that read batches during training. kept_scenes: how
+    many prepared scenes stay in memory, some 100 kB each. out: the run's folder, for the lists of unreadable scenes.
     """
 
     def __init__(
@@ -107,6 +101,8 @@ class PlannerBatches:
         processes: int,
         memory_gb: float,
         workers: int,
+        ahead: int,
+        kept_scenes: int,
         seed: int,
         out: str,
     ) -> None:
@@ -114,7 +110,8 @@ class PlannerBatches:
             raise ConfigError(f"batches.scorer={scorer}: there is no such score; there are {', '.join(Version)}")
         self.data, self.targets, self.batch_size, self.seed = data, targets, batch_size, seed
         self.held_out_scenes, self.version, self.stores = held_out_scenes, Version(scorer), Path(stores)
-        self.processes, self.memory_gb, self.workers, self.out = processes, memory_gb, workers, Path(out)
+        self.processes, self.memory_gb, self.workers, self.ahead = processes, memory_gb, workers, ahead
+        self.kept_scenes, self.out = kept_scenes, Path(out)
         if oracle_future and latents is None:
             raise ConfigError("oracle_future=true reads codes of the future from a store: name it with latents=FOLDER")
         self.latents = None if latents is None else StoredLatents(latents, oracle_future=oracle_future)
@@ -123,39 +120,54 @@ class PlannerBatches:
         self.parents = {} if self.latents is None else {
             "codebook": self.latents.codebook_id, "latents": self.latents.fingerprint, "labeller": self.latents.maker,
         }  # fmt: skip
+        self._caches: dict[tuple[str, Eyes], SceneCache] = {}
         self._scenes: dict[str, PlannerScenes] = {}
         self._prepared: dict[str, ScoringStore] = {}
-        self._opened: dict[str, ScoringScene] = {}
+        self._opened: OrderedDict[str, ScoringScene] = OrderedDict()
+
+    def __deepcopy__(self, memo: dict) -> "PlannerBatches":
+        """Itself: averaging weights copies the module that holds it, and data need no second copy."""
+        return self
 
     # ---- before training ----
 
     def estimate(self, model: Any) -> str:
-        """What the cache of both splits will take; opens one scene of each."""
+        """What the cache of both splits will take; opens one scene of each. Raises ConfigError where it may not take so much."""
         texts, total = [], 0
         for part in ("train", "val"):
             cache = self._cache(part, model.eyes)
             total += cache.bytes()
             texts.append(f"{part}: {len(cache.tokens):,} scenes of {self.data.split_of(part)}")
-        return f"{'; '.join(texts)}. The cache needs about {total / 1e9:.2f} GB in {self.folder}"
+        text = f"{'; '.join(texts)}. The cache needs about {total / 1e9:.2f} GB in {self.folder}"
+        if total > self.data.cache_gb * 1e9:
+            raise ConfigError(
+                f"{text}, data.cache_gb={self.data.cache_gb:g} allows less: raise it, where the disk has room"
+            )
+        return text
 
-    def prepare(self, eyes: Eyes, *, scores: bool) -> None:
+    def prepare(self, eyes: Eyes, *, scores: bool, writes: bool) -> None:
         """Fill the cache, prepare scenes for the score (those of train only where `scores` says that training needs them).
 
-        Raises TooManyUnreadable beyond data.max_unreadable, NoScenes where nothing is left, UnreadableScene where the latent store
-        lacks a scene.
+        writes: whether this process names unreadable scenes in files. Raises TooManyUnreadable beyond data.max_unreadable, scenes
+        that the latent store lacks among them; NoScenes where nothing is left.
         """
+        found, failed = {}, {}
+        for part in ("train", "val"):  # the cheap mistakes first: nothing was opened yet
+            found[part], failed[part] = self._find_latents(self._cache(part, eyes))
+            self._report(part, self._cache(part, eyes).tokens, failed[part], writes)
         for part in ("train", "val"):
             cache = self._cache(part, eyes)
             cache.fill(workers=self.workers, progress=self.watch)
-            source, failed = cache.make.source, dict(cache.reasons)
+            lost = failed[part] | cache.reasons
             if scores or part == "val":
-                failed |= self._prepare_scores(part, source)
-            self._report(part, cache.tokens, failed)
-            rows = [row for row in cache.rows() if cache.tokens[row] not in failed]
+                lost |= self._prepare_scores(part, cache)
+            self._report(part, cache.tokens, lost, writes)
+            rows = [row for row in cache.rows() if cache.tokens[row] not in lost]
             if not rows:
                 raise NoScenes(f"{self.data.path}: not one scene of {part} can be used; see unreadable_{part}.csv")
-            self._scenes[part] = PlannerScenes(source=source, cache=cache, rows=rows, latents=self.latents)
-            self._scenes[part].find_latents()
+            self._scenes[part] = PlannerScenes(
+                source=cache.make.source, cache=cache, rows=rows, latents=self.latents, found=found[part]
+            )
 
     @property
     def folder(self) -> Path:
@@ -163,15 +175,31 @@ class PlannerBatches:
         return self.data.cache_folder / "planners"
 
     def _cache(self, part: str, eyes: Eyes) -> SceneCache:
-        source = self._source(part, eyes)
-        # Sizes and times of the logs stand for the scenes; pictures that change under the same log are not noticed.
-        logs = {str(source.location(token)): source.location(token).stat() for token in source.tokens}
-        content = [
-            repr(eyes), repr(self.targets), self.data.scenes_id(self.data.split_of(part)),
-            sorted((Path(path).name, one.st_size, one.st_mtime_ns) for path, one in logs.items()),
-        ]  # fmt: skip
-        opener = Opener(source=source, eyes=eyes, targets=self.targets)
-        return SceneCache(self.folder, source.tokens, opener, content=json.dumps(content))
+        if (part, eyes) not in self._caches:
+            source = self._source(part, eyes)
+            tokens = source.tokens if part == "train" else self._looked_at(source.tokens)
+            # Sizes and times of the logs stand for the scenes; pictures that change under the same log are not noticed.
+            logs = {path.name: path.stat() for path in {source.location(token) for token in tokens}}
+            stamps = sorted((name, one.st_size, one.st_mtime_ns) for name, one in logs.items())
+            content = [repr(eyes), repr(self.targets), self.data.scenes_id(self.data.split_of(part)), stamps]
+            opener = Opener(source=source, eyes=eyes, targets=self.targets)
+            self._caches[part, eyes] = SceneCache(self.folder, tokens, opener, content=json.dumps(content))
+        return self._caches[part, eyes]
+
+    def _looked_at(self, tokens: Sequence[str]) -> list[str]:
+        """Which held-out scenes are looked at: a fixed choice, spread over all of them, in their order."""
+        mixed = np.random.default_rng(0).permutation(len(tokens))
+        return [tokens[row] for row in sorted(mixed[: self.held_out_scenes].tolist())]
+
+    def _find_latents(self, cache: SceneCache) -> tuple[dict[str, tuple[int, int]], dict[str, str]]:
+        """The latent store's window of each scene, and why others have none."""
+        found, failed, source = {}, {}, cache.make.source
+        for token in cache.tokens if self.latents is not None else ():
+            try:
+                found[token] = self.latents.find(token, source.drive(token), source.time_s(token))
+            except UnreadableScene as error:
+                failed[token] = error.reason
+        return found, failed
 
     def _source(self, part: str, eyes: Eyes) -> SceneSource:
         needs = eyes.needs
@@ -179,21 +207,22 @@ class PlannerBatches:
             split=self.data.split_of(part), cameras=list(needs.cameras), camera_frames=needs.frames, lidar=needs.lidar,
         )  # fmt: skip
 
-    def _prepare_scores(self, part: str, source: SceneSource) -> dict[str, str]:
+    def _prepare_scores(self, part: str, cache: SceneCache) -> dict[str, str]:
         rules = self.version.rules
         place = self.stores / store_name(self.data.scenes_id(self.data.split_of(part)), rules)
         self.stores.mkdir(parents=True, exist_ok=True)
         with alone(self.stores / f".{place.name}.lock"):  # on several devices each process comes here
             report = build_store(
-                place, source, source.tokens, partial(prepare_scene, rules=rules), rules=rules, processes=self.processes,
-                memory_gb=self.memory_gb, progress=self.watch,
+                place, cache.make.source, cache.tokens, partial(prepare_scene, rules=rules), rules=rules,
+                processes=self.processes, memory_gb=self.memory_gb, progress=self.watch,
             )  # fmt: skip
         self._prepared[part] = ScoringStore(place, rules=rules)
         return report.failed
 
-    def _report(self, part: str, tokens: Sequence[str], failed: dict[str, str]) -> None:
-        file = self.out / f"unreadable_{part}.csv"
-        file.unlink(missing_ok=True)
+    def _report(self, part: str, tokens: Sequence[str], failed: Mapping[str, str], writes: bool) -> None:
+        file = self.out / f"unreadable_{part}.csv" if writes else None
+        if file is not None:
+            file.unlink(missing_ok=True)
         log = UnreadableLog(clips=len(tokens), max_unreadable=self.data.max_unreadable, file=file)
         for number, token in enumerate(tokens):
             if token in failed:
@@ -208,7 +237,7 @@ class PlannerBatches:
 
     @property
     def held_out(self) -> PlannerScenes:
-        """Held-out scenes, all of them, after `prepare`."""
+        """Held-out scenes that are looked at, after `prepare`."""
         return self._scenes["val"]
 
     def train_batches(self, start_step: int) -> DataLoader:
@@ -219,26 +248,30 @@ class PlannerBatches:
             rank=torch.distributed.get_rank() if parallel else 0,
             ranks=torch.distributed.get_world_size() if parallel else 1,
         )  # fmt: skip
-        return DataLoader(stream, batch_size=None, collate_fn=whole_batch)
-
-    def held_out_picks(self) -> list[int]:
-        """Which held-out scenes are looked at: a fixed, mixed choice."""
-        mixed = np.random.default_rng(0).permutation(len(self.held_out))
-        return sorted(mixed[: self.held_out_scenes].tolist())
+        workers = {"num_workers": self.ahead, "persistent_workers": self.ahead > 0}
+        return DataLoader(stream, batch_size=None, collate_fn=whole_batch, **workers)
 
     def validation_batches(self) -> DataLoader:
-        """The chosen held-out scenes in order; the last batch may be smaller."""
-        return DataLoader(
-            Chosen(self.held_out, self.held_out_picks(), self.batch_size), batch_size=None, collate_fn=whole_batch
-        )
+        """The held-out scenes in order; the last batch may be smaller."""
+        chosen = Chosen(self.held_out, list(range(len(self.held_out))), self.batch_size)
+        return DataLoader(chosen, batch_size=None, collate_fn=whole_batch)
 
     def scoring(self, tokens: Sequence[str]) -> list[ScoringScene]:
-        """Prepared scenes, each read once and kept: some 100 kB a scene."""
-        for token in tokens:
-            if token not in self._opened:
-                store = next(one for one in self._prepared.values() if token in one)
-                self._opened[token] = store.get(token)
-        return [self._opened[token] for token in tokens]
+        """Prepared scenes; those asked for last stay in memory. Raises StoreError for a scene that was not prepared."""
+        return [self._scoring(token) for token in tokens]
+
+    def _scoring(self, token: str) -> ScoringScene:
+        if token not in self._opened:
+            holding = [store for store in self._prepared.values() if token in store]
+            if not holding:
+                raise StoreError(
+                    f"scene {token} is not prepared for the score: only scenes of the splits of this run are"
+                )
+            self._opened[token] = holding[0].get(token)
+            if len(self._opened) > self.kept_scenes:
+                self._opened.popitem(last=False)
+        self._opened.move_to_end(token)
+        return self._opened[token]
 
     def front_camera(self, token: str) -> CameraImage:
         """The front camera's picture of a held-out scene. Raises UnreadableScene where it is not there."""
@@ -262,10 +295,6 @@ class PlannerBatches:
         facts = {
             "path": str(self.data.path.name), "split": self.data.split_of("train"), "scenes": len(self.train),
             "drives": len(set(self.train.drives())), "held_out_split": self.data.split_of("val"),
-            "held_out_scenes": len(self.held_out_picks()), "scorer": str(self.version),
+            "held_out_scenes": len(self.held_out), "scorer": str(self.version),
         }  # fmt: skip
         return facts | ({"oracle_future": True} if self.oracle_future else {})
-
-
-def _known(time_s: float) -> float | None:
-    return None if np.isnan(time_s) else time_s

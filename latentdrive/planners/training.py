@@ -11,6 +11,7 @@ from typing import Any, Protocol, runtime_checkable
 import lightning as L
 import numpy as np
 import torch
+from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
@@ -61,7 +62,9 @@ class PlannerTraining(L.LightningModule):
             raise ConfigError(
                 f"latents={batches.latents.folder}: this planner fuses nothing, add fusion=latent or leave latents out"
             )
-        batches.prepare(self.model.eyes, scores=self.loss.scores)
+        if batches.latents is not None:
+            batches.latents.require_widths(self.model.fusion)
+        batches.prepare(self.model.eyes, scores=self.loss.scores, writes=rank_zero_only.rank == 0)
         self.batches = batches
         if new:
             self.model.load_pretrained()
@@ -89,7 +92,7 @@ class PlannerTraining(L.LightningModule):
         numbers = {"pdms": scores.score.mean(), "distance_m": apart.mean(), "last_pose_m": apart[:, -1].mean()}
         for name in self.batches.version.rules.columns:
             values = getattr(scores, name)
-            numbers |= {} if values is None else {name: values.nanmean()}
+            numbers |= {} if values is None or values.isnan().all() else {name: values.nanmean()}
         self.log_dict({f"held_out/{k}": v.float() for k, v in numbers.items()}, batch_size=len(inputs), sync_dist=True)
         if number == 0 and self.trainer.is_global_zero:
             self._draw(inputs, plans, targets)

@@ -15,6 +15,7 @@ from latentdrive.data.navsim_clips import NavsimClips
 from latentdrive.data.parts import ReadableSource
 from latentdrive.data.reader import ClipReader
 from latentdrive.errors import ConfigError, NoClips, UnreadableClip
+from latentdrive.types import Command
 
 
 def clips(root: Path, **changed: Any) -> NavsimClips:
@@ -140,3 +141,25 @@ def test_the_configuration_opens_train_and_val(tmp_path: Path):
     assert [data.open(part).key(0) for part in ("train", "val")] == ["north", "east"]
     assert data.open("train")[0].frames.shape == (20, 3, 96, 160) and not data.has("probe")
     assert not list(root.glob("**/*.npz")), "caches belong into the cache folder"
+
+
+def test_a_clip_has_the_commands_and_the_motion_of_its_log(tmp_path: Path):
+    root = write_openscene(tmp_path)
+    clip = clips(root)[0]
+    assert clip.commands.tolist() == [Command.STRAIGHT] * 20
+    np.testing.assert_allclose(clip.ego_motion, np.tile([5.0, 0.1, 0.2, 0.3], (20, 1)), rtol=1e-6)
+    blind = clips(root, poses="none")[0]
+    assert blind.ego_motion is None and blind.ego_poses is None
+
+
+def test_every_split_beside_the_data_is_a_part_by_its_name(tmp_path: Path):
+    root = write_openscene(tmp_path / "navsim")
+    write_split(root / "splits", "mine", log_names=["east"])
+    data = build(compose("label", ["model=x", "data=navsim", f"data.path={root}", f"paths.data={tmp_path}"]).data)
+    assert data.open("mine").key(0) == "east" and "mine: 1 clips" in data.estimate(["train", "mine"])
+    with pytest.raises(ConfigError, match=r"no part 'other', it has train, val, mine, train, val"):
+        data.open("other")
+    assert (data.split_of("train"), data.split_of("val")) == ("train", "val")
+    with pytest.raises(ConfigError, match=r"no scenes for 'probe'.*data\.probe\.split=NAME"):
+        data.split_of("probe")
+    assert data.scenes_id("train") != data.scenes_id("val") and data.scenes_id(None) == data.scenes_id(None)

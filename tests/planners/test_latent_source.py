@@ -48,7 +48,7 @@ def test_codes_of_the_future_are_refused_by_name(tmp_path: Path):
     ):
         StoredLatents(folder, oracle_future=False)
     oracle = StoredLatents(folder, oracle_future=True)  # its embedding: the codes, one-hot
-    assert oracle.of([scene("north", 2.0)]).action[0, 0].argmax().item() == 1 and oracle.widths() == (16, 16)
+    assert oracle.of([scene("north", 2.0)]).action[0, 0].argmax().item() == 1
 
 
 def test_an_oracle_that_is_none_is_refused(tmp_path: Path):
@@ -73,6 +73,15 @@ def test_parts_of_two_codebooks_are_refused(tmp_path: Path):
     for name in "ab":
         (tmp_path / name / "all").rename(tmp_path / f"part_{name}")
     with pytest.raises(MixedCodebooks, match=r"book-a.*book-b"):
+        StoredLatents(tmp_path, oracle_future=False)
+
+
+def test_parts_of_two_labellers_are_refused_with_both_named(tmp_path: Path):
+    write_store(tmp_path / "a", WINDOWS[:2])
+    write_store(tmp_path / "b", WINDOWS[2:], origin=Origin.STUDENT)
+    for name in "ab":
+        (tmp_path / name / "all").rename(tmp_path / f"part_{name}")
+    with pytest.raises(StoreError, match=r"part_a has origin=teacher, .*part_b student"):
         StoredLatents(tmp_path, oracle_future=False)
 
 

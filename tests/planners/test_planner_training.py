@@ -1,6 +1,7 @@
 """`latentdrive train planner` as it is typed: learns, resumes exactly, averages, accumulates, on several processes, with embeddings."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from planner_helpers import SHORT, train_planner, write_store, write_world
 from latentdrive import checkpoint
 from latentdrive.commands import evaluate
 from latentdrive.config import compose, from_yaml
-from latentdrive.errors import ConfigError, MixedCodebooks, TooManyUnreadable, UnreadableScene
+from latentdrive.errors import CheckpointError, ConfigError, MixedCodebooks, TooManyUnreadable, WrongShape
 from latentdrive.planners.ego_mlp import EgoMlp
 from latentdrive.planners.learned import load_planner
 from latentdrive.planners.training import PlannerTraining
@@ -73,8 +74,8 @@ def killed_in_step(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
         ("planner=ego_mlp",),
         ("planner=ego_mlp", "ema_decay=0.9"),
         ("planner=ego_mlp", "trainer.accumulate_grad_batches=2"),
-        ("planner=transfuser_tiny", "batches.batch_size=2"),
-        ("planner=ipad_tiny", "batches.batch_size=2"),
+        ("planner=transfuser_tiny", "batches.batch_size=2", "model.backbone.exchange_dropout=0.3"),
+        ("planner=ipad_tiny", "batches.batch_size=2", "model.grid_mask=0.7"),
     ],
     ids=lambda changed: " ".join(changed),
 )
@@ -87,13 +88,19 @@ def test_a_killed_and_resumed_run_ends_with_the_same_weights(words, tmp_path: Pa
     assert weights(tmp_path / "whole") == weights(tmp_path / "twice")
 
 
+def test_averaged_weights_survive_a_kill_after_the_last_step(words, tmp_path: Path, monkeypatch):
+    train_planner(words, tmp_path / "whole", "planner=ego_mlp", "ema_decay=0.9")
+    with monkeypatch.context() as patch, pytest.raises(ZeroDivisionError):
+        patch.setattr("lightning.Trainer.validate", lambda *_, **__: 1 / 0)
+        train_planner(words, tmp_path / "twice", "planner=ego_mlp", "ema_decay=0.9")
+    train_planner(words, tmp_path / "twice", "planner=ego_mlp", "ema_decay=0.9")
+    assert weights(tmp_path / "whole") == weights(tmp_path / "twice")
+
+
 def test_averaged_weights_are_what_the_checkpoint_holds(words, tmp_path: Path):
-    for name, decay in (("plain", "null"), ("still", "1.0")):
+    for name, decay in (("plain", "null"), ("last", "0.0"), ("average", "0.9")):
         train_planner(words, tmp_path / name, "planner=ego_mlp", f"ema_decay={decay}")
-    train_planner(
-        words, tmp_path / "short", "planner=ego_mlp", "training.schedule.steps=2", "training.optimizer.lr=0.0"
-    )
-    assert weights(tmp_path / "plain") != weights(tmp_path / "still")
+    assert weights(tmp_path / "plain") == weights(tmp_path / "last") != weights(tmp_path / "average")
 
 
 def test_held_out_scenes_are_scored_during_training_and_named_on_the_card(words, tmp_path: Path):
@@ -176,8 +183,44 @@ def test_a_planner_and_embeddings_of_two_codebooks_are_refused_with_both_ids(wor
 
 
 def test_a_store_that_lacks_a_scene_is_refused_before_the_first_step(words, windows, tmp_path: Path):
-    with pytest.raises(UnreadableScene, match="holds nothing for it"):
+    with pytest.raises(TooManyUnreadable, match="holds nothing for it"):
         train_planner(words, tmp_path / "run", *FUSED, f"latents={write_store(tmp_path / 'few', windows[:3])}")
+    assert "holds nothing for it" in (tmp_path / "run/unreadable_train.csv").read_text()
+
+
+def test_a_store_of_another_teachers_widths_is_refused_before_anything_is_opened(words, windows, tmp_path: Path):
+    narrow = write_store(tmp_path / "narrow", windows, width=8)
+    with pytest.raises(WrongShape, match="visual embeddings are 8 wide, this planner's fusion takes 96"):
+        train_planner(words, tmp_path / "run", *FUSED, f"latents={narrow}", f"data.cache_folder={tmp_path}/cache")
+    assert not list((tmp_path / "cache").rglob("cameras.npy"))
+
+
+def test_a_fused_planner_may_start_from_one_without_fusion(words, store, tmp_path: Path):
+    train_planner(words, tmp_path / "plain", "planner=ltf_tiny")
+    still = ("training.optimizer.lr=0.0", "training.schedule.steps=2", "training.optimizer.weight_decay=0.0")
+    start = f"init.checkpoint={tmp_path / 'plain' / CHECKPOINT}"
+    train_planner(words, tmp_path / "fused", *FUSED, f"latents={store}", start, *still)
+    (one, _), (two, _) = (checkpoint.load(tmp_path / name / CHECKPOINT) for name in ("plain", "fused"))
+    assert all(torch.equal(weight, dict(two.named_parameters())[name]) for name, weight in one.named_parameters())
+
+
+def test_a_store_that_was_labelled_anew_ends_the_run_that_began_with_the_old_one(words, windows, tmp_path: Path, monkeypatch):
+    place = write_store(tmp_path / "store", windows)
+    with monkeypatch.context() as patch, pytest.raises(ZeroDivisionError):
+        killed_in_step(4, patch)
+        train_planner(words, tmp_path / "run", *FUSED, f"latents={place}")
+    shutil.rmtree(place)
+    write_store(place, windows, codebook="book-b")
+    with pytest.raises(ConfigError, match=r"another parents\.codebook"):
+        train_planner(words, tmp_path / "run", *FUSED, f"latents={place}")
+
+
+def test_nothing_starts_from_a_planner_that_knew_the_future(words, windows, tmp_path: Path):
+    codes = write_store(tmp_path / "codes", windows, origin=Origin.INVERSE_DYNAMICS, features=False)
+    narrow = ("model.fusion.visual_width=16", "model.fusion.action_width=16")
+    train_planner(words, tmp_path / "oracle", *FUSED, *narrow, f"latents={codes}", "oracle_future=true")
+    with pytest.raises(CheckpointError, match="nothing may start from it"):
+        train_planner(words, tmp_path / "run", "planner=ltf_tiny", f"init.checkpoint={tmp_path / 'oracle' / CHECKPOINT}")
 
 
 def test_fusion_without_embeddings_and_embeddings_without_fusion_are_refused(words, store, tmp_path: Path):
@@ -209,8 +252,6 @@ def test_scenes_with_a_missing_picture_are_counted_and_named(words, home, tmp_pa
 
 
 def test_a_checkpoint_that_is_no_planner_is_refused(tmp_path: Path):
-    from latentdrive.errors import CheckpointError
-
     shipped = Path(__file__).resolve().parents[2] / "checkpoints/world_codebook"
     with pytest.raises(CheckpointError, match="holds a Codebook, expected LearnedPlanner"):
         load_planner(folder=str(shipped), latents=None, predictor=None, oracle_future=False, device="cpu")
@@ -228,7 +269,13 @@ def test_two_processes_train_one_planner(latentdrive, words, tmp_path: Path):
     ]
     done = latentdrive("train", "planner", *given, timeout_s=500)
     assert done.returncode == 0, done.stderr
-    _, card = checkpoint.load(tmp_path / "run" / CHECKPOINT, expect=EgoMlp)
+    planner, card = checkpoint.load(tmp_path / "run" / CHECKPOINT, expect=EgoMlp)
+    train_planner(words, tmp_path / "alone", "planner=ego_mlp", "batches.batch_size=4")
+    alone, _ = checkpoint.load(tmp_path / "alone" / CHECKPOINT, expect=EgoMlp)  # one process, the scenes of both
+    for weight, other in zip(planner.parameters(), alone.parameters()):
+        assert torch.allclose(weight, other, atol=1e-5)
+    (tmp_path / "alone" / CHECKPOINT).rename(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / checkpoint.WEIGHTS).unlink()
     assert list(tmp_path.rglob(checkpoint.WEIGHTS)) == [tmp_path / "run" / CHECKPOINT / checkpoint.WEIGHTS]
     assert 0.0 <= card.metrics["held_out/pdms"] <= 1.0 and done.stdout.count("Done in ") == 1
     settings = from_yaml((tmp_path / "run/resume/settings.yaml").read_text())

@@ -62,10 +62,13 @@ def test_an_interrupted_filling_keeps_what_is_whole_and_goes_on(tmp_path: Path, 
     assert rest.opened == [4, 5, 6] and cache.read(cache.rows())["number"].tolist() == list(range(7))
 
 
-def test_a_scene_that_cannot_be_opened_is_named_now_and_when_the_cache_is_opened_again(tmp_path: Path):
-    for maker in (Maker(bad=(3,)), Maker()):
-        cache = fill(tmp_path, maker)
+def test_a_scene_that_cannot_be_opened_is_named_every_time_until_it_is_repaired(tmp_path: Path):
+    for _ in range(2):
+        cache = fill(tmp_path, Maker(bad=(3,)))
         assert cache.reasons == {"t3": "the image is not there"} and cache.rows() == [0, 1, 2, 4, 5, 6]
+    repaired = Maker()
+    cache = fill(tmp_path, repaired)
+    assert repaired.opened == [3] and not cache.reasons and len(cache.rows()) == 7
 
 
 def test_the_size_is_known_before_anything_is_kept(tmp_path: Path):

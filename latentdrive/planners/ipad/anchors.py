@@ -48,7 +48,8 @@ def project(
 ) -> tuple[Float[Tensor, "B V Q n 2"], Bool[Tensor, "B V Q n"]]:
     """Points of the ego frame in each picture of height x width pixels, and whether they are seen there.
 
-    Places are shares of width and height from the upper left corner. Camera frame: x right, y down, z forward.
+    Places are shares of width and height from the upper left corner, where pixels have their centres at halves; by the intrinsics they
+    lie at whole numbers. Camera frame: x right, y down, z forward.
     """
     with torch.autocast(points.device.type, enabled=False):
         points, intrinsics, camera_to_ego = points.float(), intrinsics.float(), camera_to_ego.float()
@@ -58,7 +59,8 @@ def project(
         pixels = torch.einsum("bvij,bvqnj->bvqni", intrinsics, seen_from)
     depth = pixels[..., 2]
     in_front = depth > NEAREST_M
-    places = pixels[..., :2] / depth.clamp(min=NEAREST_M)[..., None] / places_scale(pixels, height, width)
+    at = pixels[..., :2] / depth.clamp(min=NEAREST_M)[..., None] + 0.5
+    places = at / places_scale(pixels, height, width)
     inside = ((places > 0) & (places < 1)).all(-1)
     return torch.where(in_front[..., None], places, OUTSIDE), in_front & inside
 

@@ -100,7 +100,8 @@ class Ipad(LearnedPlanner):
     def forward(self, inputs: PlannerInputs) -> IpadOutput:
         """Plans of B scenes. Raises WrongShape for inputs without calibrated cameras."""
         views = self._views(inputs)
-        queries, read = self.queries + self.status(ego_status(inputs))[:, None], self._read(inputs)
+        queries = self.queries + self.status(ego_status(inputs))[:, None]
+        read = None if self.fusion is None else self.embeddings(inputs)
         passes = []
         for _ in range(self.passes):
             if read is not None:
@@ -132,13 +133,6 @@ class Ipad(LearnedPlanner):
         return Views(
             values=values, intrinsics=inputs.intrinsics, camera_to_ego=inputs.camera_to_ego, height=height, width=width
         )
-
-    def _read(self, inputs: PlannerInputs) -> Tensor | None:
-        if self.fusion is None:
-            return None
-        if inputs.latents is None:
-            raise WrongShape("Ipad: it was built with a fusion, and the inputs carry no latents")
-        return self.fusion.read(inputs.latents)
 
 
 def ego_status(inputs: PlannerInputs) -> Float[Tensor, "B 11"]:

@@ -97,7 +97,7 @@ class Transfuser(LearnedPlanner):
         bev = self.backbone(inputs.cameras[:, 0], inputs.lidar)
         cells = self.bev_in(bev).flatten(2).transpose(1, 2)
         if self.fusion is not None:
-            cells = self.fusion(cells, self.fusion.read(inputs.latents))
+            cells = self.fusion(cells, self.embeddings(inputs))
         memory = torch.cat([cells, self.status_in(inputs.status())[:, None]], 1) + self.memory_positions.weight
         decoded = self.decoder(self.queries.weight.expand(len(bev), -1, -1), memory)
         boxes = self.agent_boxes(decoded[:, 1:])
