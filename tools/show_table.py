@@ -93,7 +93,8 @@ def row_line(row: str, seeds: Seeds, names: Sequence[str]) -> str:
     means = [float(np.mean([one.sub_scores[name] for one in seeds.values()])) for name in names]
     told = " | ".join("–" if np.isnan(mean) else f"{mean:.3f}" for mean in means)
     failed = sum(one.failed for one in seeds.values())
-    return f"| {row} | {_seeds(seeds)} | {score.mean:.3f} [{score.low:.3f}, {score.high:.3f}] | {told} | {failed} |"
+    mark = next(iter(seeds.values())).mark
+    return f"| {row}{f' ({mark})' if mark else ''} | {_seeds(seeds)} | {score.mean:.3f} [{score.low:.3f}, {score.high:.3f}] | {told} | {failed} |"
 
 
 def difference_line(first: str, second: str, rows: Mapping[str, Seeds]) -> str:

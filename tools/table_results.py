@@ -24,10 +24,14 @@ from latentdrive.evaluation.summary import SUMMARY, read_evaluation
 from latentdrive.files import write_atomic
 from latentdrive.run_folder import METRICS
 
+STAMPS = ("privileged", "oracle_future", "latents")  # of summary.json, kept where they say something
+MARKS = {"privileged": "privileged", "oracle_future": "oracle: knew the future"}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluated:
-    """One evaluation of one row and seed, as its JSON holds it. scores: N totals. sub_scores: means by the devkit's names."""
+    """One evaluation of one row and seed, as its JSON holds it. scores: N totals. sub_scores: means by the devkit's names. mark: what must
+    stand beside every such number: that the planner is privileged, or knew the future."""
 
     split: str
     scorer: str
@@ -35,6 +39,7 @@ class Evaluated:
     scores: np.ndarray
     sub_scores: dict[str, float]
     drives: list[str]
+    mark: str
 
 
 def write_result(run: Run, key: str) -> list[Path]:
@@ -99,7 +104,7 @@ def _evaluation(table: str, folder: Path) -> tuple[dict[str, Any], Path]:
     terms = {name: values for name, values in counted.columns.items() if name != "score"}
     means = {name: None if np.isnan(mean) else round(mean, 4) for name, mean in counted.means().items()}
     content = {
-        "scorer": summary["scorer"], "split": split, "tokens": _same_scenes(path, counted.tokens, counted.drives),
+        "scorer": summary["scorer"], "split": split, **{name: summary[name] for name in STAMPS if summary.get(name)}, "tokens": _same_scenes(path, counted.tokens, counted.drives),
         "scenes": len(counted.tokens), "drives": len(set(counted.drives)), "failed": len(results.failures),
         "score": means.pop("score"), "sub_scores": means,
         "score_by_scene": _short(counted.columns["score"], 4),
@@ -136,6 +141,7 @@ def _evaluated(table: str, path: Path, told: Mapping[str, Any]) -> Evaluated:
         scores=np.array(told["score_by_scene"], np.float64),
         sub_scores={name: np.nan if mean is None else mean for name, mean in told["sub_scores"].items()},
         drives=[scenes["drives"][number] for number in scenes["drive_of"]],
+        mark=", ".join(says for name, says in MARKS.items() if told.get(name)),
     )  # fmt: skip
 
 

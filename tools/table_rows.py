@@ -154,7 +154,7 @@ def key_of(run: Run) -> str:
     be composed.
     """
     told = {step: _portable_configuration(*run.words(step)) for step in run.commands}
-    content = json.dumps({"commands": told, "parents": _parents(run)}, sort_keys=True)
+    content = json.dumps({"commands": told, "parents": _parents(run), **_stores(run)}, sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()[:16]
 
 
@@ -171,9 +171,23 @@ def stored_key(path: Path) -> str | None:
 def _parents(run: Run) -> dict[str, str | None]:
     """Keys of the results whose run folders the commands name, by result."""
     text = " ".join(word for words in run.commands.values() for word in words)
-    found = re.findall(rf"{re.escape(str(RUNS))}/(\w+)/(\w+)_(\d+)/", text)
-    paths = {result_path(table, row, int(seed)) for table, row, seed in found} - {run.result}
+    found = re.findall(rf"{re.escape(str(RUNS))}/(\w+)/(\w+?)(?:_(\d+))?/", text)
+    paths = {result_path(table, row, int(seed) if seed else None) for table, row, seed in found} - {run.result}
     return {path.as_posix(): stored_key(path) for path in sorted(paths)}
+
+
+def _stores(run: Run) -> dict[str, dict[str, list[str]]]:
+    """Fingerprints of the latent stores that the commands name: one that was labelled anew under its name is another one."""
+    words = {word for command in run.commands.values() for word in command}
+    named = {value for key, _, value in (word.partition("=") for word in words) if key.split(".")[-1] == "latents"}
+    found = {
+        Path(folder).name: sorted(map(_fingerprint, Path(folder).glob("*/index.json"))) for folder in sorted(named)
+    }
+    return {"stores": found} if found else {}
+
+
+def _fingerprint(index: Path) -> str:
+    return str(json.loads(index.read_text(encoding="utf-8")).get("fingerprint"))
 
 
 @functools.cache

@@ -204,7 +204,9 @@ def test_a_fused_planner_may_start_from_one_without_fusion(words, store, tmp_pat
     assert all(torch.equal(weight, dict(two.named_parameters())[name]) for name, weight in one.named_parameters())
 
 
-def test_a_store_that_was_labelled_anew_ends_the_run_that_began_with_the_old_one(words, windows, tmp_path: Path, monkeypatch):
+def test_a_store_that_was_labelled_anew_ends_the_run_that_began_with_the_old_one(
+    words, windows, tmp_path: Path, monkeypatch
+):
     place = write_store(tmp_path / "store", windows)
     with monkeypatch.context() as patch, pytest.raises(ZeroDivisionError):
         killed_in_step(4, patch)
@@ -220,7 +222,9 @@ def test_nothing_starts_from_a_planner_that_knew_the_future(words, windows, tmp_
     narrow = ("model.fusion.visual_width=16", "model.fusion.action_width=16")
     train_planner(words, tmp_path / "oracle", *FUSED, *narrow, f"latents={codes}", "oracle_future=true")
     with pytest.raises(CheckpointError, match="nothing may start from it"):
-        train_planner(words, tmp_path / "run", "planner=ltf_tiny", f"init.checkpoint={tmp_path / 'oracle' / CHECKPOINT}")
+        train_planner(
+            words, tmp_path / "run", "planner=ltf_tiny", f"init.checkpoint={tmp_path / 'oracle' / CHECKPOINT}"
+        )
 
 
 def test_fusion_without_embeddings_and_embeddings_without_fusion_are_refused(words, store, tmp_path: Path):
