@@ -20,7 +20,7 @@ from latentdrive.config import Config, compose, from_yaml, to_yaml
 from latentdrive.errors import ConfigError
 from latentdrive.run_folder import CONFIG, METRICS, RunFolder
 
-PLANNERS = {"constant_velocity": "a car that goes straight on", "human": "the human driver"}
+PLANNERS = {"constant_velocity": "a car that goes straight on", "fused": "the planner, with the student beside it,", "human": "the human driver"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,7 +113,11 @@ def plan(cfg: Config) -> list[Step]:
     out, demo = Path(cfg.out), cfg.demo
     shared = [f"paths.data={out / 'data'}", f"paths.stores={out / 'stores'}", f"seed={cfg.seed}"]
     data = [*shared, "data=world", *demo.data]
-    stores = {who: out / "stores" / who for who in ("codebook", "teacher", "student")}
+    stores = {who: out / "stores" / who for who in ("codebook", "teacher", "student", "expected")}
+    student = out / "student/checkpoint"
+    planners = {name: [f"planner={name}"] for name in PLANNERS} | {
+        "fused": ["planner=checkpoint", f"planner.folder={out / 'planner/checkpoint'}", f"planner.predictor={student}"]
+    }
 
     def step(
         says: str, function: Callable[[Config], Any], config: str, name: str, overrides: Sequence[str],
@@ -139,10 +143,14 @@ def plan(cfg: Config) -> list[Step]:
         step("distil a tiny student from these labels; the teacher is not loaded", train.run, "distill", "student",
              [*data, f"latents={stores['teacher']}", *demo.student]),
         step("label held-out clips once more: what the student expects", label.run, "label", "label_student",
-             [*data, f"model={out / 'student/checkpoint'}", f"store={stores['student']}", "parts=[val]", *demo.label],
-             stores["student"]),
+             [*data, f"model={student}", f"store={stores['student']}", "parts=[val]", *demo.label], stores["student"]),
+        step("label the NAVSIM scenes: what the student expects there", label.run, "label", "label_expected",
+             [*shared, "data=navsim", *demo.data, f"model={student}", "parts=[train,val]", f"store={stores['expected']}"],
+             stores["expected"]),
+        step("a small Latent Transfuser learns to drive, and looks at what the student expects", train.run, "train_planner", "planner",
+             [*shared, "data=navsim", "planner=ltf_tiny", "fusion=latent_tiny", f"latents={stores['expected']}", *demo.planner]),
         *(step(f"what {told} scores on these scenes, as NAVSIM counts", evaluate.run, "evaluate", f"score_{planner}",
-               [*shared, "data=navsim", f"planner={planner}", *demo.evaluate])
+               [*shared, "data=navsim", *planners[planner], *demo.evaluate])
           for planner, told in PLANNERS.items()),
         step("a report about all of it", report.run, "report", "report",
              [f"page={out / 'report.html'}", f"title='latentdrive {demo.folder}'", f"runs=[{_runs(out)}]", *demo.report],
@@ -177,6 +185,6 @@ def summary(out: Path) -> list[str]:
 
 
 def _runs(out: Path) -> str:
-    names = ("codebook", "teacher", "student", "label_codebook", "label_teacher", "label_student")
+    names = ("codebook", "teacher", "student", "planner", "label_codebook", "label_teacher", "label_student")
     names += tuple(f"score_{planner}" for planner in PLANNERS)
     return ",".join(f"'{out / name}'" for name in names)

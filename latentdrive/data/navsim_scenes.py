@@ -17,7 +17,7 @@ from latentdrive.data.lidar import read_pcd
 from latentdrive.data.navsim_frames import CAMERAS, LIDAR, OBJECT_NAMES
 from latentdrive.data.navsim_log import NavsimLog
 from latentdrive.data.sensor_images import Size, read_image
-from latentdrive.data.sidecars import scaled_intrinsics
+from latentdrive.data.sidecars import WHOLE, scaled_intrinsics
 from latentdrive.data.windows import FRONT
 from latentdrive.errors import ConfigError, MapError, UnreadableScene
 from latentdrive.geometry import relative_pose
@@ -36,7 +36,6 @@ from latentdrive.types import (
 
 FRONT_CAMERA = "cam_f0"
 STEP_S = 0.5  # between two frames, by name
-WHOLE = (0.0, 0.0, 1.0, 1.0)  # the view of a picture that nothing is cut from
 
 
 @runtime_checkable
@@ -94,15 +93,18 @@ def open_scene(cut: Cut, blobs: Path, sensors: Sensors) -> Scene:
         token=cut.token,
         drive=cut.drive,
         cameras={
-            FRONT if name == FRONT_CAMERA else name: [
-                camera_image(cut.log, row, name, blobs, sensors.at_least) for row in rows
-            ]
+            scene_name(name): [camera_image(cut.log, row, name, blobs, sensors.at_least) for row in rows]
             for name in sensors.cameras
         },
         ego=_ego_history(cut),
         lidar=_points(cut, blobs) if sensors.lidar else None,
         time_s=clip_time_s(cut),
     )
+
+
+def scene_name(camera: str) -> str:
+    """Under which name a Scene holds a camera's pictures. camera: NAVSIM's name, lower case."""
+    return FRONT if camera == FRONT_CAMERA else camera
 
 
 def clip_time_s(cut: Cut) -> float:

@@ -158,24 +158,17 @@ class SceneBatches:
 
     def train_batches(self, start_step: int) -> DataLoader:
         """Endless batches from `start_step` on. Ranks are those known at this moment."""
-        parallel = torch.distributed.is_available() and torch.distributed.is_initialized()
-        stream = SceneStream(
-            self.train, batch_size=self.batch_size, seed=self.seed, start_step=start_step,
-            rank=torch.distributed.get_rank() if parallel else 0,
-            ranks=torch.distributed.get_world_size() if parallel else 1,
-        )  # fmt: skip
-        workers = {"num_workers": self.workers, "persistent_workers": self.workers > 0}
-        return DataLoader(stream, batch_size=None, collate_fn=whole_batch, **workers)
+        return endless(
+            self.train, batch_size=self.batch_size, seed=self.seed, start_step=start_step, workers=self.workers
+        )
 
     def held_out_picks(self) -> list[int]:
         """Which held-out windows are looked at: a fixed, mixed choice."""
-        mixed = np.random.default_rng(0).permutation(len(self.held_out))
-        return sorted(mixed[: self.held_out_windows].tolist())
+        return mixed_choice(len(self.held_out), self.held_out_windows)
 
     def validation_batches(self) -> DataLoader:
         """The chosen held-out windows in order; the last batch may be smaller."""
-        chosen = Chosen(self.held_out, self.held_out_picks(), self.batch_size)
-        return DataLoader(chosen, batch_size=None, collate_fn=whole_batch)
+        return in_order(self.held_out, self.held_out_picks(), self.batch_size)
 
     def baselines(self) -> dict[str, float]:
         """Held-out nats of per-slot frequencies and of repeating the last transition, on the windows looked at."""
@@ -227,7 +220,7 @@ class SceneStream(IterableDataset):
         return self.scenes.batch(picked)
 
 
-class Chosen:
+class _Chosen:
     """Batches of a fixed list of windows."""
 
     def __init__(self, scenes: Batchable, picks: list[int], batch_size: int) -> None:
@@ -240,6 +233,28 @@ class Chosen:
         return self.scenes.batch(self.picks[number * self.batch_size : (number + 1) * self.batch_size])
 
 
-def whole_batch(batch: tuple[Any, Any]) -> tuple[Any, Any]:
+def endless(scenes: Batchable, *, batch_size: int, seed: int, start_step: int, workers: int) -> DataLoader:
+    """Training batches of this rank from `start_step` on, see SceneStream; ranks are those known at this moment."""
+    parallel = torch.distributed.is_available() and torch.distributed.is_initialized()
+    stream = SceneStream(
+        scenes, batch_size=batch_size, seed=seed, start_step=start_step,
+        rank=torch.distributed.get_rank() if parallel else 0, ranks=torch.distributed.get_world_size() if parallel else 1,
+    )  # fmt: skip
+    return DataLoader(
+        stream, batch_size=None, collate_fn=_whole_batch, num_workers=workers, persistent_workers=workers > 0
+    )
+
+
+def in_order(scenes: Batchable, picks: list[int], batch_size: int) -> DataLoader:
+    """Batches of the picked scenes in their order; the last one may be smaller."""
+    return DataLoader(_Chosen(scenes, picks, batch_size), batch_size=None, collate_fn=_whole_batch)
+
+
+def mixed_choice(count: int, most: int) -> list[int]:
+    """At most so many of `count` rows, in order: a choice that is always the same and spread over all of them."""
+    return sorted(np.random.default_rng(0).permutation(count)[:most].tolist())
+
+
+def _whole_batch(batch: tuple[Any, Any]) -> tuple[Any, Any]:
     """Leaves a batch as it is; torch's own would turn the tuple into a list."""
     return batch

@@ -11,9 +11,8 @@ from io import BufferedIOBase
 import numpy as np
 from jaxtyping import Shaped
 
-from latentdrive.data.navsim_scenes import FRONT_CAMERA, STEP_S, WHOLE
-from latentdrive.data.sidecars import scaled_intrinsics
-from latentdrive.data.windows import FRONT
+from latentdrive.data.navsim_scenes import STEP_S, scene_name
+from latentdrive.data.sidecars import WHOLE, scaled_intrinsics
 from latentdrive.errors import ConfigError, LatentDriveError, UnreadableScene
 from latentdrive.evaluation.planning import plan_scenes
 from latentdrive.integrations.planner_wire import receive, send
@@ -78,8 +77,7 @@ def scene_of(token: str, arrays: Arrays, needs: SensorNeeds) -> Scene:
         token=token,
         drive=DRIVE,
         cameras={
-            FRONT if name == FRONT_CAMERA else name: [_image(token, arrays, name, frame, last) for frame in frames]
-            for name in needs.cameras
+            scene_name(name): [_image(token, arrays, name, frame, last) for frame in frames] for name in needs.cameras
         },
         ego=_ego_history(token, arrays),
         lidar=np.ascontiguousarray(arrays["lidar"].T, np.float32) if needs.lidar else None,

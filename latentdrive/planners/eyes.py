@@ -10,9 +10,9 @@ import cv2
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-from latentdrive.data.navsim_scenes import FRONT_CAMERA
-from latentdrive.data.sidecars import scaled_intrinsics
-from latentdrive.data.windows import FRONT, sized
+from latentdrive.data.navsim_scenes import scene_name
+from latentdrive.data.sidecars import WHOLE, scaled_intrinsics
+from latentdrive.data.windows import sized
 from latentdrive.errors import UnreadableScene
 from latentdrive.planners.batch import Arrays
 from latentdrive.types import FROZEN, CameraImage, Scene, SensorNeeds
@@ -20,7 +20,6 @@ from latentdrive.types import FROZEN, CameraImage, Scene, SensorNeeds
 # Of NAVSIM's pictures of 1920 x 1080, what the panorama leaves out: rows above and below, columns at both sides of left and right.
 STORED, ROWS_CUT, COLUMNS_CUT = (1080, 1920), 28, 416
 PANORAMA = ("cam_l0", "cam_f0", "cam_r0")
-WHOLE = (0.0, 0.0, 1.0, 1.0)
 
 
 @dataclass(**FROZEN)
@@ -137,7 +136,7 @@ class Eyes:
 
 def picture_of(scene: Scene, name: str) -> CameraImage:
     """A camera's picture of now, by NAVSIM's name. Raises UnreadableScene where the scene lacks it."""
-    key = FRONT if name == FRONT_CAMERA else name
+    key = scene_name(name)
     if not scene.cameras.get(key):
         there = ", ".join(scene.cameras) or "none"
         raise UnreadableScene(

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float, Float64, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
-from latentdrive.data.sidecars import scaled_intrinsics
+from latentdrive.data.sidecars import WHOLE, scaled_intrinsics
 from latentdrive.geometry import compose, relative_pose
 from latentdrive.nuplan_vehicle import LENGTH_M, REAR_TO_CENTRE_M, WIDTH_M
 from latentdrive.pdms.scene import CORNERS, HEADING, LAYERS, Polygons, ScoringScene
@@ -45,7 +45,6 @@ MARGIN_M, LEAST_M = 12.0, 50.0  # around everything that must be seen; width of 
 STAYS_M = 1.0  # a plan that gets no further leads nowhere
 NEAR_M = 0.5  # before the camera, where what is projected is cut off
 FARTHEST_PX = 1e5  # from the corner of the picture; what lies further out is nowhere near it
-WHOLE = (0.0, 0.0, 1.0, 1.0)
 DOTS = 8  # on a plan at most
 SHIFT = 4  # binary digits of a pixel that OpenCV is given
 

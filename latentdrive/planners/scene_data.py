@@ -13,12 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch.utils.data import DataLoader
 
 from latentdrive.data.clip_data import ClipData
 from latentdrive.data.navsim_scenes import FRONT_CAMERA
-from latentdrive.data.scene_batches import Chosen, SceneStream, whole_batch
+from latentdrive.data.scene_batches import endless, in_order, mixed_choice
 from latentdrive.data.unreadable import UnreadableLog
 from latentdrive.errors import ConfigError, NoScenes, StoreError, UnreadableScene
 from latentdrive.pdms.prepare import prepare_scene
@@ -188,8 +187,7 @@ class PlannerBatches:
 
     def _looked_at(self, tokens: Sequence[str]) -> list[str]:
         """Which held-out scenes are looked at: a fixed choice, spread over all of them, in their order."""
-        mixed = np.random.default_rng(0).permutation(len(tokens))
-        return [tokens[row] for row in sorted(mixed[: self.held_out_scenes].tolist())]
+        return [tokens[row] for row in mixed_choice(len(tokens), self.held_out_scenes)]
 
     def _find_latents(self, cache: SceneCache) -> tuple[dict[str, tuple[int, int]], dict[str, str]]:
         """The latent store's window of each scene, and why others have none."""
@@ -242,19 +240,13 @@ class PlannerBatches:
 
     def train_batches(self, start_step: int) -> DataLoader:
         """Endless batches from `start_step` on. Ranks are those known at this moment."""
-        parallel = torch.distributed.is_available() and torch.distributed.is_initialized()
-        stream = SceneStream(
-            self.train, batch_size=self.batch_size, seed=self.seed, start_step=start_step,
-            rank=torch.distributed.get_rank() if parallel else 0,
-            ranks=torch.distributed.get_world_size() if parallel else 1,
-        )  # fmt: skip
-        workers = {"num_workers": self.ahead, "persistent_workers": self.ahead > 0}
-        return DataLoader(stream, batch_size=None, collate_fn=whole_batch, **workers)
+        return endless(
+            self.train, batch_size=self.batch_size, seed=self.seed, start_step=start_step, workers=self.ahead
+        )
 
     def validation_batches(self) -> DataLoader:
         """The held-out scenes in order; the last batch may be smaller."""
-        chosen = Chosen(self.held_out, list(range(len(self.held_out))), self.batch_size)
-        return DataLoader(chosen, batch_size=None, collate_fn=whole_batch)
+        return in_order(self.held_out, list(range(len(self.held_out))), self.batch_size)
 
     def scoring(self, tokens: Sequence[str]) -> list[ScoringScene]:
         """Prepared scenes; those asked for last stay in memory. Raises StoreError for a scene that was not prepared."""

@@ -1,4 +1,4 @@
-"""The whole walk through the command line: world, codebook, labels, teacher, labels, student, labels, report."""
+"""The whole walk through the command line: world, codebook, labels, teacher, labels, student, labels, planner, scores, report."""
 
 import json
 import re
@@ -21,7 +21,10 @@ STEPS = (
     "label_teacher",
     "student",
     "label_student",
+    "label_expected",
+    "planner",
     "score_constant_velocity",
+    "score_fused",
     "score_human",
     "report",
 )
@@ -31,7 +34,7 @@ def test_the_demo_walks_every_step_ends_with_a_report_and_repeats_nothing(latent
     done = latentdrive("demo", "demo=smoke", "out=walk", timeout_s=1800)
     assert done.returncode == 0, done.stderr[-3000:]
     said = [line for line in done.stdout.splitlines() if line.startswith("Step ")]
-    assert [line.split(":")[0] for line in said] == [f"Step {number} of 12" for number in range(1, 13)]
+    assert [line.split(":")[0] for line in said] == [f"Step {number} of {len(STEPS)}" for number in range(1, len(STEPS) + 1)]
     assert re.search(r"Result: walk/report\.html\nNext: open walk/report\.html", done.stdout)
 
     out = tmp_path / "walk"
@@ -41,6 +44,9 @@ def test_the_demo_walks_every_step_ends_with_a_report_and_repeats_nothing(latent
         assert (out / step / "config.yaml").is_file() and (out / step / "log.txt").is_file()
     ids = [checkpoint.read_card(out / who / "checkpoint") for who in ("codebook", "teacher", "student")]
     assert ids[1].parents["codebook"] == ids[2].parents["codebook"] == ids[0].fingerprint
+    planner = checkpoint.read_card(out / "planner/checkpoint")
+    assert planner.parents["codebook"] == ids[0].fingerprint and planner.parents["labeller"] == ids[2].fingerprint
+    assert json.loads((out / "score_fused/summary.json").read_text())["latents"]["maker"] == ids[2].fingerprint
     html = (out / "report.html").read_text(encoding="utf-8")
     for part in ("What each ego code means", "What leaks where", "Agreement, slot by slot", "Which code follows which"):
         assert part in html
