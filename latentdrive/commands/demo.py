@@ -20,7 +20,11 @@ from latentdrive.config import Config, compose, from_yaml, to_yaml
 from latentdrive.errors import ConfigError
 from latentdrive.run_folder import CONFIG, METRICS, RunFolder
 
-PLANNERS = {"constant_velocity": "a car that goes straight on", "fused": "the planner, with the student beside it,", "human": "the human driver"}
+PLANNERS = {
+    "constant_velocity": "a car that goes straight on",
+    "fused": "the planner, with the student beside it,",
+    "human": "the human driver",
+}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -34,7 +34,9 @@ def test_the_demo_walks_every_step_ends_with_a_report_and_repeats_nothing(latent
     done = latentdrive("demo", "demo=smoke", "out=walk", timeout_s=1800)
     assert done.returncode == 0, done.stderr[-3000:]
     said = [line for line in done.stdout.splitlines() if line.startswith("Step ")]
-    assert [line.split(":")[0] for line in said] == [f"Step {number} of {len(STEPS)}" for number in range(1, len(STEPS) + 1)]
+    assert [line.split(":")[0] for line in said] == [
+        f"Step {number} of {len(STEPS)}" for number in range(1, len(STEPS) + 1)
+    ]
     assert re.search(r"Result: walk/report\.html\nNext: open walk/report\.html", done.stdout)
 
     out = tmp_path / "walk"
