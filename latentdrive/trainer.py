@@ -89,6 +89,8 @@ def processes_of_further_devices(folder: RunFolder) -> Iterator[None]:
         yield
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()
+    except SystemExit:  # Lightning's answer to Ctrl+C; the command line has a better one
+        raise KeyboardInterrupt from None
     finally:
         sys.argv = argv
         for name in os.environ.keys() - environment:

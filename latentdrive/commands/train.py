@@ -29,7 +29,15 @@ from latentdrive.checkpoint import Card
 from latentdrive.config import Config, from_yaml, to_yaml
 from latentdrive.errors import CheckpointError, ConfigError, MixedCodebooks
 from latentdrive.run_folder import CHECKPOINT, METRICS, RESUME, RunFolder, progress
-from latentdrive.trainer import SECONDS, STATE, Feed, make_trainer, processes_of_further_devices, quiet, trained_model
+from latentdrive.trainer import (
+    SECONDS,
+    STATE,
+    Feed,
+    make_trainer,
+    processes_of_further_devices,
+    quiet,
+    trained_model,
+)
 
 SETTINGS = "settings.yaml"  # in RESUME
 # Of the trainer's settings, those that weights depend on: a resumed run must keep them.
@@ -65,12 +73,7 @@ def _run(cfg: Config, folder: RunFolder) -> dict[str, float]:
     trainer = make_trainer(cfg, folder, steps=steps)
     start, dry_run = Start(**cfg.init.plain()), cfg.dry_run
     then = cfg.next.format(checkpoint=shlex.quote(str(folder.path / CHECKPOINT)), data=cfg.data_words)
-    settings = {key: cfg[key].plain() for key in ("model", "training", "batches")} | {"seed": cfg.seed}
-    settings |= {"init": start.fingerprint, "init_without": list(start.without), "ema_decay": cfg.ema_decay}
-    settings["parents"] = batches.parents  # a store may have been labelled anew under the same name
-    settings["trainer"] = {key: value for key, value in cfg.trainer.plain().items() if key in TRAINER}
-    if trainer.world_size > 1:  # each device has a batch of its own
-        settings["trainer"]["devices"] = trainer.world_size
+    settings = decisive(cfg, start, batches, trainer)
     cfg.require_all_read()
     folder.say(f"{type(model).__name__}: {count(model):,} parameters, {count(model, trained=True):,} of them trained")
     folder.say(batches.estimate(model))
@@ -92,22 +95,16 @@ def _run(cfg: Config, folder: RunFolder) -> dict[str, float]:
     if hasattr(batches, "watch"):
         batches.watch = progress
     module.prepare(batches, new=not done and not start)
-    feed = Feed(batches, done * trainer.accumulate_grad_batches)
-    resumed = {"ckpt_path": str(state), "weights_only": True} if done else {}
     if not done:
         folder.begin_anew()
         folder.write(f"{RESUME}/{SETTINGS}", to_yaml(settings))
-    try:
-        with processes_of_further_devices(folder):
-            if done < steps:  # a finished state holds the weights that the checkpoint gets, averaged where they are
-                trainer.fit(module, datamodule=feed, **resumed)
-            model = trained_model(trainer, module, config)
-            if (
-                model is module.model
-            ):  # shards can't be validated once more: the numbers are those of the last validation
-                trainer.validate(module, datamodule=feed, verbose=False)
-    except SystemExit:  # Lightning's answer to Ctrl+C; the command line has a better one
-        raise KeyboardInterrupt from None
+    feed = Feed(batches, done * trainer.accumulate_grad_batches)
+    with processes_of_further_devices(folder):
+        if done < steps:  # a finished state holds the weights that the checkpoint gets, averaged where they are
+            trainer.fit(module, datamodule=feed, **({"ckpt_path": str(state), "weights_only": True} if done else {}))
+        model = trained_model(trainer, module, config)
+        if model is module.model:  # shards can't be validated again: their numbers are those of the last validation
+            trainer.validate(module, datamodule=feed, verbose=False)
     if not trainer.is_global_zero:
         return {}
     metrics = {key: value.item() for key, value in trainer.callback_metrics.items()}
@@ -116,6 +113,17 @@ def _run(cfg: Config, folder: RunFolder) -> dict[str, float]:
     parents = batches.parents | ({"init": start.fingerprint} if start else {})
     _finish(folder, model, config, batches, parents, metrics, steps, then)
     return metrics
+
+
+def decisive(cfg: Config, start: "Start", batches: Any, trainer: L.Trainer) -> dict[str, Any]:
+    """Everything that the weights depend on: a run is resumed with the same alone, but for FREE."""
+    settings = {key: cfg[key].plain() for key in ("model", "training", "batches")} | {"seed": cfg.seed}
+    settings |= {"init": start.fingerprint, "init_without": list(start.without), "ema_decay": cfg.ema_decay}
+    settings["parents"] = batches.parents  # a store may have been labelled anew under the same name
+    settings["trainer"] = {key: value for key, value in cfg.trainer.plain().items() if key in TRAINER}
+    if trainer.world_size > 1:  # each device has a batch of its own
+        settings["trainer"]["devices"] = trainer.world_size
+    return settings
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from latentdrive import checkpoint
 from latentdrive.codebook.model import Codebook
 from latentdrive.codebook.training import CodebookTraining
 from latentdrive.commands.train import start_from
+from latentdrive.config import from_yaml
 from latentdrive.errors import CheckpointError, ConfigError, MixedCodebooks
 from latentdrive.run_folder import CHECKPOINT, RESUME
 from latentdrive.trainer import STATE
@@ -229,7 +231,10 @@ def test_the_card_names_what_a_run_started_from(clips: Path, whole: Path, tmp_pa
     assert card.parents == {"init": checkpoint.read_card(whole / CHECKPOINT).fingerprint}
 
 
-def test_a_start_from_a_model_of_another_codebook_is_refused(whole: Path):
-    model, _ = checkpoint.load(whole / CHECKPOINT)
-    with pytest.raises(MixedCodebooks, match=r"codes of codebook None, the labels those of book-a"):
-        start_from(model, whole / CHECKPOINT, codebook="book-a")
+def test_a_start_from_a_model_of_another_codebook_is_refused(whole: Path, tmp_path: Path):
+    model, card = checkpoint.load(whole / CHECKPOINT)
+    config = from_yaml((whole / CHECKPOINT / checkpoint.CONFIG).read_text())
+    checkpoint.save(tmp_path / "b", model, config=config, card=replace(card, parents={"codebook": "book-b"}))
+    with pytest.raises(MixedCodebooks, match=r"codes of codebook book-b, the labels those of book-a"):
+        start_from(model, tmp_path / "b", codebook="book-a")
+    assert start_from(model, whole / CHECKPOINT, codebook="book-a") == []  # it knows no codes yet, of any codebook
