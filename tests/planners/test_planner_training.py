@@ -10,8 +10,10 @@ import torch
 from planner_helpers import SHORT, train_planner, write_store, write_world
 
 from latentdrive import checkpoint
+from latentdrive.build import build
 from latentdrive.commands import evaluate
 from latentdrive.config import compose, from_yaml
+from latentdrive.data.navsim_scenes import sensor_path
 from latentdrive.errors import CheckpointError, ConfigError, MixedCodebooks, TooManyUnreadable, WrongShape
 from latentdrive.planners.ego_mlp import EgoMlp
 from latentdrive.planners.learned import load_planner
@@ -36,8 +38,6 @@ def words(home: Path) -> list[str]:
 @pytest.fixture(scope="module")
 def windows(words: list[str]) -> list[tuple[str, float]]:
     """Drive and time of every scene."""
-    from latentdrive.build import build
-
     data = build(compose("train_planner", words).data)
     scenes = [
         source[token]
@@ -253,6 +253,42 @@ def test_scenes_with_a_missing_picture_are_counted_and_named(words, home, tmp_pa
     finally:
         for path in hidden:
             path.rename(path.with_suffix(".jpg"))
+
+
+@pytest.mark.parametrize(
+    ("sensor", "reason"),
+    [("CAM_R0", "the image is not there"), ("MergedPointCloud", "the point cloud can't be opened")],
+)
+def test_a_scene_without_a_sensor_fails_alone_and_is_named(words, home, tmp_path: Path, sensor, reason):
+    train_planner(words, tmp_path / "run", "planner=transfuser_tiny", "batches.batch_size=2")
+    source = build(compose("train_planner", words).data).open_scenes(split="test", cameras=["cam_r0"])
+    token = source.tokens[1]
+    cut = source.cut(token)
+    path = source.blobs / sensor_path(cut.log, cut.now, "lidar" if "Cloud" in sensor else sensor.lower())
+    hidden = path.rename(path.with_suffix(".gone"))
+    try:
+        given = [
+            "planner=checkpoint",
+            f"planner.folder={tmp_path / 'run' / CHECKPOINT}",
+            "split=test",
+            "processes=1",
+            "pictures=0",
+        ]
+        out = evaluate.run(compose("evaluate", [*words, *given, f"out={tmp_path}/test"]))
+    finally:
+        hidden.rename(path)
+    summary = json.loads((out / "summary.json").read_text())
+    assert list(summary["failures"]) == [token] and reason in summary["failures"][token]
+    assert path.name in summary["failures"][token] and summary["failed"] == 1
+
+
+def test_weights_of_another_planner_are_refused_with_both_sides(words, tmp_path: Path):
+    train_planner(words, tmp_path / "ltf", "planner=ltf_tiny")
+    start = f"init.checkpoint={tmp_path / 'ltf' / CHECKPOINT}"
+    with pytest.raises(CheckpointError, match=r"1 weights do not fit this model, for example backbone\.grid"):
+        train_planner(words, tmp_path / "a", "planner=transfuser_tiny", start)
+    with pytest.raises(CheckpointError, match="holds a Transfuser, expected Ipad"):
+        train_planner(words, tmp_path / "b", "planner=ipad_tiny", start)
 
 
 def test_a_checkpoint_that_is_no_planner_is_refused(tmp_path: Path):
