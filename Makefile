@@ -30,6 +30,7 @@ bench: setup
 	$(BIN)/python tools/bench_data.py
 	$(BIN)/python tools/bench_codebook.py
 	$(BIN)/python tools/bench_pdms.py
+	$(BIN)/python tools/bench_planners.py
 
 clean:
 	rm -rf .venv build dist

@@ -10,6 +10,7 @@ import itertools
 import os
 import re
 import sys
+from pathlib import Path
 from typing import Any
 
 VERBS = {  # verb: (module, configuration, what it does)
@@ -134,10 +135,20 @@ def help_text(verb: str) -> str:
     for group in groups:
         text += ["", f"{group}=..."]
         for path in sorted((folder / group).glob("*.yaml")):
+            if not takes(verb, group, path):
+                continue
             first = next((line for line in path.read_text(encoding="utf-8").splitlines() if not _package(line)), "")
             text.append(f"  {path.stem:<20} {first.removeprefix('#').strip()}")
     text += ["", "out=FOLDER names the run's folder; the same folder resumes. -m key=1,2 runs every combination."]
     return "\n".join(text)
+
+
+def takes(verb: str, group: str, option: Path) -> bool:
+    """Whether a verb takes an option, by its file: of experiments and planners, which several verbs share, the head shows the command."""
+    if group not in ("experiment", "planner"):
+        return True
+    shown = rf"^# latentdrive {verb}( \S+)* {group}={option.stem}( |$)"
+    return re.search(shown, option.read_text(encoding="utf-8"), re.MULTILINE) is not None
 
 
 def _package(line: str) -> bool:

@@ -150,3 +150,12 @@ def test_a_network_that_is_yet_to_be_trained_cannot_be_evaluated(capsys, tmp_pat
     with pytest.raises(SystemExit):
         cli.main(["evaluate", "planner=ego_mlp", f"out={tmp_path}/out", f"data.path={tmp_path}"])
     assert "this planner learns: latentdrive train planner" in capsys.readouterr().err
+
+
+def test_help_lists_of_planners_only_what_the_verb_takes(capsys):
+    cli.main(["evaluate", "--help"])
+    evaluates = capsys.readouterr().out
+    cli.main(["train", "planner", "--help"])
+    trains = capsys.readouterr().out
+    assert "  human " in evaluates and "  ltf_tiny " not in evaluates
+    assert "  ltf_tiny " in trains and "  human " not in trains

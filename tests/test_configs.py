@@ -30,20 +30,12 @@ def groups_of(name: str) -> list[str]:
     return [group for entry in entries if isinstance(entry, Mapping) for group in entry]
 
 
-def fits(verb: str, group: str, option: Path) -> bool:
-    """Whether the verb takes this option: of experiments and planners, which several verbs share, its head shows the command."""
-    if group not in ("experiment", "planner"):
-        return True
-    shown = rf"^# latentdrive {verb}( \S+)* {group}={option.stem}( |$)"
-    return re.search(shown, option.read_text(), re.MULTILINE) is not None
-
-
 CASES = [
     (name, group, option.stem)
     for name in NAMES
     for group in groups_of(name)
     for option in sorted((FOLDER / group).glob("*.yaml"))
-    if fits(NAMES[name], group, option)
+    if cli.takes(NAMES[name], group, option)
 ]
 
 
