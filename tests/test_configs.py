@@ -201,5 +201,5 @@ def test_every_step_of_the_demo_composes(demo, tmp_path):
     steps = plan(compose("demo", [f"demo={demo}", f"out={tmp_path}"]))
     assert [step.cfg.verb for step in steps] == [
         "world", "world", "world", "train_codebook", "label", "train_teacher", "label", "distill", "label",
-        "evaluate", "evaluate", "report",
+        "label", "train_planner", "evaluate", "evaluate", "evaluate", "report",
     ]  # fmt: skip
