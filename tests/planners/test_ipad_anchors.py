@@ -39,7 +39,8 @@ def test_a_point_ahead_lands_where_a_pinhole_says():
     """10 m ahead of the rear axle is 8.5 m ahead of a camera that sits 1.5 m ahead and 1.6 m up; 2 m left; focal length 30 pixels."""
     places, seen = projected((10.0, 2.0, 0.6))
     column, row = WIDTH / 2 - 30 * 2.0 / 8.5, HEIGHT / 2 + 30 * 1.0 / 8.5
-    assert seen and places.tolist() == pytest.approx([column / WIDTH, row / HEIGHT], abs=1e-6)
+    # Intrinsics count from the middle of the first pixel, which lies half a pixel inside the picture.
+    assert seen and places.tolist() == pytest.approx([(column + 0.5) / WIDTH, (row + 0.5) / HEIGHT], abs=1e-6)
 
 
 @pytest.mark.parametrize(("point", "yaw_deg", "expected"), [

@@ -223,7 +223,7 @@ def test_a_panorama_can_not_be_projected_into():
 def test_inputs_without_cameras_or_latents_are_refused_by_name():
     with pytest.raises(WrongShape, match="cameras with intrinsics"):
         small()(replace(made_inputs(1), cameras=None))
-    with pytest.raises(WrongShape, match="carry no latents"):
+    with pytest.raises(ConfigError, match=r"fuses a predictor's embeddings: give latents=FOLDER"):
         small(fusion=FUSION)(made_inputs(1))
 
 
