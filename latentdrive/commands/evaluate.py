@@ -33,6 +33,7 @@ from latentdrive.files import write_atomic
 from latentdrive.pdms.prepare import prepare_scene
 from latentdrive.pdms.store import ScoringStore, build_store, store_name
 from latentdrive.pdms.versions import Version
+from latentdrive.planners.latent_source import StoredLatents
 from latentdrive.planners.learned import LearnedPlanner
 from latentdrive.planners.sampling import NO_SENSORS
 from latentdrive.planners.submitted import Submitted
@@ -71,6 +72,8 @@ def run(cfg: Config) -> Path:
     scenes = open_split(
         data, settings, split=order.split, version=order.version, needs=needs, limit=order.limit, progress=progress
     )
+    if isinstance(planner, LearnedPlanner) and isinstance(planner.latents, StoredLatents):
+        planner.latents.require_scenes(scenes.source, scenes.tokens)
     place = order.store or order.stores / store_name(data.scenes_id(order.split), order.version.rules)
     drives = len(set(scenes.drives))
     folder.say(f"{type(planner).__name__} on {len(scenes.tokens):,} scenes of {drives:,} drives, {order.version}")

@@ -5,9 +5,10 @@ future is refused: codes of origin `inverse_dynamics` were read from the frames 
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -92,6 +93,21 @@ class StoredLatents:
     def of(self, scenes: Sequence[Scene]) -> LatentFeatures:
         """Embeddings of the scenes, by drive and time."""
         return self.batch([self.find(scene.token, scene.drive, scene.time_s) for scene in scenes])
+
+    def require_scenes(self, source: Any, tokens: Sequence[str]) -> None:
+        """Raise StoreError where no part holds a single one of these scenes: another split was labelled. source: of the scenes."""
+        if not hasattr(source, "time_s"):
+            raise StoreError(
+                f"these scenes lie in no clip of a log, so the store {self.folder} can't hold them: give predictor=CHECKPOINT instead"
+            )
+        for token in tokens:
+            with suppress(UnreadableScene):
+                self.find(token, source.drive(token), source.time_s(token))
+                return
+        parts = ", ".join(store.folder.name for store in self.stores)
+        raise StoreError(
+            f"{self.folder} holds none of the {len(tokens):,} scenes (its parts: {parts}): label their split, with parts=[...] naming it"
+        )
 
     def require_widths(self, fusion: LatentFusion) -> None:
         """Raise WrongShape where these embeddings are not of the widths that a fusion takes."""

@@ -14,7 +14,7 @@ from latentdrive.build import build
 from latentdrive.commands import evaluate
 from latentdrive.config import compose, from_yaml
 from latentdrive.data.navsim_scenes import sensor_path
-from latentdrive.errors import CheckpointError, ConfigError, MixedCodebooks, TooManyUnreadable, WrongShape
+from latentdrive.errors import CheckpointError, ConfigError, MixedCodebooks, StoreError, TooManyUnreadable, WrongShape
 from latentdrive.planners.ego_mlp import EgoMlp
 from latentdrive.planners.learned import load_planner
 from latentdrive.planners.training import PlannerTraining
@@ -146,6 +146,21 @@ def test_a_fused_planner_is_trained_from_a_store_and_evaluated_with_it(words, st
     )  # fmt: skip
     summary = json.loads((out / "summary.json").read_text())
     assert summary["failed"] == 0 and summary["latents"]["origin"] == "teacher" and "oracle_future" not in summary
+
+
+def test_a_store_of_another_split_is_refused_before_anything_is_scored(words, store, windows, tmp_path: Path):
+    train_planner(words, tmp_path / "run", *FUSED, f"latents={store}")
+    place, few = tmp_path / "run" / CHECKPOINT, write_store(tmp_path / "few", windows[:3])
+    given = [
+        *words,
+        "planner=checkpoint",
+        f"planner.folder={place}",
+        f"planner.latents={few}",
+        "split=test",
+        "processes=1",
+    ]
+    with pytest.raises(StoreError, match=r"holds none of the 4 scenes \(its parts: all\): label their split"):
+        evaluate.run(compose("evaluate", [*given, f"out={tmp_path}/out"]))
 
 
 def test_an_oracle_of_the_future_is_marked_everywhere(words, windows, tmp_path: Path):
