@@ -152,6 +152,12 @@ def test_a_network_that_is_yet_to_be_trained_cannot_be_evaluated(capsys, tmp_pat
     assert "this planner learns: latentdrive train planner" in capsys.readouterr().err
 
 
+def test_a_planner_that_learns_nothing_cannot_be_trained(capsys, tmp_path):
+    with pytest.raises(SystemExit):
+        cli.main(["train", "planner", "planner=human", f"out={tmp_path}/out"])
+    assert "learns nothing, it is only evaluated" in capsys.readouterr().err
+
+
 def test_help_lists_of_planners_only_what_the_verb_takes(capsys):
     cli.main(["evaluate", "--help"])
     evaluates = capsys.readouterr().out

@@ -24,7 +24,7 @@ import yaml
 from lightning.pytorch.utilities import rank_zero_only
 
 from latentdrive import checkpoint
-from latentdrive.build import build
+from latentdrive.build import TARGET, build
 from latentdrive.checkpoint import Card
 from latentdrive.config import Config, from_yaml, to_yaml
 from latentdrive.errors import CheckpointError, ConfigError, MixedCodebooks
@@ -66,6 +66,8 @@ def _run(cfg: Config, folder: RunFolder) -> dict[str, float]:
     quiet()
     L.seed_everything(cfg.seed, verbose=False)
     config = cfg.model.plain()
+    if TARGET not in config:
+        raise ConfigError("this option learns nothing, it is only evaluated: --help lists those that can be trained")
     batches = build(cfg.batches)
     model = build(config)
     module = build(cfg.training, model=model)
