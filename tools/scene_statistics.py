@@ -27,6 +27,10 @@ from latentdrive.world.navsim_drive import box_corners, on_the_road
 SIZE = np.array([car.LENGTH_M, car.WIDTH_M, car.HEIGHT_M])
 AHEAD_S = (0.0, 0.3, 0.6, 0.9)  # as time to collision looks ahead
 HORIZON = 8  # frames after now
+FRAME_S = 0.5
+OFF_ARC_M = 2.0  # more than half a lane: the road bends otherwise than the ego does now
+REACH_M = 20.0  # boxes whose centres are farther apart do not touch
+BACK_M = 0.5  # driven in the last frame; below, the ego has no curvature
 
 
 def main() -> None:
@@ -65,7 +69,7 @@ def main() -> None:
 
 
 def count(truth: SceneTruth, around: RoadMap, limit_mps: float, counts: Counter, sums: Counter) -> None:
-    """Facts of one scene: command, contact, time to collision, road, lights, how far and how fast the human drives."""
+    """Facts of one scene: command, contact, time to collision, road, lights, what the ego can't know blind, how the human drives."""
     now, future = truth.frames[truth.now], truth.frames[truth.now : truth.now + HORIZON + 1]
     counts[f"command {now.command.name.lower()}"] += 1
     counts["human touches somebody"] += any(touches(frame, 0.0) for frame in future)
@@ -75,23 +79,67 @@ def count(truth: SceneTruth, around: RoadMap, limit_mps: float, counts: Counter,
     ego = np.stack([frame.ego_pose for frame in future])
     counts["human leaves the road"] += not on_the_road(ego, Body.of_nuplan(), around).all()
     counts["before a red light"] += any(red for _, red in now.lights)
+    road, somebody = bends(truth), in_the_way(truth)
+    counts["needs eyes: the road bends otherwise than the ego"] += road
+    counts["needs eyes: somebody stands or drives where the ego would be at its present speed"] += somebody
+    counts["needs eyes"] += road or somebody
     driven = np.hypot(*np.diff(ego[:, :2], axis=0).T).sum()
     sums["mean speed, m/s"] += float(now.velocity[0])
     sums["mean share of the speed limit over 4 s"] += driven / (0.5 * HORIZON) / limit_mps
     sums["objects a scene"] += len(now.objects)
 
 
+def bends(truth: SceneTruth) -> bool:
+    """Whether the human ends beside the arc of the ego's present curvature, however far it drives on it."""
+    back, here = (truth.frames[number].ego_pose for number in (truth.now - 1, truth.now))
+    end = truth.frames[truth.now + HORIZON].ego_pose
+    driven = np.hypot(*(here - back)[:2])
+    turned = (here[2] - back[2] + np.pi) % (2 * np.pi) - np.pi
+    curvature = turned / driven if driven > BACK_M else 0.0
+    along = np.arange(0.0, np.hypot(*(end - here)[:2]) + 10.0, 0.1)
+    headings = here[2] + curvature * along
+    arc = here[:2] + np.cumsum(0.1 * np.stack([np.cos(headings), np.sin(headings)], 1), 0)
+    return bool(np.hypot(*(arc - end[:2]).T).min() > OFF_ARC_M)
+
+
+def in_the_way(truth: SceneTruth) -> bool:
+    """Whether the ego, on the human's own path but at its present speed, would run into somebody before it."""
+    future = truth.frames[truth.now : truth.now + HORIZON + 1]
+    path = np.stack([frame.ego_pose[:2] for frame in truth.frames[truth.now :]])
+    headings = np.unwrap([frame.ego_pose[2] for frame in truth.frames[truth.now :]])
+    ahead = np.array([np.cos(headings[-1]), np.sin(headings[-1])])
+    path, headings = np.vstack([path, path[-1] + 200.0 * ahead]), np.append(headings, headings[-1])
+    driven = np.append(0.0, np.cumsum(np.hypot(*np.diff(path, axis=0).T)))
+    speed = max(float(future[0].velocity[0]), 0.0)
+    for number, frame in enumerate(future[1:], 1):
+        x, y, heading = (np.interp(speed * FRAME_S * number, driven, one) for one in (*path.T, headings))
+        there = np.array([x, y, heading])
+        ours = [np.dot(pose[:2] - there[:2], (np.cos(heading), np.sin(heading))) > 0.0 for pose in frame.objects.poses]
+        if any(
+            hits(there, pose, size) for pose, size, own in zip(frame.objects.poses, frame.objects.sizes, ours) if own
+        ):
+            return True
+    return False
+
+
+def hits(rear_axle: np.ndarray, pose: np.ndarray, size: np.ndarray) -> bool:
+    """Whether the ego's box there overlaps another."""
+    x, y, heading = rear_axle
+    centre = np.array([x + car.REAR_TO_CENTRE_M * np.cos(heading), y + car.REAR_TO_CENTRE_M * np.sin(heading), heading])
+    if np.hypot(*(pose[:2] - centre[:2])) > REACH_M:
+        return False
+    return shapely.Polygon(box_corners(centre, SIZE)).intersects(shapely.Polygon(box_corners(pose, size)))
+
+
 def touches(frame: LoggedFrame, ahead_s: float) -> bool:
     """Whether the ego's box overlaps another, both moved on for ahead_s seconds at their velocities."""
     x, y, heading = frame.ego_pose
-    reach = car.REAR_TO_CENTRE_M + float(frame.velocity[0]) * ahead_s
-    ego = np.array([x + reach * np.cos(heading), y + reach * np.sin(heading), heading])
-    own = shapely.Polygon(box_corners(ego, SIZE))
-    for pose, size, velocity in zip(frame.objects.poses, frame.objects.sizes, frame.objects.velocity):
-        there = pose + np.array([*(velocity * ahead_s), 0.0])
-        if np.hypot(*(there[:2] - ego[:2])) < 20.0 and own.intersects(shapely.Polygon(box_corners(there, size))):
-            return True
-    return False
+    reach = float(frame.velocity[0]) * ahead_s
+    moved = np.array([x + reach * np.cos(heading), y + reach * np.sin(heading), heading])
+    return any(
+        hits(moved, pose + np.array([*(velocity * ahead_s), 0.0]), size)
+        for pose, size, velocity in zip(frame.objects.poses, frame.objects.sizes, frame.objects.velocity)
+    )
 
 
 def near(truth: SceneTruth) -> RoadMap:
