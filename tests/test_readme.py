@@ -69,7 +69,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     poses.parent.mkdir()
     write_openscene(folder / "openscene")
     (folder / "openscene/splits").rename(folder / "splits")
-    for split, log in (("navtrain", "north"), ("navtest", "east")):
+    for split, log in (("navtrain", "north"), ("mine", "east")):
         write_split(folder / "splits", split, log_names=[log])
     write_scenario(folder / "scenarios/sd_made_scene-0001.pkl", scenario())
     film(write_segment(folder / "comma2k19/Chunk_1/b0c9_2018/40"))
