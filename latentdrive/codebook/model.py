@@ -197,9 +197,17 @@ class Codebook(nn.Module):
     # ---- using it ----
 
     @torch.no_grad()
-    def encode(self, frames: UInt8[Tensor, "B F 3 H W"], motion: Float[Tensor, "B T 4"] | None) -> LatentActions:
-        """Latent actions of windows of frames that start at t0; flattened over transitions, transition first, then code."""
-        seen = self.observe(frames)
+    def encode(
+        self,
+        frames: UInt8[Tensor, "B F 3 H W"],
+        motion: Float[Tensor, "B T 4"] | None,
+        maps: Float[Tensor, "B F C h w"] | None = None,
+    ) -> LatentActions:
+        """Latent actions of windows of frames that start at t0; flattened over transitions, transition first, then code.
+
+        maps: as in `observe`; neighbouring windows share most of their frames.
+        """
+        seen = self.observe(frames, maps)
         environment = vectors = None
         if self.environment_slots:
             environment = self.environment_codes(seen, motion)

@@ -57,10 +57,17 @@ class FutureLabeller:
     def label(
         self, clips: ReadableSource, windows: Chosen, opened: Mapping[int, Opened]
     ) -> tuple[LatentActions, Bool[np.ndarray, "N flags"]]:
-        """Codes of what happened."""
+        """Codes of what happened. The frozen backbone looks at every frame once, however many windows hold it."""
         batch = make_batch(clips, windows, self.spec, take="frames", patch_grid=None, opened=opened).to(self.device)
         known = batch.motion_known.cpu().numpy()
-        return self.model.encode(batch.frames, batch.motion if known.all() else None), known[:, None]
+        motion = batch.motion if known.all() else None
+        if self.model.features.trained:
+            return self.model.encode(batch.frames, motion), known[:, None]
+        steps = np.arange(0, self.spec.span + 1, self.spec.transition_frames)
+        places = np.array([[(index, row + step) for step in steps] for index, row in windows])
+        _, first, which = np.unique(places.reshape(-1, 2), axis=0, return_index=True, return_inverse=True)
+        maps = self.model.features.maps(batch.frames.flatten(0, 1)[first])[which.reshape(places.shape[:2])]
+        return self.model.encode(batch.frames, motion, maps), known[:, None]
 
 
 class PresentLabeller:

@@ -29,12 +29,29 @@ class Shared(torch.nn.Module):
     transitions, codes_per_transition, codes, codebook_id = 3, 4, 16, "book-a"
 
 
+class Backbone:
+    """Features are the picture's corner: clip and row. seen: how many frames it was given."""
+
+    def __init__(self, *, trained: bool) -> None:
+        self.trained, self.seen = trained, 0
+
+    def maps(self, frames):
+        self.seen += len(frames)
+        return frames[:, :2, :1, :1].float()
+
+
 class Book(Shared):
     """Codes say which frames were seen: the row of each window's first and last frame, and its clip."""
 
     transition_s = 0.5
 
-    def encode(self, frames, motion):
+    def __init__(self, *, trained: bool = False) -> None:
+        super().__init__()
+        self.features = Backbone(trained=trained)
+
+    def encode(self, frames, motion, maps=None):
+        assert (maps is None) == self.features.trained
+        assert maps is None or torch.equal(maps, frames[:, :, :2, :1, :1].float())
         codes = torch.zeros(len(frames), 12, dtype=torch.long)
         codes[:, 0], codes[:, 1] = frames[:, 0, 1, 0, 0].long() % 16, frames[:, -1, 1, 0, 0].long() % 16
         codes[:, 2], codes[:, 3] = frames[:, 0, 0, 0, 0].long() % 16, 0 if motion is None else 1
@@ -79,6 +96,17 @@ def test_a_codebook_is_given_t0_to_t0_plus_three_transitions(tmp_path):
     assert store.t0_s[:5].tolist() == [0.0, 0.5, 1.0, 1.5, 2.0]
     assert store.codes()[5:10, :4].tolist() == [[row, row + 6, 1, 1] for row in (0, 2, 4, 6, 8)]
     assert store.info.origin is Origin.INVERSE_DYNAMICS and store.info.known == ("motion",) and store.known.all()
+
+
+def test_a_frozen_backbone_sees_a_frame_once_a_batch(tmp_path):
+    clips = MemoryClips([make_clip(i) for i in range(3)])
+    labeller = book()
+    run(labeller, clips, tmp_path / "frozen", batch_size=15)
+    assert labeller.model.features.seen == 3 * 8  # of 16 frames every other one is looked at; by 15 windows of 4
+    trained = choose_labeller(Book(trained=True), rate_hz=RATE_HZ, transition_s=None, device="cpu")
+    run(trained, clips, tmp_path / "trained", batch_size=15)
+    assert trained.model.features.seen == 0
+    assert np.array_equal(LatentStore(tmp_path / "frozen").codes(), LatentStore(tmp_path / "trained").codes())
 
 
 def test_clips_without_poses_are_labelled_without_motion(tmp_path):
