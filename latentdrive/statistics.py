@@ -6,10 +6,11 @@ too much; a drive is drawn or not drawn as a whole.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float
+from scipy.stats import t as student_t
 
 from latentdrive.errors import WrongShape
 
@@ -53,6 +54,26 @@ def bootstrap_by_drive(
     means = sums[draws].sum(1) / counts[draws].sum(1)
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
     return Interval(mean=float(values.mean()), low=float(low), high=float(high), drives=len(names), values=len(values))
+
+
+def of_new_trainings(
+    values: Float[np.ndarray, "S N"], drives: Sequence[str], *, samples: int = 2000, level: float = 0.95, seed: int = 0
+) -> Interval:
+    """Mean of N values over S trainings of different seeds, with an interval for a new training on new drives.
+
+    `bootstrap_by_drive` of the means over S speaks of these S trainings alone. Here its half width and that of Student's t interval over the
+    means of the trainings are added as independent errors (latentdrive default): wide for few seeds, for three it is 2.5 deviations.
+    Raises WrongShape for fewer than two trainings.
+    """
+    values = np.asarray(values, np.float64)
+    if len(values) < 2:
+        raise WrongShape(
+            f"of_new_trainings: {len(values)} training says nothing of how far trainings lie apart; give at least 2"
+        )
+    found = bootstrap_by_drive(values.mean(0), drives, samples=samples, level=level, seed=seed)
+    apart = values.mean(1).std(ddof=1) / math.sqrt(len(values)) * student_t.ppf((1 + level) / 2, len(values) - 1)
+    half = math.hypot((found.high - found.low) / 2, float(apart))
+    return replace(found, low=found.mean - half, high=found.mean + half)
 
 
 def ratio_by_drive(

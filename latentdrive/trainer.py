@@ -107,7 +107,7 @@ def quiet() -> None:
         "The '.*_dataloader' does not",
         ".*LeafSpec",
         ".*eval mode",
-        ".*sync_dist=True",  # every rank sees all held-out windows
+        ".*sync_dist=True",  # every rank sees all that is held out
         "Grad strides do not match",
     ):
         warnings.filterwarnings("ignore", message=text)

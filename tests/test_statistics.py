@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from latentdrive.errors import WrongShape
-from latentdrive.statistics import bootstrap_by_drive, chance_of_as_many, drives_needed
+from latentdrive.statistics import bootstrap_by_drive, chance_of_as_many, drives_needed, of_new_trainings
 
 
 def test_the_mean_is_over_windows_and_the_interval_over_drives():
@@ -22,6 +22,21 @@ def test_windows_of_one_drive_do_not_make_it_surer():
     many = bootstrap_by_drive(np.repeat(level, 50), [str(i) for i in range(30) for _ in range(50)])
     assert (many.low, many.high) == pytest.approx((few.low, few.high))
     assert few.high - few.low == pytest.approx(2 * 1.96 * level.std() / 30**0.5, rel=0.15)
+
+
+def test_new_trainings_lie_as_far_apart_as_those_that_were_seen():
+    # No drive differs from another: what is left is Student's t of three means, 4.303 deviations of 0.1 over the root of 3.
+    found = of_new_trainings(np.array([[0.1] * 4, [0.2] * 4, [0.3] * 4]), list("aabb"))
+    assert found.mean == pytest.approx(0.2) and found.high - found.mean == pytest.approx(
+        4.3027 * 0.1 / 3**0.5, rel=1e-4
+    )
+    assert found.mean - found.low == pytest.approx(found.high - found.mean) and found.drives == 2
+    # Trainings that agree leave the drives' own interval.
+    alike, drives = np.tile(np.random.default_rng(0).normal(size=40), (2, 1)), [str(number) for number in range(40)]
+    ours, theirs = of_new_trainings(alike, drives), bootstrap_by_drive(alike[0], drives)
+    assert ours.high - ours.low == pytest.approx(theirs.high - theirs.low)
+    with pytest.raises(WrongShape, match="1 training says nothing"):
+        of_new_trainings(alike[:1], drives)
 
 
 def test_a_constant_difference_has_no_width():

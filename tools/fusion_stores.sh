@@ -7,7 +7,7 @@ parts="parts=[train,val,test,longtail]"
 runs=${RUNS:-runs/fusion}
 run="${PYTHON:-python} -m latentdrive"
 
-label() { [ -f "stores/$2/longtail/index.json" ] && grep -q '"complete": true' "stores/$2/longtail/index.json" || $run label model="$1" $data $parts store="stores/$2" out="$runs/label_$2"; }
+label() { $run label model="$1" $data $parts store="stores/$2" out="$runs/label_$2"; }
 
 label checkpoints/world_codebook codebook
 ${PYTHON:-python} tools/permute_store.py stores/codebook stores/codebook_permuted

@@ -4,7 +4,7 @@
 
 Every part is permuted within itself, and no window keeps a label of its own drive (scenes of one drive look alike). What learns from
 such a store, or plans with it, sees labels of the same distribution that say nothing about the scene. The store says so in its
-settings, and so do the parents of what is made from it.
+settings, and so do the cards of what learns from it and the results of what plans with it.
 """
 
 import argparse

@@ -4,8 +4,10 @@
     python tools/show_table.py planners --pairs ego_mlp,ipad transfuser,ipad
 
 One table an evaluation. A score is the mean over seeds, scene by scene; intervals are 95 %, bootstrapped by drive. Differences (the second
-minus the first; of consecutive rows, or of --pairs) are paired by scene and seed; a row without seeds pairs with every seed. One is shown
-where its interval excludes 0; else it stands there how many drives would show a difference of this size (statistics.drives_needed).
+minus the first; of consecutive rows, or of --pairs) are paired by scene and seed; a row without seeds pairs with every seed. One is not
+resolved where its interval holds 0, and it stands there how many drives would show a difference of this size (statistics.drives_needed).
+That interval speaks of these trainings: the means by seed stand beside it, and where also an interval for new trainings
+(statistics.of_new_trainings) excludes 0 the difference is shown; else it is shown for these trainings only.
 """
 
 import argparse
@@ -19,7 +21,7 @@ from table_rows import row_order
 
 from latentdrive.errors import ConfigError, LatentDriveError
 from latentdrive.evaluation.comparison import is_shown
-from latentdrive.statistics import Interval, bootstrap_by_drive, drives_needed
+from latentdrive.statistics import bootstrap_by_drive, drives_needed, of_new_trainings
 
 Seeds = Mapping[int | None, Evaluated]  # of one row in one evaluation
 
@@ -78,12 +80,12 @@ def section(title: str, rows: Mapping[str, Seeds], order: Sequence[str], pairs: 
     names = list(first.sub_scores)
     lines = [
         f"{title}: {first.scorer}, {len(first.scores):,} scenes of {len(set(first.drives)):,} drives", "",
-        f"| row | seeds | score | {' | '.join(names)} | failed |", "|" + "---|" * (len(names) + 4),
+        f"| row | seeds | score | by seed | {' | '.join(names)} | failed |", "|" + "---|" * (len(names) + 5),
         *(row_line(row, rows[row], names) for row in order),
     ]  # fmt: skip
     differences = [difference_line(*pair, rows) for pair in pairs if rows.keys() >= set(pair)]
     if differences:
-        lines += ["", "| difference | score | seeds | |", "|---|---|---|---|", *differences]
+        lines += ["", "| difference | score | by seed | new trainings | |", "|---|---|---|---|---|", *differences]
     return "\n".join(lines)
 
 
@@ -94,34 +96,44 @@ def row_line(row: str, seeds: Seeds, names: Sequence[str]) -> str:
     told = " | ".join("–" if np.isnan(mean) else f"{mean:.3f}" for mean in means)
     failed = sum(one.failed for one in seeds.values())
     mark = next(iter(seeds.values())).mark
-    return f"| {row}{f' ({mark})' if mark else ''} | {_seeds(seeds)} | {score.mean:.3f} [{score.low:.3f}, {score.high:.3f}] | {told} | {failed} |"
+    each = (
+        ", ".join(f"{seeds[seed].scores.mean():.3f}" for seed in sorted(one for one in seeds if one is not None)) or "–"
+    )
+    named = f"{row}{f' ({mark})' if mark else ''}"
+    return f"| {named} | {_seeds(seeds)} | {score.mean:.3f} [{score.low:.3f}, {score.high:.3f}] | {each} | {told} | {failed} |"
 
 
 def difference_line(first: str, second: str, rows: Mapping[str, Seeds]) -> str:
     """The second minus the first, whether it is shown, and what would show it."""
-    values, seeds = paired(first, second, rows)
+    seeds, values = paired(first, second, rows)
     drives = drives_of(rows[first])
-    found = bootstrap_by_drive(values, drives)
+    found = bootstrap_by_drive(values.mean(0), drives)
+    anew = of_new_trainings(values, drives) if len(seeds) > 1 else None
+    if not is_shown(found):
+        needed = drives_needed(values.mean(0), drives)
+        verdict = "not resolved" + (
+            f": it would take about {needed:,} drives, here are {found.drives:,}" if needed else ""
+        )
+    elif not seeds or (anew is not None and is_shown(anew)):
+        verdict = "shown"
+    else:
+        verdict = "shown for these trainings only" if anew is not None else "shown for this one training only"
     told = f"{found.mean:+.4f} [{found.low:+.4f}, {found.high:+.4f}]"
-    return f"| {second} − {first} | {told} | {seeds} | {verdict(found, drives_needed(values, drives))} |"
+    each = ", ".join(f"{seed}: {one.mean():+.4f}" for seed, one in zip(seeds, values)) or "–"
+    return f"| {second} − {first} | {told} | {each} | {f'[{anew.low:+.4f}, {anew.high:+.4f}]' if anew else '–'} | {verdict} |"
 
 
-def verdict(found: Interval, needed: int | None) -> str:
-    """In words."""
-    if is_shown(found):
-        return "shown"
-    return "not resolved" + (f": it would take about {needed:,} drives, here are {found.drives:,}" if needed else "")
+def paired(first: str, second: str, rows: Mapping[str, Seeds]) -> tuple[list[int], np.ndarray]:
+    """The seeds that both rows have, and the differences of N scenes for each, [S, N]; one row of them where neither has seeds.
 
-
-def paired(first: str, second: str, rows: Mapping[str, Seeds]) -> tuple[np.ndarray, str]:
-    """Differences of N scenes, the mean over the seeds that both rows have; and these seeds in words. Raises ConfigError where there are none."""
+    Raises ConfigError where there is no such pair.
+    """
     a, b = rows[first], rows[second]
     seeds = sorted(seed for seed in a.keys() | b.keys() if seed is not None and _has(a, seed) and _has(b, seed))
     if not seeds and not (None in a and None in b):
         raise ConfigError(f"{first} and {second} have no seed in common: {_seeds(a)} and {_seeds(b)}")
     both = seeds or [None]
-    differences = [b.get(seed, b.get(None)).scores - a.get(seed, a.get(None)).scores for seed in both]
-    return np.mean(differences, 0), ", ".join(map(str, seeds)) or "–"
+    return seeds, np.stack([b.get(seed, b.get(None)).scores - a.get(seed, a.get(None)).scores for seed in both])
 
 
 def _has(seeds: Seeds, seed: int) -> bool:

@@ -26,12 +26,13 @@ from latentdrive.run_folder import METRICS
 
 STAMPS = ("privileged", "oracle_future", "latents")  # of summary.json, kept where they say something
 MARKS = {"privileged": "privileged", "oracle_future": "oracle: knew the future"}
+PERMUTED = "embeddings of other scenes"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluated:
     """One evaluation of one row and seed, as its JSON holds it. scores: N totals. sub_scores: means by the devkit's names. mark: what must
-    stand beside every such number: that the planner is privileged, or knew the future."""
+    stand beside every such number: that the planner is privileged, knew the future, or got embeddings of other scenes."""
 
     split: str
     scorer: str
@@ -141,8 +142,13 @@ def _evaluated(table: str, path: Path, told: Mapping[str, Any]) -> Evaluated:
         scores=np.array(told["score_by_scene"], np.float64),
         sub_scores={name: np.nan if mean is None else mean for name, mean in told["sub_scores"].items()},
         drives=[scenes["drives"][number] for number in scenes["drive_of"]],
-        mark=", ".join(says for name, says in MARKS.items() if told.get(name)),
+        mark=", ".join(_marks(told)),
     )  # fmt: skip
+
+
+def _marks(told: Mapping[str, Any]) -> list[str]:
+    permuted = told.get("latents", {}).get("permuted") is not None
+    return [says for name, says in MARKS.items() if told.get(name)] + [PERMUTED] * permuted
 
 
 def _portable(word: str) -> str:

@@ -99,7 +99,8 @@ def run(cfg: Config) -> Path:
     write_trajectories(folder.path / TRAJECTORIES, plans.trajectories)
     folder.write(SUMMARY, as_text(summary))
     told = (
-        score_table(summary), *mapping_lines(mapping.get("mapping")), *failure_lines(summary), *latency_lines(latency)
+        score_table(summary), *mapping_lines(mapping.get("mapping")), *failure_lines(summary),
+        *latency_lines(latency, reads_store="store" in about.get("latents", {})),
     )  # fmt: skip
     for line in (*told, "Audit", *audit_lines(findings)):
         folder.say(line)

@@ -3,7 +3,7 @@
     latentdrive train codebook data=world
 
 A stage gives three nodes: `model`; `batches` with train_batches(start_step), validation_batches(), estimate(model), parents and
-facts, perhaps summary() of what was left out and watch to show progress; and `training`, a LightningModule with schedule.steps,
+facts, perhaps summary() of what was left out, learned_from and watch to show progress; and `training`, a LightningModule with schedule.steps,
 prepare(batches, new=...) and perhaps evaluate(batches). A model that can start from weights which are not ours has load_official(file). The same command in the same `out` folder resumes after the last saved step and
 ends with the weights of a run that was never interrupted; once it is finished, nothing is done again.
 """
@@ -40,6 +40,9 @@ from latentdrive.trainer import (
 )
 
 SETTINGS = "settings.yaml"  # in RESUME
+LEARNED_FROM = (
+    "learned_from"  # of the settings what is known once batches are prepared: a digest of the scenes that can be used
+)
 # Of the trainer's settings, those that weights depend on: a resumed run must keep them.
 TRAINER = ("precision", "gradient_clip_val", "gradient_clip_algorithm", "accumulate_grad_batches")
 # What a run may change when it is resumed, because no weight depends on it.
@@ -97,7 +100,10 @@ def _run(cfg: Config, folder: RunFolder) -> dict[str, float]:
     if hasattr(batches, "watch"):
         batches.watch = progress
     module.prepare(batches, new=not done and not start)
-    if not done:
+    settings[LEARNED_FROM] = getattr(batches, LEARNED_FROM, None)
+    if done:
+        require_same_scenes(state, settings[LEARNED_FROM])
+    else:
         folder.begin_anew()
         folder.write(f"{RESUME}/{SETTINGS}", to_yaml(settings))
     feed = Feed(batches, done * trainer.accumulate_grad_batches)
@@ -132,7 +138,7 @@ def decisive(cfg: Config, start: "Start", batches: Any, trainer: L.Trainer) -> d
 class Start:
     """What a new run begins with, the node `init`. checkpoint: a folder of ours; without: its parts that begin anew all the same.
 
-    navsim_checkpoint: weights that NAVSIM published for this planner. Raises ConfigError where both are named.
+    navsim_checkpoint: weights that NAVSIM published for this planner. Raises ConfigError where both are named, or `without` alone.
     """
 
     checkpoint: str | None
@@ -143,6 +149,11 @@ class Start:
         if self.checkpoint and self.navsim_checkpoint:
             raise ConfigError(
                 f"init.checkpoint={self.checkpoint} and init.navsim_checkpoint={self.navsim_checkpoint}: a run starts from one of them"
+            )
+
+        if self.without and not self.checkpoint:
+            raise ConfigError(
+                f"init.without={list(self.without)} names parts of init.checkpoint that begin anew, and there is none: name it, or leave it out"
             )
 
     def __bool__(self) -> bool:
@@ -222,14 +233,8 @@ def resume(module: L.LightningModule, state: Path, settings: Mapping[str, Any]) 
     Raises ConfigError where that run had other settings, CheckpointError where its state or its settings can't be read.
     """
     kind = "a finished" if (state.parents[1] / CHECKPOINT).exists() else "an unfinished"
-    try:
-        old = from_yaml(state.with_name(SETTINGS).read_text(encoding="utf-8"))
-    except (FileNotFoundError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise CheckpointError(
-            f"{state.with_name(SETTINGS)} can't be read, so nobody knows which run {state.name} belongs to: remove "
-            f"{state.parent} to begin anew ({error})"
-        ) from None
-    if changed := [name for name in _differences(old, settings) if not name.startswith(FREE)]:
+    old = _settings_of(state)
+    if changed := [name for name in _differences(old, settings) if not name.startswith((*FREE, LEARNED_FROM))]:
         raise ConfigError(
             f"{state.parents[1]} holds {kind} run with another {', '.join(changed)}: repeat its command, "
             f"name another out=FOLDER, or remove {state.parent}"
@@ -240,6 +245,25 @@ def resume(module: L.LightningModule, state: Path, settings: Mapping[str, Any]) 
     except (RuntimeError, EOFError, KeyError, pickle.UnpicklingError) as error:
         raise CheckpointError(f"{state} can't be read: remove it to begin anew ({error})") from None
     return saved["global_step"], saved.get(SECONDS, 0.0)
+
+
+def require_same_scenes(state: Path, learned_from: str | None) -> None:
+    """Raise ConfigError where other scenes can be used than before the interruption: every batch would be another."""
+    if _settings_of(state).get(LEARNED_FROM) != learned_from:
+        raise ConfigError(
+            f"{state.parents[1]} learned from other scenes before it was interrupted: scenes that could be opened then can't be now, or the other "
+            f"way round (unreadable_train.csv). Bring them back, or remove {state.parent} to begin anew"
+        )
+
+
+def _settings_of(state: Path) -> dict[str, Any]:
+    try:
+        return from_yaml(state.with_name(SETTINGS).read_text(encoding="utf-8"))
+    except (FileNotFoundError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise CheckpointError(
+            f"{state.with_name(SETTINGS)} can't be read, so nobody knows which run {state.name} belongs to: remove "
+            f"{state.parent} to begin anew ({error})"
+        ) from None
 
 
 def _differences(old: Any, new: Any, name: str = "") -> list[str]:

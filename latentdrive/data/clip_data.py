@@ -5,7 +5,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +102,11 @@ class ClipData:
         told = {key: value for key, value in settings.items() if key not in SENSOR_KEYS}
         told["split"] = split or settings.get("split")
         return hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()[:12]
+
+    @property
+    def pictures_at_least(self) -> Sequence[int] | None:
+        """Height and width that scenes' pictures may be decoded down to, None where they come whole: of SENSOR_KEYS what changes pixels."""
+        return getattr(self._scenes, "node", {}).get("at_least")
 
     def open_scenes(self, **changes: Any) -> SceneSource:
         """The decision points, with these arguments of the source changed: split, cameras, lidar, ... Raises NoScenes."""

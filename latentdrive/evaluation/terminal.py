@@ -66,14 +66,15 @@ def mapping_lines(mapping: Mapping[str, Any] | None) -> list[str]:
     return lines
 
 
-def latency_lines(latency: Mapping[str, Any] | None) -> list[str]:
-    """How long planning takes, on what; nothing where it was not measured."""
+def latency_lines(latency: Mapping[str, Any] | None, *, reads_store: bool) -> list[str]:
+    """How long planning takes, on what; nothing where it was not measured. reads_store: its embeddings lay ready in a latent store."""
     if latency is None:
         return []
     where = f"{latency['device']}, {latency['threads']} threads" if latency["device"] == "cpu" else latency["device"]
     return [
         f"planning takes {latency['ms_batch_1_median']:.3g} ms for one scene (95 % below {latency['ms_batch_1_p95']:.3g} ms), "
         f"{latency['ms_per_scene_median']:.3g} ms a scene for {latency['batch']} at once; {where}"
+        + ("; without the network that filled the latent store" if reads_store else "")
     ]
 
 

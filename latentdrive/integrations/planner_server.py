@@ -13,7 +13,7 @@ from jaxtyping import Shaped
 
 from latentdrive.data.navsim_scenes import STEP_S, scene_name
 from latentdrive.data.sidecars import WHOLE, scaled_intrinsics
-from latentdrive.errors import ConfigError, LatentDriveError, UnreadableScene
+from latentdrive.errors import LatentDriveError, UnreadableScene
 from latentdrive.evaluation.planning import plan_scenes
 from latentdrive.integrations.planner_wire import receive, send
 from latentdrive.planners.learned import load_planner
@@ -24,14 +24,8 @@ DRIVE = "navsim devkit"
 
 
 def checkpoint_planner(folder: str, predictor: str | None, device: str) -> Planner:
-    """The planner of a checkpoint folder. Raises CheckpointError, and ConfigError where it needs a predictor and has none."""
-    planner = load_planner(folder=folder, latents=None, predictor=predictor, oracle_future=False, device=device)
-    if planner.fusion is not None and planner.latents is None:
-        raise ConfigError(
-            f"{folder}: this planner fuses latent actions: give predictor=FOLDER in the agent's YAML, the checkpoint of the student that "
-            "predicts them"
-        )
-    return planner
+    """The planner of a checkpoint folder. Raises what load_planner raises."""
+    return load_planner(folder=folder, latents=None, predictor=predictor, oracle_future=False, device=device)
 
 
 def run(make_planner: Callable[[], Planner], requests: BufferedIOBase, answers: BufferedIOBase) -> int:

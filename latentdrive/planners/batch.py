@@ -15,6 +15,7 @@ from torch import Tensor
 
 from latentdrive.types import FROZEN, Batch, Command, LatentFeatures
 
+STATUS = len(Command) + 4  # width of PlannerInputs.status()
 Arrays = Mapping[str, np.ndarray]  # by the names of fields below; of one scene without batch axis, of several with one
 
 

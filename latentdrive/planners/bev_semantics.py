@@ -17,7 +17,6 @@ from latentdrive.types import FROZEN, RoadMap, TrackedObjects
 
 # In this order, later classes over earlier ones; 0 is what nothing was drawn on.
 ROAD, WALKWAY, CENTRELINE, STATIC, VEHICLE, PEDESTRIAN = range(1, 7)
-CLASSES = 7
 BOXES = (
     (STATIC, ("czone_sign", "barrier", "traffic_cone", "generic_object")),
     (VEHICLE, ("vehicle",)),

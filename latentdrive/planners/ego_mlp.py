@@ -6,13 +6,10 @@ NAVSIM's ego-status MLP (arXiv:2406.15349): what it scores, a data set gives to 
 from torch import nn
 
 from latentdrive.errors import ConfigError
-from latentdrive.planners.batch import PlannerInputs, PlannerOutput
+from latentdrive.planners.batch import STATUS, PlannerInputs, PlannerOutput
 from latentdrive.planners.eyes import Eyes
 from latentdrive.planners.fusion import LatentFusion
 from latentdrive.planners.learned import LearnedPlanner
-from latentdrive.types import Command
-
-STATUS = len(Command) + 4  # command one-hot, velocity, acceleration
 
 
 class EgoMlp(LearnedPlanner):

@@ -21,6 +21,7 @@ from latentdrive.data.navsim_scenes import FRONT_CAMERA, STEP_S
 from latentdrive.data.windows import FRONT, SceneSpec, scene_batch
 from latentdrive.errors import CheckpointError, ConfigError, MixedCodebooks, StoreError, UnreadableScene
 from latentdrive.planners.fusion import LatentFusion
+from latentdrive.planners.sampling import NO_SENSORS
 from latentdrive.types import (
     CameraImage,
     Command,
@@ -54,7 +55,7 @@ class StoredLatents:
     origin or one without features, MixedCodebooks where the parts speak codes of two codebooks.
     """
 
-    needs = SensorNeeds(cameras=(), frames="now", lidar=False)
+    needs = NO_SENSORS
 
     def __init__(self, folder: str | Path, *, oracle_future: bool) -> None:
         self.folder = Path(folder)
@@ -146,20 +147,32 @@ class LivePredictor:
         self.needs = SensorNeeds(cameras=(FRONT_CAMERA,), frames="all" if _history(model.scene) else "now", lidar=False)
 
     def require_widths(self, fusion: LatentFusion) -> None:
-        """Nothing: `of` says so at the first scene, before anything is scored."""
+        """Raise WrongShape where these embeddings are not of the widths that a fusion takes; it looks at a black picture to know."""
+        fusion.require_widths(self._expected(self._nothing()))
 
     def of(self, scenes: Sequence[Scene]) -> LatentFeatures:
         """Embeddings of the scenes. Raises UnreadableScene where one lacks the front camera's pictures."""
-        features = self.model.predict(self.batch(scenes).to(self.device)).features
-        if features is None:
-            raise CheckpointError(f"{self.folder} predicts codes without features: it can't be fused")
-        return features
+        return self._expected(self.batch(scenes))
 
     def batch(self, scenes: Sequence[Scene]) -> SceneBatch:
         """The scenes as the predictor was trained to see them."""
         times = 1 + self.model.scene.history_frames
         seen = [_front_only(scene, times, self.size, self.fit, self.commands) for scene in scenes]
         return scene_batch(seen, height=self.size[0], width=self.size[1])
+
+    def _expected(self, batch: SceneBatch) -> LatentFeatures:
+        features = self.model.predict(batch.to(self.device)).features
+        if features is None:
+            raise CheckpointError(f"{self.folder} predicts codes without features: it can't be fused")
+        return features
+
+    def _nothing(self) -> SceneBatch:
+        unknown = torch.zeros(1, dtype=torch.bool)
+        return SceneBatch(
+            images=torch.zeros(1, 1 + self.model.scene.history_frames, 3, *self.size, dtype=torch.uint8),
+            velocity=torch.zeros(1, 2), velocity_known=unknown, acceleration=torch.zeros(1, 2), acceleration_known=unknown,
+            command=torch.tensor([int(Command.UNKNOWN)]), command_known=unknown,
+        )  # fmt: skip
 
 
 def open_latents(

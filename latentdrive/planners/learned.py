@@ -30,6 +30,7 @@ class LearnedPlanner(nn.Module):
     """
 
     codebook_id = ""  # set by checkpoint.load: of the codes behind the embeddings that it was trained with
+    learned_with = ""  # set by load_planner: fingerprint of the teacher or student that made these embeddings
 
     def __init__(self, *, eyes: Eyes, fusion: LatentFusion | None) -> None:
         super().__init__()
@@ -82,10 +83,15 @@ class LearnedPlanner(nn.Module):
         self.latents = source
 
     def provenance(self) -> dict[str, Any]:
-        """What a result says of the embeddings: whose they were; and that they knew the future, if they did."""
+        """What a result says of the embeddings: whose they were, and with whose it learned if others; that they knew the future, if they did."""
         if self.latents is None:
             return {}
         told = {"origin": str(self.latents.origin), "maker": self.latents.maker, "codebook": self.latents.codebook_id}
+        if self.learned_with not in (
+            "",
+            self.latents.maker,
+        ):  # a student in its teacher's place, or by mistake a stranger
+            told["learned_with"] = self.learned_with
         if isinstance(self.latents, StoredLatents):
             told |= {"store": self.latents.fingerprint, "permuted": self.latents.permuted}
         oracle = self.latents.origin is Origin.INVERSE_DYNAMICS
@@ -98,12 +104,18 @@ def load_planner(
     """The planner of a checkpoint folder, ready to plan. Embeddings for one with fusion: `latents`, the folder of a teacher's or student's
     stores, or `predictor`, the checkpoint of a student that runs live; oracle_future: see StoredLatents.
 
-    device: cpu, cuda, or auto. Raises CheckpointError where the folder holds no planner.
+    device: cpu, cuda, or auto. Raises CheckpointError where the folder holds no planner, ConfigError for one with fusion and no source.
     """
     device = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
     planner, card = checkpoint.load(folder, expect=LearnedPlanner)
     if card.data.get("oracle_future") and not oracle_future:
         raise ConfigError(f"{folder} was trained on codes of the future: it plans with oracle_future=true only")
     source = open_latents(latents=latents, predictor=predictor, oracle_future=oracle_future, device=device)
+    if planner.fusion is not None and source is None:
+        raise ConfigError(
+            f"{folder}: this planner fuses a predictor's embeddings: give planner.latents=FOLDER (stores of a teacher or student) or "
+            "planner.predictor=CHECKPOINT (a student that runs live; in the devkit, `predictor` in the agent's YAML)"
+        )
     planner.attach(source)
+    planner.learned_with = card.parents.get("labeller", "")
     return planner.to(device)

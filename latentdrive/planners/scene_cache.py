@@ -118,10 +118,11 @@ class _Opened(Dataset):
 
     def __getitem__(self, number: int) -> tuple[int, Arrays | None, str]:
         row = int(self.rows_[number])
+        token = self.cache.tokens[row]
         try:
-            return row, self.cache.make(self.cache.tokens[row]), ""
-        except UnreadableScene as error:
-            return row, None, error.reason or str(error)
+            return row, self.cache.make(token), ""
+        except UnreadableScene as error:  # of the scene itself, or of a file of its sensors
+            return row, None, error.reason if error.path == token and error.reason else str(error)
         except (UnreadableClip, MapError) as error:
             return row, None, str(error)
 

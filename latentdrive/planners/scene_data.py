@@ -4,6 +4,7 @@ After scene_cache.py and latent_source.py, before training.py. Inputs and target
 true scores from a scoring store. A training batch is a function of (seed, step, rank): a resumed run sees the same batches.
 """
 
+import hashlib
 import json
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
@@ -180,7 +181,9 @@ class PlannerBatches:
             # Sizes and times of the logs stand for the scenes; pictures that change under the same log are not noticed.
             logs = {path.name: path.stat() for path in {source.location(token) for token in tokens}}
             stamps = sorted((name, one.st_size, one.st_mtime_ns) for name, one in logs.items())
-            content = [repr(eyes), repr(self.targets), self.data.scenes_id(self.data.split_of(part)), stamps]
+            content = [
+                repr(eyes), self.data.pictures_at_least, repr(self.targets), self.data.scenes_id(self.data.split_of(part)), stamps,
+            ]  # fmt: skip
             opener = Opener(source=source, eyes=eyes, targets=self.targets)
             self._caches[part, eyes] = SceneCache(self.folder, tokens, opener, content=json.dumps(content))
         return self._caches[part, eyes]
@@ -238,6 +241,11 @@ class PlannerBatches:
         """Held-out scenes that are looked at, after `prepare`."""
         return self._scenes["val"]
 
+    @property
+    def learned_from(self) -> str:
+        """16 hexadecimal digits over the training scenes that can be used, after `prepare`: the order of batches depends on them."""
+        return hashlib.sha256(json.dumps(self.train.tokens).encode()).hexdigest()[:16]
+
     def train_batches(self, start_step: int) -> DataLoader:
         """Endless batches from `start_step` on. Ranks are those known at this moment."""
         return endless(
@@ -289,4 +297,6 @@ class PlannerBatches:
             "drives": len(set(self.train.drives())), "held_out_split": self.data.split_of("val"),
             "held_out_scenes": len(self.held_out), "scorer": str(self.version),
         }  # fmt: skip
+        if self.latents is not None and self.latents.permuted is not None:
+            facts["permuted"] = self.latents.permuted
         return facts | ({"oracle_future": True} if self.oracle_future else {})

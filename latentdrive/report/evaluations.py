@@ -55,7 +55,8 @@ class Evaluation:
     @property
     def marks(self) -> list[str]:
         """What a reader must know before comparing it with others."""
-        return ["privileged"] * self.privileged + ["oracle future"] * self.oracle
+        permuted = self._latents.get("permuted") is not None
+        return ["privileged"] * self.privileged + ["oracle future"] * self.oracle + ["permuted embeddings"] * permuted
 
     @property
     def score(self) -> float:
@@ -68,6 +69,11 @@ class Evaluation:
         return self.summary.get("latency")
 
     @property
+    def reads_store(self) -> bool:
+        """Whether its embeddings lay ready in a store: the latency has no part of their teacher's or student's."""
+        return "store" in self._latents
+
+    @property
     def split(self) -> str:
         """Name of the split, also where the configuration of the data named it."""
         of_data = ((self.run.config.get("data") or {}).get("scenes") or {}).get("split")
@@ -77,6 +83,10 @@ class Evaluation:
     def stages(self) -> str:
         """One stage or two: their numbers are of two kinds."""
         return "one stage" if self.results.follows is None else "two stages"
+
+    @property
+    def _latents(self) -> dict[str, Any]:
+        return self.summary.get("latents") or {}
 
     @property
     def _node(self) -> dict[str, Any]:

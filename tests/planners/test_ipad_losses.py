@@ -188,6 +188,13 @@ def test_in_use_the_network_tells_no_agents_and_none_are_asked():
     assert set(parts) == {"trajectory", "score", "sub_scores"}
 
 
+def test_only_losses_about_the_truth_of_proposals_want_their_scores():
+    none = replace(ALL, score=0.0, sub_scores=0.0, agent_class=0.0, agent_box=0.0, area=0.0)
+    assert not none.scores
+    for name in ("score", "sub_scores", "agent_class", "agent_box", "area"):
+        assert replace(none, **{name: 1.0}).scores
+
+
 def test_losses_are_finite_in_float32_under_bfloat16_and_with_damaged_proposals():
     torch.manual_seed(0)
     model, (inputs, targets, scenes) = small().train(), made_task(2)

@@ -12,7 +12,7 @@ from latentdrive.build import build
 from latentdrive.checkpoint import Card
 from latentdrive.commands import evaluate, label
 from latentdrive.config import compose
-from latentdrive.errors import CheckpointError, MixedCodebooks, UnreadableScene
+from latentdrive.errors import CheckpointError, ConfigError, MixedCodebooks, UnreadableScene, WrongShape
 from latentdrive.planners.latent_source import LivePredictor, StoredLatents
 from latentdrive.planners.learned import load_planner
 from latentdrive.run_folder import CHECKPOINT
@@ -21,10 +21,10 @@ SHIPPED = Path(__file__).resolve().parents[2] / "checkpoints/world_codebook"
 ABOUT = {"height": 48, "width": 80, "fit": "crop", "commands": True, "transition_s": 0.5}
 
 
-def write_student(folder: Path, *, codebook: str = "book-a", about: dict | None = None) -> Path:
+def write_student(folder: Path, *changes: str, codebook: str = "book-a", about: dict | None = None) -> Path:
     """A tiny student with random weights."""
     torch.manual_seed(0)
-    config = compose("distill", ["latents=none"]).model.plain()
+    config = compose("distill", ["latents=none", *changes]).model.plain()
     card = Card(kind=config["_target_"], parents={"codebook": codebook}, data=ABOUT if about is None else about)
     checkpoint.save(folder, build(config), config=config, card=card)
     return folder
@@ -93,6 +93,27 @@ def test_a_predictor_of_another_codebook_is_refused_with_both_ids(tmp_path: Path
     other = write_student(tmp_path / "other", codebook="book-b")
     with pytest.raises(MixedCodebooks, match=r"codebook book-a, these are of codebook book-b"):
         load_planner(folder=str(fused), latents=None, predictor=str(other), oracle_future=False, device="cpu")
+
+
+def test_a_predictor_of_other_widths_is_refused_before_a_scene_is_planned(tmp_path: Path, fused: Path):
+    narrow = write_student(tmp_path / "narrow", "model.action_width=8")
+    with pytest.raises(WrongShape, match="action embeddings are 8 wide, this planner's fusion takes 96"):
+        load_planner(folder=str(fused), latents=None, predictor=str(narrow), oracle_future=False, device="cpu")
+
+
+def test_a_fused_planner_without_embeddings_is_refused_before_a_scene_is_opened(fused: Path):
+    with pytest.raises(ConfigError, match=r"give planner\.latents=FOLDER .* planner\.predictor=CHECKPOINT"):
+        load_planner(folder=str(fused), latents=None, predictor=None, oracle_future=False, device="cpu")
+
+
+def test_results_name_the_labeller_where_a_planner_learned_with_another(
+    home: Path, student: Path, store: Path, fused: Path
+):
+    other = write_student(home / "stranger", "model.width=48")
+    given = {"folder": str(fused), "oracle_future": False, "device": "cpu"}
+    own = load_planner(latents=str(store), predictor=None, **given).provenance()["latents"]
+    strange = load_planner(latents=None, predictor=str(other), **given).provenance()["latents"]
+    assert "learned_with" not in own and strange["learned_with"] == own["maker"] != strange["maker"]
 
 
 def test_a_predictor_that_predicts_nothing_or_has_no_size_is_refused(tmp_path: Path):

@@ -253,7 +253,6 @@ def test_fusion_without_embeddings_and_embeddings_without_fusion_are_refused(wor
 
 def test_scenes_with_a_missing_picture_are_counted_and_named(words, home, tmp_path: Path):
     blobs = home / "navsim/sensor_blobs/trainval"
-    gone = next(path for path in sorted(blobs.rglob("CAM_L0/*.jpg")))
     log = next(iter(sorted(blobs.iterdir())))
     pictures = sorted((log / "CAM_L0").glob("*.jpg"))
     hidden = [path.rename(path.with_suffix(".gone")) for path in pictures]
@@ -264,10 +263,38 @@ def test_scenes_with_a_missing_picture_are_counted_and_named(words, home, tmp_pa
             words, tmp_path / "b", "planner=ltf_tiny", "data.max_unreadable=0.9", f"data.cache_folder={tmp_path}/cache"
         )
         named = (tmp_path / "b/unreadable_train.csv").read_text()
-        assert "the image is not there" in named and gone.stem
+        assert "the image is not there" in named and any(path.stem in named for path in pictures)
     finally:
         for path in hidden:
             path.rename(path.with_suffix(".jpg"))
+
+
+def test_scenes_that_come_back_after_an_interruption_end_the_run(words, home, tmp_path: Path, monkeypatch):
+    own = ("planner=ltf_tiny", "data.max_unreadable=0.9", f"data.cache_folder={tmp_path}/cache")
+    log = next(iter(sorted((home / "navsim/sensor_blobs/trainval").iterdir())))
+    hidden = [path.rename(path.with_suffix(".gone")) for path in sorted((log / "CAM_L0").glob("*.jpg"))]
+    try:
+        with monkeypatch.context() as patch, pytest.raises(ZeroDivisionError):
+            killed_in_step(4, patch)
+            train_planner(words, tmp_path / "run", *own)
+    finally:
+        for path in hidden:
+            path.rename(path.with_suffix(".jpg"))
+    with pytest.raises(ConfigError, match="learned from other scenes before it was interrupted"):
+        train_planner(words, tmp_path / "run", *own)
+
+
+def test_pictures_that_are_decoded_smaller_have_a_cache_of_their_own(words):
+    folders = set()
+    for size in ("null", "[64,112]"):
+        cfg = compose("train_planner", [*words, "planner=ltf_tiny", f"data.scenes.at_least={size}"])
+        folders.add(build(cfg.batches)._cache("train", build(cfg.model).eyes).folder)
+    assert len(folders) == 2
+
+
+def test_parts_that_begin_anew_without_a_checkpoint_are_refused(words, tmp_path: Path):
+    with pytest.raises(ConfigError, match=r"init\.without=\['layers'\] names parts of init\.checkpoint"):
+        train_planner(words, tmp_path / "run", "planner=ego_mlp", "init.without=[layers]")
 
 
 @pytest.mark.parametrize(

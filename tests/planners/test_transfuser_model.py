@@ -157,6 +157,19 @@ def test_a_tiny_one_learns_four_scenes_by_heart():
     assert sums[-1] < 0.6 * sums[0] and parts["trajectory"].item() < 4.0
 
 
+def test_bfloat16_leaves_poses_in_float32():
+    with torch.autocast("cpu", torch.bfloat16):
+        output = tiny("learned").train()(inputs())
+    assert output.trajectory.dtype == output.agents.dtype == torch.float32 and output.semantics.dtype == torch.bfloat16
+
+
+def test_stages_that_keep_weights_which_nobody_published_are_refused():
+    with pytest.raises(
+        ConfigError, match=r"model\.backbone\.image_frozen=1 keeps published weights, and image_weights=none"
+    ):
+        tiny("learned", image_frozen=1)
+
+
 def test_frozen_stages_keep_weights_and_statistics():
     network = StagedNetwork(name="test_resnet", channels_in=3, stride=32, frozen=2).train()
     held = {key for key, value in network.named_parameters() if not value.requires_grad}

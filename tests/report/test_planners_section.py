@@ -89,6 +89,20 @@ def test_charts_have_intervals_and_dash_who_has_no_latency(tmp_path):
     assert bars.data[0]["marker"]["color"] == point["marker"]["color"] == point["error_y"]["color"]
 
 
+def test_who_reads_a_store_is_not_drawn_as_fast_as_that(tmp_path):
+    """The network that filled the store took its time, too."""
+    results = make_results([0.4, 0.4, 0.8, 0.8], DRIVES)
+    write_evaluation(tmp_path / "live", results, latency=LATENCY, latents={"origin": "student"})
+    write_evaluation(tmp_path / "store", results, latency=LATENCY, latents={"origin": "teacher", "store": "f"})
+    (group,) = grouped(tmp_path)
+    section = planners_section(group, None)
+    latency, _ = section.charts["Score, latency and what the score is made of"]
+    drawn = {trace["name"]: trace["mode"] for trace in latency.data}
+    assert drawn == {"live": "markers", "store": "lines"}
+    told = {row.name: dict(zip(section.table.columns, row.cells))["ms for one scene"] for row in section.table.rows}
+    assert told == {"live": ("12.5", "p95 20"), "store": ("12.5", "p95 20, without the network that filled its store")}
+
+
 def test_without_any_latency_there_is_no_picture_of_it(tmp_path):
     for name in ("a", "b"):
         write_evaluation(tmp_path / name, make_results([0.5], ["d"]))
@@ -107,13 +121,19 @@ def test_who_knows_the_future_is_marked_and_is_no_rival(tmp_path):
     write("human", 0.9, planner="Human")
     write("closed", 0.95, privileged=True)
     write("oracle", 0.85, oracle_future=True)
+    write("control", 0.7, latents={"permuted": 0, "store": "f"})
     write("worst", 0.1)
     write("seed_0", 0.5, planner_class="IPad")
     write("seed_1", 0.6, planner_class="IPad")
     (group,) = grouped(tmp_path)
     rows = {row.name: row for row in planners_section(group, None).table.rows}
     marks = {name: row.marks for name, row in rows.items() if row.marks}
-    assert marks == {"human": ["privileged"], "closed": ["privileged"], "oracle": ["oracle future"]}
+    assert marks == {
+        "human": ["privileged"],
+        "closed": ["privileged"],
+        "oracle": ["oracle future"],
+        "control": ["permuted embeddings"],
+    }
     assert rows["seed_0"].planner == rows["seed_1"].planner == "IPad"  # seeds stay apart
     assert [one.name for one in group.rivals()] == ["seed_1", "seed_0"]
 

@@ -45,8 +45,8 @@ def test_seeds_are_averaged_by_scene_and_drives_are_drawn(show, capsys):
     assert show.main(["made"]) == 0
     said = capsys.readouterr().out
     assert said == (
-        "made, test: pdms_v1.1, 4 scenes of 2 drives\n\n| row | seeds | score | comfort | extended | failed |\n|---|---|---|---|---|---|\n"
-        "| net | 0, 1 | 0.350 [0.100, 0.600] | 0.550 | – | 2 |\n"
+        "made, test: pdms_v1.1, 4 scenes of 2 drives\n\n| row | seeds | score | by seed | comfort | extended | failed |\n|---|---|---|---|---|---|---|\n"
+        "| net | 0, 1 | 0.350 [0.100, 0.600] | 0.250, 0.450 | 0.550 | – | 2 |\n"
     )
 
 
@@ -58,12 +58,24 @@ def test_differences_are_paired_by_scene_and_seed(show, capsys):
     result("wide", 2, [0.0, 0.0, 0.0, 0.0])  # net has no seed 2: not paired
     assert show.main(["made", "--order", "human", "net", "wide"]) == 0
     *_, first, second = capsys.readouterr().out.splitlines()
-    # Both seeds of net against the human: -0.2 in x, -0.4 in y.
-    assert first == "| net − human | -0.3000 [-0.4000, -0.2000] | 0, 1 | shown |"
+    # Both seeds of net against the human: -0.2 in x, -0.4 in y; means of the seeds -0.2 and -0.4, for t(1) 12.7 deviations.
+    assert first == (
+        "| net − human | -0.3000 [-0.4000, -0.2000] | 0: -0.2000, 1: -0.4000 | [-1.5745, +0.9745] | shown for these trainings only |"
+    )
     # wide minus net with seed 1: -0.1 in x, +0.4 in y; mean 0.15, sd of the drives 0.3536: (1.96 · 0.3536 / 0.15)² = 21.3.
     assert second == (
-        "| wide − net | +0.1500 [-0.1000, +0.4000] | 1 | not resolved: it would take about 22 drives, here are 2 |"
+        "| wide − net | +0.1500 [-0.1000, +0.4000] | 1: +0.1500 | – | not resolved: it would take about 22 drives, here are 2 |"
     )
+    result("steady", 0, [0.5, 0.5, 0.6, 0.6])
+    result("steady", 1, [0.5, 0.5, 0.6, 0.6])
+    result("other", 0, [0.2, 0.2, 0.3, 0.3], latents={"permuted": 0})
+    assert show.main(["made", "--pairs", "steady,human", "steady,other"]) == 0
+    said = capsys.readouterr().out
+    assert (
+        "| human − steady | +0.4500 [+0.4000, +0.5000] | 0: +0.4500, 1: +0.4500 | [+0.4000, +0.5000] | shown |" in said
+    )
+    assert "| other − steady | -0.3000 [-0.3000, -0.3000] | 0: -0.3000 | – | shown for this one training only |" in said
+    assert "| other (embeddings of other scenes) | 0 |" in said
     assert show.main(["made", "--pairs", "wide,human"]) == 0
     assert "| human − wide |" in capsys.readouterr().out
 

@@ -38,10 +38,10 @@ class CameraFeatures(nn.Module):
     ) -> None:
         super().__init__()
         if train_backbone not in TRAINED:
-            raise ConfigError(f"model.images.train_backbone is one of {', '.join(TRAINED)}, got {train_backbone}")
+            raise ConfigError(f"model.train_backbone is one of {', '.join(TRAINED)}, got {train_backbone}")
         if train_backbone != "all" and weights == "none":
             raise ConfigError(
-                f"model.images.train_backbone={train_backbone} needs published weights: set model.images.weights to package, hub or a "
+                f"model.train_backbone={train_backbone} needs published weights: set model.weights to package, hub or a "
                 "file, or train all of the backbone"
             )
         made = TimmFeatures(backbone=backbone, stages=list(stages), stride=stride, weights=weights)

@@ -4,7 +4,6 @@ Formulas and weights are those of the public code. Last step of training besides
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -26,8 +25,6 @@ class IpadLoss:
     """Weights, 0 is off: trajectory (earlier passes count `previous` times as much as the next one), score: of the total, sub_scores: of all
     six, agent_class, agent_box, area. Agents and areas are taught in training mode alone, where the network tells them."""
 
-    scores: ClassVar[bool] = True  # whether a Scorer over the batch's scenes is wanted
-
     trajectory: float
     previous: float
     score: float
@@ -35,6 +32,11 @@ class IpadLoss:
     agent_class: float
     agent_box: float
     area: float
+
+    @property
+    def scores(self) -> bool:
+        """Whether a Scorer over the batch's scenes is wanted."""
+        return any((self.score, self.sub_scores, self.agent_class, self.agent_box, self.area))
 
     def __call__(
         self, output: IpadOutput, targets: PlannerTargets, scorer: Scorer | None

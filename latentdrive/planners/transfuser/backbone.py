@@ -85,6 +85,11 @@ class TransfuserBackbone(nn.Module):
         super().__init__()
         if lidar_input not in ("points", "learned"):
             raise ConfigError(f"model.backbone.lidar_input is points or learned, got {lidar_input}")
+        if image_frozen and image_weights == "none":
+            raise ConfigError(
+                f"model.backbone.image_frozen={image_frozen} keeps published weights, and image_weights=none has none: set it to package, hub or "
+                "a file, or image_frozen to 0"
+            )
         self.image = StagedNetwork(name=image, channels_in=3, stride=USUAL_STRIDE, frozen=image_frozen)
         self.lidar = StagedNetwork(name=lidar, channels_in=lidar_channels, stride=lidar_stride, frozen=0)
         self.image_weights, self.lidar_cells, self.lidar_channels = image_weights, lidar_cells, lidar_channels

@@ -15,15 +15,14 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from latentdrive.errors import ConfigError
-from latentdrive.planners.batch import PlannerInputs, PlannerOutput
+from latentdrive.planners.batch import STATUS, PlannerInputs, PlannerOutput
 from latentdrive.planners.eyes import Eyes, Panorama
 from latentdrive.planners.fusion import LatentFusion
 from latentdrive.planners.learned import LearnedPlanner
 from latentdrive.planners.transfuser.backbone import TransfuserBackbone
 from latentdrive.planners.transfuser.official import read_official, to_ours
-from latentdrive.types import FROZEN, Command
+from latentdrive.types import FROZEN
 
-STATUS = len(Command) + 4  # command one-hot, velocity, acceleration
 BOX = 5  # x, y, heading, length, width
 
 
@@ -100,9 +99,10 @@ class Transfuser(LearnedPlanner):
             cells = self.fusion(cells, self.embeddings(inputs))
         memory = torch.cat([cells, self.status_in(inputs.status())[:, None]], 1) + self.memory_positions.weight
         decoded = self.decoder(self.queries.weight.expand(len(bev), -1, -1), memory)
-        boxes = self.agent_boxes(decoded[:, 1:])
+        with torch.autocast(decoded.device.type, enabled=False):  # bfloat16 tells 32 m from 32.25 m
+            plan, boxes = self.trajectory(decoded[:, 0].float()), self.agent_boxes(decoded[:, 1:].float())
         return TransfuserOutput(
-            trajectory=_turned(self.trajectory(decoded[:, 0]).unflatten(1, (self.poses, 3))),
+            trajectory=_turned(plan.unflatten(1, (self.poses, 3))),
             agents=_turned(torch.cat([self.agents_half_m * boxes[..., :2].tanh(), boxes[..., 2:]], -1)),
             agent_logits=self.agent_logits(decoded[:, 1:])[..., 0],
             semantics=self.semantics(bev),
