@@ -10,9 +10,7 @@ from typing import Any
 
 import navsim_stand_in
 import pytest
-
-ROOT = Path(__file__).resolve().parents[2]
-DEVKIT_FILE = ROOT / "latentdrive" / "integrations" / "navsim_devkit.py"
+from devkit_files import DEVKIT_FILE
 
 
 def load_devkit(patch: pytest.MonkeyPatch, version: str) -> ModuleType:

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from conftest import DEVKIT_FILE, ROOT
+from devkit_files import DEVKIT_FILE, ROOT
 
 ALLOWED = {"numpy", "torch", "navsim", "__future__"}
 FOLDER = Path(__file__).parent

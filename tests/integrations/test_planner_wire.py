@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import DEVKIT_FILE
+from devkit_files import DEVKIT_FILE
 
 from latentdrive.integrations import planner_wire
 
