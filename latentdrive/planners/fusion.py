@@ -1,9 +1,12 @@
 """Fusion of latent actions into a planner: what a teacher or student expects, offered to the planner's queries.
 
 After LatentVLA (arXiv:2601.05611): the predictor's visual and action embeddings are pooled by multi-head attention, projected to the
-planner's width, and serve as keys and values for cross-attention from its bird's-eye-view queries. The gate, pre-norm and the number
-of pooled tokens are not published: latentdrive defaults. The gate starts at 0, so an untrained fusion changes nothing.
+planner's width, and serve as keys and values for cross-attention from its bird's-eye-view queries. The gate, pre-norm, the number
+of pooled tokens and that tokens know their places are not published: latentdrive defaults. The gate starts at 0, so an untrained fusion
+changes nothing.
 """
+
+import math
 
 import torch
 from jaxtyping import Float
@@ -12,9 +15,14 @@ from torch import Tensor, nn
 from latentdrive.errors import WrongShape
 from latentdrive.types import LatentFeatures
 
+LONGEST = 10_000.0  # wavelength of `places`, in tokens
+
 
 class AttentionPool(nn.Module):
-    """`tokens` learned queries gather embeddings of `latent_width` into as many tokens of `width`."""
+    """`tokens` learned queries gather embeddings of `latent_width` into as many tokens of `width`.
+
+    An embedding is told by its place, too: of which transition and slot a code is, where in the picture a visual token lies.
+    """
 
     def __init__(self, *, latent_width: int, width: int, tokens: int, heads: int) -> None:
         super().__init__()
@@ -26,8 +34,16 @@ class AttentionPool(nn.Module):
     def forward(self, embeddings: Float[Tensor, "B N Dl"]) -> Float[Tensor, "B n D"]:
         """The pooled tokens."""
         seen = self.norm(embeddings)
+        seen = seen + places(*seen.shape[1:]).to(seen)
         pooled, _ = self.attention(self.queries.expand(len(seen), -1, -1), seen, seen, need_weights=False)
         return self.project(pooled)
+
+
+def places(count: int, width: int) -> Float[Tensor, "N D"]:
+    """Sines and cosines of each place in a sequence, as in the Transformer (arXiv:1706.03762): any number of tokens, nothing learned."""
+    speeds = torch.exp(torch.arange(0, width, 2) * (-math.log(LONGEST) / width))
+    angles = torch.arange(count)[:, None] * speeds
+    return torch.stack([angles.sin(), angles.cos()], -1).flatten(1)[:, :width]
 
 
 class LatentFusion(nn.Module):

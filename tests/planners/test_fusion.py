@@ -1,10 +1,12 @@
 """Fusion: an untrained one changes nothing, a trained one looks, and another teacher's widths are refused."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from latentdrive.errors import WrongShape
-from latentdrive.planners.fusion import LatentFusion
+from latentdrive.planners.fusion import LatentFusion, places
 from latentdrive.types import LatentFeatures
 
 
@@ -42,6 +44,21 @@ def test_with_an_open_gate_what_the_predictor_saw_changes_the_queries():
     torch.nn.init.constant_(one.gate, 1.0)
     first, second = (one(queries, one.read(latents(seed=seed))) for seed in (1, 2))
     assert not torch.allclose(first, second)
+
+
+def test_the_same_codes_in_other_places_say_something_else():
+    """One-hot codes do not tell which of them comes first, and by how much it matters: see docs/results.md 8."""
+    one, queries, given = fusion(), torch.randn(2, 7, 16), latents()
+    torch.nn.init.constant_(one.gate, 1.0)
+    turned = replace(given, action=given.action.flip(1))
+    assert not torch.allclose(one(queries, one.read(given)), one(queries, one.read(turned)), atol=1e-3)
+
+
+def test_places_differ_from_each_other_and_need_no_fixed_number():
+    near = places(12, 16)
+    assert near.shape == (12, 16) and torch.equal(near, places(300, 16)[:12]) and places(3, 7).shape == (3, 7)
+    apart = torch.cdist(places(300, 16), places(300, 16)) + 9 * torch.eye(300)
+    assert apart.min() > 0.1 and torch.equal(near[0], torch.tensor([0.0, 1.0]).repeat(8))
 
 
 def test_scenes_of_a_batch_do_not_see_each_others_embeddings():
