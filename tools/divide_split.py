@@ -7,6 +7,7 @@ as NAME.yaml and scene_filter/NAME.yaml.
 """
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from latentdrive.data.scene_filter import FILTERS
 from latentdrive.files import write_atomic
 
 
-def main() -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Write both splits."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("splits", type=Path, help="folder of the split files")
@@ -24,7 +25,7 @@ def main() -> None:
     parser.add_argument("--share", type=float, required=True)
     parser.add_argument("--names", nargs=2, required=True)
     parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args()
+    options = parser.parse_args(arguments)
     split = read(options.splits / f"{options.split}.yaml")
     (chosen,) = (entry[FILTERS] for entry in split["defaults"] if FILTERS in entry)
     scenes = read(options.splits / FILTERS / f"{chosen}.yaml")
