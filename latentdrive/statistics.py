@@ -56,19 +56,19 @@ def bootstrap_by_drive(
     return Interval(mean=float(values.mean()), low=float(low), high=float(high), drives=len(names), values=len(values))
 
 
-def of_new_trainings(
+def over_trainings(
     values: Float[np.ndarray, "S N"], drives: Sequence[str], *, samples: int = 2000, level: float = 0.95, seed: int = 0
 ) -> Interval:
-    """Mean of N values over S trainings of different seeds, with an interval for a new training on new drives.
+    """Mean of N values over S trainings of different seeds, with an interval for the mean over all trainings like these, on all drives.
 
     `bootstrap_by_drive` of the means over S speaks of these S trainings alone. Here its half width and that of Student's t interval over the
-    means of the trainings are added as independent errors (latentdrive default): wide for few seeds, for three it is 2.5 deviations.
-    Raises WrongShape for fewer than two trainings.
+    means of the trainings are added as independent errors (latentdrive default): wide for few seeds, for three it is 2.5 deviations. A single
+    new training varies more than that. Raises WrongShape for fewer than two trainings.
     """
     values = np.asarray(values, np.float64)
     if len(values) < 2:
         raise WrongShape(
-            f"of_new_trainings: {len(values)} training says nothing of how far trainings lie apart; give at least 2"
+            f"over_trainings: {len(values)} training says nothing of how far trainings lie apart; give at least 2"
         )
     found = bootstrap_by_drive(values.mean(0), drives, samples=samples, level=level, seed=seed)
     apart = values.mean(1).std(ddof=1) / math.sqrt(len(values)) * student_t.ppf((1 + level) / 2, len(values) - 1)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from latentdrive.errors import WrongShape
-from latentdrive.statistics import bootstrap_by_drive, chance_of_as_many, drives_needed, of_new_trainings
+from latentdrive.statistics import bootstrap_by_drive, chance_of_as_many, drives_needed, over_trainings
 
 
 def test_the_mean_is_over_windows_and_the_interval_over_drives():
@@ -24,19 +24,19 @@ def test_windows_of_one_drive_do_not_make_it_surer():
     assert few.high - few.low == pytest.approx(2 * 1.96 * level.std() / 30**0.5, rel=0.15)
 
 
-def test_new_trainings_lie_as_far_apart_as_those_that_were_seen():
+def test_few_trainings_that_lie_apart_say_little_of_all():
     # No drive differs from another: what is left is Student's t of three means, 4.303 deviations of 0.1 over the root of 3.
-    found = of_new_trainings(np.array([[0.1] * 4, [0.2] * 4, [0.3] * 4]), list("aabb"))
+    found = over_trainings(np.array([[0.1] * 4, [0.2] * 4, [0.3] * 4]), list("aabb"))
     assert found.mean == pytest.approx(0.2) and found.high - found.mean == pytest.approx(
         4.3027 * 0.1 / 3**0.5, rel=1e-4
     )
     assert found.mean - found.low == pytest.approx(found.high - found.mean) and found.drives == 2
     # Trainings that agree leave the drives' own interval.
     alike, drives = np.tile(np.random.default_rng(0).normal(size=40), (2, 1)), [str(number) for number in range(40)]
-    ours, theirs = of_new_trainings(alike, drives), bootstrap_by_drive(alike[0], drives)
+    ours, theirs = over_trainings(alike, drives), bootstrap_by_drive(alike[0], drives)
     assert ours.high - ours.low == pytest.approx(theirs.high - theirs.low)
     with pytest.raises(WrongShape, match="1 training says nothing"):
-        of_new_trainings(alike[:1], drives)
+        over_trainings(alike[:1], drives)
 
 
 def test_a_constant_difference_has_no_width():

@@ -26,6 +26,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--names", nargs=2, required=True)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(arguments)
+    if options.split in options.names:
+        raise SystemExit(f"--names {' '.join(options.names)}: {options.split} is the split that is divided, and stays")
     split = read(options.splits / f"{options.split}.yaml")
     (chosen,) = (entry[FILTERS] for entry in split["defaults"] if FILTERS in entry)
     scenes = read(options.splits / FILTERS / f"{chosen}.yaml")

@@ -5,7 +5,8 @@
 
 Seconds, where a planner takes hours: whether a teacher has anything to offer, and whether it is its visual or its action embeddings. The
 first line is the ego state alone; every other one adds a store's action embeddings, visual ones, or both. Ridge regression; its penalty, on the embeddings alone, is chosen by five folds of
-training drives. Numbers are metres between plan and human, the mean over poses; differences from the ego state alone have 95 % intervals by drive.
+training drives. Numbers are metres between plan and human, the mean over poses; differences have 95 % intervals by drive: of every line from the ego state alone, and of
+the first store from each other one, scene by scene.
 """
 
 import argparse
@@ -63,23 +64,25 @@ def main() -> None:
     stores = {name: open_store(folder) for name, _, folder in (word.partition("=") for word in options.stores)}
     train = read(data, options.train, stores)
     tests = {split: read(data, split, stores) for split in options.test}
-    found, blind = {}, {}
+    first, found, apart = next(iter(stores)), {}, {}
     for store, part in [(None, ""), *((store, part) for store in stores for part in PARTS)]:
         kinds = PARTS.get(part, ())
         fitted = Linear(train, train.more(store, kinds))
-        name = f"ego state + {store} {part}" if store else "ego state"
         for split, scenes in tests.items():
-            apart = distance(fitted(scenes, scenes.more(store, kinds)), scenes.plans)
-            blind.setdefault(split, apart)
-            own, gain = (
-                bootstrap_by_drive(apart, scenes.drives),
-                bootstrap_by_drive(apart - blind[split], scenes.drives),
+            own = apart[split, store, part] = distance(fitted(scenes, scenes.more(store, kinds)), scenes.plans)
+            gains = {"ego state": own - apart[split, None, ""]}
+            if store not in (None, first):
+                gains[f"{first} {part}"] = own - apart[split, first, part]
+            told = {name: bootstrap_by_drive(gain, scenes.drives) for name, gain in gains.items()}
+            name = f"{split}, ego state" + (f" + {store} {part}" if store else "")
+            found[name] = {
+                "metres": vars(bootstrap_by_drive(own, scenes.drives)), "penalty": fitted.penalty,
+                "minus": {name: vars(gain) for name, gain in told.items()},
+            }  # fmt: skip
+            beside = "  ".join(
+                f"− {other}: {one.mean:+.3f} [{one.low:+.3f}, {one.high:+.3f}]" for other, one in told.items()
             )
-            found[f"{split}, {name}"] = {"metres": vars(own), "minus ego state": vars(gain), "penalty": fitted.penalty}
-            print(
-                f"{split:<10} {name:<40} {own.mean:.3f} m  {gain.mean:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}]",
-                flush=True,
-            )
+            print(f"{name:<50} {own.mean():.3f} m  {beside}", flush=True)
     if options.out:
         write_record(options.out, train=options.train, scenes=len(train.drives), numbers=found)
 

@@ -20,7 +20,7 @@ from latentdrive import nuplan_vehicle as car
 from latentdrive.build import build
 from latentdrive.config import compose
 from latentdrive.run_folder import progress
-from latentdrive.types import LoggedFrame, RoadMap, SceneTruth
+from latentdrive.types import Command, LoggedFrame, RoadMap, SceneTruth
 from latentdrive.world.drive import Body
 from latentdrive.world.navsim_drive import box_corners, on_the_road
 
@@ -80,9 +80,12 @@ def count(truth: SceneTruth, around: RoadMap, limit_mps: float, counts: Counter,
     counts["human leaves the road"] += not on_the_road(ego, Body.of_nuplan(), around).all()
     counts["before a red light"] += any(red for _, red in now.lights)
     road, somebody = bends(truth), in_the_way(truth)
+    told = now.command is not Command.STRAIGHT  # the command says that there is a turn, though not where
     counts["needs eyes: the road bends otherwise than the ego"] += road
+    counts["needs eyes: the road bends otherwise than the ego, and the command is straight"] += road and not told
     counts["needs eyes: somebody stands or drives where the ego would be at its present speed"] += somebody
     counts["needs eyes"] += road or somebody
+    counts["needs eyes, and the command is straight where the road bends"] += (road and not told) or somebody
     driven = np.hypot(*np.diff(ego[:, :2], axis=0).T).sum()
     sums["mean speed, m/s"] += float(now.velocity[0])
     sums["mean share of the speed limit over 4 s"] += driven / (0.5 * HORIZON) / limit_mps

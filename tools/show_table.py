@@ -6,8 +6,8 @@
 One table an evaluation. A score is the mean over seeds, scene by scene; intervals are 95 %, bootstrapped by drive. Differences (the second
 minus the first; of consecutive rows, or of --pairs) are paired by scene and seed; a row without seeds pairs with every seed. One is not
 resolved where its interval holds 0, and it stands there how many drives would show a difference of this size (statistics.drives_needed).
-That interval speaks of these trainings: the means by seed stand beside it, and where also an interval for new trainings
-(statistics.of_new_trainings) excludes 0 the difference is shown; else it is shown for these trainings only.
+That interval speaks of these trainings: the means by seed stand beside it, and where also the interval over trainings
+(statistics.over_trainings) excludes 0 the difference is shown; else it is shown for these trainings only.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from table_rows import row_order
 
 from latentdrive.errors import ConfigError, LatentDriveError
 from latentdrive.evaluation.comparison import is_shown
-from latentdrive.statistics import bootstrap_by_drive, drives_needed, of_new_trainings
+from latentdrive.statistics import bootstrap_by_drive, drives_needed, over_trainings
 
 Seeds = Mapping[int | None, Evaluated]  # of one row in one evaluation
 
@@ -85,7 +85,7 @@ def section(title: str, rows: Mapping[str, Seeds], order: Sequence[str], pairs: 
     ]  # fmt: skip
     differences = [difference_line(*pair, rows) for pair in pairs if rows.keys() >= set(pair)]
     if differences:
-        lines += ["", "| difference | score | by seed | new trainings | |", "|---|---|---|---|---|", *differences]
+        lines += ["", "| difference | score | by seed | over trainings | |", "|---|---|---|---|---|", *differences]
     return "\n".join(lines)
 
 
@@ -108,11 +108,11 @@ def difference_line(first: str, second: str, rows: Mapping[str, Seeds]) -> str:
     seeds, values = paired(first, second, rows)
     drives = drives_of(rows[first])
     found = bootstrap_by_drive(values.mean(0), drives)
-    anew = of_new_trainings(values, drives) if len(seeds) > 1 else None
+    anew = over_trainings(values, drives) if len(seeds) > 1 else None
     if not is_shown(found):
         needed = drives_needed(values.mean(0), drives)
         verdict = "not resolved" + (
-            f": it would take about {needed:,} drives, here are {found.drives:,}" if needed else ""
+            f": for these trainings it would take about {needed:,} drives, here are {found.drives:,}" if needed else ""
         )
     elif not seeds or (anew is not None and is_shown(anew)):
         verdict = "shown"

@@ -40,9 +40,8 @@ from latentdrive.trainer import (
 )
 
 SETTINGS = "settings.yaml"  # in RESUME
-LEARNED_FROM = (
-    "learned_from"  # of the settings what is known once batches are prepared: a digest of the scenes that can be used
-)
+# Of the settings, what is known once batches are prepared: a digest of the scenes that can be used.
+LEARNED_FROM = "learned_from"
 # Of the trainer's settings, those that weights depend on: a resumed run must keep them.
 TRAINER = ("precision", "gradient_clip_val", "gradient_clip_algorithm", "accumulate_grad_batches")
 # What a run may change when it is resumed, because no weight depends on it.
@@ -150,7 +149,6 @@ class Start:
             raise ConfigError(
                 f"init.checkpoint={self.checkpoint} and init.navsim_checkpoint={self.navsim_checkpoint}: a run starts from one of them"
             )
-
         if self.without and not self.checkpoint:
             raise ConfigError(
                 f"init.without={list(self.without)} names parts of init.checkpoint that begin anew, and there is none: name it, or leave it out"
@@ -249,7 +247,7 @@ def resume(module: L.LightningModule, state: Path, settings: Mapping[str, Any]) 
 
 def require_same_scenes(state: Path, learned_from: str | None) -> None:
     """Raise ConfigError where other scenes can be used than before the interruption: every batch would be another."""
-    if _settings_of(state).get(LEARNED_FROM) != learned_from:
+    if _settings_of(state).get(LEARNED_FROM, learned_from) != learned_from:  # a run from before this was noted goes on
         raise ConfigError(
             f"{state.parents[1]} learned from other scenes before it was interrupted: scenes that could be opened then can't be now, or the other "
             f"way round (unreadable_train.csv). Bring them back, or remove {state.parent} to begin anew"

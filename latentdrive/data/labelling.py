@@ -57,7 +57,7 @@ class FutureLabeller:
     def label(
         self, clips: ReadableSource, windows: Chosen, opened: Mapping[int, Opened]
     ) -> tuple[LatentActions, Bool[np.ndarray, "N flags"]]:
-        """Codes of what happened. The frozen backbone looks at every frame once, however many windows hold it."""
+        """Codes of what happened. The frozen backbone looks at every frame of a batch once, however many windows hold it."""
         batch = make_batch(clips, windows, self.spec, take="frames", patch_grid=None, opened=opened).to(self.device)
         known = batch.motion_known.cpu().numpy()
         motion = batch.motion if known.all() else None

@@ -34,15 +34,17 @@ class AttentionPool(nn.Module):
     def forward(self, embeddings: Float[Tensor, "B N Dl"]) -> Float[Tensor, "B n D"]:
         """The pooled tokens."""
         seen = self.norm(embeddings)
-        seen = seen + places(*seen.shape[1:]).to(seen)
+        seen = seen + places(*seen.shape[1:], device=seen.device).to(seen.dtype)
         pooled, _ = self.attention(self.queries.expand(len(seen), -1, -1), seen, seen, need_weights=False)
         return self.project(pooled)
 
 
-def places(count: int, width: int) -> Float[Tensor, "N D"]:
+def places(count: int, width: int, *, device: torch.device | None = None) -> Float[Tensor, "N D"]:
     """Sines and cosines of each place in a sequence, as in the Transformer (arXiv:1706.03762): any number of tokens, nothing learned."""
-    speeds = torch.exp(torch.arange(0, width, 2) * (-math.log(LONGEST) / width))
-    angles = torch.arange(count)[:, None] * speeds
+    even = torch.arange(0, width, 2, dtype=torch.float32, device=device)
+    angles = torch.arange(count, dtype=torch.float32, device=device)[:, None] * torch.exp(
+        even * (-math.log(LONGEST) / width)
+    )
     return torch.stack([angles.sin(), angles.cos()], -1).flatten(1)[:, :width]
 
 

@@ -31,6 +31,7 @@ class LearnedPlanner(nn.Module):
 
     codebook_id = ""  # set by checkpoint.load: of the codes behind the embeddings that it was trained with
     learned_with = ""  # set by load_planner: fingerprint of the teacher or student that made these embeddings
+    learned_permuted = None  # and the seed of the permutation where they were of other scenes
 
     def __init__(self, *, eyes: Eyes, fusion: LatentFusion | None) -> None:
         super().__init__()
@@ -87,15 +88,24 @@ class LearnedPlanner(nn.Module):
         if self.latents is None:
             return {}
         told = {"origin": str(self.latents.origin), "maker": self.latents.maker, "codebook": self.latents.codebook_id}
-        if self.learned_with not in (
-            "",
-            self.latents.maker,
-        ):  # a student in its teacher's place, or by mistake a stranger
+        # A student in its teacher's place, or by mistake a stranger.
+        if self.learned_with not in ("", self.latents.maker):
             told["learned_with"] = self.learned_with
+        if self.learned_permuted is not None:
+            told["learned_permuted"] = self.learned_permuted
         if isinstance(self.latents, StoredLatents):
             told |= {"store": self.latents.fingerprint, "permuted": self.latents.permuted}
         oracle = self.latents.origin is Origin.INVERSE_DYNAMICS
         return {"latents": told} | ({"oracle_future": True} if oracle else {})
+
+
+def in_full(layers: nn.Module, values: Tensor) -> Tensor:
+    """What layers that give metres make of `values`, in the precision of their weights also under autocast: bfloat16 tells 32 m from 32.25 m.
+
+    That is float32, but where FSDP itself keeps the weights in bfloat16.
+    """
+    with torch.autocast(values.device.type, enabled=False):
+        return layers(values.to(next(layers.parameters()).dtype))
 
 
 def load_planner(
@@ -117,5 +127,5 @@ def load_planner(
             "planner.predictor=CHECKPOINT (a student that runs live; in the devkit, `predictor` in the agent's YAML)"
         )
     planner.attach(source)
-    planner.learned_with = card.parents.get("labeller", "")
+    planner.learned_with, planner.learned_permuted = card.parents.get("labeller", ""), card.data.get("permuted")
     return planner.to(device)

@@ -64,7 +64,7 @@ def test_differences_are_paired_by_scene_and_seed(show, capsys):
     )
     # wide minus net with seed 1: -0.1 in x, +0.4 in y; mean 0.15, sd of the drives 0.3536: (1.96 · 0.3536 / 0.15)² = 21.3.
     assert second == (
-        "| wide − net | +0.1500 [-0.1000, +0.4000] | 1: +0.1500 | – | not resolved: it would take about 22 drives, here are 2 |"
+        "| wide − net | +0.1500 [-0.1000, +0.4000] | 1: +0.1500 | – | not resolved: for these trainings it would take about 22 drives, here are 2 |"
     )
     result("steady", 0, [0.5, 0.5, 0.6, 0.6])
     result("steady", 1, [0.5, 0.5, 0.6, 0.6])

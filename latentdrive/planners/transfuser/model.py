@@ -18,7 +18,7 @@ from latentdrive.errors import ConfigError
 from latentdrive.planners.batch import STATUS, PlannerInputs, PlannerOutput
 from latentdrive.planners.eyes import Eyes, Panorama
 from latentdrive.planners.fusion import LatentFusion
-from latentdrive.planners.learned import LearnedPlanner
+from latentdrive.planners.learned import LearnedPlanner, in_full
 from latentdrive.planners.transfuser.backbone import TransfuserBackbone
 from latentdrive.planners.transfuser.official import read_official, to_ours
 from latentdrive.types import FROZEN
@@ -99,8 +99,7 @@ class Transfuser(LearnedPlanner):
             cells = self.fusion(cells, self.embeddings(inputs))
         memory = torch.cat([cells, self.status_in(inputs.status())[:, None]], 1) + self.memory_positions.weight
         decoded = self.decoder(self.queries.weight.expand(len(bev), -1, -1), memory)
-        with torch.autocast(decoded.device.type, enabled=False):  # bfloat16 tells 32 m from 32.25 m
-            plan, boxes = self.trajectory(decoded[:, 0].float()), self.agent_boxes(decoded[:, 1:].float())
+        plan, boxes = in_full(self.trajectory, decoded[:, 0]), in_full(self.agent_boxes, decoded[:, 1:])
         return TransfuserOutput(
             trajectory=_turned(plan.unflatten(1, (self.poses, 3))),
             agents=_turned(torch.cat([self.agents_half_m * boxes[..., :2].tanh(), boxes[..., 2:]], -1)),
