@@ -116,9 +116,9 @@ class StoredLatents:
 
     def _features(self, number: int, rows: Sequence[int]) -> LatentFeatures:
         latents = self.stores[number].batch(rows)
-        if latents.features is not None:
+        if self.origin is not Origin.INVERSE_DYNAMICS:
             return latents.features
-        # A codebook has codes and no embeddings: the oracle's action embedding is its one-hot codes.
+        # The oracle is told the codes and nothing else: neither the vectors behind them nor what the codebook saw of the picture.
         codes = F.one_hot(latents.codes, self.stores[number].info.codes).float()
         return LatentFeatures(visual=torch.zeros(len(codes), 1, codes.shape[-1]), action=codes)
 

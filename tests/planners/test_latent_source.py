@@ -42,13 +42,14 @@ def test_a_scene_that_nobody_labelled_is_named(tmp_path: Path, missing):
 
 
 def test_codes_of_the_future_are_refused_by_name(tmp_path: Path):
-    folder = write_store(tmp_path, WINDOWS, origin=Origin.INVERSE_DYNAMICS, features=False)
+    folder = write_store(tmp_path, WINDOWS, origin=Origin.INVERSE_DYNAMICS)
     with pytest.raises(
         StoreError, match=r"origin inverse_dynamics, read from the frames after now.*oracle_future=true"
     ):
         StoredLatents(folder, oracle_future=False)
-    oracle = StoredLatents(folder, oracle_future=True)  # its embedding: the codes, one-hot
-    assert oracle.of([scene("north", 2.0)]).action[0, 0].argmax().item() == 1
+    told = StoredLatents(folder, oracle_future=True).of([scene("north", 2.0)])
+    assert told.action.shape == (1, 12, 16) and told.action[0, 0].argmax().item() == 1  # the codes, one-hot
+    assert not told.visual.any()  # and nothing that the codebook saw
 
 
 def test_an_oracle_that_is_none_is_refused(tmp_path: Path):

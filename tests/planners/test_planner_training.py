@@ -164,7 +164,7 @@ def test_a_store_of_another_split_is_refused_before_anything_is_scored(words, st
 
 
 def test_an_oracle_of_the_future_is_marked_everywhere(words, windows, tmp_path: Path):
-    codes = write_store(tmp_path / "codes", windows, origin=Origin.INVERSE_DYNAMICS, features=False)
+    codes = write_store(tmp_path / "codes", windows, origin=Origin.INVERSE_DYNAMICS)
     narrow = ("model.fusion.visual_width=16", "model.fusion.action_width=16")
     train_planner(words, tmp_path / "run", *FUSED, *narrow, f"latents={codes}", "oracle_future=true")
     place = tmp_path / "run" / CHECKPOINT
@@ -233,7 +233,7 @@ def test_a_store_that_was_labelled_anew_ends_the_run_that_began_with_the_old_one
 
 
 def test_nothing_starts_from_a_planner_that_knew_the_future(words, windows, tmp_path: Path):
-    codes = write_store(tmp_path / "codes", windows, origin=Origin.INVERSE_DYNAMICS, features=False)
+    codes = write_store(tmp_path / "codes", windows, origin=Origin.INVERSE_DYNAMICS)
     narrow = ("model.fusion.visual_width=16", "model.fusion.action_width=16")
     train_planner(words, tmp_path / "oracle", *FUSED, *narrow, f"latents={codes}", "oracle_future=true")
     with pytest.raises(CheckpointError, match="nothing may start from it"):
