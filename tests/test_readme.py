@@ -1,7 +1,10 @@
 """Every command of the README runs, in its order, in one folder; overrides make it small, big machines are composed only."""
 
+import os
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -19,7 +22,11 @@ from latentdrive.config import compose
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = "\n".join(re.findall(r"```(?:bash)?\n(.*?)```", README, re.DOTALL))
-COMMANDS = [line.split("#")[0].strip() for line in BLOCKS.splitlines() if re.match(r"(latentdrive|make) ", line)]
+COMMANDS = [
+    line.split("#")[0].strip()
+    for line in BLOCKS.splitlines()
+    if re.match(r"(latentdrive|make|python tools/\S+) ", line)
+]
 PICTURE = ["data.height=48", "data.width=80", "data.max_unreadable=0"]
 TRAINER = ["trainer.enable_progress_bar=false", "trainer.accelerator=cpu", "threads=1", "batches.held_out_windows=8"]
 PREDICTOR = ["training.schedule.steps=2", "training.schedule.warmup=1", "batches.batch_size=4", *PICTURE, *TRAINER]
@@ -43,6 +50,7 @@ SMALL = {
     "evaluate": ["processes=1", "pictures=1", "device=cpu"],
     "report": ["windows=8", "examples=1"],
 }  # fmt: skip
+DIVIDED = ["--share", "0.5"]  # the made-up navtrain has two logs
 TWO_STAGES = [f"training.schedule.{phase}=2" for phase in ("motion", "environment", "reader")]
 FULL_SIZE = (
     "experiment=paper_",
@@ -69,8 +77,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     poses.parent.mkdir()
     write_openscene(folder / "openscene")
     (folder / "openscene/splits").rename(folder / "splits")
-    for split, log in (("navtrain", "north"), ("mine", "east")):
-        write_split(folder / "splits", split, log_names=[log])
+    write_split(folder / "splits", "navtrain", log_names=["north", "east"])
     write_scenario(folder / "scenarios/sd_made_scene-0001.pkl", scenario())
     film(write_segment(folder / "comma2k19/Chunk_1/b0c9_2018/40"))
     np.savetxt(poses, np.tile(np.eye(4)[:3].ravel(), (90, 1)) + np.eye(12)[11] * np.arange(90)[:, None])
@@ -93,6 +100,10 @@ def test_the_command_runs(command: str, home: Path, monkeypatch: pytest.MonkeyPa
     words = shlex.split(command)[1:]
     if command.startswith("make"):
         assert re.search(rf"^{words[0]}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
+        return
+    if command.startswith("python"):
+        words = [str(ROOT / words[0]), *words[1:], *DIVIDED]
+        subprocess.run([sys.executable, *words], check=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
         return
     verb, overrides = verb_of(words)
     if any(word.startswith(FULL_SIZE) for word in overrides):

@@ -3,9 +3,10 @@
     latentdrive train codebook data=world
 
 A stage gives three nodes: `model`; `batches` with train_batches(start_step), validation_batches(), estimate(model), parents and
-facts, perhaps summary() of what was left out, learned_from and watch to show progress; and `training`, a LightningModule with schedule.steps,
-prepare(batches, new=...) and perhaps evaluate(batches). A model that can start from weights which are not ours has load_official(file). The same command in the same `out` folder resumes after the last saved step and
-ends with the weights of a run that was never interrupted; once it is finished, nothing is done again.
+facts, perhaps summary() of what was left out, learned_from (a digest of what can be used) and watch to show progress; and `training`, a
+LightningModule with schedule.steps, prepare(batches, new=...) and perhaps evaluate(batches). A model that can start from weights which
+are not ours has load_official(file). The same command in the same `out` folder resumes after the last saved step and ends with the
+weights of a run that was never interrupted; once it is finished, nothing is done again.
 """
 
 import os

@@ -4,6 +4,7 @@ eyes.py makes the inputs of a scene, latent_source.py the embeddings that fusion
 (ego_mlp.py, transfuser/, ipad/) extends LearnedPlanner by its parts and `forward`.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -22,7 +23,7 @@ from latentdrive.planners.sampling import DT_S
 from latentdrive.types import Origin, Scene, SensorNeeds, Trajectory
 
 
-class LearnedPlanner(nn.Module):
+class LearnedPlanner(nn.Module, ABC):
     """A network that plans (a Planner). eyes: what it looks at. fusion: how it takes a predictor's embeddings, None: not at all.
 
     latents: the source of the embeddings that `plan` uses; set after building, it belongs to no checkpoint. `forward` of a planner with
@@ -49,9 +50,9 @@ class LearnedPlanner(nn.Module):
         frames = "all" if "all" in (own.frames, other.frames) else "now"
         return SensorNeeds(cameras=cameras, frames=frames, lidar=own.lidar or other.lidar)
 
+    @abstractmethod
     def forward(self, inputs: PlannerInputs) -> PlannerOutput:
         """The plans of B scenes."""
-        raise NotImplementedError
 
     def embeddings(self, inputs: PlannerInputs) -> Tensor:
         """What the fusion reads of the predictor's embeddings, [B, n, D]. Raises ConfigError where there are none."""
