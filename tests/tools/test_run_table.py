@@ -1,6 +1,7 @@
 """Tables of experiments: what is run again, what is kept and committed, and what is told of it; with a stand-in for `latentdrive`."""
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -233,7 +234,15 @@ def test_time_left_is_the_estimates_times_what_rows_really_took(tools, home: Pat
     )
 
 
-def test_stopping_it_stops_the_command_and_keeps_what_is_complete(tools, home: Path, capsys, monkeypatch):
+@pytest.fixture
+def heard():
+    """Ctrl+C is heard, also where the tests run in the background of a shell that has it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_stopping_it_stops_the_command_and_keeps_what_is_complete(tools, home: Path, capsys, monkeypatch, heard):
     assert tools.run.main(["trial", "--rows", "still", "--no-commit"]) == 0
     slow = "import os, pathlib, signal, sys, time\nos.kill(os.getppid(), signal.SIGINT)\ntry:\n    time.sleep(60)\n"
     slow += "except KeyboardInterrupt:\n    pathlib.Path('told.txt').write_text('stopped')\n    sys.exit(130)\n"
