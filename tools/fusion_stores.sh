@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
-# Makes the latent stores that tools/tables/fusion.yaml needs, from the shipped codebook: about 50 minutes on two CPU cores, resumable.
-#   tools/fusion_stores.sh data/navsim_bench
+# Makes the latent stores (STORE_SEED, called as the rows are) that tools/tables/fusion.yaml needs, from the shipped codebook: about 20 minutes on two CPU cores for the codes and 20 a
+# seed of teachers; resumable.
+#   tools/fusion_stores.sh data/navsim_bench 0 1 2
 # Video is plenty and labels are few: a tenth of the training drives keeps its labels, for the planner. Teachers learn from the codes of the
 # other drives, so what they expect on the planner's drives is as good, and as bad, as on the test's.
 set -eu
-folder=${1:?the folder of the NAVSIM data}
+folder=${1:?the folder of the NAVSIM data, then the seeds of the teachers}
+seeds=${*:2}
 data="data=navsim data.path=$folder"
 video="$data data.train.split=train_unlabelled"
 planned="$data data.train.split=train_labelled parts=[train,val,test,longtail]"
@@ -20,8 +22,10 @@ $python tools/divide_split.py "$folder/splits" train --share 0.1 --names train_l
 label checkpoints/world_codebook codebook $planned
 label checkpoints/world_codebook codebook_video $video "parts=[train,val]"
 permute codebook_video codebook_video_permuted
-teach codebook_video teacher training.schedule.steps=2000
-permute teacher teacher_permuted
-# The same network with its first weights: a step of learning rate 0.
-teach codebook_video untrained training.optimizer.lr=0 training.optimizer.weight_decay=0 training.schedule.steps=1 training.schedule.warmup=0
-teach codebook_video_permuted taught_permuted training.schedule.steps=2000
+for seed in ${seeds:-0 1 2}; do
+  teach codebook_video "teacher_$seed" training.schedule.steps=2000 seed="$seed"
+  permute "teacher_$seed" "permuted_$seed"
+  # The same network with its first weights: a step of learning rate 0.
+  teach codebook_video "untrained_$seed" training.optimizer.lr=0 training.optimizer.weight_decay=0 training.schedule.steps=1 training.schedule.warmup=0 seed="$seed"
+  teach codebook_video_permuted "permuted_codes_$seed" training.schedule.steps=2000 seed="$seed"
+done
