@@ -1,7 +1,7 @@
 """What embeddings know of the human's plan: a linear map from ego state and embeddings to the human's poses, on scenes it has not seen.
 
     python tools/probe_embeddings.py data/navsim_bench --train train_labelled --test test longtail \\
-        --stores teacher=stores/teacher_0 permuted=stores/permuted_0 oracle=stores/codebook --out docs/results/fusion_probe.json
+        --stores teacher=stores/teacher_0 permuted=stores/permuted_0 oracle=stores/codebook --out docs/results/fusion_probe_seed0.json
 
 A minute, where a planner takes hours: whether a teacher has anything to offer, and whether it is its visual or its action embeddings. The
 first line is the ego state alone; every other one adds a store's action embeddings, visual ones, or both. Ridge regression; its penalty,
