@@ -50,7 +50,7 @@ SMALL = {
     "evaluate": ["processes=1", "pictures=1", "device=cpu"],
     "report": ["windows=8", "examples=1"],
 }  # fmt: skip
-DIVIDED = ["--share", "0.5"]  # the made-up navtrain has two logs
+TOOLS = {"tools/divide_split.py": ["--share", "0.5"]}  # the made-up navtrain has two logs
 TWO_STAGES = [f"training.schedule.{phase}=2" for phase in ("motion", "environment", "reader")]
 FULL_SIZE = (
     "experiment=paper_",
@@ -102,7 +102,7 @@ def test_the_command_runs(command: str, home: Path, monkeypatch: pytest.MonkeyPa
         assert re.search(rf"^{words[0]}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
         return
     if command.startswith("python"):
-        words = [str(ROOT / words[0]), *words[1:], *DIVIDED]
+        words = [str(ROOT / words[0]), *words[1:], *TOOLS.get(words[0], [])]
         subprocess.run([sys.executable, *words], check=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
         return
     verb, overrides = verb_of(words)

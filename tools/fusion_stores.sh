@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Makes the latent stores (STORE_SEED, called as the rows are) that tools/tables/fusion.yaml needs, from the shipped codebook: about 20 minutes on two CPU cores for the codes and 20 a
-# seed of teachers; resumable.
+# Makes the latent stores that tools/tables/fusion.yaml needs, ROW_SEED each, from the shipped codebook: on two CPU cores about 20 minutes for the
+# codes, and 20 for the teachers of a seed; resumable. Two seeds may run side by side once the codes are there.
 #   tools/fusion_stores.sh data/navsim_bench 0 1 2
 # Video is plenty and labels are few: a tenth of the training drives keeps its labels, for the planner. Teachers learn from the codes of the
 # other drives, so what they expect on the planner's drives is as good, and as bad, as on the test's.

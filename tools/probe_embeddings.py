@@ -125,9 +125,14 @@ class Linear:
     that five folds of drives like best; where it is large, they add nothing."""
 
     def __init__(self, scenes: Scenes, more: Table) -> None:
-        fold = np.unique(scenes.drives, return_inverse=True)[1] % FOLDS
+        drives, drive = np.unique(scenes.drives, return_inverse=True)
+        if len(drives) < 2:
+            raise SystemExit(
+                f"--train: {len(drives)} drive with scenes; the penalty is chosen between drives, give a split of at least 2"
+            )
+        fold = drive % FOLDS
         errors = np.zeros(len(PENALTIES))
-        for number in range(FOLDS):
+        for number in np.unique(fold):
             inside, outside = fold != number, fold == number
             self._fit(scenes.status[inside], more[inside], scenes.plans[inside], PENALTIES)
             for place in range(len(PENALTIES)):

@@ -35,3 +35,11 @@ def test_what_the_state_says_already_is_not_counted_twice():
     copied = [Scenes(**{**vars(one), "embeddings": {"store": {"action": 5.0 * one.status}}}) for one in (train, test)]
     blind, seen = (Linear(copied[0], copied[0].more("store", kinds)) for kinds in ((), ("action",)))
     assert apart(seen, copied[1], "action") == pytest.approx(apart(blind, copied[1]), abs=1e-6)
+
+
+def test_few_drives_make_fewer_folds_and_one_drive_is_refused():
+    train = made(informative=True, scenes=24)  # three drives
+    assert Linear(train, train.more("store", ("visual",))).penalty > 0
+    lone = made(informative=True, scenes=8)
+    with pytest.raises(SystemExit, match=r"--train: 1 drive with scenes"):
+        Linear(lone, lone.more("store", ("visual",)))
