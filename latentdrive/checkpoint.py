@@ -23,6 +23,7 @@ from latentdrive.build import TARGET, build, locate
 from latentdrive.config import to_yaml
 from latentdrive.errors import CheckpointError, ConfigError
 from latentdrive.files import atomic_folder, restore_folder
+from latentdrive.identity import digest
 
 FORMAT = 1
 WEIGHTS, CONFIG, CARD, README = "model.safetensors", "config.yaml", "card.json", "README.md"
@@ -42,7 +43,8 @@ class Card:
 
     kind: class of the model. fingerprint: of weights and config. parents: name → fingerprint of what it was made from.
     data: what it was trained on (paths, counts, poses and intrinsics used). metrics: name → number, with the split in the name.
-    files: sha256 of the files below `files/`, for models that have any.
+    files: sha256 of the files below `files/`, for models that have any. former_ids: fingerprint → fingerprints that the same
+    checkpoint had before, of this checkpoint and of its parents; whatever carries one of them is still accepted.
     """
 
     kind: str
@@ -50,6 +52,7 @@ class Card:
     weights_sha256: str = ""
     files: Mapping[str, str] = field(default_factory=dict)
     parents: Mapping[str, str] = field(default_factory=dict)
+    former_ids: Mapping[str, list[str]] = field(default_factory=dict)
     data: Mapping[str, Any] = field(default_factory=dict)
     metrics: Mapping[str, Any] = field(default_factory=dict)
     command: str = ""
@@ -75,7 +78,7 @@ def save(folder: str | Path, model: nn.Module, *, config: Mapping[str, Any], car
         filled = asdict(card) | {
             "weights_sha256": weights,
             "files": files,
-            "fingerprint": _fingerprint(weights, files, config),
+            "fingerprint": fingerprint(weights, files, config),
             "commit": card.commit or commit(),
         }
         (new / CARD).write_text(json.dumps(filled, indent=1, default=str) + "\n", encoding="utf-8")
@@ -95,7 +98,7 @@ def load(folder: str | Path, *, expect: type[Model] = nn.Module, **given: Any) -
             "copy the folder again from where it was made"
         )
     config = _read_config(folder / CONFIG)
-    if _fingerprint(card.weights_sha256, card.files, config) != card.fingerprint:
+    if fingerprint(card.weights_sha256, card.files, config) != card.fingerprint:
         raise CheckpointError(
             f"{folder / CONFIG} was altered: it does not match the fingerprint {card.fingerprint}; copy the folder again "
             "from where it was made"
@@ -114,6 +117,7 @@ def load(folder: str | Path, *, expect: type[Model] = nn.Module, **given: Any) -
     if hasattr(model, "codebook_id"):
         # A codebook is its own; what was trained on its codes says so among its parents.
         model.codebook_id = card.parents.get("codebook", card.fingerprint)
+        model.former_ids = card.former_ids
     return model.eval(), card
 
 
@@ -190,9 +194,9 @@ def _from_files(folder: Path, card: Card, kind: type[nn.Module]) -> dict[str, An
     return kind.from_files(folder / FILES) if card.files else {}
 
 
-def _fingerprint(weights: str, files: Mapping[str, str], config: Mapping[str, Any]) -> str:
-    content = weights + to_yaml(config) + (json.dumps(files, sort_keys=True) if files else "")
-    return hashlib.sha256(content.encode()).hexdigest()[:16]
+def fingerprint(weights: str, files: Mapping[str, str], config: Mapping[str, Any]) -> str:
+    """16 hexadecimal digits over the sha256 of the weights, those of the files, and the identity of the configuration."""
+    return digest({"weights": weights, "files": dict(files), "config": config})
 
 
 def file_fingerprint(path: str | Path) -> str:

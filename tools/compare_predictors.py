@@ -68,7 +68,7 @@ def main() -> None:
 def judge(folder: Path, clips, store: LatentStore, origin: str, size: int) -> tuple[dict, list[str]]:
     """Per-scene numbers of one checkpoint on all windows of the store, and the drive of each."""
     model, _ = checkpoint.load(folder / "checkpoint" if (folder / "checkpoint").is_dir() else folder)
-    store.info.require_codebook(model.codebook_id, where=str(folder))
+    store.info.require_codebook(model.codebook_id, where=str(folder), former_ids=model.former_ids)
     scenes = LabelledScenes(clips=clips, store=store, spec=model.scene)
     parts = []
     for begin in range(0, len(scenes), size):

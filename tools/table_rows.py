@@ -11,7 +11,6 @@ and {row}, {seed}, {out} (the folder of this row and seed; command NAME works in
 """
 
 import functools
-import hashlib
 import json
 import re
 import shlex
@@ -25,6 +24,7 @@ import yaml
 from latentdrive.cli import VERBS
 from latentdrive.config import compose
 from latentdrive.errors import ConfigError
+from latentdrive.identity import digest
 
 TABLES = Path(__file__).resolve().parent / "tables"
 RESULTS, RUNS = Path("docs/results"), Path("runs/tables")  # from where the command is given
@@ -154,8 +154,7 @@ def key_of(run: Run) -> str:
     be composed.
     """
     told = {step: _portable_configuration(*run.words(step)) for step in run.commands}
-    content = json.dumps({"commands": told, "parents": _parents(run), **_stores(run)}, sort_keys=True)
-    return hashlib.sha256(content.encode()).hexdigest()[:16]
+    return digest({"commands": told, "parents": _parents(run), **_stores(run)})
 
 
 def stored_key(path: Path) -> str | None:

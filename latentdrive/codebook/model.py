@@ -66,7 +66,7 @@ class Codebook(nn.Module):
         self.height, self.width_px, self.transition_s, self.transitions = height, width_px, transition_s, transitions
         self.codes, self.code_width, self.codes_per_transition = codes, code_width, ego_slots
         self.environment_slots, self.patch_pixels = environment_slots, patch_pixels
-        self.codebook_id = ""
+        self.codebook_id, self.former_ids = "", {}  # both set by checkpoint.load
         self.grid = (height // features.stride, width_px // features.stride)
         self.register_buffer("motion_scale", torch.tensor(motion_scale), persistent=False)
 

@@ -21,7 +21,7 @@ GOLDEN_SECTION = (math.sqrt(5) - 1) / 2
 
 
 @dataclass(frozen=True, kw_only=True)
-class LossWeights:
+class CodebookLossWeights:
     """features, pixels: shares of the two targets. moving: extra weight of patches that agents cover, while the
     environment codes are learned.
 
@@ -39,12 +39,12 @@ def phase_loss(
     model: Codebook,
     batch: TransitionBatch,
     phase: str,
-    weights: LossWeights,
+    weights: CodebookLossWeights,
     *,
     quantised: bool,
     usage: CodeUsage | None = None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Loss of one phase and what to log of it (`usage` collects the codes seen). quantised: see Schedule.open_share.
+    """Loss of one phase and what to log of it (`usage` collects the codes seen). quantised: see PhaseSchedule.open_share.
 
     Raises ConfigError where one of several devices has too few windows with poses: all of them make a book, or none does.
     """
@@ -90,7 +90,7 @@ def _ego_loss(
     batch: TransitionBatch,
     seen: Observation,
     share: "Share",
-    weights: LossWeights,
+    weights: CodebookLossWeights,
     quantised: bool,
     usage: CodeUsage | None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
@@ -126,7 +126,9 @@ def in_share(clip: Int64[Tensor, "B"], share: float) -> Bool[Tensor, "B"]:
 class Share:
     """Error of a prediction of every transition in a window, as a share of the error of copying."""
 
-    def __init__(self, seen: Observation, patch_weights: Float[Tensor, "N h w"] | None, weights: LossWeights) -> None:
+    def __init__(
+        self, seen: Observation, patch_weights: Float[Tensor, "N h w"] | None, weights: CodebookLossWeights
+    ) -> None:
         # Targets carry no gradient: trained features would make themselves easy to predict.
         features, pixels = seen.features.detach(), seen.pixels
         self.first = (features[:, :-1].flatten(0, 1), pixels[:, :-1].flatten(0, 1))

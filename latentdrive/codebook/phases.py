@@ -20,7 +20,7 @@ LEARNING = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Schedule:
+class PhaseSchedule:
     """Steps of each phase; 0 leaves it out (one-stage training has `ego` only). warmup: steps at each phase's start.
 
     open_share: of the steps of `environment` and `ego` before the book is made. Until then forward dynamics gets the vectors

@@ -18,8 +18,8 @@ from latentdrive.codebook.features import CachedMaps
 from latentdrive.codebook.health import CodeUsage
 from latentdrive.codebook.leakage import check_truth, measure
 from latentdrive.codebook.model import Codebook
-from latentdrive.codebook.objectives import LossWeights, phase_loss
-from latentdrive.codebook.phases import Schedule, start_ego_from_environment, start_reader_from_encoder
+from latentdrive.codebook.objectives import CodebookLossWeights, phase_loss
+from latentdrive.codebook.phases import PhaseSchedule, start_ego_from_environment, start_reader_from_encoder
 from latentdrive.codebook.transplant import train_reader, transplant
 from latentdrive.data.batches import TransitionBatch
 from latentdrive.data.clip_batches import HeldOut
@@ -54,8 +54,8 @@ class CodebookTraining(L.LightningModule):
         *,
         model: Codebook,
         optimizer: Callable[..., Optimizer],
-        schedule: Schedule,
-        weights: LossWeights,
+        schedule: PhaseSchedule,
+        weights: CodebookLossWeights,
         calibration_frames: int,
         reader_steps: int,
         probe_windows: int,

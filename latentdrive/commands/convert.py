@@ -36,7 +36,7 @@ def run(cfg: Config) -> Path:
         return place
     model.load_official(source)
     card = Card(
-        kind=config["_target_"], parents={"navsim": fingerprint}, data={"published_weights": Path(source).name},
+        kind=type(model).__name__, parents={"navsim": fingerprint}, data={"published_weights": Path(source).name},
         command=folder.command, commit=folder.commit,
     )  # fmt: skip
     card = checkpoint.save(place, model, config=config, card=card)

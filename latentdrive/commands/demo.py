@@ -18,6 +18,7 @@ from typing import Any
 from latentdrive.commands import evaluate, label, report, train, world
 from latentdrive.config import Config, compose, from_yaml, to_yaml
 from latentdrive.errors import ConfigError
+from latentdrive.identity import identity_of
 from latentdrive.run_folder import CONFIG, METRICS, RunFolder
 
 PLANNERS = {
@@ -48,7 +49,9 @@ class Step:
     def fits(self) -> bool:
         """Whether its folder holds a run, finished or not, of exactly this configuration: numbers in YAML may have changed."""
         file = self.out / CONFIG
-        return file.is_file() and from_yaml(file.read_text(encoding="utf-8")) == from_yaml(to_yaml(self.cfg))
+        if not file.is_file():
+            return False
+        return identity_of(from_yaml(file.read_text(encoding="utf-8"))) == identity_of(from_yaml(to_yaml(self.cfg)))
 
     @property
     def finished(self) -> bool:

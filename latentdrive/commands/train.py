@@ -29,6 +29,7 @@ from latentdrive.build import TARGET, build
 from latentdrive.checkpoint import Card
 from latentdrive.config import Config, from_yaml, to_yaml
 from latentdrive.errors import CheckpointError, ConfigError, MixedCodebooks
+from latentdrive.identity import FormerIds, identity_of, same_id
 from latentdrive.run_folder import CHECKPOINT, METRICS, RESUME, RunFolder, progress
 from latentdrive.trainer import (
     SECONDS,
@@ -95,7 +96,7 @@ def _run(cfg: Config, folder: RunFolder) -> dict[str, float]:
         folder.go_on(seconds)
         folder.say(f"resuming after step {done:,} of {steps:,} from {state}")
     elif start:
-        fresh = start.load(model, codebook=batches.parents.get("codebook"))
+        fresh = start.load(model, codebook=batches.parents.get("codebook"), former_ids=batches.former_ids)
         folder.say(f"starting from the weights in {start}" + (f"; new are {', '.join(fresh)}" if fresh else ""))
     if hasattr(batches, "watch"):
         batches.watch = progress
@@ -168,10 +169,12 @@ class Start:
             return checkpoint.read_card(self.checkpoint).fingerprint
         return checkpoint.file_fingerprint(self.navsim_checkpoint) if self.navsim_checkpoint else None
 
-    def load(self, model: torch.nn.Module, *, codebook: str | None) -> list[str]:
+    def load(self, model: torch.nn.Module, *, codebook: str | None, former_ids: FormerIds) -> list[str]:
         """Take the weights over; returns the parts that stay new. See `start_from`."""
         if self.checkpoint:
-            return start_from(model, Path(self.checkpoint), without=self.without, codebook=codebook)
+            return start_from(
+                model, Path(self.checkpoint), without=self.without, codebook=codebook, former_ids=former_ids
+            )
         if not hasattr(model, "load_official"):
             raise ConfigError(
                 f"init.navsim_checkpoint: NAVSIM publishes no weights of a {type(model).__name__}; leave it out"
@@ -185,10 +188,13 @@ def count(model: torch.nn.Module, *, trained: bool = False) -> int:
     return sum(p.numel() for p in model.parameters() if p.requires_grad or not trained)
 
 
-def start_from(model: torch.nn.Module, folder: Path, *, without: Iterable[str] = (), codebook: str | None) -> list[str]:
+def start_from(
+    model: torch.nn.Module, folder: Path, *, without: Iterable[str] = (), codebook: str | None,
+    former_ids: FormerIds | None = None,
+) -> list[str]:  # fmt: skip
     """Take over the weights of a checkpoint, but those of the parts named by `without`.
 
-    codebook: id of the codes that are learned, None where the model makes its own. Returns the parts of the model that stay
+    codebook: id of the codes that are learned, None where the model makes its own; former_ids: earlier ids of it. Returns the parts of the model that stay
     new: also those that the checkpoint lacks altogether (a head that is switched on later). Raises CheckpointError naming the
     weights that don't fit, MixedCodebooks where the checkpoint speaks other codes, ConfigError for a part that isn't there.
     """
@@ -196,7 +202,7 @@ def start_from(model: torch.nn.Module, folder: Path, *, without: Iterable[str] =
     if card.data.get("oracle_future"):
         raise CheckpointError(f"init.checkpoint={folder} was trained on codes of the future: nothing may start from it")
     theirs = card.parents.get("codebook")
-    if None not in (codebook, theirs) and theirs != codebook:
+    if None not in (codebook, theirs) and not same_id(theirs, codebook, card.former_ids, former_ids or {}):
         raise MixedCodebooks(
             f"init.checkpoint={folder} speaks the codes of codebook {theirs}, the labels those of {codebook}: codes of two codebooks mean "
             "different things. Start from a checkpoint of the same codebook, or leave it out"
@@ -233,7 +239,11 @@ def resume(module: L.LightningModule, state: Path, settings: Mapping[str, Any]) 
     """
     kind = "a finished" if (state.parents[1] / CHECKPOINT).exists() else "an unfinished"
     old = _settings_of(state)
-    if changed := [name for name in _differences(old, settings) if not name.startswith((*FREE, LEARNED_FROM))]:
+    if changed := [
+        name
+        for name in _differences(identity_of(old), identity_of(settings))
+        if not name.startswith((*FREE, LEARNED_FROM))
+    ]:
         raise ConfigError(
             f"{state.parents[1]} holds {kind} run with another {', '.join(changed)}: repeat its command, "
             f"name another out=FOLDER, or remove {state.parent}"
@@ -280,7 +290,7 @@ def _finish(
     metrics: dict[str, float], steps: int, then: str,
 ) -> None:  # fmt: skip
     card = Card(
-        kind=config["_target_"], parents=parents, data=batches.facts, metrics=metrics, command=folder.command,
+        kind=type(model).__name__, parents=parents, former_ids=batches.former_ids, data=batches.facts, metrics=metrics, command=folder.command,
         commit=folder.commit,
     )  # fmt: skip
     card = checkpoint.save(folder.path / CHECKPOINT, model, config=config, card=card)

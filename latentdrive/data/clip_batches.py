@@ -26,6 +26,7 @@ from latentdrive.data.held_out import HeldOut
 from latentdrive.data.parts import ClipFacts
 from latentdrive.data.unreadable import UnreadableLog
 from latentdrive.errors import ConfigError, UnreadableClip
+from latentdrive.identity import FormerIds
 from latentdrive.types import DrivingClip, PoseSource
 from latentdrive.watching import Progress, unwatched
 
@@ -61,6 +62,7 @@ class ClipBatches:
         out: str,
     ) -> None:
         self.parents: dict[str, str] = {}  # clips come from no checkpoint
+        self.former_ids: FormerIds = {}
         self.data, self.batch_size, self.pairs_per_clip = data, batch_size, pairs_per_clip
         self.held_out_windows, self.patch_grid, self.augmentation = held_out_windows, tuple(patch_grid), augmentation
         self.workers, self.seed, self.out = workers, seed, Path(out)

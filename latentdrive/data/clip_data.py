@@ -3,7 +3,6 @@
 `configs/data/*.yaml` build this; every command that needs clips asks it for a part by name, and for scenes by split.
 """
 
-import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 from latentdrive.data.frame_cache import CachedClips, Features
 from latentdrive.data.parts import ReadableSource
 from latentdrive.errors import ConfigError
+from latentdrive.identity import digest
 from latentdrive.types import SceneSource
 
 PARTS = ("train", "val", "probe")
@@ -101,7 +101,7 @@ class ClipData:
         settings = getattr(self._scenes, "node", {})
         told = {key: value for key, value in settings.items() if key not in SENSOR_KEYS}
         told["split"] = split or settings.get("split")
-        return hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()[:12]
+        return digest(told, 12)
 
     @property
     def pictures_at_least(self) -> Sequence[int] | None:

@@ -217,6 +217,7 @@ def describe(labeller: Labeller, clips: ReadableSource, *, maker: str, stride_s:
         codes=model.codes,
         settings={"stride_s": stride_s, "rate_hz": clips.rate_hz, "height": clips.height, "width": clips.width},
         known=labeller.known,
+        former_ids=model.former_ids,
     )
 
 

@@ -9,7 +9,7 @@ Codes of origin `inverse_dynamics` have seen the future: training targets, never
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from torch import Tensor
 
 from latentdrive.errors import MixedCodebooks, StoreError
 from latentdrive.files import write_atomic
+from latentdrive.identity import FormerIds, digest, same_id
 from latentdrive.types import FROZEN, LatentActions, LatentFeatures, Origin
 
 FORMAT = 1
@@ -34,7 +35,8 @@ class StoreInfo:
     """What decides a store's content; its fingerprint is the store's address.
 
     maker: fingerprint of the checkpoint that labelled. data: fingerprint of the clips. codes: K. settings: what else
-    decides windows and pictures: stride, rate, height and width. known: names of the columns of `known`.
+    decides windows and pictures: stride, rate, height and width. known: names of the columns of `known`. former_ids: earlier
+    ids of the codebook and the maker, as in `checkpoint.Card`; they decide nothing and belong to no fingerprint.
     """
 
     origin: Origin
@@ -47,15 +49,26 @@ class StoreInfo:
     codes: int
     settings: dict[str, Any]
     known: tuple[str, ...]
+    former_ids: FormerIds = field(default_factory=dict)
 
     @property
     def fingerprint(self) -> str:
-        """16 hexadecimal digits over all fields."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:16]
+        """16 hexadecimal digits over all fields but `former_ids`."""
+        return digest({name: value for name, value in asdict(self).items() if name != "former_ids"})
 
-    def require_codebook(self, codebook_id: str, *, where: str) -> None:
-        """Raise MixedCodebooks with both ids if `codebook_id`, which `where` carries, is another."""
-        if codebook_id != self.codebook_id:
+    def has_fingerprint(self, fingerprint: str) -> bool:
+        """Whether a store with this fingerprint holds the same content, also where it names a codebook or maker by a former id."""
+        codebooks = (self.codebook_id, *self.former_ids.get(self.codebook_id, ()))
+        makers = (self.maker, *self.former_ids.get(self.maker, ()))
+        named = (replace(self, codebook_id=codebook, maker=maker) for codebook in codebooks for maker in makers)
+        return any(info.fingerprint == fingerprint for info in named)
+
+    def require_codebook(self, codebook_id: str, *, where: str, former_ids: FormerIds | None = None) -> None:
+        """Raise MixedCodebooks with both ids if `codebook_id`, which `where` carries, is another.
+
+        former_ids: what `where` knows of earlier ids, as in `checkpoint.Card`.
+        """
+        if not same_id(codebook_id, self.codebook_id, self.former_ids, former_ids or {}):
             raise MixedCodebooks(
                 f"{where} speaks the codes of codebook {codebook_id}, the latent store those of {self.codebook_id}: "
                 "codes of two codebooks mean different things. Label again with one of them"
@@ -96,7 +109,7 @@ class LatentWriter:
         self._index |= {"shards": [], "windows": 0, "next_clip": 0, "unreadable": [], "complete": False}
         if (self.folder / INDEX).is_file():
             found = _read_index(self.folder)
-            if found["fingerprint"] != info.fingerprint:
+            if not info.has_fingerprint(found["fingerprint"]):
                 raise StoreError(
                     f"{self.folder} holds another store ({found['fingerprint']}: {found['origin']} of maker "
                     f"{found['maker']}), not {info.fingerprint}: give another folder with store=FOLDER, or remove it"
@@ -161,7 +174,12 @@ class LatentStore:
         if not index["complete"]:
             raise StoreError(f"{folder} is not finished ({index['windows']} windows so far): {AGAIN}")
         self.info = StoreInfo(
-            **{name: index[name] for name in StoreInfo.__dataclass_fields__ if name not in ("origin", "known")},
+            **{
+                name: index[name]
+                for name in StoreInfo.__dataclass_fields__
+                if name not in ("origin", "known", "former_ids")
+            },
+            former_ids=index.get("former_ids", {}),  # stores made before there were any lack them
             origin=Origin(index["origin"]),
             known=tuple(index["known"]),
         )

@@ -129,7 +129,9 @@ class SceneBatches:
         self.held_out_windows = held_out_windows
         self.stores = {part: LatentStore(Path(latents) / part) for part in ("train", "val")}
         info = self.stores["train"].info
-        self.stores["val"].info.require_codebook(info.codebook_id, where="the training part")
+        self.stores["val"].info.require_codebook(
+            info.codebook_id, where="the training part", former_ids=info.former_ids
+        )
         if info.origin != origin:
             raise StoreError(
                 f"{latents} holds codes of origin {info.origin}, this run learns from {origin}: give latents=FOLDER "
@@ -141,6 +143,7 @@ class SceneBatches:
             "labels": self.stores["train"].fingerprint,
             "labeller": info.maker,
         }
+        self.former_ids = info.former_ids
 
     @cached_property
     def train(self) -> LabelledScenes:

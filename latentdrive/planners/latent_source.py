@@ -20,6 +20,7 @@ from latentdrive.data.latents import INDEX, LatentStore
 from latentdrive.data.navsim_scenes import FRONT_CAMERA, STEP_S
 from latentdrive.data.windows import FRONT, SceneSpec, scene_batch
 from latentdrive.errors import CheckpointError, ConfigError, MixedCodebooks, StoreError, UnreadableScene
+from latentdrive.identity import FormerIds, same_id
 from latentdrive.planners.fusion import LatentFusion
 from latentdrive.planners.sampling import NO_SENSORS
 from latentdrive.types import (
@@ -36,9 +37,14 @@ from latentdrive.types import (
 
 @runtime_checkable
 class LatentSource(Protocol):
-    """Embeddings of scenes. codebook_id: of the codes behind them; maker: fingerprint of who made them; needs: sensors, to make them."""
+    """Embeddings of scenes.
+
+    codebook_id: of the codes behind them; maker: fingerprint of the checkpoint that made them; former_ids: earlier ids of both,
+    as in `checkpoint.Card`; needs: the sensors that making them takes.
+    """
 
     codebook_id: str
+    former_ids: FormerIds
     maker: str
     origin: Origin
     needs: SensorNeeds
@@ -63,10 +69,13 @@ class StoredLatents:
         self.stores = [LatentStore(part) for part in parts]
         first = self.stores[0].info
         for store in self.stores:
-            store.info.require_codebook(first.codebook_id, where=str(self.stores[0].folder))
+            store.info.require_codebook(
+                first.codebook_id, where=str(self.stores[0].folder), former_ids=first.former_ids
+            )
             _require_origin(store, oracle_future)
             _require_same(self.stores[0], store)
         self.codebook_id, self.origin, self.maker = first.codebook_id, first.origin, first.maker
+        self.former_ids = {key: value for store in self.stores for key, value in store.info.former_ids.items()}
         self.permuted = first.settings.get("permuted")  # seed of a control whose windows have each other's embeddings
         self.fingerprint = "+".join(store.fingerprint for store in self.stores)
 
@@ -142,6 +151,7 @@ class LivePredictor:
             )
         self.model, self.folder, self.device = model.to(device), Path(folder), device
         self.codebook_id, self.maker, self.origin = model.codebook_id, card.fingerprint, model.origin
+        self.former_ids = card.former_ids
         self.size = int(card.data["height"]), int(card.data["width"])
         self.fit, self.commands = card.data["fit"], card.data["commands"]
         self.needs = SensorNeeds(cameras=(FRONT_CAMERA,), frames="all" if _history(model.scene) else "now", lidar=False)
@@ -190,9 +200,9 @@ def open_latents(
     return None if predictor is None else LivePredictor(predictor, device=device)
 
 
-def require_codebook(source: LatentSource, codebook_id: str, *, where: str) -> None:
+def require_codebook(source: LatentSource, codebook_id: str, *, where: str, former_ids: FormerIds) -> None:
     """Raise MixedCodebooks with both ids where a source speaks the codes of another codebook than `where` was trained with."""
-    if source.codebook_id != codebook_id:
+    if not same_id(source.codebook_id, codebook_id, source.former_ids, former_ids):
         raise MixedCodebooks(
             f"{where} was trained with embeddings of codebook {codebook_id}, these are of codebook {source.codebook_id} (made by "
             f"{source.maker}): codes of two codebooks mean different things. Give it the teacher, student or store of its own codebook"
@@ -221,12 +231,12 @@ def _require_origin(store: LatentStore, oracle_future: bool) -> None:
 
 def _require_same(first: LatentStore, store: LatentStore) -> None:
     """Parts of one store come from one maker, in one way."""
-    for name in ("origin", "maker"):
-        ours, theirs = getattr(first.info, name), getattr(store.info, name)
-        if ours != theirs:
-            raise StoreError(
-                f"{first.folder} has {name}={ours}, {store.folder} {theirs}: parts of one store come from one labeller. Keep them in two folders"
-            )
+    ours, theirs = first.info, store.info
+    if ours.origin != theirs.origin or not same_id(ours.maker, theirs.maker, ours.former_ids, theirs.former_ids):
+        raise StoreError(
+            f"{first.folder} holds codes of origin {ours.origin} made by {ours.maker}, {store.folder} of origin {theirs.origin} made by "
+            f"{theirs.maker}: the parts of one store must come from one labeller. Keep them in two folders"
+        )
     if first.info.settings.get("permuted") != store.info.settings.get("permuted"):
         raise StoreError(f"of {first.folder} and {store.folder} one is a permuted control: keep them in two folders")
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from latentdrive import checkpoint
 from latentdrive.errors import ConfigError
+from latentdrive.identity import FormerIds, same_id
 from latentdrive.planners.batch import PlannerInputs, PlannerOutput, inputs_of, stacked
 from latentdrive.planners.eyes import Eyes
 from latentdrive.planners.fusion import LatentFusion
@@ -31,6 +32,7 @@ class LearnedPlanner(nn.Module, ABC):
     """
 
     codebook_id = ""  # set by checkpoint.load: of the codes behind the embeddings that it was trained with
+    former_ids: FormerIds = {}  # noqa: RUF012 - set by checkpoint.load: earlier ids of that codebook and of its labeller
     learned_with = ""  # set by load_planner: fingerprint of the teacher or student that made these embeddings
     learned_permuted = None  # and the seed of the permutation where they were of other scenes
 
@@ -80,7 +82,7 @@ class LearnedPlanner(nn.Module, ABC):
         if source is not None and self.fusion is None:
             raise ConfigError("this planner was trained without embeddings: leave latents and predictor out")
         if source is not None:
-            require_codebook(source, self.codebook_id, where="this planner")
+            require_codebook(source, self.codebook_id, where="this planner", former_ids=self.former_ids)
             source.require_widths(self.fusion)
         self.latents = source
 
@@ -90,7 +92,9 @@ class LearnedPlanner(nn.Module, ABC):
             return {}
         told = {"origin": str(self.latents.origin), "maker": self.latents.maker, "codebook": self.latents.codebook_id}
         # A student in its teacher's place, or by mistake a stranger.
-        if self.learned_with not in ("", self.latents.maker):
+        if self.learned_with and not same_id(
+            self.learned_with, self.latents.maker, self.former_ids, self.latents.former_ids
+        ):
             told["learned_with"] = self.learned_with
         if self.learned_permuted is not None:
             told["learned_permuted"] = self.learned_permuted

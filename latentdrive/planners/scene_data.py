@@ -120,6 +120,7 @@ class PlannerBatches:
         self.parents = {} if self.latents is None else {
             "codebook": self.latents.codebook_id, "latents": self.latents.fingerprint, "labeller": self.latents.maker,
         }  # fmt: skip
+        self.former_ids = {} if self.latents is None else self.latents.former_ids
         self._caches: dict[tuple[str, Eyes], SceneCache] = {}
         self._scenes: dict[str, PlannerScenes] = {}
         self._prepared: dict[str, ScoringStore] = {}

@@ -135,7 +135,7 @@ class Student(nn.Module):
         self.images, self.scene, self.codes, self.look = images, scene, codes, look
         self.transitions, self.codes_per_transition = transitions, codes_per_transition
         self.slots, self.visual_grid = transitions * codes_per_transition, tuple(visual_grid)
-        self.codebook_id, self.times = "", 1 + scene.history_frames
+        self.codebook_id, self.former_ids, self.times = "", {}, 1 + scene.history_frames
         self.image_in = nn.Linear(images.width, width)
         self.image_place = nn.Parameter(0.02 * torch.randn(self.times, images.grid[0] * images.grid[1], width))
         self.velocity_in, self.acceleration_in = (

@@ -23,7 +23,7 @@ from latentdrive.types import FROZEN, LatentActions, SceneBatch
 
 
 @dataclass(**FROZEN)
-class LossWeights:
+class StudentLossWeights:
     """distillation at `temperature`; hard: of the teacher's codes as labels; features: of matching its states. 0 is off."""
 
     distillation: float
@@ -36,7 +36,12 @@ class StudentTraining(L.LightningModule):
     """Student + losses + optimiser."""
 
     def __init__(
-        self, *, model: Student, optimizer: Callable[..., Optimizer], schedule: CosineSchedule, weights: LossWeights
+        self,
+        *,
+        model: Student,
+        optimizer: Callable[..., Optimizer],
+        schedule: CosineSchedule,
+        weights: StudentLossWeights,
     ) -> None:
         super().__init__()
         self.model, self.optimizer, self.schedule, self.weights = model, optimizer, schedule, weights
@@ -83,7 +88,7 @@ class StudentTraining(L.LightningModule):
 
 
 def loss_parts(
-    model: Student, scenes: SceneBatch, teacher: LatentActions, weights: LossWeights
+    model: Student, scenes: SceneBatch, teacher: LatentActions, weights: StudentLossWeights
 ) -> dict[str, Float[Tensor, ""]]:
     """The losses, weighted, by name. Raises StoreError where the store lacks what a weight asks for."""
     if teacher.logits is None or (weights.features and teacher.features is None):

@@ -1,6 +1,6 @@
 """Qwen2.5-VL on disk: network and processor from a folder in the Hugging Face layout, and back.
 
-Beside vocabulary.py. Three ways in, one layout: `load` (published weights, from a folder or a hub id), `tiny.load` (writes such
+Beside vocabulary.py. Three ways in, one layout: `load_qwen` (published weights, from a folder or a hub id), `tiny.load_tiny_qwen` (writes such
 a folder, then calls `load`), and `bare` (a checkpoint of ours: the layout without weights, which come from
 `model.safetensors`). Only `load` with a hub id may touch the network.
 """
@@ -24,7 +24,7 @@ class VisionLanguage(NamedTuple):
     processor: Qwen2_5_VLProcessor
 
 
-def load(*, path: str, dtype: Literal["float32", "bfloat16"], min_pixels: int, max_pixels: int) -> VisionLanguage:
+def load_qwen(*, path: str, dtype: Literal["float32", "bfloat16"], min_pixels: int, max_pixels: int) -> VisionLanguage:
     """Published weights from a local folder or a hub id; strict.
 
     dtype: of the weights in memory. min_pixels, max_pixels: bounds of an image after resizing (fewer pixels, fewer tokens).

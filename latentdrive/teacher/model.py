@@ -77,7 +77,7 @@ class Teacher(nn.Module):
         self.network, self.processor = parts
         self.codes, self.transitions, self.codes_per_transition = codes, transitions, codes_per_transition
         self.slots, self.decode, self.visual_grid = transitions * codes_per_transition, decode, tuple(visual_grid)
-        self.scene, self.codebook_id = scene, ""
+        self.scene, self.codebook_id, self.former_ids = scene, "", {}
         self.vocabulary = add_action_tokens(self.processor.tokenizer, codes=codes, slots=self.slots)
         make_room(self.network, self.vocabulary)
         initialise_rows(self.network, self.vocabulary, seed=seed)

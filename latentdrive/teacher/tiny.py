@@ -64,7 +64,7 @@ class TinyShape:
             raise ConfigError(f"teacher: vision_width must be a multiple of 4 x vision_heads, got {self.vision_width}")
 
 
-def load(
+def load_tiny_qwen(
     *, folder: str, shape: dict[str, int | float], min_pixels: int, max_pixels: int, seed: int
 ) -> hugging_face.VisionLanguage:
     """The toy from `folder`/<hash of its settings>, which is written first where it is not there yet."""
@@ -74,7 +74,7 @@ def load(
     if not path.is_dir():
         with atomic_folder(path) as new:
             write(new, sizes, seed=seed)
-    return hugging_face.load(path=str(path), dtype="float32", min_pixels=min_pixels, max_pixels=max_pixels)
+    return hugging_face.load_qwen(path=str(path), dtype="float32", min_pixels=min_pixels, max_pixels=max_pixels)
 
 
 def write(folder: Path, shape: TinyShape, *, seed: int) -> None:

@@ -10,14 +10,14 @@ from codebook_helpers import make_batch, make_model, settle, wake
 
 from latentdrive.codebook import losses
 from latentdrive.codebook.evaluation import code, read_codes, with_motion
-from latentdrive.codebook.objectives import LossWeights, in_share, moving_weights, phase_loss
-from latentdrive.codebook.phases import Schedule, enter
+from latentdrive.codebook.objectives import CodebookLossWeights, in_share, moving_weights, phase_loss
+from latentdrive.codebook.phases import PhaseSchedule, enter
 from latentdrive.codebook.training import CodebookTraining
 from latentdrive.errors import ConfigError
 
 torch.set_num_threads(1)
-WEIGHTS = LossWeights(features=0.5, pixels=0.5, moving=10.0, regression=0.1, regression_share=1.0)
-SCHEDULE = Schedule(motion=3, environment=4, reader=2, ego=5, warmup=2, open_share=0.5)
+WEIGHTS = CodebookLossWeights(features=0.5, pixels=0.5, moving=10.0, regression=0.1, regression_share=1.0)
+SCHEDULE = PhaseSchedule(motion=3, environment=4, reader=2, ego=5, warmup=2, open_share=0.5)
 
 
 # ---- phases ----
@@ -34,13 +34,13 @@ def test_the_step_decides_the_phase():
 
 
 def test_a_phase_of_no_steps_is_left_out():
-    one_stage = Schedule(motion=0, environment=0, reader=0, ego=5, warmup=2, open_share=0.5)
+    one_stage = PhaseSchedule(motion=0, environment=0, reader=0, ego=5, warmup=2, open_share=0.5)
     assert [one_stage.at(step)[0] for step in range(5)] == ["ego"] * 5
     assert one_stage.steps == 5
 
 
 def test_the_learning_rate_rises_and_falls_anew_in_every_phase():
-    schedule = Schedule(motion=10, environment=20, reader=10, ego=40, warmup=4, open_share=0.25)
+    schedule = PhaseSchedule(motion=10, environment=20, reader=10, ego=40, warmup=4, open_share=0.25)
     for start, length in ((0, 10), (10, 20), (30, 10), (40, 40)):
         rates = [schedule.learning_rate(step) for step in range(start, start + length)]
         assert rates[0] == pytest.approx(0.25, abs=0.01)
@@ -51,7 +51,7 @@ def test_the_learning_rate_rises_and_falls_anew_in_every_phase():
 
 
 def test_books_are_made_after_the_open_share_of_their_phase():
-    schedule = Schedule(motion=10, environment=20, reader=10, ego=40, warmup=4, open_share=0.25)
+    schedule = PhaseSchedule(motion=10, environment=20, reader=10, ego=40, warmup=4, open_share=0.25)
     opened = [step for step in range(schedule.steps) if not schedule.quantised(step)]
     assert opened == [*range(10, 15), *range(40, 50)]
 
@@ -66,7 +66,7 @@ def test_phases_of_stage_1_are_refused_for_a_model_without_it():
 
 
 def training(
-    model, *, seed: int = 0, weights: LossWeights = WEIGHTS, schedule: Schedule = SCHEDULE
+    model, *, seed: int = 0, weights: CodebookLossWeights = WEIGHTS, schedule: PhaseSchedule = SCHEDULE
 ) -> CodebookTraining:
     return CodebookTraining(
         model=model, optimizer=partial(torch.optim.AdamW, lr=2e-3, weight_decay=0.0), schedule=schedule, weights=weights,
@@ -74,7 +74,9 @@ def training(
     )  # fmt: skip
 
 
-def run(model, steps: list[str], *, seed: int = 0, weights: LossWeights = WEIGHTS, clips: int = 8) -> list[float]:
+def run(
+    model, steps: list[str], *, seed: int = 0, weights: CodebookLossWeights = WEIGHTS, clips: int = 8
+) -> list[float]:
     """Losses of plain training on one batch, a step for each phase named."""
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=2e-3, weight_decay=0.0)
     batch, found = make_batch(clips=clips, moving=True), []
@@ -95,7 +97,7 @@ def test_the_same_seed_gives_the_same_losses():
     assert run(make_model(seed=3), steps) != run(make_model(seed=4), steps)
 
 
-def loss_and_gradient(model, phase: str, weights: LossWeights, batch) -> tuple[float, dict[str, torch.Tensor]]:
+def loss_and_gradient(model, phase: str, weights: CodebookLossWeights, batch) -> tuple[float, dict[str, torch.Tensor]]:
     model.zero_grad()
     torch.manual_seed(0)
     state = {key: value.clone() for key, value in model.state_dict().items()}

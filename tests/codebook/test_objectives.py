@@ -4,10 +4,10 @@ import pytest
 import torch
 from codebook_helpers import make_batch, make_model
 
-from latentdrive.codebook.objectives import LossWeights, phase_loss
+from latentdrive.codebook.objectives import CodebookLossWeights, phase_loss
 from latentdrive.errors import ConfigError
 
-WEIGHTS = LossWeights(features=0.0, pixels=1.0, moving=0.0, regression=0.0, regression_share=0.0)
+WEIGHTS = CodebookLossWeights(features=0.0, pixels=1.0, moving=0.0, regression=0.0, regression_share=0.0)
 
 
 def test_a_batch_without_poses_is_passed_over_by_one_device_and_an_error_on_several(monkeypatch):

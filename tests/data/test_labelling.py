@@ -26,7 +26,7 @@ from latentdrive.types import Origin, SceneBatch
 
 
 class Shared(torch.nn.Module):
-    transitions, codes_per_transition, codes, codebook_id = 3, 4, 16, "book-a"
+    transitions, codes_per_transition, codes, codebook_id, former_ids = 3, 4, 16, "book-a", {}
 
 
 class Backbone:

@@ -138,3 +138,19 @@ def test_a_model_with_other_slots_is_told_what_to_set():
     make_info().require_slots(make_info())
     with pytest.raises(StoreError, match=r"has codes_per_transition=4, the model 1: set model.codes_per_transition=4"):
         make_info().require_slots(make_info(codes_per_transition=1))
+
+
+def test_a_store_that_names_its_codebook_and_maker_by_former_ids_is_continued_and_accepted(tmp_path):
+    before = make_info(codebook_id="old-book", maker="old-maker")
+    writer = LatentWriter(tmp_path / "store", before)
+    writer.add(make_windows([0], codebook_id="old-book"), next_clip=1, unreadable=[])
+    former = {"book": ["old-book"], "maker": ["older-maker", "old-maker"]}
+    after = make_info(codebook_id="book", maker="maker", former_ids=former)
+    assert after.fingerprint == make_info(codebook_id="book", maker="maker").fingerprint
+    assert LatentWriter(tmp_path / "store", after).next_clip == 1
+    with pytest.raises(StoreError, match="holds another store"):
+        LatentWriter(tmp_path / "store", make_info(codebook_id="book", maker="maker"))
+    before.require_codebook("book", where="a model", former_ids=former)
+    after.require_codebook("old-book", where="a model")
+    with pytest.raises(MixedCodebooks):
+        before.require_codebook("book", where="a model")

@@ -12,12 +12,12 @@ from torch.utils.data import DataLoader
 
 from latentdrive.errors import StoreError
 from latentdrive.schedule import CosineSchedule
-from latentdrive.student.training import LossWeights, StudentTraining, judge_scenes, loss_parts
+from latentdrive.student.training import StudentLossWeights, StudentTraining, judge_scenes, loss_parts
 
-ALL = LossWeights(distillation=1.0, temperature=2.0, hard=0.5, features=0.3)
+ALL = StudentLossWeights(distillation=1.0, temperature=2.0, hard=0.5, features=0.3)
 
 
-def make_training(*, steps: int = 6, lr: float = 3e-3, weights: LossWeights = ALL) -> StudentTraining:
+def make_training(*, steps: int = 6, lr: float = 3e-3, weights: StudentLossWeights = ALL) -> StudentTraining:
     schedule = CosineSchedule(steps=steps, warmup=2, floor=0.1)
     return StudentTraining(
         model=make_student(), optimizer=partial(torch.optim.AdamW, lr=lr), schedule=schedule, weights=weights

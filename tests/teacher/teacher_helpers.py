@@ -16,7 +16,7 @@ PIXELS = {"min_pixels": 1024, "max_pixels": 32 * 64}
 
 
 def make_teacher(folder, **changes) -> Teacher:
-    parts = tiny.load(folder=str(folder), shape=SHAPE, seed=0, **PIXELS)
+    parts = tiny.load_tiny_qwen(folder=str(folder), shape=SHAPE, seed=0, **PIXELS)
     arguments = {
         "parts": parts, "codes": 16, "transitions": 3, "codes_per_transition": 4, "scene": NOW,
         "images": "camera", "state": True, "decode": "autoregressive", "visual_grid": (1, 2), "frozen": [], "seed": 0,

@@ -155,7 +155,7 @@ def test_a_checkpoint_predicts_the_same_in_a_new_process_without_network(tmp_pat
     with torch.no_grad():  # as training would
         teacher.network.lm_head.weight += 0.01
     config = {
-        "_target_": "latentdrive.teacher.model.Teacher", "parts": {"_target_": "latentdrive.teacher.tiny.load", **node},
+        "_target_": "latentdrive.teacher.model.Teacher", "parts": {"_target_": "latentdrive.teacher.tiny.load_tiny_qwen", **node},
         "codes": 16, "transitions": 3, "codes_per_transition": 4, "images": "camera",
         "scene": {"_target_": "latentdrive.data.windows.SceneSpec", **vars(NOW)}, "state": True, "decode": "autoregressive", "visual_grid": [1, 2], "frozen": [], "seed": 0,
     }  # fmt: skip
@@ -171,7 +171,7 @@ def test_a_checkpoint_predicts_the_same_in_a_new_process_without_network(tmp_pat
 
 def test_a_folder_without_a_model_says_what_to_download(tmp_path):
     with pytest.raises(CheckpointError, match=r"no Qwen2.5-VL could be loaded.*huggingface-cli download"):
-        hugging_face.load(path=str(tmp_path), dtype="float32", min_pixels=1024, max_pixels=2048)
+        hugging_face.load_qwen(path=str(tmp_path), dtype="float32", min_pixels=1024, max_pixels=2048)
 
 
 def test_a_model_folder_that_lacks_weights_is_refused(tmp_path):
@@ -183,7 +183,7 @@ def test_a_model_folder_that_lacks_weights_is_refused(tmp_path):
     state.pop("visual.blocks.0.norm1.weight")
     save_file(state, folder / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(CheckpointError, match=r"1 weights do not fit.*norm1"):
-        hugging_face.load(path=str(folder), dtype="float32", min_pixels=1024, max_pixels=2048)
+        hugging_face.load_qwen(path=str(folder), dtype="float32", min_pixels=1024, max_pixels=2048)
 
 
 def test_the_toy_is_written_once_and_the_same_seed_gives_the_same_weights(tmp_path):
