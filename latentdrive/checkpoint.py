@@ -186,10 +186,10 @@ def _each_once(model: nn.Module) -> dict[str, Tensor]:
 
 
 def _from_files(folder: Path, card: Card, kind: type[nn.Module]) -> dict[str, Any]:
-    for name, digest in card.files.items():
+    for name, expected in card.files.items():
         if not (folder / name).is_file():
             raise CheckpointError(f"{folder} lacks {name}; copy the folder again from where it was made")
-        if _sha256(folder / name) != digest:
+        if _sha256(folder / name) != expected:
             raise CheckpointError(f"{folder / name} was altered: its sha256 is not the card's; copy the folder again")
     return kind.from_files(folder / FILES) if card.files else {}
 
@@ -207,11 +207,11 @@ def file_fingerprint(path: str | Path) -> str:
 
 
 def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
+    hashed = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(1 << 22):
-            digest.update(block)
-    return digest.hexdigest()
+            hashed.update(block)
+    return hashed.hexdigest()
 
 
 def _readme(name: str, card: Card) -> str:
