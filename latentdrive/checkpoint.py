@@ -30,9 +30,9 @@ WEIGHTS, CONFIG, CARD, README = "model.safetensors", "config.yaml", "card.json",
 FILES = "files"  # what a model keeps besides weights (the teacher: tokenizer and processor)
 # Where models and their parts are defined; from anywhere else (`build`, `run_folder`) more could be done than that.
 MODELS = (
-    "latentdrive.codebook.features.", "latentdrive.codebook.model.", "latentdrive.student.model.",
-    "latentdrive.teacher.model.", "latentdrive.data.windows.", "latentdrive.planners.ego_mlp.", "latentdrive.planners.eyes.",
-    "latentdrive.planners.fusion.", "latentdrive.planners.transfuser.", "latentdrive.planners.ipad.",
+    "latentdrive.backbones.", "latentdrive.codebook.model.", "latentdrive.student.model.",
+    "latentdrive.teacher.model.", "latentdrive.data.batches.scene_cutting.", "latentdrive.planners.baselines.ego_mlp.", "latentdrive.planners.inputs.sensors.",
+    "latentdrive.planners.latents.fusion.", "latentdrive.planners.transfuser.", "latentdrive.planners.ipad.",
 )  # fmt: skip
 Model = TypeVar("Model", bound=nn.Module)
 

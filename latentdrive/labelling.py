@@ -12,11 +12,11 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Bool, Int64
 
-from latentdrive.data.batches import Opened, WindowSpec, make_batch, open_clip
-from latentdrive.data.latents import LatentWriter, StoreInfo, Windows, stack_latents
-from latentdrive.data.parts import ReadableSource
+from latentdrive.data.batches.scene_cutting import cut_scene, scene_batch
+from latentdrive.data.batches.windows import Opened, WindowSpec, make_batch, open_clip
+from latentdrive.data.clips.clip_source import ReadableSource
+from latentdrive.data.latent_store import LatentWriter, StoreInfo, Windows, stack_latents
 from latentdrive.data.unreadable import TooShort, UnreadableLog
-from latentdrive.data.windows import cut_scene, scene_batch
 from latentdrive.errors import CheckpointError, ConfigError, UnreadableClip
 from latentdrive.types import DrivingClip, LatentActions, LatentPredictor, Origin
 

@@ -11,7 +11,7 @@ import timm
 import torch
 import torch.nn.functional as F
 
-from latentdrive.codebook.features import (
+from latentdrive.backbones import (
     IMAGENET_MEAN,
     IMAGENET_STD,
     CachedMaps,

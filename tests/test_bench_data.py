@@ -10,11 +10,11 @@ from types import ModuleType
 
 import numpy as np
 import pytest
-from map_file_helpers import FILE_VERSION, PLACE, small_map, write_index, write_map_file
-from navsim_fixture import LOGS, token, write_openscene, write_split
 from PIL import Image
 
-from latentdrive.data.sensor_images import read_image
+from latentdrive.data.navsim.sensor_images import read_image
+from tests.support.map_file import FILE_VERSION, PLACE, small_map, write_index, write_map_file
+from tests.support.navsim_fixture import LOGS, token, write_openscene, write_split
 
 TOOLS = Path(__file__).resolve().parents[1] / "tools"
 CAMERAS = ("CAM_F0", "CAM_L0", "CAM_R0", "CAM_B0")

@@ -6,7 +6,7 @@ from latentdrive.build import build, locate
 from latentdrive.errors import ConfigError
 
 WINDOWS = {
-    "_target_": "latentdrive.data.batches.WindowSpec", "transitions": 3, "transition_s": 0.5, "rate_hz": 10.0,
+    "_target_": "latentdrive.data.batches.windows.WindowSpec", "transitions": 3, "transition_s": 0.5, "rate_hz": 10.0,
 }  # fmt: skip
 
 
@@ -33,13 +33,16 @@ def test_what_a_module_only_imports_or_inherits_is_not_reached_through_it(target
 
 
 def test_a_classmethod_of_ours_is_a_target():
-    assert locate("latentdrive.codebook.dictionary.Dictionary.load")
+    assert locate("latentdrive.codebook.judging.dictionary.Dictionary.load")
     with pytest.raises(ConfigError, match=r"has no lod; did you mean load\?"):
-        locate("latentdrive.codebook.dictionary.Dictionary.lod")
+        locate("latentdrive.codebook.judging.dictionary.Dictionary.lod")
 
 
 def test_a_nested_node_can_not_widen_a_narrower_allow_list():
-    node = {"_target_": "latentdrive.data.batches.WindowSpec", "transitions": {"_target_": "latentdrive.build.build"}}
+    node = {
+        "_target_": "latentdrive.data.batches.windows.WindowSpec",
+        "transitions": {"_target_": "latentdrive.build.build"},
+    }
     with pytest.raises(ConfigError, match=r"latentdrive\.build\.build is refused"):
         build(node, ("latentdrive.data.",))
 
@@ -51,7 +54,7 @@ def test_a_nested_target_outside_the_allow_list_is_refused_too():
 
 def test_a_misspelt_target_gets_the_nearest_name():
     with pytest.raises(ConfigError, match=r"has no WindowSpek; did you mean WindowSpec\?"):
-        locate("latentdrive.data.batches.WindowSpek")
+        locate("latentdrive.data.batches.windows.WindowSpek")
     with pytest.raises(ConfigError, match=r"there is no module latentdrive\.daten"):
         locate("latentdrive.daten.batches.WindowSpec")
 

@@ -14,7 +14,7 @@ CHECKPOINTS = configs_folder().parent / "checkpoints"
 
 def test_a_class_goes_by_its_own_name_and_foreign_classes_keep_their_module():
     assert own_name("latentdrive.student.model.Student") == "Student"
-    assert own_name("latentdrive.world.drive.Body.of_nuplan") == "Body.of_nuplan"
+    assert own_name("latentdrive.world.traffic.recording.Body.of_nuplan") == "Body.of_nuplan"
     assert own_name("latentdrive.teacher.hugging_face.load_qwen") == "load_qwen"
     assert own_name("torch.optim.AdamW") == "torch.optim.AdamW"
 
@@ -23,7 +23,7 @@ def test_a_digest_stays_when_a_module_moves_and_changes_with_the_class_and_with_
     def node(target: str, width: int = 4) -> dict:
         return {"parts": [{"_target_": target, "width": width}]}
 
-    before = digest(node("latentdrive.codebook.features.PixelFeatures"))
+    before = digest(node("latentdrive.backbones.PixelFeatures"))
     assert digest(node("latentdrive.backbones.PixelFeatures")) == before
     assert digest(node("latentdrive.backbones.TimmFeatures")) != before
     assert digest(node("latentdrive.backbones.PixelFeatures", 5)) != before

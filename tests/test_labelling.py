@@ -5,10 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from latent_helpers import RATE_HZ, MemoryClips, make_clip, make_latents, read_index
 
-from latentdrive.data.batches import open_clip
-from latentdrive.data.labelling import (
+from latentdrive.data.batches.scene_cutting import SceneSpec
+from latentdrive.data.batches.windows import open_clip
+from latentdrive.data.latent_store import LatentStore, LatentWriter
+from latentdrive.data.unreadable import UnreadableLog
+from latentdrive.errors import CheckpointError, ConfigError, TooManyUnreadable, UnreadableClip
+from latentdrive.labelling import (
     FutureLabeller,
     PresentLabeller,
     address,
@@ -18,11 +21,8 @@ from latentdrive.data.labelling import (
     label_part,
     stride_frames,
 )
-from latentdrive.data.latents import LatentStore, LatentWriter
-from latentdrive.data.unreadable import UnreadableLog
-from latentdrive.data.windows import SceneSpec
-from latentdrive.errors import CheckpointError, ConfigError, TooManyUnreadable, UnreadableClip
 from latentdrive.types import Origin, SceneBatch
+from tests.support.latent import RATE_HZ, MemoryClips, make_clip, make_latents, read_index
 
 
 class Shared(torch.nn.Module):

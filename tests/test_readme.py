@@ -11,13 +11,13 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from comma_helpers import film, write_segment
-from data_helpers import passing, write_video
-from navsim_fixture import write_openscene, write_split
-from scenario_helpers import scenario, write_scenario
 
 from latentdrive import cli
 from latentdrive.config import compose
+from tests.support.comma import film, write_segment
+from tests.support.data import passing, write_video
+from tests.support.navsim_fixture import write_openscene, write_split
+from tests.support.scenario import scenario, write_scenario
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

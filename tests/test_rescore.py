@@ -9,9 +9,9 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from golden_files import FILES, FOLDER, golden
 
 from latentdrive.pdms.versions import V1, V2
+from tests.support.golden_files import FILES, FOLDER, golden
 
 TOOLS = Path(__file__).resolve().parents[1] / "tools"
 TERMS_V2 = V2.columns[:-1]

@@ -26,13 +26,13 @@ import torch
 from records import write_record
 from scene_rates import Data, measure
 
-from latentdrive.data.batches import NO_AUGMENTATION, Augmentation, TransitionStream, WindowSpec
-from latentdrive.data.clip_batches import ClipBatches
-from latentdrive.data.clip_data import ClipData
-from latentdrive.data.frame_cache import CachedClips
-from latentdrive.data.parts import ClipFacts
+from latentdrive.data.batches.clip_batches import ClipBatches
+from latentdrive.data.batches.windows import NO_AUGMENTATION, Augmentation, TransitionStream, WindowSpec
+from latentdrive.data.clips.clip_source import ClipFacts
+from latentdrive.data.clips.data_set import ClipData
+from latentdrive.data.clips.frame_cache import CachedClips
+from latentdrive.data.clips.video import VideoFolder
 from latentdrive.data.unreadable import UnreadableLog
-from latentdrive.data.video import VideoFolder
 from latentdrive.types import DrivingClip, PoseSource
 
 READING = {

@@ -39,10 +39,10 @@ from latentdrive.build import build
 from latentdrive.config import compose, configs_folder
 from latentdrive.pdms.prepare import prepare_scene
 from latentdrive.pdms.scorer import Scorer
-from latentdrive.pdms.store import ScoringStore, build_store
+from latentdrive.pdms.storage.store import ScoringStore, build_store
 from latentdrive.pdms.versions import Version
-from latentdrive.planners.batch import PlannerInputs, PlannerTargets
-from latentdrive.planners.eyes import Eyes, Surround
+from latentdrive.planners.inputs.batch import PlannerInputs, PlannerTargets
+from latentdrive.planners.inputs.sensors import Eyes, Surround
 from latentdrive.planners.ipad.targets import agent_targets, area_targets
 from latentdrive.planners.sampling import DT_S
 from latentdrive.types import SceneTruth

@@ -15,9 +15,9 @@ from pathlib import Path
 from records import portable
 
 from latentdrive import checkpoint
+from latentdrive.backbones import CachedMaps
 from latentdrive.build import build
-from latentdrive.codebook.evaluation import Coded, code, reader_agreement
-from latentdrive.codebook.features import CachedMaps
+from latentdrive.codebook.judging.evaluation import Coded, code, reader_agreement
 from latentdrive.config import compose
 from latentdrive.errors import ConfigError
 from latentdrive.files import write_atomic

@@ -17,8 +17,8 @@ from records import portable
 from latentdrive import checkpoint
 from latentdrive.build import build
 from latentdrive.config import compose
-from latentdrive.data.latents import LatentStore
-from latentdrive.data.scene_batches import LabelledScenes
+from latentdrive.data.batches.scene_batches import LabelledScenes
+from latentdrive.data.latent_store import LatentStore
 from latentdrive.files import write_atomic
 from latentdrive.statistics import bootstrap_by_drive
 from latentdrive.student import training as student_training

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from latentdrive.data.scene_filter import FILTERS
+from latentdrive.data.navsim.scene_filter import FILTERS
 from latentdrive.files import write_atomic
 
 

@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from latentdrive.data.navsim_index import NavsimIndex
-from latentdrive.data.navsim_log import stamp_of
-from latentdrive.data.navsim_log_folder import LogFolder
-from latentdrive.data.navsim_logs import NavsimLogs
+from latentdrive.data.navsim.index import NavsimIndex
+from latentdrive.data.navsim.log import stamp_of
+from latentdrive.data.navsim.log_folder import LogFolder
+from latentdrive.data.navsim.scene_source import NavsimLogs
 
 CACHE, SPLITS, NAME, DATA_SPLIT = "cache", "splits", "all", "trainval"
 HISTORY, FUTURE = 4, 10  # frames of a scene

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int64
 
-from latentdrive.data.latents import INDEX, LatentStore, LatentWriter, Windows
+from latentdrive.data.latent_store import INDEX, LatentStore, LatentWriter, Windows
 from latentdrive.errors import StoreError
 
 ROUNDS = 100  # of exchanging what still has its own drive

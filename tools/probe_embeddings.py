@@ -20,9 +20,9 @@ from records import write_record
 
 from latentdrive.build import build
 from latentdrive.config import compose
-from latentdrive.data.clip_data import ClipData
-from latentdrive.data.latents import LatentStore
-from latentdrive.planners.latent_source import StoredLatents
+from latentdrive.data.clips.data_set import ClipData
+from latentdrive.data.latent_store import LatentStore
+from latentdrive.planners.latents.source import StoredLatents
 from latentdrive.planners.sampling import POSES
 from latentdrive.run_folder import progress
 from latentdrive.statistics import bootstrap_by_drive

@@ -18,12 +18,12 @@ from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 from torch.utils.data import DataLoader, Dataset
 
-from latentdrive.data.navsim_folders import BLOBS, navsim_folders
-from latentdrive.data.navsim_logs import NavsimLogs
-from latentdrive.data.navsim_scenes import FRONT_CAMERA, sensor_path
-from latentdrive.data.nuplan_maps import NuplanMaps
-from latentdrive.data.scene_filter import read_split
-from latentdrive.data.sensor_images import Size, read_image
+from latentdrive.data.maps.nuplan_maps import NuplanMaps
+from latentdrive.data.navsim.folders import BLOBS, navsim_folders
+from latentdrive.data.navsim.scene_filter import read_split
+from latentdrive.data.navsim.scene_source import NavsimLogs
+from latentdrive.data.navsim.scenes import FRONT_CAMERA, sensor_path
+from latentdrive.data.navsim.sensor_images import Size, read_image
 from latentdrive.types import Scene
 
 MAP_VERSION = "nuplan-maps-v1.0"

@@ -2,7 +2,7 @@
 
     python tools/scene_statistics.py data/navsim_bench --json docs/results/navsim_world.json
 
-Reads the world as any NAVSIM data: logs and maps through data/navsim_logs.py. A minute for the bench, two with its digest.
+Reads the world as any NAVSIM data: logs and maps through data/navsim/scene_source.py. A minute for the bench, two with its digest.
 """
 
 import argparse
@@ -21,8 +21,8 @@ from latentdrive.build import build
 from latentdrive.config import compose
 from latentdrive.run_folder import progress
 from latentdrive.types import Command, LoggedFrame, RoadMap, SceneTruth
-from latentdrive.world.drive import Body
-from latentdrive.world.navsim_drive import box_corners, on_the_road
+from latentdrive.world.navsim.city_drive import box_corners, on_the_road
+from latentdrive.world.traffic.recording import Body
 
 SIZE = np.array([car.LENGTH_M, car.WIDTH_M, car.HEIGHT_M])
 AHEAD_S = (0.0, 0.3, 0.6, 0.9)  # as time to collision looks ahead

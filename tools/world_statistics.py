@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from latentdrive.data.clip_truth import others_motion, read_truth
-from latentdrive.data.sidecars import read_track
+from latentdrive.data.clips.clip_truth import others_motion, read_truth
+from latentdrive.data.clips.sidecars import read_track
 from latentdrive.geometry import relative_pose
 
 NEAR_M = 40.0

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor, nn
 
-from latentdrive.codebook.features import FrameFeatures
+from latentdrive.backbones import FrameFeatures
 from latentdrive.codebook.forward_dynamics import PlainForwardDynamics, Prediction, WarpForwardDynamics
 from latentdrive.codebook.inverse_dynamics import InverseDynamics
 from latentdrive.codebook.quantizer import Quantized, Quantizer

@@ -9,12 +9,12 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from latentdrive.codebook import losses
-from latentdrive.codebook.evaluation import with_motion
 from latentdrive.codebook.forward_dynamics import Prediction
-from latentdrive.codebook.health import CodeUsage
+from latentdrive.codebook.judging.evaluation import with_motion
+from latentdrive.codebook.judging.health import CodeUsage
 from latentdrive.codebook.model import Codebook, Observation
 from latentdrive.codebook.phases import enter
-from latentdrive.data.batches import TransitionBatch
+from latentdrive.data.batches.windows import TransitionBatch
 from latentdrive.errors import ConfigError
 
 GOLDEN_SECTION = (math.sqrt(5) - 1) / 2

@@ -13,16 +13,16 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from latentdrive.codebook.evaluation import code, reader_agreement
-from latentdrive.codebook.features import CachedMaps
-from latentdrive.codebook.health import CodeUsage
-from latentdrive.codebook.leakage import check_truth, measure
+from latentdrive.backbones import CachedMaps
+from latentdrive.codebook.judging.evaluation import code, reader_agreement
+from latentdrive.codebook.judging.health import CodeUsage
+from latentdrive.codebook.judging.leakage import check_truth, measure
+from latentdrive.codebook.judging.transplant import train_reader, transplant
 from latentdrive.codebook.model import Codebook
-from latentdrive.codebook.objectives import CodebookLossWeights, phase_loss
+from latentdrive.codebook.phase_losses import CodebookLossWeights, phase_loss
 from latentdrive.codebook.phases import PhaseSchedule, start_ego_from_environment, start_reader_from_encoder
-from latentdrive.codebook.transplant import train_reader, transplant
-from latentdrive.data.batches import TransitionBatch
-from latentdrive.data.clip_batches import HeldOut
+from latentdrive.data.batches.clip_batches import HeldOut
+from latentdrive.data.batches.windows import TransitionBatch
 from latentdrive.errors import ConfigError
 from latentdrive.run_folder import progress, progress_bar
 

@@ -22,12 +22,12 @@ import numpy as np
 import torch
 
 from latentdrive.build import build
+from latentdrive.commands.scene_survey import Finding, survey
 from latentdrive.config import Config
-from latentdrive.data.batches import WindowSpec
-from latentdrive.data.clip_data import PARTS, ClipData
-from latentdrive.data.frame_cache import CachedClips
-from latentdrive.data.parts import ClipFacts
-from latentdrive.data.scene_survey import Finding, survey
+from latentdrive.data.batches.windows import WindowSpec
+from latentdrive.data.clips.clip_source import ClipFacts
+from latentdrive.data.clips.data_set import PARTS, ClipData
+from latentdrive.data.clips.frame_cache import CachedClips
 from latentdrive.data.unreadable import TooShort
 from latentdrive.errors import NoClips, TooManyUnreadable, UnreadableClip
 from latentdrive.run_folder import RunFolder, progress

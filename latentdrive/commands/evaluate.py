@@ -17,7 +17,7 @@ from PIL import Image
 
 from latentdrive.build import build
 from latentdrive.config import Config
-from latentdrive.data.submission import write_submission
+from latentdrive.data.navsim.submission import write_submission
 from latentdrive.errors import ConfigError
 from latentdrive.evaluation.audit import audit
 from latentdrive.evaluation.driving import Course, Driven, drive_as_human, progress_of
@@ -31,12 +31,12 @@ from latentdrive.evaluation.trajectories_file import TRAJECTORIES, write_traject
 from latentdrive.evaluation.worst import worst
 from latentdrive.files import write_atomic
 from latentdrive.pdms.prepare import prepare_scene
-from latentdrive.pdms.store import ScoringStore, build_store, store_name
+from latentdrive.pdms.storage.store import ScoringStore, build_store, store_name
 from latentdrive.pdms.versions import Version
-from latentdrive.planners.latent_source import StoredLatents
+from latentdrive.planners.baselines.submitted import Submitted
+from latentdrive.planners.latents.source import StoredLatents
 from latentdrive.planners.learned import LearnedPlanner
 from latentdrive.planners.sampling import NO_SENSORS
-from latentdrive.planners.submitted import Submitted
 from latentdrive.report.evaluation_charts import PICTURES
 from latentdrive.report.score_picture import score_picture
 from latentdrive.run_folder import RunFolder, progress

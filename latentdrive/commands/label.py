@@ -15,10 +15,10 @@ import torch
 from latentdrive import checkpoint
 from latentdrive.build import build
 from latentdrive.config import Config
-from latentdrive.data.frame_cache import CachedClips
-from latentdrive.data.labelling import address, choose_labeller, describe, label_part, stride_frames
-from latentdrive.data.latents import LatentWriter
+from latentdrive.data.clips.frame_cache import CachedClips
+from latentdrive.data.latent_store import LatentWriter
 from latentdrive.data.unreadable import UnreadableLog
+from latentdrive.labelling import address, choose_labeller, describe, label_part, stride_frames
 from latentdrive.run_folder import RunFolder, progress
 
 

@@ -14,11 +14,11 @@ from rich.progress import Progress
 
 from latentdrive import checkpoint
 from latentdrive.build import build
-from latentdrive.codebook.dictionary import Dictionary, look_up
+from latentdrive.codebook.judging.dictionary import Dictionary, look_up
 from latentdrive.codebook.model import Codebook
 from latentdrive.config import Config
-from latentdrive.data.batches import TransitionBatch
-from latentdrive.data.clip_batches import HeldOut
+from latentdrive.data.batches.clip_batches import HeldOut
+from latentdrive.data.batches.windows import TransitionBatch
 from latentdrive.errors import ConfigError, LatentDriveError
 from latentdrive.evaluation.comparison import Comparison, compare_folders
 from latentdrive.report.agreement import agreement_sections

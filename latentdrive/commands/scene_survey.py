@@ -9,10 +9,10 @@ from enum import StrEnum
 
 import numpy as np
 
-from latentdrive.data.clip_data import ClipData
-from latentdrive.data.navsim_frames import CAMERAS, LIDAR
-from latentdrive.data.navsim_logs import NavsimLogs
-from latentdrive.data.nuplan_maps import NuplanMaps
+from latentdrive.data.clips.data_set import ClipData
+from latentdrive.data.maps.nuplan_maps import NuplanMaps
+from latentdrive.data.navsim.frames import CAMERAS, LIDAR
+from latentdrive.data.navsim.scene_source import NavsimLogs
 from latentdrive.errors import ConfigError, MapError, NoScenes, UnreadableClip
 from latentdrive.types import SceneSource
 

@@ -14,11 +14,11 @@ from PIL import Image
 
 from latentdrive.build import build
 from latentdrive.config import Config, compose
+from latentdrive.drawing.scenes import scene_picture
 from latentdrive.files import write_atomic
 from latentdrive.overrides import quoted
-from latentdrive.report.scene_picture import scene_picture
 from latentdrive.run_folder import RunFolder, progress
-from latentdrive.world.navsim_world import UNFILTERED
+from latentdrive.world.navsim.data_set import UNFILTERED
 
 PREVIEWED = ("cam_l0", "cam_f0", "cam_r0", "cam_b0")
 VIDEO = "video"  # folder of the clips beside a NAVSIM data set

@@ -9,9 +9,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image, ImageDraw
 
-from latentdrive.geometry import relative_pose
-from latentdrive.nuplan_vehicle import LENGTH_M, REAR_TO_CENTRE_M, WIDTH_M
-from latentdrive.planners.pictures import (
+from latentdrive.drawing.plans import (
     COLOURS,
     EGO,
     GROUND,
@@ -24,6 +22,8 @@ from latentdrive.planners.pictures import (
     ROUTE,
     projected_pieces,
 )
+from latentdrive.geometry import relative_pose
+from latentdrive.nuplan_vehicle import LENGTH_M, REAR_TO_CENTRE_M, WIDTH_M
 from latentdrive.types import CameraImage, MapArea, Scene, SceneTruth, TrackedObjects
 
 VIEW_M, PANEL = 40.0, 540  # the bird's-eye view shows this far to every side, in this many pixels

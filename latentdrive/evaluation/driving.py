@@ -13,7 +13,7 @@ from latentdrive.evaluation.split import Scenes
 from latentdrive.pdms.scene import ScoringScene
 from latentdrive.pdms.score import EP
 from latentdrive.pdms.versions import Version
-from latentdrive.planners.human import Human
+from latentdrive.planners.baselines.human import Human
 from latentdrive.run_folder import progress_bar
 from latentdrive.types import FROZEN, Planner, PrivilegedPlanner
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from latentdrive.evaluation.planning import FAILS, Call
-from latentdrive.planners.submitted import Submitted
+from latentdrive.planners.baselines.submitted import Submitted
 from latentdrive.types import Planner, PrivilegedPlanner
 
 SCENES, WARM_UP = 20, 3  # scenes that are planned one by one; calls before, which are not counted

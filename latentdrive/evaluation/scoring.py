@@ -16,11 +16,11 @@ from jaxtyping import Float, Float64, Int64
 from latentdrive.errors import StoreError
 from latentdrive.evaluation.planning import Plans
 from latentdrive.evaluation.results import Results
-from latentdrive.pdms.extended_comfort import extended_comfort, interval_s, pairs
 from latentdrive.pdms.prepare import SYNTHETIC_TOKEN
 from latentdrive.pdms.scene import STEPS, ScoringScene
 from latentdrive.pdms.score import EC, EC_WEIGHT, EPDMS_WEIGHTS
 from latentdrive.pdms.scorer import Scorer
+from latentdrive.pdms.sub_scores.extended_comfort import extended_comfort, interval_s, pairs
 from latentdrive.pdms.versions import Version
 from latentdrive.types import FROZEN, PdmScores, Trajectory
 

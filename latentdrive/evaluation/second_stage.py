@@ -11,15 +11,15 @@ import numpy as np
 import torch
 from jaxtyping import Float64
 
-from latentdrive.data.scene_filter import SecondStage
+from latentdrive.data.navsim.scene_filter import SecondStage
 from latentdrive.errors import NoScenes, UnreadableClip
 from latentdrive.evaluation.results import Follows
 from latentdrive.evaluation.scoring import Scored
 from latentdrive.evaluation.split import Scenes
 from latentdrive.geometry import compose
-from latentdrive.pdms.extended_comfort import FARTHEST_S, interval_s
 from latentdrive.pdms.scene import HEADING, ScoringScene
 from latentdrive.pdms.score import EC
+from latentdrive.pdms.sub_scores.extended_comfort import FARTHEST_S, interval_s
 from latentdrive.pdms.two_stage import TERMS, StageRows, aggregate
 from latentdrive.types import FROZEN
 

@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from latentdrive.data.clip_data import ClipData
-from latentdrive.data.navsim_two_stage import TwoStageScenes
-from latentdrive.data.scene_filter import SecondStage
+from latentdrive.data.clips.data_set import ClipData
+from latentdrive.data.navsim.scene_filter import SecondStage
+from latentdrive.data.navsim.two_stage import TwoStageScenes
 from latentdrive.errors import ConfigError, NoScenes, UnreadableClip
 from latentdrive.pdms.versions import Version
 from latentdrive.types import FROZEN, SceneSource, SensorNeeds

@@ -1,7 +1,7 @@
 """Answers an agent of the NAVSIM devkit, scene by scene: the devkit's arrays become a Scene, a planner plans it.
 
 After planner_process.py, which gives the planner and the streams. A Scene made here holds the same numbers as the one that
-data/navsim_logs.py opens from the same log; but the devkit tells its agents neither token, log nor time stamps.
+data/navsim/scene_source.py opens from the same log; but the devkit tells its agents neither token, log nor time stamps.
 """
 
 from collections.abc import Callable, Mapping
@@ -11,8 +11,8 @@ from io import BufferedIOBase
 import numpy as np
 from jaxtyping import Shaped
 
-from latentdrive.data.navsim_scenes import STEP_S, scene_name
-from latentdrive.data.sidecars import WHOLE, scaled_intrinsics
+from latentdrive.data.clips.sidecars import WHOLE, scaled_intrinsics
+from latentdrive.data.navsim.scenes import STEP_S, scene_name
 from latentdrive.errors import LatentDriveError, UnreadableScene
 from latentdrive.evaluation.planning import plan_scenes
 from latentdrive.integrations.planner_wire import receive, send

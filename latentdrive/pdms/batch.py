@@ -14,8 +14,8 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from latentdrive.nuplan_vehicle import REAR_TO_CENTRE_M
-from latentdrive.pdms.line_grid import LineGrid, line_grid
-from latentdrive.pdms.polygon_grid import BITS, Group, PolygonGrid, polygon_grid
+from latentdrive.pdms.map.line_grid import LineGrid, line_grid
+from latentdrive.pdms.map.polygon_grid import BITS, Group, PolygonGrid, polygon_grid
 from latentdrive.pdms.scene import AGENTS, CORNERS, DRIVABLE, LAYERS, STEPS, RedLights, ScoringScene, Tracks
 from latentdrive.types import FROZEN, Batch
 

@@ -13,9 +13,9 @@ from torch import Tensor
 from latentdrive.errors import MapError, UnreadableScene
 from latentdrive.pdms.batch import SceneTensors, stack, with_traffic
 from latentdrive.pdms.history import ego_history, ego_state
-from latentdrive.pdms.map_areas import areas_near
-from latentdrive.pdms.map_index import index_of
-from latentdrive.pdms.reference import PdmClosed
+from latentdrive.pdms.map.areas import areas_near
+from latentdrive.pdms.map.index import index_of
+from latentdrive.pdms.pdm_closed.driver import PdmClosed
 from latentdrive.pdms.reference_poses import reference_of_knots, reference_poses
 from latentdrive.pdms.scene import ScoringScene
 from latentdrive.pdms.score import (
@@ -27,7 +27,7 @@ from latentdrive.pdms.score import (
     pdms_total,
 )
 from latentdrive.pdms.scorer import simulated
-from latentdrive.pdms.terms import RawScores, raw_scores
+from latentdrive.pdms.sub_scores.terms import RawScores, raw_scores
 from latentdrive.pdms.traffic import red_lights, replay
 from latentdrive.pdms.versions import V2, Rules
 from latentdrive.types import SceneTruth

@@ -29,7 +29,7 @@ from latentdrive.pdms.score import (
     pdms_total,
 )
 from latentdrive.pdms.simulate import simulate
-from latentdrive.pdms.terms import RawScores, raw_scores
+from latentdrive.pdms.sub_scores.terms import RawScores, raw_scores
 from latentdrive.pdms.versions import V2, Version
 from latentdrive.types import PdmScores, Trajectory
 

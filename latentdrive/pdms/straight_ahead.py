@@ -1,4 +1,4 @@
-"""Straight ahead at the present speed: NAVSIM's blind baseline, for planners/constant_velocity.py and for who chooses scenes by its score."""
+"""Straight ahead at the present speed: NAVSIM's blind baseline, for planners/baselines/constant_velocity.py and for who chooses scenes by its score."""
 
 import numpy as np
 from jaxtyping import Float, Float32

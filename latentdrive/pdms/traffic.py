@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float64, Int64
 
 from latentdrive.errors import UnreadableScene
 from latentdrive.nuplan_vehicle import LENGTH_M, REAR_TO_CENTRE_M, WIDTH_M
-from latentdrive.pdms.map_index import MapIndex
+from latentdrive.pdms.map.index import MapIndex
 from latentdrive.pdms.scene import AGENTS, CORNERS, STEP_S, STEPS, RedLights, Tracks
 from latentdrive.pdms.versions import Rules
 from latentdrive.types import LoggedFrame, SceneTruth

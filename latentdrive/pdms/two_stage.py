@@ -14,10 +14,10 @@ import torch
 from jaxtyping import Bool, Float64
 from torch import Tensor
 
-from latentdrive.data.scene_filter import SecondStage
+from latentdrive.data.navsim.scene_filter import SecondStage
 from latentdrive.errors import ConfigError, WrongShape
-from latentdrive.pdms.extended_comfort import FARTHEST_S, extended_comfort
 from latentdrive.pdms.score import EC, epdms_total
+from latentdrive.pdms.sub_scores.extended_comfort import FARTHEST_S, extended_comfort
 from latentdrive.pdms.versions import V2
 from latentdrive.types import FROZEN
 

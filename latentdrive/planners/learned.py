@@ -16,10 +16,10 @@ from torch import Tensor, nn
 from latentdrive import checkpoint
 from latentdrive.errors import ConfigError
 from latentdrive.identity import FormerIds, same_id
-from latentdrive.planners.batch import PlannerInputs, PlannerOutput, inputs_of, stacked
-from latentdrive.planners.eyes import Eyes
-from latentdrive.planners.fusion import LatentFusion
-from latentdrive.planners.latent_source import LatentSource, StoredLatents, open_latents, require_codebook
+from latentdrive.planners.inputs.batch import PlannerInputs, PlannerOutput, inputs_of, stacked
+from latentdrive.planners.inputs.sensors import Eyes
+from latentdrive.planners.latents.fusion import LatentFusion
+from latentdrive.planners.latents.source import LatentSource, StoredLatents, open_latents, require_codebook
 from latentdrive.planners.sampling import DT_S
 from latentdrive.types import Origin, Scene, SensorNeeds, Trajectory
 

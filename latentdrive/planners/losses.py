@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from latentdrive.pdms.scorer import Scorer
-from latentdrive.planners.batch import PlannerOutput, PlannerTargets
+from latentdrive.planners.inputs.batch import PlannerOutput, PlannerTargets
 from latentdrive.types import FROZEN
 
 

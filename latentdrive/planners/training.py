@@ -16,11 +16,11 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
+from latentdrive.drawing.plans import side_by_side
 from latentdrive.errors import ConfigError, LatentDriveError
 from latentdrive.pdms.scorer import Scorer
-from latentdrive.planners.batch import PlannerInputs, PlannerOutput, PlannerTargets
+from latentdrive.planners.inputs.batch import PlannerInputs, PlannerOutput, PlannerTargets
 from latentdrive.planners.learned import LearnedPlanner
-from latentdrive.planners.pictures import side_by_side
 from latentdrive.planners.sampling import DT_S
 from latentdrive.schedule import CosineSchedule
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float64, Int64
 
-from latentdrive.data.latents import LatentStore
+from latentdrive.data.latent_store import LatentStore
 from latentdrive.report.charts import Chart, grouped_bars, matrix
 from latentdrive.report.runs import Run
 from latentdrive.report.sections import Section

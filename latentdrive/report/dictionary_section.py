@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
-from latentdrive.codebook.dictionary import FIRST, NEXT, PREDICTED, Dictionary
+from latentdrive.codebook.judging.dictionary import FIRST, NEXT, PREDICTED, Dictionary
 from latentdrive.report.charts import Chart, matrix
 from latentdrive.report.drawings import KEPT_FOR, View, code_graph, colour, fan, picture, picture_motion
 

@@ -14,8 +14,8 @@ from latentdrive.evaluation.comparison import short_names
 from latentdrive.evaluation.results import Results
 from latentdrive.evaluation.scores_file import SCORES
 from latentdrive.evaluation.summary import SUMMARY, read_evaluation
-from latentdrive.planners.human import Human
-from latentdrive.planners.pdm_closed import PdmClosed
+from latentdrive.planners.baselines.human import Human
+from latentdrive.planners.baselines.pdm_closed import PdmClosed
 from latentdrive.report.runs import Run
 
 PRIVILEGED = (Human.__name__, PdmClosed.__name__)  # in folders whose summary does not say who is

@@ -13,16 +13,16 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from latentdrive.build import build
-from latentdrive.data.navsim_scenes import FRONT_CAMERA
-from latentdrive.data.windows import FRONT
+from latentdrive.data.batches.scene_cutting import FRONT
+from latentdrive.data.navsim.scenes import FRONT_CAMERA
+from latentdrive.drawing.plans import DRIVER, bev_with_trajectories, side_by_side, with_colours, with_legend
 from latentdrive.errors import LatentDriveError
 from latentdrive.evaluation.results import Results
 from latentdrive.evaluation.split import open_source
 from latentdrive.evaluation.trajectories_file import TRAJECTORIES, read_trajectories
 from latentdrive.pdms.scene import ScoringScene
-from latentdrive.pdms.store import ScoringStore
-from latentdrive.planners.human import Human
-from latentdrive.planners.pictures import DRIVER, bev_with_trajectories, side_by_side, with_colours, with_legend
+from latentdrive.pdms.storage.store import ScoringStore
+from latentdrive.planners.baselines.human import Human
 from latentdrive.planners.sampling import NO_SENSORS
 from latentdrive.report.drawings import picture
 from latentdrive.report.evaluation_charts import spoken

@@ -1,6 +1,6 @@
 """A scored scene from above: where the car went in simulation, what it was planned to do, what others did, and what it was marked down for.
 
-In the view of planners/pictures.py, and its colours; drawn from a prepared scene and a row of an evaluation's results. The car of now looks
+In the view of drawing/plans.py, and its colours; drawn from a prepared scene and a row of an evaluation's results. The car of now looks
 up. Other road users stand where they were at the decisive step: that of the dearest thing that went wrong, or the last one.
 """
 
@@ -12,9 +12,7 @@ import shapely
 from jaxtyping import Bool, Float64, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
-from latentdrive.evaluation.results import Results
-from latentdrive.pdms.scene import CORNERS, DRIVABLE, LAYERS, STEP_S, STEPS, Areas, Polygons, ScoringScene
-from latentdrive.planners.pictures import (
+from latentdrive.drawing.plans import (
     EGO,
     FINER,
     HUMAN,
@@ -28,6 +26,8 @@ from latentdrive.planners.pictures import (
     few,
     rings_of,
 )
+from latentdrive.evaluation.results import Results
+from latentdrive.pdms.scene import CORNERS, DRIVABLE, LAYERS, STEP_S, STEPS, Areas, Polygons, ScoringScene
 from latentdrive.types import FROZEN, Trajectory
 
 SIDE, BAND, LINE = 720, 26, 18  # pixels: the view, the title, each line of text below it

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from latentdrive.codebook.health import ALARM_PERPLEXITY
-from latentdrive.codebook.leakage import OTHERS
-from latentdrive.codebook.probe import EGO_TARGETS
+from latentdrive.codebook.judging.health import ALARM_PERPLEXITY
+from latentdrive.codebook.judging.leakage import OTHERS
+from latentdrive.codebook.judging.probe import EGO_TARGETS
 from latentdrive.report.aims import codebook_misses
 from latentdrive.report.charts import Chart, bars, grouped_bars, lines, matrix
 from latentdrive.report.dictionary_section import DictionarySection

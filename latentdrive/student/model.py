@@ -19,8 +19,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor, nn
 
-from latentdrive.codebook.features import IMAGENET_MEAN, IMAGENET_STD, TimmFeatures
-from latentdrive.data.windows import SceneSpec
+from latentdrive.backbones import IMAGENET_MEAN, IMAGENET_STD, TimmFeatures
+from latentdrive.data.batches.scene_cutting import SceneSpec
 from latentdrive.errors import ConfigError
 from latentdrive.types import Command, LatentActions, LatentFeatures, Origin, SceneBatch
 
@@ -33,7 +33,7 @@ class ImageEncoder(nn.Module):
     """A timm backbone as tokens: feature levels joined at the finest, pooled to `grid` rows and columns at any image size.
 
     stages: indices of timm's feature levels, finest first; stride: pixels a cell of the finest. weights: as in
-    codebook/features.py.
+    backbones.py.
     """
 
     def __init__(self, *, backbone: str, stages: Sequence[int], stride: int, grid: Sequence[int], weights: str) -> None:

@@ -10,7 +10,7 @@ from itertools import pairwise
 import numpy as np
 from jaxtyping import Float64, Int64
 
-from latentdrive.data.latents import LatentStore
+from latentdrive.data.latent_store import LatentStore
 
 NEAR = 0.2  # how far from one transition ago, in transitions, an earlier window may lie
 PRIOR = 4.0  # imagined draws from the slot's frequencies that a sparse row of the table begins with

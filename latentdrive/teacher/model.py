@@ -18,7 +18,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 from transformers import DynamicCache
 
-from latentdrive.data.windows import SceneSpec
+from latentdrive.data.batches.scene_cutting import SceneSpec
 from latentdrive.errors import WrongShape
 from latentdrive.teacher import hugging_face
 from latentdrive.teacher.prompt import Prompt, PromptWriter

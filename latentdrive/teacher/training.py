@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from latentdrive.data.latents import StoreInfo
+from latentdrive.data.latent_store import StoreInfo
 from latentdrive.schedule import CosineSchedule
 from latentdrive.teacher import losses
 from latentdrive.teacher.model import Teacher

@@ -2,13 +2,13 @@
 
 import pytest
 import torch
-from codebook_helpers import make_batch, make_model, settle, wake
 
-from latentdrive.codebook.features import PixelFeatures, TimmFeatures
+from latentdrive.backbones import PixelFeatures, TimmFeatures
 from latentdrive.codebook.model import Codebook
-from latentdrive.codebook.objectives import CodebookLossWeights, phase_loss
+from latentdrive.codebook.phase_losses import CodebookLossWeights, phase_loss
 from latentdrive.errors import ConfigError, WrongShape
 from latentdrive.types import Origin
+from tests.support.codebook import make_batch, make_model, settle, wake
 
 torch.set_num_threads(1)
 WEIGHTS = CodebookLossWeights(features=0.5, pixels=0.5, moving=0.0, regression=0.1, regression_share=1.0)

@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from codebook_helpers import make_batch, make_model
 
-from latentdrive.codebook.objectives import CodebookLossWeights, phase_loss
+from latentdrive.codebook.phase_losses import CodebookLossWeights, phase_loss
 from latentdrive.errors import ConfigError
+from tests.support.codebook import make_batch, make_model
 
 WEIGHTS = CodebookLossWeights(features=0.0, pixels=1.0, moving=0.0, regression=0.0, regression_share=0.0)
 

@@ -6,14 +6,14 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from codebook_helpers import make_batch, make_model, settle, wake
 
 from latentdrive.codebook import losses
-from latentdrive.codebook.evaluation import code, read_codes, with_motion
-from latentdrive.codebook.objectives import CodebookLossWeights, in_share, moving_weights, phase_loss
+from latentdrive.codebook.judging.evaluation import code, read_codes, with_motion
+from latentdrive.codebook.phase_losses import CodebookLossWeights, in_share, moving_weights, phase_loss
 from latentdrive.codebook.phases import PhaseSchedule, enter
 from latentdrive.codebook.training import CodebookTraining
 from latentdrive.errors import ConfigError
+from tests.support.codebook import make_batch, make_model, settle, wake
 
 torch.set_num_threads(1)
 WEIGHTS = CodebookLossWeights(features=0.5, pixels=0.5, moving=10.0, regression=0.1, regression_share=1.0)

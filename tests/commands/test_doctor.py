@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-from data_helpers import passing, write_poses, write_video
-from navsim_fixture import write_openscene, write_split
 
 from latentdrive.commands import doctor
 from latentdrive.config import compose
 from latentdrive.errors import ConfigError, NoClips, NoScenes, TooManyUnreadable
+from tests.support.data import passing, write_poses, write_video
+from tests.support.navsim_fixture import write_openscene, write_split
 
 TIMES = np.arange(60) / 10
 

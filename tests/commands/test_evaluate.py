@@ -10,9 +10,9 @@ import pytest
 
 from latentdrive.commands import evaluate, report, world
 from latentdrive.config import compose
-from latentdrive.data.pickle_writer import write_pickle
-from latentdrive.data.submission import read_submission, write_submission
-from latentdrive.data.unpickle import read_pickle
+from latentdrive.data.navsim.submission import read_submission, write_submission
+from latentdrive.data.pickles.reading import read_pickle
+from latentdrive.data.pickles.writing import write_pickle
 from latentdrive.errors import ConfigError
 from latentdrive.evaluation.trajectories_file import read_trajectories
 from latentdrive.types import Trajectory

@@ -3,12 +3,12 @@
 import shutil
 
 import pytest
-from command_helpers import train_codebook, write_clips
 
-from latentdrive.codebook.dictionary import Dictionary
+from latentdrive.codebook.judging.dictionary import Dictionary
 from latentdrive.commands import report
 from latentdrive.config import compose, from_yaml, to_yaml
 from latentdrive.errors import ConfigError
+from tests.support.command import train_codebook, write_clips
 
 
 @pytest.fixture(scope="module")

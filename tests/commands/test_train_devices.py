@@ -6,13 +6,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from command_helpers import TINY, video, write_clips
 
 from latentdrive import checkpoint
 from latentdrive.codebook.model import Codebook
 from latentdrive.commands.train import SETTINGS, run
 from latentdrive.config import compose, from_yaml
 from latentdrive.run_folder import CHECKPOINT, METRICS, RESUME
+from tests.support.command import TINY, video, write_clips
 
 
 def words(clips: Path) -> list[str]:

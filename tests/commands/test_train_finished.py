@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from command_helpers import train_codebook, write_clips
 
 from latentdrive.codebook.training import CodebookTraining
 from latentdrive.commands.train import SETTINGS
@@ -13,6 +12,7 @@ from latentdrive.config import from_yaml
 from latentdrive.errors import CheckpointError
 from latentdrive.run_folder import CHECKPOINT, CONFIG, METRICS, RESUME, RunFolder
 from latentdrive.trainer import SECONDS, STATE
+from tests.support.command import train_codebook, write_clips
 
 torch.set_num_threads(1)
 EVERY = "save_every_steps=4"  # the last of 10 steps is none of them

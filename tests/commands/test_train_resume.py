@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from command_helpers import TINY, train_codebook, video, write_clips
 
 from latentdrive import checkpoint
 from latentdrive.codebook.model import Codebook
@@ -20,6 +19,7 @@ from latentdrive.config import from_yaml
 from latentdrive.errors import CheckpointError, ConfigError, MixedCodebooks
 from latentdrive.run_folder import CHECKPOINT, RESUME
 from latentdrive.trainer import STATE
+from tests.support.command import TINY, train_codebook, video, write_clips
 
 torch.set_num_threads(1)
 STEPS = 10  # motion 0 and 1, environment 2 to 4, reader 5 and 6, ego 7 to 9

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from command_helpers import write_clips
 
 from latentdrive import checkpoint
 from latentdrive.build import build
@@ -14,6 +13,7 @@ from latentdrive.config import compose
 from latentdrive.run_folder import CHECKPOINT
 from latentdrive.student.training import StudentTraining
 from latentdrive.teacher.training import TeacherTraining
+from tests.support.command import write_clips
 
 torch.set_num_threads(1)
 SHORT = (

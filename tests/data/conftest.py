@@ -5,7 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from data_helpers import passing, write_poses, write_video
+
+from tests.support.data import passing, write_poses, write_video
 
 
 @pytest.fixture

@@ -5,11 +5,11 @@ import errno
 import numpy as np
 import pytest
 import torch
-from latent_helpers import make_info, make_latents, make_windows, read_index
 
-from latentdrive.data.latents import LatentStore, LatentWriter, stack_latents
+from latentdrive.data.latent_store import LatentStore, LatentWriter, stack_latents
 from latentdrive.errors import DiskFull, MixedCodebooks, StoreError
 from latentdrive.types import Origin
+from tests.support.latent import make_info, make_latents, make_windows, read_index
 
 
 @pytest.fixture

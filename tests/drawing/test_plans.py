@@ -2,9 +2,8 @@
 
 import numpy as np
 import pytest
-from evaluation_helpers import make_scoring_scene
 
-from latentdrive.planners.pictures import (
+from latentdrive.drawing.plans import (
     DRIVER,
     HUMAN,
     PAINTS,
@@ -18,6 +17,7 @@ from latentdrive.planners.pictures import (
     with_legend,
 )
 from latentdrive.types import CameraImage
+from tests.support.evaluation import make_scoring_scene
 
 FOCAL, WIDTH, HEIGHT = 100.0, 200, 120
 FORWARD_M, UP_M = 2.0, 1.5  # of the camera, before and above the rear axle

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from latentdrive.report.scene_picture import COLOURS, EGO, HUMAN, PANEL, RED, ROAD, ROUTE, scene_picture
+from latentdrive.drawing.scenes import COLOURS, EGO, HUMAN, PANEL, RED, ROAD, ROUTE, scene_picture
 from latentdrive.types import (
     CameraImage,
     Command,

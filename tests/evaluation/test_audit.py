@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-from evaluation_helpers import make_results, states_ahead
 
 from latentdrive.evaluation.audit import audit
 from latentdrive.evaluation.worst import worst
 from latentdrive.pdms.versions import Version
 from latentdrive.types import Trajectory
+from tests.support.evaluation import make_results, states_ahead
 
 
 def found(results, *, states=None, planned=None, human=None):

@@ -2,13 +2,13 @@
 
 import numpy as np
 import pytest
-from evaluation_helpers import make_results
 
 from latentdrive.errors import ConfigError
 from latentdrive.evaluation.comparison import compare, compare_folders, is_shown
 from latentdrive.evaluation.scores_file import SCORES, write_scores
 from latentdrive.evaluation.summary import SUMMARY, as_text, devkit_mean, intervals, read_evaluation, summarise
 from latentdrive.pdms.versions import Version
+from tests.support.evaluation import make_results
 
 DRIVES = [f"d{number // 2}" for number in range(20)]
 

@@ -7,11 +7,11 @@ import torch
 from latentdrive.errors import UnreadableScene
 from latentdrive.evaluation.latency import SCENES, WARM_UP, is_measured, latency
 from latentdrive.evaluation.planning import Call, plan_scenes
-from latentdrive.planners.constant_velocity import ConstantVelocity
-from latentdrive.planners.human import Human
-from latentdrive.planners.pdm_closed import PdmClosed
+from latentdrive.planners.baselines.constant_velocity import ConstantVelocity
+from latentdrive.planners.baselines.human import Human
+from latentdrive.planners.baselines.pdm_closed import PdmClosed
+from latentdrive.planners.baselines.submitted import Submitted
 from latentdrive.planners.sampling import NO_SENSORS
-from latentdrive.planners.submitted import Submitted
 from latentdrive.types import Trajectory
 
 TOKENS = [f"t{number}" for number in range(30)]

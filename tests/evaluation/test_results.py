@@ -5,11 +5,11 @@ import json
 
 import numpy as np
 import pytest
-from evaluation_helpers import make_results
-from golden_files import FOLDER
 
 from latentdrive.evaluation.results import Follows
 from latentdrive.pdms.versions import V2
+from tests.support.evaluation import make_results
+from tests.support.golden_files import FOLDER
 
 CASES = [
     case

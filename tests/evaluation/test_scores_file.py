@@ -4,11 +4,11 @@ import csv
 
 import numpy as np
 import pytest
-from evaluation_helpers import make_results
 
 from latentdrive.errors import ConfigError
 from latentdrive.evaluation.scores_file import read_scores, write_scores
 from latentdrive.pdms.versions import Version
+from tests.support.evaluation import make_results
 
 V2_COLUMNS = [
     "token", "valid", "no_at_fault_collisions", "drivable_area_compliance", "driving_direction_compliance",

@@ -5,8 +5,6 @@ from functools import lru_cache
 
 import numpy as np
 import pytest
-from evaluation_helpers import make_scene
-from golden_files import FILES, golden
 
 from latentdrive.errors import UnreadableScene
 from latentdrive.evaluation.planning import Plans, plan_scenes, what_it_takes
@@ -14,10 +12,12 @@ from latentdrive.evaluation.scoring import Scored, score_plans, with_extended_co
 from latentdrive.pdms.prepare import prepare_scene
 from latentdrive.pdms.scene import ScoringScene
 from latentdrive.pdms.versions import Version
-from latentdrive.planners.human import Human
-from latentdrive.planners.pdm_closed import PdmClosed
-from latentdrive.planners.stand_still import StandStill
+from latentdrive.planners.baselines.human import Human
+from latentdrive.planners.baselines.pdm_closed import PdmClosed
+from latentdrive.planners.baselines.stand_still import StandStill
 from latentdrive.types import Trajectory
+from tests.support.evaluation import make_scene
+from tests.support.golden_files import FILES, golden
 
 TOKENS, DRIVES = ("previous", "now"), ("log", "log")
 needs_golden = pytest.mark.skipif(not FILES, reason="no golden files")

@@ -16,21 +16,21 @@ from typing import Any
 
 import numpy as np
 import pytest
-from map_file_helpers import FILE_VERSION, ORIGIN, PLACE, box, line, small_map, write_index, write_map_file
-from navsim_fixture import START_US, write_log, write_split
-from navsim_fixture import frame as logged
-from synthetic_helpers import detections, write_scene
-from synthetic_helpers import frame as imagined
 
 from latentdrive.commands import evaluate
 from latentdrive.config import compose
-from latentdrive.data.pickle_writer import write_pickle
-from latentdrive.data.submission import read_submission
-from latentdrive.data.unpickle import read_pickle
+from latentdrive.data.navsim.submission import read_submission
+from latentdrive.data.pickles.reading import read_pickle
+from latentdrive.data.pickles.writing import write_pickle
 from latentdrive.errors import ConfigError, NoScenes
 from latentdrive.evaluation.comparison import compare_folders
 from latentdrive.evaluation.summary import read_evaluation
 from latentdrive.pdms.score import epdms_total
+from tests.support.map_file import FILE_VERSION, ORIGIN, PLACE, box, line, small_map, write_index, write_map_file
+from tests.support.navsim_fixture import START_US, write_log, write_split
+from tests.support.navsim_fixture import frame as logged
+from tests.support.synthetic import detections, write_scene
+from tests.support.synthetic import frame as imagined
 
 STREET_M = 120.0
 NOW, PREVIOUS = 4, 3  # frames of a log

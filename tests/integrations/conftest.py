@@ -4,13 +4,13 @@ import functools
 import importlib.util
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import navsim_stand_in
 import pytest
-from devkit_files import DEVKIT_FILE
+
+from tests.support import navsim_stand_in
+from tests.support.paths import DEVKIT_FILE, ROOT
 
 
 def load_devkit(patch: pytest.MonkeyPatch, version: str) -> ModuleType:
@@ -42,7 +42,7 @@ def devkit(monkeypatch: pytest.MonkeyPatch) -> Callable[..., ModuleType]:
 def toy_python(tmp_path_factory: pytest.TempPathFactory) -> str:
     """An interpreter for `python=` that runs toy_child.py whatever it is asked to run."""
     path = tmp_path_factory.mktemp("toy") / "python"
-    child = Path(__file__).with_name("toy_child.py")
+    child = ROOT / "tests" / "support" / "toy_child.py"
     path.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{child}" "$@"\n')
     path.chmod(0o755)
     return str(path)

@@ -13,10 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from devkit_files import DEVKIT_FILE, ROOT
+
+from tests.support.paths import DEVKIT_FILE, ROOT
 
 ALLOWED = {"numpy", "torch", "navsim", "__future__"}
-FOLDER = Path(__file__).parent
+FOLDER = ROOT / "tests" / "support"
 AGENTS = ROOT / "docs" / "navsim_agent"
 
 # Run by the other interpreter: an agent for each of these versions of the devkit, whose planner answers from this environment.

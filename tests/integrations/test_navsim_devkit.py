@@ -11,12 +11,12 @@ import weakref
 
 import numpy as np
 import pytest
-from navsim_stand_in import CAMERAS, TrajectorySampling, agent_input
 
 from latentdrive import checkpoint
 from latentdrive.integrations.planner_server import checkpoint_planner, scene_of
-from latentdrive.planners.constant_velocity import ConstantVelocity
+from latentdrive.planners.baselines.constant_velocity import ConstantVelocity
 from latentdrive.types import SensorNeeds
+from tests.support.navsim_stand_in import CAMERAS, TrajectorySampling, agent_input
 
 SEEN = ("cam_f0", "cam_l0")
 
@@ -246,9 +246,9 @@ def test_the_real_process_names_a_folder_that_is_no_checkpoint(devkit):
 
 def test_a_checkpoint_plans_the_same_in_the_devkit_as_loaded_here(devkit, tmp_path):
     ego_mlp = pytest.importorskip(
-        "latentdrive.planners.ego_mlp", reason="skipped: no learned planner in this latentdrive"
+        "latentdrive.planners.baselines.ego_mlp", reason="skipped: no learned planner in this latentdrive"
     )
-    config = {"_target_": "latentdrive.planners.ego_mlp.EgoMlp", "width": 8, "poses": 8, "fusion": None}
+    config = {"_target_": "latentdrive.planners.baselines.ego_mlp.EgoMlp", "width": 8, "poses": 8, "fusion": None}
     model = ego_mlp.EgoMlp(width=8, poses=8, fusion=None)
     checkpoint.save(tmp_path / "planner", model, config=config, card=checkpoint.Card(kind="EgoMlp"))
     module, given = devkit(), agent_input(velocity=(7.0, 0.5))

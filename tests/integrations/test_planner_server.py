@@ -5,17 +5,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from navsim_fixture import WRITTEN, frames, points, token, write_openscene
-from navsim_stand_in import CAMERAS, AgentInput, Camera, Cameras, EgoStatus, Lidar, agent_input
 from PIL import Image
 
-from latentdrive.data.navsim_logs import NavsimLogs
+from latentdrive.data.navsim.scene_source import NavsimLogs
 from latentdrive.errors import CheckpointError, ConfigError, UnreadableScene
 from latentdrive.integrations import planner_server
 from latentdrive.integrations.planner_server import run, scene_of, serve
 from latentdrive.integrations.planner_wire import receive, send
-from latentdrive.planners.constant_velocity import ConstantVelocity
+from latentdrive.planners.baselines.constant_velocity import ConstantVelocity
 from latentdrive.types import SensorNeeds
+from tests.support.navsim_fixture import WRITTEN, frames, points, token, write_openscene
+from tests.support.navsim_stand_in import CAMERAS, AgentInput, Camera, Cameras, EgoStatus, Lidar, agent_input
 
 FILTER = {"num_history_frames": 4, "num_future_frames": 10, "frame_interval": 1, "has_route": True}
 NO_SENSORS = {"cameras": [], "frames": "now", "lidar": False}

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from devkit_files import DEVKIT_FILE
 
 from latentdrive.integrations import planner_wire
+from tests.support.paths import DEVKIT_FILE
 
 SHARED = ("HEAD", "MAGIC", "LONGEST_HEADER", "send", "receive", "_read")
 ARRAYS = {

@@ -13,16 +13,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from golden_files import SCENES, every_file, golden
 
-from latentdrive.pdms.extended_comfort import extended_comfort
 from latentdrive.pdms.prepare import prepare_scene
 from latentdrive.pdms.reference_poses import reference_poses
 from latentdrive.pdms.scene import ScoringScene
 from latentdrive.pdms.score import EC, EC_WEIGHT, EPDMS_WEIGHTS, TTC
 from latentdrive.pdms.scorer import Scorer
+from latentdrive.pdms.sub_scores.extended_comfort import extended_comfort
 from latentdrive.pdms.versions import V1, V2, Version
 from latentdrive.types import PdmScores, Trajectory
+from tests.support.golden_files import SCENES, every_file, golden
 
 CLOSE = 1e-6
 COLLINEAR, MAY_DIFFER = ("edge_003_collinear_lead", "edge_004_collinear_lead2"), 3

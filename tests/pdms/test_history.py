@@ -4,12 +4,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from golden_files import SCENES, every_file, golden
-from test_traffic import truth
 
 from latentdrive.errors import UnreadableScene
 from latentdrive.pdms.history import ego_history, ego_state
 from latentdrive.types import SceneTruth
+from tests.support.golden_files import SCENES, every_file, golden
+from tests.support.recorded_traffic import truth
 
 
 def moving(*stamps: int) -> SceneTruth:

@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from golden_files import every_file, golden
 
 from latentdrive.pdms.score import (
     EC,
@@ -21,6 +20,7 @@ from latentdrive.pdms.score import (
     pdms_total,
 )
 from latentdrive.pdms.versions import V1, V2, Version
+from tests.support.golden_files import every_file, golden
 
 TERMS_V2 = V2.columns[:-1]
 

@@ -9,17 +9,17 @@ from functools import cache
 import numpy as np
 import pytest
 import torch
-from golden_files import FILES, golden
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from made_scenes import moved_scene
-from made_truths import highway_truth, made_truth, moved_truth, plans, street_truth
 
 from latentdrive.pdms.prepare import prepare_scene
 from latentdrive.pdms.scene import ScoringScene
 from latentdrive.pdms.scorer import AT_ONCE, Scorer
 from latentdrive.pdms.versions import V1, V2, Version
 from latentdrive.types import PdmScores, SceneTruth, Trajectory
+from tests.support.golden_files import FILES, golden
+from tests.support.made_scenes import moved_scene
+from tests.support.made_truths import highway_truth, made_truth, moved_truth, plans, street_truth
 
 VERSIONS = (Version.PDMS_V1_1, Version.EPDMS_V2_2)
 GOLDEN = [name for name in ("001_intersection", "015_tight") if name in FILES]

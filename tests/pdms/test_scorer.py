@@ -6,9 +6,6 @@ import math
 import numpy as np
 import pytest
 import torch
-from made_scenes import STRAIGHT_LINE, Other, driving, made_scene, plan_of
-from made_truths import TRAFFIC, made_truth, moved_truth, plans, street_truth
-from small_maps import road_map
 
 from latentdrive.errors import StoreError, UnreadableScene, WrongShape
 from latentdrive.pdms.prepare import prepare_scene
@@ -16,6 +13,9 @@ from latentdrive.pdms.scene import VX
 from latentdrive.pdms.scorer import Scorer
 from latentdrive.pdms.versions import V1, V2, Version
 from latentdrive.types import PdmScores, Trajectory
+from tests.support.made_scenes import STRAIGHT_LINE, Other, driving, made_scene, plan_of
+from tests.support.made_truths import TRAFFIC, made_truth, moved_truth, plans, street_truth
+from tests.support.small_maps import road_map
 
 NUMBERS = ("score", "product", "progress_m", "collision_step", "collision_track", "ttc_step", *V2.columns, *V1.columns)
 

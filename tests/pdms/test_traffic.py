@@ -5,66 +5,19 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from golden_files import SCENES, Golden, every_file, golden
 
 from latentdrive.errors import UnreadableScene
-from latentdrive.pdms.map_index import index_of
+from latentdrive.pdms.map.index import index_of
 from latentdrive.pdms.scene import Tracks
 from latentdrive.pdms.traffic import corners, ego_centre, red_lights, replay
 from latentdrive.pdms.versions import V1, V2, Rules
 from latentdrive.types import (
-    Command,
-    LoggedFrame,
     MapConnection,
     MapLane,
     RoadMap,
-    SceneTruth,
-    TrackedObjects,
-    Trajectory,
 )
-
-NOWHERE = RoadMap(
-    name="nowhere", lanes=(), connectors=(), roadblocks=(), roadblock_connectors=(), intersections=(), carparks=(), crosswalks=(),
-    walkways=(),
-)  # fmt: skip
-
-
-def objects(*rows: tuple) -> TrackedObjects:
-    """Rows of track, name, x, y, heading, vx, vy; boxes of 4 by 2 m."""
-    numbers = np.array([row[2:] for row in rows], np.float64).reshape(-1, 5)
-    return TrackedObjects(
-        poses=numbers[:, :3],
-        centre_z_m=np.zeros(len(rows)),
-        sizes=np.tile([4.0, 2.0, 1.5], (len(rows), 1)),
-        velocity=numbers[:, 3:],
-        names=tuple(row[1] for row in rows),
-        tracks=tuple(row[0] for row in rows),
-    )
-
-
-def truth(
-    *future: TrackedObjects, lights: dict[int, tuple] | None = None, route: tuple = (), road_map=NOWHERE
-) -> SceneTruth:
-    """A standing ego at the origin; `future` from now on, the frames after it empty, up to 10 after now."""
-    seen = [*future, *[objects()] * (11 - len(future))]
-    frames = tuple(
-        LoggedFrame(
-            token=f"frame{i}",
-            timestamp_us=500_000 * i,
-            ego_pose=np.zeros(3),
-            velocity=np.zeros(2, np.float32),
-            acceleration=np.zeros(2, np.float32),
-            command=Command.STRAIGHT,
-            objects=objects() if i < 3 else seen[i - 3],
-            lights=(lights or {}).get(i - 3, ()),
-        )
-        for i in range(14)
-    )
-    return SceneTruth(
-        token="scene", drive="drive", frames=frames, now=3, route=route, map=road_map,
-        human=Trajectory(poses=np.zeros((10, 3)), dt_s=0.5),
-    )  # fmt: skip
-
+from tests.support.golden_files import SCENES, Golden, every_file, golden
+from tests.support.recorded_traffic import NOWHERE, objects, truth
 
 SQUARE = np.array([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]])
 

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 import torch
-from golden_files import FOLDER
 
-from latentdrive.data.scene_filter import SecondStage, second_stages_of
+from latentdrive.data.navsim.scene_filter import SecondStage, second_stages_of
 from latentdrive.errors import ConfigError, WrongShape
 from latentdrive.pdms.score import EC
 from latentdrive.pdms.two_stage import TERMS, StageRows, aggregate, nearness
 from latentdrive.pdms.versions import V2
+from tests.support.golden_files import FOLDER
 
 CASES = [
     case

@@ -7,19 +7,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from planner_helpers import SHORT, train_planner, write_store, write_world
 
 from latentdrive import checkpoint
 from latentdrive.build import build
 from latentdrive.commands import evaluate
 from latentdrive.config import compose, from_yaml
-from latentdrive.data.navsim_scenes import sensor_path
+from latentdrive.data.navsim.scenes import sensor_path
 from latentdrive.errors import CheckpointError, ConfigError, MixedCodebooks, StoreError, TooManyUnreadable, WrongShape
-from latentdrive.planners.ego_mlp import EgoMlp
+from latentdrive.planners.baselines.ego_mlp import EgoMlp
 from latentdrive.planners.learned import load_planner
 from latentdrive.planners.training import PlannerTraining
 from latentdrive.run_folder import CHECKPOINT
 from latentdrive.types import Origin
+from tests.support.planner import SHORT, train_planner, write_store, write_world
 
 torch.set_num_threads(1)
 FUSED = ("planner=ltf_tiny", "fusion=latent_tiny")

@@ -2,12 +2,12 @@
 
 import numpy as np
 import torch
-from report_helpers import write_run
 
-from latentdrive.data.latents import LatentWriter, StoreInfo, Windows
+from latentdrive.data.latent_store import LatentWriter, StoreInfo, Windows
 from latentdrive.report.agreement import agreement_sections, confusion
 from latentdrive.report.runs import read_runs
 from latentdrive.types import LatentActions, Origin
+from tests.support.report import write_run
 
 
 def write_store(folder, origin, codes, times, *, codebook="b1"):

@@ -1,15 +1,15 @@
 """What the page says of evaluations and of two of them against each other."""
 
 import numpy as np
-from evaluation_helpers import make_results
 from PIL import Image
-from report_helpers import write_run
 
 from latentdrive.evaluation.comparison import compare
 from latentdrive.report.charts import GREEN, GREY, ORANGE
 from latentdrive.report.comparison_section import comparison_section
 from latentdrive.report.runs import read_runs
 from latentdrive.report.sections import run_section
+from tests.support.evaluation import make_results
+from tests.support.report import write_run
 
 METRICS = {
     "evaluate/score": 0.8, "evaluate/score_low": 0.7, "evaluate/score_high": 0.85, "evaluate/ego_progress": 0.9,

@@ -1,14 +1,14 @@
 """The scenes in which two planners differ most; what is gone is said, and the numbers are shown all the same."""
 
 import numpy as np
-from evaluation_helpers import make_results
-from report_helpers import write_evaluation
 
 from latentdrive.evaluation.trajectories_file import TRAJECTORIES, write_trajectories
 from latentdrive.report.evaluations import read_evaluations
 from latentdrive.report.gallery import gallery, most_different
 from latentdrive.report.runs import read_runs
 from latentdrive.types import Trajectory
+from tests.support.evaluation import make_results
+from tests.support.report import write_evaluation
 
 
 def pair(folder):

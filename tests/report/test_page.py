@@ -4,12 +4,12 @@ import re
 
 import numpy as np
 import pytest
-from report_helpers import make_dictionary
 
 from latentdrive.report.charts import bars, grouped_bars, lines, matrix
 from latentdrive.report.dictionary_section import dictionary_section
 from latentdrive.report.page import write_page
 from latentdrive.report.sections import Section
+from tests.support.report import make_dictionary
 
 CURVE = (np.arange(3.0), np.array([1.0, np.nan, 0.5]))
 

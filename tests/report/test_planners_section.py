@@ -4,14 +4,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from evaluation_helpers import make_results
-from report_helpers import write_evaluation, write_run
 
 from latentdrive.evaluation.results import Follows
 from latentdrive.pdms.versions import Version
 from latentdrive.report.evaluations import groups_of, read_evaluations
 from latentdrive.report.planners_section import planners_section
 from latentdrive.report.runs import read_runs
+from tests.support.evaluation import make_results
+from tests.support.report import write_evaluation, write_run
 
 DRIVES = ["d", "d", "e", "e"]
 LATENCY = {

@@ -1,10 +1,10 @@
 """Which folders are runs, and what is read from them."""
 
 import pytest
-from report_helpers import write_curve, write_run
 
 from latentdrive.errors import ConfigError
 from latentdrive.report.runs import read_runs
+from tests.support.report import write_curve, write_run
 
 
 def test_runs_are_found_by_name_by_pattern_and_below_a_folder_each_once(tmp_path):

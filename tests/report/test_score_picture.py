@@ -4,9 +4,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from evaluation_helpers import PLACE, make_results, make_scoring_scene, states_ahead
 
-from latentdrive.planners.pictures import HUMAN, LIGHT, RED
+from latentdrive.drawing.plans import HUMAN, LIGHT, RED
 from latentdrive.report.score_picture import (
     BAND,
     PLANNED,
@@ -17,6 +16,7 @@ from latentdrive.report.score_picture import (
     score_picture,
 )
 from latentdrive.types import Trajectory
+from tests.support.evaluation import PLACE, make_results, make_scoring_scene, states_ahead
 
 
 def ahead(metres: float, left: float = 0.0) -> Trajectory:

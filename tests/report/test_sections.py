@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-from report_helpers import make_dictionary, write_curve, write_run
 
 from latentdrive.config import to_yaml
 from latentdrive.report.dictionary_section import dictionary_section
 from latentdrive.report.runs import read_runs
 from latentdrive.report.sections import run_section
+from tests.support.report import make_dictionary, write_curve, write_run
 
 CODEBOOK = {
     "held_out/share_of_copy": 0.5, "held_out/cost_ego_shuffled": 0.4, "held_out/cost_copy": 1.0,

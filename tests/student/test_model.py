@@ -4,13 +4,13 @@ from dataclasses import replace
 
 import pytest
 import torch
-from student_helpers import NOW, make_latents, make_scenes, make_student
 
 from latentdrive.build import build
 from latentdrive.config import compose
 from latentdrive.errors import ConfigError
 from latentdrive.student.model import ImageEncoder, Student, parameter_split
 from latentdrive.types import LatentPredictor, Origin
+from tests.support.student import NOW, make_latents, make_scenes, make_student
 
 
 @pytest.fixture(scope="module")

@@ -7,12 +7,12 @@ import lightning as L
 import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
-from student_helpers import make_latents, make_scenes, make_student
 from torch.utils.data import DataLoader
 
 from latentdrive.errors import StoreError
 from latentdrive.schedule import CosineSchedule
 from latentdrive.student.training import StudentLossWeights, StudentTraining, judge_scenes, loss_parts
+from tests.support.student import make_latents, make_scenes, make_student
 
 ALL = StudentLossWeights(distillation=1.0, temperature=2.0, hard=0.5, features=0.3)
 

@@ -3,9 +3,9 @@
 import torch
 import torch.nn.functional as F
 
-from latentdrive.codebook.features import PixelFeatures
+from latentdrive.backbones import PixelFeatures
 from latentdrive.codebook.model import Codebook
-from latentdrive.data.batches import TransitionBatch
+from latentdrive.data.batches.windows import TransitionBatch
 
 HEIGHT, WIDTH, STRIDE = 32, 64, 8
 GRID = (HEIGHT // STRIDE, WIDTH // STRIDE)

@@ -3,8 +3,9 @@
 from pathlib import Path
 
 import numpy as np
-from data_helpers import passing, write_video
 from scipy.spatial.transform import Rotation
+
+from tests.support.data import passing, write_video
 
 STARTED_S, STEP_S = 46408.5, 0.05
 LATITUDE, LONGITUDE = np.radians(37.5), np.radians(-122.4)

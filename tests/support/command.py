@@ -4,10 +4,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from data_helpers import passing, write_poses, write_video
 
 from latentdrive.commands import train
 from latentdrive.config import compose
+from tests.support.data import passing, write_poses, write_video
 
 CLIPS, SECONDS, HZ = 6, 5.0, 30
 TINY = (

@@ -7,7 +7,7 @@ import av
 import cv2
 import numpy as np
 
-from latentdrive.data.video import VideoFolder
+from latentdrive.data.clips.video import VideoFolder
 
 REAL = Path(__file__).resolve().parents[3] / "shared" / "realdata"
 

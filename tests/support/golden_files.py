@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from latentdrive.data.navsim_frames import CAMERAS, log_frame
-from latentdrive.data.navsim_log import NavsimLog, log_of
-from latentdrive.data.navsim_scenes import Cut, open_truth
+from latentdrive.data.navsim.frames import CAMERAS, log_frame
+from latentdrive.data.navsim.log import NavsimLog, log_of
+from latentdrive.data.navsim.scenes import Cut, open_truth
 from latentdrive.types import MapArea, MapConnection, MapLane, RoadMap, SceneTruth
 
 FOLDER = Path(os.environ.get("LATENTDRIVE_GOLDEN", Path(__file__).resolve().parents[3] / "shared/golden/public"))

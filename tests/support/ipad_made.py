@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import numpy as np
 import torch
-from made_scenes import Other, driving, made_scene, plan_of
 
 from latentdrive.pdms.scene import VX, ScoringScene
-from latentdrive.planners.batch import PlannerInputs, PlannerTargets
+from latentdrive.planners.inputs.batch import PlannerInputs, PlannerTargets
 from latentdrive.planners.ipad.model import Ipad
+from tests.support.made_scenes import Other, driving, made_scene, plan_of
 
 CAMERAS = ["cam_f0", "cam_l0", "cam_r0", "cam_b0"]
 HEIGHT, WIDTH, FOCAL = 32, 48, 30.0
@@ -16,13 +16,13 @@ YAWS_DEG = (0.0, 60.0, -60.0, 180.0)
 PASSES, PROPOSALS, POSES = 3, 6, 8
 LATENTS = {"visual_width": 12, "action_width": 10}
 FUSION = {
-    "_target_": "latentdrive.planners.fusion.LatentFusion", **LATENTS, "width": 32, "tokens": 2, "heads": 2,
+    "_target_": "latentdrive.planners.latents.fusion.LatentFusion", **LATENTS, "width": 32, "tokens": 2, "heads": 2,
 }  # fmt: skip
 NODE = {
     "_target_": "latentdrive.planners.ipad.model.Ipad",
     "eyes": {
-        "_target_": "latentdrive.planners.eyes.Eyes",
-        "cameras": {"_target_": "latentdrive.planners.eyes.Surround", "names": CAMERAS, "height": HEIGHT, "width": WIDTH},
+        "_target_": "latentdrive.planners.inputs.sensors.Eyes",
+        "cameras": {"_target_": "latentdrive.planners.inputs.sensors.Surround", "names": CAMERAS, "height": HEIGHT, "width": WIDTH},
         "lidar": None,
     },
     "backbone": "test_convnext", "stages": [1, 2], "stride": 16, "weights": "none", "normalise": True,

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from latentdrive.data.latents import StoreInfo, Windows
-from latentdrive.data.parts import Part
+from latentdrive.data.clips.clip_source import Part
+from latentdrive.data.latent_store import StoreInfo, Windows
 from latentdrive.errors import UnreadableClip
 from latentdrive.types import DrivingClip, LatentActions, LatentFeatures, Origin, PoseSource
 

@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from small_maps import rectangle
 
 from latentdrive.geometry import compose, wrap_angle
 from latentdrive.pdms.batch import stack
@@ -30,8 +29,9 @@ from latentdrive.pdms.scene import (
     X,
     Y,
 )
-from latentdrive.pdms.terms import RawScores, raw_scores
+from latentdrive.pdms.sub_scores.terms import RawScores, raw_scores
 from latentdrive.pdms.versions import V1, V2
+from tests.support.small_maps import rectangle
 
 FRONT_M, REAR_M, SIDE_M, MIDDLE_M = 4.049, 1.127, 1.1485, 1.461
 TIMES = np.arange(STEPS) * STEP_S

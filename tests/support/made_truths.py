@@ -3,7 +3,6 @@
 from dataclasses import replace
 
 import numpy as np
-from small_maps import joint, lane, rectangle, road_map, street
 
 from latentdrive.geometry import compose, relative_pose, wrap_angle
 from latentdrive.types import (
@@ -17,6 +16,7 @@ from latentdrive.types import (
     TrackedObjects,
     Trajectory,
 )
+from tests.support.small_maps import joint, lane, rectangle, road_map, street
 
 NOW, FRAMES = 3, 14
 EPOCH_US = 1_628_000_000_123_457

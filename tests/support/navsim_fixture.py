@@ -11,10 +11,10 @@ from typing import Any
 
 import cv2
 import numpy as np
-from data_helpers import passing
 
-from latentdrive.data.lidar import write_pcd
-from latentdrive.data.pickle_writer import write_pickle
+from latentdrive.data.navsim.lidar import write_pcd
+from latentdrive.data.pickles.writing import write_pickle
+from tests.support.data import passing
 
 CAMERAS = ("CAM_F0", "CAM_L0", "CAM_L1", "CAM_L2", "CAM_R0", "CAM_R1", "CAM_R2", "CAM_B0")
 WRITTEN = ("CAM_F0", "CAM_L0")

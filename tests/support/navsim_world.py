@@ -8,8 +8,8 @@ import numpy as np
 
 from latentdrive.build import build
 from latentdrive.config import compose
-from latentdrive.world.navsim_drive import CityDrive, make_city_drive
-from latentdrive.world.navsim_world import NavsimWorld, Order
+from latentdrive.world.navsim.city_drive import CityDrive, make_city_drive
+from latentdrive.world.navsim.data_set import NavsimWorld, Order
 
 WIDTH, HEIGHT = 96, 54
 PICTURES = ("CAM_F0", "CAM_B0")
@@ -36,7 +36,7 @@ def small_world(splits: dict[str, tuple] = SPLITS, *, drive_s: float = 12.0) -> 
     plain = compose("world", overrides).world.plain()
     plain["splits"] = {
         name: {
-            "_target_": "latentdrive.world.navsim_world.NavsimSplit",
+            "_target_": "latentdrive.world.navsim.data_set.NavsimSplit",
             "drives": drives, "points": 3 * drives, "data_split": folder, "kinds": kinds,
         }
         for name, (folder, kinds, drives) in splits.items()

@@ -7,7 +7,7 @@ import torch
 
 from latentdrive.commands import train, world
 from latentdrive.config import compose
-from latentdrive.data.latents import LatentWriter, StoreInfo, Windows
+from latentdrive.data.latent_store import LatentWriter, StoreInfo, Windows
 from latentdrive.types import LatentActions, LatentFeatures, Origin
 
 WORLD = (

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from torch.utils.tensorboard import SummaryWriter
 
-from latentdrive.codebook.dictionary import ARROWS, Dictionary
+from latentdrive.codebook.judging.dictionary import ARROWS, Dictionary
 from latentdrive.config import to_yaml
 from latentdrive.evaluation.results import Results
 from latentdrive.evaluation.scores_file import SCORES, write_scores

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from latentdrive.data.scenario_logs import ScenarioLogs
+from latentdrive.data.scenarios.scene_source import ScenarioLogs
 
 OPTIONS = {"future_frames": 8, "ego_ahead_m": 0.0, "command": "unknown", "max_unreadable": 0.0}
 

@@ -2,7 +2,7 @@
 
 import torch
 
-from latentdrive.data.windows import SceneSpec
+from latentdrive.data.batches.scene_cutting import SceneSpec
 from latentdrive.student.model import ImageEncoder, Student
 from latentdrive.types import LatentActions, LatentFeatures, Origin, SceneBatch
 

@@ -4,10 +4,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from navsim_fixture import START_US, annotations, camera
 
-from latentdrive.data.inert import Inert
-from latentdrive.data.pickle_writer import write_pickle
+from latentdrive.data.pickles.stand_ins import Inert
+from latentdrive.data.pickles.writing import write_pickle
+from tests.support.navsim_fixture import START_US, annotations, camera
 
 STATE = "nuplan.common.actor_state"
 

@@ -2,7 +2,7 @@
 
 import torch
 
-from latentdrive.data.windows import SceneSpec
+from latentdrive.data.batches.scene_cutting import SceneSpec
 from latentdrive.teacher import tiny
 from latentdrive.teacher.model import Teacher
 from latentdrive.types import LatentActions, Origin, SceneBatch

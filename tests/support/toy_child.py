@@ -18,7 +18,7 @@ print("a library that prints at import")
 os.write(1, b"and one that knows no Python\n")
 
 from latentdrive.integrations.planner_server import run  # noqa: E402
-from latentdrive.planners.constant_velocity import ConstantVelocity  # noqa: E402
+from latentdrive.planners.baselines.constant_velocity import ConstantVelocity  # noqa: E402
 from latentdrive.planners.sampling import DT_S, NO_SENSORS  # noqa: E402
 from latentdrive.types import SensorNeeds, Trajectory  # noqa: E402
 

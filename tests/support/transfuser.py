@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from latentdrive.planners.batch import PlannerInputs
-from latentdrive.planners.eyes import Eyes, LidarGrid, Panorama
-from latentdrive.planners.fusion import LatentFusion
+from latentdrive.planners.inputs.batch import PlannerInputs
+from latentdrive.planners.inputs.sensors import Eyes, LidarGrid, Panorama
+from latentdrive.planners.latents.fusion import LatentFusion
 from latentdrive.planners.transfuser.backbone import TransfuserBackbone
 from latentdrive.planners.transfuser.model import Transfuser
 

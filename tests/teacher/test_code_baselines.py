@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 import torch
-from latent_helpers import make_info
 
-from latentdrive.data.code_baselines import code_baselines, frequencies, last_transition
-from latentdrive.data.latents import LatentStore, LatentWriter, Windows
+from latentdrive.data.latent_store import LatentStore, LatentWriter, Windows
+from latentdrive.teacher.code_baselines import code_baselines, frequencies, last_transition
 from latentdrive.types import LatentActions, Origin
+from tests.support.latent import make_info
 
 INFO = {"codes": 2, "transitions": 2, "codes_per_transition": 1, "origin": Origin.INVERSE_DYNAMICS}
 

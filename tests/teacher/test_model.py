@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import pytest
 import torch
-from teacher_helpers import NOW, SHAPE, make_codes, make_scenes, make_teacher
 
 from latentdrive import checkpoint
 from latentdrive.checkpoint import Card
@@ -15,6 +14,8 @@ from latentdrive.errors import CheckpointError
 from latentdrive.teacher import hugging_face, tiny
 from latentdrive.teacher.model import causal_mask, joint_mask
 from latentdrive.types import Origin
+from tests.support.paths import ROOT
+from tests.support.teacher import NOW, SHAPE, make_codes, make_scenes, make_teacher
 
 
 @pytest.fixture(scope="module")
@@ -138,7 +139,7 @@ def test_mass_outside_counts_every_token_but_the_codes(teacher):
 PREDICT_ELSEWHERE = """
 import sys, torch
 sys.path.insert(0, sys.argv[2])
-from teacher_helpers import make_scenes
+from tests.support.teacher import make_scenes
 from latentdrive import checkpoint
 from latentdrive.teacher.model import Teacher
 model, card = checkpoint.load(sys.argv[1], expect=Teacher)
@@ -157,14 +158,13 @@ def test_a_checkpoint_predicts_the_same_in_a_new_process_without_network(tmp_pat
     config = {
         "_target_": "latentdrive.teacher.model.Teacher", "parts": {"_target_": "latentdrive.teacher.tiny.load_tiny_qwen", **node},
         "codes": 16, "transitions": 3, "codes_per_transition": 4, "images": "camera",
-        "scene": {"_target_": "latentdrive.data.windows.SceneSpec", **vars(NOW)}, "state": True, "decode": "autoregressive", "visual_grid": [1, 2], "frozen": [], "seed": 0,
+        "scene": {"_target_": "latentdrive.data.batches.scene_cutting.SceneSpec", **vars(NOW)}, "state": True, "decode": "autoregressive", "visual_grid": [1, 2], "frozen": [], "seed": 0,
     }  # fmt: skip
     folder = tmp_path / "checkpoint"
     checkpoint.save(folder, teacher, config=config, card=Card(kind="Teacher", parents={"codebook": "b1"}))
     (tmp_path / "tiny").rename(tmp_path / "gone")
     offline = os.environ | {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "empty")}
-    here = os.path.dirname(__file__)
-    subprocess.run([sys.executable, "-c", PREDICT_ELSEWHERE, str(folder), here], check=True, env=offline)
+    subprocess.run([sys.executable, "-c", PREDICT_ELSEWHERE, str(folder), str(ROOT)], check=True, env=offline)
     logits = torch.load(folder / "logits.pt", weights_only=True)
     torch.testing.assert_close(logits, teacher.predict(make_scenes(3)).logits, atol=1e-5, rtol=0)
 

@@ -4,12 +4,12 @@ from dataclasses import replace
 
 import pytest
 import torch
-from teacher_helpers import PIXELS, make_scenes, make_teacher
 from torchvision.transforms.functional import to_pil_image
 
 from latentdrive.teacher import tiny
 from latentdrive.teacher.prompt import describe_state
 from latentdrive.types import Command
+from tests.support.teacher import PIXELS, make_scenes, make_teacher
 
 
 @pytest.fixture(scope="module")

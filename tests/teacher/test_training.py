@@ -7,11 +7,11 @@ import lightning as L
 import pytest
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
-from teacher_helpers import as_latents, make_codes, make_scenes, make_teacher
 from torch.utils.data import DataLoader
 
 from latentdrive.schedule import CosineSchedule
 from latentdrive.teacher.training import TeacherTraining, judge_scenes
+from tests.support.teacher import as_latents, make_codes, make_scenes, make_teacher
 
 
 def make_training(folder, *, steps: int = 6, lr: float = 3e-3, **changes) -> TeacherTraining:

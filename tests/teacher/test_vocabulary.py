@@ -2,12 +2,12 @@
 
 import pytest
 import torch
-from teacher_helpers import SHAPE
 from tokenizers import Tokenizer, models
 from transformers import PreTrainedTokenizerFast, Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
 
 from latentdrive.teacher import tiny
 from latentdrive.teacher.vocabulary import add_action_tokens, initialise_rows, make_room
+from tests.support.teacher import SHAPE
 
 # config.json of Qwen/Qwen2.5-VL-3B-Instruct
 TEXT_3B = {

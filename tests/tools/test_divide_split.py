@@ -2,9 +2,9 @@
 
 import divide_split
 import pytest
-from navsim_fixture import write_split
 
-from latentdrive.data.scene_filter import read_split
+from latentdrive.data.navsim.scene_filter import read_split
+from tests.support.navsim_fixture import write_split
 
 
 def divide(folder, *words: str) -> None:

@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from permute_store import derangement, permute
-from planner_helpers import write_store
 
-from latentdrive.data.latents import LatentStore
+from latentdrive.data.latent_store import LatentStore
 from latentdrive.errors import StoreError
+from tests.support.planner import write_store
 
 
 def test_no_window_keeps_a_label_of_its_own_drive_and_none_is_lost(tmp_path: Path):

@@ -8,12 +8,12 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from data_helpers import passing, write_video
-from evaluation_helpers import make_results
-from scenario_helpers import scenario, write_scenario
 
 from latentdrive.evaluation.scores_file import SCORES, write_scores
 from latentdrive.evaluation.summary import SUMMARY, as_text, summarise
+from tests.support.data import passing, write_video
+from tests.support.evaluation import make_results
+from tests.support.scenario import scenario, write_scenario
 
 ROOT = Path(__file__).resolve().parents[2]
 TABLE = """

@@ -12,7 +12,7 @@ from latentdrive.build import build
 from latentdrive.checkpoint import Card
 from latentdrive.commands import label, train
 from latentdrive.config import compose
-from latentdrive.data.latents import LatentStore
+from latentdrive.data.latent_store import LatentStore
 from latentdrive.errors import LatentDriveError, StoreError
 from latentdrive.types import Origin
 

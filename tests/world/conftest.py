@@ -6,15 +6,15 @@ from typing import Any
 
 import pytest
 from hydra import compose, initialize_config_dir
-from navsim_world_helpers import small_world
 from omegaconf import OmegaConf
 
 from latentdrive.build import build
 from latentdrive.config import configs_folder
-from latentdrive.data.unpickle import read_pickle
-from latentdrive.world.cameras import CameraSpec, Renderer
-from latentdrive.world.navsim_world import NavsimWorld, Order
-from latentdrive.world.writer import World
+from latentdrive.data.pickles.reading import read_pickle
+from latentdrive.world.clips.writer import World
+from latentdrive.world.navsim.data_set import NavsimWorld, Order
+from latentdrive.world.rendering.cameras import CameraSpec, Renderer
+from tests.support.navsim_world import small_world
 
 
 @pytest.fixture(scope="session")

@@ -16,12 +16,12 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Float64, Int64, UInt8
 from torch import Tensor
 
-from latentdrive.codebook.evaluation import other_clip, usable
 from latentdrive.codebook.forward_dynamics import Prediction, warp
+from latentdrive.codebook.judging.evaluation import other_clip, usable
+from latentdrive.codebook.judging.probe import EGO_TARGETS
 from latentdrive.codebook.model import Codebook, Observation
-from latentdrive.codebook.probe import EGO_TARGETS
-from latentdrive.data.batches import TransitionBatch
-from latentdrive.data.clip_batches import HeldOut
+from latentdrive.data.batches.clip_batches import HeldOut
+from latentdrive.data.batches.windows import TransitionBatch
 from latentdrive.data.npz import read_arrays
 from latentdrive.errors import NoClips, StoreError
 from latentdrive.files import write_atomic

@@ -13,10 +13,10 @@ import torch
 from jaxtyping import Float64, Int64
 from torch import Tensor
 
-from latentdrive.codebook.health import perplexity
+from latentdrive.codebook.judging.health import perplexity
 from latentdrive.codebook.losses import transition_error
 from latentdrive.codebook.model import Codebook, Observation
-from latentdrive.data.batches import TransitionBatch
+from latentdrive.data.batches.windows import TransitionBatch
 from latentdrive.statistics import Interval, ratio_by_drive
 
 CASES = ("true", "ego_shuffled", "environment_shuffled", "both_shuffled", "zeroed", "copy")

@@ -12,12 +12,12 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float64
 
-from latentdrive.codebook.evaluation import Codes, read_codes
+from latentdrive.codebook.judging.evaluation import Codes, read_codes
+from latentdrive.codebook.judging.probe import EGO_TARGETS, ProbeResult, one_hot, probe
 from latentdrive.codebook.model import Codebook
-from latentdrive.codebook.probe import EGO_TARGETS, ProbeResult, one_hot, probe
-from latentdrive.data.batches import TransitionBatch, nearest_rows
-from latentdrive.data.clip_truth import others_motion
-from latentdrive.data.frame_cache import CachedClips
+from latentdrive.data.batches.windows import TransitionBatch, nearest_rows
+from latentdrive.data.clips.clip_truth import others_motion
+from latentdrive.data.clips.frame_cache import CachedClips
 from latentdrive.errors import ConfigError
 from latentdrive.run_folder import progress
 from latentdrive.statistics import ratio_by_drive

@@ -13,22 +13,22 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
-from latentdrive.data.batches import (
+from latentdrive.data.batches.held_out import HeldOut
+from latentdrive.data.batches.windows import (
     NO_AUGMENTATION,
     Augmentation,
     TransitionStream,
     WindowSpec,
     loader,
 )
-from latentdrive.data.clip_data import ClipData
-from latentdrive.data.frame_cache import CachedClips, Features
-from latentdrive.data.held_out import HeldOut
-from latentdrive.data.parts import ClipFacts
+from latentdrive.data.clips.clip_source import ClipFacts
+from latentdrive.data.clips.data_set import ClipData
+from latentdrive.data.clips.frame_cache import CachedClips, Features
 from latentdrive.data.unreadable import UnreadableLog
 from latentdrive.errors import ConfigError, UnreadableClip
 from latentdrive.identity import FormerIds
+from latentdrive.progress import Progress, unwatched
 from latentdrive.types import DrivingClip, PoseSource
-from latentdrive.watching import Progress, unwatched
 
 ENDLESS = 1 << 62  # the trainer knows when to stop
 CARD_CLIPS, DECODED_CARD_CLIPS = (

@@ -10,7 +10,7 @@ from itertools import chain
 
 import numpy as np
 
-from latentdrive.data.batches import (
+from latentdrive.data.batches.windows import (
     NO_AUGMENTATION,
     TransitionBatch,
     WindowSpec,
@@ -19,8 +19,8 @@ from latentdrive.data.batches import (
     shuffled,
     window_starts,
 )
-from latentdrive.data.frame_cache import CachedClips
-from latentdrive.data.parts import ReadableSource
+from latentdrive.data.clips.clip_source import ReadableSource
+from latentdrive.data.clips.frame_cache import CachedClips
 from latentdrive.data.unreadable import UnreadableLog
 from latentdrive.errors import NoClips, UnreadableClip
 

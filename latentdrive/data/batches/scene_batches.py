@@ -14,19 +14,19 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from latentdrive.data.batches import nearest_rows, shuffled
-from latentdrive.data.code_baselines import code_baselines
-from latentdrive.data.latents import LatentStore
-from latentdrive.data.parts import ReadableSource
-from latentdrive.data.sidecars import SAME_TIME_S
-from latentdrive.data.windows import SceneSpec, cut_scene, scene_batch
+from latentdrive.data.batches.scene_cutting import SceneSpec, cut_scene, scene_batch
+from latentdrive.data.batches.windows import nearest_rows, shuffled
+from latentdrive.data.clips.clip_source import ReadableSource
+from latentdrive.data.clips.sidecars import SAME_TIME_S
+from latentdrive.data.latent_store import LatentStore
 from latentdrive.errors import StoreError, WrongShape
+from latentdrive.teacher.code_baselines import code_baselines
 from latentdrive.types import DrivingClip, LatentActions, SceneBatch
 
 
 @runtime_checkable
 class Parts(Protocol):
-    """A data set that opens its parts by name: data/clip_data.py."""
+    """A data set that opens its parts by name: data/clips/data_set.py."""
 
     path: Path
 

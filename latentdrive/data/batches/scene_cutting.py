@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int64
 
-from latentdrive.data.batches import WindowSpec
+from latentdrive.data.batches.windows import WindowSpec
 from latentdrive.errors import ConfigError, WrongShape
 from latentdrive.geometry import interpolate_poses, relative_pose
 from latentdrive.types import CameraImage, Command, DrivingClip, EgoHistory, PoseSource, Scene, SceneBatch

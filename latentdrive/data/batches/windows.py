@@ -14,8 +14,8 @@ from jaxtyping import Bool, Float16, Float32, Int64, UInt8
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from latentdrive.data.parts import ClipFacts, ReadableSource
-from latentdrive.data.transforms import covered_share, crop, mirror
+from latentdrive.data.batches.augmentation import covered_share, crop, mirror
+from latentdrive.data.clips.clip_source import ClipFacts, ReadableSource
 from latentdrive.data.unreadable import TooShort, UnreadableLog
 from latentdrive.errors import ConfigError, NoClips, UnreadableClip
 from latentdrive.geometry import relative_pose

@@ -1,6 +1,6 @@
 """A list of clip paths that may be a million long: bytes and offsets, never a list of Path objects.
 
-First thing data/video.py does: what lies under `data.path`? A file, a folder searched in sorted order, a folder of
+First thing data/clips/video.py does: what lies under `data.path`? A file, a folder searched in sorted order, a folder of
 numbered images, or a text file with one path a line. Nothing is opened here but the text file.
 """
 

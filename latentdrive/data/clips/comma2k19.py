@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float64
 
-from latentdrive.data.parts import Part
-from latentdrive.data.reader import ClipReader, Frames, ReaderOptions
-from latentdrive.data.sidecars import Camera, Track
+from latentdrive.data.clips.clip_reader import ClipReader, Frames, ReaderOptions
+from latentdrive.data.clips.clip_source import Part
+from latentdrive.data.clips.sidecars import Camera, Track
+from latentdrive.data.clips.video import decode
 from latentdrive.data.unreadable import raise_if_out_of_files
-from latentdrive.data.video import decode
 from latentdrive.errors import ConfigError, NoClips, UnreadableClip
 from latentdrive.geometry import wrap_angle
 

@@ -1,6 +1,6 @@
 """Cuts, repeated frames, standstill, and the even grid of times: which decoded frames become the clip.
 
-Second step of data/video.py, after decoding. Everything is judged on a small grey picture of each frame. Thresholds are
+Second step of data/clips/video.py, after decoding. Everything is judged on a small grey picture of each frame. Thresholds are
 latentdrive defaults, set on five real videos: adjacent frames at 25 to 30 Hz have novelty below 0.07 and mean change
 above 0.37 grey levels, joins of two videos novelty above 0.16, re-encoded repeated frames mean change below 0.09.
 """

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from latentdrive.data.frame_cache import CachedClips, Features
-from latentdrive.data.parts import ReadableSource
+from latentdrive.data.clips.clip_source import ReadableSource
+from latentdrive.data.clips.frame_cache import CachedClips, Features
 from latentdrive.errors import ConfigError
 from latentdrive.identity import digest
 from latentdrive.types import SceneSource

@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float16, UInt8
 
-from latentdrive.data.cache_ledger import CacheLedger
+from latentdrive.data.clips.cache_ledger import CacheLedger
+from latentdrive.data.clips.clip_source import ClipFacts, Part, ReadableSource
 from latentdrive.data.npz import read_arrays
-from latentdrive.data.parts import ClipFacts, Part, ReadableSource
 from latentdrive.data.unreadable import raise_if_out_of_files
 from latentdrive.errors import ConfigError, DiskFull, StoreError, UnreadableClip
 from latentdrive.files import atomic_folder, write_atomic

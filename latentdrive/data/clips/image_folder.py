@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 from jaxtyping import Float64, UInt8
 
-from latentdrive.data.assembly import fit_picture
-from latentdrive.data.clip_list import is_image_name
+from latentdrive.data.clips.clip_list import is_image_name
+from latentdrive.data.clips.resampling import fit_picture
 from latentdrive.data.unreadable import raise_if_out_of_files
 from latentdrive.errors import ConfigError, UnreadableClip
 

@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float64
 
-from latentdrive.data.image_folder import image_times, numbered_images, read_images, read_times
-from latentdrive.data.parts import Part
-from latentdrive.data.reader import ClipReader, Frames, ReaderOptions
-from latentdrive.data.sidecars import Camera, Track
+from latentdrive.data.clips.clip_reader import ClipReader, Frames, ReaderOptions
+from latentdrive.data.clips.clip_source import Part
+from latentdrive.data.clips.image_folder import image_times, numbered_images, read_images, read_times
+from latentdrive.data.clips.sidecars import Camera, Track
 from latentdrive.errors import NoClips, UnreadableClip
 from latentdrive.geometry import backward_speed, planar_poses
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float64, Int64, UInt8
 
-from latentdrive.data.screening import Changes, Grid, change, judge, small_grey
+from latentdrive.data.clips.cuts import Changes, Grid, change, judge, small_grey
 from latentdrive.errors import UnreadableClip
 from latentdrive.types import FROZEN
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float32, Float64
 
-from latentdrive.data.batches import nearest_rows
+from latentdrive.data.batches.windows import nearest_rows
 from latentdrive.errors import UnreadableClip
 from latentdrive.geometry import interpolate_poses
 from latentdrive.types import FROZEN

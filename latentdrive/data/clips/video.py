@@ -13,12 +13,12 @@ from pathlib import Path
 import av
 import numpy as np
 
-from latentdrive.data.assembly import fit_picture
-from latentdrive.data.clip_list import ClipList
-from latentdrive.data.image_folder import TIMES, image_times, numbered_images, read_images
-from latentdrive.data.parts import Part
-from latentdrive.data.reader import ClipReader, Frames, ReaderOptions
-from latentdrive.data.sidecars import Camera, Track, read_camera, read_track, sidecar
+from latentdrive.data.clips.clip_list import ClipList
+from latentdrive.data.clips.clip_reader import ClipReader, Frames, ReaderOptions
+from latentdrive.data.clips.clip_source import Part
+from latentdrive.data.clips.image_folder import TIMES, image_times, numbered_images, read_images
+from latentdrive.data.clips.resampling import fit_picture
+from latentdrive.data.clips.sidecars import Camera, Track, read_camera, read_track, sidecar
 from latentdrive.data.unreadable import raise_if_out_of_files
 from latentdrive.errors import UnreadableClip
 from latentdrive.types import ClipTruth
@@ -115,7 +115,7 @@ class VideoFolder(ClipReader):
 
     def truth(self, index: int) -> ClipTruth | None:
         """What the world knows of the whole clip; None for real video."""
-        from latentdrive.data.clip_truth import read_truth  # beside the world's writer; not needed for real video
+        from latentdrive.data.clips.clip_truth import read_truth  # beside the world's writer; not needed for real video
 
         if index not in self._truths:
             beside = sidecar(self.location(index), ".truth.npz")

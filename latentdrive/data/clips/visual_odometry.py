@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from jaxtyping import Float32, Float64, Int64, UInt8
 
-from latentdrive.data.road_speed import TOP_SPEED_MPS, RoadView, shift_scores, steady_speed
+from latentdrive.data.clips.road_speed import TOP_SPEED_MPS, RoadView, shift_scores, steady_speed
 from latentdrive.errors import WrongShape
 from latentdrive.geometry import compose
 from latentdrive.types import FROZEN

@@ -1,6 +1,6 @@
 """The layers of a nuPlan map file (map.gpkg): their names, their columns, and how a layer is read.
 
-Below nuplan_maps.py, which makes a RoadMap of them, and world/map_writer.py, which writes them. Geometry is stored in
+Below nuplan_maps.py, which makes a RoadMap of them, and world/roads/map_writer.py, which writes them. Geometry is stored in
 longitude and latitude, as a rule, and is projected here to the metres of the place; the projection stands in layer `meta`.
 """
 

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float64
 
-from latentdrive.data import map_layers as layers
-from latentdrive.data.map_layers import LayerRows, layer_problems, read_layer, read_projection
+from latentdrive.data.maps import map_layers as layers
+from latentdrive.data.maps.map_layers import LayerRows, layer_problems, read_layer, read_projection
 from latentdrive.errors import MapError
 from latentdrive.types import MapArea, MapConnection, MapLane, RoadMap
 

@@ -12,21 +12,21 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float64, Int64
 
-from latentdrive.data.assembly import fit_picture
-from latentdrive.data.batches import nearest_rows
-from latentdrive.data.image_folder import fitted
-from latentdrive.data.navsim_folders import navsim_folders
-from latentdrive.data.navsim_frames import CAMERAS
-from latentdrive.data.navsim_index import NavsimIndex
-from latentdrive.data.navsim_log import NavsimLog
-from latentdrive.data.navsim_log_folder import LogFolder
-from latentdrive.data.navsim_logs import choose_split
-from latentdrive.data.navsim_scenes import camera_to_ego
-from latentdrive.data.parts import ClipFacts, Part
-from latentdrive.data.reader import ClipReader, Frames, ReaderOptions
-from latentdrive.data.scene_filter import SceneFilter
-from latentdrive.data.sensor_images import image_size, read_image
-from latentdrive.data.sidecars import Camera, Track
+from latentdrive.data.batches.windows import nearest_rows
+from latentdrive.data.clips.clip_reader import ClipReader, Frames, ReaderOptions
+from latentdrive.data.clips.clip_source import ClipFacts, Part
+from latentdrive.data.clips.image_folder import fitted
+from latentdrive.data.clips.resampling import fit_picture
+from latentdrive.data.clips.sidecars import Camera, Track
+from latentdrive.data.navsim.folders import navsim_folders
+from latentdrive.data.navsim.frames import CAMERAS
+from latentdrive.data.navsim.index import NavsimIndex
+from latentdrive.data.navsim.log import NavsimLog
+from latentdrive.data.navsim.log_folder import LogFolder
+from latentdrive.data.navsim.scene_filter import SceneFilter
+from latentdrive.data.navsim.scene_source import choose_split
+from latentdrive.data.navsim.scenes import camera_to_ego
+from latentdrive.data.navsim.sensor_images import image_size, read_image
 from latentdrive.errors import ConfigError, NoClips, NoScenes, UnreadableClip, UnreadableScene
 from latentdrive.types import FROZEN, DrivingClip
 

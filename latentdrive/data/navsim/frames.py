@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float64, Int64
 
-from latentdrive.data.inert import Inert
-from latentdrive.data.nuplan_maps import ALIASES
+from latentdrive.data.maps.nuplan_maps import ALIASES
+from latentdrive.data.pickles.stand_ins import Inert
 from latentdrive.types import FROZEN
 
 CAMERAS = ("cam_f0", "cam_l0", "cam_l1", "cam_l2", "cam_r0", "cam_r1", "cam_r2", "cam_b0")

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Int8, Int64, Shaped
 
-from latentdrive.data.navsim_log import PROBLEMS, NavsimLog
-from latentdrive.data.scene_filter import SceneFilter
+from latentdrive.data.navsim.log import PROBLEMS, NavsimLog
+from latentdrive.data.navsim.scene_filter import SceneFilter
 from latentdrive.types import FROZEN
 
 UNEVEN_S = (

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int8, Int32, Int64, Shaped
 
-from latentdrive.data.navsim_frames import CAMERAS, BadFrame, Frame, Objects, Views, log_frame
+from latentdrive.data.navsim.frames import CAMERAS, BadFrame, Frame, Objects, Views, log_frame
 from latentdrive.data.npz import read_arrays
-from latentdrive.data.unpickle import read_pickle
+from latentdrive.data.pickles.reading import read_pickle
 from latentdrive.data.unreadable import raise_if_out_of_files
 from latentdrive.errors import RefusedPickle, UnreadableLogFile
 from latentdrive.files import write_atomic

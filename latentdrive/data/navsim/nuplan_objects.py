@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from latentdrive.data.navsim_frames import OBJECT_NAMES
+from latentdrive.data.navsim.frames import OBJECT_NAMES
 from latentdrive.types import TrackedObjects
 
 RED = 2  # nuPlan's TrafficLightStatusType

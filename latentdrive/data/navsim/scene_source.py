@@ -12,11 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from latentdrive.data.navsim_folders import SensorFiles, is_there, missing_files, navsim_folders
-from latentdrive.data.navsim_index import NavsimIndex, Selection
-from latentdrive.data.navsim_log import NavsimLog
-from latentdrive.data.navsim_log_folder import LogFolder
-from latentdrive.data.navsim_scenes import (
+from latentdrive.data.navsim.folders import SensorFiles, is_there, missing_files, navsim_folders
+from latentdrive.data.navsim.index import NavsimIndex, Selection
+from latentdrive.data.navsim.log import NavsimLog
+from latentdrive.data.navsim.log_folder import LogFolder
+from latentdrive.data.navsim.scene_filter import SceneFilter, Split, read_split, scene_filter_of
+from latentdrive.data.navsim.scenes import (
     Cut,
     Maps,
     Sensors,
@@ -26,10 +27,9 @@ from latentdrive.data.navsim_scenes import (
     sensor_path,
     sensor_rows,
 )
-from latentdrive.data.scene_filter import SceneFilter, Split, read_split, scene_filter_of
 from latentdrive.errors import ConfigError, NoScenes, UnreadableLogFile, UnreadableScene
+from latentdrive.progress import Progress
 from latentdrive.types import FROZEN, Scene, SceneTruth
-from latentdrive.watching import Progress
 
 OPEN_LOGS = 16  # logs whose columns stay in memory; 1 to 20 MB each
 NAMED = 3  # how many absent tokens or logs a message names

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from latentdrive.data.inert import Inert
-from latentdrive.data.pickle_writer import write_pickle
-from latentdrive.data.unpickle import read_pickle
+from latentdrive.data.pickles.reading import read_pickle
+from latentdrive.data.pickles.stand_ins import Inert
+from latentdrive.data.pickles.writing import write_pickle
 from latentdrive.errors import ConfigError, WrongShape
 from latentdrive.types import FROZEN, Trajectory
 

@@ -12,15 +12,15 @@ from typing import Any
 
 import numpy as np
 
-from latentdrive.data.navsim_folders import cache_name
-from latentdrive.data.navsim_frames import LONGEST, BadFrame, synthetic_frame
-from latentdrive.data.navsim_log import log_of
-from latentdrive.data.navsim_log_folder import Progress
-from latentdrive.data.navsim_scenes import Cut, Maps, Sensors, open_scene, open_truth
+from latentdrive.data.navsim.folders import cache_name
+from latentdrive.data.navsim.frames import LONGEST, BadFrame, synthetic_frame
+from latentdrive.data.navsim.log import log_of
+from latentdrive.data.navsim.log_folder import Progress
+from latentdrive.data.navsim.nuplan_objects import detected_objects, light_states
+from latentdrive.data.navsim.scene_filter import SecondStage, read_split
+from latentdrive.data.navsim.scenes import Cut, Maps, Sensors, open_scene, open_truth
 from latentdrive.data.npz import read_arrays
-from latentdrive.data.nuplan_objects import detected_objects, light_states
-from latentdrive.data.scene_filter import SecondStage, read_split
-from latentdrive.data.unpickle import read_pickle
+from latentdrive.data.pickles.reading import read_pickle
 from latentdrive.data.unreadable import UnreadableLog, raise_if_out_of_files
 from latentdrive.errors import NoScenes, RefusedPickle, UnreadableLogFile, UnreadableScene
 from latentdrive.files import write_atomic

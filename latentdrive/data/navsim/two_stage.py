@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float64
 
-from latentdrive.data.navsim_log_folder import Progress
-from latentdrive.data.navsim_logs import NavsimLogs
-from latentdrive.data.navsim_scenes import Cut, Maps
-from latentdrive.data.navsim_synthetic import SyntheticScenes
-from latentdrive.data.scene_filter import SecondStage
+from latentdrive.data.navsim.log_folder import Progress
+from latentdrive.data.navsim.scene_filter import SecondStage
+from latentdrive.data.navsim.scene_source import NavsimLogs
+from latentdrive.data.navsim.scenes import Cut, Maps
+from latentdrive.data.navsim.synthetic import SyntheticScenes
 from latentdrive.errors import ConfigError, NoScenes
 from latentdrive.types import Scene, SceneTruth
 

@@ -10,8 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from latentdrive.data.inert import CLASSES, Inert
-from latentdrive.data.pickled_arrays import (
+from latentdrive.data.pickles.arrays import (
     Refusal,
     Room,
     Unfinished,
@@ -20,6 +19,7 @@ from latentdrive.data.pickled_arrays import (
     unfinished_array,
     unfinished_dtype,
 )
+from latentdrive.data.pickles.stand_ins import CLASSES, Inert
 
 # Keys whose hash costs no more than their size once. Python hashes a tuple's parts anew each time, so only short flat ones are let
 # in, and a longer int could be made to collide with others at will.

@@ -7,9 +7,9 @@ file could choose is ever called.
 from collections.abc import Callable
 from typing import Any
 
-from latentdrive.data.inert import Inert
-from latentdrive.data.pickled_arrays import Refusal, Room, Unfinished
-from latentdrive.data.pickled_names import Name, check_keys, find
+from latentdrive.data.pickles.arrays import Refusal, Room, Unfinished
+from latentdrive.data.pickles.names import Name, check_keys, find
+from latentdrive.data.pickles.stand_ins import Inert
 
 Stack = list[Any]
 Marks = list[int]  # where the open MARKs stand on the stack

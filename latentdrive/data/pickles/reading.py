@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from latentdrive.data.inert import Inert
-from latentdrive.data.pickled_arrays import Refusal, Room, Unfinished
-from latentdrive.data.pickled_names import Name, find
-from latentdrive.data.pickled_stack import ACTIONS, Marks, Stack
+from latentdrive.data.pickles.arrays import Refusal, Room, Unfinished
+from latentdrive.data.pickles.names import Name, find
+from latentdrive.data.pickles.opcodes import ACTIONS, Marks, Stack
+from latentdrive.data.pickles.stand_ins import Inert
 from latentdrive.data.unreadable import raise_if_out_of_files
 from latentdrive.errors import RefusedPickle, UnreadableLogFile
 

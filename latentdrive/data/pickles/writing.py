@@ -11,8 +11,8 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from latentdrive.data.inert import CLASSES, Inert
-from latentdrive.data.pickled_arrays import PLAIN_DTYPE
+from latentdrive.data.pickles.arrays import PLAIN_DTYPE
+from latentdrive.data.pickles.stand_ins import CLASSES, Inert
 from latentdrive.errors import RefusedPickle
 from latentdrive.files import write_atomic
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float64
 
-from latentdrive.data.unpickle import read_pickle
+from latentdrive.data.pickles.reading import read_pickle
 from latentdrive.errors import RefusedPickle, UnreadableLogFile
 from latentdrive.geometry import compose
 from latentdrive.types import FROZEN

@@ -12,7 +12,7 @@ import shapely
 import shapely.ops
 from jaxtyping import Float64
 
-from latentdrive.data.driving_command import command_along, direction_at
+from latentdrive.data.maps.driving_command import command_along, direction_at
 from latentdrive.geometry import wrap_angle
 from latentdrive.types import Command, MapLane, RoadMap
 

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float32, Float64
 
-from latentdrive.data.scenario_file import FRAME_S, Scenario, read_scenario
-from latentdrive.data.scenario_map import centre_line, is_lane, read_road_map
-from latentdrive.data.scenario_route import DrivenLanes, connectors_under
+from latentdrive.data.scenarios.file import FRAME_S, Scenario, read_scenario
+from latentdrive.data.scenarios.road_map import centre_line, is_lane, read_road_map
+from latentdrive.data.scenarios.route import DrivenLanes, connectors_under
 from latentdrive.data.unreadable import UnreadableLog
 from latentdrive.errors import ConfigError, NoScenes, UnreadableLogFile, UnreadableScene
 from latentdrive.geometry import relative_pose

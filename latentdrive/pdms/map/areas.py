@@ -9,7 +9,7 @@ import numpy as np
 import shapely
 from jaxtyping import Float64, Int64
 
-from latentdrive.pdms.map_index import MapIndex
+from latentdrive.pdms.map.index import MapIndex
 from latentdrive.pdms.scene import FETCH_M, LAYERS, Areas
 from latentdrive.pdms.traffic import ego_centre
 

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Bool, Float, Float64, Int64
 from torch import Tensor
 
-from latentdrive.pdms.polygon_grid import SIDE, TOUCH_M, Located, touched_cells
+from latentdrive.pdms.map.polygon_grid import SIDE, TOUCH_M, Located, touched_cells
 from latentdrive.types import FROZEN, Batch
 
 

@@ -11,9 +11,9 @@ import shapely
 from jaxtyping import Float64
 
 from latentdrive.nuplan_vehicle import LENGTH_M, WIDTH_M
-from latentdrive.pdms.map_areas import areas_fetched
-from latentdrive.pdms.map_index import MapIndex
-from latentdrive.pdms.route import heading_error
+from latentdrive.pdms.map.areas import areas_fetched
+from latentdrive.pdms.map.index import MapIndex
+from latentdrive.pdms.pdm_closed.route import heading_error
 from latentdrive.pdms.traffic import corners, ego_centre
 
 BLOCKS_AHEAD = 30  # of the route, the start lane's own counted

@@ -8,11 +8,11 @@ import numpy as np
 from jaxtyping import Float64
 
 from latentdrive.errors import MapError
-from latentdrive.pdms.centreline import centreline, start_lane
-from latentdrive.pdms.forecast import forecast, red_lights_of, tracks_of
-from latentdrive.pdms.idm import ALL_STEPS, IntelligentDrivers
-from latentdrive.pdms.map_index import MapIndex
-from latentdrive.pdms.route import correct_route, route_lane_ids
+from latentdrive.pdms.map.index import MapIndex
+from latentdrive.pdms.pdm_closed.centreline import centreline, start_lane
+from latentdrive.pdms.pdm_closed.forecast import forecast, red_lights_of, tracks_of
+from latentdrive.pdms.pdm_closed.idm import ALL_STEPS, IntelligentDrivers
+from latentdrive.pdms.pdm_closed.route import correct_route, route_lane_ids
 from latentdrive.pdms.scene import HEADING, VX, RedLights, Tracks
 from latentdrive.pdms.versions import Rules
 from latentdrive.types import LoggedFrame

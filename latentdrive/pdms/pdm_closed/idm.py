@@ -15,8 +15,8 @@ import shapely
 from jaxtyping import Bool, Float64, Int64
 
 from latentdrive.nuplan_vehicle import LENGTH_M, WIDTH_M
-from latentdrive.pdms.centreline import LEAST_S_M, TREE_NODE, Path, between
-from latentdrive.pdms.forecast import MAP_STEPS, Forecast
+from latentdrive.pdms.pdm_closed.centreline import LEAST_S_M, TREE_NODE, Path, between
+from latentdrive.pdms.pdm_closed.forecast import MAP_STEPS, Forecast
 from latentdrive.pdms.scene import STEP_S, STEPS
 from latentdrive.pdms.traffic import corners, ego_centre
 from latentdrive.types import FROZEN

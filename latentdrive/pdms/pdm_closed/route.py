@@ -14,7 +14,7 @@ from jaxtyping import Float64
 
 from latentdrive.errors import MapError
 from latentdrive.geometry import wrap_angle
-from latentdrive.pdms.map_index import MapIndex
+from latentdrive.pdms.map.index import MapIndex
 
 HALF_SIDE_M = 1.0  # of the square around the rear axle in which the ego's block is looked for
 NEAR_M, ALIGNED = 3.0, np.pi / 4  # what a lane must lie within to count as the ego's

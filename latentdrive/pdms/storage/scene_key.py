@@ -11,7 +11,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from latentdrive.pdms.history import PAST_FRAMES
-from latentdrive.pdms.map_index import MAPS_KEPT, MapIndex, index_of
+from latentdrive.pdms.map.index import MAPS_KEPT, MapIndex, index_of
 from latentdrive.pdms.versions import REVISION, Rules
 from latentdrive.types import LoggedFrame, SceneTruth
 

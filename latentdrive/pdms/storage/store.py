@@ -24,12 +24,12 @@ import shapely
 from latentdrive.errors import DiskFull, LatentDriveError, StoreError, TooManyOpenFiles
 from latentdrive.files import write_atomic
 from latentdrive.pdms.scene import ScoringScene
-from latentdrive.pdms.scene_file import FORMAT, AreaTable, SceneFile, write_scenes
-from latentdrive.pdms.scene_key import scene_key
+from latentdrive.pdms.storage.scene_file import FORMAT, AreaTable, SceneFile, write_scenes
+from latentdrive.pdms.storage.scene_key import scene_key
+from latentdrive.pdms.storage.worker_pool import WorkerDied, run_jobs
 from latentdrive.pdms.versions import Rules
-from latentdrive.pdms.worker_pool import WorkerDied, run_jobs
+from latentdrive.progress import Progress
 from latentdrive.types import FROZEN, SceneTruth
-from latentdrive.watching import Progress
 
 CARD, FAILED, SUFFIX = "store.json", "failed.csv", ".scenes"
 OPEN_TABLES = 16  # files whose polygons stay in memory; some 100 kB each

@@ -5,8 +5,8 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from latentdrive.pdms.batch import STANDS_MPS, TrackBatch
-from latentdrive.pdms.contacts import BEHIND_DEG, NEVER, Circumstances, Contacts, front_touches
-from latentdrive.pdms.footprint import Footprint
+from latentdrive.pdms.sub_scores.contacts import BEHIND_DEG, NEVER, Circumstances, Contacts, front_touches
+from latentdrive.pdms.sub_scores.footprint import Footprint
 
 STATIC_PENALTY = 0.5
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from latentdrive.nuplan_vehicle import REAR_TO_CENTRE_M
 from latentdrive.pdms.scene import AX, AY, HEADING, STEPS, YAW_ACCELERATION, YAW_RATE
-from latentdrive.pdms.smoothing import round8, smooth, unwrap
+from latentdrive.pdms.sub_scores.smoothing import round8, smooth, unwrap
 
 LONGITUDINAL_MPS2, LATERAL_MPS2, JERK_MPS3, LONGITUDINAL_JERK_MPS3 = (
     (-4.05, 2.40),

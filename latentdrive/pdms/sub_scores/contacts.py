@@ -13,8 +13,8 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from latentdrive.pdms.batch import MapBatch, TrackBatch
-from latentdrive.pdms.footprint import HALF_LENGTH_M, HALF_WIDTH_M, EgoAreas, Footprint
 from latentdrive.pdms.scene import STEP_S
+from latentdrive.pdms.sub_scores.footprint import HALF_LENGTH_M, HALF_WIDTH_M, EgoAreas, Footprint
 from latentdrive.types import FROZEN
 
 AHEAD = (0, 3, 6, 9)  # steps that the car is moved on with its present speed, in the order they are looked at

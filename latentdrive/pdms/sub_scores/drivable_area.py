@@ -3,7 +3,7 @@
 from jaxtyping import Float
 from torch import Tensor
 
-from latentdrive.pdms.footprint import EgoAreas, Footprint
+from latentdrive.pdms.sub_scores.footprint import EgoAreas, Footprint
 
 
 def drivable_area_compliance(car: Footprint, areas: EgoAreas) -> Float[Tensor, "B M"]:

@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from latentdrive.pdms.footprint import EgoAreas, Footprint
+from latentdrive.pdms.sub_scores.footprint import EgoAreas, Footprint
 
 WINDOW = 11  # steps that are added up: the last second and the present step
 COMPLIANT_M, VIOLATION_M = 2.0, 6.0

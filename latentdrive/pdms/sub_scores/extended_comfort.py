@@ -14,7 +14,7 @@ from torch import Tensor
 
 from latentdrive.errors import WrongShape
 from latentdrive.pdms.scene import AX, AY, HEADING, STEP_S
-from latentdrive.pdms.smoothing import round8, smooth, unwrap
+from latentdrive.pdms.sub_scores.smoothing import round8, smooth, unwrap
 from latentdrive.types import FROZEN
 
 FARTHEST_S = 0.55  # scenes farther apart are no pair

@@ -5,7 +5,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from latentdrive.pdms.batch import MapBatch
-from latentdrive.pdms.footprint import EgoAreas, Footprint
+from latentdrive.pdms.sub_scores.footprint import EgoAreas, Footprint
 
 STEPS_IN_A_ROW = 20
 

@@ -5,7 +5,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from latentdrive.pdms.batch import MapBatch
-from latentdrive.pdms.footprint import Footprint
+from latentdrive.pdms.sub_scores.footprint import Footprint
 
 
 def raw_progress(car: Footprint, road: MapBatch) -> Float[Tensor, "B M"]:

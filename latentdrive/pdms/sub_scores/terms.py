@@ -10,17 +10,17 @@ from jaxtyping import Float64, Int64
 from torch import Tensor
 
 from latentdrive.pdms.batch import SceneTensors
-from latentdrive.pdms.collisions import no_at_fault_collisions, that_may_be_collisions
-from latentdrive.pdms.comfort import comfort, history_comfort
-from latentdrive.pdms.contacts import circumstances, contacts
-from latentdrive.pdms.drivable_area import drivable_area_compliance
-from latentdrive.pdms.driving_direction import driving_direction_compliance
-from latentdrive.pdms.footprint import ego_areas, footprint
-from latentdrive.pdms.lane_keeping import lane_keeping
-from latentdrive.pdms.progress import raw_progress
 from latentdrive.pdms.score import DAC, DDC, HC, LK, NC, TLC, TTC, C, epdms_product, pdms_product
-from latentdrive.pdms.time_to_collision import that_may_be_too_close, time_to_collision
-from latentdrive.pdms.traffic_lights import traffic_light_compliance
+from latentdrive.pdms.sub_scores.collisions import no_at_fault_collisions, that_may_be_collisions
+from latentdrive.pdms.sub_scores.comfort import comfort, history_comfort
+from latentdrive.pdms.sub_scores.contacts import circumstances, contacts
+from latentdrive.pdms.sub_scores.drivable_area import drivable_area_compliance
+from latentdrive.pdms.sub_scores.driving_direction import driving_direction_compliance
+from latentdrive.pdms.sub_scores.footprint import ego_areas, footprint
+from latentdrive.pdms.sub_scores.lane_keeping import lane_keeping
+from latentdrive.pdms.sub_scores.progress import raw_progress
+from latentdrive.pdms.sub_scores.time_to_collision import that_may_be_too_close, time_to_collision
+from latentdrive.pdms.sub_scores.traffic_lights import traffic_light_compliance
 from latentdrive.pdms.versions import Rules
 from latentdrive.types import FROZEN
 

@@ -4,8 +4,8 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from latentdrive.pdms.contacts import AHEAD_DEG, BEHIND_DEG, NEVER, Circumstances, Contacts
-from latentdrive.pdms.footprint import Footprint
+from latentdrive.pdms.sub_scores.contacts import AHEAD_DEG, BEHIND_DEG, NEVER, Circumstances, Contacts
+from latentdrive.pdms.sub_scores.footprint import Footprint
 
 STANDS_MPS = 0.005  # a car slower than this can't run into anybody
 

@@ -5,7 +5,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from latentdrive.pdms.batch import LightBatch
-from latentdrive.pdms.footprint import HALF_LENGTH_M, HALF_WIDTH_M, Footprint
+from latentdrive.pdms.sub_scores.footprint import HALF_LENGTH_M, HALF_WIDTH_M, Footprint
 
 CAR_M = (HALF_LENGTH_M**2 + HALF_WIDTH_M**2) ** 0.5 + 1e-3
 

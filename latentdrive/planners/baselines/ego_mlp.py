@@ -6,9 +6,9 @@ NAVSIM's ego-status MLP (arXiv:2406.15349): what it scores, a data set gives to 
 from torch import nn
 
 from latentdrive.errors import ConfigError
-from latentdrive.planners.batch import STATUS, PlannerInputs, PlannerOutput
-from latentdrive.planners.eyes import Eyes
-from latentdrive.planners.fusion import LatentFusion
+from latentdrive.planners.inputs.batch import STATUS, PlannerInputs, PlannerOutput
+from latentdrive.planners.inputs.sensors import Eyes
+from latentdrive.planners.latents.fusion import LatentFusion
 from latentdrive.planners.learned import LearnedPlanner
 
 

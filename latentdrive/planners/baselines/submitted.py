@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from latentdrive.data.submission import read_submission
+from latentdrive.data.navsim.submission import read_submission
 from latentdrive.errors import UnreadableScene, WrongShape
 from latentdrive.planners.sampling import NO_SENSORS
 from latentdrive.types import Scene, Trajectory

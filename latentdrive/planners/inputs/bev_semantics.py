@@ -12,7 +12,7 @@ import shapely
 from jaxtyping import Float64, Int64, UInt8
 
 from latentdrive.errors import ConfigError
-from latentdrive.pdms.map_index import MAPS_KEPT, MapIndex, index_of
+from latentdrive.pdms.map.index import MAPS_KEPT, MapIndex, index_of
 from latentdrive.types import FROZEN, RoadMap, TrackedObjects
 
 # In this order, later classes over earlier ones; 0 is what nothing was drawn on.

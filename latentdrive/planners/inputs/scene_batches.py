@@ -16,21 +16,21 @@ from typing import Any
 import numpy as np
 from torch.utils.data import DataLoader
 
-from latentdrive.data.clip_data import ClipData
-from latentdrive.data.navsim_scenes import FRONT_CAMERA
-from latentdrive.data.scene_batches import endless, in_order, mixed_choice
+from latentdrive.data.batches.scene_batches import endless, in_order, mixed_choice
+from latentdrive.data.clips.data_set import ClipData
+from latentdrive.data.navsim.scenes import FRONT_CAMERA
 from latentdrive.data.unreadable import UnreadableLog
 from latentdrive.errors import ConfigError, NoScenes, StoreError, UnreadableScene
 from latentdrive.pdms.prepare import prepare_scene
 from latentdrive.pdms.scene import ScoringScene
-from latentdrive.pdms.store import ScoringStore, build_store, store_name
+from latentdrive.pdms.storage.store import ScoringStore, build_store, store_name
 from latentdrive.pdms.versions import Version
-from latentdrive.planners.batch import PlannerInputs, PlannerTargets, inputs_of, targets_of
-from latentdrive.planners.eyes import Eyes, Surround, picture_of
-from latentdrive.planners.latent_source import StoredLatents
-from latentdrive.planners.scene_cache import SceneCache, alone
+from latentdrive.planners.inputs.batch import PlannerInputs, PlannerTargets, inputs_of, targets_of
+from latentdrive.planners.inputs.scene_cache import SceneCache, alone
+from latentdrive.planners.inputs.sensors import Eyes, Surround, picture_of
+from latentdrive.planners.latents.source import StoredLatents
+from latentdrive.progress import Progress, unwatched
 from latentdrive.types import FROZEN, CameraImage, SceneSource, SceneTruth
-from latentdrive.watching import Progress, unwatched
 
 TARGET = "target_"  # what names of target arrays begin with in the cache
 

@@ -18,8 +18,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from latentdrive.errors import MapError, UnreadableClip, UnreadableScene
 from latentdrive.files import write_atomic
-from latentdrive.planners.batch import Arrays
-from latentdrive.watching import Progress
+from latentdrive.planners.inputs.batch import Arrays
+from latentdrive.progress import Progress
 
 FORMAT = 1
 STATE, LOCK = "state.npy", "lock"

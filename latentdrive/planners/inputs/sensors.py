@@ -10,11 +10,11 @@ import cv2
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-from latentdrive.data.navsim_scenes import scene_name
-from latentdrive.data.sidecars import WHOLE, scaled_intrinsics
-from latentdrive.data.windows import sized
+from latentdrive.data.batches.scene_cutting import sized
+from latentdrive.data.clips.sidecars import WHOLE, scaled_intrinsics
+from latentdrive.data.navsim.scenes import scene_name
 from latentdrive.errors import UnreadableScene
-from latentdrive.planners.batch import Arrays
+from latentdrive.planners.inputs.batch import Arrays
 from latentdrive.types import FROZEN, CameraImage, Scene, SensorNeeds
 
 # Of NAVSIM's pictures of 1920 x 1080, what the panorama leaves out: rows above and below, columns at both sides of left and right.

@@ -9,8 +9,8 @@ import numpy as np
 
 from latentdrive.errors import ConfigError, MapError, UnreadableScene
 from latentdrive.geometry import relative_pose
-from latentdrive.planners.batch import Arrays
-from latentdrive.planners.bev_semantics import BevSemantics
+from latentdrive.planners.inputs.batch import Arrays
+from latentdrive.planners.inputs.bev_semantics import BevSemantics
 from latentdrive.planners.sampling import DT_S
 from latentdrive.types import FROZEN, LoggedFrame, SceneTruth
 

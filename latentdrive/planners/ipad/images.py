@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from latentdrive.codebook.features import IMAGENET_MEAN, IMAGENET_STD, TimmFeatures, load_published
+from latentdrive.backbones import IMAGENET_MEAN, IMAGENET_STD, TimmFeatures, load_published
 from latentdrive.errors import ConfigError
 
 TRAINED = ("all", "weights", "nothing")
@@ -19,7 +19,7 @@ class CameraFeatures(nn.Module):
     """Feature maps of V cameras, each marked by an embedding of its own, and one of the level.
 
     stages: of timm's feature levels, finest first, whose grid the maps have; stride: pixels a cell of the coarsest. weights: as in
-    codebook/features.py. normalise: by ImageNet's channel statistics. train_backbone: `all`; `weights` but not the statistics of
+    backbones.py. normalise: by ImageNet's channel statistics. train_backbone: `all`; `weights` but not the statistics of
     BatchNorm, for batches too small to estimate them; or `nothing`. grid_mask: probability of hiding squares in training.
     """
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from latentdrive.errors import ConfigError
 from latentdrive.pdms.scorer import Scorer
-from latentdrive.planners.batch import PlannerTargets
+from latentdrive.planners.inputs.batch import PlannerTargets
 from latentdrive.planners.ipad.heads import TOTAL
 from latentdrive.planners.ipad.model import IpadOutput
 from latentdrive.planners.ipad.targets import agent_targets, area_targets, score_targets

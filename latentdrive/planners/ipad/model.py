@@ -14,12 +14,12 @@ from torch import Tensor, nn
 
 from latentdrive.errors import ConfigError, WrongShape
 from latentdrive.pdms.scene import STEPS
-from latentdrive.planners.batch import PlannerInputs, PlannerOutput
-from latentdrive.planners.eyes import Eyes, Surround
-from latentdrive.planners.fusion import LatentFusion
+from latentdrive.planners.inputs.batch import PlannerInputs, PlannerOutput
+from latentdrive.planners.inputs.sensors import Eyes, Surround
 from latentdrive.planners.ipad.heads import STEPS_A_POSE, TOTAL, AgentHead, AreaHead, ScoreHead
 from latentdrive.planners.ipad.images import CameraFeatures, padded_size
 from latentdrive.planners.ipad.refiner import Refiner, Views
+from latentdrive.planners.latents.fusion import LatentFusion
 from latentdrive.planners.learned import LearnedPlanner
 from latentdrive.types import FROZEN, Command
 

@@ -10,9 +10,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from latentdrive.pdms.batch import SceneTensors
-from latentdrive.pdms.footprint import footprint
 from latentdrive.pdms.scene import CORNERS, HEADING
 from latentdrive.pdms.scorer import Scorer
+from latentdrive.pdms.sub_scores.footprint import footprint
 from latentdrive.types import PdmScores
 
 

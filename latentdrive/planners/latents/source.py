@@ -15,13 +15,13 @@ import torch
 import torch.nn.functional as F
 
 from latentdrive import checkpoint
-from latentdrive.data.image_folder import fitted
-from latentdrive.data.latents import INDEX, LatentStore
-from latentdrive.data.navsim_scenes import FRONT_CAMERA, STEP_S
-from latentdrive.data.windows import FRONT, SceneSpec, scene_batch
+from latentdrive.data.batches.scene_cutting import FRONT, SceneSpec, scene_batch
+from latentdrive.data.clips.image_folder import fitted
+from latentdrive.data.latent_store import INDEX, LatentStore
+from latentdrive.data.navsim.scenes import FRONT_CAMERA, STEP_S
 from latentdrive.errors import CheckpointError, ConfigError, MixedCodebooks, StoreError, UnreadableScene
 from latentdrive.identity import FormerIds, same_id
-from latentdrive.planners.fusion import LatentFusion
+from latentdrive.planners.latents.fusion import LatentFusion
 from latentdrive.planners.sampling import NO_SENSORS
 from latentdrive.types import (
     CameraImage,

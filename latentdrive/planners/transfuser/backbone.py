@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from latentdrive.codebook.features import IMAGENET_MEAN, IMAGENET_STD, load_published, require_known
+from latentdrive.backbones import IMAGENET_MEAN, IMAGENET_STD, load_published, require_known
 from latentdrive.errors import ConfigError
 from latentdrive.planners.transfuser.exchange import Exchange
 
@@ -39,7 +39,7 @@ class StagedNetwork(nn.Module):
             feature_cls="list",
             **blocks,
             **({} if stride == USUAL_STRIDE else {"output_stride": stride}),
-        ).to(memory_format=torch.channels_last)  # up to twice as fast on a CPU, as in codebook/features.py
+        ).to(memory_format=torch.channels_last)  # up to twice as fast on a CPU, as in backbones.py
         info, ends = self.network.feature_info, list(self.network.return_layers)[-STAGES:]
         if len(ends) < STAGES or info.reduction()[-1] != stride:
             raise ConfigError(

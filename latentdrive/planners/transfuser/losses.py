@@ -16,7 +16,7 @@ from torch import Tensor
 
 from latentdrive.errors import ConfigError
 from latentdrive.pdms.scorer import Scorer
-from latentdrive.planners.batch import PlannerTargets
+from latentdrive.planners.inputs.batch import PlannerTargets
 from latentdrive.planners.losses import imitation
 from latentdrive.planners.transfuser.model import TransfuserOutput
 from latentdrive.types import FROZEN

@@ -15,9 +15,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from latentdrive.errors import ConfigError
-from latentdrive.planners.batch import STATUS, PlannerInputs, PlannerOutput
-from latentdrive.planners.eyes import Eyes, Panorama
-from latentdrive.planners.fusion import LatentFusion
+from latentdrive.planners.inputs.batch import STATUS, PlannerInputs, PlannerOutput
+from latentdrive.planners.inputs.sensors import Eyes, Panorama
+from latentdrive.planners.latents.fusion import LatentFusion
 from latentdrive.planners.learned import LearnedPlanner, in_full
 from latentdrive.planners.transfuser.backbone import TransfuserBackbone
 from latentdrive.planners.transfuser.official import read_official, to_ours

@@ -1,6 +1,6 @@
 """The files of a drive: DRIVE.mp4, DRIVE.poses.csv, DRIVE.camera.json, DRIVE.truth.npz.
 
-Ordinary formats: data/video.py reads a world clip as it reads anybody's. The video takes its name last and so marks a
+Ordinary formats: data/clips/video.py reads a world clip as it reads anybody's. The video takes its name last and so marks a
 finished drive; a run that was stopped goes on behind the last one.
 """
 
@@ -16,8 +16,8 @@ from jaxtyping import UInt8
 from latentdrive.errors import ConfigError
 from latentdrive.files import write_atomic
 from latentdrive.types import ClipTruth
-from latentdrive.world.cameras import CameraSpec
-from latentdrive.world.drive import Drive
+from latentdrive.world.rendering.cameras import CameraSpec
+from latentdrive.world.traffic.recording import Drive
 
 
 def video_bytes(frames: UInt8[np.ndarray, "T H W 3"], *, rate_hz: float, crf: int) -> bytes:

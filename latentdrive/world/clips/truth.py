@@ -9,8 +9,8 @@ from jaxtyping import Float, Float64
 
 from latentdrive.geometry import relative_pose
 from latentdrive.types import ClipTruth
-from latentdrive.world.cameras import CameraSpec
-from latentdrive.world.drive import Drive
+from latentdrive.world.rendering.cameras import CameraSpec
+from latentdrive.world.traffic.recording import Drive
 
 SEEN_UP_TO_M = 80.0  # farther agents are a few pixels: they count as out of view
 IN_FRONT_M = 0.3  # what is nearer than this to the camera plane is behind it

@@ -17,14 +17,15 @@ from latentdrive.errors import ConfigError
 from latentdrive.files import write_atomic
 from latentdrive.run_folder import progress
 from latentdrive.types import FROZEN
-from latentdrive.world import files, scenery
-from latentdrive.world.cameras import CameraSpec, Renderer
-from latentdrive.world.drives import Kind, TrafficSpec, make_drive
-from latentdrive.world.plan import in_shares, split_seed
-from latentdrive.world.roads import RoadType
-from latentdrive.world.scenery import Density
-from latentdrive.world.truth import clip_truth
-from latentdrive.world.vehicles import vehicle
+from latentdrive.world.clips import files
+from latentdrive.world.clips.truth import clip_truth
+from latentdrive.world.rendering import scenery
+from latentdrive.world.rendering.cameras import CameraSpec, Renderer
+from latentdrive.world.rendering.scenery import Density
+from latentdrive.world.rendering.vehicles import vehicle
+from latentdrive.world.roads.layouts import RoadType
+from latentdrive.world.shares import in_shares, split_seed
+from latentdrive.world.traffic.clip_drive import Kind, TrafficSpec, make_drive
 
 CARD = "card.json"
 

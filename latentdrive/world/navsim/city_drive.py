@@ -14,10 +14,11 @@ from jaxtyping import Bool, Float64
 from latentdrive.errors import ConfigError
 from latentdrive.geometry import wrap_angle
 from latentdrive.types import FROZEN, RoadMap
-from latentdrive.world.drive import Agents, Body, Drive
-from latentdrive.world.drivers import Mood
-from latentdrive.world.drives import TrafficSpec, bent_lane, comfortable_speed, in_the_plane
-from latentdrive.world.hazards import (
+from latentdrive.world.roads.layouts import Layout, RoadType
+from latentdrive.world.roads.road_map import KERB_M, WALKWAY_M, MappedRoads, map_roads
+from latentdrive.world.traffic.clip_drive import TrafficSpec, bent_lane, comfortable_speed, in_the_plane
+from latentdrive.world.traffic.drivers import Mood
+from latentdrive.world.traffic.hazards import (
     FIRST_S,
     CrossingPedestrian,
     CutIn,
@@ -28,10 +29,9 @@ from latentdrive.world.hazards import (
     RedLight,
     StoppedCar,
 )
-from latentdrive.world.lights import GiveWay, Lights, LightTimes
-from latentdrive.world.road_map import KERB_M, WALKWAY_M, MappedRoads, map_roads
-from latentdrive.world.roads import Layout, RoadType
-from latentdrive.world.traffic import lane_points, simulate
+from latentdrive.world.traffic.lights import GiveWay, Lights, LightTimes
+from latentdrive.world.traffic.recording import Agents, Body, Drive
+from latentdrive.world.traffic.simulate import lane_points, simulate
 
 WALKER_M = np.array([0.6, 0.6, 1.72])
 PAVEMENT_END_M = 1.0

@@ -20,19 +20,26 @@ from latentdrive.errors import ConfigError
 from latentdrive.files import write_atomic
 from latentdrive.run_folder import progress
 from latentdrive.types import FROZEN, RoadMap
-from latentdrive.world.cameras import Renderer
-from latentdrive.world.decision_points import dealt
-from latentdrive.world.hazards import HazardKind
-from latentdrive.world.map_checks import check_map
-from latentdrive.world.map_writer import write_maps
-from latentdrive.world.navsim_drive import CitySpec, city_map, make_city_drive
-from latentdrive.world.navsim_log_frames import LogPlace
-from latentdrive.world.navsim_writer import LogFiles, PointSpec, SensorSpec, write_navsim_drive
-from latentdrive.world.plan import in_shares, split_seed
-from latentdrive.world.point_scores import PointScore, read_scores, score_points, too_easy, too_hard, write_scores
-from latentdrive.world.road_map import placed
-from latentdrive.world.roads import RoadType
-from latentdrive.world.scenery import Density
+from latentdrive.world.navsim.city_drive import CitySpec, city_map, make_city_drive
+from latentdrive.world.navsim.decision_points import dealt
+from latentdrive.world.navsim.drive_writer import LogFiles, PointSpec, SensorSpec, write_navsim_drive
+from latentdrive.world.navsim.log_frames import LogPlace
+from latentdrive.world.navsim.point_scores import (
+    PointScore,
+    read_scores,
+    score_points,
+    too_easy,
+    too_hard,
+    write_scores,
+)
+from latentdrive.world.rendering.cameras import Renderer
+from latentdrive.world.rendering.scenery import Density
+from latentdrive.world.roads.layouts import RoadType
+from latentdrive.world.roads.map_checks import check_map
+from latentdrive.world.roads.map_writer import write_maps
+from latentdrive.world.roads.road_map import placed
+from latentdrive.world.shares import in_shares, split_seed
+from latentdrive.world.traffic.hazards import HazardKind
 
 CARD, LOGS, BLOBS, MAPS, SPLITS, FILTERS = "world.json", "navsim_logs", "sensor_blobs", "maps", "splits", "scene_filter"
 UNFILTERED = "_unfiltered"  # added to the name of a split that the score has dropped nothing from

@@ -15,18 +15,18 @@ import numpy as np
 from jaxtyping import Float64, UInt8
 from PIL import Image
 
-from latentdrive.data.lidar import write_pcd
-from latentdrive.data.pickle_writer import write_pickle
+from latentdrive.data.navsim.lidar import write_pcd
+from latentdrive.data.pickles.writing import write_pickle
 from latentdrive.files import write_atomic
 from latentdrive.types import FROZEN
-from latentdrive.world import scenery
-from latentdrive.world.cameras import CameraSpec, Renderer
-from latentdrive.world.decision_points import deviation_m
-from latentdrive.world.lidar import LidarSpec, scan
-from latentdrive.world.navsim_drive import CityDrive
-from latentdrive.world.navsim_log_frames import LogPlace, log_frames
-from latentdrive.world.scenery import Density, Surface
-from latentdrive.world.vehicles import road_user, signal
+from latentdrive.world.navsim.city_drive import CityDrive
+from latentdrive.world.navsim.decision_points import deviation_m
+from latentdrive.world.navsim.log_frames import LogPlace, log_frames
+from latentdrive.world.rendering import scenery
+from latentdrive.world.rendering.cameras import CameraSpec, Renderer
+from latentdrive.world.rendering.lidar import LidarSpec, scan
+from latentdrive.world.rendering.scenery import Density, Surface
+from latentdrive.world.rendering.vehicles import road_user, signal
 
 CARDS = "drives"  # folder of the drives' cards
 COLOURS = ("red", "amber", "green")

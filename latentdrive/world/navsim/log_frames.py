@@ -12,11 +12,11 @@ import numpy as np
 import shapely
 from jaxtyping import Float64
 
-from latentdrive.data.driving_command import AHEAD_M, command_along
+from latentdrive.data.maps.driving_command import AHEAD_M, command_along
 from latentdrive.geometry import compose, wrap_angle
 from latentdrive.types import FROZEN, Command, MapLane, RoadMap
-from latentdrive.world.cameras import CameraSpec
-from latentdrive.world.navsim_drive import CityDrive
+from latentdrive.world.navsim.city_drive import CityDrive
+from latentdrive.world.rendering.cameras import CameraSpec
 
 NAMES = {"car": "vehicle", "van": "vehicle", "truck": "vehicle", "bus": "vehicle", "pedestrian": "pedestrian"}
 SEEN_M = 90.0  # objects farther from the ego are not annotated

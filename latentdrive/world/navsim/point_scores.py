@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from latentdrive.data.navsim_log import read_log
-from latentdrive.data.navsim_scenes import Cut, open_truth
+from latentdrive.data.navsim.log import read_log
+from latentdrive.data.navsim.scenes import Cut, open_truth
 from latentdrive.errors import UnreadableScene
 from latentdrive.files import write_atomic
 from latentdrive.pdms.prepare import prepare_scene
@@ -21,7 +21,7 @@ from latentdrive.pdms.scorer import Scorer
 from latentdrive.pdms.straight_ahead import straight_ahead
 from latentdrive.pdms.versions import Version
 from latentdrive.types import FROZEN, RoadMap, Trajectory
-from latentdrive.world.navsim_writer import PointSpec
+from latentdrive.world.navsim.drive_writer import PointSpec
 
 DIGITS = 6  # of a score in the file
 

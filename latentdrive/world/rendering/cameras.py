@@ -12,8 +12,8 @@ from panda3d import core
 
 from latentdrive.errors import ConfigError
 from latentdrive.types import FROZEN
-from latentdrive.world.meshes import VERTEX, Layer, Mesh
-from latentdrive.world.textures import all_textures
+from latentdrive.world.rendering.meshes import VERTEX, Layer, Mesh
+from latentdrive.world.rendering.textures import all_textures
 
 NEAR_M, FAR_M = 0.3, 600.0
 SKY_RADIUS_M, SKY_FOOT, SKY_TOP = 300.0, -0.03, 0.62  # elevations of the panorama's rim, as tangents

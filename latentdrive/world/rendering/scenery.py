@@ -11,9 +11,9 @@ import numpy as np
 from jaxtyping import Float64
 
 from latentdrive.types import FROZEN
-from latentdrive.world import textures
-from latentdrive.world.drive import Lane, Mark
-from latentdrive.world.meshes import Layer, Workbench
+from latentdrive.world.rendering import textures
+from latentdrive.world.rendering.meshes import Layer, Workbench
+from latentdrive.world.traffic.recording import Lane, Mark
 
 MARK_M, DASH_M, GAP_M = 0.16, 3.0, 4.5  # width of a line, length of a dash, gap between dashes
 ZEBRA_M = 1.0  # from one bar of a crosswalk to the next

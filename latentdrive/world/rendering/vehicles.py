@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from latentdrive.types import FROZEN
-from latentdrive.world.meshes import Layer, Mesh, Workbench
+from latentdrive.world.rendering.meshes import Layer, Mesh, Workbench
 
 PAINTS = np.array(
     [[0.85, 0.85, 0.87], [0.12, 0.12, 0.14], [0.5, 0.52, 0.55], [0.65, 0.1, 0.1], [0.12, 0.25, 0.55], [0.2, 0.4, 0.25],

@@ -15,7 +15,7 @@ from highway_env.road.road import RoadNetwork
 
 from latentdrive.errors import ConfigError
 from latentdrive.types import FROZEN
-from latentdrive.world.roads import AHEAD_M, BEHIND_M, CENTRE_LINE, FREE_MPS, Layout, Start, highway_env_network
+from latentdrive.world.roads.layouts import AHEAD_M, BEHIND_M, CENTRE_LINE, FREE_MPS, Layout, Start, highway_env_network
 
 QUEUE_M = 70.0  # traffic starts up to this far before a junction
 QUEUE_GAP, CIRCLING_GAP = 1.3, 0.8  # gaps there, and inside a circle, as multiples of the usual ones

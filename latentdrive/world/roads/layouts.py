@@ -15,7 +15,7 @@ from highway_env.road.lane import AbstractLane, LineType, StraightLane
 from highway_env.road.road import LaneIndex, RoadNetwork
 
 from latentdrive.types import FROZEN
-from latentdrive.world.centreline import Centreline, random_curvature
+from latentdrive.world.roads.centreline import Centreline, random_curvature
 
 CENTRE_LINE = 4  # beside highway-env's LineType: what parts the directions of a two-way road
 AHEAD_M = 180.0  # road that is seen beyond the ego's last position

@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from latentdrive.data.nuplan_maps import repeated_ids
+from latentdrive.data.maps.nuplan_maps import repeated_ids
 from latentdrive.errors import MapError
 from latentdrive.types import RoadMap
 

@@ -1,6 +1,6 @@
 """RoadMaps as nuPlan map files: VERSION.json and PLACE/1.0.0/map.gpkg, with every layer and column that the devkit reads.
 
-The counterpart of data/nuplan_maps.py, so that whatever reads NAVSIM's maps reads the built-in world's. Geometry is stored
+The counterpart of data/maps/nuplan_maps.py, so that whatever reads NAVSIM's maps reads the built-in world's. Geometry is stored
 in longitude and latitude, as in nuPlan's own files. The same maps give the same bytes.
 """
 
@@ -20,14 +20,14 @@ from pyogrio import errors as ogr
 from pyproj import CRS
 from pyproj.exceptions import CRSError, ProjError
 
-from latentdrive.data import map_layers as layers
-from latentdrive.data.map_layers import LAYERS, reproject
-from latentdrive.data.nuplan_maps import map_file, read_versions
+from latentdrive.data.maps import map_layers as layers
+from latentdrive.data.maps.map_layers import LAYERS, reproject
+from latentdrive.data.maps.nuplan_maps import map_file, read_versions
 from latentdrive.errors import DiskFull, MapError
 from latentdrive.files import write_atomic
 from latentdrive.types import FROZEN, MapArea, MapLane, RoadMap
-from latentdrive.world.map_checks import check_map
-from latentdrive.world.map_edges import lane_edges, stop_polygon
+from latentdrive.world.roads.map_checks import check_map
+from latentdrive.world.roads.map_edges import lane_edges, stop_polygon
 
 FILE_VERSION = "1.0.0"  # nuPlan's own files have versions such as 9.17.1964, so none of them has the same path
 WRITTEN_AT = "2000-01-01T00:00:00.000Z"  # GDAL would write the time of writing into the file

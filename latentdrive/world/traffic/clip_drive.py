@@ -13,13 +13,13 @@ from jaxtyping import Float64
 
 from latentdrive.errors import ConfigError
 from latentdrive.types import FROZEN
-from latentdrive.world.centreline import Centreline, SpeedLimit
-from latentdrive.world.drive import Agents, Body, Drive, Lane
-from latentdrive.world.drivers import Calm, Driver, Mood
-from latentdrive.world.junctions import junction_limit
-from latentdrive.world.own_way import OwnWay, Replay, go_own_way, place_replay, without_contact
-from latentdrive.world.roads import BEHIND_M, Layout, RoadType
-from latentdrive.world.traffic import Recording, simulate
+from latentdrive.world.roads.centreline import Centreline, SpeedLimit
+from latentdrive.world.roads.junctions import junction_limit
+from latentdrive.world.roads.layouts import BEHIND_M, Layout, RoadType
+from latentdrive.world.traffic.decorrelated import OwnWay, Replay, go_own_way, place_replay, without_contact
+from latentdrive.world.traffic.drivers import Calm, Driver, Mood
+from latentdrive.world.traffic.recording import Agents, Body, Drive, Lane
+from latentdrive.world.traffic.simulate import Recording, simulate
 
 Wish = TypeVar("Wish", Mood, OwnWay)
 LIMIT_STEP_M = 2.0  # spacing of speed limits along a curve

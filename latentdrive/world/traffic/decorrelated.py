@@ -12,8 +12,8 @@ import numpy as np
 from jaxtyping import Bool, Float64
 
 from latentdrive.types import FROZEN
-from latentdrive.world.centreline import Centreline, SpeedLimit
-from latentdrive.world.drive import Agents, Body
+from latentdrive.world.roads.centreline import Centreline, SpeedLimit
+from latentdrive.world.traffic.recording import Agents, Body
 
 FINE_S = 0.05  # step of the integration of the ego's way
 CLEAR_M = 0.4  # boxes closer than this count as overlapping

@@ -13,10 +13,10 @@ import numpy as np
 from jaxtyping import Float64
 
 from latentdrive.types import FROZEN
-from latentdrive.world.drive import Agents
-from latentdrive.world.drivers import Calm, Driver, Event, QuietRoad, StopLine
-from latentdrive.world.lights import Lights, LightTimes
-from latentdrive.world.roads import Layout
+from latentdrive.world.roads.layouts import Layout
+from latentdrive.world.traffic.drivers import Calm, Driver, Event, QuietRoad, StopLine
+from latentdrive.world.traffic.lights import Lights, LightTimes
+from latentdrive.world.traffic.recording import Agents
 
 STANDS = np.array([[-np.inf, 0.0]])  # the wish of who never drives
 CAR_M = np.array([4.5, 1.8, 1.5])

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from latentdrive.types import FROZEN
-from latentdrive.world.drivers import Driver, QuietRoad, StopLine
-from latentdrive.world.roads import Layout, Road
+from latentdrive.world.roads.layouts import Layout, Road
+from latentdrive.world.traffic.drivers import Driver, QuietRoad, StopLine
 
 LINE_M = 1.0  # the stop line lies this far before the end of an approach
 

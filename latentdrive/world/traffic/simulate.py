@@ -15,9 +15,9 @@ from highway_env.vehicle.objects import Obstacle
 from jaxtyping import Bool, Float64
 
 from latentdrive.types import FROZEN
-from latentdrive.world.drive import Agents, Body, Lane, Mark
-from latentdrive.world.drivers import Calm, Driver, Event, Mood, QuietRoad
-from latentdrive.world.roads import CENTRE_LINE, Layout, Road, Start
+from latentdrive.world.roads.layouts import CENTRE_LINE, Layout, Road, Start
+from latentdrive.world.traffic.drivers import Calm, Driver, Event, Mood, QuietRoad
+from latentdrive.world.traffic.recording import Agents, Body, Lane, Mark
 
 LANE_POINT_M = 2.0  # spacing of the points that lanes are drawn with
 MARKS = {LineType.NONE: Mark.NONE, LineType.STRIPED: Mark.DASHED, CENTRE_LINE: Mark.CENTRE}

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import torch
-from codebook_helpers import make_batch, make_model, settle, wake
 
-from latentdrive.codebook.dictionary import FIRST, NEXT, Dictionary, _follows, _typical, look_up, next_pictures
+from latentdrive.codebook.judging.dictionary import FIRST, NEXT, Dictionary, _follows, _typical, look_up, next_pictures
 from latentdrive.errors import NoClips, StoreError
+from tests.support.codebook import make_batch, make_model, settle, wake
 
 
 @pytest.fixture(scope="module")

@@ -5,9 +5,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from codebook_helpers import make_batch, make_model, settle, wake
 
-from latentdrive.codebook.evaluation import CASES, Coded, code, other_clip
+from latentdrive.codebook.judging.evaluation import CASES, Coded, code, other_clip
+from tests.support.codebook import make_batch, make_model, settle, wake
 
 torch.set_num_threads(1)
 

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from latentdrive.codebook.health import ALARM_PERPLEXITY, CodeUsage, perplexity
+from latentdrive.codebook.judging.health import ALARM_PERPLEXITY, CodeUsage, perplexity
 
 
 def test_perplexity_of_even_use_is_the_number_of_codes_and_of_a_dead_slot_1():

@@ -5,14 +5,14 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from codebook_helpers import make_batch, make_model, settle, wake
 
-from latentdrive.codebook.evaluation import Codes
-from latentdrive.codebook.leakage import OTHERS, check_truth, measure, true_others
-from latentdrive.codebook.probe import EGO_TARGETS
-from latentdrive.data.frame_cache import CachedClips
+from latentdrive.codebook.judging.evaluation import Codes
+from latentdrive.codebook.judging.leakage import OTHERS, check_truth, measure, true_others
+from latentdrive.codebook.judging.probe import EGO_TARGETS
+from latentdrive.data.clips.frame_cache import CachedClips
 from latentdrive.errors import ConfigError
 from latentdrive.types import ClipTruth
+from tests.support.codebook import make_batch, make_model, settle, wake
 
 torch.set_num_threads(1)
 RATE_HZ, FRAMES = 4.0, 8

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from latentdrive.codebook.probe import one_hot, probe, r2
+from latentdrive.codebook.judging.probe import one_hot, probe, r2
 
 torch.set_num_threads(1)
 DRIVES, EACH, CODES = 40, 25, 8

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import torch
-from codebook_helpers import METRES_PER_PIXEL, make_batch, make_model, settle, wake
 
-from latentdrive.codebook.transplant import Transplant, train_reader, transplant
+from latentdrive.codebook.judging.transplant import Transplant, train_reader, transplant
+from tests.support.codebook import METRES_PER_PIXEL, make_batch, make_model, settle, wake
 
 torch.set_num_threads(1)
 

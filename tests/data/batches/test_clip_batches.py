@@ -8,14 +8,14 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from data_helpers import OPTIONS
 
-from latentdrive.codebook.features import CachedMaps, TimmFeatures
-from latentdrive.data.batches import NO_AUGMENTATION, Augmentation
-from latentdrive.data.clip_batches import ClipBatches
-from latentdrive.data.clip_data import ClipData
-from latentdrive.data.video import VideoFolder
+from latentdrive.backbones import CachedMaps, TimmFeatures
+from latentdrive.data.batches.clip_batches import ClipBatches
+from latentdrive.data.batches.windows import NO_AUGMENTATION, Augmentation
+from latentdrive.data.clips.data_set import ClipData
+from latentdrive.data.clips.video import VideoFolder
 from latentdrive.errors import ConfigError, NoClips
+from tests.support.data import OPTIONS
 
 torch.set_num_threads(1)
 

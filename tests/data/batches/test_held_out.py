@@ -1,10 +1,10 @@
 """Which windows are held out: all of a few clips, some of many, and always the same."""
 
 import pytest
-from test_batches import SPEC, DamagedTruth, FakeSource, log
 
-from latentdrive.data.held_out import WINDOWS_A_CLIP, pick_windows
+from latentdrive.data.batches.held_out import WINDOWS_A_CLIP, pick_windows
 from latentdrive.errors import NoClips
+from tests.support.windows import SPEC, DamagedTruth, FakeSource, log
 
 
 def pick(source: FakeSource, most: int, **changed) -> list[tuple[int, int]]:

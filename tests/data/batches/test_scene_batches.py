@@ -5,13 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from latent_helpers import MemoryClips, MemoryData, make_clip, make_info, make_latents
 
-from latentdrive.data.latents import LatentWriter, Windows
-from latentdrive.data.scene_batches import LabelledScenes, SceneBatches, SceneStream
-from latentdrive.data.windows import SceneSpec
+from latentdrive.data.batches.scene_batches import LabelledScenes, SceneBatches, SceneStream
+from latentdrive.data.batches.scene_cutting import SceneSpec
+from latentdrive.data.latent_store import LatentWriter, Windows
 from latentdrive.errors import MixedCodebooks, StoreError
 from latentdrive.types import Origin
+from tests.support.latent import MemoryClips, MemoryData, make_clip, make_info, make_latents
 
 NOW = SceneSpec(history_frames=0, history_step_s=0.5, ego_frames=2, ego_hz=2.0)
 
@@ -122,7 +122,7 @@ def test_parts_labelled_with_two_codebooks_are_refused_with_both_ids(tmp_path):
 def test_a_store_of_other_clips_is_refused_by_name(tmp_path):
     write_store(tmp_path / "s", [0, 7])
     clips = MemoryClips([make_clip(0)])
-    from latentdrive.data.latents import LatentStore
+    from latentdrive.data.latent_store import LatentStore
 
     with pytest.raises(StoreError, match=r"labels clip7 \(1 clips in all\), which the data does not hold"):
         LabelledScenes(clips=clips, store=LatentStore(tmp_path / "s"), spec=NOW)

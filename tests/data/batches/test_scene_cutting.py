@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from data_helpers import folder, write_poses
 
-from latentdrive.data.frame_cache import CachedClips
-from latentdrive.data.windows import SceneSpec, cut_scene, ego_history, scene_batch
+from latentdrive.data.batches.scene_cutting import SceneSpec, cut_scene, ego_history, scene_batch
+from latentdrive.data.clips.frame_cache import CachedClips
 from latentdrive.errors import ConfigError, WrongShape
 from latentdrive.types import Command, DrivingClip, EgoHistory, PoseSource
+from tests.support.data import folder, write_poses
 
 SPEC = SceneSpec(history_frames=2, history_step_s=0.5, ego_frames=4, ego_hz=2.0)
 

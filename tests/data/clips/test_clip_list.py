@@ -4,14 +4,14 @@ import tracemalloc
 from pathlib import Path
 
 import pytest
-from data_helpers import folder
-from test_batches import FakeSource
 
-from latentdrive.data.batches import NO_AUGMENTATION
-from latentdrive.data.clip_batches import ClipBatches
-from latentdrive.data.clip_data import ClipData
-from latentdrive.data.clip_list import ClipList
-from latentdrive.data.video import VideoFolder
+from latentdrive.data.batches.clip_batches import ClipBatches
+from latentdrive.data.batches.windows import NO_AUGMENTATION
+from latentdrive.data.clips.clip_list import ClipList
+from latentdrive.data.clips.data_set import ClipData
+from latentdrive.data.clips.video import VideoFolder
+from tests.support.data import folder
+from tests.support.windows import FakeSource
 
 
 def touch(root: Path, *names: str) -> Path:

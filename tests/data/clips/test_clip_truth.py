@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from latentdrive.data.clip_truth import ARRAYS, others_motion, read_truth
+from latentdrive.data.clips.clip_truth import ARRAYS, others_motion, read_truth
 from latentdrive.errors import UnreadableClip
 from latentdrive.types import ClipTruth
 

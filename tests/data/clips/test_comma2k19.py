@@ -5,13 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from comma_helpers import STARTED_S, STEP_S, film, save, write_segment
-from data_helpers import OPTIONS, REAL, passing
 
 from latentdrive.build import build
 from latentdrive.config import compose
-from latentdrive.data.comma2k19 import Comma2k19, find_segments, read_poses
+from latentdrive.data.clips.comma2k19 import Comma2k19, find_segments, read_poses
 from latentdrive.errors import ConfigError, NoClips, UnreadableClip
+from tests.support.comma import STARTED_S, STEP_S, film, save, write_segment
+from tests.support.data import OPTIONS, REAL, passing
 
 SAMPLE = REAL / "comma2k19_segment_40"
 MINE = {key: value for key, value in OPTIONS.items() if key != "images_hz"} | {"intrinsics": [80.0, 80.0, 79.5, 47.5]}

@@ -6,11 +6,11 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from data_helpers import REAL, folder, passing, write_video
 
-from latentdrive.data import assembly
-from latentdrive.data.assembly import Assembler
-from latentdrive.data.screening import Changes, Grid, change, judge, small_grey
+from latentdrive.data.clips import resampling as assembly
+from latentdrive.data.clips.cuts import Changes, Grid, change, judge, small_grey
+from latentdrive.data.clips.resampling import Assembler
+from tests.support.data import REAL, folder, passing, write_video
 
 
 def assemble(frames: list[np.ndarray], times: np.ndarray, rate_hz: float = 10.0):

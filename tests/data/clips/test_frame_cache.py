@@ -10,10 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from data_helpers import folder
 
-from latentdrive.data.frame_cache import CachedClips
+from latentdrive.data.clips.frame_cache import CachedClips
 from latentdrive.errors import ConfigError, DiskFull, StoreError, TooManyOpenFiles
+from tests.support.data import folder
+from tests.support.paths import ROOT
 
 
 def cached(source, where: Path, **changed) -> CachedClips:
@@ -220,8 +221,8 @@ def test_an_entry_that_may_not_be_read_is_not_taken_for_absent(drive, tmp_path: 
 
 MANY_CLIPS = """
 import resource, sys
-from test_batches import FakeSource
-from latentdrive.data.frame_cache import CachedClips
+from tests.support.windows import FakeSource
+from latentdrive.data.clips.frame_cache import CachedClips
 resource.setrlimit(resource.RLIMIT_NOFILE, (64, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
 FakeSource.drive = FakeSource.key
 parts = [
@@ -237,8 +238,7 @@ assert [len(clips[index]) for clips in parts for index in (0, 39)] == [40] * 6
 
 
 def test_more_clips_than_files_that_may_be_open(tmp_path: Path):
-    here = Path(__file__).parent
-    environment = os.environ | {"PYTHONPATH": f"{here}{os.pathsep}{here.parents[1]}", "OMP_NUM_THREADS": "1"}
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     subprocess.run([sys.executable, "-c", MANY_CLIPS, str(tmp_path)], env=environment, check=True, timeout=120)
 
 

@@ -5,12 +5,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from data_helpers import OPTIONS, REAL, passing
 
 from latentdrive.build import build
 from latentdrive.config import compose
-from latentdrive.data.kitti import KittiOdometry
+from latentdrive.data.clips.kitti import KittiOdometry
 from latentdrive.errors import ConfigError, NoClips, UnreadableClip
+from tests.support.data import OPTIONS, REAL, passing
 
 P0 = "100 0 79.5 0 0 100 47.5 0 0 0 1 0"
 P2 = "100 0 60.0 5 0 100 40.0 0 0 0 1 0"

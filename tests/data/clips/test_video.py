@@ -8,11 +8,11 @@ import av
 import cv2
 import numpy as np
 import pytest
-from data_helpers import REAL, folder, passing, write_poses, write_video
 
-from latentdrive.data.assembly import fit_picture
-from latentdrive.data.sidecars import scaled_intrinsics
+from latentdrive.data.clips.resampling import fit_picture
+from latentdrive.data.clips.sidecars import scaled_intrinsics
 from latentdrive.errors import ConfigError, NoClips, TooManyOpenFiles, UnreadableClip
+from tests.support.data import REAL, folder, passing, write_poses, write_video
 
 TIMES = np.arange(90) / 30
 

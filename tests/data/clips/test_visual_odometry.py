@@ -3,12 +3,12 @@
 import cv2
 import numpy as np
 import pytest
-from data_helpers import OPTIONS, REAL, folder, write_video
 
-from latentdrive.data.ego_motion import estimate_ego_motion, guessed_intrinsics
-from latentdrive.data.kitti import KittiOdometry
+from latentdrive.data.clips.kitti import KittiOdometry
+from latentdrive.data.clips.visual_odometry import estimate_ego_motion, guessed_intrinsics
 from latentdrive.geometry import relative_pose
 from latentdrive.types import PoseSource
+from tests.support.data import OPTIONS, REAL, folder, write_video
 
 SIZE, FOCAL = (180, 320), 230.0
 K = np.array([[FOCAL, 0, 159.5], [0, FOCAL, 89.5], [0, 0, 1.0]])

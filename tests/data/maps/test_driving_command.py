@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from latentdrive.data.driving_command import command_along, direction_at
+from latentdrive.data.maps.driving_command import command_along, direction_at
 from latentdrive.types import Command
 
 NORTH = np.pi / 2

@@ -6,7 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import shapely
-from map_file_helpers import (
+
+from latentdrive.data.maps.nuplan_maps import NuplanMaps
+from latentdrive.errors import MapError
+from tests.support.map_file import (
     FILE_VERSION,
     ORIGIN,
     PLACE,
@@ -17,9 +20,6 @@ from map_file_helpers import (
     write_index,
     write_map_file,
 )
-
-from latentdrive.data.nuplan_maps import NuplanMaps
-from latentdrive.errors import MapError
 
 
 @pytest.fixture

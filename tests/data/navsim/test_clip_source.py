@@ -7,15 +7,15 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from navsim_fixture import HEIGHT, WIDTH, token, write_openscene, write_split
 
 from latentdrive.build import build
 from latentdrive.config import compose
-from latentdrive.data.navsim_clips import NavsimClips
-from latentdrive.data.parts import ReadableSource
-from latentdrive.data.reader import ClipReader
+from latentdrive.data.clips.clip_reader import ClipReader
+from latentdrive.data.clips.clip_source import ReadableSource
+from latentdrive.data.navsim.clip_source import NavsimClips
 from latentdrive.errors import ConfigError, NoClips, UnreadableClip
 from latentdrive.types import Command
+from tests.support.navsim_fixture import HEIGHT, WIDTH, token, write_openscene, write_split
 
 
 def clips(root: Path, **changed: Any) -> NavsimClips:

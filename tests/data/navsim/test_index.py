@@ -8,14 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from navsim_fixture import frame, frames, token, write_log, write_openscene
 
-from latentdrive.data.navsim_index import NavsimIndex
-from latentdrive.data.navsim_log_folder import LogFolder
-from latentdrive.data.scene_filter import SceneFilter
+from latentdrive.data.navsim.index import NavsimIndex
+from latentdrive.data.navsim.log_folder import LogFolder
+from latentdrive.data.navsim.scene_filter import SceneFilter
 from latentdrive.errors import NoScenes, TooManyUnreadable
+from tests.support.navsim_fixture import frame, frames, token, write_log, write_openscene
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 def folder(root: Path, **changed) -> LogFolder:

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from latentdrive.data.lidar import read_pcd, write_pcd
+from latentdrive.data.navsim.lidar import read_pcd, write_pcd
 from latentdrive.errors import UnreadableScene, WrongShape
 
 POINTS = np.array([[1.5, -2], [3, 4], [0.25, 0], [17, 200], [0, 63], [0, 4]], np.float32)

@@ -7,13 +7,13 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 import pytest
-from navsim_fixture import FORWARD, INTRINSICS, START_US, frames, token, write_log
 
-from latentdrive.data.inert import Inert
-from latentdrive.data.navsim_frames import BadFrame, heading_of, log_frame
-from latentdrive.data.navsim_log import PROBLEMS, NavsimLog, log_of, open_log, read_log
-from latentdrive.data.unpickle import loads
+from latentdrive.data.navsim.frames import BadFrame, heading_of, log_frame
+from latentdrive.data.navsim.log import PROBLEMS, NavsimLog, log_of, open_log, read_log
+from latentdrive.data.pickles.reading import loads
+from latentdrive.data.pickles.stand_ins import Inert
 from latentdrive.errors import UnreadableLogFile
+from tests.support.navsim_fixture import FORWARD, INTRINSICS, START_US, frames, token, write_log
 
 
 def log(tmp_path: Path, content) -> NavsimLog:

@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import pytest
-from navsim_fixture import write_split
 
-from latentdrive.data.scene_filter import SceneFilter, SecondStage, read_scene_filter, read_split
+from latentdrive.data.navsim.scene_filter import SceneFilter, SecondStage, read_scene_filter, read_split
 from latentdrive.errors import ConfigError
+from tests.support.navsim_fixture import write_split
 
 TWO_STAGE = """reactive_all_mapping:
 - - '6e3cf172a2755fae'

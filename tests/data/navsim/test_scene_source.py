@@ -7,13 +7,23 @@ from typing import Any
 
 import numpy as np
 import pytest
-from navsim_fixture import FORWARD, START_US, WRITTEN, frames, points, token, write_log, write_openscene, write_split
 from PIL import Image
 
-from latentdrive.data.navsim_logs import NavsimLogs
-from latentdrive.data.windows import scene_batch
+from latentdrive.data.batches.scene_cutting import scene_batch
+from latentdrive.data.navsim.scene_source import NavsimLogs
 from latentdrive.errors import ConfigError, MapError, NoScenes, UnreadableScene
 from latentdrive.types import Command, RoadMap, SceneSource
+from tests.support.navsim_fixture import (
+    FORWARD,
+    START_US,
+    WRITTEN,
+    frames,
+    points,
+    token,
+    write_log,
+    write_openscene,
+    write_split,
+)
 
 BOSTON = RoadMap(
     name="us-ma-boston", lanes=(), connectors=(), roadblocks=(), roadblock_connectors=(), intersections=(), carparks=(),

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from data_helpers import panorama
 from PIL import Image
 
-from latentdrive.data.sensor_images import image_size, read_image
+from latentdrive.data.navsim.sensor_images import image_size, read_image
 from latentdrive.errors import UnreadableScene
+from tests.support.data import panorama
 
 
 @pytest.fixture

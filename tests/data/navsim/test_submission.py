@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from latentdrive.data.inert import Inert
-from latentdrive.data.pickle_writer import write_pickle
-from latentdrive.data.submission import SAMPLING, TRAJECTORY, read_submission, write_submission
+from latentdrive.data.navsim.submission import SAMPLING, TRAJECTORY, read_submission, write_submission
+from latentdrive.data.pickles.stand_ins import Inert
+from latentdrive.data.pickles.writing import write_pickle
 from latentdrive.errors import ConfigError, RefusedPickle
 from latentdrive.types import Trajectory
 

@@ -5,14 +5,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from navsim_fixture import START_US, points, write_split
 from PIL import Image
-from synthetic_helpers import frame, write_scene
 
-from latentdrive.data.lidar import write_pcd
-from latentdrive.data.navsim_synthetic import SyntheticScenes
+from latentdrive.data.navsim.lidar import write_pcd
+from latentdrive.data.navsim.synthetic import SyntheticScenes
 from latentdrive.errors import NoScenes, TooManyUnreadable, UnreadableScene
 from latentdrive.types import Command, RoadMap, SceneSource
+from tests.support.navsim_fixture import START_US, points, write_split
+from tests.support.synthetic import frame, write_scene
 
 TOKEN, PREVIOUS = "0123456789abcdef0", "0123456789abcdef1"
 BOSTON = RoadMap(

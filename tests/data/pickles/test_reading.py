@@ -11,13 +11,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from data_helpers import REAL
 
-from latentdrive.data.inert import Inert
-from latentdrive.data.unpickle import loads, read_pickle
+from latentdrive.data.pickles.reading import loads, read_pickle
+from latentdrive.data.pickles.stand_ins import Inert
 from latentdrive.errors import RefusedPickle, TooManyOpenFiles, UnreadableLogFile
+from tests.support.data import REAL
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 ARRAYS = {
     "numbers": np.arange(6.0).reshape(2, 3),
     "columns": np.asfortranarray(np.arange(600, dtype=np.int16).reshape(20, 30)),
@@ -175,7 +175,7 @@ def test_recorded_traffic_opens_as_python_opens_it(file: Path | None):
 def test_reading_is_about_as_quick_as_python_can_be():
     frames = [{f"array{i}": np.full(5, i / 7) for i in range(60)} | {"names": ["vehicle"] * 50} for _ in range(60)]
     code = (
-        "import io, pickle, sys, time; from latentdrive.data.unpickle import loads; data = sys.stdin.buffer.read()\n"
+        "import io, pickle, sys, time; from latentdrive.data.pickles.reading import loads; data = sys.stdin.buffer.read()\n"
         "def best(read):\n"
         "    spent = []\n"
         "    for _ in range(5):\n"
@@ -232,7 +232,7 @@ def test_the_refused_name_and_what_to_do_are_in_the_message():
 
 def test_a_value_nested_without_end_opens_and_is_freed_again():
     code = (
-        "from latentdrive.data.unpickle import loads\n"
+        "from latentdrive.data.pickles.reading import loads\n"
         "n = 100_000\n"
         "trajectory = b'cnavsim.common.dataclasses\\nTrajectory\\n\\x940'\n"
         "programs = {\n"

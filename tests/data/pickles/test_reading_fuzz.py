@@ -19,13 +19,13 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from latentdrive.data.inert import Inert
-from latentdrive.data.pickle_writer import dumps
-from latentdrive.data.pickled_names import NAMES
-from latentdrive.data.unpickle import loads
+from latentdrive.data.pickles.names import NAMES
+from latentdrive.data.pickles.reading import loads
+from latentdrive.data.pickles.stand_ins import Inert
+from latentdrive.data.pickles.writing import dumps
 from latentdrive.errors import RefusedPickle
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 LEAVES = (type(None), bool, int, float, complex, str, bytes, bytearray, np.generic, np.dtype)
 VALUE = {
     "token": "0123",
@@ -198,7 +198,7 @@ def test_no_call_of_a_malicious_pickle_has_an_effect(tmp_path: Path):
         name("numpy.core", "multiarray._reconstruct"),
         name("numpy._core.multiarray", "fromfile") + b")R",
         name("numpy.core.numeric", "load") + b")R",
-        name("latentdrive.data.inert", "Inert"),
+        name("latentdrive.data.pickles.stand_ins", "Inert"),
         name("navsim.common.dataclasses", "Scene"),
         name("builtins", "int") + b"K\x01\x85R",
         name("builtins", "int") + b")\x81",
@@ -256,7 +256,7 @@ def test_a_forged_program_is_refused(body: bytes):
 def test_bombs_end_within_a_little_memory():
     code = r"""
 import resource, struct, time
-from latentdrive.data.unpickle import loads
+from latentdrive.data.pickles.reading import loads
 from latentdrive.errors import RefusedPickle
 base = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 big = b"B" + struct.pack("<I", 10**6) + b"\1" * 10**6

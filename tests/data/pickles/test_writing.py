@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from latentdrive.data.inert import Inert
-from latentdrive.data.pickle_writer import dumps, write_pickle
-from latentdrive.data.unpickle import loads, read_pickle
+from latentdrive.data.pickles.reading import loads, read_pickle
+from latentdrive.data.pickles.stand_ins import Inert
+from latentdrive.data.pickles.writing import dumps, write_pickle
 from latentdrive.errors import RefusedPickle
 
 LOG = [
@@ -78,13 +78,13 @@ def test_the_bytes_depend_on_content_and_not_on_what_is_one_object_in_memory():
 
 def test_sets_are_written_in_the_same_order_in_every_run():
     code = (
-        "from latentdrive.data.pickle_writer import dumps; "
+        "from latentdrive.data.pickles.writing import dumps; "
         "print(dumps({'a', 'b', 'cc', 'ddd', 1, 2.5, None, (1, 'x')}), dumps(frozenset('xyz')))"
     )
     written = [
         subprocess.run(
             [sys.executable, "-c", code],
-            env={"PYTHONHASHSEED": seed, "PYTHONPATH": str(Path(__file__).parents[2])},
+            env={"PYTHONHASHSEED": seed, "PYTHONPATH": str(Path(__file__).parents[3])},
             capture_output=True, text=True, check=True,
         ).stdout
         for seed in ("1", "2")
@@ -167,11 +167,11 @@ def test_stand_ins_are_written_under_the_names_of_their_classes():
 
 def test_forty_frames_of_sixty_small_arrays_are_written_quickly():
     code = (
-        "import time, numpy as np; from latentdrive.data.pickle_writer import dumps\n"
+        "import time, numpy as np; from latentdrive.data.pickles.writing import dumps\n"
         "frames = [{f'array{i}': np.full(5, i / 7) for i in range(60)} for _ in range(40)]\n"
         "start = time.process_time(); dumps(frames); print(time.process_time() - start)"
     )  # in a process of its own, as annotations are checked in this one
     command = [sys.executable, "-c", code]
-    environment = {"PYTHONPATH": str(Path(__file__).parents[2])}
+    environment = {"PYTHONPATH": str(Path(__file__).parents[3])}
     run = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
     assert float(run.stdout) < 0.3  # 0.04 on an idle machine

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from scenario_helpers import logs, scenario, track, write_scenario
 
 from latentdrive.errors import TooManyUnreadable
+from tests.support.scenario import logs, scenario, track, write_scenario
 
 
 def test_objects_have_navsims_names_and_are_there_only_while_valid(tmp_path: Path):

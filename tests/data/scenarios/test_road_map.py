@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 import shapely
-from data_helpers import REAL
-from scenario_helpers import along, lane
 
-from latentdrive.data.scenario_map import read_road_map
-from latentdrive.data.unpickle import read_pickle
+from latentdrive.data.pickles.reading import read_pickle
+from latentdrive.data.scenarios.road_map import read_road_map
 from latentdrive.types import RoadMap
+from tests.support.data import REAL
+from tests.support.scenario import along, lane
 
 
 def road_map(features: dict, lit: tuple[str, ...] = ()) -> RoadMap:

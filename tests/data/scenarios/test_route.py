@@ -3,11 +3,11 @@
 from pathlib import Path
 
 import numpy as np
-from scenario_helpers import TURN, along, lane, logs, scenario, turning, write_scenario
 
-from latentdrive.data.scenario_map import read_road_map
-from latentdrive.data.scenario_route import DrivenLanes
+from latentdrive.data.scenarios.road_map import read_road_map
+from latentdrive.data.scenarios.route import DrivenLanes
 from latentdrive.types import Command
+from tests.support.scenario import TURN, along, lane, logs, scenario, turning, write_scenario
 
 
 def test_the_route_is_the_lanes_that_were_driven(tmp_path: Path):

@@ -6,14 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import shapely
-from data_helpers import REAL
-from scenario_helpers import logs, scenario, turning, write_scenario
 
-from latentdrive.data.scenario_file import read_scenario
-from latentdrive.data.scenario_logs import ego_motion, track_velocity
+from latentdrive.data.scenarios.file import read_scenario
+from latentdrive.data.scenarios.scene_source import ego_motion, track_velocity
 from latentdrive.errors import ConfigError, NoScenes, UnreadableScene
 from latentdrive.geometry import compose
 from latentdrive.types import Command, SceneSource
+from tests.support.data import REAL
+from tests.support.scenario import logs, scenario, turning, write_scenario
 
 SCENES = REAL / "scenarios"
 

@@ -4,13 +4,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from small_maps import lane, pose, rectangle, road_map, street
 
 from latentdrive.errors import MapError
-from latentdrive.pdms.map_areas import areas_near
-from latentdrive.pdms.map_index import MAPS_KEPT, MapIndex, index_of
+from latentdrive.pdms.map.areas import areas_near
+from latentdrive.pdms.map.index import MAPS_KEPT, MapIndex, index_of
 from latentdrive.pdms.scene import LAYERS
 from latentdrive.types import MapArea
+from tests.support.small_maps import lane, pose, rectangle, road_map, street
 
 
 def area(name: str, *rings: np.ndarray) -> MapArea:

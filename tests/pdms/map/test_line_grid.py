@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import shapely
 import torch
-from small_maps import rectangle
 
-from latentdrive.pdms.line_grid import line_grid
-from latentdrive.pdms.polygon_grid import polygon_grid
+from latentdrive.pdms.map.line_grid import line_grid
+from latentdrive.pdms.map.polygon_grid import polygon_grid
 from latentdrive.pdms.scene import FETCH_M, Polygons
+from tests.support.small_maps import rectangle
 
 NEAR_M = 0.5
 NOTHING = Polygons(vertices=np.zeros((0, 2)), ends=np.zeros(1, np.int32), owner=np.zeros(0, np.int32))

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import shapely
 import torch
-from made_scenes import polygons
-from small_maps import rectangle
 
-from latentdrive.pdms.polygon_grid import BITS, PolygonGrid, polygon_grid
+from latentdrive.pdms.map.polygon_grid import BITS, PolygonGrid, polygon_grid
 from latentdrive.pdms.scene import FETCH_M, Polygons
+from tests.support.made_scenes import polygons
+from tests.support.small_maps import rectangle
 
 CENTRE = np.array([3.25, -2.125])
 

@@ -1,10 +1,10 @@
 """What PDM-Closed expects of others, worked out by hand. The centre of an ego at x = -1.461 is the origin."""
 
 import numpy as np
-from small_maps import frame, pose, road_map, street
 
-from latentdrive.pdms.forecast import Forecast, forecast, red_lights_of, tracks_of
-from latentdrive.pdms.map_index import MapIndex
+from latentdrive.pdms.map.index import MapIndex
+from latentdrive.pdms.pdm_closed.forecast import Forecast, forecast, red_lights_of, tracks_of
+from tests.support.small_maps import frame, pose, road_map, street
 
 STREET = MapIndex(road_map(**street(3)))
 LANES = ("l0", "c0", "l1", "c1", "l2")

@@ -1,15 +1,15 @@
 """Map, route, centre line and PDM-Closed as the devkit has them, for every scene it scored; to 1e-6 m, every choice the same."""
 
 import numpy as np
-from golden_files import SCENES, Golden, every_file, golden
 
-from latentdrive.pdms.centreline import Path
-from latentdrive.pdms.forecast import Forecast
-from latentdrive.pdms.map_areas import areas_near
-from latentdrive.pdms.map_index import index_of
-from latentdrive.pdms.reference import PdmClosed
+from latentdrive.pdms.map.areas import areas_near
+from latentdrive.pdms.map.index import index_of
+from latentdrive.pdms.pdm_closed.centreline import Path
+from latentdrive.pdms.pdm_closed.driver import PdmClosed
+from latentdrive.pdms.pdm_closed.forecast import Forecast
 from latentdrive.pdms.scene import AX, HEADING, LAYERS, VX, Areas
 from latentdrive.pdms.versions import V1, V2, Rules
+from tests.support.golden_files import SCENES, Golden, every_file, golden
 
 TOLERANCE = 1e-6
 

@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from small_maps import frame, lane, pose, road_map
 
-from latentdrive.pdms.forecast import forecast
-from latentdrive.pdms.idm import IntelligentDrivers, acceleration
-from latentdrive.pdms.map_index import MapIndex
+from latentdrive.pdms.map.index import MapIndex
+from latentdrive.pdms.pdm_closed.forecast import forecast
+from latentdrive.pdms.pdm_closed.idm import IntelligentDrivers, acceleration
+from tests.support.small_maps import frame, lane, pose, road_map
 
 LINE = np.column_stack([np.arange(0, 301, 2.0), np.zeros(151), np.zeros(151)])
 FRONT = 4.049  # of the ego, from its rear axle

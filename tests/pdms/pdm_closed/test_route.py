@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-from small_maps import joint, lane, pose, rectangle, road_map, street
 
 from latentdrive.errors import MapError
-from latentdrive.pdms.map_index import MapIndex
-from latentdrive.pdms.route import correct_route, route_lane_ids, starting_block
+from latentdrive.pdms.map.index import MapIndex
+from latentdrive.pdms.pdm_closed.route import correct_route, route_lane_ids, starting_block
 from latentdrive.types import MapArea
+from tests.support.small_maps import joint, lane, pose, rectangle, road_map, street
 
 STREET = MapIndex(road_map(**street(4)))
 HERE = pose(5.0)  # in r0

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from small_maps import lane, pose, road_map, street
 
-from latentdrive.pdms.centreline import Path, centreline, start_lane
-from latentdrive.pdms.map_index import MapIndex
+from latentdrive.pdms.map.index import MapIndex
+from latentdrive.pdms.pdm_closed.centreline import Path, centreline, start_lane
+from tests.support.small_maps import lane, pose, road_map, street
 
 CORNER = np.array([[0.0, 0.0, 0.0], [10.0, 0.0, 0.0], [10.0, 0.0, np.pi / 2], [10.0, 5.0, np.pi / 2]])
 

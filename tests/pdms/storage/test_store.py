@@ -13,21 +13,21 @@ from typing import Any
 
 import numpy as np
 import pytest
-from golden_files import FILES, SCENES, golden
-from test_traffic import NOWHERE, objects, truth
 
 from latentdrive.errors import MapError, StoreError, UnreadableScene, WrongShape
-from latentdrive.pdms import scene_file, store
 from latentdrive.pdms.history import ego_history, ego_state
-from latentdrive.pdms.map_areas import areas_near
-from latentdrive.pdms.map_index import index_of
+from latentdrive.pdms.map.areas import areas_near
+from latentdrive.pdms.map.index import index_of
 from latentdrive.pdms.scene import Areas, Polygons, RedLights, ScoringScene, Tracks
-from latentdrive.pdms.scene_file import SceneFile, write_scenes
-from latentdrive.pdms.scene_key import scene_key
-from latentdrive.pdms.store import ScoringStore, build_store
+from latentdrive.pdms.storage import scene_file, store
+from latentdrive.pdms.storage.scene_file import SceneFile, write_scenes
+from latentdrive.pdms.storage.scene_key import scene_key
+from latentdrive.pdms.storage.store import ScoringStore, build_store
 from latentdrive.pdms.traffic import red_lights, replay
 from latentdrive.pdms.versions import V1, V2, Rules
 from latentdrive.types import MapArea, SceneTruth
+from tests.support.golden_files import FILES, SCENES, golden
+from tests.support.recorded_traffic import NOWHERE, objects, truth
 
 ROAD = MapArea(id="road", rings=(np.array([[-50.0, -5.0], [200.0, -5.0], [200.0, 5.0], [-50.0, 5.0]]),))
 ISLE = MapArea(id="isle", rings=(ROAD.rings[0] + 20.0, ROAD.rings[0] * 0.1 + 20.0))

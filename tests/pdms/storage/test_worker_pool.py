@@ -3,7 +3,7 @@
 import os
 import signal
 
-from latentdrive.pdms.worker_pool import WorkerDied, resident_bytes, run_jobs
+from latentdrive.pdms.storage.worker_pool import WorkerDied, resident_bytes, run_jobs
 
 
 def square(job: int) -> int:

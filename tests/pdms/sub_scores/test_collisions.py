@@ -2,7 +2,9 @@
 
 import numpy as np
 import pytest
-from made_scenes import (
+
+from latentdrive.pdms.score import NC
+from tests.support.made_scenes import (
     BETWEEN_Y,
     FRONT_M,
     MIDDLE_M,
@@ -17,8 +19,6 @@ from made_scenes import (
     judged,
     made_scene,
 )
-
-from latentdrive.pdms.score import NC
 
 BESIDE = OWN_Y + SIDE_M + 0.9  # a box of 2 m there overlaps the car by 0.1 m, sideways
 

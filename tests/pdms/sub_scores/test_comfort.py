@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 import torch
-from made_scenes import TIMES, accelerating, circling, driving, judged, made_scene
 
 from latentdrive.geometry import wrap_angle
-from latentdrive.pdms.comfort import (
+from latentdrive.pdms.scene import AX, AY, HEADING, YAW_ACCELERATION, YAW_RATE
+from latentdrive.pdms.score import HC, C
+from latentdrive.pdms.sub_scores.comfort import (
     BOUNDS,
     comfort,
     comfort_signals,
@@ -14,8 +15,7 @@ from latentdrive.pdms.comfort import (
     history_comfort_signals,
     within_bounds,
 )
-from latentdrive.pdms.scene import AX, AY, HEADING, YAW_ACCELERATION, YAW_RATE
-from latentdrive.pdms.score import HC, C
+from tests.support.made_scenes import TIMES, accelerating, circling, driving, judged, made_scene
 
 LONGITUDINAL, LATERAL, JERK, LONGITUDINAL_JERK, YAW_ACC, YAW = range(6)
 

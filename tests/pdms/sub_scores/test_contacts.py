@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 import shapely
 import torch
-from made_scenes import SIDE_M, STEPS, Other, circling, driving, made_scene, moved_scene
 
 from latentdrive.geometry import compose
 from latentdrive.pdms.batch import stack
-from latentdrive.pdms.contacts import AHEAD, NEVER, Contacts, bearing_deg, contacts, front_touches
-from latentdrive.pdms.footprint import footprint
+from latentdrive.pdms.sub_scores.contacts import AHEAD, NEVER, Contacts, bearing_deg, contacts, front_touches
+from latentdrive.pdms.sub_scores.footprint import footprint
 from latentdrive.pdms.traffic import corners, ego_centre
+from tests.support.made_scenes import SIDE_M, STEPS, Other, circling, driving, made_scene, moved_scene
 
 EGO_SIZE = np.array([5.176, 2.297])
 

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from made_scenes import MIDDLE_M, ROAD, SIDE_M, STEPS, Patch, driving, judged, made_scene, patch
-from small_maps import rectangle
 
 from latentdrive.pdms.score import DAC
+from tests.support.made_scenes import MIDDLE_M, ROAD, SIDE_M, STEPS, Patch, driving, judged, made_scene, patch
+from tests.support.small_maps import rectangle
 
 
 def verdict(states: np.ndarray, road: tuple = ROAD, **scene) -> float:

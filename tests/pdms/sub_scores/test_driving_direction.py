@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from made_scenes import MIDDLE_M, OFF_Y, ONCOMING_Y, ROAD, STEPS, driving, judged, made_scene, patch
 
 from latentdrive.pdms.score import DDC
+from tests.support.made_scenes import MIDDLE_M, OFF_Y, ONCOMING_Y, ROAD, STEPS, driving, judged, made_scene, patch
 
 ON_ROUTE = (patch("ROADBLOCK", -50, -2, 150, 10), patch("LANE", -50, -2, 150, 10, on_route=True))
 

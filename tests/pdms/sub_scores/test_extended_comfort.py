@@ -5,11 +5,11 @@ import math
 import numpy as np
 import pytest
 import torch
-from golden_files import every_file, golden
 
 from latentdrive.errors import WrongShape
-from latentdrive.pdms.extended_comfort import extended_comfort, interval_s, pairs, plan_differences
 from latentdrive.pdms.scene import AX, AY, HEADING
+from latentdrive.pdms.sub_scores.extended_comfort import extended_comfort, interval_s, pairs, plan_differences
+from tests.support.golden_files import every_file, golden
 
 
 def states(count: int = 1) -> torch.Tensor:

@@ -3,7 +3,10 @@
 import numpy as np
 import pytest
 import torch
-from made_scenes import (
+
+from latentdrive.pdms.batch import stack
+from latentdrive.pdms.sub_scores.footprint import ego_areas, footprint
+from tests.support.made_scenes import (
     FRONT_M,
     MIDDLE_M,
     ONCOMING_Y,
@@ -17,9 +20,6 @@ from made_scenes import (
     made_scene,
     patch,
 )
-
-from latentdrive.pdms.batch import stack
-from latentdrive.pdms.footprint import ego_areas, footprint
 
 ORIGIN = torch.tensor([[1000.0, 2000.0]], dtype=torch.float64)
 

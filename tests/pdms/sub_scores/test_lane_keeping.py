@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from made_scenes import ROAD, STEPS, centreline, driving, judged, made_scene, patch
 
 from latentdrive.pdms.score import LK
+from tests.support.made_scenes import ROAD, STEPS, centreline, driving, judged, made_scene, patch
 
 STEP = np.arange(STEPS)
 LINE = centreline((-50, 0), (150, 0))

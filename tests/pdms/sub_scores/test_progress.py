@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from made_scenes import MIDDLE_M, centreline, driving, judged, made_scene
+
+from tests.support.made_scenes import MIDDLE_M, centreline, driving, judged, made_scene
 
 
 def progress(states: np.ndarray, line: np.ndarray) -> float:

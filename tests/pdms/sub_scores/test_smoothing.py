@@ -5,11 +5,11 @@ import math
 import numpy as np
 import pytest
 import torch
-from golden_files import FILES, FOLDER, golden
 
 from latentdrive.errors import WrongShape
 from latentdrive.pdms.scene import AX, AY, HEADING
-from latentdrive.pdms.smoothing import round8, smooth, smoothing_matrix, unwrap
+from latentdrive.pdms.sub_scores.smoothing import round8, smooth, smoothing_matrix, unwrap
+from tests.support.golden_files import FILES, FOLDER, golden
 
 
 def fit(samples: np.ndarray, at: float, order: int, derivative: int = 0, step: float = 1.0) -> np.ndarray:

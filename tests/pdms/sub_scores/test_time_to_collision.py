@@ -5,7 +5,11 @@ import math
 import numpy as np
 import pytest
 import torch
-from made_scenes import (
+
+from latentdrive.pdms.score import TTC
+from latentdrive.pdms.sub_scores.contacts import Circumstances, Contacts
+from latentdrive.pdms.sub_scores.time_to_collision import time_to_collision
+from tests.support.made_scenes import (
     BETWEEN_Y,
     FRONT_M,
     MIDDLE_M,
@@ -20,10 +24,6 @@ from made_scenes import (
     made_scene,
     patch,
 )
-
-from latentdrive.pdms.contacts import Circumstances, Contacts
-from latentdrive.pdms.score import TTC
-from latentdrive.pdms.time_to_collision import time_to_collision
 
 CROSSING = (*ROAD, patch("INTERSECTION", -60, -30, 160, 30))
 BESIDE = SIDE_M + 0.9

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from made_scenes import FRONT_M, REAR_M, SIDE_M, STEPS, Light, driving, judged, made_scene
-from small_maps import rectangle
 
 from latentdrive.pdms.score import TLC
+from tests.support.made_scenes import FRONT_M, REAR_M, SIDE_M, STEPS, Light, driving, judged, made_scene
+from tests.support.small_maps import rectangle
 
 
 def verdict(states: np.ndarray, *red: Light) -> float:

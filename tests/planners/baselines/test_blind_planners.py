@@ -2,13 +2,13 @@
 
 import numpy as np
 import pytest
-from evaluation_helpers import make_scene
-from golden_files import FILES, golden
 
 from latentdrive.errors import UnreadableScene
-from latentdrive.planners.constant_velocity import ConstantVelocity
-from latentdrive.planners.stand_still import StandStill
+from latentdrive.planners.baselines.constant_velocity import ConstantVelocity
+from latentdrive.planners.baselines.stand_still import StandStill
 from latentdrive.types import Planner
+from tests.support.evaluation import make_scene
+from tests.support.golden_files import FILES, golden
 
 
 def test_constant_velocity_goes_straight_ahead_at_the_length_of_the_velocity():

@@ -2,14 +2,14 @@
 
 import numpy as np
 import pytest
-from evaluation_helpers import make_scoring_scene
-from golden_files import FILES, golden
 
 from latentdrive.errors import UnreadableScene
 from latentdrive.geometry import compose
-from latentdrive.planners.human import Human
-from latentdrive.planners.pdm_closed import PdmClosed
+from latentdrive.planners.baselines.human import Human
+from latentdrive.planners.baselines.pdm_closed import PdmClosed
 from latentdrive.types import Planner, PrivilegedPlanner, SceneTruth, Trajectory
+from tests.support.evaluation import make_scoring_scene
+from tests.support.golden_files import FILES, golden
 
 needs_golden = pytest.mark.skipif(not FILES, reason="no golden files")
 

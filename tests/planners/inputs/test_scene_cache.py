@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from latentdrive.errors import UnreadableScene
-from latentdrive.planners import scene_cache
-from latentdrive.planners.scene_cache import SceneCache
-from latentdrive.watching import unwatched
+from latentdrive.planners.inputs import scene_cache
+from latentdrive.planners.inputs.scene_cache import SceneCache
+from latentdrive.progress import unwatched
 
 TOKENS = [f"t{number}" for number in range(7)]
 

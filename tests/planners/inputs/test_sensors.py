@@ -4,9 +4,9 @@ import cv2
 import numpy as np
 import pytest
 
-from latentdrive.data.windows import FRONT
+from latentdrive.data.batches.scene_cutting import FRONT
 from latentdrive.errors import UnreadableScene
-from latentdrive.planners.eyes import Eyes, LidarGrid, Panorama, Surround
+from latentdrive.planners.inputs.sensors import Eyes, LidarGrid, Panorama, Surround
 from latentdrive.types import CameraImage, Command, EgoHistory, Scene
 
 

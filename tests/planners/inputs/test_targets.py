@@ -4,13 +4,21 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from made_truths import made_truth, moved_truth, street_truth
-from small_maps import rectangle, road_map, street
 
 from latentdrive.errors import ConfigError, UnreadableScene
-from latentdrive.planners.bev_semantics import CENTRELINE, PEDESTRIAN, ROAD, STATIC, VEHICLE, WALKWAY, BevSemantics
-from latentdrive.planners.targets import SceneTargets
+from latentdrive.planners.inputs.bev_semantics import (
+    CENTRELINE,
+    PEDESTRIAN,
+    ROAD,
+    STATIC,
+    VEHICLE,
+    WALKWAY,
+    BevSemantics,
+)
+from latentdrive.planners.inputs.targets import SceneTargets
 from latentdrive.types import MapArea, Trajectory
+from tests.support.made_truths import made_truth, moved_truth, street_truth
+from tests.support.small_maps import rectangle, road_map, street
 
 NAVSIM_VIEW = BevSemantics(height=128, width=256, metres_per_cell=0.25, centreline_px=2)
 

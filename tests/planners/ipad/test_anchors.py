@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import torch
-from ipad_made import HEIGHT, WIDTH, camera_to_ego, pinhole
 
 from latentdrive.planners.ipad.anchors import box_points, heights_between, on_grid, project
+from tests.support.ipad_made import HEIGHT, WIDTH, camera_to_ego, pinhole
 
 FRONT_M, REAR_M, SIDE_M = 1.461 + 2.588 + 0.25, 1.461 - 2.588 - 0.25, 1.1485 + 0.1
 

@@ -5,16 +5,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from ipad_made import PROPOSALS, made_inputs, made_task, scoring_scene, small
-from made_scenes import FRONT_M, OFF_Y, ONCOMING_Y, Other, driving, plan_of
 
 from latentdrive.errors import ConfigError
 from latentdrive.pdms.scorer import Scorer
 from latentdrive.pdms.versions import Version
-from latentdrive.planners.batch import PlannerTargets
+from latentdrive.planners.inputs.batch import PlannerTargets
 from latentdrive.planners.ipad.heads import TOTAL
 from latentdrive.planners.ipad.losses import IpadLoss, best_of, box_error, chained
 from latentdrive.planners.ipad.targets import agent_targets, area_targets, score_targets
+from tests.support.ipad_made import PROPOSALS, made_inputs, made_task, scoring_scene, small
+from tests.support.made_scenes import FRONT_M, OFF_Y, ONCOMING_Y, Other, driving, plan_of
 
 OFF = {
     "trajectory": 0.0,
@@ -92,7 +92,7 @@ def test_the_road_user_that_is_hit_is_told_until_it_is_hit():
 
 def test_boxes_are_seen_from_the_ego():
     """The whole scene is turned and shifted: nothing of it is seen by the car."""
-    from made_scenes import moved_scene
+    from tests.support.made_scenes import moved_scene
 
     plans = torch.from_numpy(STRAIGHT)[None, None]
     scene = scoring_scene(5.0, Other("vehicle", FRONT_M + 10.03, 0.2))

@@ -4,7 +4,18 @@ from dataclasses import replace
 
 import pytest
 import torch
-from ipad_made import (
+from torch import nn
+
+from latentdrive import checkpoint
+from latentdrive.build import build
+from latentdrive.config import configs_folder, from_yaml
+from latentdrive.errors import ConfigError, WrongShape
+from latentdrive.planners.inputs.sensors import Eyes, Panorama
+from latentdrive.planners.ipad.heads import TOTAL
+from latentdrive.planners.ipad.images import grid_masked, padded_size
+from latentdrive.planners.ipad.model import Ipad, ego_status
+from latentdrive.types import LatentFeatures
+from tests.support.ipad_made import (
     CAMERAS,
     FUSION,
     LATENTS,
@@ -16,17 +27,6 @@ from ipad_made import (
     made_inputs,
     small,
 )
-from torch import nn
-
-from latentdrive import checkpoint
-from latentdrive.build import build
-from latentdrive.config import configs_folder, from_yaml
-from latentdrive.errors import ConfigError, WrongShape
-from latentdrive.planners.eyes import Eyes, Panorama
-from latentdrive.planners.ipad.heads import TOTAL
-from latentdrive.planners.ipad.images import grid_masked, padded_size
-from latentdrive.planners.ipad.model import Ipad, ego_status
-from latentdrive.types import LatentFeatures
 
 FULL_PARAMETERS = 29_089_283
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from latentdrive.errors import WrongShape
-from latentdrive.planners.fusion import LatentFusion, places
+from latentdrive.planners.latents.fusion import LatentFusion, places
 from latentdrive.types import LatentFeatures
 
 

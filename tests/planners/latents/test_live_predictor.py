@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from planner_helpers import train_planner, write_world
 
 from latentdrive import checkpoint
 from latentdrive.build import build
@@ -13,11 +12,12 @@ from latentdrive.checkpoint import Card
 from latentdrive.commands import evaluate, label
 from latentdrive.config import compose
 from latentdrive.errors import CheckpointError, ConfigError, MixedCodebooks, UnreadableScene, WrongShape
-from latentdrive.planners.latent_source import LivePredictor, StoredLatents
+from latentdrive.planners.latents.source import LivePredictor, StoredLatents
 from latentdrive.planners.learned import load_planner
 from latentdrive.run_folder import CHECKPOINT
+from tests.support.planner import train_planner, write_world
 
-SHIPPED = Path(__file__).resolve().parents[2] / "checkpoints/world_codebook"
+SHIPPED = Path(__file__).resolve().parents[3] / "checkpoints/world_codebook"
 ABOUT = {"height": 48, "width": 80, "fit": "crop", "commands": True, "transition_s": 0.5}
 
 

@@ -3,12 +3,12 @@
 from pathlib import Path
 
 import pytest
-from evaluation_helpers import make_scene
-from planner_helpers import write_store
 
 from latentdrive.errors import ConfigError, MixedCodebooks, StoreError, UnreadableScene
-from latentdrive.planners.latent_source import StoredLatents, open_latents, require_codebook
+from latentdrive.planners.latents.source import StoredLatents, open_latents, require_codebook
 from latentdrive.types import Origin, Scene
+from tests.support.evaluation import make_scene
+from tests.support.planner import write_store
 
 WINDOWS = [("north", 1.5), ("north", 2.0), ("east", 1.5)]
 

@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from transfuser_helpers import full_size, made_inputs
 
 from latentdrive.build import build
 from latentdrive.config import compose
-from latentdrive.planners.batch import stacked, targets_of
+from latentdrive.planners.inputs.batch import stacked, targets_of
+from tests.support.transfuser import full_size, made_inputs
 
 
 def composed(planner: str, *more: str):
@@ -26,7 +26,7 @@ def test_full_size_is_the_published_size(planner, lidar_input):
 @pytest.mark.parametrize(("planner", "parameters"), [("transfuser_tiny", 5.42e6), ("ltf_tiny", 5.44e6)])
 @pytest.mark.parametrize("fusion", ["none", "latent_tiny"])
 def test_a_tiny_one_is_small_and_its_targets_fit_what_it_gives(planner, parameters, fusion):
-    from made_truths import street_truth
+    from tests.support.made_truths import street_truth
 
     cfg = composed(planner, f"fusion={fusion}")
     model = build(cfg.model)

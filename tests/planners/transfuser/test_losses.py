@@ -6,13 +6,13 @@ import math
 import numpy as np
 import pytest
 import torch
-from transfuser_helpers import HERE
 
 from latentdrive.errors import ConfigError
-from latentdrive.planners.batch import PlannerOutput, PlannerTargets
+from latentdrive.planners.inputs.batch import PlannerOutput, PlannerTargets
 from latentdrive.planners.losses import ImitationLoss, imitation
 from latentdrive.planners.transfuser.losses import TransfuserLoss, box_distance, match
 from latentdrive.planners.transfuser.model import TransfuserOutput
+from tests.support.transfuser import HERE
 
 GOLDEN = json.loads((HERE / "golden_transfuser.json").read_text())["losses"]
 NAVSIM = TransfuserLoss(trajectory=10.0, agent_class=10.0, agent_box=1.0, semantics=10.0)

@@ -5,16 +5,16 @@ from dataclasses import replace
 
 import pytest
 import torch
-from transfuser_helpers import lidar_grid, made_inputs, tiny
 
 from latentdrive.errors import ConfigError
-from latentdrive.planners.batch import PlannerTargets
-from latentdrive.planners.eyes import Eyes, Panorama, Surround
-from latentdrive.planners.fusion import LatentFusion
+from latentdrive.planners.inputs.batch import PlannerTargets
+from latentdrive.planners.inputs.sensors import Eyes, Panorama, Surround
+from latentdrive.planners.latents.fusion import LatentFusion
 from latentdrive.planners.transfuser.backbone import StagedNetwork
 from latentdrive.planners.transfuser.losses import TransfuserLoss
 from latentdrive.planners.transfuser.model import _require_fitting
 from latentdrive.types import LatentFeatures
+from tests.support.transfuser import lidar_grid, made_inputs, tiny
 
 SIZE = (64, 128)
 

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 import torch
 from omegaconf import OmegaConf
-from transfuser_helpers import HERE, full_size, made_inputs, official_shapes, official_weights, tiny
 
 from latentdrive.errors import CheckpointError
 from latentdrive.planners.transfuser.official import PREFIX, export_official, read_official, renamed, to_ours
+from tests.support.transfuser import HERE, full_size, made_inputs, official_shapes, official_weights, tiny
 
 VARIANTS = {"transfuser": ("points", 55_970_149, 668), "ltf": ("learned", 56_035_685, 669)}
 # Made from NAVSIM's own network, with the weights and inputs of transfuser_helpers.py; rounded to 1e-6.
@@ -72,7 +72,7 @@ def test_weights_go_out_under_official_names_and_come_back(small, tmp_path):
 
 
 def test_a_fusion_is_neither_asked_of_a_checkpoint_nor_changed_by_it(small, tmp_path):
-    from latentdrive.planners.fusion import LatentFusion
+    from latentdrive.planners.latents.fusion import LatentFusion
 
     model = tiny("points", fusion=LatentFusion(visual_width=6, action_width=5, width=32, tokens=2, heads=2))
     before = model.fusion.visual.queries.detach().clone()

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from latentdrive.world.drive import Agents, Drive
-from latentdrive.world.truth import clip_truth, image_boxes, to_camera, to_image
+from latentdrive.world.clips.truth import clip_truth, image_boxes, to_camera, to_image
+from latentdrive.world.traffic.recording import Agents, Drive
 
 CAR = np.array([4.0, 2.0, 3.0])  # its middle is as high as the camera
 

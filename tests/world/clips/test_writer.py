@@ -9,10 +9,10 @@ import av
 import numpy as np
 import pytest
 
-from latentdrive.data.clip_truth import read_truth
-from latentdrive.data.sidecars import read_camera, read_track
+from latentdrive.data.clips.clip_truth import read_truth
+from latentdrive.data.clips.sidecars import read_camera, read_track
 from latentdrive.errors import ConfigError, DiskFull
-from latentdrive.world.writer import Split, World
+from latentdrive.world.clips.writer import Split, World
 
 ROADS = {"curves": 0.5, "intersection": 0.5}
 SPLITS = {

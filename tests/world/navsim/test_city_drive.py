@@ -11,11 +11,11 @@ from latentdrive.config import compose
 from latentdrive.errors import ConfigError
 from latentdrive.geometry import relative_pose, wrap_angle
 from latentdrive.types import Command
-from latentdrive.world.hazards import HazardKind
-from latentdrive.world.navsim_drive import CityDrive, box_corners, city_map, make_city_drive, on_the_road
-from latentdrive.world.navsim_log_frames import route_commands
-from latentdrive.world.navsim_world import NavsimWorld
-from latentdrive.world.own_way import touches
+from latentdrive.world.navsim.city_drive import CityDrive, box_corners, city_map, make_city_drive, on_the_road
+from latentdrive.world.navsim.data_set import NavsimWorld
+from latentdrive.world.navsim.log_frames import route_commands
+from latentdrive.world.traffic.decorrelated import touches
+from latentdrive.world.traffic.hazards import HazardKind
 
 RATE_HZ, FRAMES = 10.0, 120
 KINDS = (

@@ -7,15 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import shapely
-from navsim_world_helpers import HEIGHT, PICTURES, WIDTH, ego_poses, remade
 from PIL import Image
 
-from latentdrive.data.lidar import read_pcd
+from latentdrive.data.navsim.lidar import read_pcd
 from latentdrive.geometry import compose, relative_pose, wrap_angle
-from latentdrive.world.cameras import Renderer
-from latentdrive.world.navsim_drive import box_corners
-from latentdrive.world.navsim_log_frames import token
-from latentdrive.world.navsim_writer import Stage
+from latentdrive.world.navsim.city_drive import box_corners
+from latentdrive.world.navsim.drive_writer import Stage
+from latentdrive.world.navsim.log_frames import token
+from latentdrive.world.rendering.cameras import Renderer
+from tests.support.navsim_world import HEIGHT, PICTURES, WIDTH, ego_poses, remade
 
 CAMERAS = {"CAM_F0", "CAM_L0", "CAM_L1", "CAM_L2", "CAM_R0", "CAM_R1", "CAM_R2", "CAM_B0"}
 NAMES = {"vehicle", "pedestrian", "bicycle", "traffic_cone", "barrier", "czone_sign", "generic_object"}

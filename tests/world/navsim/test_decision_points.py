@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from latentdrive.world.decision_points import dealt, deviation_m
+from latentdrive.world.navsim.decision_points import dealt, deviation_m
 
 
 def test_a_straight_drive_at_constant_speed_never_deviates():

@@ -10,11 +10,11 @@ import pyogrio
 import pytest
 import shapely
 import yaml
-from navsim_world_helpers import ego_poses
 from omegaconf import OmegaConf
 
-from latentdrive.data.nuplan_maps import NuplanMaps
-from latentdrive.data.scene_filter import read_split
+from latentdrive.data.maps.nuplan_maps import NuplanMaps
+from latentdrive.data.navsim.scene_filter import read_split
+from tests.support.navsim_world import ego_poses
 
 PLACES = {
     "us-ma-boston": "EPSG:32619", "us-pa-pittsburgh-hazelwood": "EPSG:32617", "sg-one-north": "EPSG:32648",

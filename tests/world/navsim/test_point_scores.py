@@ -5,18 +5,18 @@ from pathlib import Path
 
 import pytest
 
-from latentdrive.data.navsim_log import read_log
-from latentdrive.data.navsim_scenes import Cut, Sensors, open_scene, open_truth
-from latentdrive.data.nuplan_maps import NuplanMaps
-from latentdrive.data.scene_filter import read_split
+from latentdrive.data.maps.nuplan_maps import NuplanMaps
+from latentdrive.data.navsim.log import read_log
+from latentdrive.data.navsim.scene_filter import read_split
+from latentdrive.data.navsim.scenes import Cut, Sensors, open_scene, open_truth
 from latentdrive.pdms.prepare import prepare_scene
 from latentdrive.pdms.scorer import Scorer
 from latentdrive.pdms.versions import Version
-from latentdrive.planners.constant_velocity import ConstantVelocity
-from latentdrive.planners.human import Human
+from latentdrive.planners.baselines.constant_velocity import ConstantVelocity
+from latentdrive.planners.baselines.human import Human
 from latentdrive.types import Trajectory
-from latentdrive.world.navsim_world import UNFILTERED
-from latentdrive.world.point_scores import PointScore, read_scores, too_easy, too_hard, write_scores
+from latentdrive.world.navsim.data_set import UNFILTERED
+from latentdrive.world.navsim.point_scores import PointScore, read_scores, too_easy, too_hard, write_scores
 
 
 def scored(row: int, *, human: float, straight: float) -> PointScore:

@@ -4,10 +4,10 @@ import shutil
 from pathlib import Path
 
 import pytest
-from navsim_world_helpers import contents, small_world
 
 from latentdrive.errors import ConfigError
-from latentdrive.world.navsim_world import NavsimWorld
+from latentdrive.world.navsim.data_set import NavsimWorld
+from tests.support.navsim_world import contents, small_world
 
 SPLITS = {
     "train": ("trainval", {"curves": {"none": 1.0}}, 1),

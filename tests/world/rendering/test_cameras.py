@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from latentdrive.world.drive import Lane, Mark
-from latentdrive.world.scenery import Density, random_look, surroundings
-from latentdrive.world.truth import image_boxes
-from latentdrive.world.vehicles import vehicle
+from latentdrive.world.clips.truth import image_boxes
+from latentdrive.world.rendering.scenery import Density, random_look, surroundings
+from latentdrive.world.rendering.vehicles import vehicle
+from latentdrive.world.traffic.recording import Lane, Mark
 
 CAR = np.array([4.5, 1.8, 1.5])
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from latentdrive.world.lidar import LidarSpec, scan
+from latentdrive.world.rendering.lidar import LidarSpec, scan
 
 SPEC = LidarSpec(forward_m=1.0, up_m=2.0, rings=3, low_deg=-45.0, high_deg=45.0, columns=360, reach_m=50.0, noise_m=0.0)
 ORIGIN = np.zeros(3)

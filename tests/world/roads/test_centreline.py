@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from latentdrive.world.centreline import STEP_M, Centreline, random_curvature
+from latentdrive.world.roads.centreline import STEP_M, Centreline, random_curvature
 
 
 def circle(radius_m: float, length_m: float) -> Centreline:

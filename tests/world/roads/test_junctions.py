@@ -6,22 +6,9 @@ import numpy as np
 import pytest
 
 from latentdrive.geometry import wrap_angle
-from latentdrive.world.junctions import Circle, Crossing
-from latentdrive.world.roads import Layout
-from latentdrive.world.traffic import lane_points
-
-
-def crossing(number: int, **changes) -> Layout:
-    ranges = {
-        "arms": (3, 4), "lane_m": (3.5, 4.0), "corner_m": (7.0, 12.0), "approach_m": (20.0, 60.0), "lights": True,
-        "speed_mps": (0.0, 13.0),
-    }  # fmt: skip
-    return Crossing(**ranges | changes).layout(np.random.default_rng(number), 200.0)
-
-
-def circle(number: int) -> Layout:
-    ranges = {"radius_m": (15.0, 22.0), "entry_m": (10.0, 16.0), "lane_m": (4.0, 4.6), "approach_m": (20.0, 50.0)}
-    return Circle(**ranges, speed_mps=(0.0, 10.0)).layout(np.random.default_rng(number), 200.0)
+from latentdrive.world.roads.layouts import Layout
+from latentdrive.world.traffic.simulate import lane_points
+from tests.support.junctions import circle, crossing
 
 
 @pytest.mark.parametrize(("made", "number"), list(product((crossing, circle), range(4))))

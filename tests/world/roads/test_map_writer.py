@@ -15,19 +15,19 @@ import numpy as np
 import pyogrio
 import pytest
 import shapely
-from road_map_helpers import CRS, ORIGIN, PLACE, assert_same_map, ring, small_map
 
-from latentdrive.data.map_layers import LAYERS
-from latentdrive.data.nuplan_maps import PLACES, NuplanMaps
+from latentdrive.data.maps.map_layers import LAYERS
+from latentdrive.data.maps.nuplan_maps import PLACES, NuplanMaps
 from latentdrive.errors import DiskFull, MapError
 from latentdrive.types import MapArea, MapConnection, MapLane, RoadMap
-from latentdrive.world import map_writer
-from latentdrive.world.map_edges import lane_edges, stop_polygon
-from latentdrive.world.map_writer import write_maps
+from latentdrive.world.roads import map_writer
+from latentdrive.world.roads.map_edges import lane_edges, stop_polygon
+from latentdrive.world.roads.map_writer import write_maps
+from tests.support.road_map import CRS, ORIGIN, PLACE, assert_same_map, ring, small_map
 
 VERSION = "nuplan-maps-v1.0"
 ZONES = dict(zip(PLACES, ("EPSG:32619", "EPSG:32617", "EPSG:32648", "EPSG:32611"), strict=True))
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 GOLDEN = ROOT.parent / "shared" / "golden" / "public"
 
 
@@ -234,13 +234,12 @@ def test_a_stop_polygon_is_as_wide_as_its_connector():
 
 def test_another_process_writes_the_same_bytes_later(written: Path, tmp_path_factory):
     script = (
-        "import sys; from pathlib import Path; from road_map_helpers import *; "
-        "from latentdrive.world.map_writer import write_maps; "
+        "import sys; from pathlib import Path; from tests.support.road_map import *; "
+        "from latentdrive.world.roads.map_writer import write_maps; "
         f"write_maps(Path(sys.argv[1]), {{PLACE: small_map()}}, crs={{PLACE: CRS}}, version={VERSION!r})"
     )
     other = tmp_path_factory.mktemp("other")
-    paths = os.pathsep.join([str(ROOT), str(Path(__file__).parent)])
-    environment = {**os.environ, "PYTHONPATH": paths, "PYTHONHASHSEED": "7"}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONHASHSEED": "7"}
     subprocess.run([sys.executable, "-c", script, str(other)], check=True, env=environment, timeout=120)
     sums = [
         {

@@ -10,8 +10,8 @@ import shapely
 from latentdrive.build import build
 from latentdrive.config import compose
 from latentdrive.types import RoadMap
-from latentdrive.world.road_map import KERB_M, MappedRoads, map_roads, placed
-from latentdrive.world.roads import Layout
+from latentdrive.world.roads.layouts import Layout
+from latentdrive.world.roads.road_map import KERB_M, MappedRoads, map_roads, placed
 
 SHOULDER_M = 0.9
 KINDS = ("lanes", "connectors", "roadblocks", "roadblock_connectors", "intersections", "crosswalks", "walkways")

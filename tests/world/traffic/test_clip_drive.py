@@ -6,13 +6,13 @@ from functools import partial
 import numpy as np
 import pytest
 
-from latentdrive.data.clip_truth import others_motion
+from latentdrive.data.clips.clip_truth import others_motion
 from latentdrive.geometry import relative_pose, wrap_angle
-from latentdrive.world.drive import Agents, Drive, Mark
-from latentdrive.world.drives import Kind, make_drive
-from latentdrive.world.own_way import Appearance, at_own_pace, touches
-from latentdrive.world.truth import clip_truth
-from latentdrive.world.writer import World
+from latentdrive.world.clips.truth import clip_truth
+from latentdrive.world.clips.writer import World
+from latentdrive.world.traffic.clip_drive import Kind, make_drive
+from latentdrive.world.traffic.decorrelated import Appearance, at_own_pace, touches
+from latentdrive.world.traffic.recording import Agents, Drive, Mark
 
 TYPES = ("highway", "curves", "merge", "roundabout", "intersection")
 RATE_HZ = 4.0

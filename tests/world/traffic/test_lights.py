@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from test_junctions import circle, crossing
 
-from latentdrive.world.lights import Lights, LightTimes
+from latentdrive.world.traffic.lights import Lights, LightTimes
+from tests.support.junctions import circle, crossing
 
 TIMES = LightTimes(green_s=(10.0, 10.0), amber_s=4.0, clear_s=1.0)
 NORTH, EAST = ("o0", "ir0"), ("o1", "ir1")

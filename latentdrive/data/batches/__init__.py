@@ -1,0 +1,1 @@
+"""From clips, scenes and labels to training batches: windows, scene cutting, augmentation."""

@@ -1,0 +1,1 @@
+"""NAVSIM's and OpenScene's files: logs, sensor blobs, scene filters, synthetic scenes and submissions."""

@@ -1,0 +1,1 @@
+"""Recorded traffic in ScenarioNet form: tracks and lanes without images."""

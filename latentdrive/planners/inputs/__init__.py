@@ -1,0 +1,1 @@
+"""What learned planners see and learn from: sensors, batches, targets, and caches of both."""

@@ -1,0 +1,1 @@
+"""The built-in world as driving clips: video files with poses and truth beside them."""

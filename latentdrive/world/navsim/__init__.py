@@ -1,0 +1,1 @@
+"""The built-in world as a NAVSIM data set: logs, sensor blobs, maps and splits."""
