@@ -1,4 +1,4 @@
-"""Atomic writes: a file or folder appears whole or not at all, and a full disk loses nothing that was there before."""
+"""Files on disk: atomic writes, which lose nothing on a full disk, and archives of arrays (.npz)."""
 
 import errno
 import glob
@@ -6,9 +6,13 @@ import os
 import shutil
 import tempfile
 import time
+import zipfile
+import zlib
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+
+import numpy as np
 
 from latentdrive.errors import DiskFull
 
@@ -87,3 +91,20 @@ def write_atomic(path: str | Path, write: Callable[[Path], None]) -> None:
         if error.errno in NO_SPACE:
             raise DiskFull(f"the disk is full while writing {path}; free space and repeat the same command") from error
         raise
+
+
+# Whatever byte is wrong; the OSError is a position before the start of the file.
+DAMAGE = (ValueError, KeyError, EOFError, OSError, RuntimeError, zipfile.BadZipFile, zlib.error)
+
+
+def read_arrays(path: str | Path) -> dict[str, np.ndarray]:
+    """Every array of an archive by its name; nothing is unpickled.
+
+    Raises OSError where the file can't be opened, ValueError where it is no archive, cut short or altered.
+    """
+    with open(path, "rb") as file:
+        try:
+            with np.load(file, allow_pickle=False) as archive:
+                return {name: archive[name] for name in archive.files}
+        except DAMAGE as error:
+            raise ValueError(f"no intact archive of arrays: {error or type(error).__name__}") from error

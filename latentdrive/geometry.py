@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float64
+from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
 from latentdrive.errors import WrongShape
@@ -103,3 +103,14 @@ def _check(*poses: np.ndarray | Tensor) -> None:
     for pose in poses:
         if pose.shape[-1] != 3:
             raise WrongShape(f"a pose is x, y, heading in the last axis; got shape {tuple(pose.shape)}")
+
+
+def nearest_rows(times_s: np.ndarray, at: np.ndarray) -> Int64[np.ndarray, "N"]:
+    """For each time in `at` the row of `times_s` (ascending) that is nearest to it."""
+    after = np.clip(np.searchsorted(times_s, at), 1, max(1, len(times_s) - 1))
+    before = after - 1
+    return np.where(
+        at - times_s[before] <= times_s[np.minimum(after, len(times_s) - 1)] - at,
+        before,
+        np.minimum(after, len(times_s) - 1),
+    )

@@ -420,3 +420,6 @@ class PrivilegedPlanner(Protocol):
     takes: type  # SceneTruth, or what scoring prepares of it
 
     def plan(self, truths: Sequence[SceneTruth]) -> Trajectory: ...
+
+
+FRONT = "front"

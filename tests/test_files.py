@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from latentdrive.data.npz import read_arrays
+from latentdrive.files import read_arrays
 
 ARRAYS = {"times": np.arange(50.0), "key": np.array("k"), "boxes": np.zeros((3, 4), np.uint8)}
 

@@ -42,7 +42,7 @@ from latentdrive.pdms.scorer import Scorer
 from latentdrive.pdms.storage.store import ScoringStore, build_store
 from latentdrive.pdms.versions import Version
 from latentdrive.planners.inputs.batch import PlannerInputs, PlannerTargets
-from latentdrive.planners.inputs.sensors import Eyes, Surround
+from latentdrive.planners.inputs.sensors import Sensors, Surround
 from latentdrive.planners.ipad.targets import agent_targets, area_targets
 from latentdrive.planners.sampling import DT_S
 from latentdrive.types import SceneTruth
@@ -104,7 +104,7 @@ def cost(name: str, threads: int, batch: int, rounds: int) -> dict[str, Any]:
     torch.set_num_threads(threads)
     before_mb = peak_mb()
     model = build(compose("train_planner", [f"planner={name}", "data.path=none"]).model)
-    one, some = made_inputs(model.eyes, 1), made_inputs(model.eyes, batch)
+    one, some = made_inputs(model.sensors, 1), made_inputs(model.sensors, batch)
     with torch.no_grad():
         model.eval()
         found = {
@@ -146,18 +146,18 @@ def backward(model: torch.nn.Module, inputs: PlannerInputs) -> None:
     model.zero_grad()
 
 
-def made_inputs(eyes: Eyes, count: int) -> PlannerInputs:
-    """Noise for what these eyes see."""
+def made_inputs(sensors: Sensors, count: int) -> PlannerInputs:
+    """Noise for what these sensors see."""
     draw, arrays = torch.Generator().manual_seed(0), {}
-    if eyes.cameras is not None:
-        views, size = 1, (eyes.cameras.height, eyes.cameras.width)
-        if isinstance(eyes.cameras, Surround):
-            views = len(eyes.cameras.names)
-            arrays |= calibration(eyes.cameras, count)
+    if sensors.cameras is not None:
+        views, size = 1, (sensors.cameras.height, sensors.cameras.width)
+        if isinstance(sensors.cameras, Surround):
+            views = len(sensors.cameras.names)
+            arrays |= calibration(sensors.cameras, count)
         arrays["cameras"] = torch.randint(0, 256, (count, views, 3, *size), dtype=torch.uint8, generator=draw)
-    if eyes.lidar is not None:
-        cells = round(2 * eyes.lidar.half_m * eyes.lidar.cells_per_m)
-        arrays["lidar"] = torch.rand(count, 1 + eyes.lidar.ground, cells, cells, generator=draw)
+    if sensors.lidar is not None:
+        cells = round(2 * sensors.lidar.half_m * sensors.lidar.cells_per_m)
+        arrays["lidar"] = torch.rand(count, 1 + sensors.lidar.ground, cells, cells, generator=draw)
     return PlannerInputs(
         tokens=tuple(map(str, range(count))), velocity=torch.tensor([[6.0, 0.0]]).repeat(count, 1),
         acceleration=torch.zeros(count, 2), command=torch.ones(count, dtype=torch.long), **arrays,
@@ -227,7 +227,7 @@ def step_of(name: str, batch: int | None, device: str) -> Step:
     return Step(
         model=model, loss=build(cfg.training.loss),
         optimizer=build(cfg.training.optimizer)([p for p in model.parameters() if p.requires_grad]),
-        inputs=made_inputs(model.eyes, len(truths)).to(device),
+        inputs=made_inputs(model.sensors, len(truths)).to(device),
         targets=PlannerTargets(trajectory=torch.from_numpy(human).float()).to(device),
         scenes=[prepare_scene(truth, VERSION.rules) for truth in truths], device=device,
     )  # fmt: skip

@@ -10,11 +10,10 @@ from torch import Tensor
 
 from latentdrive.codebook import losses
 from latentdrive.codebook.forward_dynamics import Prediction
-from latentdrive.codebook.judging.evaluation import with_motion
 from latentdrive.codebook.judging.health import CodeUsage
 from latentdrive.codebook.model import Codebook, Observation
 from latentdrive.codebook.phases import enter
-from latentdrive.data.batches.windows import TransitionBatch
+from latentdrive.data.batches.windows import TransitionBatch, with_motion
 from latentdrive.errors import ConfigError
 
 GOLDEN_SECTION = (math.sqrt(5) - 1) / 2

@@ -11,10 +11,11 @@ import numpy as np
 from jaxtyping import Float, Float64, UInt8
 from PIL import Image, ImageDraw, ImageFont
 
-from latentdrive.data.clips.sidecars import WHOLE, scaled_intrinsics
+from latentdrive.data.clips.sidecars import WHOLE
+from latentdrive.data.picture_size import scaled_intrinsics
 from latentdrive.geometry import compose, relative_pose
-from latentdrive.nuplan_vehicle import LENGTH_M, REAR_TO_CENTRE_M, WIDTH_M
-from latentdrive.pdms.scene import CORNERS, HEADING, LAYERS, Polygons, ScoringScene
+from latentdrive.nuplan_vehicle import CORNERS, LENGTH_M, REAR_TO_CENTRE_M, WIDTH_M
+from latentdrive.pdms.scene import HEADING, LAYERS, Polygons, ScoringScene
 from latentdrive.types import CameraImage
 
 Colour = tuple[int, int, int]

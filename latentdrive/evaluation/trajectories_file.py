@@ -8,9 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from latentdrive.data.npz import read_arrays
 from latentdrive.errors import ConfigError
-from latentdrive.files import write_atomic
+from latentdrive.files import read_arrays, write_atomic
 from latentdrive.types import Trajectory
 
 TRAJECTORIES = "trajectories.npz"

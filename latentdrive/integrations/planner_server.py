@@ -11,8 +11,9 @@ from io import BufferedIOBase
 import numpy as np
 from jaxtyping import Shaped
 
-from latentdrive.data.clips.sidecars import WHOLE, scaled_intrinsics
+from latentdrive.data.clips.sidecars import WHOLE
 from latentdrive.data.navsim.scenes import STEP_S, scene_name
+from latentdrive.data.picture_size import scaled_intrinsics
 from latentdrive.errors import LatentDriveError, UnreadableScene
 from latentdrive.evaluation.planning import plan_scenes
 from latentdrive.integrations.planner_wire import receive, send

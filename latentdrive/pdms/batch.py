@@ -13,10 +13,10 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from latentdrive.nuplan_vehicle import REAR_TO_CENTRE_M
+from latentdrive.nuplan_vehicle import CORNERS, REAR_TO_CENTRE_M
 from latentdrive.pdms.map.line_grid import LineGrid, line_grid
 from latentdrive.pdms.map.polygon_grid import BITS, Group, PolygonGrid, polygon_grid
-from latentdrive.pdms.scene import AGENTS, CORNERS, DRIVABLE, LAYERS, STEPS, RedLights, ScoringScene, Tracks
+from latentdrive.pdms.scene import AGENTS, DRIVABLE, LAYERS, STEPS, RedLights, ScoringScene, Tracks
 from latentdrive.types import FROZEN, Batch
 
 LANES = ("LANE", "LANE_CONNECTOR")

@@ -15,8 +15,6 @@ from latentdrive.types import FROZEN
 STEP_S, STEPS = 0.1, 41  # of what is simulated and scored: now and 4 s
 X, Y, HEADING, VX, VY, AX, AY, STEERING, STEERING_RATE, YAW_RATE, YAW_ACCELERATION = range(11)
 AGENTS = ("vehicle", "pedestrian", "bicycle")  # everything else is a static object
-# Of a box, in half lengths and widths: front left, then counter-clockwise.
-CORNERS = ((1, 1), (-1, 1), (-1, -1), (1, -1))
 FETCH_M = 100.0  # half side of the square around the ego in which areas of the map are looked at
 LAYERS = ("ROADBLOCK", "LANE", "LANE_CONNECTOR", "INTERSECTION", "CARPARK_AREA")  # names as in nuPlan
 DRIVABLE = ("ROADBLOCK", "INTERSECTION", "CARPARK_AREA")

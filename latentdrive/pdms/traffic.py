@@ -9,9 +9,9 @@ import shapely
 from jaxtyping import Bool, Float64, Int64
 
 from latentdrive.errors import UnreadableScene
-from latentdrive.nuplan_vehicle import LENGTH_M, REAR_TO_CENTRE_M, WIDTH_M
+from latentdrive.nuplan_vehicle import LENGTH_M, WIDTH_M, corners, ego_centre
 from latentdrive.pdms.map.index import MapIndex
-from latentdrive.pdms.scene import AGENTS, CORNERS, STEP_S, STEPS, RedLights, Tracks
+from latentdrive.pdms.scene import AGENTS, STEP_S, STEPS, RedLights, Tracks
 from latentdrive.pdms.versions import Rules
 from latentdrive.types import LoggedFrame, SceneTruth
 
@@ -36,21 +36,6 @@ def touching_now(truth: SceneTruth, tracks: Tracks) -> Bool[np.ndarray, "N"]:
     """Tracks that are present now and whose rectangle touches, or overlaps, the ego's."""
     ego = shapely.polygons(corners(ego_centre(truth.frames[truth.now].ego_pose), np.array([LENGTH_M, WIDTH_M])))
     return tracks.present[0] & shapely.intersects(shapely.polygons(corners(tracks.poses[0], tracks.sizes)), ego)
-
-
-def ego_centre(pose: Float64[np.ndarray, "*n 3"]) -> Float64[np.ndarray, "*n 3"]:
-    """Pose of the middle of the car's box, from that of its rear axle."""
-    heading = pose[..., 2]
-    shift = REAR_TO_CENTRE_M * np.stack([np.cos(heading), np.sin(heading), np.zeros_like(heading)], -1)
-    return pose + shift
-
-
-def corners(poses: Float64[np.ndarray, "*n 3"], sizes: Float64[np.ndarray, "*n 2"]) -> Float64[np.ndarray, "*n 4 2"]:
-    """Front left, rear left, rear right, front right of rectangles. poses: of their centres. sizes: length, width."""
-    cos, sin = np.cos(poses[..., 2]), np.sin(poses[..., 2])
-    along = np.stack([cos, sin], -1) * (sizes[..., :1] / 2)
-    across = np.stack([-sin, cos], -1) * (sizes[..., 1:] / 2)
-    return poses[..., None, :2] + np.stack([a * along + b * across for a, b in CORNERS], -2)
 
 
 def red_lights(truth: SceneTruth, rules: Rules, index: MapIndex) -> RedLights:

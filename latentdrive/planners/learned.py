@@ -1,6 +1,6 @@
 """Learned planners: from what the car sees to a trajectory, through a network; and how one comes back from its checkpoint.
 
-eyes.py makes the inputs of a scene, latent_source.py the embeddings that fusion.py offers to the network. A planner's network
+sensors.py makes the inputs of a scene, latent_source.py the embeddings that fusion.py offers to the network. A planner's network
 (ego_mlp.py, transfuser/, ipad/) extends LearnedPlanner by its parts and `forward`.
 """
 
@@ -17,7 +17,7 @@ from latentdrive import checkpoint
 from latentdrive.errors import ConfigError
 from latentdrive.identity import FormerIds, same_id
 from latentdrive.planners.inputs.batch import PlannerInputs, PlannerOutput, inputs_of, stacked
-from latentdrive.planners.inputs.sensors import Eyes
+from latentdrive.planners.inputs.sensors import Sensors
 from latentdrive.planners.latents.fusion import LatentFusion
 from latentdrive.planners.latents.source import LatentSource, StoredLatents, open_latents, require_codebook
 from latentdrive.planners.sampling import DT_S
@@ -25,7 +25,7 @@ from latentdrive.types import Origin, Scene, SensorNeeds, Trajectory
 
 
 class LearnedPlanner(nn.Module, ABC):
-    """A network that plans (a Planner). eyes: what it looks at. fusion: how it takes a predictor's embeddings, None: not at all.
+    """A network that plans (a Planner). sensors: what it looks at. fusion: how it takes a predictor's embeddings, None: not at all.
 
     latents: the source of the embeddings that `plan` uses; set after building, it belongs to no checkpoint. `forward` of a planner with
     fusion reads `inputs.latents`.
@@ -36,15 +36,15 @@ class LearnedPlanner(nn.Module, ABC):
     learned_with = ""  # set by load_planner: fingerprint of the teacher or student that made these embeddings
     learned_permuted = None  # and the seed of the permutation where they were of other scenes
 
-    def __init__(self, *, eyes: Eyes, fusion: LatentFusion | None) -> None:
+    def __init__(self, *, sensors: Sensors, fusion: LatentFusion | None) -> None:
         super().__init__()
-        self.eyes, self.fusion = eyes, fusion
+        self.sensors, self.fusion = sensors, fusion
         self.latents: LatentSource | None = None
 
     @property
     def needs(self) -> SensorNeeds:
         """Everything that is opened for a scene: the planner's own sensors, and those of a live predictor."""
-        own = self.eyes.needs
+        own = self.sensors.needs
         if self.latents is None:
             return own
         other = self.latents.needs
@@ -71,7 +71,7 @@ class LearnedPlanner(nn.Module, ABC):
     @torch.no_grad()
     def plan(self, scenes: Sequence[Scene]) -> Trajectory:
         """Poses [B, P, 3], float32. Raises UnreadableScene for a scene that lacks a sensor, or whose embeddings are not there."""
-        inputs = inputs_of([scene.token for scene in scenes], stacked([self.eyes(scene) for scene in scenes]))
+        inputs = inputs_of([scene.token for scene in scenes], stacked([self.sensors(scene) for scene in scenes]))
         if self.latents is not None:
             inputs = replace(inputs, latents=self.latents.of(scenes))
         output = self(inputs.to(next(self.parameters()).device))

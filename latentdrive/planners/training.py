@@ -64,7 +64,7 @@ class PlannerTraining(L.LightningModule):
             )
         if batches.latents is not None:
             batches.latents.require_widths(self.model.fusion)
-        batches.prepare(self.model.eyes, scores=self.loss.scores, writes=rank_zero_only.rank == 0)
+        batches.prepare(self.model.sensors, scores=self.loss.scores, writes=rank_zero_only.rank == 0)
         self.batches = batches
         if new:
             self.model.load_pretrained()

@@ -13,7 +13,6 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from latentdrive.build import build
-from latentdrive.data.batches.scene_cutting import FRONT
 from latentdrive.data.navsim.scenes import FRONT_CAMERA
 from latentdrive.drawing.plans import DRIVER, bev_with_trajectories, side_by_side, with_colours, with_legend
 from latentdrive.errors import LatentDriveError
@@ -28,7 +27,7 @@ from latentdrive.report.drawings import picture
 from latentdrive.report.evaluation_charts import spoken
 from latentdrive.report.evaluations import Evaluation
 from latentdrive.run_folder import progress
-from latentdrive.types import CameraImage, SceneSource, SensorNeeds, Trajectory
+from latentdrive.types import FRONT, CameraImage, SceneSource, SensorNeeds, Trajectory
 
 EPSILON = 1e-9  # differences below it are none
 ABOVE = 560  # pixels: side of the view from above where there is no camera

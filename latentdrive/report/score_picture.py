@@ -27,7 +27,8 @@ from latentdrive.drawing.plans import (
     rings_of,
 )
 from latentdrive.evaluation.results import Results
-from latentdrive.pdms.scene import CORNERS, DRIVABLE, LAYERS, STEP_S, STEPS, Areas, Polygons, ScoringScene
+from latentdrive.nuplan_vehicle import CORNERS
+from latentdrive.pdms.scene import DRIVABLE, LAYERS, STEP_S, STEPS, Areas, Polygons, ScoringScene
 from latentdrive.types import FROZEN, Trajectory
 
 SIDE, BAND, LINE = 720, 26, 18  # pixels: the view, the title, each line of text below it

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from latentdrive.errors import UnreadableScene
+from latentdrive.nuplan_vehicle import corners, ego_centre
 from latentdrive.pdms.map.index import index_of
 from latentdrive.pdms.scene import Tracks
-from latentdrive.pdms.traffic import corners, ego_centre, red_lights, replay
+from latentdrive.pdms.traffic import red_lights, replay
 from latentdrive.pdms.versions import V1, V2, Rules
 from latentdrive.types import (
     MapConnection,

@@ -288,7 +288,7 @@ def test_pictures_that_are_decoded_smaller_have_a_cache_of_their_own(words):
     folders = set()
     for size in ("null", "[64,112]"):
         cfg = compose("train_planner", [*words, "planner=ltf_tiny", f"data.scenes.at_least={size}"])
-        folders.add(build(cfg.batches)._cache("train", build(cfg.model).eyes).folder)
+        folders.add(build(cfg.batches)._cache("train", build(cfg.model).sensors).folder)
     assert len(folders) == 2
 
 

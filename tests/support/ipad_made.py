@@ -20,8 +20,8 @@ FUSION = {
 }  # fmt: skip
 NODE = {
     "_target_": "latentdrive.planners.ipad.model.Ipad",
-    "eyes": {
-        "_target_": "latentdrive.planners.inputs.sensors.Eyes",
+    "sensors": {
+        "_target_": "latentdrive.planners.inputs.sensors.Sensors",
         "cameras": {"_target_": "latentdrive.planners.inputs.sensors.Surround", "names": CAMERAS, "height": HEIGHT, "width": WIDTH},
         "lidar": None,
     },

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from latentdrive.planners.inputs.batch import PlannerInputs
-from latentdrive.planners.inputs.sensors import Eyes, LidarGrid, Panorama
+from latentdrive.planners.inputs.sensors import LidarGrid, Panorama, Sensors
 from latentdrive.planners.latents.fusion import LatentFusion
 from latentdrive.planners.transfuser.backbone import TransfuserBackbone
 from latentdrive.planners.transfuser.model import Transfuser
@@ -31,9 +31,9 @@ def full_size(lidar_input: str, *, fusion: LatentFusion | None = None) -> Transf
         lidar_channels=1, lidar_cells=256, lidar_stride=32, image_anchors=(8, 32), lidar_anchors=(8, 8), exchange_blocks=2,
         exchange_heads=4, exchange_dropout=0.1,
     )  # fmt: skip
-    eyes = Eyes(cameras=Panorama(height=256, width=1024), lidar=lidar_grid() if lidar_input == "points" else None)
+    sensors = Sensors(cameras=Panorama(height=256, width=1024), lidar=lidar_grid() if lidar_input == "points" else None)
     return Transfuser(
-        eyes=eyes, fusion=fusion, backbone=backbone, width=256, feedforward=1024, layers=3, heads=8, dropout=0.0, agents=30,
+        sensors=sensors, fusion=fusion, backbone=backbone, width=256, feedforward=1024, layers=3, heads=8, dropout=0.0, agents=30,
         agents_half_m=32.0, semantic_width=64, semantic_classes=7, semantic_size=(128, 256), poses=8,
     )  # fmt: skip
 
@@ -48,7 +48,7 @@ def tiny(lidar_input: str, *, fusion: LatentFusion | None = None, **changed) -> 
     backbone = TransfuserBackbone(**(sizes | changed))
     lidar = lidar_grid(cells_per_m=1.0) if lidar_input == "points" else None
     return Transfuser(
-        eyes=Eyes(cameras=Panorama(height=64, width=128), lidar=lidar), fusion=fusion, backbone=backbone, width=32, feedforward=64,
+        sensors=Sensors(cameras=Panorama(height=64, width=128), lidar=lidar), fusion=fusion, backbone=backbone, width=32, feedforward=64,
         layers=1, heads=2, dropout=0.0, agents=5, agents_half_m=32.0, semantic_width=8, semantic_classes=7, semantic_size=(16, 32), poses=8,
     )  # fmt: skip
 

@@ -22,9 +22,8 @@ from latentdrive.codebook.judging.probe import EGO_TARGETS
 from latentdrive.codebook.model import Codebook, Observation
 from latentdrive.data.batches.clip_batches import HeldOut
 from latentdrive.data.batches.windows import TransitionBatch
-from latentdrive.data.npz import read_arrays
 from latentdrive.errors import NoClips, StoreError
-from latentdrive.files import write_atomic
+from latentdrive.files import read_arrays, write_atomic
 
 TRANSPLANTS = 6  # pairs of clips that are shown
 ARROWS = (6, 10)  # places down and across at which the picture's motion is kept

@@ -6,7 +6,7 @@ give it the codes of another clip.
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from torch import Tensor
 from latentdrive.codebook.judging.health import perplexity
 from latentdrive.codebook.losses import transition_error
 from latentdrive.codebook.model import Codebook, Observation
-from latentdrive.data.batches.windows import TransitionBatch
+from latentdrive.data.batches.windows import TransitionBatch, with_motion
 from latentdrive.statistics import Interval, ratio_by_drive
 
 CASES = ("true", "ego_shuffled", "environment_shuffled", "both_shuffled", "zeroed", "copy")
@@ -152,15 +152,6 @@ def _over(
 def usable(model: Codebook, batch: TransitionBatch) -> TransitionBatch:
     """The rows that the model can code: those with motion where it takes environment codes from the encoder."""
     return with_motion(batch) if model.environment_slots and model.environment_source == "encoder" else batch
-
-
-def with_motion(batch: TransitionBatch) -> TransitionBatch:
-    """The rows whose motion is known."""
-    if batch.motion_known.all():
-        return batch
-    rows = batch.motion_known.nonzero()[:, 0]
-    parts = {field.name: getattr(batch, field.name) for field in fields(batch)}
-    return replace(batch, **{name: part[rows] for name, part in parts.items() if part is not None})
 
 
 def _errors(

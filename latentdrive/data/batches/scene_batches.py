@@ -15,11 +15,12 @@ import torch
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from latentdrive.data.batches.scene_cutting import SceneSpec, cut_scene, scene_batch
-from latentdrive.data.batches.windows import nearest_rows, shuffled
+from latentdrive.data.batches.windows import shuffled
 from latentdrive.data.clips.clip_source import ReadableSource
 from latentdrive.data.clips.sidecars import SAME_TIME_S
 from latentdrive.data.latent_store import LatentStore
 from latentdrive.errors import StoreError, WrongShape
+from latentdrive.geometry import nearest_rows
 from latentdrive.teacher.code_baselines import code_baselines
 from latentdrive.types import DrivingClip, LatentActions, SceneBatch
 

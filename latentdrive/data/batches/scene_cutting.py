@@ -8,17 +8,16 @@ later can leak.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 import torch
 from jaxtyping import Float, Int64
 
 from latentdrive.data.batches.windows import WindowSpec
+from latentdrive.data.picture_size import sized
 from latentdrive.errors import ConfigError, WrongShape
 from latentdrive.geometry import interpolate_poses, relative_pose
-from latentdrive.types import CameraImage, Command, DrivingClip, EgoHistory, PoseSource, Scene, SceneBatch
+from latentdrive.types import FRONT, CameraImage, Command, DrivingClip, EgoHistory, PoseSource, Scene, SceneBatch
 
-FRONT = "front"
 SLACK_S = 0.02  # how far outside the shot a time of the ego history may lie, for rounding in the file
 
 
@@ -146,12 +145,3 @@ def _velocity(times: np.ndarray, poses: np.ndarray, wanted: np.ndarray) -> Float
     later = np.clip(np.searchsorted(times, wanted + 1e-6, side="right") - 1, 1, len(times) - 1)
     back = relative_pose(poses[later], poses[later - 1])  # the earlier pose, seen from the later
     return -back[:, :2] / (times[later] - times[later - 1])[:, None]
-
-
-def sized(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
-    """uint8 [3, H, W] at another size; shrunk by area."""
-    if pixels.shape[1:] == (height, width):
-        return pixels
-    how = cv2.INTER_AREA if height < pixels.shape[1] else cv2.INTER_LINEAR
-    picture = np.ascontiguousarray(pixels.transpose(1, 2, 0))
-    return cv2.resize(picture, (width, height), interpolation=how).transpose(2, 0, 1)

@@ -6,7 +6,7 @@ the sampler is ever saved. held_out.py has the fixed windows of evaluation.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from latentdrive.data.batches.augmentation import covered_share, crop, mirror
 from latentdrive.data.clips.clip_source import ClipFacts, ReadableSource
 from latentdrive.data.unreadable import TooShort, UnreadableLog
 from latentdrive.errors import ConfigError, NoClips, UnreadableClip
-from latentdrive.geometry import relative_pose
+from latentdrive.geometry import nearest_rows, relative_pose
 from latentdrive.types import FROZEN, Batch, ClipTruth, DrivingClip
 
 
@@ -325,12 +325,10 @@ def _moving(
     return np.maximum(covered[:-1], covered[1:])
 
 
-def nearest_rows(times_s: np.ndarray, at: np.ndarray) -> Int64[np.ndarray, "N"]:
-    """For each time in `at` the row of `times_s` (ascending) that is nearest to it."""
-    after = np.clip(np.searchsorted(times_s, at), 1, max(1, len(times_s) - 1))
-    before = after - 1
-    return np.where(
-        at - times_s[before] <= times_s[np.minimum(after, len(times_s) - 1)] - at,
-        before,
-        np.minimum(after, len(times_s) - 1),
-    )
+def with_motion(batch: TransitionBatch) -> TransitionBatch:
+    """The rows whose motion is known."""
+    if batch.motion_known.all():
+        return batch
+    rows = batch.motion_known.nonzero()[:, 0]
+    parts = {field.name: getattr(batch, field.name) for field in fields(batch)}
+    return replace(batch, **{name: part[rows] for name, part in parts.items() if part is not None})

@@ -16,10 +16,11 @@ import numpy as np
 from jaxtyping import Bool, Float32
 
 from latentdrive.data.clips.clip_source import ClipFacts, Part, anchored
-from latentdrive.data.clips.resampling import Assembled, Assembler, fit_picture
+from latentdrive.data.clips.resampling import Assembled, Assembler
 from latentdrive.data.clips.road_speed import CAMERA_HEIGHT_M
-from latentdrive.data.clips.sidecars import Camera, Track, scaled_intrinsics
+from latentdrive.data.clips.sidecars import Camera, Track
 from latentdrive.data.clips.visual_odometry import EgoMotion, estimate_ego_motion, guessed_intrinsics, work_size
+from latentdrive.data.picture_size import fit_picture, scaled_intrinsics
 from latentdrive.data.unreadable import raise_if_out_of_files
 from latentdrive.errors import ConfigError, UnreadableClip
 from latentdrive.types import FROZEN, ClipTruth, DrivingClip, PoseSource

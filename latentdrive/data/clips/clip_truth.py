@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float32, Int64
 
-from latentdrive.data.npz import read_arrays
 from latentdrive.data.unreadable import raise_if_out_of_files
 from latentdrive.errors import UnreadableClip
+from latentdrive.files import read_arrays
 from latentdrive.types import ClipTruth
 
 ARRAYS = {"times_s": "f8", "agent_poses": "f4", "agent_sizes": "f4", "boxes": "f4", "image_motion": "f4"}

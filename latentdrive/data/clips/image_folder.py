@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float64, UInt8
 
 from latentdrive.data.clips.clip_list import is_image_name
-from latentdrive.data.clips.resampling import fit_picture
+from latentdrive.data.picture_size import fitted
 from latentdrive.data.unreadable import raise_if_out_of_files
 from latentdrive.errors import ConfigError, UnreadableClip
 
@@ -80,15 +80,6 @@ def read_images(
         picture = load_image(path)
         stored = picture.shape[:2]
         yield float(time_s), fitted(picture, size, fit), stored
-
-
-def fitted(picture: UInt8[np.ndarray, "h w 3"], size: tuple[int, int], fit: str) -> UInt8[np.ndarray, "H W 3"]:
-    """A picture at training size; shrunk by area, enlarged bilinearly."""
-    plan = fit_picture(picture.shape[:2], size, fit)
-    shrinks = plan.scaled[0] < picture.shape[0]
-    how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    scaled = cv2.resize(picture, plan.scaled[::-1], interpolation=how)
-    return scaled[plan.top : plan.top + size[0], plan.left : plan.left + size[1]]
 
 
 def load_image(path: Path) -> UInt8[np.ndarray, "H W 3"]:

@@ -21,19 +21,6 @@ SLOWER = 1.1  # how much longer than a grid step the median frame distance may b
 
 
 @dataclass(**FROZEN)
-class Fit:
-    """How a stored picture becomes a training picture. scaled: (height, width) after scaling; top, left: cut from there.
-
-    view: left, top, right, bottom of the used window as shares of the stored picture.
-    """
-
-    scaled: tuple[int, int]
-    top: int
-    left: int
-    view: tuple[float, float, float, float]
-
-
-@dataclass(**FROZEN)
 class Assembled:
     """The frames that stay, and what was counted on the way."""
 
@@ -46,17 +33,6 @@ class Assembled:
     holes: int
     standstill_s: float
     source_hz: float
-
-
-def fit_picture(stored: tuple[int, int], size: tuple[int, int], fit: str) -> Fit:
-    """Scaling and cut from a stored (height, width) to a training size. fit: stretch, or crop (the middle, undistorted)."""
-    if fit == "stretch":
-        return Fit(scaled=size, top=0, left=0, view=(0.0, 0.0, 1.0, 1.0))
-    scale = max(size[0] / stored[0], size[1] / stored[1])
-    scaled = (max(size[0], round(stored[0] * scale)), max(size[1], round(stored[1] * scale)))
-    top, left = (scaled[0] - size[0]) // 2, (scaled[1] - size[1]) // 2
-    view = (left / scaled[1], top / scaled[0], (left + size[1]) / scaled[1], (top + size[0]) / scaled[0])
-    return Fit(scaled=scaled, top=top, left=left, view=view)
 
 
 class Assembler:

@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float32, Float64
+from jaxtyping import Float64
 
-from latentdrive.data.batches.windows import nearest_rows
 from latentdrive.errors import UnreadableClip
-from latentdrive.geometry import interpolate_poses
+from latentdrive.geometry import interpolate_poses, nearest_rows
 from latentdrive.types import FROZEN
 
 POSE_COLUMNS = ("time_s", "x_m", "y_m", "heading_rad", "speed_mps")
@@ -119,25 +118,3 @@ def read_camera(path: Path) -> Camera | None:
     if any(matrix is not None and not np.isfinite(matrix).all() for matrix in matrices):
         raise UnreadableClip(path, "a number is NaN or infinite: correct it or remove the file")
     return Camera(intrinsics=matrices[0], camera_to_ego=matrices[1])
-
-
-def scaled_intrinsics(
-    intrinsics: Float64[np.ndarray, "3 3"],
-    *,
-    view: tuple[float, float, float, float],
-    stored: tuple[int, int],
-    size: tuple[int, int],
-) -> Float32[np.ndarray, "3 3"]:
-    """Intrinsics of the stored picture in pixels of the training picture; the centre of the first pixel is (0, 0).
-
-    view: left, top, right, bottom of the window as shares. stored, size: (height, width) before and after.
-    """
-    left, top, right, bottom = view
-    scale_x = size[1] / ((right - left) * stored[1])
-    scale_y = size[0] / ((bottom - top) * stored[0])
-    scaled = np.array(intrinsics, np.float64)
-    scaled[0] *= scale_x
-    scaled[1] *= scale_y
-    scaled[0, 2] += (0.5 - left * stored[1]) * scale_x - 0.5
-    scaled[1, 2] += (0.5 - top * stored[0]) * scale_y - 0.5
-    return scaled.astype(np.float32)

@@ -17,8 +17,8 @@ from latentdrive.data.clips.clip_list import ClipList
 from latentdrive.data.clips.clip_reader import ClipReader, Frames, ReaderOptions
 from latentdrive.data.clips.clip_source import Part
 from latentdrive.data.clips.image_folder import TIMES, image_times, numbered_images, read_images
-from latentdrive.data.clips.resampling import fit_picture
 from latentdrive.data.clips.sidecars import Camera, Track, read_camera, read_track, sidecar
+from latentdrive.data.picture_size import fit_picture
 from latentdrive.data.unreadable import raise_if_out_of_files
 from latentdrive.errors import UnreadableClip
 from latentdrive.types import ClipTruth

@@ -12,11 +12,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float64, Int64
 
-from latentdrive.data.batches.windows import nearest_rows
 from latentdrive.data.clips.clip_reader import ClipReader, Frames, ReaderOptions
 from latentdrive.data.clips.clip_source import ClipFacts, Part
-from latentdrive.data.clips.image_folder import fitted
-from latentdrive.data.clips.resampling import fit_picture
 from latentdrive.data.clips.sidecars import Camera, Track
 from latentdrive.data.navsim.folders import navsim_folders
 from latentdrive.data.navsim.frames import CAMERAS
@@ -27,7 +24,9 @@ from latentdrive.data.navsim.scene_filter import SceneFilter
 from latentdrive.data.navsim.scene_source import choose_split
 from latentdrive.data.navsim.scenes import camera_to_ego
 from latentdrive.data.navsim.sensor_images import image_size, read_image
+from latentdrive.data.picture_size import fit_picture, fitted
 from latentdrive.errors import ConfigError, NoClips, NoScenes, UnreadableClip, UnreadableScene
+from latentdrive.geometry import nearest_rows
 from latentdrive.types import FROZEN, DrivingClip
 
 EVEN = 0.25  # of a step: how far two frames of one shot may lie from being a step apart where their pictures look like a cut

@@ -13,11 +13,10 @@ import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int8, Int32, Int64, Shaped
 
 from latentdrive.data.navsim.frames import CAMERAS, BadFrame, Frame, Objects, Views, log_frame
-from latentdrive.data.npz import read_arrays
 from latentdrive.data.pickles.reading import read_pickle
 from latentdrive.data.unreadable import raise_if_out_of_files
 from latentdrive.errors import RefusedPickle, UnreadableLogFile
-from latentdrive.files import write_atomic
+from latentdrive.files import read_arrays, write_atomic
 from latentdrive.types import FROZEN, Command
 
 FORMAT = 1  # raise it when the same pickle would give other arrays: caches are then made anew

@@ -17,10 +17,9 @@ import numpy as np
 from latentdrive.data.navsim.folders import cache_name
 from latentdrive.data.navsim.index import LogRows, NavsimIndex
 from latentdrive.data.navsim.log import FORMAT, NavsimLog, open_log, stamp_of
-from latentdrive.data.npz import read_arrays
 from latentdrive.data.unreadable import UnreadableLog, raise_if_out_of_files
 from latentdrive.errors import NoScenes, UnreadableLogFile
-from latentdrive.files import write_atomic
+from latentdrive.files import read_arrays, write_atomic
 from latentdrive.progress import Progress
 
 INDEX, LOGS = "index.npz", "logs"  # in the cache folder of a data split

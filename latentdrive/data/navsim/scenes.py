@@ -13,15 +13,16 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float32, Float64
 
-from latentdrive.data.batches.scene_cutting import FRONT
-from latentdrive.data.clips.sidecars import WHOLE, scaled_intrinsics
+from latentdrive.data.clips.sidecars import WHOLE
 from latentdrive.data.navsim.frames import CAMERAS, LIDAR, OBJECT_NAMES
 from latentdrive.data.navsim.lidar import read_pcd
 from latentdrive.data.navsim.log import NavsimLog
 from latentdrive.data.navsim.sensor_images import Size, read_image
+from latentdrive.data.picture_size import scaled_intrinsics
 from latentdrive.errors import ConfigError, MapError, UnreadableScene
 from latentdrive.geometry import relative_pose
 from latentdrive.types import (
+    FRONT,
     FROZEN,
     CameraImage,
     Command,

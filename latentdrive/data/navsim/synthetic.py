@@ -19,11 +19,10 @@ from latentdrive.data.navsim.log_folder import Progress
 from latentdrive.data.navsim.nuplan_objects import detected_objects, light_states
 from latentdrive.data.navsim.scene_filter import SecondStage, read_split
 from latentdrive.data.navsim.scenes import Cut, Maps, Sensors, open_scene, open_truth
-from latentdrive.data.npz import read_arrays
 from latentdrive.data.pickles.reading import read_pickle
 from latentdrive.data.unreadable import UnreadableLog, raise_if_out_of_files
 from latentdrive.errors import NoScenes, RefusedPickle, UnreadableLogFile, UnreadableScene
-from latentdrive.files import write_atomic
+from latentdrive.files import read_arrays, write_atomic
 from latentdrive.types import FROZEN, Command, LoggedFrame, Scene, SceneTruth
 
 PICKLES, BLOBS = "synthetic_scene_pickles", "sensor_blobs"

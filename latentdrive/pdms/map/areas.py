@@ -9,9 +9,9 @@ import numpy as np
 import shapely
 from jaxtyping import Float64, Int64
 
+from latentdrive.nuplan_vehicle import ego_centre
 from latentdrive.pdms.map.index import MapIndex
 from latentdrive.pdms.scene import FETCH_M, LAYERS, Areas
-from latentdrive.pdms.traffic import ego_centre
 
 
 def areas_near(index: MapIndex, ego_pose: Float64[np.ndarray, "3"], route_lane_ids: Iterable[str]) -> Areas:

@@ -10,11 +10,10 @@ import numpy as np
 import shapely
 from jaxtyping import Float64
 
-from latentdrive.nuplan_vehicle import LENGTH_M, WIDTH_M
+from latentdrive.nuplan_vehicle import LENGTH_M, WIDTH_M, corners, ego_centre
 from latentdrive.pdms.map.areas import areas_fetched
 from latentdrive.pdms.map.index import MapIndex
 from latentdrive.pdms.pdm_closed.route import heading_error
-from latentdrive.pdms.traffic import corners, ego_centre
 
 BLOCKS_AHEAD = 30  # of the route, the start lane's own counted
 LEAST_S_M = 1e-5

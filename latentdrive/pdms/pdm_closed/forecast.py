@@ -12,10 +12,9 @@ import shapely
 from jaxtyping import Bool, Float64, Int64
 
 from latentdrive.geometry import wrap_angle
-from latentdrive.nuplan_vehicle import LENGTH_M, WIDTH_M
+from latentdrive.nuplan_vehicle import LENGTH_M, WIDTH_M, corners, ego_centre
 from latentdrive.pdms.map.index import MapIndex
 from latentdrive.pdms.scene import AGENTS, STEP_S, STEPS, RedLights, Tracks
-from latentdrive.pdms.traffic import corners, ego_centre
 from latentdrive.types import FROZEN, LoggedFrame
 
 RADIUS_M = 100.0

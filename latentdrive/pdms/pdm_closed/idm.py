@@ -14,11 +14,10 @@ import numpy as np
 import shapely
 from jaxtyping import Bool, Float64, Int64
 
-from latentdrive.nuplan_vehicle import LENGTH_M, WIDTH_M
+from latentdrive.nuplan_vehicle import LENGTH_M, WIDTH_M, corners, ego_centre
 from latentdrive.pdms.pdm_closed.centreline import LEAST_S_M, TREE_NODE, Path, between
 from latentdrive.pdms.pdm_closed.forecast import MAP_STEPS, Forecast
 from latentdrive.pdms.scene import STEP_S, STEPS
-from latentdrive.pdms.traffic import corners, ego_centre
 from latentdrive.types import FROZEN
 
 OFFSETS_M = (0.0, -1.0, 1.0)  # of the paths, to the left

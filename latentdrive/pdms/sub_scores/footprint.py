@@ -10,9 +10,9 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from latentdrive.nuplan_vehicle import LENGTH_M, REAR_TO_CENTRE_M, WIDTH_M
+from latentdrive.nuplan_vehicle import CORNERS, LENGTH_M, REAR_TO_CENTRE_M, WIDTH_M
 from latentdrive.pdms.batch import MapBatch
-from latentdrive.pdms.scene import CORNERS, HEADING, VX, VY, X, Y
+from latentdrive.pdms.scene import HEADING, VX, VY, X, Y
 from latentdrive.types import FROZEN
 
 HALF_LENGTH_M, HALF_WIDTH_M = LENGTH_M / 2, WIDTH_M / 2

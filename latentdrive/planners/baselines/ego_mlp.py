@@ -7,7 +7,7 @@ from torch import nn
 
 from latentdrive.errors import ConfigError
 from latentdrive.planners.inputs.batch import STATUS, PlannerInputs, PlannerOutput
-from latentdrive.planners.inputs.sensors import Eyes
+from latentdrive.planners.inputs.sensors import Sensors
 from latentdrive.planners.latents.fusion import LatentFusion
 from latentdrive.planners.learned import LearnedPlanner
 
@@ -18,7 +18,7 @@ class EgoMlp(LearnedPlanner):
     def __init__(self, *, width: int, poses: int, fusion: LatentFusion | None) -> None:
         if fusion is not None:
             raise ConfigError("planner=ego_mlp is the blind baseline and fuses nothing: leave fusion out")
-        super().__init__(eyes=Eyes(cameras=None, lidar=None), fusion=None)
+        super().__init__(sensors=Sensors(cameras=None, lidar=None), fusion=None)
         self.poses = poses
         self.layers = nn.Sequential(
             nn.Linear(STATUS, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width), nn.ReLU(),

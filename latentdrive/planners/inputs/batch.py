@@ -1,6 +1,6 @@
 """What goes into a planner's network, what it is taught with, and what comes out: tensors for B scenes.
 
-Between eyes.py, which makes the inputs of one scene, and the networks. Inputs and targets are two types, so that a network can't be
+Between sensors.py, which makes the inputs of one scene, and the networks. Inputs and targets are two types, so that a network can't be
 handed the future by mistake.
 """
 
@@ -21,7 +21,7 @@ Arrays = Mapping[str, np.ndarray]  # by the names of fields below; of one scene 
 
 @dataclass(**FROZEN)
 class PlannerInputs(Batch):
-    """What a planner is given of B scenes; what it has no eyes for is None.
+    """What a planner is given of B scenes; what it has no sensors for is None.
 
     cameras: RGB, V views of one size; a panorama is one view and has no calibration. intrinsics: in pixels of `cameras`.
     camera_to_ego: metres. lidar: histogram in [0, 1], channels x cells along x x cells along y. velocity (m/s), acceleration (m/s^2):

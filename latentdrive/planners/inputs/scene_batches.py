@@ -27,7 +27,7 @@ from latentdrive.pdms.storage.store import ScoringStore, build_store, store_name
 from latentdrive.pdms.versions import Version
 from latentdrive.planners.inputs.batch import PlannerInputs, PlannerTargets, inputs_of, targets_of
 from latentdrive.planners.inputs.scene_cache import SceneCache, alone
-from latentdrive.planners.inputs.sensors import Eyes, Surround, picture_of
+from latentdrive.planners.inputs.sensors import Sensors, Surround, picture_of
 from latentdrive.planners.latents.source import StoredLatents
 from latentdrive.progress import Progress, unwatched
 from latentdrive.types import FROZEN, CameraImage, SceneSource, SceneTruth
@@ -37,16 +37,16 @@ TARGET = "target_"  # what names of target arrays begin with in the cache
 
 @dataclass(**FROZEN)
 class Opener:
-    """What is kept of a scene: what the eyes see, and what the targets take from the truth."""
+    """What is kept of a scene: what the sensors see, and what the targets take from the truth."""
 
     source: SceneSource
-    eyes: Eyes
+    sensors: Sensors
     targets: Callable[[SceneTruth], dict[str, np.ndarray]]
 
     def __call__(self, token: str) -> dict[str, np.ndarray]:
         """Arrays by name."""
         scene, truth = self.source[token], self.targets(self.source.truth(token))
-        return {**self.eyes(scene), **{TARGET + name: value for name, value in truth.items()}}
+        return {**self.sensors(scene), **{TARGET + name: value for name, value in truth.items()}}
 
 
 class PlannerScenes:
@@ -121,7 +121,7 @@ class PlannerBatches:
             "codebook": self.latents.codebook_id, "latents": self.latents.fingerprint, "labeller": self.latents.maker,
         }  # fmt: skip
         self.former_ids = {} if self.latents is None else self.latents.former_ids
-        self._caches: dict[tuple[str, Eyes], SceneCache] = {}
+        self._caches: dict[tuple[str, Sensors], SceneCache] = {}
         self._scenes: dict[str, PlannerScenes] = {}
         self._prepared: dict[str, ScoringStore] = {}
         self._opened: OrderedDict[str, ScoringScene] = OrderedDict()
@@ -136,7 +136,7 @@ class PlannerBatches:
         """What the cache of both splits will take; opens one scene of each. Raises ConfigError where it may not take so much."""
         texts, total = [], 0
         for part in ("train", "val"):
-            cache = self._cache(part, model.eyes)
+            cache = self._cache(part, model.sensors)
             total += cache.bytes()
             texts.append(f"{part}: {len(cache.tokens):,} scenes of {self.data.split_of(part)}")
         text = f"{'; '.join(texts)}. The cache needs about {total / 1e9:.2f} GB in {self.folder}"
@@ -146,7 +146,7 @@ class PlannerBatches:
             )
         return text
 
-    def prepare(self, eyes: Eyes, *, scores: bool, writes: bool) -> None:
+    def prepare(self, sensors: Sensors, *, scores: bool, writes: bool) -> None:
         """Fill the cache, prepare scenes for the score (those of train only where `scores` says that training needs them).
 
         writes: whether this process names unreadable scenes in files. Raises TooManyUnreadable beyond data.max_unreadable, scenes
@@ -154,10 +154,10 @@ class PlannerBatches:
         """
         found, failed = {}, {}
         for part in ("train", "val"):  # the cheap mistakes first: nothing was opened yet
-            found[part], failed[part] = self._find_latents(self._cache(part, eyes))
-            self._report(part, self._cache(part, eyes).tokens, failed[part], writes)
+            found[part], failed[part] = self._find_latents(self._cache(part, sensors))
+            self._report(part, self._cache(part, sensors).tokens, failed[part], writes)
         for part in ("train", "val"):
-            cache = self._cache(part, eyes)
+            cache = self._cache(part, sensors)
             cache.fill(workers=self.workers, progress=self.watch)
             lost = failed[part] | cache.reasons
             if scores or part == "val":
@@ -175,19 +175,19 @@ class PlannerBatches:
         """Where the cache of all planners lies."""
         return self.data.cache_folder / "planners"
 
-    def _cache(self, part: str, eyes: Eyes) -> SceneCache:
-        if (part, eyes) not in self._caches:
-            source = self._source(part, eyes)
+    def _cache(self, part: str, sensors: Sensors) -> SceneCache:
+        if (part, sensors) not in self._caches:
+            source = self._source(part, sensors)
             tokens = source.tokens if part == "train" else self._looked_at(source.tokens)
             # Sizes and times of the logs stand for the scenes; pictures that change under the same log are not noticed.
             logs = {path.name: path.stat() for path in {source.location(token) for token in tokens}}
             stamps = sorted((name, one.st_size, one.st_mtime_ns) for name, one in logs.items())
             content = [
-                repr(eyes), self.data.pictures_at_least, repr(self.targets), self.data.scenes_id(self.data.split_of(part)), stamps,
+                repr(sensors), self.data.pictures_at_least, repr(self.targets), self.data.scenes_id(self.data.split_of(part)), stamps,
             ]  # fmt: skip
-            opener = Opener(source=source, eyes=eyes, targets=self.targets)
-            self._caches[part, eyes] = SceneCache(self.folder, tokens, opener, content=json.dumps(content))
-        return self._caches[part, eyes]
+            opener = Opener(source=source, sensors=sensors, targets=self.targets)
+            self._caches[part, sensors] = SceneCache(self.folder, tokens, opener, content=json.dumps(content))
+        return self._caches[part, sensors]
 
     def _looked_at(self, tokens: Sequence[str]) -> list[str]:
         """Which held-out scenes are looked at: a fixed choice, spread over all of them, in their order."""
@@ -203,8 +203,8 @@ class PlannerBatches:
                 failed[token] = error.reason
         return found, failed
 
-    def _source(self, part: str, eyes: Eyes) -> SceneSource:
-        needs = eyes.needs
+    def _source(self, part: str, sensors: Sensors) -> SceneSource:
+        needs = sensors.needs
         return self.data.open_scenes(
             split=self.data.split_of(part), cameras=list(needs.cameras), camera_frames=needs.frames, lidar=needs.lidar,
         )  # fmt: skip
@@ -280,7 +280,7 @@ class PlannerBatches:
 
     @cached_property
     def _front(self) -> SceneSource:
-        return self._source("val", Eyes(cameras=Surround(names=(FRONT_CAMERA,), height=1, width=1), lidar=None))
+        return self._source("val", Sensors(cameras=Surround(names=(FRONT_CAMERA,), height=1, width=1), lidar=None))
 
     def summary(self) -> str:
         """One line for the end of a run: what was left out."""

@@ -1,6 +1,6 @@
 """Inputs and targets of scenes on disk: every scene is opened and made small once, then read as rows of arrays.
 
-After eyes.py and targets.py, before scene_data.py. Decoding four cameras takes ten times as long as a training step of a small
+After sensors.py and targets.py, before scene_data.py. Decoding four cameras takes ten times as long as a training step of a small
 planner. A folder a content: `FIELD.npy` (one row a scene, mapped from disk) and `state.npy` (which rows are there). An interrupted filling goes
 on where it stopped; what could not be opened is tried again.
 """

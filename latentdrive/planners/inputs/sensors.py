@@ -1,6 +1,6 @@
 """What a planner sees of a scene: cameras made small, a LiDAR histogram, the ego's state. First step of every learned planner.
 
-A planner's eyes say which sensors are opened (`needs`), so that nothing is loaded in vain, and turn a Scene into arrays under the
+A planner's sensors say which sensors are opened (`needs`), so that nothing is loaded in vain, and turn a Scene into arrays under the
 names of PlannerInputs. The panorama and the histogram are NAVSIM's for Transfuser (its agents/transfuser features).
 """
 
@@ -10,9 +10,9 @@ import cv2
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-from latentdrive.data.batches.scene_cutting import sized
-from latentdrive.data.clips.sidecars import WHOLE, scaled_intrinsics
+from latentdrive.data.clips.sidecars import WHOLE
 from latentdrive.data.navsim.scenes import scene_name
+from latentdrive.data.picture_size import scaled_intrinsics, sized
 from latentdrive.errors import UnreadableScene
 from latentdrive.planners.inputs.batch import Arrays
 from latentdrive.types import FROZEN, CameraImage, Scene, SensorNeeds
@@ -108,7 +108,7 @@ class LidarGrid:
 
 
 @dataclass(**FROZEN)
-class Eyes:
+class Sensors:
     """Everything that a planner looks at. cameras, lidar: None for a planner without."""
 
     cameras: Panorama | Surround | None

@@ -1,6 +1,6 @@
 """What a planner learns from in a scene: the human's plan, the vehicles around, and the semantic bird's-eye view.
 
-The counterpart of eyes.py, made from the truth. Arrays go under the names of PlannerTargets; what no loss asks for is left out.
+The counterpart of sensors.py, made from the truth. Arrays go under the names of PlannerTargets; what no loss asks for is left out.
 """
 
 from dataclasses import dataclass

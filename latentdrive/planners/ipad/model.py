@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from latentdrive.errors import ConfigError, WrongShape
 from latentdrive.pdms.scene import STEPS
 from latentdrive.planners.inputs.batch import PlannerInputs, PlannerOutput
-from latentdrive.planners.inputs.sensors import Eyes, Surround
+from latentdrive.planners.inputs.sensors import Sensors, Surround
 from latentdrive.planners.ipad.heads import STEPS_A_POSE, TOTAL, AgentHead, AreaHead, ScoreHead
 from latentdrive.planners.ipad.images import CameraFeatures, padded_size
 from latentdrive.planners.ipad.refiner import Refiner, Views
@@ -45,7 +45,7 @@ class Ipad(LearnedPlanner):
     def __init__(
         self,
         *,
-        eyes: Eyes,
+        sensors: Sensors,
         backbone: str,
         stages: list[int],
         stride: int,
@@ -68,10 +68,10 @@ class Ipad(LearnedPlanner):
         box_unit_m: float,
         fusion: LatentFusion | None,
     ) -> None:
-        super().__init__(eyes=eyes, fusion=fusion)
-        if not isinstance(eyes.cameras, Surround):
+        super().__init__(sensors=sensors, fusion=fusion)
+        if not isinstance(sensors.cameras, Surround):
             raise ConfigError(
-                "model.eyes.cameras of iPad must be a Surround: it projects into cameras that are calibrated"
+                "model.sensors.cameras of iPad must be a Surround: it projects into cameras that are calibrated"
             )
         if width % (2 * heads) or passes < 1 or poses * STEPS_A_POSE >= STEPS:
             raise ConfigError(
@@ -81,7 +81,7 @@ class Ipad(LearnedPlanner):
         self.passes, self.poses, self.stride = passes, poses, stride
         self.images = CameraFeatures(
             backbone=backbone, stages=stages, stride=stride, weights=weights, normalise=normalise,
-            train_backbone=train_backbone, grid_mask=grid_mask, cameras=len(eyes.cameras.names), width=width,
+            train_backbone=train_backbone, grid_mask=grid_mask, cameras=len(sensors.cameras.names), width=width,
         )  # fmt: skip
         self.status = nn.Linear(STATUS, width)
         self.queries = nn.Parameter(torch.randn(proposals * poses, width))
@@ -126,7 +126,7 @@ class Ipad(LearnedPlanner):
     def _views(self, inputs: PlannerInputs) -> Views:
         if inputs.cameras is None or inputs.intrinsics is None or inputs.camera_to_ego is None:
             raise WrongShape(
-                "Ipad: expected cameras with intrinsics and camera_to_ego among the inputs: make them with its `eyes`"
+                "Ipad: expected cameras with intrinsics and camera_to_ego among the inputs: make them with its `sensors`"
             )
         height, width = padded_size(*inputs.cameras.shape[-2:], self.stride)
         values = self.refiner.cameras.read(self.images(inputs.cameras))

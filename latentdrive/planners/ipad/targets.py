@@ -9,8 +9,9 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from latentdrive.nuplan_vehicle import CORNERS
 from latentdrive.pdms.batch import SceneTensors
-from latentdrive.pdms.scene import CORNERS, HEADING
+from latentdrive.pdms.scene import HEADING
 from latentdrive.pdms.scorer import Scorer
 from latentdrive.pdms.sub_scores.footprint import footprint
 from latentdrive.types import PdmScores

@@ -1,6 +1,6 @@
 """Where a planner's embeddings come from: a store that a teacher or student filled, or a live predictor in the car.
 
-Beside eyes.py. Both give LatentFeatures for scenes, so teacher and student are exchanged by naming another folder. What knows the
+Beside sensors.py. Both give LatentFeatures for scenes, so teacher and student are exchanged by naming another folder. What knows the
 future is refused: codes of origin `inverse_dynamics` were read from the frames after now.
 """
 
@@ -15,15 +15,16 @@ import torch
 import torch.nn.functional as F
 
 from latentdrive import checkpoint
-from latentdrive.data.batches.scene_cutting import FRONT, SceneSpec, scene_batch
-from latentdrive.data.clips.image_folder import fitted
+from latentdrive.data.batches.scene_cutting import SceneSpec, scene_batch
 from latentdrive.data.latent_store import INDEX, LatentStore
 from latentdrive.data.navsim.scenes import FRONT_CAMERA, STEP_S
+from latentdrive.data.picture_size import fitted
 from latentdrive.errors import CheckpointError, ConfigError, MixedCodebooks, StoreError, UnreadableScene
 from latentdrive.identity import FormerIds, same_id
 from latentdrive.planners.latents.fusion import LatentFusion
 from latentdrive.planners.sampling import NO_SENSORS
 from latentdrive.types import (
+    FRONT,
     CameraImage,
     Command,
     LatentFeatures,

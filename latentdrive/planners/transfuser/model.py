@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from latentdrive.errors import ConfigError
 from latentdrive.planners.inputs.batch import STATUS, PlannerInputs, PlannerOutput
-from latentdrive.planners.inputs.sensors import Eyes, Panorama
+from latentdrive.planners.inputs.sensors import Panorama, Sensors
 from latentdrive.planners.latents.fusion import LatentFusion
 from latentdrive.planners.learned import LearnedPlanner, in_full
 from latentdrive.planners.transfuser.backbone import TransfuserBackbone
@@ -67,12 +67,12 @@ class Transfuser(LearnedPlanner):
     """
 
     def __init__(
-        self, *, eyes: Eyes, fusion: LatentFusion | None, backbone: TransfuserBackbone, width: int, feedforward: int, layers: int, heads: int,
+        self, *, sensors: Sensors, fusion: LatentFusion | None, backbone: TransfuserBackbone, width: int, feedforward: int, layers: int, heads: int,
         dropout: float, agents: int, agents_half_m: float, semantic_width: int, semantic_classes: int, semantic_size: tuple[int, int],
         poses: int,
     ) -> None:  # fmt: skip
-        super().__init__(eyes=eyes, fusion=fusion)
-        _require_fitting(eyes, backbone)
+        super().__init__(sensors=sensors, fusion=fusion)
+        _require_fitting(sensors, backbone)
         self.backbone, self.poses, self.agents_half_m = backbone, poses, agents_half_m
         self.bev_in = nn.Conv2d(backbone.channels, width, 1)
         self.status_in = nn.Linear(STATUS, width)
@@ -132,23 +132,23 @@ def _resized(maps: Float[Tensor, "B C H W"], size: tuple[int, int]) -> Float[Ten
     return F.interpolate(maps, size, mode="bilinear", align_corners=False)
 
 
-def _require_fitting(eyes: Eyes, backbone: TransfuserBackbone) -> None:
-    if not isinstance(eyes.cameras, Panorama):
-        raise ConfigError("model.eyes.cameras: Transfuser looks at a Panorama, of one picture")
+def _require_fitting(sensors: Sensors, backbone: TransfuserBackbone) -> None:
+    if not isinstance(sensors.cameras, Panorama):
+        raise ConfigError("model.sensors.cameras: Transfuser looks at a Panorama, of one picture")
     if backbone.grid is not None:
-        if eyes.lidar is not None:
+        if sensors.lidar is not None:
             raise ConfigError(
-                "model.eyes.lidar must be null with model.backbone.lidar_input=learned: LTF needs no LiDAR, and none should be opened"
+                "model.sensors.lidar must be null with model.backbone.lidar_input=learned: LTF needs no LiDAR, and none should be opened"
             )
         return
-    if eyes.lidar is None:
+    if sensors.lidar is None:
         raise ConfigError(
-            "model.backbone.lidar_input=points needs model.eyes.lidar, a LidarGrid (or lidar_input=learned: LTF)"
+            "model.backbone.lidar_input=points needs model.sensors.lidar, a LidarGrid (or lidar_input=learned: LTF)"
         )
-    seen = (1 + eyes.lidar.ground, round(2 * eyes.lidar.half_m * eyes.lidar.cells_per_m))
+    seen = (1 + sensors.lidar.ground, round(2 * sensors.lidar.half_m * sensors.lidar.cells_per_m))
     meant = (backbone.lidar_channels, backbone.lidar_cells)
     if seen != meant:
         raise ConfigError(
-            f"model.eyes.lidar gives {seen[0]} channels of {seen[1]} cells a side, model.backbone expects lidar_channels={meant[0]}, "
+            f"model.sensors.lidar gives {seen[0]} channels of {seen[1]} cells a side, model.backbone expects lidar_channels={meant[0]}, "
             f"lidar_cells={meant[1]}: make them agree"
         )

@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float64
 from latentdrive.errors import ConfigError
 from latentdrive.geometry import wrap_angle
 from latentdrive.types import FROZEN, RoadMap
-from latentdrive.world.roads.layouts import Layout, RoadType
+from latentdrive.world.roads.layouts import Layout, RoadType, lane_points
 from latentdrive.world.roads.road_map import KERB_M, WALKWAY_M, MappedRoads, map_roads
 from latentdrive.world.traffic.clip_drive import TrafficSpec, bent_lane, comfortable_speed, in_the_plane
 from latentdrive.world.traffic.drivers import Mood
@@ -31,7 +31,7 @@ from latentdrive.world.traffic.hazards import (
 )
 from latentdrive.world.traffic.lights import GiveWay, Lights, LightTimes
 from latentdrive.world.traffic.recording import Agents, Body, Drive
-from latentdrive.world.traffic.simulate import lane_points, simulate
+from latentdrive.world.traffic.simulate import simulate
 
 WALKER_M = np.array([0.6, 0.6, 1.72])
 PAVEMENT_END_M = 1.0

@@ -13,6 +13,7 @@ import numpy as np
 from highway_env.envs.merge_env import MergeGenericEnv
 from highway_env.road.lane import AbstractLane, LineType, StraightLane
 from highway_env.road.road import LaneIndex, RoadNetwork
+from jaxtyping import Float64
 
 from latentdrive.types import FROZEN
 from latentdrive.world.roads.centreline import Centreline, random_curvature
@@ -218,3 +219,16 @@ def highway_env_network(environment: type, **config: int | float) -> RoadNetwork
     for lane in stub.road.network.lanes_list():
         lane.speed_limit = FREE_MPS
     return stub.road.network
+
+
+def mirrored(states: Float64[np.ndarray, "*n width"]) -> Float64[np.ndarray, "*n width"]:
+    """x, y[, heading, speed] with y up instead of down. The only mirror of the package."""
+    return states * np.array([1.0, -1.0, -1.0, 1.0])[: states.shape[-1]]
+
+
+def lane_points(
+    lane: AbstractLane, along: Float64[np.ndarray, "n"], aside: float | Float64[np.ndarray, "n"] = 0.0
+) -> Float64[np.ndarray, "n 2"]:  # fmt: skip
+    """Points of a lane in the coordinates of its layout, y to the left. along: metres from its start. aside: to the left."""
+    sides = np.broadcast_to(aside, along.shape)
+    return mirrored(np.array([lane.position(s, -side) for s, side in zip(along, sides)]))

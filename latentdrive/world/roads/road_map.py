@@ -18,8 +18,7 @@ from jaxtyping import Float64
 from latentdrive.geometry import compose
 from latentdrive.types import FROZEN, MapArea, MapConnection, MapLane, RoadMap
 from latentdrive.world.roads.centreline import Centreline
-from latentdrive.world.roads.layouts import Layout, Road
-from latentdrive.world.traffic.simulate import lane_points
+from latentdrive.world.roads.layouts import Layout, Road, lane_points
 
 POINT_M = 1.0  # spacing of the points of centre lines and edges
 CLOSED_M = 3.0  # gaps between the ways of a junction that count as its area, corners rounder than this are kept

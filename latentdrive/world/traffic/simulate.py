@@ -1,6 +1,6 @@
 """Traffic: drivers on a road, recorded in the coordinates of their layout, y to the left.
 
-Third step of the world, after roads.py and drivers.py. highway-env's y axis points down; `_mirrored` is the only place that
+Third step of the world, after roads.py and drivers.py. highway-env's y axis points down; `mirrored` is the only place that
 turns it over. What leaves this file has y to the left and headings counter-clockwise.
 """
 
@@ -9,13 +9,13 @@ from dataclasses import dataclass
 
 import numpy as np
 from highway_env import utils
-from highway_env.road.lane import AbstractLane, LineType
+from highway_env.road.lane import LineType
 from highway_env.road.road import RoadNetwork
 from highway_env.vehicle.objects import Obstacle
 from jaxtyping import Bool, Float64
 
 from latentdrive.types import FROZEN
-from latentdrive.world.roads.layouts import CENTRE_LINE, Layout, Road, Start
+from latentdrive.world.roads.layouts import CENTRE_LINE, Layout, Road, Start, mirrored
 from latentdrive.world.traffic.drivers import Calm, Driver, Event, Mood, QuietRoad
 from latentdrive.world.traffic.recording import Agents, Body, Lane, Mark
 
@@ -181,18 +181,13 @@ def _other_lane(rng, world: QuietRoad, vehicle: Driver) -> None:
             vehicle.target_lane_index = index
 
 
-def _mirrored(states: Float64[np.ndarray, "*n width"]) -> Float64[np.ndarray, "*n width"]:
-    """x, y[, heading, speed] with y up instead of down. The only mirror of the package."""
-    return states * np.array([1.0, -1.0, -1.0, 1.0])[: states.shape[-1]]
-
-
 def _route_points(network: RoadNetwork, driver: Driver) -> Float64[np.ndarray, "n 2"]:
     """The lanes from where the driver is to where the route ends, as points a metre apart."""
     points = []
     for index in driver.route or [driver.lane_index]:
         lane = network.get_lane(index)
         points += [lane.position(s, 0.0) for s in np.arange(0.0, lane.length, 1.0)]
-    return _mirrored(np.array(points))
+    return mirrored(np.array(points))
 
 
 def _route_roads(network: RoadNetwork, driver: Driver) -> tuple[Road, ...]:
@@ -203,14 +198,6 @@ def _route_roads(network: RoadNetwork, driver: Driver) -> tuple[Road, ...]:
     return tuple(roads)
 
 
-def lane_points(
-    lane: AbstractLane, along: Float64[np.ndarray, "n"], aside: float | Float64[np.ndarray, "n"] = 0.0
-) -> Float64[np.ndarray, "n 2"]:  # fmt: skip
-    """Points of a lane in the coordinates of its layout, y to the left. along: metres from its start. aside: to the left."""
-    sides = np.broadcast_to(aside, along.shape)
-    return _mirrored(np.array([lane.position(s, -side) for s, side in zip(along, sides)]))
-
-
 def _lanes(network: RoadNetwork) -> tuple[Lane, ...]:
     """Every lane as it lies in the layout."""
     lanes = []
@@ -219,7 +206,7 @@ def _lanes(network: RoadNetwork) -> tuple[Lane, ...]:
         points = np.array([lane.position(s, 0.0) for s in np.linspace(0.0, lane.length, count)])
         # highway-env's first line type is at negative lateral positions, which with y down is the left.
         left, right = (MARKS.get(line, Mark.SOLID) for line in lane.line_types)
-        lanes.append(Lane(points=_mirrored(points), width_m=float(lane.width_at(0.0)), left=left, right=right))
+        lanes.append(Lane(points=mirrored(points), width_m=float(lane.width_at(0.0)), left=left, right=right))
     return tuple(lanes)
 
 
@@ -227,7 +214,7 @@ def _recording(
     states: Float64[np.ndarray, "T N 4"], vehicles: list[Driver], ego: Driver, rate_hz: float, lanes: tuple[Lane, ...],
     route: Float64[np.ndarray, "n 2"], roads: tuple[Road, ...], settle_s: float,
 ) -> Recording:  # fmt: skip
-    states = _mirrored(states)
+    states = mirrored(states)
     row = vehicles.index(ego)
     x, y, heading, speed = states[:, row].T
     # The rear axle, which moves along the heading, is half a LENGTH behind the middle: see Driver.set_up.

@@ -9,8 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from latentdrive.data.clips.resampling import fit_picture
-from latentdrive.data.clips.sidecars import scaled_intrinsics
+from latentdrive.data.picture_size import fit_picture, scaled_intrinsics
 from latentdrive.errors import ConfigError, NoClips, TooManyOpenFiles, UnreadableClip
 from tests.support.data import REAL, folder, passing, write_poses, write_video
 

@@ -8,10 +8,10 @@ import shapely
 import torch
 
 from latentdrive.geometry import compose
+from latentdrive.nuplan_vehicle import corners, ego_centre
 from latentdrive.pdms.batch import stack
 from latentdrive.pdms.sub_scores.contacts import AHEAD, NEVER, Contacts, bearing_deg, contacts, front_touches
 from latentdrive.pdms.sub_scores.footprint import footprint
-from latentdrive.pdms.traffic import corners, ego_centre
 from tests.support.made_scenes import SIDE_M, STEPS, Other, circling, driving, made_scene, moved_scene
 
 EGO_SIZE = np.array([5.176, 2.297])

@@ -30,7 +30,7 @@ class Maker:
 
 
 def fill(folder: Path, maker: Maker, **changes) -> SceneCache:
-    cache = SceneCache(folder, TOKENS, maker, **{"content": "eyes"} | changes)
+    cache = SceneCache(folder, TOKENS, maker, **{"content": "sensors"} | changes)
     cache.fill(workers=0, progress=unwatched)
     return cache
 
@@ -49,7 +49,7 @@ def test_every_scene_is_opened_once_and_read_back(tmp_path: Path):
 def test_other_eyes_have_a_cache_of_their_own(tmp_path: Path):
     fill(tmp_path, Maker())
     other = Maker()
-    fill(tmp_path, other, content="other eyes")
+    fill(tmp_path, other, content="other sensors")
     assert len(other.opened) == 7
 
 
@@ -72,5 +72,5 @@ def test_a_scene_that_cannot_be_opened_is_named_every_time_until_it_is_repaired(
 
 
 def test_the_size_is_known_before_anything_is_kept(tmp_path: Path):
-    cache = SceneCache(tmp_path, TOKENS, Maker(bad=(0,)), content="eyes")
+    cache = SceneCache(tmp_path, TOKENS, Maker(bad=(0,)), content="sensors")
     assert cache.bytes() == 7 * (6 + 8) and not list(tmp_path.iterdir())

@@ -4,10 +4,9 @@ import cv2
 import numpy as np
 import pytest
 
-from latentdrive.data.batches.scene_cutting import FRONT
 from latentdrive.errors import UnreadableScene
-from latentdrive.planners.inputs.sensors import Eyes, LidarGrid, Panorama, Surround
-from latentdrive.types import CameraImage, Command, EgoHistory, Scene
+from latentdrive.planners.inputs.sensors import LidarGrid, Panorama, Sensors, Surround
+from latentdrive.types import FRONT, CameraImage, Command, EgoHistory, Scene
 
 
 def ego(**changed) -> EgoHistory:
@@ -116,9 +115,13 @@ def test_the_far_edge_belongs_to_the_last_cell():
 
 
 def test_eyes_give_the_state_of_now_and_say_what_they_need():
-    eyes = Eyes(cameras=Panorama(height=64, width=256), lidar=grid())
-    assert eyes.needs.cameras == ("cam_l0", "cam_f0", "cam_r0") and eyes.needs.lidar and eyes.needs.frames == "now"
-    blind = Eyes(cameras=None, lidar=None)(scene({}))
+    sensors = Sensors(cameras=Panorama(height=64, width=256), lidar=grid())
+    assert (
+        sensors.needs.cameras == ("cam_l0", "cam_f0", "cam_r0")
+        and sensors.needs.lidar
+        and sensors.needs.frames == "now"
+    )
+    blind = Sensors(cameras=None, lidar=None)(scene({}))
     assert (
         blind["velocity"].tolist() == [5.0, 0.5]
         and blind["acceleration"].tolist() == [1.0, -1.0]
@@ -132,7 +135,7 @@ def test_a_missing_sensor_or_state_is_named():
     with pytest.raises(UnreadableScene, match="no point cloud"):
         grid()(scene({}))
     with pytest.raises(UnreadableScene, match="velocity or acceleration is unknown"):
-        Eyes(cameras=None, lidar=None)(scene({}, velocity_known=False))
+        Sensors(cameras=None, lidar=None)(scene({}, velocity_known=False))
     with pytest.raises(UnreadableScene, match="no calibration"):
         Surround(names=("cam_f0",), height=54, width=96)(scene({FRONT: flat(1)}))
 

@@ -10,7 +10,7 @@ from latentdrive import checkpoint
 from latentdrive.build import build
 from latentdrive.config import configs_folder, from_yaml
 from latentdrive.errors import ConfigError, WrongShape
-from latentdrive.planners.inputs.sensors import Eyes, Panorama
+from latentdrive.planners.inputs.sensors import Panorama, Sensors
 from latentdrive.planners.ipad.heads import TOTAL
 from latentdrive.planners.ipad.images import grid_masked, padded_size
 from latentdrive.planners.ipad.model import Ipad, ego_status
@@ -215,9 +215,9 @@ def test_what_can_not_be_built_says_why(changed, message):
 
 
 def test_a_panorama_can_not_be_projected_into():
-    eyes = Eyes(cameras=Panorama(height=32, width=64), lidar=None)
+    sensors = Sensors(cameras=Panorama(height=32, width=64), lidar=None)
     with pytest.raises(ConfigError, match="must be a Surround"):
-        build(NODE, ("latentdrive.",), eyes=eyes)
+        build(NODE, ("latentdrive.",), sensors=sensors)
 
 
 def test_inputs_without_cameras_or_latents_are_refused_by_name():

@@ -1,4 +1,4 @@
-"""The configured Transfusers: each builds, fits its eyes, targets and losses to each other, and has the size that it says."""
+"""The configured Transfusers: each builds, fits its sensors, targets and losses to each other, and has the size that it says."""
 
 import pytest
 import torch
@@ -19,7 +19,7 @@ def test_full_size_is_the_published_size(planner, lidar_input):
     with torch.device("meta"):
         model, meant = build(cfg.model), full_size(lidar_input)
     assert {k: v.shape for k, v in model.state_dict().items()} == {k: v.shape for k, v in meant.state_dict().items()}
-    assert model.eyes == meant.eyes and model.agents_half_m == meant.agents_half_m
+    assert model.sensors == meant.sensors and model.agents_half_m == meant.agents_half_m
     assert cfg.model.backbone.image_weights == "hub" and not cfg.model.backbone.normalise
 
 
@@ -34,7 +34,7 @@ def test_a_tiny_one_is_small_and_its_targets_fit_what_it_gives(planner, paramete
         parameters, rel=0.02
     )
     model.fusion = None
-    lidar = None if model.eyes.lidar is None else 128
+    lidar = None if model.sensors.lidar is None else 128
     output = model(made_inputs(2, seed=1, size=(64, 256), cells=lidar))
     targets = targets_of(stacked([build(cfg.batches.targets)(street_truth())] * 2))
     parts = build(cfg.training.loss)(output, targets, None)
@@ -52,5 +52,5 @@ def test_targets_and_outputs_have_the_same_sizes(planner):
         model["agents_half_m"],
     )
     assert [targets.semantics.height, targets.semantics.width] == model["semantic_size"]
-    assert (targets.bearing_deg is not None) == (model["eyes"]["lidar"] is None)
+    assert (targets.bearing_deg is not None) == (model["sensors"]["lidar"] is None)
     assert targets.semantics.width * targets.semantics.metres_per_cell == 64.0

@@ -8,7 +8,7 @@ import torch
 
 from latentdrive.errors import ConfigError
 from latentdrive.planners.inputs.batch import PlannerTargets
-from latentdrive.planners.inputs.sensors import Eyes, Panorama, Surround
+from latentdrive.planners.inputs.sensors import Panorama, Sensors, Surround
 from latentdrive.planners.latents.fusion import LatentFusion
 from latentdrive.planners.transfuser.backbone import StagedNetwork
 from latentdrive.planners.transfuser.losses import TransfuserLoss
@@ -207,13 +207,13 @@ def test_published_weights_of_the_package_reach_the_image_backbone():
 def test_sizes_and_sensors_that_do_not_fit_are_refused():
     panorama, model = Panorama(height=64, width=128), tiny("points")
     with pytest.raises(ConfigError, match=r"1 channels of 256 cells a side, .*lidar_cells=64: make them agree"):
-        _require_fitting(Eyes(cameras=panorama, lidar=lidar_grid()), model.backbone)
-    with pytest.raises(ConfigError, match=r"needs model\.eyes\.lidar"):
-        _require_fitting(Eyes(cameras=panorama, lidar=None), model.backbone)
+        _require_fitting(Sensors(cameras=panorama, lidar=lidar_grid()), model.backbone)
+    with pytest.raises(ConfigError, match=r"needs model\.sensors\.lidar"):
+        _require_fitting(Sensors(cameras=panorama, lidar=None), model.backbone)
     with pytest.raises(ConfigError, match="must be null"):
-        _require_fitting(Eyes(cameras=panorama, lidar=lidar_grid()), tiny("learned").backbone)
+        _require_fitting(Sensors(cameras=panorama, lidar=lidar_grid()), tiny("learned").backbone)
     with pytest.raises(ConfigError, match="Panorama"):
-        _require_fitting(Eyes(cameras=Surround(names=("cam_f0",), height=8, width=8), lidar=None), model.backbone)
+        _require_fitting(Sensors(cameras=Surround(names=("cam_f0",), height=8, width=8), lidar=None), model.backbone)
     with pytest.raises(ConfigError, match="exchange_heads=5 does not divide the 32 channels"):
         tiny("points", exchange_heads=5)
     with pytest.raises(ConfigError, match="points or learned, got radar"):

@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from latentdrive.geometry import wrap_angle
-from latentdrive.world.roads.layouts import Layout
-from latentdrive.world.traffic.simulate import lane_points
+from latentdrive.world.roads.layouts import Layout, lane_points
 from tests.support.junctions import circle, crossing
 
 

@@ -1,0 +1,73 @@
+"""How pictures become training pictures: scaled, cropped or stretched to one size, and the intrinsics that go with it."""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from jaxtyping import Float32, Float64, UInt8
+
+from latentdrive.types import FROZEN
+
+
+def scaled_intrinsics(
+    intrinsics: Float64[np.ndarray, "3 3"],
+    *,
+    view: tuple[float, float, float, float],
+    stored: tuple[int, int],
+    size: tuple[int, int],
+) -> Float32[np.ndarray, "3 3"]:
+    """Intrinsics of the stored picture in pixels of the training picture; the centre of the first pixel is (0, 0).
+
+    view: left, top, right, bottom of the window as shares. stored, size: (height, width) before and after.
+    """
+    left, top, right, bottom = view
+    scale_x = size[1] / ((right - left) * stored[1])
+    scale_y = size[0] / ((bottom - top) * stored[0])
+    scaled = np.array(intrinsics, np.float64)
+    scaled[0] *= scale_x
+    scaled[1] *= scale_y
+    scaled[0, 2] += (0.5 - left * stored[1]) * scale_x - 0.5
+    scaled[1, 2] += (0.5 - top * stored[0]) * scale_y - 0.5
+    return scaled.astype(np.float32)
+
+
+def sized(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
+    """uint8 [3, H, W] at another size; shrunk by area."""
+    if pixels.shape[1:] == (height, width):
+        return pixels
+    how = cv2.INTER_AREA if height < pixels.shape[1] else cv2.INTER_LINEAR
+    picture = np.ascontiguousarray(pixels.transpose(1, 2, 0))
+    return cv2.resize(picture, (width, height), interpolation=how).transpose(2, 0, 1)
+
+
+def fitted(picture: UInt8[np.ndarray, "h w 3"], size: tuple[int, int], fit: str) -> UInt8[np.ndarray, "H W 3"]:
+    """A picture at training size; shrunk by area, enlarged bilinearly."""
+    plan = fit_picture(picture.shape[:2], size, fit)
+    shrinks = plan.scaled[0] < picture.shape[0]
+    how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    scaled = cv2.resize(picture, plan.scaled[::-1], interpolation=how)
+    return scaled[plan.top : plan.top + size[0], plan.left : plan.left + size[1]]
+
+
+@dataclass(**FROZEN)
+class Fit:
+    """How a stored picture becomes a training picture. scaled: (height, width) after scaling; top, left: cut from there.
+
+    view: left, top, right, bottom of the used window as shares of the stored picture.
+    """
+
+    scaled: tuple[int, int]
+    top: int
+    left: int
+    view: tuple[float, float, float, float]
+
+
+def fit_picture(stored: tuple[int, int], size: tuple[int, int], fit: str) -> Fit:
+    """Scaling and cut from a stored (height, width) to a training size. fit: stretch, or crop (the middle, undistorted)."""
+    if fit == "stretch":
+        return Fit(scaled=size, top=0, left=0, view=(0.0, 0.0, 1.0, 1.0))
+    scale = max(size[0] / stored[0], size[1] / stored[1])
+    scaled = (max(size[0], round(stored[0] * scale)), max(size[1], round(stored[1] * scale)))
+    top, left = (scaled[0] - size[0]) // 2, (scaled[1] - size[1]) // 2
+    view = (left / scaled[1], top / scaled[0], (left + size[1]) / scaled[1], (top + size[0]) / scaled[0])
+    return Fit(scaled=scaled, top=top, left=left, view=view)
