@@ -11,6 +11,7 @@ Dataclasses are built at borders (reading, predicting, scoring); inside a networ
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from enum import IntEnum, StrEnum
+from pathlib import Path
 from typing import Protocol, TypeVar, runtime_checkable
 
 import numpy as np
@@ -420,6 +421,16 @@ class PrivilegedPlanner(Protocol):
     takes: type  # SceneTruth, or what scoring prepares of it
 
     def plan(self, truths: Sequence[SceneTruth]) -> Trajectory: ...
+
+
+@runtime_checkable
+class OfficialWeights(Protocol):
+    """A model that can start from weights published elsewhere (for planners: NAVSIM's Lightning checkpoints).
+
+    `load_official` replaces the model's weights by those of the file. It raises CheckpointError where they do not fit.
+    """
+
+    def load_official(self, file: str | Path) -> None: ...
 
 
 FRONT = "front"
