@@ -54,8 +54,13 @@ def test_a_navsim_world_is_written_drawn_and_passes_the_doctor(latentdrive, tmp_
     assert done.returncode == 0, done.stderr
     assert "Next: latentdrive doctor data=navsim data.path=n" in done.stdout
     assert {path.name for path in (tmp_path / "n").iterdir()} == {
-        "drives", "maps", "navsim_logs", "sensor_blobs", "splits", "world.json"
-    }  # fmt: skip
+        "drives",
+        "maps",
+        "navsim_logs",
+        "sensor_blobs",
+        "splits",
+        "world.json",
+    }
     drawn = latentdrive("world", "world=small", "preview=true", "path=n", "out=pictures")
     assert drawn.returncode == 0, drawn.stderr
     assert len(list((tmp_path / "pictures").glob("*.png"))) == 4

@@ -31,28 +31,53 @@ def lane(number: str, aside_m: float, block: str) -> MapLane:
     half = np.array([2.0, 0.0])
     left, right = middle - half, middle + half
     return MapLane(
-        id=number, rings=(np.concatenate([left, right[::-1]]),), roadblock=block, baseline=middle, outgoing=(), incoming=(),
-        speed_limit_mps=None, index=0, has_light=False,
-    )  # fmt: skip
+        id=number,
+        rings=(np.concatenate([left, right[::-1]]),),
+        roadblock=block,
+        baseline=middle,
+        outgoing=(),
+        incoming=(),
+        speed_limit_mps=None,
+        index=0,
+        has_light=False,
+    )
 
 
 @pytest.fixture
 def truth() -> SceneTruth:
     ours, theirs, red = lane("1", 0.0, "10"), lane("2", 6.0, "20"), lane("3", -6.0, "30")
     nothing: dict = {
-        "roadblock_connectors": (), "intersections": (), "carparks": (), "crosswalks": (), "walkways": (),
-    }  # fmt: skip
+        "roadblock_connectors": (),
+        "intersections": (),
+        "carparks": (),
+        "crosswalks": (),
+        "walkways": (),
+    }
     road_map = RoadMap(
-        name="us-ma-boston", lanes=(ours, theirs), connectors=(red,), roadblocks=(MapArea(id="10", rings=ours.rings),), **nothing
-    )  # fmt: skip
+        name="us-ma-boston",
+        lanes=(ours, theirs),
+        connectors=(red,),
+        roadblocks=(MapArea(id="10", rings=ours.rings),),
+        **nothing,
+    )
     car = TrackedObjects(
-        poses=PLACE + np.array([[-6.0, 20.0, 0.0]]), centre_z_m=np.array([0.75]), sizes=np.array([[4.0, 2.0, 1.5]]),
-        velocity=np.zeros((1, 2)), names=("vehicle",), tracks=("a",),
-    )  # fmt: skip
+        poses=PLACE + np.array([[-6.0, 20.0, 0.0]]),
+        centre_z_m=np.array([0.75]),
+        sizes=np.array([[4.0, 2.0, 1.5]]),
+        velocity=np.zeros((1, 2)),
+        names=("vehicle",),
+        tracks=("a",),
+    )
     now = LoggedFrame(
-        token="t", timestamp_us=0, ego_pose=PLACE, velocity=np.zeros(2, np.float32), acceleration=np.zeros(2, np.float32),
-        command=Command.STRAIGHT, objects=car, lights=(("3", True),),
-    )  # fmt: skip
+        token="t",
+        timestamp_us=0,
+        ego_pose=PLACE,
+        velocity=np.zeros(2, np.float32),
+        acceleration=np.zeros(2, np.float32),
+        command=Command.STRAIGHT,
+        objects=car,
+        lights=(("3", True),),
+    )
     path = np.stack([np.arange(1, 9) * 4.0, np.zeros(8), np.zeros(8)], -1)
     return SceneTruth(
         token="t", drive="d", frames=(now,), now=0, route=("10",), map=road_map, human=Trajectory(poses=path, dt_s=0.5)
@@ -64,13 +89,20 @@ def scene() -> Scene:
     looks_ahead = np.array([[0, 0, 1, 0], [-1, 0, 0, 0], [0, -1, 0, 1.5], [0, 0, 0, 1]], np.float32)
     image = CameraImage(
         pixels=np.full((3, HEIGHT, WIDTH), 9, np.uint8),
-        intrinsics=np.array([[FOCAL, 0, WIDTH / 2], [0, FOCAL, HEIGHT / 2], [0, 0, 1]], np.float32), camera_to_ego=looks_ahead,
-    )  # fmt: skip
+        intrinsics=np.array([[FOCAL, 0, WIDTH / 2], [0, FOCAL, HEIGHT / 2], [0, 0, 1]], np.float32),
+        camera_to_ego=looks_ahead,
+    )
     past = EgoHistory(
-        times_s=np.zeros(1), poses=np.zeros((1, 3), np.float32), poses_known=True, velocity=np.zeros((1, 2), np.float32),
-        velocity_known=True, acceleration=np.zeros((1, 2), np.float32), acceleration_known=True, command=Command.STRAIGHT,
+        times_s=np.zeros(1),
+        poses=np.zeros((1, 3), np.float32),
+        poses_known=True,
+        velocity=np.zeros((1, 2), np.float32),
+        velocity_known=True,
+        acceleration=np.zeros((1, 2), np.float32),
+        acceleration_known=True,
+        command=Command.STRAIGHT,
         command_known=True,
-    )  # fmt: skip
+    )
     wall = np.array([[10.0, 4.0, 1.0, 0.5]] * 6 + [[10.0, 4.0, 0.1, 0.5]] * 9, np.float32)
     return Scene(token="t", drive="d", cameras={"front": [image]}, ego=past, lidar=wall)
 

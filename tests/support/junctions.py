@@ -8,9 +8,13 @@ from latentdrive.world.roads.layouts import Layout
 
 def crossing(number: int, **changes) -> Layout:
     ranges = {
-        "arms": (3, 4), "lane_m": (3.5, 4.0), "corner_m": (7.0, 12.0), "approach_m": (20.0, 60.0), "lights": True,
+        "arms": (3, 4),
+        "lane_m": (3.5, 4.0),
+        "corner_m": (7.0, 12.0),
+        "approach_m": (20.0, 60.0),
+        "lights": True,
         "speed_mps": (0.0, 13.0),
-    }  # fmt: skip
+    }
     return Crossing(**ranges | changes).layout(np.random.default_rng(number), 200.0)
 
 

@@ -37,19 +37,29 @@ def small_world(splits: dict[str, tuple] = SPLITS, *, drive_s: float = 12.0) -> 
     plain["splits"] = {
         name: {
             "_target_": "latentdrive.world.navsim.data_set.NavsimSplit",
-            "drives": drives, "points": 3 * drives, "data_split": folder, "kinds": kinds,
+            "drives": drives,
+            "points": 3 * drives,
+            "data_split": folder,
+            "kinds": kinds,
         }
         for name, (folder, kinds, drives) in splits.items()
-    }  # fmt: skip
+    }
     return build(plain)
 
 
 def remade(world: NavsimWorld, order: Order) -> CityDrive:
     """The drive of an order, as it was simulated for the log."""
     return make_city_drive(
-        road_type=order.road_type, road=world.roads[order.road_type], hazard=order.hazard, seed=order.seed, spec=world.city,
-        frames=round(world.drive_s * world.rate_hz), rate_hz=world.rate_hz, first_id=order.first_id, name=order.place.map_name,
-    )  # fmt: skip
+        road_type=order.road_type,
+        road=world.roads[order.road_type],
+        hazard=order.hazard,
+        seed=order.seed,
+        spec=world.city,
+        frames=round(world.drive_s * world.rate_hz),
+        rate_hz=world.rate_hz,
+        first_id=order.first_id,
+        name=order.place.map_name,
+    )
 
 
 def ego_poses(frames: list[dict[str, Any]]) -> np.ndarray:

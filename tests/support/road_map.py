@@ -41,9 +41,7 @@ def small_map(name: str = PLACE) -> RoadMap:
             lane(1, 21, [(0, 0), (10, 0), (20, 0)], outgoing=("11",), speed_limit_mps=13.5),
             lane(2, 22, [(30, 0), (50, 0)], incoming=("11",)),
         ),
-        connectors=(
-            lane(11, 31, [(20, 0), (30, 0)], index=None, incoming=("1",), outgoing=("2",), has_light=True),
-        ),
+        connectors=(lane(11, 31, [(20, 0), (30, 0)], index=None, incoming=("1",), outgoing=("2",), has_light=True),),
         roadblocks=(
             MapArea(id="21", rings=ring((0, -2), (20, -2), (20, 2), (0, 2))),
             MapArea(id="22", rings=ring((30, -2), (50, -2), (50, 2), (30, 2))),
@@ -55,7 +53,7 @@ def small_map(name: str = PLACE) -> RoadMap:
         carparks=(MapArea(id="51", rings=(*ring((0, 5), (20, 5), (20, 15), (0, 15)), *hole)),),
         crosswalks=(MapArea(id="61", rings=ring((18, -2), (20, -2), (20, 2))),),
         walkways=(),
-    )  # fmt: skip
+    )
 
 
 def assert_same_map(one: RoadMap, other: RoadMap, *, atol_m: float) -> None:

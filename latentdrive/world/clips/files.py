@@ -41,7 +41,7 @@ def video_bytes(frames: UInt8[np.ndarray, "T H W 3"], *, rate_hz: float, crf: in
 
 def write_video(
     folder: Path, name: str, *, frames: UInt8[np.ndarray, "T H W 3"], spec: CameraSpec, rate_hz: float, crf: int
-) -> None:  # fmt: skip
+) -> None:
     """The video of a drive, atomically; written last, it marks a finished drive. DiskFull leaves what was complete."""
     if frames.shape[1:] != (spec.height, spec.width, 3):
         raise ConfigError(f"{name}: frames of {frames.shape[1:]}, the camera has {spec.height} x {spec.width}")
@@ -64,6 +64,12 @@ def write_truth(path: Path, truth: ClipTruth) -> None:
     """ClipTruth as plain arrays, which load without pickle."""
     with open(path, "wb") as file:
         np.savez_compressed(
-            file, times_s=truth.times_s, agent_poses=truth.agent_poses, agent_sizes=truth.agent_sizes, boxes=truth.boxes,
-            image_motion=truth.image_motion, transition_s=np.float64(truth.transition_s), key=np.array(truth.key),
-        )  # fmt: skip
+            file,
+            times_s=truth.times_s,
+            agent_poses=truth.agent_poses,
+            agent_sizes=truth.agent_sizes,
+            boxes=truth.boxes,
+            image_motion=truth.image_motion,
+            transition_s=np.float64(truth.transition_s),
+            key=np.array(truth.key),
+        )

@@ -33,10 +33,14 @@ def clip_truth(drive: Drive, spec: CameraSpec, *, transition_s: float, rate_hz: 
         motion[:-step] = later - still
     motion[np.isnan(boxes[..., 0])] = np.nan
     return ClipTruth(
-        times_s=drive.times_s, agent_poses=relative_pose(ego[:1, None], poses).astype(np.float32),
-        agent_sizes=sizes.astype(np.float32), boxes=boxes.astype(np.float32), image_motion=motion.astype(np.float32),
-        transition_s=step / rate_hz, key=key,
-    )  # fmt: skip
+        times_s=drive.times_s,
+        agent_poses=relative_pose(ego[:1, None], poses).astype(np.float32),
+        agent_sizes=sizes.astype(np.float32),
+        boxes=boxes.astype(np.float32),
+        image_motion=motion.astype(np.float32),
+        transition_s=step / rate_hz,
+        key=key,
+    )
 
 
 def image_boxes(

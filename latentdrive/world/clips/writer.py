@@ -149,9 +149,14 @@ def _write(order: _Order, world: World, renderer: Renderer) -> str:
     """Simulate, render and store one drive."""
     frames = round(world.drive_s * world.rate_hz)
     drive = make_drive(
-        road_type=order.road_type, kind=order.kind, seed=order.seed, road=world.roads[order.road_type], traffic=world.traffic,
-        frames=frames, rate_hz=world.rate_hz,
-    )  # fmt: skip
+        road_type=order.road_type,
+        kind=order.kind,
+        seed=order.seed,
+        road=world.roads[order.road_type],
+        traffic=world.traffic,
+        frames=frames,
+        rate_hz=world.rate_hz,
+    )
     rng = np.random.default_rng((*order.seed, 1))
     look = scenery.random_look(rng)
     vehicles = [
@@ -175,10 +180,12 @@ def _card(name: str, split: Split, world: World) -> dict:
     """What a split is made of, in full."""
     frames = split.drives * round(world.drive_s * world.rate_hz)
     card = {
-        "what": f"built-in world, split {name}", "split": asdict(split), "frames": frames,
+        "what": f"built-in world, split {name}",
+        "split": asdict(split),
+        "frames": frames,
         "intrinsics": world.camera.intrinsics.tolist(),
         "world": {key: value for key, value in asdict(world).items() if key != "splits"},
-    }  # fmt: skip
+    }
     return json.loads(json.dumps(card, default=dict))
 
 

@@ -85,9 +85,17 @@ class CityDrive:
 
 
 def make_city_drive(
-    *, road_type: str, road: RoadType, hazard: HazardKind, seed: tuple[int, ...], spec: CitySpec, frames: int, rate_hz: float,
-    first_id: int, name: str,
-) -> CityDrive:  # fmt: skip
+    *,
+    road_type: str,
+    road: RoadType,
+    hazard: HazardKind,
+    seed: tuple[int, ...],
+    spec: CitySpec,
+    frames: int,
+    rate_hz: float,
+    first_id: int,
+    name: str,
+) -> CityDrive:
     """The first drive of its kind, in order of attempts, in which the ego stays on the road and in comfort and the hazard
     happens; the same arguments give the same drive. name: of the map. Raises ConfigError where no attempt serves."""
     reasons: list[str] = []
@@ -104,9 +112,16 @@ def make_city_drive(
 
 
 def _attempt(
-    road_type: str, road: RoadType, kind: HazardKind, seed: tuple[int, ...], spec: CitySpec, frames: int, rate_hz: float,
-    first_id: int, name: str,
-) -> CityDrive:  # fmt: skip
+    road_type: str,
+    road: RoadType,
+    kind: HazardKind,
+    seed: tuple[int, ...],
+    spec: CitySpec,
+    frames: int,
+    rate_hz: float,
+    first_id: int,
+    name: str,
+) -> CityDrive:
     rng, traffic = np.random.default_rng(seed), spec.traffic
     settle_s, limit, layout, mapped = _ground(rng, road, spec, frames, rate_hz, first_id, name)
     hazard = _hazard(rng, layout, mapped, kind, spec)
@@ -115,12 +130,22 @@ def _attempt(
         lights = Lights.at_random(rng, layout, spec.lights)
     rules = GiveWay(layout) if layout.gives_way else None
     recording = simulate(
-        rng, layout, frames=frames, rate_hz=rate_hz, step_s=traffic.step_s, settle_s=settle_s, body=traffic.ego,
-        calm=traffic.calm, ego_mood=_at_most(limit, traffic.ego_mood),
-        mood=_at_most(limit, traffic.mood), gap_m=traffic.gap_m,
-        limit=comfortable_speed(layout, traffic), hazard_every_s=traffic.hazard_every_s,
-        lane_wish_every_s=traffic.lane_wish_every_s, events=[event for event in (hazard, lights, rules) if event is not None],
-    )  # fmt: skip
+        rng,
+        layout,
+        frames=frames,
+        rate_hz=rate_hz,
+        step_s=traffic.step_s,
+        settle_s=settle_s,
+        body=traffic.ego,
+        calm=traffic.calm,
+        ego_mood=_at_most(limit, traffic.ego_mood),
+        mood=_at_most(limit, traffic.mood),
+        gap_m=traffic.gap_m,
+        limit=comfortable_speed(layout, traffic),
+        hazard_every_s=traffic.hazard_every_s,
+        lane_wish_every_s=traffic.lane_wish_every_s,
+        events=[event for event in (hazard, lights, rules) if event is not None],
+    )
     lights = hazard.lights if isinstance(hazard, RedLight) else lights
     walkers = _walkers(rng, layout, recording.times_s, spec)
     staged = None if hazard is None else hazard.agents(recording.times_s)
@@ -128,15 +153,26 @@ def _attempt(
     recording = replace(recording, agents=agents if staged is None else staged.beside(agents))
     ego, speed, agents = in_the_plane(layout, recording, traffic.ego)
     drive = Drive(
-        road_type=road_type, seed=seed, times_s=recording.times_s, ego=ego, ego_speed_mps=speed, agents=agents,
+        road_type=road_type,
+        seed=seed,
+        times_s=recording.times_s,
+        ego=ego,
+        ego_speed_mps=speed,
+        agents=agents,
         lanes=tuple(bent_lane(lane, layout.line) for lane in recording.lanes),
-    )  # fmt: skip
+    )
     happened = hazard is None or (staged is None or _first_is(agents, staged, layout))
     return CityDrive(
-        drive=drive, map=mapped.map, route=mapped.route(recording.ego_roads), hazard=kind, limit_mps=limit, attempt=0,
+        drive=drive,
+        map=mapped.map,
+        route=mapped.route(recording.ego_roads),
+        hazard=kind,
+        limit_mps=limit,
+        attempt=0,
         hazard_s=hazard.span_s if hazard is not None and happened else None,
-        reds=_reds(lights, mapped, recording.times_s), signals=_signals(lights, layout, recording.times_s, spec.shoulder_m),
-    )  # fmt: skip
+        reds=_reds(lights, mapped, recording.times_s),
+        signals=_signals(lights, layout, recording.times_s, spec.shoulder_m),
+    )
 
 
 def _at_most(limit_mps: float, mood: Mood) -> Mood:
@@ -147,7 +183,7 @@ def _at_most(limit_mps: float, mood: Mood) -> Mood:
 
 def city_map(
     road: RoadType, seed: tuple[int, ...], spec: CitySpec, *, frames: int, rate_hz: float, first_id: int, name: str
-) -> MappedRoads:  # fmt: skip
+) -> MappedRoads:
     """The map of the drive that was made from this seed, its attempt included, without driving it."""
     return _ground(np.random.default_rng(seed), road, spec, frames, rate_hz, first_id, name)[-1]
 
@@ -160,8 +196,14 @@ def _ground(
     limit = float(rng.uniform(*spec.limit_share)) * road.speed_mps[1]
     layout = road.layout(rng, limit * (frames / rate_hz + settle_s))
     mapped = map_roads(
-        layout, first_id=first_id, block_m=spec.block_m, joint_m=spec.joint_m, shoulder_m=spec.shoulder_m, limit_mps=limit, name=name
-    )  # fmt: skip
+        layout,
+        first_id=first_id,
+        block_m=spec.block_m,
+        joint_m=spec.joint_m,
+        shoulder_m=spec.shoulder_m,
+        limit_mps=limit,
+        name=name,
+    )
     return settle_s, limit, layout, mapped
 
 

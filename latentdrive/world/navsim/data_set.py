@@ -126,15 +126,24 @@ class NavsimWorld:
                 where = names[serial % len(names)]
                 yield Order(
                     files=LogFiles(
-                        root=folder, logs=folder / LOGS / split.data_split, blobs=folder / BLOBS / split.data_split, name=name
+                        root=folder,
+                        logs=folder / LOGS / split.data_split,
+                        blobs=folder / BLOBS / split.data_split,
+                        name=name,
                     ),
-                    split=split_name, road_type=kinds[number][0], hazard=HazardKind(kinds[number][1]),
-                    seed=seed, first_id=IDS_A_DRIVE * (serial + 1),
+                    split=split_name,
+                    road_type=kinds[number][0],
+                    hazard=HazardKind(kinds[number][1]),
+                    seed=seed,
+                    first_id=IDS_A_DRIVE * (serial + 1),
                     place=LogPlace(
-                        log=name, map_name=where, pose=self._pose(seed, where, serial // len(names)),
-                        start_us=FIRST_US + serial * DRIVE_US, key="/".join(map(str, seed)),
+                        log=name,
+                        map_name=where,
+                        pose=self._pose(seed, where, serial // len(names)),
+                        start_us=FIRST_US + serial * DRIVE_US,
+                        key="/".join(map(str, seed)),
                     ),
-                )  # fmt: skip
+                )
                 serial += 1
 
     def _pose(self, seed: tuple[int, ...], where: str, cell: int) -> Float64[np.ndarray, "3"]:
@@ -156,9 +165,14 @@ class NavsimWorld:
     def map_of(self, order: "Order", card: Mapping[str, Any]) -> RoadMap:
         """The map of a drive that was written, in the global frame."""
         own = city_map(
-            self.roads[order.road_type], (*order.seed, card["attempt"]), self.city, frames=round(self.drive_s * self.rate_hz),
-            rate_hz=self.rate_hz, first_id=order.first_id, name=order.place.map_name,
-        ).map  # fmt: skip
+            self.roads[order.road_type],
+            (*order.seed, card["attempt"]),
+            self.city,
+            frames=round(self.drive_s * self.rate_hz),
+            rate_hz=self.rate_hz,
+            first_id=order.first_id,
+            name=order.place.map_name,
+        ).map
         return placed(own, order.place.pose)
 
     def _write_splits(
@@ -178,12 +192,20 @@ class NavsimWorld:
             used, points = self._write_split(folder, name, split, own, dealt(kept, split.points))
             _, unfiltered = self._write_split(folder, name + UNFILTERED, split, own, dealt(everything, split.points))
             counts[name] = {
-                "drives": split.drives, "drives_used": used, "frames": sum(card["frames"] for card in own),
-                "moments": sum(card["frames"] - self.points.history_frames + 1 - self.points.future_frames for card in own),
-                "candidates": sum(map(len, everything)), "dropped_as_too_easy": len(easy), "dropped_as_too_hard": len(hard),
-                "points": points, "points_wanted": split.points, "points_unfiltered": unfiltered,
+                "drives": split.drives,
+                "drives_used": used,
+                "frames": sum(card["frames"] for card in own),
+                "moments": sum(
+                    card["frames"] - self.points.history_frames + 1 - self.points.future_frames for card in own
+                ),
+                "candidates": sum(map(len, everything)),
+                "dropped_as_too_easy": len(easy),
+                "dropped_as_too_hard": len(hard),
+                "points": points,
+                "points_wanted": split.points,
+                "points_unfiltered": unfiltered,
                 "rejected_drives": sum(card["attempt"] for card in own),
-            }  # fmt: skip
+            }
         return counts
 
     def _write_split(
@@ -193,11 +215,16 @@ class NavsimWorld:
         tokens = [token for card, rows in zip(cards, chosen) for row, token, _ in card["points"] if row in rows]
         used = [card["log"] for card, rows in zip(cards, chosen) if rows]
         content = {
-            "_target_": "navsim.common.dataclasses.SceneFilter", "_convert_": "all",
-            "num_history_frames": self.points.history_frames, "num_future_frames": self.points.future_frames,
-            "frame_interval": 1, "has_route": True, "max_scenes": None, "log_names": used,
+            "_target_": "navsim.common.dataclasses.SceneFilter",
+            "_convert_": "all",
+            "num_history_frames": self.points.history_frames,
+            "num_future_frames": self.points.future_frames,
+            "frame_interval": 1,
+            "has_route": True,
+            "max_scenes": None,
+            "log_names": used,
             "tokens": [_Quoted(token) for token in tokens],
-        }  # fmt: skip
+        }
         top = {"defaults": [{FILTERS: name}], "data_split": split.data_split}
         _write_yaml(folder / SPLITS / FILTERS / f"{name}.yaml", content)
         _write_yaml(folder / SPLITS / f"{name}.yaml", top)
@@ -292,16 +319,31 @@ def _write(order: Order, world: NavsimWorld, renderer: Renderer) -> str:
 def _write_drive(order: Order, world: NavsimWorld, renderer: Renderer) -> None:
     """Simulate, render and store one drive."""
     made = make_city_drive(
-        road_type=order.road_type, road=world.roads[order.road_type], hazard=order.hazard, seed=order.seed, spec=world.city,
-        frames=round(world.drive_s * world.rate_hz), rate_hz=world.rate_hz, first_id=order.first_id, name=order.place.map_name,
-    )  # fmt: skip
+        road_type=order.road_type,
+        road=world.roads[order.road_type],
+        hazard=order.hazard,
+        seed=order.seed,
+        spec=world.city,
+        frames=round(world.drive_s * world.rate_hz),
+        rate_hz=world.rate_hz,
+        first_id=order.first_id,
+        name=order.place.map_name,
+    )
     _require_room(order, made.map)
     check_map(made.map)
     write_navsim_drive(
-        order.files, made, order.place, renderer, sensors=world.sensors, density=world.density, shoulder_m=world.city.shoulder_m,
+        order.files,
+        made,
+        order.place,
+        renderer,
+        sensors=world.sensors,
+        density=world.density,
+        shoulder_m=world.city.shoulder_m,
         points=world.points,
-        rate_hz=world.rate_hz, log_hz=world.log_hz, facts={"split": order.split, "seed": list(order.seed)},
-    )  # fmt: skip
+        rate_hz=world.rate_hz,
+        log_hz=world.log_hz,
+        facts={"split": order.split, "seed": list(order.seed)},
+    )
 
 
 def _require_room(order: Order, road_map: RoadMap) -> None:

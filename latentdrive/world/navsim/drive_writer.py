@@ -83,9 +83,19 @@ class LogFiles:
 
 
 def write_navsim_drive(
-    files: LogFiles, made: CityDrive, place: LogPlace, renderer: Renderer, *, sensors: SensorSpec, density: Density,
-    shoulder_m: float, points: PointSpec, rate_hz: float, log_hz: float, facts: Mapping[str, Any],
-) -> None:  # fmt: skip
+    files: LogFiles,
+    made: CityDrive,
+    place: LogPlace,
+    renderer: Renderer,
+    *,
+    sensors: SensorSpec,
+    density: Density,
+    shoulder_m: float,
+    points: PointSpec,
+    rate_hz: float,
+    log_hz: float,
+    facts: Mapping[str, Any],
+) -> None:
     """All files of a drive. facts: what the card says besides. Raises DiskFull."""
     every = round(rate_hz / log_hz)
     rows = np.arange(0, len(made.drive.ego), every)
@@ -101,18 +111,30 @@ def write_navsim_drive(
         cloud = scan(np.random.default_rng((*made.drive.seed, 2, row)), sensors.lidar, made.drive.ego[row], boxes)
         write_pcd(files.blobs / frame["lidar_path"], cloud)
     card = dict(facts) | {
-        "log": files.name, "road_type": made.drive.road_type, "hazard": made.hazard, "hazard_s": made.hazard_s,
-        "attempt": made.attempt, "limit_mps": made.limit_mps, "map": place.map_name, "frames": len(rows),
+        "log": files.name,
+        "road_type": made.drive.road_type,
+        "hazard": made.hazard,
+        "hazard_s": made.hazard_s,
+        "attempt": made.attempt,
+        "limit_mps": made.limit_mps,
+        "map": place.map_name,
+        "frames": len(rows),
         "points": counting_moments(made, frames, rows, points, rate_hz=rate_hz, log_hz=log_hz),
-    }  # fmt: skip
+    }
     text = json.dumps(card, indent=1, default=list) + "\n"
     write_atomic(files.card, lambda path: path.write_text(text, encoding="utf-8"))
     write_pickle(files.log, frames)
 
 
 def counting_moments(
-    made: CityDrive, frames: Sequence[Mapping[str, Any]], rows: np.ndarray, points: PointSpec, *, rate_hz: float, log_hz: float
-) -> list[list[Any]]:  # fmt: skip
+    made: CityDrive,
+    frames: Sequence[Mapping[str, Any]],
+    rows: np.ndarray,
+    points: PointSpec,
+    *,
+    rate_hz: float,
+    log_hz: float,
+) -> list[list[Any]]:
     """Row in the log, token and deviation of each moment that may become a scene, in order of time."""
     drive = made.drive
     away = deviation_m(drive.ego[rows], drive.ego_speed_mps[rows], horizon=points.horizon, step_s=1 / log_hz)

@@ -41,8 +41,13 @@ def token(*parts: str | int) -> str:
 
 
 def log_frames(
-    made: CityDrive, place: LogPlace, cameras: Mapping[str, CameraSpec], *, rows: Float64[np.ndarray, "F"] | Any, rate_hz: float
-) -> list[dict[str, Any]]:  # fmt: skip
+    made: CityDrive,
+    place: LogPlace,
+    cameras: Mapping[str, CameraSpec],
+    *,
+    rows: Float64[np.ndarray, "F"] | Any,
+    rate_hz: float,
+) -> list[dict[str, Any]]:
     """The log of the frames `rows` of a drive that was recorded rate_hz a second. cameras: all eight, by NAVSIM's names."""
     drive, count = made.drive, len(rows)
     ego = compose(np.broadcast_to(place.pose, drive.ego.shape), drive.ego)

@@ -46,9 +46,13 @@ def score_points(
     scenes, poses, scored = [], [], []
     for row in rows:
         cut = Cut(
-            log=frames, token=frames.tokens[row].decode(), drive=log.stem, first=row - points.history_frames + 1, now=row,
+            log=frames,
+            token=frames.tokens[row].decode(),
+            drive=log.stem,
+            first=row - points.history_frames + 1,
+            now=row,
             end=row + points.future_frames + 1,
-        )  # fmt: skip
+        )
         truth = open_truth(cut, log, {road_map.name: road_map})
         try:
             scenes.append(prepare_scene(truth, Version.PDMS_V1_1.rules))

@@ -56,10 +56,14 @@ def scan(
     shine = np.where(hit[column, ring], BOX_SHINE, GROUND_SHINE) * np.exp(-distance / WEAKENS_M)
     return np.stack(
         [
-            spec.forward_m + flat * np.cos(azimuths[column]), flat * np.sin(azimuths[column]), spec.up_m + flat * slopes[ring],
-            255 * shine * rng.uniform(0.8, 1.2, len(shine)), ring, np.zeros(len(ring)),
+            spec.forward_m + flat * np.cos(azimuths[column]),
+            flat * np.sin(azimuths[column]),
+            spec.up_m + flat * slopes[ring],
+            255 * shine * rng.uniform(0.8, 1.2, len(shine)),
+            ring,
+            np.zeros(len(ring)),
         ]
-    ).astype(np.float32)  # fmt: skip
+    ).astype(np.float32)
 
 
 def _seen_from(

@@ -54,16 +54,26 @@ class Workbench:
         self._solids: list[Float64[np.ndarray, "m 7"]] = []
 
     def quads(
-        self, layer: Layer, texture: str, corners: Float[np.ndarray, "m 4 3"], texcoords: Float[np.ndarray, "m 4 2"],
+        self,
+        layer: Layer,
+        texture: str,
+        corners: Float[np.ndarray, "m 4 3"],
+        texcoords: Float[np.ndarray, "m 4 2"],
         colours: Float[np.ndarray, "m 3"],
-    ) -> None:  # fmt: skip
+    ) -> None:
         """Add quads. colours: one a quad in [0, 1]; what exceeds 1 is cut."""
         self._pieces[layer, texture].append((corners, texcoords, colours))
 
     def ribbon(
-        self, layer: Layer, texture: str, left: Float64[np.ndarray, "n 2"], right: Float64[np.ndarray, "n 2"], *,
-        tile_m: float, colour: Colour,
-    ) -> None:  # fmt: skip
+        self,
+        layer: Layer,
+        texture: str,
+        left: Float64[np.ndarray, "n 2"],
+        right: Float64[np.ndarray, "n 2"],
+        *,
+        tile_m: float,
+        colour: Colour,
+    ) -> None:
         """A strip on the ground between two lines. The picture spans its width and repeats every tile_m metres along it."""
         steps = np.linalg.norm(np.diff((left + right) / 2, axis=0), axis=1)
         along = np.concatenate([[0.0], np.cumsum(steps)]) / tile_m
@@ -75,9 +85,17 @@ class Workbench:
         self.quads(layer, texture, corners, texcoords, np.tile(colour, (len(corners), 1)))
 
     def boxes(
-        self, texture: str, poses: Float[np.ndarray, "m 3"], sizes: Float[np.ndarray, "m 3"], *, base_m: Values,
-        colours: Float[np.ndarray, "m 3"], tile_m: Values, taper: float = 0.0, top: bool = True,
-    ) -> None:  # fmt: skip
+        self,
+        texture: str,
+        poses: Float[np.ndarray, "m 3"],
+        sizes: Float[np.ndarray, "m 3"],
+        *,
+        base_m: Values,
+        colours: Float[np.ndarray, "m 3"],
+        tile_m: Values,
+        taper: float = 0.0,
+        top: bool = True,
+    ) -> None:
         """Boxes on the ground or above it, shaded face by face. poses: centre and heading. sizes: length, width, height.
 
         base_m: height of the foot. tile_m: metres that the picture spans. taper: share by which the roof is smaller.
@@ -108,7 +126,7 @@ class Workbench:
 
     def patch(
         self, layer: Layer, texture: str, ring: Float64[np.ndarray, "n 2"], *, tile_m: float, colour: Colour
-    ) -> None:  # fmt: skip
+    ) -> None:
         """A flat area that all of its rim can be seen from the middle of."""
         rim = np.concatenate([ring, np.zeros((len(ring), 1))], -1)
         following, middle = np.roll(rim, -1, axis=0), np.broadcast_to(rim.mean(0), rim.shape)

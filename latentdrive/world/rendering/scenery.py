@@ -60,16 +60,22 @@ def random_look(rng: np.random.Generator) -> Look:
     green, dry = np.array([0.62, 0.78, 0.42]), np.array([0.85, 0.74, 0.52])
     share = rng.random()
     return Look(
-        sky=f"sky{rng.integers(textures.SKIES)}", ground=f"ground{rng.integers(textures.GROUNDS)}",
-        daylight=float(rng.uniform(0.65, 1.0)), ground_tint=green + (dry - green) * share,
-        road_tint=np.full(3, rng.uniform(0.42, 0.72)) * (1 + rng.uniform(-0.04, 0.04, 3)), seed=int(rng.integers(2**31)),
-    )  # fmt: skip
+        sky=f"sky{rng.integers(textures.SKIES)}",
+        ground=f"ground{rng.integers(textures.GROUNDS)}",
+        daylight=float(rng.uniform(0.65, 1.0)),
+        ground_tint=green + (dry - green) * share,
+        road_tint=np.full(3, rng.uniform(0.42, 0.72)) * (1 + rng.uniform(-0.04, 0.04, 3)),
+        seed=int(rng.integers(2**31)),
+    )
 
 
 def surroundings(
-    lanes: tuple[Lane, ...], look: Look, density: Density, areas: Mapping[Surface, Sequence[Float64[np.ndarray, "_ 2"]]] | None = None,
+    lanes: tuple[Lane, ...],
+    look: Look,
+    density: Density,
+    areas: Mapping[Surface, Sequence[Float64[np.ndarray, "_ 2"]]] | None = None,
     shoulder_m: float = 0.0,
-) -> Workbench:  # fmt: skip
+) -> Workbench:
     """Everything that stands still. areas: what lies flat beside the lanes. shoulder_m: what stands is so much farther from them."""
     rng = np.random.default_rng(look.seed)
     bench = Workbench()
@@ -227,9 +233,15 @@ def _poles(bench, rng, lanes, centres, half, look, density) -> None:
 
 
 def _posts(
-    bench, rng, lane: Lane, centres: Float64[np.ndarray, "n 2"], spacing: float, offset: float,
-    size: tuple[float, float, float], colour: Float64[np.ndarray, "3"],
-) -> Float64[np.ndarray, "m 3"]:  # fmt: skip
+    bench,
+    rng,
+    lane: Lane,
+    centres: Float64[np.ndarray, "n 2"],
+    spacing: float,
+    offset: float,
+    size: tuple[float, float, float],
+    colour: Float64[np.ndarray, "3"],
+) -> Float64[np.ndarray, "m 3"]:
     """Posts `offset` metres to the right of the middle of a lane; returns where they stand."""
     along = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(lane.points, axis=0), axis=1))])
     s, line = np.arange(rng.uniform(0, spacing), along[-1], spacing), edges(lane.points, -offset)

@@ -110,9 +110,14 @@ class SpeedLimit:
 
 
 def random_curvature(
-    rng: np.random.Generator, *, length_m: float, radius_m: tuple[float, float], bend_m: tuple[float, float],
-    straight_m: tuple[float, float], ramp_m: float,
-) -> Float64[np.ndarray, "S"]:  # fmt: skip
+    rng: np.random.Generator,
+    *,
+    length_m: float,
+    radius_m: tuple[float, float],
+    bend_m: tuple[float, float],
+    straight_m: tuple[float, float],
+    ramp_m: float,
+) -> Float64[np.ndarray, "S"]:
     """Curvature of a road of bends of both signs and straights, one value every STEP_M metres.
 
     radius_m, bend_m, straight_m: smallest and largest radius (drawn evenly in curvature), length of a bend, of a straight.

@@ -54,10 +54,16 @@ class Junction:
             for lane in circle
         )
         return Layout(
-            network=network, line=None, exits=exits, starts=starts, regulated=True, obstacles=(), kinds=("car", "van"),
+            network=network,
+            line=None,
+            exits=exits,
+            starts=starts,
+            regulated=True,
+            obstacles=(),
+            kinds=("car", "van"),
             ego_starts=_before(approaches, length, self.approach_m),
             own_offsets_m=(-0.7, 0.7),
-        )  # fmt: skip
+        )
 
 
 @dataclass(**FROZEN)
@@ -84,13 +90,19 @@ class Crossing:
             out = _direction(arm)
             side = width / 2 * np.array([out[1], -out[0]])  # to the right of who comes in, in coordinates with y down
             coming = StraightLane(
-                before * out + side, inner * out + side, width=width, speed_limit=FREE_MPS,
+                before * out + side,
+                inner * out + side,
+                width=width,
+                speed_limit=FREE_MPS,
                 line_types=[CENTRE_LINE, LineType.CONTINUOUS_LINE],
-            )  # fmt: skip
+            )
             leaving = StraightLane(
-                inner * out - side, behind * out - side, width=width, speed_limit=FREE_MPS,
+                inner * out - side,
+                behind * out - side,
+                width=width,
+                speed_limit=FREE_MPS,
                 line_types=[LineType.NONE, LineType.CONTINUOUS_LINE],
-            )  # fmt: skip
+            )
             network.add_lane(f"o{arm}", f"ir{arm}", coming)
             network.add_lane(f"il{arm}", f"o{arm}x", leaving)
             for other in arms:
@@ -101,11 +113,18 @@ class Crossing:
         length = before - inner
         groups = [tuple(lane[:2] for arm, lane in zip(arms, approaches) if arm % 2 == road) for road in (0, 1)]
         return Layout(
-            network=network, line=None, exits=tuple(f"o{arm}x" for arm in arms), regulated=True, obstacles=(),
+            network=network,
+            line=None,
+            exits=tuple(f"o{arm}x" for arm in arms),
+            regulated=True,
+            obstacles=(),
             starts=_before(approaches, length, (0.0, QUEUE_M), gap=QUEUE_GAP),
             ego_starts=_before(approaches, length, self.approach_m),
-            kinds=("car", "van"), own_offsets_m=(-0.4, 0.4), turns=frozenset(turns), phases=tuple(groups) if self.lights else (),
-        )  # fmt: skip
+            kinds=("car", "van"),
+            own_offsets_m=(-0.4, 0.4),
+            turns=frozenset(turns),
+            phases=tuple(groups) if self.lights else (),
+        )
 
 
 @dataclass(**FROZEN)
@@ -133,9 +152,10 @@ class Circle:
             out, middle = _direction(arm), np.arctan2(*_direction(arm)[::-1])
             side = np.array([out[1], -out[0]])
             coming = StraightLane(
-                before * out + width / 2 * side, inner * out + width / 2 * side,
+                before * out + width / 2 * side,
+                inner * out + width / 2 * side,
                 **lane | {"line_types": [CENTRE_LINE, LineType.CONTINUOUS_LINE]},
-            )  # fmt: skip
+            )
             leaving = StraightLane(inner * out - width / 2 * side, behind * out - width / 2 * side, **plain)
             into = CircularLane(
                 inner * out + aside * side, entry, middle + np.pi / 2, middle + np.pi - reach, clockwise=True, **plain
@@ -166,15 +186,21 @@ class Circle:
             for road in ((f"in{arm}", f"enter{arm}"), (f"exit{arm}", f"enter{arm}"), (f"exit{arm}", f"out{arm}"))
         }
         return Layout(
-            network=network, line=None, exits=tuple(f"o{arm}x" for arm in range(4)), regulated=False,
+            network=network,
+            line=None,
+            exits=tuple(f"o{arm}x" for arm in range(4)),
+            regulated=False,
             starts=_before(approaches, length, (0.0, QUEUE_M), gap=QUEUE_GAP),
-            obstacles=(), kinds=("car", "van"), own_offsets_m=(-0.4, 0.4), turns=frozenset(turns),
+            obstacles=(),
+            kinds=("car", "van"),
+            own_offsets_m=(-0.4, 0.4),
+            turns=frozenset(turns),
             gives_way={
                 (f"o{arm}", f"in{arm}"): ((f"enter{(arm + 1) % 4}", f"exit{arm}"), (f"exit{arm}", f"enter{arm}"))
                 for arm in range(4)
             },
             ego_starts=_before(approaches, length, self.approach_m),
-        )  # fmt: skip
+        )
 
 
 def _before(
@@ -241,5 +267,12 @@ def _turn(arm: int, other: int, inner: float, width: float) -> AbstractLane:
     phases = [float(np.arctan2(*(point - centre)[::-1])) for point in (start, end)]
     turn = np.pi / 2 if right else -np.pi / 2
     return CircularLane(
-        centre, radius, phases[0], phases[0] + turn, clockwise=bool(right), width=width, line_types=lines, speed_limit=FREE_MPS
-    )  # fmt: skip
+        centre,
+        radius,
+        phases[0],
+        phases[0] + turn,
+        clockwise=bool(right),
+        width=width,
+        line_types=lines,
+        speed_limit=FREE_MPS,
+    )

@@ -145,10 +145,17 @@ class BentRoad:
             for i in range(oncoming)
         ]
         return Layout(
-            network=network, line=self.bends.line(rng, length), ego_starts=ego, starts=(*with_us, *against), exits=(),
-            regulated=False, obstacles=(), kinds=("car", "van", "truck", "bus"),
-            own_offsets_m=(-median / 2 - own * width + 1.2, -median / 2 - 1.2), crosswalks=self.crosswalks,
-        )  # fmt: skip
+            network=network,
+            line=self.bends.line(rng, length),
+            ego_starts=ego,
+            starts=(*with_us, *against),
+            exits=(),
+            regulated=False,
+            obstacles=(),
+            kinds=("car", "van", "truck", "bus"),
+            own_offsets_m=(-median / 2 - own * width + 1.2, -median / 2 - 1.2),
+            crosswalks=self.crosswalks,
+        )
 
 
 @dataclass(**FROZEN)
@@ -167,9 +174,13 @@ class MergeRoad:
         lanes, before = int(rng.integers(*self.lanes, endpoint=True)), float(rng.uniform(*self.before_m))
         converge, parallel, width = RAMP_CONVERGES_M, RAMP_BESIDE_M, float(AbstractLane.DEFAULT_WIDTH)
         network = highway_env_network(
-            MergeGenericEnv, lanes_count=lanes, before_merge_length=before, converge_merge_length=converge,
-            parallel_merge_length=parallel, after_merge_length=travel_m + AHEAD_M,
-        )  # fmt: skip
+            MergeGenericEnv,
+            lanes_count=lanes,
+            before_merge_length=before,
+            converge_merge_length=converge,
+            parallel_merge_length=parallel,
+            after_merge_length=travel_m + AHEAD_M,
+        )
         length = before + converge + parallel + travel_m + AHEAD_M
         oncoming = int(rng.integers(*self.oncoming, endpoint=True))
         for index in range(oncoming):
@@ -192,11 +203,17 @@ class MergeRoad:
             for start in (*main, ramp, ramp)
         ]
         return Layout(
-            network=network, line=self.bends.line(rng, length), ego_starts=tuple(ego), starts=(*main, ramp, *against), exits=(),
-            regulated=False, obstacles=((before + converge + parallel, float(lanes * width)),), kinds=("car", "van", "truck"),
+            network=network,
+            line=self.bends.line(rng, length),
+            ego_starts=tuple(ego),
+            starts=(*main, ramp, *against),
+            exits=(),
+            regulated=False,
+            obstacles=((before + converge + parallel, float(lanes * width)),),
+            kinds=("car", "van", "truck"),
             turns=frozenset({("k", "b")}),
             own_offsets_m=(-(lanes - 0.5) * width + 1.2, width / 2 - 1.2),
-        )  # fmt: skip
+        )
 
 
 class _AlongX(StraightLane):
@@ -228,7 +245,7 @@ def mirrored(states: Float64[np.ndarray, "*n width"]) -> Float64[np.ndarray, "*n
 
 def lane_points(
     lane: AbstractLane, along: Float64[np.ndarray, "n"], aside: float | Float64[np.ndarray, "n"] = 0.0
-) -> Float64[np.ndarray, "n 2"]:  # fmt: skip
+) -> Float64[np.ndarray, "n 2"]:
     """Points of a lane in the coordinates of its layout, y to the left. along: metres from its start. aside: to the left."""
     sides = np.broadcast_to(aside, along.shape)
     return mirrored(np.array([lane.position(s, -side) for s, side in zip(along, sides)]))

@@ -9,8 +9,15 @@ from latentdrive.errors import MapError
 from latentdrive.types import RoadMap
 
 KINDS = (
-    "lanes", "connectors", "roadblocks", "roadblock_connectors", "intersections", "carparks", "crosswalks", "walkways",
-)  # fmt: skip
+    "lanes",
+    "connectors",
+    "roadblocks",
+    "roadblock_connectors",
+    "intersections",
+    "carparks",
+    "crosswalks",
+    "walkways",
+)
 
 
 def check_map(road_map: RoadMap) -> None:

@@ -226,18 +226,31 @@ def _write_layer(path: Path, layer: str, rows: _Rows, crs: str) -> None:
     columns = {layers.FID: rows.ids, **{name: rows.columns[name] for name in (*spec.columns, *spec.devkit)}}
     arrays = {name: _array(name, values) for name, values in columns.items()}
     pyogrio.raw.write(
-        path, layer=layer, driver="GPKG", geometry_type=spec.geometry, crs=layers.LONGITUDE_LATITUDE,
-        geometry=shapely.to_wkb(shapes), fields=list(arrays), field_data=[values for values, _ in arrays.values()],
-        field_mask=[mask for _, mask in arrays.values()], **_options(path, SPATIAL_INDEX="NO"),
-    )  # fmt: skip
+        path,
+        layer=layer,
+        driver="GPKG",
+        geometry_type=spec.geometry,
+        crs=layers.LONGITUDE_LATITUDE,
+        geometry=shapely.to_wkb(shapes),
+        fields=list(arrays),
+        field_data=[values for values, _ in arrays.values()],
+        field_mask=[mask for _, mask in arrays.values()],
+        **_options(path, SPATIAL_INDEX="NO"),
+    )
 
 
 def _write_meta(path: Path, crs: str) -> None:
     """The table that names the coordinate system in metres."""
     pyogrio.raw.write(
-        path, layer=layers.META, driver="GPKG", geometry_type=None, geometry=None, fields=[layers.KEY, layers.VALUE],
-        field_data=[np.array([layers.PROJECTION], object), np.array([crs], object)], **_options(path),
-    )  # fmt: skip
+        path,
+        layer=layers.META,
+        driver="GPKG",
+        geometry_type=None,
+        geometry=None,
+        fields=[layers.KEY, layers.VALUE],
+        field_data=[np.array([layers.PROJECTION], object), np.array([crs], object)],
+        **_options(path),
+    )
 
 
 def _options(path: Path, **layer_options: str) -> dict[str, dict[str, str]]:

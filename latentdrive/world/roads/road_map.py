@@ -62,8 +62,14 @@ def map_roads(
     of the connectors at cuts and where roads meet. shoulder_m: width of what is paved beside the outermost lanes, which belongs to
     roadblocks, connectors and intersections and to no lane. limit_mps: speed limit of everything."""
     return _Surveyor(
-        layout, first_id=first_id, block_m=block_m, joint_m=joint_m, shoulder_m=shoulder_m, limit_mps=limit_mps, name=name
-    ).survey()  # fmt: skip
+        layout,
+        first_id=first_id,
+        block_m=block_m,
+        joint_m=joint_m,
+        shoulder_m=shoulder_m,
+        limit_mps=limit_mps,
+        name=name,
+    ).survey()
 
 
 def placed(road_map: RoadMap, place: Float64[np.ndarray, "3"]) -> RoadMap:
@@ -130,10 +136,16 @@ class _Surveyor:
             for number, (baseline, ring) in enumerate(ribbons[piece]):
                 one = ids[piece, number]
                 made = MapLane(
-                    id=one, rings=(ring,), roadblock=block, baseline=baseline, outgoing=tuple(after[one]),
-                    incoming=tuple(before[one]), speed_limit_mps=self.limit_mps, index=None if piece.joins else number,
+                    id=one,
+                    rings=(ring,),
+                    roadblock=block,
+                    baseline=baseline,
+                    outgoing=tuple(after[one]),
+                    incoming=tuple(before[one]),
+                    speed_limit_mps=self.limit_mps,
+                    index=None if piece.joins else number,
                     has_light=piece.joins and any(road[1] == piece.road[0] for road in lit),
-                )  # fmt: skip
+                )
                 (self.connectors if piece.joins else self.lanes).append(made)
             if piece.joins:
                 areas.append(({*self._ends(piece)}, shapely.Polygon(paved[piece])))
@@ -148,10 +160,16 @@ class _Surveyor:
         }
         crosswalks = tuple((start + end) / 2 for start, end in cuts) if self.layout.crosswalks else ()
         whole = RoadMap(
-            name=self.name, lanes=tuple(self.lanes), connectors=tuple(self.connectors), roadblocks=tuple(self.roadblocks),
-            roadblock_connectors=tuple(self.connections), intersections=tuple(area for _, area in intersections),
-            carparks=(), crosswalks=tuple(self._crosswalks(crosswalks)), walkways=tuple(self._walkways(pieces)),
-        )  # fmt: skip
+            name=self.name,
+            lanes=tuple(self.lanes),
+            connectors=tuple(self.connectors),
+            roadblocks=tuple(self.roadblocks),
+            roadblock_connectors=tuple(self.connections),
+            intersections=tuple(area for _, area in intersections),
+            carparks=(),
+            crosswalks=tuple(self._crosswalks(crosswalks)),
+            walkways=tuple(self._walkways(pieces)),
+        )
         return MappedRoads(map=whole, blocks=blocks, connectors=turning, crosswalks_m=crosswalks)
 
     def _cuts(self) -> list[tuple[float, float]]:
@@ -300,10 +318,13 @@ class _Surveyor:
             inside = next(area.id for ends, area in intersections if ends & {*self._ends(piece)})
             self.connections.append(
                 MapConnection(
-                    id=block, rings=(paved[piece],),
-                    from_roadblock=comes[0] if comes else "", to_roadblock=leads[0] if leads else "", intersection=inside,
+                    id=block,
+                    rings=(paved[piece],),
+                    from_roadblock=comes[0] if comes else "",
+                    to_roadblock=leads[0] if leads else "",
+                    intersection=inside,
                 )
-            )  # fmt: skip
+            )
 
     def _crosswalks(self, middles_m: tuple[float, ...]) -> Iterator[MapArea]:
         """Across all lanes and shoulders of a bent road, at its cuts."""

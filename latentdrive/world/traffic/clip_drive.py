@@ -69,10 +69,21 @@ def make_drive(
     settle_s = float(rng.uniform(*traffic.settle_s))
     layout = road.layout(rng, road.speed_mps[1] * (frames / rate_hz + settle_s))
     recording = simulate(
-        rng, layout, frames=frames, rate_hz=rate_hz, step_s=traffic.step_s, settle_s=settle_s, body=traffic.ego, calm=traffic.calm,
-        ego_mood=cut_to(traffic.ego_mood, road), mood=cut_to(traffic.mood, road), gap_m=traffic.gap_m,
-        limit=comfortable_speed(layout, traffic), hazard_every_s=traffic.hazard_every_s, lane_wish_every_s=traffic.lane_wish_every_s,
-    )  # fmt: skip
+        rng,
+        layout,
+        frames=frames,
+        rate_hz=rate_hz,
+        step_s=traffic.step_s,
+        settle_s=settle_s,
+        body=traffic.ego,
+        calm=traffic.calm,
+        ego_mood=cut_to(traffic.ego_mood, road),
+        mood=cut_to(traffic.mood, road),
+        gap_m=traffic.gap_m,
+        limit=comfortable_speed(layout, traffic),
+        hazard_every_s=traffic.hazard_every_s,
+        lane_wish_every_s=traffic.lane_wish_every_s,
+    )
     if kind == Kind.NATURAL:
         ego, speed, agents = in_the_plane(layout, recording, traffic.ego)
     else:
@@ -81,9 +92,14 @@ def make_drive(
         replay = replace(traffic.replay, own_way=cut_to(traffic.replay.own_way, road))
         ego, speed, agents = _decorrelated(rng, layout, recording, traffic, replay, rate_hz)
     return Drive(
-        road_type=road_type, seed=seed, times_s=recording.times_s, ego=ego, ego_speed_mps=speed, agents=agents,
+        road_type=road_type,
+        seed=seed,
+        times_s=recording.times_s,
+        ego=ego,
+        ego_speed_mps=speed,
+        agents=agents,
         lanes=tuple(bent_lane(lane, layout.line) for lane in recording.lanes),
-    )  # fmt: skip
+    )
 
 
 def in_the_plane(
@@ -108,9 +124,15 @@ def _decorrelated(
         start = layout.ego_starts[0]
         start_m = float(rng.uniform(start.from_m, start.to_m))
     own, speed = go_own_way(
-        rng, line, _speed_limit(line, traffic), way=replay.own_way, frames=len(recording.times_s), rate_hz=rate_hz, start_m=start_m,
+        rng,
+        line,
+        _speed_limit(line, traffic),
+        way=replay.own_way,
+        frames=len(recording.times_s),
+        rate_hz=rate_hz,
+        start_m=start_m,
         offsets_m=layout.own_offsets_m,
-    )  # fmt: skip
+    )
     ego = line.place(own)
     road_ego = own if layout.line is not None else ego
     agents = place_replay(rng, recording.agents, road_ego, traffic.ego, replay.appearance, recording.movable)
@@ -122,9 +144,11 @@ def comfortable_speed(layout: Layout, traffic: TrafficSpec) -> Callable[[Driver]
     if layout.line is None:
         calm = traffic.calm
         return junction_limit(
-            layout.network, lateral_mps2=calm.curve_share * calm.lateral_mps2, yaw_rate=calm.curve_share * calm.yaw_rate,
+            layout.network,
+            lateral_mps2=calm.curve_share * calm.lateral_mps2,
+            yaw_rate=calm.curve_share * calm.yaw_rate,
             braking_mps2=traffic.curve_braking_mps2,
-        )  # fmt: skip
+        )
     limit = _speed_limit(layout.line, traffic)
     return lambda driver: limit.at(driver.position[0], forward=bool(np.cos(driver.heading) > 0))
 
@@ -132,9 +156,11 @@ def comfortable_speed(layout: Layout, traffic: TrafficSpec) -> Callable[[Driver]
 def _speed_limit(line: Centreline, traffic: TrafficSpec) -> SpeedLimit:
     calm = traffic.calm
     return line.speed_limit(
-        lateral_mps2=calm.curve_share * calm.lateral_mps2, yaw_rate=calm.curve_share * calm.yaw_rate,
-        braking_mps2=traffic.curve_braking_mps2, step_m=LIMIT_STEP_M,
-    )  # fmt: skip
+        lateral_mps2=calm.curve_share * calm.lateral_mps2,
+        yaw_rate=calm.curve_share * calm.yaw_rate,
+        braking_mps2=traffic.curve_braking_mps2,
+        step_m=LIMIT_STEP_M,
+    )
 
 
 def cut_to(wish: Wish, road: RoadType) -> Wish:

@@ -57,9 +57,16 @@ class Replay:
 
 
 def go_own_way(
-    rng: np.random.Generator, line: Centreline, limit: SpeedLimit, *, way: OwnWay, frames: int, rate_hz: float,
-    start_m: float, offsets_m: tuple[float, float],
-) -> tuple[Float64[np.ndarray, "T 3"], Float64[np.ndarray, "T"]]:  # fmt: skip
+    rng: np.random.Generator,
+    line: Centreline,
+    limit: SpeedLimit,
+    *,
+    way: OwnWay,
+    frames: int,
+    rate_hz: float,
+    start_m: float,
+    offsets_m: tuple[float, float],
+) -> tuple[Float64[np.ndarray, "T 3"], Float64[np.ndarray, "T"]]:
     """Rear axle in road coordinates and speed in m/s, rate_hz a second. offsets_m: smallest and largest d."""
     fine = round((frames / rate_hz) / FINE_S) + 1
     wanted = _steps(
@@ -82,9 +89,13 @@ def go_own_way(
 
 
 def place_replay(
-    rng: np.random.Generator, agents: Agents, ego: Float64[np.ndarray, "T 3"], body: Body,
-    appearance: Appearance, movable: Bool[np.ndarray, "N"],
-) -> Agents:  # fmt: skip
+    rng: np.random.Generator,
+    agents: Agents,
+    ego: Float64[np.ndarray, "T 3"],
+    body: Body,
+    appearance: Appearance,
+    movable: Bool[np.ndarray, "N"],
+) -> Agents:
     """Every movable vehicle moved along the road to where this ego sees it; those that touch the ego or another are dropped.
 
     Coordinates of the layout. A vehicle goes the way that was recorded, at its own pace.
@@ -137,9 +148,11 @@ def without_contact(agents: Agents, ego: Float64[np.ndarray, "T 3"], body: Body)
 
 
 def touches(
-    a: Float64[np.ndarray, "T 3"], a_size: Float64[np.ndarray, "3"], b: Float64[np.ndarray, "T 3"],
+    a: Float64[np.ndarray, "T 3"],
+    a_size: Float64[np.ndarray, "3"],
+    b: Float64[np.ndarray, "T 3"],
     b_size: Float64[np.ndarray, "3"],
-) -> Bool[np.ndarray, "T"]:  # fmt: skip
+) -> Bool[np.ndarray, "T"]:
     """Whether two boxes come closer than CLEAR_M, by separating axes; NaN never touches."""
     apart = np.zeros(len(a), bool)
     offset = b[:, :2] - a[:, :2]

@@ -77,9 +77,15 @@ class Driver(IDMVehicle):
     LANE_CHANGE_DELAY = 2.0  # s
 
     def set_up(
-        self, calm: Calm, steering_share: float, wishes: Float64[np.ndarray, "n 2"], size: Float64[np.ndarray, "3"],
-        kind: str, movable: bool, rear_to_centre_m: float | None = None,
-    ) -> None:  # fmt: skip
+        self,
+        calm: Calm,
+        steering_share: float,
+        wishes: Float64[np.ndarray, "n 2"],
+        size: Float64[np.ndarray, "3"],
+        kind: str,
+        movable: bool,
+        rear_to_centre_m: float | None = None,
+    ) -> None:
         """wishes: rows of time in s and wanted speed in m/s, held until the next row. steering_share: of the calm's bounds.
         rear_to_centre_m: from the rear axle, which moves along the heading; half a length where None."""
         self.calm, self.wishes, self.size, self.kind, self.movable = calm, wishes, size, kind, movable

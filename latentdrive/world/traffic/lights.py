@@ -30,8 +30,14 @@ class Lights:
     """
 
     def __init__(
-        self, layout: Layout, times: LightTimes, *, green_s: float, shift_s: float, held: tuple[Road, float] | None = None
-    ) -> None:  # fmt: skip
+        self,
+        layout: Layout,
+        times: LightTimes,
+        *,
+        green_s: float,
+        shift_s: float,
+        held: tuple[Road, float] | None = None,
+    ) -> None:
         self.phases = [phase for phase in layout.phases if phase]
         self._green, self._amber, self._shift, self._held = green_s, times.amber_s, shift_s, held
         self._phase_s = green_s + times.amber_s + times.clear_s

@@ -78,9 +78,11 @@ class Agents:
     def pick(self, rows: np.ndarray) -> "Agents":
         """Only some of the vehicles. rows: indices."""
         return Agents(
-            poses=self.poses[:, rows], speed_mps=self.speed_mps[:, rows], sizes=self.sizes[rows],
+            poses=self.poses[:, rows],
+            speed_mps=self.speed_mps[:, rows],
+            sizes=self.sizes[rows],
             kinds=tuple(self.kinds[row] for row in rows),
-        )  # fmt: skip
+        )
 
 
 @dataclass(**FROZEN)

@@ -50,10 +50,23 @@ class Recording:
 
 
 def simulate(
-    rng: np.random.Generator, layout: Layout, *, frames: int, rate_hz: float, step_s: float, settle_s: float, body: Body, calm: Calm,
-    ego_mood: Mood, mood: Mood, gap_m: tuple[float, float], limit: Callable[[Driver], float], hazard_every_s: float,
-    lane_wish_every_s: float, events: Sequence[Event] = (),
-) -> Recording:  # fmt: skip
+    rng: np.random.Generator,
+    layout: Layout,
+    *,
+    frames: int,
+    rate_hz: float,
+    step_s: float,
+    settle_s: float,
+    body: Body,
+    calm: Calm,
+    ego_mood: Mood,
+    mood: Mood,
+    gap_m: tuple[float, float],
+    limit: Callable[[Driver], float],
+    hazard_every_s: float,
+    lane_wish_every_s: float,
+    events: Sequence[Event] = (),
+) -> Recording:
     """Let everybody drive and record `frames` states, rate_hz a second.
 
     step_s: longest step of the simulation. settle_s: time before the recording. limit(driver): comfortable speed where the
@@ -109,9 +122,13 @@ def _add(
     lane = world.network.get_lane(start.lane)
     wishes = _wishes(rng, mood, horizon_s)
     vehicle = Driver(
-        world, lane.position(s, 0.0), lane.heading_at(s), speed=float(wishes[0, 1]), target_lane_index=start.lane,
+        world,
+        lane.position(s, 0.0),
+        lane.heading_at(s),
+        speed=float(wishes[0, 1]),
+        target_lane_index=start.lane,
         enable_lane_change=not layout.exits,
-    )  # fmt: skip
+    )
     odds = np.array([SHAPES[kind][2] for kind in layout.kinds])
     kind = str(rng.choice(layout.kinds, p=odds / odds.sum()))
     small, large, _ = SHAPES[kind]
@@ -155,9 +172,12 @@ def _wishes(rng, mood: Mood, horizon_s: float) -> Float64[np.ndarray, "n 2"]:
 def _hazard(rng, world: QuietRoad, ego: Driver, now_s: float) -> None:
     """The nearest vehicle ahead of the ego brakes to a halt for a while, or one beside cuts in before it."""
     ahead = [
-        vehicle for vehicle in world.vehicles
-        if vehicle is not ego and vehicle.lane_index[:2] == ego.lane_index[:2] and 3.0 < ego.lane_distance_to(vehicle) < 50.0
-    ]  # fmt: skip
+        vehicle
+        for vehicle in world.vehicles
+        if vehicle is not ego
+        and vehicle.lane_index[:2] == ego.lane_index[:2]
+        and 3.0 < ego.lane_distance_to(vehicle) < 50.0
+    ]
     if not ahead:
         return
     vehicle = min(ahead, key=ego.lane_distance_to)
@@ -211,9 +231,15 @@ def _lanes(network: RoadNetwork) -> tuple[Lane, ...]:
 
 
 def _recording(
-    states: Float64[np.ndarray, "T N 4"], vehicles: list[Driver], ego: Driver, rate_hz: float, lanes: tuple[Lane, ...],
-    route: Float64[np.ndarray, "n 2"], roads: tuple[Road, ...], settle_s: float,
-) -> Recording:  # fmt: skip
+    states: Float64[np.ndarray, "T N 4"],
+    vehicles: list[Driver],
+    ego: Driver,
+    rate_hz: float,
+    lanes: tuple[Lane, ...],
+    route: Float64[np.ndarray, "n 2"],
+    roads: tuple[Road, ...],
+    settle_s: float,
+) -> Recording:
     states = mirrored(states)
     row = vehicles.index(ego)
     x, y, heading, speed = states[:, row].T
@@ -222,10 +248,11 @@ def _recording(
     rear = np.stack([x - back * np.cos(heading), y - back * np.sin(heading), utils.wrap_to_pi(heading)], -1)
     others = np.array([index for index in range(len(vehicles)) if index != row], int)
     agents = Agents(
-        poses=states[:, others, :3], speed_mps=states[:, others, 3],
+        poses=states[:, others, :3],
+        speed_mps=states[:, others, 3],
         sizes=np.array([vehicles[index].size for index in others]).reshape(-1, 3),
         kinds=tuple(vehicles[index].kind for index in others),
-    )  # fmt: skip
+    )
     movable = np.array([vehicles[index].movable for index in others], bool)
     times = np.arange(len(states)) / rate_hz
     return Recording(

@@ -13,9 +13,16 @@ def drive(agents: np.ndarray, ego: np.ndarray) -> Drive:
     """agents: T N 3, all of CAR's size. One frame each 0.5 s."""
     count = agents.shape[1]
     return Drive(
-        road_type="", seed=(0,), times_s=np.arange(len(ego)) * 0.5, ego=ego, ego_speed_mps=np.zeros(len(ego)), lanes=(),
-        agents=Agents(poses=agents, speed_mps=np.zeros(agents.shape[:2]), sizes=np.tile(CAR, (count, 1)), kinds=("car",) * count),
-    )  # fmt: skip
+        road_type="",
+        seed=(0,),
+        times_s=np.arange(len(ego)) * 0.5,
+        ego=ego,
+        ego_speed_mps=np.zeros(len(ego)),
+        lanes=(),
+        agents=Agents(
+            poses=agents, speed_mps=np.zeros(agents.shape[:2]), sizes=np.tile(CAR, (count, 1)), kinds=("car",) * count
+        ),
+    )
 
 
 def truth(agents: np.ndarray, ego: np.ndarray, camera):

@@ -19,10 +19,17 @@ from latentdrive.world.traffic.hazards import HazardKind
 
 RATE_HZ, FRAMES = 10.0, 120
 KINDS = (
-    ("highway", "none"), ("curves", "none"), ("merge", "none"), ("circle", "none"), ("crossing", "none"),
-    ("tail_street", "pedestrian"), ("tail_street", "oncoming"), ("tail_street", "stopped_car"), ("tail_highway", "cut_in"),
+    ("highway", "none"),
+    ("curves", "none"),
+    ("merge", "none"),
+    ("circle", "none"),
+    ("crossing", "none"),
+    ("tail_street", "pedestrian"),
+    ("tail_street", "oncoming"),
+    ("tail_street", "stopped_car"),
+    ("tail_highway", "cut_in"),
     ("tail_crossing", "red_light"),
-)  # fmt: skip
+)
 
 
 @pytest.fixture(scope="module")
@@ -38,9 +45,16 @@ def drive(world: NavsimWorld):
     def make(road: str, hazard: str, number: int = 0) -> CityDrive:
         if (road, hazard, number) not in made:
             made[road, hazard, number] = make_city_drive(
-                road_type=road, road=world.roads[road], hazard=HazardKind(hazard), seed=(6, number), spec=world.city,
-                frames=FRAMES, rate_hz=RATE_HZ, first_id=1000, name="sg-one-north",
-            )  # fmt: skip
+                road_type=road,
+                road=world.roads[road],
+                hazard=HazardKind(hazard),
+                seed=(6, number),
+                spec=world.city,
+                frames=FRAMES,
+                rate_hz=RATE_HZ,
+                first_id=1000,
+                name="sg-one-north",
+            )
         return made[road, hazard, number]
 
     return make
@@ -113,8 +127,14 @@ def test_nobody_enters_a_connector_while_it_is_red(drive):
 def test_the_same_seed_gives_the_same_drive_and_its_map_without_driving(drive, world: NavsimWorld):
     made = drive("curves", "none")
     again = city_map(
-        world.roads["curves"], made.drive.seed, world.city, frames=FRAMES, rate_hz=RATE_HZ, first_id=1000, name="sg-one-north"
-    ).map  # fmt: skip
+        world.roads["curves"],
+        made.drive.seed,
+        world.city,
+        frames=FRAMES,
+        rate_hz=RATE_HZ,
+        first_id=1000,
+        name="sg-one-north",
+    ).map
     assert [one.id for one in again.lanes] == [one.id for one in made.map.lanes]
     np.testing.assert_array_equal(again.lanes[0].rings[0], made.map.lanes[0].rings[0])
     assert made.drive.seed == (6, 0, made.attempt)
@@ -126,9 +146,16 @@ def test_a_hazard_that_can_not_happen_is_named(world: NavsimWorld):
         ConfigError, match=r"no highway drive with hazard pedestrian served in 2 attempts .*did not happen"
     ):
         make_city_drive(
-            road_type="highway", road=world.roads["highway"], hazard=HazardKind.PEDESTRIAN, seed=(1,), spec=hurried, frames=40,
-            rate_hz=RATE_HZ, first_id=1, name="sg-one-north",
-        )  # fmt: skip
+            road_type="highway",
+            road=world.roads["highway"],
+            hazard=HazardKind.PEDESTRIAN,
+            seed=(1,),
+            spec=hurried,
+            frames=40,
+            rate_hz=RATE_HZ,
+            first_id=1,
+            name="sg-one-north",
+        )
 
 
 def test_commands_say_where_the_route_goes(drive):

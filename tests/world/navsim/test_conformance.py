@@ -22,11 +22,33 @@ NAMES = {"vehicle", "pedestrian", "bicycle", "traffic_cone", "barrier", "czone_s
 LEFT, STRAIGHT, RIGHT, UNKNOWN = range(4)
 EGO_M, REAR_TO_CENTRE_M = np.array([5.176, 2.297, 1.777]), 1.461
 KEYS = {
-    "token", "frame_idx", "timestamp", "log_name", "log_token", "scene_name", "scene_token", "vehicle_name", "map_location",
-    "roadblock_ids", "can_bus", "lidar_path", "lidar2ego_translation", "lidar2ego_rotation", "lidar2ego", "ego2global",
-    "lidar2global", "ego2global_translation", "ego2global_rotation", "ego_dynamic_state", "traffic_lights", "driving_command",
-    "cams", "sample_prev", "sample_next", "anns",
-}  # fmt: skip
+    "token",
+    "frame_idx",
+    "timestamp",
+    "log_name",
+    "log_token",
+    "scene_name",
+    "scene_token",
+    "vehicle_name",
+    "map_location",
+    "roadblock_ids",
+    "can_bus",
+    "lidar_path",
+    "lidar2ego_translation",
+    "lidar2ego_rotation",
+    "lidar2ego",
+    "ego2global",
+    "lidar2global",
+    "ego2global_translation",
+    "ego2global_rotation",
+    "ego_dynamic_state",
+    "traffic_lights",
+    "driving_command",
+    "cams",
+    "sample_prev",
+    "sample_next",
+    "anns",
+}
 
 
 @pytest.fixture(scope="module")
@@ -66,9 +88,15 @@ def test_a_frame_has_every_key_with_the_type_that_the_loaders_need(navsim_logs):
             assert frame["log_name"] == name and frame["frame_idx"] == number
             assert type(frame["timestamp"]) is int and 1.5e15 < frame["timestamp"] < 2e15
             arrays = {
-                "can_bus": (18,), "lidar2ego_translation": (3,), "lidar2ego_rotation": (4,), "lidar2ego": (4, 4),
-                "ego2global": (4, 4), "lidar2global": (4, 4), "ego2global_translation": (3,), "ego2global_rotation": (4,),
-            }  # fmt: skip
+                "can_bus": (18,),
+                "lidar2ego_translation": (3,),
+                "lidar2ego_rotation": (4,),
+                "lidar2ego": (4, 4),
+                "ego2global": (4, 4),
+                "lidar2global": (4, 4),
+                "ego2global_translation": (3,),
+                "ego2global_rotation": (4,),
+            }
             for key, shape in arrays.items():
                 assert frame[key].shape == shape and frame[key].dtype == np.float64, key
                 assert np.isfinite(frame[key]).all()
@@ -219,8 +247,12 @@ def test_eight_calibrated_cameras_of_which_the_chosen_have_pictures(navsim_logs,
             assert set(frame["cams"]) == CAMERAS
             for camera, view in frame["cams"].items():
                 assert set(view) == {
-                    "data_path", "sensor2lidar_rotation", "sensor2lidar_translation", "cam_intrinsic", "distortion"
-                }  # fmt: skip
+                    "data_path",
+                    "sensor2lidar_rotation",
+                    "sensor2lidar_translation",
+                    "cam_intrinsic",
+                    "distortion",
+                }
                 rotation = view["sensor2lidar_rotation"]
                 np.testing.assert_allclose(rotation @ rotation.T, np.eye(3), atol=1e-12)
                 assert np.linalg.det(rotation) == pytest.approx(1.0)

@@ -87,9 +87,10 @@ def test_splits_hold_what_is_left_and_their_twins_hold_everything(navsim_folder,
                 scores |= dict(zip(tokens, order.scores(), strict=True))
         assert set(left.filter.tokens) | set(everything.filter.tokens) <= set(scores)
         good = [
-            token for token, one in scores.items()
+            token
+            for token, one in scores.items()
             if one.constant_velocity <= bounds.constant_velocity_at_most and one.human >= bounds.human_at_least
-        ]  # fmt: skip
+        ]
         assert set(left.filter.tokens) <= set(good)
         assert len(left.filter.tokens) == min(split.points, len(good))
         assert len(everything.filter.tokens) == min(split.points, len(scores))

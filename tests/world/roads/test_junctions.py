@@ -50,7 +50,9 @@ def test_opposite_approaches_go_together():
 
 
 def test_no_two_crossings_have_the_same_shape():
-    lengths = {round(crossing(number).network.get_lane(("ir0", "il1", 0)).length, 6)
-               for number in range(12) if "ir0" in crossing(number).network.graph
-               and "il1" in crossing(number).network.graph["ir0"]}  # fmt: skip
+    lengths = {
+        round(crossing(number).network.get_lane(("ir0", "il1", 0)).length, 6)
+        for number in range(12)
+        if "ir0" in crossing(number).network.graph and "il1" in crossing(number).network.graph["ir0"]
+    }
     assert len(lengths) >= 5

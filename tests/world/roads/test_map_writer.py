@@ -79,31 +79,53 @@ def golden_map(path: Path) -> tuple[str, RoadMap]:
 
     lanes = tuple(
         MapLane(
-            id=item["id"], rings=rings(item), roadblock=item["roadblock_id"], baseline=np.array(item["baseline"]),
-            outgoing=tuple(item["outgoing"]), incoming=tuple(item["incoming"]), index=item["lane_index"],
-            speed_limit_mps=item["speed_limit_mps"], has_light=False,
+            id=item["id"],
+            rings=rings(item),
+            roadblock=item["roadblock_id"],
+            baseline=np.array(item["baseline"]),
+            outgoing=tuple(item["outgoing"]),
+            incoming=tuple(item["incoming"]),
+            index=item["lane_index"],
+            speed_limit_mps=item["speed_limit_mps"],
+            has_light=False,
         )
         for item in found["lanes"]
-    )  # fmt: skip
+    )
     connectors = tuple(
         MapLane(
-            id=item["id"], rings=rings(item), roadblock=item["roadblock_connector_id"],
-            baseline=np.array(item["baseline"]), outgoing=(item["to_lane"],), incoming=(item["from_lane"],), index=None,
-            speed_limit_mps=item["speed_limit_mps"], has_light=item["has_traffic_light"],
+            id=item["id"],
+            rings=rings(item),
+            roadblock=item["roadblock_connector_id"],
+            baseline=np.array(item["baseline"]),
+            outgoing=(item["to_lane"],),
+            incoming=(item["from_lane"],),
+            index=None,
+            speed_limit_mps=item["speed_limit_mps"],
+            has_light=item["has_traffic_light"],
         )
         for item in found["lane_connectors"]
-    )  # fmt: skip
+    )
     joins = tuple(
         MapConnection(
-            id=item["id"], rings=rings(item), from_roadblock=item["from_roadblock"],
-            to_roadblock=item["to_roadblock"], intersection=item["intersection"],
+            id=item["id"],
+            rings=rings(item),
+            from_roadblock=item["from_roadblock"],
+            to_roadblock=item["to_roadblock"],
+            intersection=item["intersection"],
         )
         for item in found["roadblock_connectors"]
-    )  # fmt: skip
+    )
     road_map = RoadMap(
-        name=place, lanes=lanes, connectors=connectors, roadblocks=areas("roadblocks"), roadblock_connectors=joins,
-        intersections=areas("intersections"), carparks=areas("carpark_areas"), crosswalks=(), walkways=(),
-    )  # fmt: skip
+        name=place,
+        lanes=lanes,
+        connectors=connectors,
+        roadblocks=areas("roadblocks"),
+        roadblock_connectors=joins,
+        intersections=areas("intersections"),
+        carparks=areas("carpark_areas"),
+        crosswalks=(),
+        walkways=(),
+    )
     return place, road_map
 
 
@@ -122,8 +144,9 @@ def test_maps_of_the_golden_scenes_are_read_back_as_they_were(tmp_path: Path, nu
 
 def test_row_numbers_are_the_ids_and_ids_are_whole_numbers(written: Path):
     assert rows(written, "select fid, lane_fid, lane_group_fid, lane_index from lanes_polygons") == [
-        (1, 1, 21, 0), (2, 2, 22, 0),
-    ]  # fmt: skip
+        (1, 1, 21, 0),
+        (2, 2, 22, 0),
+    ]
     assert rows(
         written, "select fid, exit_lane_fid, entry_lane_fid, lane_group_connector_fid from lane_connectors"
     ) == [(11, 1, 2, 31)]
@@ -289,7 +312,7 @@ REFUSED = {
     "two corners": (with_lane(rings=(np.zeros((2, 2)),)), "polygon of lanes, 1, needs rings of three"),
     "not finite": (with_lane(rings=(np.full((4, 2), np.nan),)), "polygon of lanes, 1, needs rings of three"),
     "another place": (replace(SMALL, name="sg-one-north"), "says that it is of sg-one-north"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize(("road_map", "message"), REFUSED.values(), ids=REFUSED)

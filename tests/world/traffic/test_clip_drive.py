@@ -27,9 +27,14 @@ def drive(tiny_world: World):
         key = road_type, kind, number
         if key not in made:
             made[key] = make_drive(
-                road_type=road_type, kind=kind, seed=(3, number), road=tiny_world.roads[road_type], traffic=tiny_world.traffic,
-                frames=24, rate_hz=RATE_HZ,
-            )  # fmt: skip
+                road_type=road_type,
+                kind=kind,
+                seed=(3, number),
+                road=tiny_world.roads[road_type],
+                traffic=tiny_world.traffic,
+                frames=24,
+                rate_hz=RATE_HZ,
+            )
         return made[key]
 
     return make
@@ -122,9 +127,13 @@ def test_a_standing_ego_does_not_slide(drive):
 
 def test_the_same_seed_gives_the_same_drive(tiny_world: World):
     arguments = {
-        "road_type": "merge", "kind": Kind.NATURAL, "road": tiny_world.roads["merge"], "traffic": tiny_world.traffic, "frames": 6,
+        "road_type": "merge",
+        "kind": Kind.NATURAL,
+        "road": tiny_world.roads["merge"],
+        "traffic": tiny_world.traffic,
+        "frames": 6,
         "rate_hz": RATE_HZ,
-    }  # fmt: skip
+    }
     one, two, other = (make_drive(seed=seed, **arguments) for seed in ((1, 2), (1, 2), (1, 3)))
     np.testing.assert_array_equal(one.ego, two.ego)
     np.testing.assert_array_equal(one.agents.poses, two.agents.poses)
@@ -137,9 +146,14 @@ def test_on_decorrelated_drives_the_ego_says_nothing_about_the_others(tiny_world
     for number in range(20):
         road_type = ("highway", "curves")[number % 2]
         made = make_drive(
-            road_type=road_type, kind=Kind.DECORRELATED, seed=(5, number), road=tiny_world.roads[road_type],
-            traffic=tiny_world.traffic, frames=24, rate_hz=RATE_HZ,
-        )  # fmt: skip
+            road_type=road_type,
+            kind=Kind.DECORRELATED,
+            seed=(5, number),
+            road=tiny_world.roads[road_type],
+            traffic=tiny_world.traffic,
+            frames=24,
+            rate_hz=RATE_HZ,
+        )
         truth = clip_truth(made, level_camera, transition_s=0.5, rate_hz=RATE_HZ, key="")
         motion = relative_pose(made.ego[:-2], made.ego[2:])[:, [0, 2]]
         ego.append(np.stack([*motion.T, *(motion**2).T, np.ones(len(motion))], -1))

@@ -22,9 +22,14 @@ def test_one_road_goes_after_the_other(layout):
         for time in (0.0, 9.9, 10.1, 13.9, 14.5, 15.1, 30.1)
     }
     assert seen == {
-        0.0: ("green", "red"), 9.9: ("green", "red"), 10.1: ("amber", "red"), 13.9: ("amber", "red"), 14.5: ("red", "red"),
-        15.1: ("red", "green"), 30.1: ("green", "red"),
-    }  # fmt: skip
+        0.0: ("green", "red"),
+        9.9: ("green", "red"),
+        10.1: ("amber", "red"),
+        13.9: ("amber", "red"),
+        14.5: ("red", "red"),
+        15.1: ("red", "green"),
+        30.1: ("green", "red"),
+    }
 
 
 def test_two_roads_never_go_at_once(layout):
