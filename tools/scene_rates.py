@@ -22,9 +22,9 @@ from latentdrive.data.maps.nuplan_maps import NuplanMaps
 from latentdrive.data.navsim.folders import BLOBS, navsim_folders
 from latentdrive.data.navsim.scene_filter import read_split
 from latentdrive.data.navsim.scene_source import NavsimLogs
-from latentdrive.data.navsim.scenes import FRONT_CAMERA, sensor_path
+from latentdrive.data.navsim.scenes import sensor_path
 from latentdrive.data.navsim.sensor_images import Size, read_image
-from latentdrive.types import Scene
+from latentdrive.types import FRONT_CAMERA, Scene
 
 MAP_VERSION = "nuplan-maps-v1.0"
 BATCH = 8  # scenes that a worker hands over together

@@ -8,6 +8,8 @@ from jaxtyping import Float32, Float64, UInt8
 
 from latentdrive.types import FROZEN
 
+WHOLE = (0.0, 0.0, 1.0, 1.0)  # the view of a picture that nothing is cut from
+
 
 def scaled_intrinsics(
     intrinsics: Float64[np.ndarray, "3 3"],
@@ -65,7 +67,7 @@ class Fit:
 def fit_picture(stored: tuple[int, int], size: tuple[int, int], fit: str) -> Fit:
     """Scaling and cut from a stored (height, width) to a training size. fit: stretch, or crop (the middle, undistorted)."""
     if fit == "stretch":
-        return Fit(scaled=size, top=0, left=0, view=(0.0, 0.0, 1.0, 1.0))
+        return Fit(scaled=size, top=0, left=0, view=WHOLE)
     scale = max(size[0] / stored[0], size[1] / stored[1])
     scaled = (max(size[0], round(stored[0] * scale)), max(size[1], round(stored[1] * scale)))
     top, left = (scaled[0] - size[0]) // 2, (scaled[1] - size[1]) // 2

@@ -9,19 +9,8 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image, ImageDraw
 
-from latentdrive.drawing.plans import (
-    COLOURS,
-    EGO,
-    GROUND,
-    HUMAN,
-    JOINT,
-    LANE,
-    PAVEMENT,
-    RED,
-    ROAD,
-    ROUTE,
-    projected_pieces,
-)
+from latentdrive.drawing.camera_view import projected_pieces
+from latentdrive.drawing.colours import COLOURS, EGO, GROUND, HUMAN, JOINT, LANE, PAVEMENT, RED, ROAD, ROUTE
 from latentdrive.geometry import relative_pose
 from latentdrive.nuplan_vehicle import LENGTH_M, REAR_TO_CENTRE_M, WIDTH_M
 from latentdrive.types import CameraImage, MapArea, Scene, SceneTruth, TrackedObjects

@@ -11,14 +11,13 @@ from io import BufferedIOBase
 import numpy as np
 from jaxtyping import Shaped
 
-from latentdrive.data.clips.sidecars import WHOLE
-from latentdrive.data.navsim.scenes import STEP_S, scene_name
-from latentdrive.data.picture_size import scaled_intrinsics
+from latentdrive.data.navsim.scenes import STEP_S
+from latentdrive.data.picture_size import WHOLE, scaled_intrinsics
 from latentdrive.errors import LatentDriveError, UnreadableScene
 from latentdrive.evaluation.planning import plan_scenes
 from latentdrive.integrations.planner_wire import receive, send
 from latentdrive.planners.learned import load_planner
-from latentdrive.types import CameraImage, Command, EgoHistory, Planner, Scene, SensorNeeds
+from latentdrive.types import CameraImage, Command, EgoHistory, Planner, Scene, SensorNeeds, camera_key
 
 Arrays = Mapping[str, Shaped[np.ndarray, "..."]]  # as navsim_devkit.py sends them, by name
 DRIVE = "navsim devkit"
@@ -72,7 +71,7 @@ def scene_of(token: str, arrays: Arrays, needs: SensorNeeds) -> Scene:
         token=token,
         drive=DRIVE,
         cameras={
-            scene_name(name): [_image(token, arrays, name, frame, last) for frame in frames] for name in needs.cameras
+            camera_key(name): [_image(token, arrays, name, frame, last) for frame in frames] for name in needs.cameras
         },
         ego=_ego_history(token, arrays),
         lidar=np.ascontiguousarray(arrays["lidar"].T, np.float32) if needs.lidar else None,

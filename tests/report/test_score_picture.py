@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from latentdrive.drawing.plans import HUMAN, LIGHT, RED
+from latentdrive.drawing.colours import HUMAN, LIGHT, RED
 from latentdrive.report.score_picture import (
     BAND,
     PLANNED,

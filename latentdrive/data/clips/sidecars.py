@@ -16,7 +16,6 @@ from latentdrive.geometry import interpolate_poses, nearest_rows
 from latentdrive.types import FROZEN
 
 POSE_COLUMNS = ("time_s", "x_m", "y_m", "heading_rad", "speed_mps")
-WHOLE = (0.0, 0.0, 1.0, 1.0)  # the view of a picture that nothing is cut from
 SAME_TIME_S = 1e-3  # times of one moment in two files may differ by rounding only
 
 
