@@ -29,7 +29,7 @@ from scene_rates import Data, measure
 from latentdrive.data.batches.clip_batches import ClipBatches
 from latentdrive.data.batches.windows import NO_AUGMENTATION, Augmentation, TransitionStream, WindowSpec
 from latentdrive.data.clips.clip_source import ClipFacts
-from latentdrive.data.clips.data_set import ClipData
+from latentdrive.data.clips.data_set import DataSet
 from latentdrive.data.clips.frame_cache import CachedClips
 from latentdrive.data.clips.video import VideoFolder
 from latentdrive.data.unreadable import UnreadableLog
@@ -152,9 +152,9 @@ class MadeUp(VideoFolder):
         return clip, facts
 
 
-def made_up(listed: Path) -> ClipData:
+def made_up(listed: Path) -> DataSet:
     """The data set of a list, nothing cached."""
-    return ClipData(
+    return DataSet(
         path=str(listed), rate_hz=READING["rate_hz"], height=READING["height"], width=READING["width"], cache="none",
         cache_gb=1.0, cache_folder="", max_unreadable=0.01, block_s=None, train={"part": "train"}, val={"part": "test"},
         probe=None, scenes=None, splits=None, source=partial(MadeUp, **READING | {"path": str(listed)}),

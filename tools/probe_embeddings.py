@@ -20,10 +20,10 @@ from records import write_record
 
 from latentdrive.build import build
 from latentdrive.config import compose
-from latentdrive.data.clips.data_set import ClipData
+from latentdrive.data.clips.data_set import DataSet
 from latentdrive.data.latent_store import LatentStore
 from latentdrive.planners.latents.source import StoredLatents
-from latentdrive.planners.sampling import POSES
+from latentdrive.planners.sampling import NO_SENSORS, POSES
 from latentdrive.run_folder import progress
 from latentdrive.statistics import bootstrap_by_drive
 from latentdrive.types import Command, EgoHistory, Origin
@@ -92,9 +92,9 @@ def open_store(folder: str) -> StoredLatents:
     return StoredLatents(folder, oracle_future=LatentStore(first.parent).info.origin is Origin.INVERSE_DYNAMICS)
 
 
-def read(data: ClipData, split: str, stores: dict[str, StoredLatents]) -> Scenes:
+def read(data: DataSet, split: str, stores: dict[str, StoredLatents]) -> Scenes:
     """The scenes of a split, with the embeddings of their now."""
-    source = data.open_scenes(split=split, cameras=[])
+    source = data.open_scenes(split=split, needs=NO_SENSORS)
     status, plans, drives, rows = [], [], [], {name: [] for name in stores}
     for token in progress(source.tokens, what=split):
         scene = source[token]

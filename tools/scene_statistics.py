@@ -19,6 +19,7 @@ from records import write_record
 from latentdrive import nuplan_vehicle as car
 from latentdrive.build import build
 from latentdrive.config import compose
+from latentdrive.planners.sampling import NO_SENSORS
 from latentdrive.run_folder import progress
 from latentdrive.types import Command, LoggedFrame, RoadMap, SceneTruth
 from latentdrive.world.navsim.city_drive import box_corners, on_the_road
@@ -43,7 +44,7 @@ def main() -> None:
     data = build(compose("doctor", ["data=navsim", f"data.path={arguments.folder}"]).data)
     found = {}
     for split in data.splits():
-        source = data.open_scenes(split=split, cameras=[], progress=progress)
+        source = data.open_scenes(split=split, needs=NO_SENSORS, progress=progress)
         counts, sums = Counter(), Counter()
         cards: dict[str, dict] = {}
         maps: dict[str, RoadMap] = {}  # of each drive: what lies around it

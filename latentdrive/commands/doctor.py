@@ -26,7 +26,7 @@ from latentdrive.commands.scene_survey import Finding, survey
 from latentdrive.config import Config
 from latentdrive.data.batches.windows import WindowSpec
 from latentdrive.data.clips.clip_source import ClipFacts
-from latentdrive.data.clips.data_set import PARTS, ClipData
+from latentdrive.data.clips.data_set import PARTS, DataSet
 from latentdrive.data.clips.frame_cache import CachedClips
 from latentdrive.data.unreadable import TooShort
 from latentdrive.errors import NoClips, TooManyUnreadable, UnreadableClip
@@ -201,7 +201,7 @@ def _findings(part: str, found: Examined, clips: CachedClips, spec: WindowSpec) 
         yield f"{GOOD}reading all of them takes about {_duration(found.seconds / found.fresh * found.clips)} on one core"
 
 
-def _doubts(found: dict[str, Examined], data: ClipData) -> Iterator[str]:
+def _doubts(found: dict[str, Examined], data: DataSet) -> Iterator[str]:
     """Parts whose sample holds more unreadable clips than data.max_unreadable allows.
 
     Raises TooManyUnreadable where that can't be an accident of the sample, NoClips where no clip serves.

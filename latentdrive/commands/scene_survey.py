@@ -9,7 +9,7 @@ from enum import StrEnum
 
 import numpy as np
 
-from latentdrive.data.clips.data_set import ClipData
+from latentdrive.data.clips.data_set import DataSet
 from latentdrive.data.maps.nuplan_maps import NuplanMaps
 from latentdrive.data.navsim.frames import CAMERAS, LIDAR
 from latentdrive.data.navsim.scene_source import NavsimLogs
@@ -30,7 +30,7 @@ class Finding(StrEnum):
 Lines = Iterator[tuple[Finding, str]]
 
 
-def survey(data: ClipData, *, sample: int, progress: Callable | None, counts: dict[str, int]) -> Lines:
+def survey(data: DataSet, *, sample: int, progress: Callable | None, counts: dict[str, int]) -> Lines:
     """Findings about all splits of a data set. sample: scenes of each split whose files are looked for. counts: filled with the
     number of scenes by split.
 
@@ -41,7 +41,7 @@ def survey(data: ClipData, *, sample: int, progress: Callable | None, counts: di
     for name in data.splits() or [None]:
         what = name or "scenes"
         try:
-            source = data.open_scenes(**({} if name is None else {"split": name, "progress": progress}))
+            source = data.open_scenes(split=name, progress=progress)
         except (NoScenes, ConfigError) as error:
             failed.append(f"{what}: {error}")
             # Splits of data that was not downloaded are common: the devkit's folder names them all.

@@ -18,6 +18,7 @@ from latentdrive.drawing.scenes import scene_picture
 from latentdrive.files import write_atomic
 from latentdrive.overrides import quoted
 from latentdrive.run_folder import RunFolder, progress
+from latentdrive.types import SensorNeeds
 from latentdrive.world.navsim.data_set import UNFILTERED
 
 PREVIEWED = ("cam_l0", "cam_f0", "cam_r0", "cam_b0")
@@ -70,7 +71,7 @@ def _preview(folder: RunFolder, where: list[str], previews: int, then: str) -> N
     data = build(compose("doctor", ["data=navsim", *where]).data)
     drawn = []
     for split in [name for name in data.splits() if not name.endswith(UNFILTERED)] or [None]:
-        source = data.open_scenes(split=split, cameras=list(PREVIEWED), lidar=True)
+        source = data.open_scenes(split=split, needs=SensorNeeds(cameras=PREVIEWED, frames="now", lidar=True))
         drives: dict[str, list[str]] = {}
         for token in source.tokens:
             drives.setdefault(source.drive(token), []).append(token)

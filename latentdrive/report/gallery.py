@@ -13,11 +13,12 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from latentdrive.build import build
-from latentdrive.data.navsim.scenes import FRONT_CAMERA
-from latentdrive.drawing.plans import DRIVER, bev_with_trajectories, side_by_side, with_colours, with_legend
+from latentdrive.data.clips.data_set import DataSet
+from latentdrive.drawing.bird_view import bev_with_trajectories
+from latentdrive.drawing.colours import DRIVER, with_colours
+from latentdrive.drawing.plans import side_by_side, with_legend
 from latentdrive.errors import LatentDriveError
 from latentdrive.evaluation.results import Results
-from latentdrive.evaluation.split import open_source
 from latentdrive.evaluation.trajectories_file import TRAJECTORIES, read_trajectories
 from latentdrive.pdms.scene import ScoringScene
 from latentdrive.pdms.storage.store import ScoringStore
@@ -27,7 +28,7 @@ from latentdrive.report.drawings import picture
 from latentdrive.report.evaluation_charts import spoken
 from latentdrive.report.evaluations import Evaluation
 from latentdrive.run_folder import progress
-from latentdrive.types import FRONT, CameraImage, SceneSource, SensorNeeds, Trajectory
+from latentdrive.types import FRONT, FRONT_CAMERA, CameraImage, SceneSource, SensorNeeds, Trajectory
 
 EPSILON = 1e-9  # differences below it are none
 ABOVE = 560  # pixels: side of the view from above where there is no camera
@@ -173,8 +174,10 @@ def _opener(a: Evaluation, b: Evaluation, notes: list[str]) -> _Opener | None:
     for one in (a, b):
         store = _or_none(lambda one=one: _store(one), failed)
         if store is not None:
-            source = _or_none(lambda one=one: _source(one), notes, f"The scenes of {one.name} can't be opened again: ")
-            return _Opener(source=source, has_camera="cameras" in _settings(one), store=store)
+            failure = f"The scenes of {one.name} can't be opened again: "
+            data = _or_none(lambda one=one: build(one.run.config.get("data") or {}), notes, failure)
+            source = None if data is None else _or_none(lambda one=one, data=data: _source(one, data), notes, failure)
+            return _Opener(source=source, has_camera=source is not None and data.scenes.has_sensors, store=store)
     notes.append(f"Scenes can't be drawn, their prepared form is gone: {failed[0]}")
     return None
 
@@ -183,17 +186,10 @@ def _store(one: Evaluation) -> ScoringStore:
     return ScoringStore(Path(str(one.run.written.get("store", ""))).expanduser(), rules=one.results.version.rules)
 
 
-def _source(one: Evaluation) -> SceneSource:
-    settings = _settings(one)
+def _source(one: Evaluation, data: DataSet) -> SceneSource:
     camera = SensorNeeds(cameras=(FRONT_CAMERA,), frames="now", lidar=False)
-    return open_source(
-        build(one.run.config.get("data") or {}), settings, split=one.run.config.get("split"), progress=progress,
-        needs=camera if "cameras" in settings else NO_SENSORS,
-    )  # fmt: skip
-
-
-def _settings(one: Evaluation) -> dict[str, Any]:
-    return (one.run.config.get("data") or {}).get("scenes") or {}
+    needs = camera if data.scenes.has_sensors else NO_SENSORS
+    return data.open_scenes(split=one.run.config.get("split"), needs=needs, progress=progress)
 
 
 def _or_none(make: Callable[[], Any], notes: list[str], before: str = "") -> Any:

@@ -16,9 +16,10 @@ from latentdrive.data.navsim.scenes import sensor_path
 from latentdrive.errors import CheckpointError, ConfigError, MixedCodebooks, StoreError, TooManyUnreadable, WrongShape
 from latentdrive.planners.baselines.ego_mlp import EgoMlp
 from latentdrive.planners.learned import load_planner
+from latentdrive.planners.sampling import NO_SENSORS
 from latentdrive.planners.training import PlannerTraining
 from latentdrive.run_folder import CHECKPOINT
-from latentdrive.types import Origin
+from latentdrive.types import Origin, SensorNeeds
 from tests.support.planner import SHORT, train_planner, write_store, write_world
 
 torch.set_num_threads(1)
@@ -41,7 +42,7 @@ def windows(words: list[str]) -> list[tuple[str, float]]:
     data = build(compose("train_planner", words).data)
     scenes = [
         source[token]
-        for source in map(lambda s: data.open_scenes(split=s, cameras=[]), ("train", "val", "test"))
+        for source in map(lambda s: data.open_scenes(split=s, needs=NO_SENSORS), ("train", "val", "test"))
         for token in source.tokens
     ]
     return [(scene.drive, scene.time_s) for scene in scenes]
@@ -303,7 +304,9 @@ def test_parts_that_begin_anew_without_a_checkpoint_are_refused(words, tmp_path:
 )
 def test_a_scene_without_a_sensor_fails_alone_and_is_named(words, home, tmp_path: Path, sensor, reason):
     train_planner(words, tmp_path / "run", "planner=transfuser_tiny", "batches.batch_size=2")
-    source = build(compose("train_planner", words).data).open_scenes(split="test", cameras=["cam_r0"])
+    source = build(compose("train_planner", words).data).open_scenes(
+        split="test", needs=SensorNeeds(cameras=("cam_r0",), frames="now", lidar=False)
+    )
     token = source.tokens[1]
     cut = source.cut(token)
     path = source.blobs / sensor_path(cut.log, cut.now, "lidar" if "Cloud" in sensor else sensor.lower())

@@ -71,7 +71,7 @@ class MemoryClips:
 
 
 class MemoryData:
-    """A ClipData in memory."""
+    """A DataSet in memory."""
 
     path, rate_hz, max_unreadable = Path("memory"), RATE_HZ, 0.5
     height, width, fit = 32, 64, "crop"

@@ -22,7 +22,7 @@ from latentdrive.data.batches.windows import (
     loader,
 )
 from latentdrive.data.clips.clip_source import ClipFacts
-from latentdrive.data.clips.data_set import ClipData
+from latentdrive.data.clips.data_set import DataSet
 from latentdrive.data.clips.frame_cache import CachedClips, Features
 from latentdrive.data.unreadable import UnreadableLog
 from latentdrive.errors import ConfigError, UnreadableClip
@@ -38,7 +38,7 @@ CARD_CLIPS, DECODED_CARD_CLIPS = (
 
 
 class ClipBatches:
-    """Windows of a ClipData. window_transitions: transitions in a training window; patch_grid: patches down and across.
+    """Windows of a DataSet. window_transitions: transitions in a training window; patch_grid: patches down and across.
 
     batch_size: windows a step (of each rank); pairs_per_clip: windows drawn from each clip opened. held_out_windows: how
     many windows of the val part are looked at, spread evenly, all if fewer. workers: processes that make batches ahead.
@@ -49,7 +49,7 @@ class ClipBatches:
     def __init__(
         self,
         *,
-        data: ClipData,
+        data: DataSet,
         window_transitions: int,
         transition_s: float,
         batch_size: int,

@@ -1,31 +1,32 @@
-"""A data set as its YAML describes it: one way to open its training, held-out and probe clips, cached, and its scenes.
+"""A data set as its YAML describes it: its training, held-out and probe clips, cached, and its decision points.
 
-`configs/data/*.yaml` build this; every command that needs clips asks it for a part by name, and for scenes by split.
+`configs/data/*.yaml` build this. Every command that needs clips asks it for a part by name, and for scenes by split.
 """
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from latentdrive.data.clips.clip_source import ReadableSource
 from latentdrive.data.clips.frame_cache import CachedClips, Features
+from latentdrive.data.scene_settings import SceneSettings
 from latentdrive.errors import ConfigError
-from latentdrive.identity import digest
-from latentdrive.types import SceneSource
+from latentdrive.progress import Progress
+from latentdrive.types import SceneSource, SensorNeeds
 
 PARTS = ("train", "val", "probe")
-# Of data.scenes, what changes no scene: which sensors are opened, and how.
-SENSOR_KEYS = ("cameras", "camera_frames", "lidar", "at_least", "cache_folder", "processes", "max_unreadable")
 
 
-class ClipData:
-    """Clips of one origin. path: where they are, for messages. source: builds a source; train, val, probe: what differs
-    between the parts (other folders, other times), None where a part does not exist. rate_hz: frames a second after
-    resampling; height, width: training size in pixels; block_s: seconds of a clip that are resampled together in intervals
-    where clips are few and long, None where a clip is a drive; cache, cache_gb, cache_folder: see CachedClips. scenes: builds a
-    source of decision points, given a split and what else is to be changed; None where there are clips only. splits: folder of
-    NAVSIM's split files, None where scenes are not split.
+class DataSet:
+    """Clips and scenes of one origin.
+
+    path: where they are, for messages. source: builds a source of clips; train, val, probe: what differs between these
+    parts (folders or times), None where a part does not exist. rate_hz: frames a second after resampling; height, width:
+    training size in pixels; block_s: seconds of a clip that a bootstrap draws together where clips are few and long, None
+    where every clip is a drive. cache, cache_gb, cache_folder: see CachedClips. max_unreadable: share of clips that may
+    fail. scenes: settings of the decision points, None where there are clips only. splits: folder of NAVSIM's split files,
+    None where scenes are not split.
     """
 
     def __init__(
@@ -44,7 +45,7 @@ class ClipData:
         val: Mapping[str, Any] | None,
         probe: Mapping[str, Any] | None,
         source: Callable[..., ReadableSource] | None,
-        scenes: Callable[..., SceneSource] | None,
+        scenes: SceneSettings | None,
         splits: str | None,
     ) -> None:
         self.path, self.rate_hz, self.height, self.width = Path(path), rate_hz, height, width
@@ -67,19 +68,26 @@ class ClipData:
         """Whether there are decision points, not only clips."""
         return self._scenes is not None
 
+    @property
+    def scenes(self) -> SceneSettings:
+        """Settings of the decision points. Raises ConfigError where there are none."""
+        if self._scenes is None:
+            raise ConfigError(f"{self.path} holds clips and no decision points: choose data=navsim or data=scenarios")
+        return self._scenes
+
     def splits(self) -> list[str]:
-        """Names of the splits that lie beside the data, NAVSIM's form; none where the scenes are not split."""
+        """Names of NAVSIM's split files beside the data; empty where the scenes are not split."""
         folder = self._splits
         return [] if folder is None else sorted(path.stem for path in Path(folder).expanduser().glob("*.yaml"))
 
     @property
     def cache_gb(self) -> float:
-        """What a cache may take, 10^9 bytes."""
+        """How much a cache may hold, in 10^9 bytes."""
         return self._cache["cache_gb"]
 
     @property
     def cache_folder(self) -> Path:
-        """Where what is decoded once is kept."""
+        """Folder of everything that is decoded once and kept."""
         return Path(self._cache["folder"]).expanduser()
 
     @property
@@ -88,7 +96,7 @@ class ClipData:
         return "crop" if self.source is None else self.source.keywords.get("fit", "crop")
 
     def split_of(self, part: str) -> str:
-        """The split that a part's scenes are those of. Raises ConfigError where the part names none."""
+        """Name of the split that holds a part's scenes. Raises ConfigError where the part names none."""
         split = (self._parts.get(part) or {}).get("split")
         if split is None or self._scenes is None:
             raise ConfigError(
@@ -96,23 +104,19 @@ class ClipData:
             )
         return split
 
-    def scenes_id(self, split: str | None) -> str:
-        """12 hexadecimal digits over what decides the scenes of a split, as configured; not over sensors."""
-        settings = getattr(self._scenes, "node", {})
-        told = {key: value for key, value in settings.items() if key not in SENSOR_KEYS}
-        told["split"] = split or settings.get("split")
-        return digest(told, 12)
+    def open_scenes(
+        self, *, split: str | None = None, needs: SensorNeeds | None = None, progress: Progress | None = None
+    ) -> SceneSource:
+        """The decision points of a split (None: the configured one, or all), with the sensors of `needs` (None: as configured).
 
-    @property
-    def pictures_at_least(self) -> Sequence[int] | None:
-        """Height and width that scenes' pictures may be decoded down to, None where they come whole: of SENSOR_KEYS what changes pixels."""
-        return getattr(self._scenes, "node", {}).get("at_least")
-
-    def open_scenes(self, **changes: Any) -> SceneSource:
-        """The decision points, with these arguments of the source changed: split, cameras, lidar, ... Raises NoScenes."""
-        if self._scenes is None:
-            raise ConfigError(f"{self.path} holds clips and no decision points: choose data=navsim or data=scenarios")
-        return self._scenes(**changes)
+        Raises NoScenes, and ConfigError where the data have no scenes, no splits, or none of these sensors.
+        """
+        settings = self.scenes
+        if split is not None:
+            settings = settings.with_split(split)
+        if needs is not None:
+            settings = settings.with_sensors(needs)
+        return settings.open(progress)
 
     def open(self, part: str, *, features: Features | None = None, features_id: str | None = None) -> CachedClips:
         """The clips of `train`, `val` or `probe`, or of any split that lies beside the data, by its name.

@@ -30,11 +30,12 @@ class NuplanMaps:
     """The maps below one folder by place. root: $NUPLAN_MAPS_ROOT. version: nuplan-maps-v1.0, the name of its JSON file.
 
     `maps["us-ma-boston"]` reads that map when it is first asked for, and keeps it. Nothing is read before; every use raises
-    MapError where the JSON file is missing or damaged.
+    MapError where the JSON file is missing or damaged. identity: what stands for these maps in the id of scenes.
     """
 
     def __init__(self, *, root: str | Path, version: str) -> None:
         self.root = Path(root).expanduser()
+        self.identity = {"_target_": "NuplanMaps", "root": str(root), "version": version}
         self.index = self.root / f"{version}.json"
         self._maps: dict[str, RoadMap] = {}
         self._loose_ends: dict[str, tuple[str, ...]] = {}

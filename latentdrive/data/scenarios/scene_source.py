@@ -6,6 +6,7 @@ scenario_route.py says which of them the ego drove.
 """
 
 from collections import OrderedDict
+from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,11 @@ from jaxtyping import Bool, Float32, Float64
 from latentdrive.data.scenarios.file import FRAME_S, Scenario, read_scenario
 from latentdrive.data.scenarios.road_map import centre_line, is_lane, read_road_map
 from latentdrive.data.scenarios.route import DrivenLanes, connectors_under
+from latentdrive.data.scene_settings import SceneSettings
 from latentdrive.data.unreadable import UnreadableLog
 from latentdrive.errors import ConfigError, NoScenes, UnreadableLogFile, UnreadableScene
 from latentdrive.geometry import relative_pose
+from latentdrive.progress import Progress
 from latentdrive.types import (
     Command,
     EgoHistory,
@@ -33,6 +36,31 @@ from latentdrive.types import (
 PAST, LEAST_FUTURE = 3, 8  # frames before now, and the fewest after it that can be scored
 INDEX_FILES = ("dataset_summary.pkl", "dataset_mapping.pkl")  # what ScenarioNet writes beside its scenarios
 OPEN_SCENARIOS = 16  # kept in memory: points of one scenario are usually asked for together
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScenarioSettings(SceneSettings):
+    """`scenes:` of configs/data/scenarios.yaml; the fields are arguments of ScenarioLogs."""
+
+    future_frames: int
+    ego_ahead_m: float
+    command: str
+
+    def content(self) -> dict[str, Any]:
+        """Everything but the share of unreadable files."""
+        # `_target_` and `_partial_` are part of the id since the first scoring stores; without them these would be made anew.
+        return {
+            "_target_": "ScenarioLogs",
+            "_partial_": True,
+            "path": self.path,
+            "future_frames": self.future_frames,
+            "ego_ahead_m": self.ego_ahead_m,
+            "command": self.command,
+        }
+
+    def open(self, progress: Progress | None = None) -> "ScenarioLogs":
+        """The source. Raises NoScenes."""
+        return ScenarioLogs(**{field.name: getattr(self, field.name) for field in fields(self)})
 
 
 class ScenarioLogs:
@@ -128,6 +156,7 @@ class ScenarioLogs:
             route=drive.driven.route,
             map=drive.road_map,
             human=Trajectory(poses=relative_pose(np.broadcast_to(poses[:1], poses[1:].shape), poses[1:]), dt_s=FRAME_S),
+            synthetic=False,
         )
 
     def drive(self, token: str) -> str:

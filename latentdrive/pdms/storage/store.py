@@ -11,7 +11,7 @@ import io
 import json
 import time
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -21,15 +21,15 @@ from urllib.parse import quote
 
 import shapely
 
-from latentdrive.errors import DiskFull, LatentDriveError, StoreError, TooManyOpenFiles
+from latentdrive.errors import DiskFull, LatentDriveError, StoreError, TooManyOpenFiles, WorkerDied
 from latentdrive.files import write_atomic
 from latentdrive.pdms.scene import ScoringScene
 from latentdrive.pdms.storage.scene_file import FORMAT, AreaTable, SceneFile, write_scenes
 from latentdrive.pdms.storage.scene_key import scene_key
-from latentdrive.pdms.storage.worker_pool import WorkerDied, run_jobs
 from latentdrive.pdms.versions import Rules
 from latentdrive.progress import Progress
 from latentdrive.types import FROZEN, SceneTruth
+from latentdrive.worker_pool import run_jobs
 
 CARD, FAILED, SUFFIX = "store.json", "failed.csv", ".scenes"
 OPEN_TABLES = 16  # files whose polygons stay in memory; some 100 kB each
@@ -85,7 +85,7 @@ class BuildReport:
 
 
 def store_name(scenes_id: str, rules: Rules) -> str:
-    """Folder name of the prepared scenes: the same for all planners on the same scenes by the same rules. scenes_id: ClipData's."""
+    """Folder name of the prepared scenes: the same for all planners on the same scenes by the same rules. scenes_id: SceneSettings.id_of."""
     return f"scoring_v{rules.generation}_{scenes_id}"
 
 
@@ -177,7 +177,7 @@ def build_store(
 ) -> BuildReport:
     """Prepare the scenes that the store lacks, or holds stale or damaged; others that it holds stay.
 
-    prepare: a function of a module, of the same `rules`. processes, memory_gb: as in worker_pool.run_jobs; scenes of one file are
+    prepare: a function of a module, of the same `rules`. processes, memory_gb: as in run_jobs; scenes of one file are
     one job, so logs are opened once, and maps once a worker. progress: shows files, or None. Raises StoreError for a folder that
     holds scenes of the other generation, DiskFull; a scene that fails is listed, here and in `failed.csv`, and ends nothing.
     """
@@ -191,9 +191,9 @@ def build_store(
             failed[token] = str(error)
     jobs = [(folder / _file_name(name), tuple(group)) for name, group in groups.items()]
     work = partial(_prepare_file, source=source, prepare=prepare, rules=rules)
-    done: Iterable[Any] = run_jobs(work, jobs, processes=processes, memory_gb=memory_gb)
-    if progress is not None and jobs:
-        done = progress(done, what="preparing scenes", total=len(jobs))
+    done = run_jobs(
+        work, jobs, processes=processes, memory_gb=memory_gb, progress=progress, what="preparing scenes"
+    )
     counts: Counter[str] = Counter()
     try:
         for (_, group), result in done:

@@ -17,8 +17,7 @@ import numpy as np
 from torch.utils.data import DataLoader
 
 from latentdrive.data.batches.scene_batches import endless, in_order, mixed_choice
-from latentdrive.data.clips.data_set import ClipData
-from latentdrive.data.navsim.scenes import FRONT_CAMERA
+from latentdrive.data.clips.data_set import DataSet
 from latentdrive.data.unreadable import UnreadableLog
 from latentdrive.errors import ConfigError, NoScenes, StoreError, UnreadableScene
 from latentdrive.pdms.prepare import prepare_scene
@@ -30,7 +29,7 @@ from latentdrive.planners.inputs.scene_cache import SceneCache, alone
 from latentdrive.planners.inputs.sensors import Sensors, Surround, picture_of
 from latentdrive.planners.latents.source import StoredLatents
 from latentdrive.progress import Progress, unwatched
-from latentdrive.types import FROZEN, CameraImage, SceneSource, SceneTruth
+from latentdrive.types import FRONT_CAMERA, FROZEN, CameraImage, SceneSource, SceneTruth
 
 TARGET = "target_"  # what names of target arrays begin with in the cache
 
@@ -90,7 +89,7 @@ class PlannerBatches:
     def __init__(
         self,
         *,
-        data: ClipData,
+        data: DataSet,
         targets: Callable[[SceneTruth], dict[str, np.ndarray]],
         latents: str | None,
         oracle_future: bool,
@@ -183,7 +182,7 @@ class PlannerBatches:
             logs = {path.name: path.stat() for path in {source.location(token) for token in tokens}}
             stamps = sorted((name, one.st_size, one.st_mtime_ns) for name, one in logs.items())
             content = [
-                repr(sensors), self.data.pictures_at_least, repr(self.targets), self.data.scenes_id(self.data.split_of(part)), stamps,
+                repr(sensors), self.data.scenes.pictures_at_least, repr(self.targets), self.data.scenes.id_of(self.data.split_of(part)), stamps,
             ]  # fmt: skip
             opener = Opener(source=source, sensors=sensors, targets=self.targets)
             self._caches[part, sensors] = SceneCache(self.folder, tokens, opener, content=json.dumps(content))
@@ -204,14 +203,11 @@ class PlannerBatches:
         return found, failed
 
     def _source(self, part: str, sensors: Sensors) -> SceneSource:
-        needs = sensors.needs
-        return self.data.open_scenes(
-            split=self.data.split_of(part), cameras=list(needs.cameras), camera_frames=needs.frames, lidar=needs.lidar,
-        )  # fmt: skip
+        return self.data.open_scenes(split=self.data.split_of(part), needs=sensors.needs)
 
     def _prepare_scores(self, part: str, cache: SceneCache) -> dict[str, str]:
         rules = self.version.rules
-        place = self.stores / store_name(self.data.scenes_id(self.data.split_of(part)), rules)
+        place = self.stores / store_name(self.data.scenes.id_of(self.data.split_of(part)), rules)
         self.stores.mkdir(parents=True, exist_ok=True)
         with alone(self.stores / f".{place.name}.lock"):  # on several devices each process comes here
             report = build_store(

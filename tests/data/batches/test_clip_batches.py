@@ -12,7 +12,7 @@ import torch
 from latentdrive.backbones import CachedMaps, TimmFeatures
 from latentdrive.data.batches.clip_batches import ClipBatches
 from latentdrive.data.batches.windows import NO_AUGMENTATION, Augmentation
-from latentdrive.data.clips.data_set import ClipData
+from latentdrive.data.clips.data_set import DataSet
 from latentdrive.data.clips.video import VideoFolder
 from latentdrive.errors import ConfigError, NoClips
 from tests.support.data import OPTIONS
@@ -27,7 +27,7 @@ def batches(drive: Callable[..., Path], tmp_path: Path) -> Callable[..., ClipBat
         drive(f"clip{seed}", seed=seed)
 
     def make(*, cache: str = "frames", cache_gb: float = 1.0, **changed) -> ClipBatches:
-        data = ClipData(
+        data = DataSet(
             path=str(tmp_path / "clips"), rate_hz=OPTIONS["rate_hz"], height=OPTIONS["height"], width=OPTIONS["width"],
             cache=cache, cache_gb=cache_gb, cache_folder=str(tmp_path / "cache"), max_unreadable=0.5, block_s=None,
             train={"path": str(tmp_path / "clips"), "part": "train"}, val={"path": str(tmp_path / "clips"), "part": "test"},

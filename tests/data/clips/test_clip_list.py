@@ -8,7 +8,7 @@ import pytest
 from latentdrive.data.batches.clip_batches import ClipBatches
 from latentdrive.data.batches.windows import NO_AUGMENTATION
 from latentdrive.data.clips.clip_list import ClipList
-from latentdrive.data.clips.data_set import ClipData
+from latentdrive.data.clips.data_set import DataSet
 from latentdrive.data.clips.video import VideoFolder
 from tests.support.data import folder
 from tests.support.windows import FakeSource
@@ -69,7 +69,7 @@ def test_of_a_million_clips_only_those_of_a_batch_are_opened(tmp_path: Path):
         return made
 
     tracemalloc.start()
-    data = ClipData(
+    data = DataSet(
         path=str(listed), rate_hz=10.0, height=4, width=6, cache="none", cache_gb=1.0, cache_folder="", max_unreadable=0.01,
         block_s=None, train={"part": "all"}, val={"part": "all"}, probe=None, source=source, scenes=None, splits=None,
     )  # fmt: skip

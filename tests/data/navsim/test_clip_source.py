@@ -162,4 +162,4 @@ def test_every_split_beside_the_data_is_a_part_by_its_name(tmp_path: Path):
     assert (data.split_of("train"), data.split_of("val")) == ("train", "val")
     with pytest.raises(ConfigError, match=r"no scenes for 'probe'.*data\.probe\.split=NAME"):
         data.split_of("probe")
-    assert data.scenes_id("train") != data.scenes_id("val") and data.scenes_id(None) == data.scenes_id(None)
+    assert data.scenes.id_of("train") != data.scenes.id_of("val")

@@ -15,6 +15,7 @@ from latentdrive.errors import CheckpointError, ConfigError, MixedCodebooks, Unr
 from latentdrive.planners.latents.source import LivePredictor, StoredLatents
 from latentdrive.planners.learned import load_planner
 from latentdrive.run_folder import CHECKPOINT
+from latentdrive.types import SensorNeeds
 from tests.support.planner import train_planner, write_world
 
 SHIPPED = Path(__file__).resolve().parents[3] / "checkpoints/world_codebook"
@@ -60,7 +61,7 @@ def fused(home: Path, words: list[str], store: Path) -> Path:
 
 def test_live_and_stored_embeddings_of_a_scene_are_the_same(words: list[str], student: Path, store: Path):
     data = build(compose("train_planner", words).data)
-    source = data.open_scenes(split="test", cameras=["cam_f0"])
+    source = data.open_scenes(split="test", needs=SensorNeeds(cameras=("cam_f0",), frames="now", lidar=False))
     scenes = [source[token] for token in source.tokens]
     # Clips are decoded at a fraction of their size, scenes whole: pictures differ by a few grey values, embeddings by some thousandths.
     live, stored = LivePredictor(student, device="cpu").of(scenes), StoredLatents(store, oracle_future=False).of(scenes)
@@ -125,6 +126,6 @@ def test_a_predictor_that_predicts_nothing_or_has_no_size_is_refused(tmp_path: P
 
 def test_a_scene_without_the_front_camera_is_named(words: list[str], student: Path):
     data = build(compose("train_planner", words).data)
-    source = data.open_scenes(split="test", cameras=["cam_l0"])
+    source = data.open_scenes(split="test", needs=SensorNeeds(cameras=("cam_l0",), frames="now", lidar=False))
     with pytest.raises(UnreadableScene, match=rf"{source.tokens[0]}.*1 pictures of cam_f0, the scene has 0"):
         LivePredictor(student, device="cpu").of([source[source.tokens[0]]])
