@@ -83,3 +83,7 @@ class DiskFull(LatentDriveError):
 
 class TooManyOpenFiles(LatentDriveError):
     """The system lets this process open no more files; nothing is wrong with the file at hand."""
+
+
+class WorkerDied(LatentDriveError):
+    """A worker process was killed, or ended by itself, before its job was done."""

@@ -1,37 +1,65 @@
-"""The log pickles of a NAVSIM data split: read once by several processes, kept in columns, and indexed.
+"""The folder of a NAVSIM data split: where logs and sensors lie, and the logs themselves, read once and indexed.
 
-Between navsim_log.py and navsim_logs.py. Columns and index lie in a cache folder; both are made anew for logs whose size or time
-of change differs, and for them alone.
+Between log.py, which holds one log in columns, and the sources of scenes and clips. New logs are read by several processes. Columns
+and index lie in a cache folder, and are remade for exactly the logs whose size or time of change differs.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+import hashlib
+from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from latentdrive.data.navsim.folders import cache_name
 from latentdrive.data.navsim.index import LogRows, NavsimIndex
 from latentdrive.data.navsim.log import FORMAT, NavsimLog, open_log, stamp_of
 from latentdrive.data.unreadable import UnreadableLog, raise_if_out_of_files
-from latentdrive.errors import NoScenes, UnreadableLogFile
+from latentdrive.errors import NoScenes, UnreadableLogFile, WorkerDied
 from latentdrive.files import read_arrays, write_atomic
 from latentdrive.progress import Progress
+from latentdrive.worker_pool import run_jobs
 
-INDEX, LOGS = "index.npz", "logs"  # in the cache folder of a data split
-FEW = 4  # logs that are not worth starting processes for
+LOGS, BLOBS = "navsim_logs", "sensor_blobs"
+LAYOUT = f"{LOGS}/SPLIT/LOG.pkl and {BLOBS}/SPLIT/LOG/CAM_F0/*.jpg (SPLIT is mini, trainval, test, ...)"
+INDEX, COLUMNS = "index.npz", "logs"  # in the cache folder of a data split
+FEW = 4  # so few logs are read in this process
 Job = tuple[Path, Path]  # a log's pickle and its archive
 
 
-class LogFolder:
-    """The logs of a data split and their cache. folder: navsim_logs/SPLIT. cache: folder below which theirs is made.
+def navsim_folders(path: str | Path, data_split: str) -> tuple[Path, Path]:
+    """Folders of a data split's logs and of its sensor blobs; the second one may be absent.
 
-    processes: how many read new logs at once. max_unreadable: share of logs that may be unreadable. progress: shows how far
-    reading has come, or None. strangers: what else lies in the folder, known after `index`.
+    Raises NoScenes that says which folder is missing and what it must hold.
+    """
+    root = Path(path).expanduser()
+    logs = root / LOGS / data_split
+    if logs.is_dir():
+        return logs, root / BLOBS / data_split
+    for folder in (root, root / LOGS):
+        if not folder.is_dir():
+            where = "" if root.is_absolute() else f" (below {Path.cwd()})"
+            raise NoScenes(
+                f"there is no folder {folder}{where}; data.path={path} must name a folder that holds {LAYOUT}. "
+                "Give that folder: data.path=FOLDER"
+            )
+    others = ", ".join(sorted(entry.name for entry in (root / LOGS).iterdir() if entry.is_dir())) or "no folder at all"
+    raise NoScenes(
+        f"there is no folder {logs}; {root / LOGS} holds {others}. Choose one of these (data.scenes.data_split), or "
+        f"another data.path with {LAYOUT}"
+    )
+
+
+def cache_name(folder: Path) -> str:
+    """Name for what is cached of a folder. It differs between folders of one name at different places."""
+    return f"{folder.name}-{hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:10]}"
+
+
+class LogFolder:
+    """The logs of a data split and their cache. folder: navsim_logs/SPLIT. cache: below it, this folder's own cache is made.
+
+    processes: how many read new logs at once. max_unreadable: share of logs that may be unreadable. progress: shows how far reading
+    has come, or None. strangers: other entries of the folder, known after `index`.
     """
 
     def __init__(
@@ -54,14 +82,14 @@ class LogFolder:
         return open_log(self.path(name), self._archive(name))
 
     def index(self) -> NavsimIndex:
-        """The index of all logs; what is new or changed is read first.
+        """The index of all logs. New and changed logs are read first.
 
-        Raises NoScenes where there is no log, TooManyUnreadable beyond the bound.
+        Raises NoScenes if there is no log, and TooManyUnreadable if more than max_unreadable can't be read.
         """
         stamps = self._stamps()
         index = self._stored()
         known = {} if index is None else {index.name(k): k for k in range(len(index))}
-        failed = {} if index is None else index.unreadable_logs()  # tried anew: a disk may have been mended since
+        failed = {} if index is None else index.unreadable_logs()  # read again: the disk may have been repaired since
         new = [
             name
             for name in stamps
@@ -79,7 +107,7 @@ class LogFolder:
 
     def save(self, index: NavsimIndex) -> None:
         """Keep an index of this folder for the next time."""
-        arrays = {one.name: getattr(index, one.name) for one in fields(NavsimIndex)}
+        arrays = {column.name: getattr(index, column.name) for column in fields(NavsimIndex)}
 
         def write(new: Path) -> None:
             with open(new, "wb") as file:
@@ -88,25 +116,26 @@ class LogFolder:
         write_atomic(self.cache / INDEX, write)
 
     def _archive(self, name: str) -> Path:
-        return self.cache / LOGS / f"{name}.npz"
+        return self.cache / COLUMNS / f"{name}.npz"
 
     def _stamps(self) -> dict[str, tuple[int, int, int]]:
-        """What every log is recognised by, in the order of their names; notes what else lies in the folder."""
+        """The stamp of every log, in the order of their names. Other entries of the folder become `strangers`."""
         try:
             entries = sorted(self.folder.iterdir())
-            logs = {one.stem: stamp_of(one) for one in entries if one.suffix == ".pkl" and one.is_file()}
+            logs = {entry.stem: stamp_of(entry) for entry in entries if entry.suffix == ".pkl" and entry.is_file()}
         except OSError as error:
             raise_if_out_of_files(error)
             raise NoScenes(f"{self.folder} can't be opened ({error.strerror}): is the disk mounted?") from error
-        self.strangers = tuple(one.name for one in entries if one.suffix != ".pkl" or one.stem not in logs)
+        self.strangers = tuple(entry.name for entry in entries if entry.suffix != ".pkl" or entry.stem not in logs)
         if not logs:
             raise NoScenes(
-                f"{self.folder} holds no log (NAME.pkl), but {len(entries)} other entries: unpack OpenScene's meta data into it"
+                f"{self.folder} holds no log (NAME.pkl) among its {len(entries)} entries: unpack OpenScene's meta data "
+                "into it"
             )
         return logs
 
     def _stored(self) -> NavsimIndex | None:
-        """The index of the last time; None where there is none, or one that is damaged or of another format."""
+        """The stored index; None if there is none, or if it is damaged or of another format."""
         try:
             index = NavsimIndex(**read_arrays(self.cache / INDEX))
         except (OSError, ValueError, TypeError) as error:
@@ -116,38 +145,21 @@ class LogFolder:
 
     def _read(self, names: Sequence[str]) -> Iterator[tuple[str, LogRows]]:
         jobs = [(self.path(name), self._archive(name)) for name in names]
-        with _mapped(self.processes if len(jobs) > FEW else 1) as results:
-            done = results(jobs)
-            if self.progress is not None and jobs:
-                done = self.progress(done, what="reading logs", total=len(jobs))
-            try:
-                yield from done
-            except BrokenProcessPool as error:
+        processes = self.processes if len(jobs) > FEW else 1
+        for (path, _), rows in run_jobs(_rows, jobs, processes=processes, progress=self.progress, what="reading logs"):
+            if isinstance(rows, WorkerDied):
                 raise UnreadableLogFile(
-                    self.folder,
-                    "a process that read logs was killed, for want of memory perhaps: lower the number of processes and run the "
-                    "same command again; the logs that have been read are kept",
-                ) from error
+                    path,
+                    "the process that read this log was killed twice, perhaps for want of memory: lower the number of "
+                    "processes, or remove the log, and run the same command again; logs that have been read are kept",
+                )
+            yield path.stem, rows
 
 
-def _rows(job: Job) -> tuple[str, LogRows]:
-    """Name and rows of one log, which is read (and cached) for it."""
+def _rows(job: Job) -> LogRows:
+    """Rows of one log, which is read (and cached) for them."""
     path, archive = job
     try:
-        return path.stem, LogRows.of(open_log(path, archive))
+        return LogRows.of(open_log(path, archive))
     except UnreadableLogFile as error:
-        return path.stem, LogRows.nothing(error.reason)
-
-
-@contextmanager
-def _mapped(processes: int) -> Iterator[Callable[[list[Job]], Iterator[tuple[str, LogRows]]]]:
-    """A function that gives the `_rows` of every job, as they are ready; the pool ends with the block."""
-    if processes <= 1:
-        yield lambda jobs: map(_rows, jobs)
-        return
-    with ProcessPoolExecutor(processes) as pool:
-        try:
-            yield lambda jobs: (done.result() for done in as_completed([pool.submit(_rows, job) for job in jobs]))
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+        return LogRows.nothing(error.reason)

@@ -5,7 +5,6 @@ interruption changes a byte. Splits use different seeds and share no drive.
 """
 
 import json
-import multiprocessing
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -13,14 +12,15 @@ from pathlib import Path
 
 import numpy as np
 
-from latentdrive.errors import ConfigError
+from latentdrive.errors import ConfigError, WorkerDied
 from latentdrive.files import write_atomic
 from latentdrive.run_folder import progress
 from latentdrive.types import FROZEN
+from latentdrive.worker_pool import run_jobs
 from latentdrive.world.clips import files
 from latentdrive.world.clips.truth import clip_truth
 from latentdrive.world.rendering import scenery
-from latentdrive.world.rendering.cameras import CameraSpec, Renderer
+from latentdrive.world.rendering.cameras import CameraSpec, ProcessRenderer
 from latentdrive.world.rendering.scenery import Density
 from latentdrive.world.rendering.vehicles import vehicle
 from latentdrive.world.roads.layouts import RoadType
@@ -94,8 +94,7 @@ def write_world(folder: Path, world: World, processes: int) -> None:
         _write_card(folder / name / CARD, card)
     orders = [order for plan in plans.values() for order in plan]
     missing = [order for order in orders if not (order.folder / f"{order.name}.mp4").is_file()]
-    for _ in progress(_written(missing, world, processes), what="drives", total=len(missing)):
-        pass
+    _write_drives(missing, world, processes)
 
 
 def _orders(folder: Path, split_name: str, split: Split, world: World) -> list[_Order]:
@@ -119,34 +118,21 @@ def _orders(folder: Path, split_name: str, split: Split, world: World) -> list[_
     return orders
 
 
-def _written(orders: list[_Order], world: World, processes: int) -> Iterator[str]:
-    """Names of drives as they get finished."""
-    if processes <= 1 or len(orders) <= 1:
-        renderer = Renderer(world.camera)
-        try:
-            for order in orders:
-                yield _write(order, world, renderer)
-        finally:
-            renderer.close()
-        return
-    # spawn: a renderer or a thread of the parent must not be copied into the children.
-    with multiprocessing.get_context("spawn").Pool(
-        processes, initializer=_open_renderer, initargs=(world.camera,)
-    ) as pool:
-        yield from pool.imap_unordered(partial(_write_here, world=world), orders, chunksize=2)
+def _write_drives(orders: list[_Order], world: World, processes: int) -> None:
+    renderer = ProcessRenderer(world.camera)
+    work = partial(_write, world=world, renderer=renderer)
+    processes = min(processes, len(orders))
+    try:
+        for order, result in run_jobs(work, orders, processes=processes, progress=progress, what="drives"):
+            if isinstance(result, WorkerDied):
+                raise WorkerDied(f"drive {order.name} in {order.folder}: {result}; drives that are finished are kept")
+    finally:
+        renderer.close()
 
 
-def _open_renderer(camera: CameraSpec) -> None:
-    # The one object a worker process keeps: a renderer can't be sent between processes, and takes longer to open than a drive.
-    _write_here.renderer = Renderer(camera)
-
-
-def _write_here(order: _Order, world: World) -> str:
-    return _write(order, world, _write_here.renderer)
-
-
-def _write(order: _Order, world: World, renderer: Renderer) -> str:
+def _write(order: _Order, *, world: World, renderer: ProcessRenderer) -> None:
     """Simulate, render and store one drive."""
+    stage = renderer.opened()
     frames = round(world.drive_s * world.rate_hz)
     drive = make_drive(
         road_type=order.road_type,
@@ -163,17 +149,14 @@ def _write(order: _Order, world: World, renderer: Renderer) -> str:
         vehicle(rng, size, kind, look.daylight)
         for size, kind in zip(drive.agents.sizes, drive.agents.kinds, strict=True)
     ]
-    renderer.set_up(scenery.surroundings(drive.lanes, look, world.density).meshes(), vehicles, look.sky, look.daylight)
-    pictures = np.stack(
-        [renderer.picture(ego, poses) for ego, poses in zip(drive.ego, drive.agents.poses, strict=True)]
-    )
+    stage.set_up(scenery.surroundings(drive.lanes, look, world.density).meshes(), vehicles, look.sky, look.daylight)
+    pictures = np.stack([stage.picture(ego, poses) for ego, poses in zip(drive.ego, drive.agents.poses, strict=True)])
     truth = clip_truth(drive, world.camera, transition_s=world.transition_s, rate_hz=world.rate_hz, key=order.name)
     if world.sidecars:
         files.write_sidecars(order.folder, order.name, drive=drive, truth=truth, spec=world.camera)
     files.write_video(
         order.folder, order.name, frames=pictures, spec=world.camera, rate_hz=world.rate_hz, crf=world.crf
     )
-    return order.name
 
 
 def _card(name: str, split: Split, world: World) -> dict:

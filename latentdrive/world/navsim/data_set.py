@@ -5,21 +5,21 @@ a place of its own on one of nuPlan's four maps, and a seed and a road of its ow
 """
 
 import json
-import multiprocessing
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 import yaml
 from jaxtyping import Float64
 
-from latentdrive.errors import ConfigError
+from latentdrive.errors import ConfigError, WorkerDied
 from latentdrive.files import write_atomic
 from latentdrive.run_folder import progress
 from latentdrive.types import FROZEN, RoadMap
+from latentdrive.worker_pool import run_jobs
 from latentdrive.world.navsim.city_drive import CitySpec, city_map, make_city_drive
 from latentdrive.world.navsim.decision_points import dealt
 from latentdrive.world.navsim.drive_writer import LogFiles, PointSpec, SensorSpec, write_navsim_drive
@@ -32,7 +32,7 @@ from latentdrive.world.navsim.point_scores import (
     too_hard,
     write_scores,
 )
-from latentdrive.world.rendering.cameras import Renderer
+from latentdrive.world.rendering.cameras import ProcessRenderer, Renderer
 from latentdrive.world.rendering.scenery import Density
 from latentdrive.world.roads.layouts import RoadType
 from latentdrive.world.roads.map_checks import check_map
@@ -106,8 +106,7 @@ class NavsimWorld:
         orders = list(self.orders(folder))
         self._require_same(folder)
         missing = [order for order in orders if not order.files.log.is_file() or order.scores() is None]
-        for _ in progress(_written(missing, self, processes), what="drives", total=len(missing)):
-            pass
+        _write_drives(missing, self, processes)
         cards = {order.files.name: order.card() for order in orders}
         self._write_maps(folder, orders, cards)
         return self._write_splits(folder, orders, cards)
@@ -276,44 +275,28 @@ def joined(name: str, parts: list[RoadMap]) -> RoadMap:
     return RoadMap(name=name, **{kind: tuple(one for part in parts for one in getattr(part, kind)) for kind in kinds})
 
 
-def _written(orders: list[Order], world: NavsimWorld, processes: int) -> Iterator[str]:
-    """Names of drives as they get finished."""
-    if processes <= 1 or len(orders) <= 1:
-        renderer = Renderer(_front(world))
-        try:
-            for order in orders:
-                yield _write(order, world, renderer)
-        finally:
-            renderer.close()
-        return
-    with multiprocessing.get_context("spawn").Pool(processes, initializer=_open, initargs=(world,)) as pool:
-        yield from pool.imap_unordered(_write_here, orders, chunksize=1)
+def _write_drives(orders: list[Order], world: NavsimWorld, processes: int) -> None:
+    """Write what is missing of these drives."""
+    renderer = ProcessRenderer(world.sensors.cameras[world.sensors.pictures[0]])
+    work = partial(_write, world=world, renderer=renderer)
+    processes = min(processes, len(orders))
+    try:
+        for order, result in run_jobs(work, orders, processes=processes, progress=progress, what="drives"):
+            if isinstance(result, WorkerDied):
+                raise WorkerDied(f"drive {order.files.name}: {result}; drives that are finished are kept")
+    finally:
+        renderer.close()
 
 
-def _front(world: NavsimWorld):
-    return world.sensors.cameras[world.sensors.pictures[0]]
-
-
-def _open(world: NavsimWorld) -> None:
-    torch.set_num_threads(1)  # the processes share the cores already
-    # What a worker process keeps: a renderer can't be sent between processes, and the world is the same for all orders.
-    _write_here.world, _write_here.renderer = world, Renderer(_front(world))
-
-
-def _write_here(order: Order) -> str:
-    return _write(order, _write_here.world, _write_here.renderer)
-
-
-def _write(order: Order, world: NavsimWorld, renderer: Renderer) -> str:
+def _write(order: Order, *, world: NavsimWorld, renderer: ProcessRenderer) -> None:
     """What is missing of one drive: the drive itself, the scores of its moments."""
     if not order.files.log.is_file():
-        _write_drive(order, world, renderer)
+        _write_drive(order, world, renderer.opened())
     if order.scores() is None:
         card = order.card()
         rows = [row for row, *_ in card["points"]]
         scores = score_points(order.files.log, rows, world.map_of(order, card), world.points, log_hz=world.log_hz)
         write_scores(order.files.scores, scores)
-    return order.files.name
 
 
 def _write_drive(order: Order, world: NavsimWorld, renderer: Renderer) -> None:

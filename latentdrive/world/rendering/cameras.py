@@ -141,6 +141,33 @@ class Renderer:
         return node
 
 
+class ProcessRenderer:
+    """A Renderer for each process that this object is sent to, opened when it is first asked for.
+
+    A Renderer can't be sent between processes, and opening one takes longer than a drive.
+    """
+
+    def __init__(self, spec: CameraSpec) -> None:
+        self.spec = spec
+        self._renderer: Renderer | None = None
+
+    def __getstate__(self) -> dict[str, object]:
+        """For worker processes, which open their own."""
+        return self.__dict__ | {"_renderer": None}
+
+    def opened(self) -> Renderer:
+        """The Renderer of this process."""
+        if self._renderer is None:
+            self._renderer = Renderer(self.spec)
+        return self._renderer
+
+    def close(self) -> None:
+        """Close the Renderer of this process, if it was opened."""
+        if self._renderer is not None:
+            self._renderer.close()
+            self._renderer = None
+
+
 def _offscreen(spec: CameraSpec) -> tuple[core.GraphicsOutput, core.GraphicsEngine, core.Texture]:
     """A window of the software renderer that nobody sees, and the memory its pictures are copied to."""
     settings = (

@@ -1,11 +1,14 @@
-"""Jobs over worker processes whose memory is watched. Under store.py: workers open maps and logs, which stay with them and grow.
+"""The one pool of worker processes: preparing scenes, reading logs and writing worlds all run their jobs here.
 
-Workers are spawned, not forked: the parent may hold threads of torch.
+Workers are spawned and not forked, because the parent may hold threads of torch. A worker keeps what its work opens (maps,
+logs, a renderer) from one job to the next, so its memory may grow: it is watched.
 """
 
+import math
 import multiprocessing
 import os
 import resource
+import signal
 import sys
 import threading
 from collections import deque
@@ -15,26 +18,42 @@ from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any, TypeVar
 
-from latentdrive.errors import StoreError
+from latentdrive.errors import WorkerDied
+from latentdrive.progress import Progress
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 TRIES = 3  # pools in a row that may die before any job is done
 
 
-class WorkerDied(Exception):
-    """The process that worked on a job alone was killed."""
-
-
 def run_jobs(
-    work: Callable[[Job], Result], jobs: Sequence[Job], *, processes: int, memory_gb: float
+    work: Callable[[Job], Result],
+    jobs: Sequence[Job],
+    *,
+    processes: int,
+    memory_gb: float = math.inf,
+    progress: Progress | None = None,
+    what: str = "",
 ) -> Iterator[tuple[Job, Result | WorkerDied]]:
-    """Every job with its result, as they are ready. `work` and jobs are pickled to the workers; 1 process works in this one.
+    """Yield every job with its result, in the order in which jobs finish.
 
-    memory_gb: when the workers' resident memory passes this together (libraries that they share count in each), they end after
-    their present jobs and new ones begin, one fewer where that came at once. A job whose worker was killed is tried again alone before it is given up as WorkerDied.
-    Raises StoreError where no worker can start.
+    work: is pickled to the workers, and called in this process where `processes` is 1 or less. What it opens for
+    many jobs it should keep on itself and leave out of its pickled state. memory_gb: bound on the resident memory of all
+    workers together (shared libraries count once for each). Above it, workers end after their present jobs, and new ones
+    take over; if the bound is reached at once again, there is one worker fewer. progress, what: how to show the finished
+    jobs, and their name there.
+
+    A job whose worker was killed is tried once more with a single worker; if that is killed too, the job's result is a
+    WorkerDied, and the other jobs go on. An exception that `work` raises ends the pool and is raised here.
+    Raises WorkerDied where workers die again and again before any job is done.
     """
+    results = _results(work, jobs, processes, memory_gb)
+    yield from results if progress is None or not jobs else progress(results, what=what, total=len(jobs))
+
+
+def _results(
+    work: Callable[[Job], Result], jobs: Sequence[Job], processes: int, memory_gb: float
+) -> Iterator[tuple[Job, Result | WorkerDied]]:
     if processes <= 1:
         yield from ((job, work(job)) for job in jobs)
         return
@@ -49,9 +68,9 @@ def run_jobs(
         )
         pending: dict[Future, Any] = {}
         try:
-            for one in _run(pool, queue, pending, count, memory_gb):
+            for result in _run(pool, queue, pending, count, memory_gb):
                 done += 1
-                yield one
+                yield result
             reason = "memory" if queue else None
         except BrokenProcessPool:
             reason = "killed"
@@ -59,15 +78,15 @@ def run_jobs(
         finally:
             pool.shutdown(wait=reason is not None or not pending, cancel_futures=True)
         if reason == "killed" and failures >= TRIES and not alone:
-            raise StoreError(
-                f"{TRIES} times in a row the processes that prepare scenes died before any was ready: look for their message above, "
-                "or use processes=1 to see it"
+            raise WorkerDied(
+                f"worker processes died {TRIES} times in a row before any of {len(jobs)} jobs was done: see their "
+                "messages above, or set processes=1 to get the error itself"
             )
         if reason == "killed":
             lost = list(pending.values())
             if alone:
                 yield from (
-                    (job, WorkerDied("the process that prepared it was killed, for want of memory perhaps"))
+                    (job, WorkerDied("the process that worked on it was killed, perhaps for want of memory"))
                     for job in lost
                 )
             else:
@@ -80,7 +99,7 @@ def run_jobs(
 def _run(
     pool: ProcessPoolExecutor, queue: deque, pending: dict[Future, Any], count: int, memory_gb: float
 ) -> Iterator[tuple[Any, Any]]:
-    """Results of one pool until the queue is empty or memory is full; `pending` holds what is at work."""
+    """Yield results of one pool until the queue is empty or memory is full. `pending` holds the jobs at work."""
     used: dict[int, int] = {}
     full = False
     while pending or (queue and not full):
@@ -99,7 +118,7 @@ def _submitted(pool: ProcessPoolExecutor, job: Any, pending: dict[Future, Any]) 
     try:
         return pool.submit(_measured, job)
     except BrokenProcessPool:
-        pending[Future()] = job  # it was no longer in the queue
+        pending[Future()] = job  # it has already left the queue
         raise
 
 
@@ -109,15 +128,16 @@ _work: Callable[[Any], Any] | None = None  # of this worker process
 def _start(work: Callable[[Any], Any]) -> None:
     global _work
     _work = work
-    if (torch := sys.modules.get("torch")) is not None:  # `work` brought it
-        torch.set_num_threads(1)  # the processes share the cores already
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl+C ends a worker at once; the parent alone reports it
+    if (torch := sys.modules.get("torch")) is not None:  # `work` imported it
+        torch.set_num_threads(1)  # the workers together use all cores
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
 
 
 def _end_with(parent: multiprocessing.process.BaseProcess) -> None:
-    """A parent that is killed can't end its workers: they would wait for ever."""
+    """End this worker when its parent ends: a parent that is killed can't do it, and the worker would wait for ever."""
     parent.join()
     os._exit(1)
 
@@ -127,9 +147,9 @@ def _measured(job: Any) -> tuple[Any, int, int]:
 
 
 def resident_bytes() -> int:
-    """Memory that this process holds now; where the system does not tell, the most that it ever held."""
+    """Memory that this process holds now or, where the system does not tell, the most that it ever held."""
     try:
         return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
     except OSError:
-        most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        return most if sys.platform == "darwin" else most * 1024
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if sys.platform == "darwin" else peak * 1024

@@ -1,0 +1,105 @@
+"""The pool of worker processes: no job is lost, whichever process dies, and memory stays below its bound."""
+
+import os
+import signal
+import time
+from collections.abc import Iterable
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from latentdrive.errors import StoreError, WorkerDied
+from latentdrive.worker_pool import resident_bytes, run_jobs
+
+
+def square(job: int) -> int:
+    return job * job
+
+
+def die_at_two(job: int) -> int:
+    if job == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return job * job
+
+
+def die(job: int) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def refuse(job: int) -> None:
+    raise StoreError(f"job {job} is refused")
+
+
+def process_id(job: int) -> int:
+    return os.getpid()
+
+
+def note_and_sleep(job: Path) -> None:
+    job.write_text(str(os.getpid()))
+    time.sleep(60.0)
+
+
+def run_notes(jobs: list[Path]) -> None:
+    os.setpgrp()  # a terminal sends Ctrl+C to the whole group
+    list(run_jobs(note_and_sleep, jobs, processes=2))
+
+
+def test_one_process_works_in_order_in_this_one():
+    assert list(run_jobs(square, [3, 1, 2], processes=1)) == [(3, 9), (1, 1), (2, 4)]
+
+
+def test_progress_sees_every_job_and_no_bar_is_shown_without_jobs():
+    shown = []
+
+    def progress(items: Iterable[Any], *, what: str, total: int) -> Iterable[Any]:
+        shown.append((what, total))
+        return items
+
+    assert list(run_jobs(square, [3, 1], processes=1, progress=progress, what="numbers")) == [(3, 9), (1, 1)]
+    assert list(run_jobs(square, [], processes=2, progress=progress, what="numbers")) == []
+    assert shown == [("numbers", 2)]
+
+
+def test_a_job_that_kills_its_worker_is_given_up_and_no_other_is():
+    done = dict(run_jobs(die_at_two, [1, 2, 3, 4], processes=2, memory_gb=8.0))
+    assert isinstance(done.pop(2), WorkerDied) and done == {1: 1, 3: 9, 4: 16}
+
+
+def test_workers_that_die_again_and_again_end_the_pool():
+    with pytest.raises(WorkerDied, match=r"died 3 times in a row before any of 9 jobs was done.*processes=1"):
+        list(run_jobs(die, list(range(9)), processes=2))
+
+
+def test_an_error_in_a_worker_is_raised_with_its_type_and_text():
+    with pytest.raises(StoreError, match=r"^job 7 is refused$"):
+        list(run_jobs(refuse, [7], processes=2))
+
+
+def test_workers_end_when_their_memory_is_full_and_fewer_new_ones_go_on():
+    done = dict(run_jobs(process_id, [0, 1, 2, 3], processes=2, memory_gb=1e-3))  # every process holds more
+    assert len(done) == 4 and len(set(done.values())) >= 3 and os.getpid() not in done.values()
+    shared = dict(run_jobs(process_id, [0, 1, 2, 3], processes=2, memory_gb=8.0))
+    assert len(set(shared.values())) <= 2
+
+
+def test_ctrl_c_ends_the_workers_without_waiting_for_their_jobs(tmp_path: Path):
+    jobs = [tmp_path / "one", tmp_path / "two"]
+    parent = get_context("fork").Process(target=run_notes, args=(jobs,))
+    parent.start()
+    until = time.monotonic() + 30.0
+    while not all(job.exists() and job.read_text() for job in jobs) and time.monotonic() < until:
+        time.sleep(0.02)
+    os.killpg(parent.pid, signal.SIGINT)
+    parent.join(30.0)
+    assert parent.exitcode == 1
+    for job in jobs:
+        with pytest.raises(ProcessLookupError):
+            os.kill(int(job.read_text()), 0)
+
+
+def test_resident_memory_grows_with_what_is_held():
+    before = resident_bytes()
+    held = b"x" * 100_000_000
+    assert resident_bytes() - before > 50_000_000 and held
