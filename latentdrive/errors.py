@@ -4,6 +4,7 @@ The bottom of the import order. A message says where, what was expected, what ca
 prints it without a traceback and exits with status 1.
 """
 
+import errno
 from pathlib import Path
 
 
@@ -35,6 +36,10 @@ class UnreadableClip(LatentDriveError):
         super().__init__(f"{path}: {reason}" if reason else str(path))
         self.path = str(path)
         self.reason = reason
+
+
+class TooShort(UnreadableClip):
+    """A clip that can be read but holds no window: it is left out, and is no sign of damaged data."""
 
 
 class UnreadableScene(UnreadableClip):
@@ -87,3 +92,12 @@ class TooManyOpenFiles(LatentDriveError):
 
 class WorkerDied(LatentDriveError):
     """A worker process was killed, or ended by itself, before its job was done."""
+
+
+def raise_if_out_of_files(error: Exception) -> None:
+    """Raise TooManyOpenFiles if that is what `error` says. Sources call it before they take an error for a damaged file."""
+    if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+        raise TooManyOpenFiles(
+            f"no more files can be opened ({error.strerror}): raise the limit, for example with `ulimit -n 8192`, lower the "
+            "number of workers, or close other programs, and run the same command again"
+        ) from error

@@ -16,8 +16,8 @@ from latentdrive.data.batches.scene_cutting import cut_scene, scene_batch
 from latentdrive.data.batches.windows import Opened, WindowSpec, make_batch, open_clip
 from latentdrive.data.clips.clip_source import ReadableSource
 from latentdrive.data.latent_store import LatentWriter, StoreInfo, Windows, stack_latents
-from latentdrive.data.unreadable import TooShort, UnreadableLog
-from latentdrive.errors import CheckpointError, ConfigError, UnreadableClip
+from latentdrive.data.unreadable import UnreadableLog
+from latentdrive.errors import CheckpointError, ConfigError, TooShort, UnreadableClip
 from latentdrive.types import DrivingClip, LatentActions, LatentPredictor, Origin
 
 Chosen = list[tuple[int, int]]  # (clip, frame at t0) of each window

@@ -5,8 +5,7 @@ import pickle
 import pytest
 from torch.utils.data import DataLoader
 
-from latentdrive.data.unreadable import TooShort
-from latentdrive.errors import NoClips, UnreadableClip
+from latentdrive.errors import NoClips, TooShort, UnreadableClip
 
 ERRORS = [UnreadableClip("a b.mp4", "it is cut short: copy it"), TooShort("c.mp4", "1 frame"), NoClips("none: add one")]
 

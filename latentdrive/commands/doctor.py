@@ -28,8 +28,7 @@ from latentdrive.data.batches.windows import WindowSpec
 from latentdrive.data.clips.clip_source import ClipFacts
 from latentdrive.data.clips.data_set import PARTS, DataSet
 from latentdrive.data.clips.frame_cache import CachedClips
-from latentdrive.data.unreadable import TooShort
-from latentdrive.errors import NoClips, TooManyUnreadable, UnreadableClip
+from latentdrive.errors import NoClips, TooManyUnreadable, TooShort, UnreadableClip
 from latentdrive.run_folder import RunFolder, progress
 from latentdrive.statistics import chance_of_as_many
 from latentdrive.types import DrivingClip, PoseSource

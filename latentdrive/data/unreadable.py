@@ -4,25 +4,11 @@ Readers raise UnreadableClip; batches.py hands it here and goes on with another 
 """
 
 import csv
-import errno
 from pathlib import Path
 
-from latentdrive.errors import TooManyOpenFiles, TooManyUnreadable, UnreadableClip
+from latentdrive.errors import TooManyUnreadable, TooShort, UnreadableClip
 
 HEADER = ("path", "reason")
-
-
-class TooShort(UnreadableClip):
-    """A clip that can be read but holds no window: left out, and no sign of damaged data."""
-
-
-def raise_if_out_of_files(error: Exception) -> None:
-    """Raise TooManyOpenFiles where that is what `error` says; for readers that take other errors for a damaged file."""
-    if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
-        raise TooManyOpenFiles(
-            f"no more files can be opened ({error.strerror}): raise the limit, for example with `ulimit -n 8192`, lower the "
-            "number of workers, or close other programs, and run the same command again"
-        ) from error
 
 
 class UnreadableLog:

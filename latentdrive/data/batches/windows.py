@@ -16,8 +16,8 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from latentdrive.data.batches.augmentation import covered_share, crop, mirror
 from latentdrive.data.clips.clip_source import ClipFacts, ReadableSource
-from latentdrive.data.unreadable import TooShort, UnreadableLog
-from latentdrive.errors import ConfigError, NoClips, UnreadableClip
+from latentdrive.data.unreadable import UnreadableLog
+from latentdrive.errors import ConfigError, NoClips, TooShort, UnreadableClip
 from latentdrive.geometry import nearest_rows, relative_pose
 from latentdrive.types import FROZEN, Batch, ClipTruth, DrivingClip
 

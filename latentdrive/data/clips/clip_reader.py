@@ -21,8 +21,7 @@ from latentdrive.data.clips.road_speed import CAMERA_HEIGHT_M
 from latentdrive.data.clips.sidecars import Camera, Track
 from latentdrive.data.clips.visual_odometry import EgoMotion, estimate_ego_motion, guessed_intrinsics, work_size
 from latentdrive.data.picture_size import fit_picture, scaled_intrinsics
-from latentdrive.data.unreadable import raise_if_out_of_files
-from latentdrive.errors import ConfigError, UnreadableClip
+from latentdrive.errors import ConfigError, UnreadableClip, raise_if_out_of_files
 from latentdrive.types import FROZEN, ClipTruth, DrivingClip, PoseSource
 
 READER_VERSION = 2  # raise it when the same file would give other frames or poses: caches are then made anew

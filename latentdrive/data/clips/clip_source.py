@@ -11,8 +11,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float, Float32
 
-from latentdrive.data.unreadable import TooShort
-from latentdrive.errors import ConfigError
+from latentdrive.errors import ConfigError, TooShort
 from latentdrive.geometry import relative_pose
 from latentdrive.types import FROZEN, ClipTruth, DrivingClip
 

@@ -9,8 +9,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float32, Int64
 
-from latentdrive.data.unreadable import raise_if_out_of_files
-from latentdrive.errors import UnreadableClip
+from latentdrive.errors import UnreadableClip, raise_if_out_of_files
 from latentdrive.files import read_arrays
 from latentdrive.types import ClipTruth
 

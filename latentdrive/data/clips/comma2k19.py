@@ -16,8 +16,7 @@ from latentdrive.data.clips.clip_reader import ClipReader, Frames, ReaderOptions
 from latentdrive.data.clips.clip_source import Part
 from latentdrive.data.clips.sidecars import Camera, Track
 from latentdrive.data.clips.video import decode
-from latentdrive.data.unreadable import raise_if_out_of_files
-from latentdrive.errors import ConfigError, NoClips, UnreadableClip
+from latentdrive.errors import ConfigError, NoClips, UnreadableClip, raise_if_out_of_files
 from latentdrive.geometry import wrap_angle
 
 VIDEO, POSES, CAN = "video.hevc", "global_pose", "processed_log/CAN"

@@ -20,8 +20,7 @@ from jaxtyping import Float16, UInt8
 
 from latentdrive.data.clips.cache_ledger import CacheLedger
 from latentdrive.data.clips.clip_source import ClipFacts, Part, ReadableSource
-from latentdrive.data.unreadable import raise_if_out_of_files
-from latentdrive.errors import ConfigError, DiskFull, StoreError, UnreadableClip
+from latentdrive.errors import ConfigError, DiskFull, StoreError, UnreadableClip, raise_if_out_of_files
 from latentdrive.files import atomic_folder, read_arrays, write_atomic
 from latentdrive.types import ClipTruth, DrivingClip, PoseSource
 

@@ -13,8 +13,7 @@ from jaxtyping import Float64, UInt8
 
 from latentdrive.data.clips.clip_list import is_image_name
 from latentdrive.data.picture_size import fitted
-from latentdrive.data.unreadable import raise_if_out_of_files
-from latentdrive.errors import ConfigError, UnreadableClip
+from latentdrive.errors import ConfigError, UnreadableClip, raise_if_out_of_files
 
 TIMES = "times.txt"
 

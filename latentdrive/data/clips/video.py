@@ -19,8 +19,7 @@ from latentdrive.data.clips.clip_source import Part
 from latentdrive.data.clips.image_folder import TIMES, image_times, numbered_images, read_images
 from latentdrive.data.clips.sidecars import Camera, Track, read_camera, read_track, sidecar
 from latentdrive.data.picture_size import fit_picture
-from latentdrive.data.unreadable import raise_if_out_of_files
-from latentdrive.errors import UnreadableClip
+from latentdrive.errors import UnreadableClip, raise_if_out_of_files
 from latentdrive.types import ClipTruth
 
 OPEN_TRUTHS = 1024  # clips whose truth a process keeps in memory

@@ -14,8 +14,8 @@ import numpy as np
 
 from latentdrive.data.navsim.index import LogRows, NavsimIndex
 from latentdrive.data.navsim.log import FORMAT, NavsimLog, open_log, stamp_of
-from latentdrive.data.unreadable import UnreadableLog, raise_if_out_of_files
-from latentdrive.errors import NoScenes, UnreadableLogFile, WorkerDied
+from latentdrive.data.unreadable import UnreadableLog
+from latentdrive.errors import NoScenes, UnreadableLogFile, WorkerDied, raise_if_out_of_files
 from latentdrive.files import read_arrays, write_atomic
 from latentdrive.progress import Progress
 from latentdrive.worker_pool import run_jobs
