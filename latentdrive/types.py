@@ -1,11 +1,10 @@
 """The nouns of latentdrive and the protocols between its stages.
 
-Axes, the same letters everywhere: B batch, T frames, V cameras, C H W image, N points or objects, D width, A ego
-latent-action slots, E environment slots, K codes, M proposals, P future poses. Ego frame: rear axle at the first frame of the item, x
-forward, y left, heading counter-clockwise in (-pi, pi]. Global frame: the map's, x east, y north. Metres, seconds, radians.
-Present is t = 0. A scalar carries its unit in its name.
-
-Dataclasses are built at borders (reading, predicting, scoring); inside a network plain tensors are passed.
+Axes have the same letter everywhere: B batch, T frames, V cameras, C H W image, N points or objects, D width, A ego
+latent-action slots, E environment slots, K codes, M proposals, P future poses. The ego frame's origin is the rear axle
+at the item's first frame: x forward, y left, headings counter-clockwise in (-pi, pi]. The global frame is the map's:
+x east, y north. Units are metres, seconds and radians; a scalar's name ends in its unit. Now is t = 0.
+Dataclasses are built at borders (reading, predicting, scoring); inside a network, plain tensors are passed.
 """
 
 from collections.abc import Sequence
@@ -19,11 +18,14 @@ from jaxtyping import Bool, Float, Float32, Float64, Int64, UInt8
 from torch import Tensor
 
 FROZEN = {"frozen": True, "kw_only": True, "slots": True}
+FRONT = "front"  # the front camera's name in Scene.cameras; every other camera keeps its data set's name
+FRONT_CAMERA = "cam_f0"  # NAVSIM's name of the front camera
+MAP_ALIASES = {"las_vegas": "us-nv-las-vegas-strip"}  # other names of maps, as some logs write them
 Moved = TypeVar("Moved", bound="Batch")
 
 
 class PoseSource(StrEnum):
-    """Where a clip's poses come from. Visual odometry knows no metres: its unit is stated in the clip's card."""
+    """Where a clip's poses come from. Visual odometry has no metric scale; the clip's card states its unit."""
 
     RECORDED = "recorded"
     VISUAL_ODOMETRY = "visual_odometry"
@@ -31,7 +33,7 @@ class PoseSource(StrEnum):
 
 
 class Origin(StrEnum):
-    """Who made the codes. Codes of origin `inverse_dynamics` have seen the future: training targets only."""
+    """Which model made the codes. Those of `inverse_dynamics` depend on future frames: use them as targets only."""
 
     INVERSE_DYNAMICS = "inverse_dynamics"
     TEACHER = "teacher"
@@ -51,13 +53,13 @@ class Command(IntEnum):
 class DrivingClip:
     """Frames over time from one forward camera, evenly spaced in time except across cuts.
 
-    frames: RGB. times_s: presentation times. shots: number of the shot each frame belongs to; no transition may join
-    two shots. ego_poses: x, y, heading relative to the first frame, or None. ego_speed_mps: forward speed, or None.
-    intrinsics: pinhole matrix in pixels of `frames`, or None where nothing was given (a guess is recorded by its user).
-    drive: what is resampled together in a bootstrap; key: unique name of the clip. poses_causal: False where a pose was
-    interpolated towards a recorded one that lies more than half a step of the frames later; None where none was. commands: one of
-    Command at every frame; ego_motion: velocity (m/s) and acceleration (m/s^2), forward and left, as the car itself recorded them: None
-    where the recording has none.
+    frames: RGB. times_s: presentation times. shots: number of the shot that each frame belongs to; no transition may
+    join two shots. ego_poses: x, y, heading relative to the first frame. ego_speed_mps: forward speed. intrinsics:
+    pinhole matrix in pixels of `frames`, None where the source gives none (whoever guesses it records the guess).
+    key: unique name of the clip. drive: name of the recording; bootstraps resample whole drives. poses_causal: False
+    where a pose was interpolated towards one recorded more than half a frame interval later. commands: a Command at
+    every frame. ego_motion: recorded velocity (m/s) and acceleration (m/s^2), each forward and left. Optional fields
+    are None where the recording lacks them.
     """
 
     frames: UInt8[np.ndarray, "T 3 H W"]
@@ -79,13 +81,13 @@ class DrivingClip:
 
 @dataclass(**FROZEN)
 class ClipTruth:
-    """What the built-in world knows of a clip; for probes, and (boxes only) for patch weights. Never a network's input.
+    """The built-in world's ground truth of a clip, for probes and (boxes only) patch weights; never a network's input.
 
     N agents; rows of absent agents are NaN. agent_poses: x, y, heading in the ego frame of the clip's first frame.
     agent_sizes: length, width, height in metres. boxes: left, top, right, bottom as shares of image width and height,
-    NaN where out of view. image_motion: for the transition from frame t to t + transition_frames, the image displacement
-    (right, down; shares of width and height) that the agent's own motion causes, ego motion removed; NaN where the agent
-    is not in view at t. key: that of the DrivingClip.
+    NaN where out of view. image_motion: for the transition from frame t to t + transition_frames, the image
+    displacement (right, down; shares of width and height) that the agent's own motion causes, with ego motion removed;
+    NaN where the agent is out of view at t. key: that of the DrivingClip.
     """
 
     times_s: Float64[np.ndarray, "T"]
@@ -131,10 +133,10 @@ class LatentFeatures(Batch):
 
 @dataclass(**FROZEN)
 class LatentActions(Batch):
-    """What the driver did or will do, as small integers.
+    """What the driver did or will do, as codes of a codebook.
 
-    codes: ego codes in [0, K), transition first, then code. environment: codes of what the rest of the world did, or None.
-    logits: over the K codes, or None. codebook_id: fingerprint of the codebook, transition length included.
+    codes: ego codes in [0, K), ordered by transition, then slot. environment: codes of the motion that the ego did not
+    cause, or None. logits: over the K codes, or None. codebook_id: fingerprint of the codebook and transition length.
     """
 
     codes: Int64[Tensor, "*batch A"]
@@ -147,7 +149,7 @@ class LatentActions(Batch):
 
 @dataclass(**FROZEN)
 class CameraImage:
-    """One camera's picture at one time. intrinsics in pixels, camera_to_ego in metres; None where unknown."""
+    """One camera's picture at one time. intrinsics: in pixels; camera_to_ego: in metres; None where unknown."""
 
     pixels: UInt8[np.ndarray, "3 H W"]
     intrinsics: Float32[np.ndarray, "3 3"] | None
@@ -156,10 +158,10 @@ class CameraImage:
 
 @dataclass(**FROZEN)
 class EgoHistory:
-    """The ego's past, oldest first, last row now.
+    """The ego's past, oldest first; the last row is now.
 
-    poses: x, y, heading in the ego frame of now. velocity in m/s and acceleration in m/s^2: forward, left. Each with a
-    flag that says whether it is known; unknown rows are 0.
+    poses: x, y, heading in the ego frame of now. velocity (m/s) and acceleration (m/s^2): forward, left. The flags say
+    which of these are known; unknown rows are 0.
     """
 
     times_s: Float64[np.ndarray, "T"]
@@ -175,11 +177,11 @@ class EgoHistory:
 
 @dataclass(**FROZEN)
 class Scene:
-    """What the car sees now and saw before, and nothing later. cameras: name → images over time, oldest first, last now.
+    """What the car sees now and saw before, and nothing later. cameras: name → images over time, oldest first.
 
-    lidar: x, y, z in the ego frame of now (metres) and intensity; None where nobody asked for it. A sensor that was asked for
-    and is not there is an UnreadableScene. time_s: now, in seconds since the drive's clip began: with the drive, its window's address in a
-    latent store; None where no clip belongs to it.
+    lidar: x, y, z in the ego frame of now (metres) and intensity; None unless requested. A requested sensor without
+    data raises UnreadableScene. time_s: now, in seconds since the drive's clip began; with the drive, it addresses the
+    scene's window in a latent store. None where the scene lies in no clip.
     """
 
     token: str
@@ -190,9 +192,14 @@ class Scene:
     time_s: float | None = None
 
 
+def camera_key(camera: str) -> str:
+    """The name of a camera in Scene.cameras. camera: NAVSIM's name in lower case."""
+    return FRONT if camera == FRONT_CAMERA else camera
+
+
 @dataclass(**FROZEN)
 class Trajectory:
-    """Poses (x, y, heading) in the ego frame of now, dt_s apart; the first one lies dt_s after now. Precision is kept as given."""
+    """Poses (x, y, heading) in the ego frame of now, dt_s apart; the first lies dt_s after now. Any float precision."""
 
     poses: Float[np.ndarray, "*batch P 3"]
     dt_s: float
@@ -200,7 +207,7 @@ class Trajectory:
 
 @dataclass(**FROZEN)
 class MapArea:
-    """A polygon of the map in the global frame. rings: exterior first, then holes; the last point does not repeat the first."""
+    """A polygon of the map, global frame. rings: exterior, then holes; the last point does not repeat the first."""
 
     id: str
     rings: tuple[Float64[np.ndarray, "_ 2"], ...]
@@ -208,11 +215,11 @@ class MapArea:
 
 @dataclass(**FROZEN)
 class MapLane(MapArea):
-    """A lane, or a lane connector (what joins two lanes in an intersection). baseline: its centre line, in driving direction.
+    """A lane, or a lane connector, which joins two lanes. baseline: its centre line, in driving direction.
 
-    roadblock: the roadblock, or roadblock connector, that it lies in. outgoing, incoming: a lane's connectors, a connector's
-    lane. speed_limit_mps: None where unknown. index: 0 is the leftmost lane of its roadblock; None for connectors.
-    has_light: a traffic light may stop traffic before this connector.
+    roadblock: the roadblock (of a connector: the roadblock connector) that contains it. outgoing, incoming: of a lane
+    its connectors, of a connector its lanes. speed_limit_mps: None where unknown. index: position in its roadblock, 0
+    leftmost; None for connectors. has_light: a traffic light may stop traffic before this connector.
     """
 
     roadblock: str
@@ -226,7 +233,7 @@ class MapLane(MapArea):
 
 @dataclass(**FROZEN)
 class MapConnection(MapArea):
-    """A roadblock connector: all ways from one roadblock to another, through an intersection (None where unknown)."""
+    """A roadblock connector: all connectors from one roadblock to another, through an intersection (None: unknown)."""
 
     from_roadblock: str
     to_roadblock: str
@@ -235,9 +242,9 @@ class MapConnection(MapArea):
 
 @dataclass(**FROZEN)
 class RoadMap:
-    """Everything of a nuPlan map that is driven on or scored. Ids are unique over all kinds; order is that of the map file.
+    """Everything of a nuPlan map that is driven on or scored. Ids are unique over all kinds; order is the map file's.
 
-    name: nuPlan's name of the place, us-ma-boston for example. walkways, crosswalks: for pictures and bird's-eye views alone.
+    name: nuPlan's, for example us-ma-boston. Only pictures and bird's-eye views use walkways and crosswalks.
     """
 
     name: str
@@ -253,11 +260,11 @@ class RoadMap:
 
 @dataclass(**FROZEN)
 class TrackedObjects:
-    """Objects annotated at one moment, in the log's order, global frame. poses: centre. sizes: length, width, height. centre_z_m:
-    height of the centre above the ego's z = 0 (in the recording's own frame for scenarios); scores do not use it.
+    """Objects annotated at one moment, in the log's order, global frame. poses: of the box centres.
 
-    velocity: absolute, global axes, m/s. names: vehicle, pedestrian, bicycle, traffic_cone, barrier, czone_sign or
-    generic_object. tracks: the same object has the same name all through a log.
+    centre_z_m: height of the centre above the ego's z = 0 (for scenarios: z in the recording's own frame); scores do
+    not use it. sizes: length, width, height. velocity: absolute, global axes, m/s. names: vehicle, pedestrian, bicycle,
+    traffic_cone, barrier, czone_sign or generic_object. tracks: an object keeps its track id throughout a log.
     """
 
     poses: Float64[np.ndarray, "N 3"]
@@ -273,10 +280,9 @@ class TrackedObjects:
 
 @dataclass(**FROZEN)
 class LoggedFrame:
-    """One 2 Hz frame of a log as it was: the ego, everybody else, and the lights.
+    """One 2 Hz frame of a log as recorded. ego_pose: rear axle, global frame. lights: (lane connector, is red).
 
-    ego_pose: rear axle, global frame. velocity (m/s), acceleration (m/s^2): rear axle, forward and left. lights: lane
-    connector and whether it is red.
+    velocity (m/s), acceleration (m/s^2): of the rear axle, forward and left.
     """
 
     token: str
@@ -291,11 +297,13 @@ class LoggedFrame:
 
 @dataclass(**FROZEN)
 class SceneTruth:
-    """What scoring and training targets may know of a scene, future included; no planner is ever given it.
+    """What scoring and training targets may know of a scene, future included; no learned planner ever gets it.
 
-    token, drive: those of the Scene. frames: history, now (at index `now`) and future, 0.5 s apart by name. route: roadblocks
-    in the order they were driven, as logged. human: the future poses of the ego in the frame of now, as many as there are. map:
-    that of the whole place, shared by all its scenes: a truth is used in the process that opened it, not sent to another.
+    token, drive: those of the Scene. frames: history, now (at index `now`) and future, nominally 0.5 s apart. route:
+    roadblocks in driving order, as logged. human: the future poses of the ego in the frame of now, as many as there
+    are. map: of the whole place; its scenes share one object, so use a truth in the process that opened it. synthetic:
+    rendered for NAVSIM v2's second stage. No human drove there: its score has no human filter, and the scenes of its
+    log are no predecessors for the extended comfort.
     """
 
     token: str
@@ -305,14 +313,14 @@ class SceneTruth:
     route: tuple[str, ...]
     map: RoadMap
     human: Trajectory
+    synthetic: bool
 
 
 @dataclass(**FROZEN)
 class SceneBatch(Batch):
-    """Scenes as tensors: what teacher, student and planners are given.
+    """Scenes as tensors, for teacher and student. images: front camera, oldest first, last now, T = 1 + history_frames.
 
-    images: front camera, oldest first, last now, T = 1 + history_frames. velocity (m/s), acceleration (m/s^2): forward,
-    left, now; rows that are unknown are 0 and flagged False. command: one of Command.
+    velocity (m/s), acceleration (m/s^2): now, forward and left; unknown rows are 0 and flagged False.
     """
 
     images: UInt8[Tensor, "B T 3 H W"]
@@ -328,47 +336,8 @@ class SceneBatch(Batch):
 
 
 @dataclass(**FROZEN)
-class PdmScores(Batch):
-    """What NAVSIM's score says about M trajectories in each of B scenes; every sub-score and the total lie in [0, 1].
-
-    tokens: of the scenes. version: stamp of the score. Sub-scores that a version does not have are None; names are the columns of
-    the devkit's result file. score: the total. valid: False where a trajectory can't be scored (its scores are 0; `failures`
-    says why, by token). progress_m: along the route's centre line; reference_progress_m: PDM-Closed's, times its multiplicative
-    sub-scores. product: multiplicative sub-scores, multiplied. collision_step, ttc_step: first state (0.1 s apart, 0 is now) of an
-    at-fault collision, of a too short time to collision; -1 for none. collision_track, ttc_track: index into `tracks` of who was hit, who
-    came too close; -1 for none.
-    states: simulated, global frame, columns as in pdms/scene.py; None unless asked for.
-    """
-
-    tokens: tuple[str, ...]
-    version: str
-    no_at_fault_collisions: Float64[Tensor, "B M"]
-    drivable_area_compliance: Float64[Tensor, "B M"]
-    driving_direction_compliance: Float64[Tensor, "B M"]
-    traffic_light_compliance: Float64[Tensor, "B M"] | None
-    ego_progress: Float64[Tensor, "B M"]
-    time_to_collision_within_bound: Float64[Tensor, "B M"]
-    lane_keeping: Float64[Tensor, "B M"] | None
-    comfort: Float64[Tensor, "B M"] | None
-    history_comfort: Float64[Tensor, "B M"] | None
-    two_frame_extended_comfort: Float64[Tensor, "B M"] | None
-    product: Float64[Tensor, "B M"]
-    score: Float64[Tensor, "B M"]
-    valid: Bool[Tensor, "B M"]
-    progress_m: Float64[Tensor, "B M"]
-    reference_progress_m: Float64[Tensor, "B"]
-    collision_step: Int64[Tensor, "B M"]
-    collision_track: Int64[Tensor, "B M"]
-    ttc_step: Int64[Tensor, "B M"]
-    ttc_track: Int64[Tensor, "B M"]
-    tracks: tuple[tuple[str, ...], ...]
-    states: Float64[Tensor, "B M 41 11"] | None
-    failures: dict[str, str]
-
-
-@dataclass(**FROZEN)
 class SensorNeeds:
-    """What a planner wants opened. cameras: names as in NAVSIM, lower case. frames: now, or all of the history."""
+    """Sensors a planner takes. cameras: NAVSIM's names, lower case. frames: "now", or "all" of the history."""
 
     cameras: tuple[str, ...]
     frames: str
@@ -377,27 +346,42 @@ class SensorNeeds:
 
 @runtime_checkable
 class ClipSource(Protocol):
-    """A list of clips. Indexing opens the clip, and raises UnreadableClip where that fails."""
+    """A list of clips. Indexing opens a clip, or raises UnreadableClip."""
 
     def __len__(self) -> int: ...
-
     def __getitem__(self, index: int) -> DrivingClip: ...
 
 
 @runtime_checkable
 class SceneSource(Protocol):
-    """Decision points by token. Indexing opens the scene, and raises UnreadableScene where that fails."""
+    """Scenes by token. Indexing opens a scene, or raises UnreadableScene, as every other method does.
+
+    truth: raises MapError where the map is missing. drive: the recording; statistics resample whole drives. location:
+    the file that the scene is read from. start: time of now in microseconds, and the rear axle's pose then, global.
+    summary: what the source found and left out, in a few lines.
+    """
 
     tokens: Sequence[str]
 
     def __getitem__(self, token: str) -> Scene: ...
-
     def truth(self, token: str) -> SceneTruth: ...
+    def drive(self, token: str) -> str: ...
+    def location(self, token: str) -> Path: ...
+    def start(self, token: str) -> tuple[int, Float64[np.ndarray, "3"]]: ...
+    def summary(self) -> str: ...
+
+
+@runtime_checkable
+class Timed(Protocol):
+    """A SceneSource whose scenes lie in clips, at `time_s` seconds: a latent store can hold their windows."""
+
+    def drive(self, token: str) -> str: ...
+    def time_s(self, token: str) -> float: ...
 
 
 @runtime_checkable
 class LatentPredictor(Protocol):
-    """Anything that predicts ego latent actions from scenes: teacher or student."""
+    """A model that predicts ego latent actions from scenes: teacher or student."""
 
     codebook_id: str
 
@@ -406,7 +390,7 @@ class LatentPredictor(Protocol):
 
 @runtime_checkable
 class Planner(Protocol):
-    """Anything that plans from what the car sees. `plan` gives one trajectory a scene, poses [B, P, 3], ego frame of now."""
+    """Plans from what the car sees: one trajectory per scene, poses [B, P, 3] in the ego frame of now."""
 
     needs: SensorNeeds
 
@@ -415,10 +399,10 @@ class Planner(Protocol):
 
 @runtime_checkable
 class PrivilegedPlanner(Protocol):
-    """The human and PDM-Closed: they are given the truth, future included. Nothing learned may implement it."""
+    """Plans from the truth, future included: the human driver and PDM-Closed. No learned planner may implement it."""
 
     privileged: bool  # True
-    takes: type  # SceneTruth, or what scoring prepares of it
+    takes: type  # SceneTruth, or ScoringScene, which is prepared from it
 
     def plan(self, truths: Sequence[SceneTruth]) -> Trajectory: ...
 
@@ -431,6 +415,3 @@ class OfficialWeights(Protocol):
     """
 
     def load_official(self, file: str | Path) -> None: ...
-
-
-FRONT = "front"
