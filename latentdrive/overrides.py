@@ -1,6 +1,7 @@
-"""Values as they are typed on the command line: what a person would add to another verb to say the same.
+"""Configuration values as a person types them on the command line.
 
-Beside config.py, which gives the composed configuration; Hydra's grammar for `key=value` is known here only.
+Stands beside config.py, which gives the composed configuration. Hydra's grammar for `key=value` is
+known here alone.
 """
 
 import re
@@ -12,9 +13,10 @@ from typing import Any
 def data_words(written: Mapping[str, Any], configs: Path) -> Iterator[str]:
     """Words of a command that give another verb the same data in the same places.
 
-    The option of `data`, and what differs from the files of `data` and `paths`, whether typed or from an experiment. written:
-    the configuration with its interpolations, so that what follows from another key is no difference. configs: where those
-    files are.
+    These are the option of `data`, and every value that differs from the files of `data` and
+    `paths`, whether somebody typed it or an experiment set it. written: the configuration before
+    its interpolations are resolved, so that a value that follows from another key is no difference.
+    configs: the folder of those files.
     """
     from hydra.core.hydra_config import HydraConfig
     from omegaconf import OmegaConf
@@ -28,23 +30,23 @@ def data_words(written: Mapping[str, Any], configs: Path) -> Iterator[str]:
 
 
 def _changes(node: Mapping[str, Any], default: Mapping[str, Any], name: str) -> Iterator[str]:
-    """Overrides that make `node` of `default`."""
+    """Overrides that turn `default` into `node`."""
     for key, value in node.items():
         where = f"{name}.{key}"
         if key not in default:
-            yield f"+{where}={_typed(value)}"
+            yield f"+{where}={typed(value)}"
         elif isinstance(value, Mapping) and isinstance(default[key], Mapping):
             yield from _changes(value, default[key], where)
         elif value != default[key]:
-            yield f"{where}={_typed(value)}"
+            yield f"{where}={typed(value)}"
 
 
-def _typed(value: Any) -> str:
-    """A value as Hydra reads it after `key=`."""
+def typed(value: Any) -> str:
+    """A value as it stands behind `key=`: Hydra reads the same value from it."""
     if isinstance(value, Mapping):
-        return "{" + ",".join(f"{key}:{_typed(entry)}" for key, entry in value.items()) + "}"
+        return "{" + ",".join(f"{key}:{typed(entry)}" for key, entry in value.items()) + "}"
     if isinstance(value, list):
-        return "[" + ",".join(map(_typed, value)) + "]"
+        return "[" + ",".join(map(typed, value)) + "]"
     if isinstance(value, str):
         return value if _reads_back(value) else quoted(value)
     return "null" if value is None else str(value)
@@ -61,5 +63,7 @@ def _reads_back(text: str) -> bool:
 
 
 def quoted(text: str) -> str:
-    """A string as it stands in an override, whatever signs are in it: Hydra drops backslashes before a quote only."""
-    return "'" + re.sub(r"(\\*)('|\Z)", lambda found: 2 * found[1] + ("\\'" if found[2] else ""), text) + "'"
+    """A string in quotes for an override, whatever it contains. Hydra drops backslashes only before
+    a quote.
+    """
+    return "'" + re.sub(r"(\\*)('|\Z)", lambda match: 2 * match[1] + ("\\'" if match[2] else ""), text) + "'"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from latentdrive import pipeline
 from latentdrive.commands import demo
 from latentdrive.config import compose, to_yaml
 from latentdrive.errors import ConfigError
@@ -17,43 +18,47 @@ class Interrupted(Exception):
     """Stands for Ctrl+C."""
 
 
-@pytest.fixture
-def walked(tmp_path, monkeypatch):
-    """Runs the demo with verbs that only leave their metrics and what they make; returns the steps that were run, in order.
+@pytest.fixture(scope="module")
+def compose_once():
+    """Composing takes most of the time, and most configurations are composed by several tests."""
+    return cache(lambda name, *overrides: compose(name, overrides))
 
-    fails_in: name of the step in which it is interrupted.
+
+@pytest.fixture
+def walked(tmp_path, monkeypatch, compose_once):
+    """Runs the demo with verbs that only leave their metrics and what they make; returns the steps that ran, in order.
+
+    fails: the name of the step in which it is interrupted.
     """
-    ran, fails_in = [], [""]
+    ran, interrupted_step = [], [""]
+    monkeypatch.chdir(tmp_path)  # relative paths, so that the tests share composed configurations
 
     def verb(cfg):
         out = Path(cfg.out)
         out.mkdir(parents=True, exist_ok=True)
         (out / "config.yaml").write_text(to_yaml(cfg))
-        if cfg.out == str(tmp_path / "walk" / fails_in[0]):
+        if cfg.out == f"walk/{interrupted_step[0]}":
             raise Interrupted
         for key in ("path", "store", "page"):
             if key in cfg and cfg[key] is not None and not ("preview" in cfg and cfg.preview):
-                made = tmp_path / "walk" / cfg[key]
+                made = Path(cfg[key])
                 assert not made.exists()
                 made.mkdir(parents=True)
         (out / "metrics.json").write_text(json.dumps({"command": cfg.command, "metrics": {"held_out/nats": 1.5}}))
         ran.append(out.name)
 
-    composed = cache(lambda name, *overrides: compose(name, overrides))
-    monkeypatch.setattr(
-        demo, "compose", lambda name, overrides: composed(name, *overrides)
-    )  # it takes most of the time
+    monkeypatch.setattr(pipeline, "compose", lambda name, overrides: compose_once(name, *overrides))
     for module in (demo.world, demo.train, demo.label, demo.evaluate, demo.report):
         monkeypatch.setattr(module, "run", verb)
 
     def walk(*overrides, fails=""):
         ran.clear()
-        fails_in[0] = fails
+        interrupted_step[0] = fails
         with pytest.raises(Interrupted) if fails else nullcontext():
-            demo.run(compose("demo", ["demo=smoke", f"out={tmp_path / 'walk'}", *overrides]))
+            demo.run(compose("demo", ["demo=smoke", "out=walk", *overrides]))
         return list(ran)
 
-    return walk, tmp_path / "walk"
+    return walk, Path("walk")
 
 
 ALL = [

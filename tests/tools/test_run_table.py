@@ -111,11 +111,11 @@ def test_a_finished_row_is_skipped_and_one_of_another_configuration_made_anew(to
     assert (
         tools.run.main([*arguments, "--", "data.path=/elsewhere/data", "paths.stores=/big"]) == 0
     )  # the same, elsewhere
-    assert not calls(home) and capsys.readouterr().out.count("there already") == 2
+    assert not calls(home) and capsys.readouterr().out.count("done before") == 2
     assert tools.run.main([*arguments, "--", "train:training.weights.pixels=0"]) == 0
     said = capsys.readouterr().out
     assert ["small", "0", "stale", "2"] in [line.split() for line in said.splitlines()]
-    assert "small, seed 0: made by another configuration" in said and "still: there already" in said
+    assert "small, seed 0: made by another configuration" in said and "still: done before" in said
     assert calls(home) == ["small_0/train", "small_0/test"]
     assert len(list((home / "runs/tables/trial").glob("small_0.*"))) == 1  # what was there before is kept aside
     old = next((home / "runs/tables/trial").glob("small_0.*")).name
@@ -204,10 +204,10 @@ def test_a_row_that_can_not_be_composed_is_told_before_anything_runs(tools, home
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        (("minutes: 2, changes", "changes"), "row small says no minutes"),
-        (("changes: model.width=32", "change: model.width=32"), "nobody says what {changes} stands for"),
+        (("minutes: 2, changes", "changes"), "row small gives no minutes"),
+        (("changes: model.width=32", "change: model.width=32"), "nothing says what {changes} stands for"),
         (("steps: [test]", "steps: [tset]"), "the pipeline has no step tset"),
-        (("minutes: 1", "colour: red, minutes: 1"), "gives colour, which none of its commands asks for"),
+        (("minutes: 1", "colour: red, minutes: 1"), "gives colour, which none of its commands uses"),
     ],
 )
 def test_a_mistake_in_a_table_is_named(tools, home: Path, capsys, wrong, message: str):
@@ -220,7 +220,7 @@ def test_rows_of_other_scenes_are_refused(tools, home: Path, capsys):
     assert tools.run.main(["trial", "--rows", "still", "--no-commit"]) == 0
     made(home / "made/test", [0.5, 1.0, 0.1], DRIVES, tokens=("t0", "t1", "t9"))
     assert tools.run.main(["trial", "--rows", "small", "--no-commit"]) == 1
-    assert "3 scenes, this evaluation 3, and 2 are in one of the two alone" in capsys.readouterr().err
+    assert "3 scenes, this evaluation has 3, and 2 are in only one of the two" in capsys.readouterr().err
     assert not (home / "docs/results/trial/small_seed0.json").exists()
 
 
@@ -257,9 +257,9 @@ def test_the_tables_of_this_repository_hold_together(tools, monkeypatch: pytest.
     monkeypatch.chdir(tmp_path)
     for path in sorted((ROOT / "tools/tables").glob("*.yaml")):
         runs = list(tools.rows.runs_of(path.stem, rows=None, seeds=[0, 1], extra=["data.path=data"]))
-        states = {run.name: tools.run.state_of(run) for run in runs}
+        states = {run.name: tools.run.progress_of(run) for run in runs}
         assert len({tools.rows.key_of(run) for run in runs}) == len(runs) > 0
-        assert {state for state, _ in states.values()} == {tools.run.State.MISSING}, states
+        assert {state for state, _ in states.values()} == {tools.run.Progress.MISSING}, states
 
 
 def test_real_commands_train_and_score(tools, home: Path, monkeypatch: pytest.MonkeyPatch):
