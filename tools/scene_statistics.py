@@ -16,16 +16,15 @@ import numpy as np
 import shapely
 from records import write_record
 
-from latentdrive import nuplan_vehicle as car
+from latentdrive.boxes import corners, ego_centre, ego_corners
 from latentdrive.build import build
 from latentdrive.config import compose
 from latentdrive.planners.sampling import NO_SENSORS
 from latentdrive.run_folder import progress
 from latentdrive.types import Command, LoggedFrame, RoadMap, SceneTruth
-from latentdrive.world.navsim.city_drive import box_corners, on_the_road
+from latentdrive.world.navsim.city_drive import on_the_road
 from latentdrive.world.traffic.recording import Body
 
-SIZE = np.array([car.LENGTH_M, car.WIDTH_M, car.HEIGHT_M])
 AHEAD_S = (0.0, 0.3, 0.6, 0.9)  # as time to collision looks ahead
 HORIZON = 8  # frames after now
 FRAME_S = 0.5
@@ -128,11 +127,9 @@ def in_the_way(truth: SceneTruth) -> bool:
 
 def hits(rear_axle: np.ndarray, pose: np.ndarray, size: np.ndarray) -> bool:
     """Whether the ego's box there overlaps another."""
-    x, y, heading = rear_axle
-    centre = np.array([x + car.REAR_TO_CENTRE_M * np.cos(heading), y + car.REAR_TO_CENTRE_M * np.sin(heading), heading])
-    if np.hypot(*(pose[:2] - centre[:2])) > REACH_M:
+    if np.hypot(*(pose[:2] - ego_centre(rear_axle)[:2])) > REACH_M:
         return False
-    return shapely.Polygon(box_corners(centre, SIZE)).intersects(shapely.Polygon(box_corners(pose, size)))
+    return shapely.Polygon(ego_corners(rear_axle)).intersects(shapely.Polygon(corners(pose, size[:2])))
 
 
 def touches(frame: LoggedFrame, ahead_s: float) -> bool:

@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Float, Float64, UInt8
 from PIL import Image, ImageDraw
 
+from latentdrive.boxes import corners, ego_corners
 from latentdrive.drawing.camera_view import thinned
 from latentdrive.drawing.colours import (
     COLOURS,
@@ -24,8 +25,7 @@ from latentdrive.drawing.colours import (
     Plans,
 )
 from latentdrive.geometry import compose, relative_pose
-from latentdrive.nuplan_vehicle import CORNERS, LENGTH_M, REAR_TO_CENTRE_M, WIDTH_M
-from latentdrive.pdms.scene import HEADING, LAYERS, Polygons, ScoringScene
+from latentdrive.pdms.scene import LAYERS, Polygons, ScoringScene
 
 PANEL = 400  # pixels: side of the view, unless its caller says otherwise
 FINER = 2  # the view is drawn this many times larger and then shrunk, for smooth lines
@@ -46,7 +46,7 @@ def bev_with_trajectories(scene: ScoringScene, plans: Plans, *, side: int = PANE
         future = scene.tracks.poses[scene.tracks.present[:, index], index, :2]
         view.line(future, COLOURS.get(scene.tracks.names[index], EGO), 1)
     draw_tracks(view, scene, 0)
-    view.polygon(car_corners(scene.ego[:3]), outline=EGO, width=2)
+    view.polygon(ego_corners(scene.ego[:3]), outline=EGO, width=2)
     for path, colour in paths:
         view.line(path, OUTLINE, 5)
         view.line(path, colour, 3)
@@ -143,11 +143,11 @@ def draw_tracks(view: BirdView, scene: ScoringScene, step: int, *, hit: str = ""
     tracks = scene.tracks
     for index in np.flatnonzero(tracks.present[step]):
         pose, size = tracks.poses[step, index], tracks.sizes[index]
-        corners = box_corners(pose, size)
-        if view.near(corners):
+        box = corners(pose, size)
+        if view.near(box):
             outline, width = (RED, 3) if tracks.tokens[index] == hit else (OUTLINE, 1)
-            view.polygon(corners, fill=COLOURS.get(tracks.names[index], EGO), outline=outline, width=width)
-            view.line(np.stack([pose[:2], (corners[0] + corners[3]) / 2]), OUTLINE, 1)
+            view.polygon(box, fill=COLOURS.get(tracks.names[index], EGO), outline=outline, width=width)
+            view.line(np.stack([pose[:2], (box[0] + box[3]) / 2]), OUTLINE, 1)
 
 
 def stands_still(poses: Float[np.ndarray, "n 3"]) -> bool:
@@ -160,19 +160,6 @@ def global_path(scene: ScoringScene, poses: Float[np.ndarray, "p 3"]) -> Float64
     local = np.concatenate([np.zeros((1, 3)), poses.astype(np.float64)])
     local = local[np.isfinite(local).all(-1)]
     return compose(np.broadcast_to(scene.ego[:3], local.shape), local)[:, :2]
-
-
-def car_corners(rear_axle: Float64[np.ndarray, "3"]) -> Float64[np.ndarray, "4 2"]:
-    """Corners of the ego's box, counter-clockwise from the front left. rear_axle: pose of the ego."""
-    heading = rear_axle[HEADING]
-    centre = rear_axle[:2] + REAR_TO_CENTRE_M * np.array([np.cos(heading), np.sin(heading)])
-    return box_corners(np.array([*centre, heading]), np.array([LENGTH_M, WIDTH_M]))
-
-
-def box_corners(pose: Float64[np.ndarray, "3"], size: Float64[np.ndarray, "2"]) -> Float64[np.ndarray, "4 2"]:
-    """Corners of a box, counter-clockwise from the front left. pose: of its centre; size: length, width."""
-    cos, sin = np.cos(pose[2]), np.sin(pose[2])
-    return np.array(CORNERS) / 2 * size @ np.array([[cos, sin], [-sin, cos]]) + pose[:2]
 
 
 def rings_of(polygons: Polygons) -> list[list[Float64[np.ndarray, "_ 2"]]]:

@@ -9,10 +9,10 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image, ImageDraw
 
+from latentdrive.boxes import ego_corners
 from latentdrive.drawing.camera_view import projected_pieces
 from latentdrive.drawing.colours import COLOURS, EGO, GROUND, HUMAN, JOINT, LANE, PAVEMENT, RED, ROAD, ROUTE
 from latentdrive.geometry import relative_pose
-from latentdrive.nuplan_vehicle import LENGTH_M, REAR_TO_CENTRE_M, WIDTH_M
 from latentdrive.types import CameraImage, MapArea, Scene, SceneTruth, TrackedObjects
 
 VIEW_M, PANEL = 40.0, 540  # the bird's-eye view shows this far to every side, in this many pixels
@@ -109,9 +109,7 @@ def _bird_view(truth: SceneTruth) -> Image.Image:
         draw.polygon(_pixels(flat), fill=COLOURS.get(name, EGO), outline=(0, 0, 0))
         front = (flat[2] + flat[3]) / 2
         draw.line(_pixels(np.stack([flat.mean(0), front])), fill=(0, 0, 0), width=2)
-    half = np.array([LENGTH_M, WIDTH_M]) / 2
-    body = np.array([[1, 1], [-1, 1], [-1, -1], [1, -1]]) * half + np.array([REAR_TO_CENTRE_M, 0.0])
-    draw.polygon(_pixels(body), outline=EGO, width=2)
+    draw.polygon(_pixels(ego_corners(np.zeros(3))), outline=EGO, width=2)
     draw.line(_pixels(np.concatenate([np.zeros((1, 2)), truth.human.poses[:, :2]])), fill=HUMAN, width=3)
     return panel
 

@@ -13,10 +13,10 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from latentdrive.nuplan_vehicle import CORNERS, REAR_TO_CENTRE_M
+from latentdrive.boxes import CORNERS, ego_centre
 from latentdrive.pdms.map.line_grid import LineGrid, line_grid
 from latentdrive.pdms.map.polygon_grid import BITS, Group, PolygonGrid, polygon_grid
-from latentdrive.pdms.scene import AGENTS, DRIVABLE, LAYERS, STEPS, RedLights, ScoringScene, Tracks
+from latentdrive.pdms.scene import AGENTS, DRIVABLE, HEADING, LAYERS, STEPS, RedLights, ScoringScene, Tracks
 from latentdrive.types import FROZEN, Batch
 
 LANES = ("LANE", "LANE_CONNECTOR")
@@ -116,7 +116,7 @@ def _human(scene: ScoringScene) -> np.ndarray:
 
 
 def _map(scenes: Sequence[ScoringScene], origins: Sequence[np.ndarray]) -> MapBatch:
-    centres = [one.ego[:2] + REAR_TO_CENTRE_M * np.array([np.cos(one.ego[2]), np.sin(one.ego[2])]) for one in scenes]
+    centres = [ego_centre(scene.ego[: HEADING + 1])[:2] for scene in scenes]
     grid = polygon_grid([scene.areas.polygons for scene in scenes], origins, centres)
     words = grid.at_reference.shape[1]
     kinds = {"drivable": DRIVABLE, "lanes": LANES, "intersections": ("INTERSECTION",)}

@@ -33,7 +33,6 @@ from latentdrive.pdms.versions import V2, Rules
 from latentdrive.types import SceneTruth
 
 HUMAN_POSES = 8  # of the human driver, 0.5 s apart, that v2 scores for its filter
-SYNTHETIC_TOKEN = 17  # characters of a second-stage scene's token: its human never drove there, nothing is filtered
 
 
 def prepare_scene(truth: SceneTruth, rules: Rules) -> ScoringScene:
@@ -52,6 +51,7 @@ def _prepared(truth: SceneTruth, rules: Rules) -> ScoringScene:
     blank = ScoringScene(
         token=truth.token,
         drive=truth.drive,
+        synthetic=truth.synthetic,
         generation=rules.generation,
         time_us=frame.timestamp_us,
         ego=ego,
@@ -82,7 +82,7 @@ def _with_reference(blank: ScoringScene, driver: PdmClosed, rules: Rules, human_
         follow = torch.cat([follow, poses], 1)
     states = simulated(scenes, follow)
     raw = raw_scores(scenes, states, rules, with_history=False)
-    filtered = len(blank.human) and len(blank.token) != SYNTHETIC_TOKEN
+    filtered = len(blank.human) and not blank.synthetic  # no human ever drove in a synthetic scene
     return replace(
         blank,
         reference=reference,

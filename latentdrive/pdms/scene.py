@@ -72,7 +72,7 @@ class RedLights:
 class ScoringScene:
     """All that scoring one scene needs.
 
-    generation: the rules it was prepared by (1 or 2). time_us: of now. ego: state now. centreline: x, y, heading of the route's
+    synthetic: as in SceneTruth. generation: the rules it was prepared by (1 or 2). time_us: of now. ego: state now. centreline: x, y, heading of the route's
     centre line. reference: PDM-Closed's trajectory, 51 poses 0.1 s apart, the first one now. reference_states: the same, simulated.
     reference_product: its multiplicative sub-scores, reference_progress_m: its raw progress. v2 only (empty or None in v1): lights;
     history: ego states before now, 0.1 s apart; human: poses of the human driver in the frame of now, 0.5 s apart, human_terms:
@@ -81,6 +81,7 @@ class ScoringScene:
 
     token: str
     drive: str
+    synthetic: bool
     generation: int
     time_us: int
     ego: Float64[np.ndarray, "11"]

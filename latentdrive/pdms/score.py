@@ -10,10 +10,11 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
+from jaxtyping import Bool, Float64, Int64
 from torch import Tensor
 
 from latentdrive.pdms.versions import V2, Version
-from latentdrive.types import FROZEN
+from latentdrive.types import FROZEN, Batch
 
 Array = TypeVar("Array", np.ndarray, Tensor)
 Terms = Mapping[str, Any]  # of Array
@@ -26,6 +27,46 @@ PDMS_FACTORS, PDMS_WEIGHTS = (NC, DAC), {EP: 5.0, TTC: 5.0, C: 2.0, DDC: 0.0}
 EPDMS_FACTORS, EPDMS_WEIGHTS = (NC, DAC, DDC, TLC), {EP: 5.0, TTC: 5.0, LK: 2.0, HC: 2.0}
 EC_WEIGHT = 2.0  # where it is known
 ENOUGH_PROGRESS_M = 5.0  # below that nobody's progress is compared with anybody's
+
+
+@dataclass(**FROZEN)
+class PdmScores(Batch):
+    """NAVSIM's score of M trajectories in each of B scenes. Every sub-score and the total lie in [0, 1].
+
+    tokens: of the scenes. version: stamp of the score. Sub-scores are named as in the devkit's result
+    file, and None where the version does not have them. score: the total. valid: False where a
+    trajectory can't be scored; its scores are 0, and `failures` gives the reason by token.
+    progress_m: along the route's centre line. reference_progress_m: PDM-Closed's progress, times its
+    multiplicative sub-scores. product: of the multiplicative sub-scores. collision_step, ttc_step:
+    first state (0.1 s apart, 0 is now) of an at-fault collision, and of a time to collision below
+    the bound; -1 for none. collision_track, ttc_track: index of the other road user in `tracks`; -1
+    for none. states: simulated, global frame, columns as in pdms/scene.py; None unless requested.
+    """
+
+    tokens: tuple[str, ...]
+    version: str
+    no_at_fault_collisions: Float64[Tensor, "B M"]
+    drivable_area_compliance: Float64[Tensor, "B M"]
+    driving_direction_compliance: Float64[Tensor, "B M"]
+    traffic_light_compliance: Float64[Tensor, "B M"] | None
+    ego_progress: Float64[Tensor, "B M"]
+    time_to_collision_within_bound: Float64[Tensor, "B M"]
+    lane_keeping: Float64[Tensor, "B M"] | None
+    comfort: Float64[Tensor, "B M"] | None
+    history_comfort: Float64[Tensor, "B M"] | None
+    two_frame_extended_comfort: Float64[Tensor, "B M"] | None
+    product: Float64[Tensor, "B M"]
+    score: Float64[Tensor, "B M"]
+    valid: Bool[Tensor, "B M"]
+    progress_m: Float64[Tensor, "B M"]
+    reference_progress_m: Float64[Tensor, "B"]
+    collision_step: Int64[Tensor, "B M"]
+    collision_track: Int64[Tensor, "B M"]
+    ttc_step: Int64[Tensor, "B M"]
+    ttc_track: Int64[Tensor, "B M"]
+    tracks: tuple[tuple[str, ...], ...]
+    states: Float64[Tensor, "B M 41 11"] | None
+    failures: dict[str, str]
 
 
 def pdms_product(terms: Terms) -> Any:

@@ -22,6 +22,7 @@ from latentdrive.pdms.reference_poses import reference_poses
 from latentdrive.pdms.scene import ScoringScene
 from latentdrive.pdms.score import (
     EP,
+    PdmScores,
     best_progress_m,
     epdms,
     epdms_ego_progress,
@@ -31,7 +32,7 @@ from latentdrive.pdms.score import (
 from latentdrive.pdms.simulate import simulate
 from latentdrive.pdms.sub_scores.terms import RawScores, raw_scores
 from latentdrive.pdms.versions import V2, Version
-from latentdrive.types import PdmScores, Trajectory
+from latentdrive.types import Trajectory
 
 # Scenes and rows (scenes x proposals) that are scored at once: what fits a CPU's second-level cache, and what fills a GPU.
 FARTHEST_M = 1e7  # a number beyond, headings included, counts as infinite: it is damage, and overflows what follows

@@ -8,8 +8,8 @@ import numpy as np
 import shapely
 from jaxtyping import Bool, Float64, Int64
 
+from latentdrive.boxes import corners, ego_corners
 from latentdrive.errors import UnreadableScene
-from latentdrive.nuplan_vehicle import LENGTH_M, WIDTH_M, corners, ego_centre
 from latentdrive.pdms.map.index import MapIndex
 from latentdrive.pdms.scene import AGENTS, STEP_S, STEPS, RedLights, Tracks
 from latentdrive.pdms.versions import Rules
@@ -34,7 +34,7 @@ def replay(truth: SceneTruth, rules: Rules) -> Tracks:
 
 def touching_now(truth: SceneTruth, tracks: Tracks) -> Bool[np.ndarray, "N"]:
     """Tracks that are present now and whose rectangle touches, or overlaps, the ego's."""
-    ego = shapely.polygons(corners(ego_centre(truth.frames[truth.now].ego_pose), np.array([LENGTH_M, WIDTH_M])))
+    ego = shapely.polygons(ego_corners(truth.frames[truth.now].ego_pose))
     return tracks.present[0] & shapely.intersects(shapely.polygons(corners(tracks.poses[0], tracks.sizes)), ego)
 
 

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from latentdrive.errors import UnreadableScene
-from latentdrive.nuplan_vehicle import corners, ego_centre
 from latentdrive.pdms.map.index import index_of
 from latentdrive.pdms.scene import Tracks
 from latentdrive.pdms.traffic import red_lights, replay
@@ -128,12 +127,6 @@ def test_a_log_that_ends_too_early_is_named():
 def test_a_track_that_a_frame_names_twice_is_named():
     with pytest.raises(UnreadableScene, match="frame frame3 of scene scene holds track a twice"):
         replay(truth(objects(("a", "vehicle", 9, 0, 0, 0, 0), ("a", "vehicle", 19, 0, 0, 0, 0))), V1)
-
-
-def test_corners_are_front_left_rear_left_rear_right_front_right():
-    found = corners(np.array([10.0, 20.0, np.pi / 2]), np.array([4.0, 2.0]))
-    np.testing.assert_allclose(found, [[9, 22], [9, 18], [11, 18], [11, 22]], atol=1e-12)
-    np.testing.assert_allclose(ego_centre(np.array([1.0, 2.0, np.pi / 2])), [1, 3.461, np.pi / 2], atol=1e-12)
 
 
 def test_a_light_is_red_for_the_five_steps_from_its_frame_and_on_the_route_alone():

@@ -9,7 +9,7 @@ import numpy as np
 import shapely
 from jaxtyping import Float64, Int64
 
-from latentdrive.nuplan_vehicle import ego_centre
+from latentdrive.boxes import ego_centre
 from latentdrive.pdms.map.index import MapIndex
 from latentdrive.pdms.scene import FETCH_M, LAYERS, Areas
 

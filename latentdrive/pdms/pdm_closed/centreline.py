@@ -10,7 +10,7 @@ import numpy as np
 import shapely
 from jaxtyping import Float64
 
-from latentdrive.nuplan_vehicle import LENGTH_M, WIDTH_M, corners, ego_centre
+from latentdrive.boxes import ego_centre, ego_corners
 from latentdrive.pdms.map.areas import areas_fetched
 from latentdrive.pdms.map.index import MapIndex
 from latentdrive.pdms.pdm_closed.route import heading_error
@@ -87,11 +87,10 @@ def start_lane(index: MapIndex, ego_pose: Float64[np.ndarray, "3"], lanes: Seque
         errors = np.array([heading_error(index.baseline(lanes[place]), ego_pose) for place in under])
         best = under[errors == errors.min()]
         return lanes[best[0]] if len(best) == 1 else str(index.ids[_first_met(index, ego_pose, numbers[best])])
-    centre = ego_centre(ego_pose)
-    holds = shapely.contains_xy(polygons, *centre[:2])
+    holds = shapely.contains_xy(polygons, *ego_centre(ego_pose)[:2])
     if holds.any():
         return lanes[int(holds.argmax())]
-    footprint = shapely.polygons(corners(centre, np.array([LENGTH_M, WIDTH_M])))
+    footprint = shapely.polygons(ego_corners(ego_pose))
     return lanes[int(np.argmin(shapely.distance(polygons, footprint)))]
 
 

@@ -11,8 +11,8 @@ import numpy as np
 import shapely
 from jaxtyping import Bool, Float64, Int64
 
+from latentdrive.boxes import corners, ego_centre, ego_corners
 from latentdrive.geometry import wrap_angle
-from latentdrive.nuplan_vehicle import LENGTH_M, WIDTH_M, corners, ego_centre
 from latentdrive.pdms.map.index import MapIndex
 from latentdrive.pdms.scene import AGENTS, STEP_S, STEPS, RedLights, Tracks
 from latentdrive.types import FROZEN, LoggedFrame
@@ -57,7 +57,7 @@ def forecast(index: MapIndex, frame: LoggedFrame, lanes: Sequence[str], steps: i
     moments = np.arange(-(-steps // MAP_STEPS)) * (MAP_STEPS * STEP_S)
     poses = np.repeat(now[None], len(moments), axis=0)
     poses[..., :2] += moments[:, None, None] * _along_heading(now[:, 2], velocity)
-    ego = shapely.polygons(corners(ego_centre(frame.ego_pose), np.array([LENGTH_M, WIDTH_M])))
+    ego = shapely.polygons(ego_corners(frame.ego_pose))
     on_route = set(lanes)
     red = tuple(dict.fromkeys(name for name, is_red in frame.lights if is_red and name in on_route))
     numbers = np.array([index.number[name] for name in red], np.int64)

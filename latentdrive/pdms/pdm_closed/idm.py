@@ -14,7 +14,8 @@ import numpy as np
 import shapely
 from jaxtyping import Bool, Float64, Int64
 
-from latentdrive.nuplan_vehicle import LENGTH_M, WIDTH_M, corners, ego_centre
+from latentdrive.boxes import corners, ego_corners
+from latentdrive.nuplan_vehicle import HALF_LENGTH_M, WIDTH_M
 from latentdrive.pdms.pdm_closed.centreline import LEAST_S_M, TREE_NODE, Path, between
 from latentdrive.pdms.pdm_closed.forecast import MAP_STEPS, Forecast
 from latentdrive.pdms.scene import STEP_S, STEPS
@@ -53,7 +54,7 @@ class Traffic:
         ]
         moments, objects = expected.poses.shape[:2]
         count = objects + len(expected.lights)
-        self._corners = corners(expected.poses, np.broadcast_to(expected.sizes, (moments, objects, 2)))
+        self._corners = corners(expected.poses, expected.sizes)
         self.polygons = np.empty((moments, count), object)
         self.polygons[:, objects:] = expected.light_polygons
         near = self._near()
@@ -82,7 +83,7 @@ class Traffic:
         row, who = np.nonzero(ahead)
         if not len(row):
             return np.full(len(s), -1), np.zeros(len(s))
-        egos = shapely.polygons(corners(ego_centre(poses), np.broadcast_to([LENGTH_M, WIDTH_M], (len(s), 2))))
+        egos = shapely.polygons(ego_corners(poses))
         away[row, who] = shapely.distance(egos[row], self.polygons[moment, who])
         nearest = away.min(1)
         leader = np.where(ahead.any(1), away.argmin(1), -1)
@@ -188,7 +189,7 @@ class IntelligentDrivers:
         last = np.maximum.accumulate(np.where(told, policies, -1).reshape(group), axis=1)
         speeds = np.take_along_axis(records[:, V_LEAD].reshape(group), last.clip(0), axis=1)
         records[:, V_LEAD] = np.where(last < 0, 0.0, speeds).ravel()
-        records[:, REAR] = np.logical_or.accumulate(alone.reshape(group), axis=1).ravel() * (LENGTH_M / 2)
+        records[:, REAR] = np.logical_or.accumulate(alone.reshape(group), axis=1).ravel() * HALF_LENGTH_M
         return records
 
     def _poses(self, path: Int64[np.ndarray, "R"], s: Float64[np.ndarray, "R"]) -> Float64[np.ndarray, "R 3"]:

@@ -21,7 +21,7 @@ from latentdrive.files import write_atomic
 from latentdrive.pdms.scene import LAYERS, Areas, Polygons, RedLights, ScoringScene, Tracks
 from latentdrive.types import FROZEN
 
-FORMAT = 1
+FORMAT = 2  # 2: scenes say whether they are synthetic
 HEAD, SCENE, AREAS = "about", "scene/", "areas"
 PLANES = "/planes"  # how the name of an array ends that lies byte by byte
 LEVEL = 6  # of zlib: a tenth smaller than the fastest, and opened as quickly
@@ -190,7 +190,7 @@ class SceneFile:
 def _pack_scene(scene: ScoringScene, table: AreaTable) -> bytes:
     areas, tracks, lights = scene.areas, scene.tracks, scene.lights
     names = {"token": scene.token, "drive": scene.drive, "tracks": tracks.tokens, "names": tracks.names}
-    numbers = {"generation": scene.generation, "time_us": scene.time_us}
+    numbers = {"generation": scene.generation, "time_us": scene.time_us, "synthetic": scene.synthetic}
     connectors = np.full(len(lights.connectors), CONNECTOR, np.int8)
     arrays = {name: getattr(scene, name) for name in PLAIN if getattr(scene, name) is not None}
     return _pack(
@@ -219,6 +219,7 @@ def _unpack_scene(content: bytes, table: AreaTable) -> ScoringScene:
     return ScoringScene(
         token=head["token"],
         drive=head["drive"],
+        synthetic=head["synthetic"],
         generation=head["generation"],
         time_us=head["time_us"],
         areas=Areas(ids=ids, layers=layers, on_route=arrays["on_route"], polygons=polygons),

@@ -30,7 +30,8 @@ def scene_key(truth: SceneTruth, rules: Rules, format_number: int) -> str:
     past = PAST_FRAMES if rules.generation == 2 else 0
     frames = truth.frames[max(truth.now - past, 0) : truth.now + 1 + rules.future_frames]
     digest = hashlib.sha256()
-    _feed(digest, (format_number, REVISION, rules.generation, truth.token, truth.drive, truth.now - past, truth.route))
+    scene = (truth.token, truth.drive, truth.synthetic, truth.now - past, truth.route)
+    _feed(digest, (format_number, REVISION, rules.generation, *scene))
     _feed(digest, tuple(_read_of(frame) for frame in frames))
     _feed(digest, (truth.human.poses, truth.human.dt_s, map_fingerprint(index_of(truth.map))))
     return digest.hexdigest()[:32]

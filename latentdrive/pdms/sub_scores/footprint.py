@@ -10,12 +10,11 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from latentdrive.nuplan_vehicle import CORNERS, LENGTH_M, REAR_TO_CENTRE_M, WIDTH_M
+from latentdrive.boxes import corners_around, moved_ahead
+from latentdrive.nuplan_vehicle import HALF_LENGTH_M, HALF_WIDTH_M, REAR_TO_CENTRE_M
 from latentdrive.pdms.batch import MapBatch
 from latentdrive.pdms.scene import HEADING, VX, VY, X, Y
 from latentdrive.types import FROZEN
-
-HALF_LENGTH_M, HALF_WIDTH_M = LENGTH_M / 2, WIDTH_M / 2
 
 
 @dataclass(**FROZEN)
@@ -40,9 +39,7 @@ class Footprint:
 
     def corners(self) -> Float[Tensor, "*shape 4 2"]:
         """Corners of the box, front left first, counter-clockwise."""
-        ahead = torch.stack([self.cos, self.sin], -1) * HALF_LENGTH_M
-        left = torch.stack([-self.sin, self.cos], -1) * HALF_WIDTH_M
-        return torch.stack([self.centre + a * ahead + b * left for a, b in CORNERS], -2)
+        return corners_around(self.centre, self.cos, self.sin, HALF_LENGTH_M, HALF_WIDTH_M)
 
 
 @dataclass(**FROZEN)
@@ -60,7 +57,7 @@ def footprint(states: Float[Tensor, "B M 41 11"], origin: Float[Tensor, "B 2"]) 
     states = states.transpose(1, 2)
     rear = states[..., [X, Y]] - origin[:, None, None]
     cos, sin = states[..., HEADING].cos(), states[..., HEADING].sin()
-    centre = rear + REAR_TO_CENTRE_M * torch.stack([cos, sin], -1)
+    centre = moved_ahead(rear, cos, sin, REAR_TO_CENTRE_M)
     speed = torch.hypot(states[..., VX], states[..., VY])
     return Footprint(rear=rear, centre=centre, cos=cos, sin=sin, speed=speed)
 

@@ -1,6 +1,6 @@
-"""The semantic bird's-eye view that Transfuser learns to draw: what lies on every cell of the ground ahead of the ego.
+"""The semantic bird's-eye view, a training target of Transfuser: a class for every cell of the ground ahead of the ego.
 
-Beside targets.py, which asks for it. As NAVSIM draws it: the half ahead of the rear axle, row 0 at the ego, columns from right to left.
+Drawn as in NAVSIM: row 0 lies at the rear axle, later rows farther ahead; columns run from right to left.
 """
 
 from dataclasses import dataclass
@@ -11,25 +11,29 @@ import numpy as np
 import shapely
 from jaxtyping import Float64, Int64, UInt8
 
+from latentdrive.boxes import corners
 from latentdrive.errors import ConfigError
 from latentdrive.pdms.map.index import MAPS_KEPT, MapIndex, index_of
 from latentdrive.types import FROZEN, RoadMap, TrackedObjects
 
-# In this order, later classes over earlier ones; 0 is what nothing was drawn on.
+# Classes in the order in which they are drawn, each over those before it. Empty cells have class 0.
 ROAD, WALKWAY, CENTRELINE, STATIC, VEHICLE, PEDESTRIAN = range(1, 7)
 BOXES = (
     (STATIC, ("czone_sign", "barrier", "traffic_cone", "generic_object")),
     (VEHICLE, ("vehicle",)),
     (PEDESTRIAN, ("pedestrian",)),
-)  # bicycles are not drawn
-CORNERS = 0.5 * np.array([[1, 1], [-1, 1], [-1, -1], [1, -1]])  # of a box, as shares of length and width
+)  # NAVSIM does not draw bicycles
 
 Points = Float64[np.ndarray, "_ 2"]
 
 
 @dataclass(**FROZEN)
 class BevSemantics:
-    """height: cells ahead; width: cells across, half of them left of the ego. centreline_px: thickness of centre lines, cells."""
+    """The size of the view and how to draw it.
+
+    height: cells ahead of the ego. width: cells across, half of them on each side. centreline_px:
+    thickness of centre lines, in cells.
+    """
 
     height: int
     width: int
@@ -39,35 +43,37 @@ class BevSemantics:
     def __post_init__(self) -> None:
         if self.width % 2 or min(self.height, self.width, self.centreline_px) < 1 or self.metres_per_cell <= 0:
             raise ConfigError(
-                f"batches.targets.semantics: height, centreline_px and metres_per_cell must be positive and width even, got {self}"
+                f"batches.targets.semantics: width must be even, and it, height, centreline_px and metres_per_cell positive; "
+                f"got {self}"
             )
 
     def __call__(
         self, road_map: RoadMap, ego: Float64[np.ndarray, "3"], objects: TrackedObjects
     ) -> UInt8[np.ndarray, "h w"]:
-        """The class of every cell. ego: rear axle, global frame, as are the objects. Raises MapError for a map that can't be indexed.
+        """The class of every cell. ego: pose of the rear axle in the global frame, as the objects.
 
-        Map areas are drawn where they meet the square of half side width/2 around the ego, parallel to the map's axes.
+        Map areas are drawn if they meet a square around the ego that is parallel to the map's axes and
+        as wide as the view. Raises MapError for a map that can't be indexed.
         """
         x, y, _ = ego.tolist()
         reach = self.width * self.metres_per_cell / 2
         near = _layers(index_of(road_map)).near(shapely.box(x - reach, y - reach, x + reach, y + reach))
-        # OpenCV wants columns before rows: its x is ours, forward, its y runs from right to left.
+        # OpenCV takes the column first. Drawing the transposed view makes its column our x and its row our y.
         picture = np.zeros((self.width, self.height), np.uint8)
         for label, rings in ((ROAD, near.roads), (WALKWAY, near.walkways)):
             for ring in self._cells(rings, ego):
                 cv2.fillPoly(picture, [ring], label)
         for line in self._cells(near.lines, ego):
             cv2.polylines(picture, [line], False, CENTRELINE, self.centreline_px)
-        corners = _corners(objects)
+        outlines = corners(objects.poses, objects.sizes[:, :2])
         for label, names in BOXES:
-            boxes = [corner for corner, name in zip(corners, objects.names) if name in names]
+            boxes = [corner for corner, name in zip(outlines, objects.names) if name in names]
             for box in self._cells(boxes, ego):
                 cv2.fillPoly(picture, [box], label)
         return np.ascontiguousarray(picture.T)
 
     def _cells(self, lines: list[Points], ego: Float64[np.ndarray, "3"]) -> list[np.ndarray]:
-        """Points of the global frame as cells of the picture, int32, cut towards zero as NAVSIM does."""
+        """Points of the global frame as cells of the transposed view, int32, truncated towards zero as in NAVSIM."""
         if not lines:
             return []
         cos, sin = np.cos(ego[2]), np.sin(ego[2])
@@ -78,7 +84,7 @@ class BevSemantics:
 
 @dataclass(**FROZEN)
 class _Near:
-    """What is drawn of a map: outlines of areas (holes are filled) and centre lines, global frame."""
+    """The parts of a map near the ego, in the global frame: outlines of areas, without holes, and centre lines."""
 
     roads: list[Points]
     walkways: list[Points]
@@ -86,38 +92,30 @@ class _Near:
 
 
 class _Layers:
-    """The areas and lines of a map that are drawn, made ready to be asked for by place."""
+    """Spatial index of the areas and lines of a map that are drawn."""
 
     def __init__(self, index: MapIndex) -> None:
         self.map, self.trees = index.map, index.trees
-        self.walkways = shapely.STRtree([shapely.Polygon(one.rings[0]) for one in index.map.walkways])
-        self.connectors = shapely.STRtree([shapely.LineString(one.baseline) for one in index.map.connectors])
+        self.walkways = shapely.STRtree([shapely.Polygon(area.rings[0]) for area in index.map.walkways])
+        self.connectors = shapely.STRtree([shapely.LineString(lane.baseline) for lane in index.map.connectors])
 
     def near(self, square: shapely.Polygon) -> _Near:
-        """What meets a square."""
-        found = {name: self._found(self.trees[name], square) for name in ("LANE", "INTERSECTION")}
-        lanes = [self.map.lanes[i] for i in found["LANE"]]
-        crossings = [self.map.intersections[i] for i in found["INTERSECTION"]]
-        connectors = [self.map.connectors[i] for i in self._found(self.connectors, square)]
+        """The areas and lines that meet a square."""
+        lanes = [self.map.lanes[i] for i in _intersecting(self.trees["LANE"], square)]
+        crossings = [self.map.intersections[i] for i in _intersecting(self.trees["INTERSECTION"], square)]
+        connectors = [self.map.connectors[i] for i in _intersecting(self.connectors, square)]
         return _Near(
             roads=[area.rings[0] for area in (*lanes, *crossings)],
-            walkways=[self.map.walkways[i].rings[0] for i in self._found(self.walkways, square)],
+            walkways=[self.map.walkways[i].rings[0] for i in _intersecting(self.walkways, square)],
             lines=[lane.baseline for lane in (*lanes, *connectors)],
         )
 
-    @staticmethod
-    def _found(tree: shapely.STRtree, square: shapely.Polygon) -> Int64[np.ndarray, "_"]:
-        return np.sort(tree.query(square, "intersects"))
+
+def _intersecting(tree: shapely.STRtree, square: shapely.Polygon) -> Int64[np.ndarray, "_"]:
+    """Indices of the tree's geometries that meet the square, ascending."""
+    return np.sort(tree.query(square, "intersects"))
 
 
 @lru_cache(maxsize=MAPS_KEPT)
 def _layers(index: MapIndex) -> _Layers:
     return _Layers(index)
-
-
-def _corners(objects: TrackedObjects) -> list[Points]:
-    """Four corners of every box, global frame."""
-    cos, sin = np.cos(objects.poses[:, 2]), np.sin(objects.poses[:, 2])
-    local = CORNERS * objects.sizes[:, None, :2]
-    turn = np.stack([np.stack([cos, sin], -1), np.stack([-sin, cos], -1)], 1)
-    return list(local @ turn + objects.poses[:, None, :2])

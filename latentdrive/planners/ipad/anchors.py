@@ -11,7 +11,7 @@ from latentdrive.nuplan_vehicle import LENGTH_M, REAR_TO_CENTRE_M, WIDTH_M
 
 # iPad's box around the car: a little larger than the car.
 HALF_LENGTH_M, HALF_WIDTH_M = LENGTH_M / 2 + 0.25, WIDTH_M / 2 + 0.1
-CORNERS = ((1, 1), (1, -1), (-1, -1), (-1, 1))  # ahead, left
+CORNERS = ((1, 1), (1, -1), (-1, -1), (-1, 1))  # ahead, left; iPad's order, which is not that of boxes.py
 NEAREST_M = 1e-5  # in front of a camera, what it can see
 OUTSIDE = -2.0  # share of a picture's side, for points behind the camera: so far out that no offset leads back in
 

@@ -9,12 +9,12 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from latentdrive.nuplan_vehicle import CORNERS
+from latentdrive.boxes import corners_around
 from latentdrive.pdms.batch import SceneTensors
 from latentdrive.pdms.scene import HEADING
+from latentdrive.pdms.score import PdmScores
 from latentdrive.pdms.scorer import Scorer
 from latentdrive.pdms.sub_scores.footprint import footprint
-from latentdrive.types import PdmScores
 
 
 def score_targets(scores: PdmScores, device: torch.device) -> Float[Tensor, "B M 6"]:
@@ -53,9 +53,7 @@ def _boxes(scenes: SceneTensors, who: Tensor, until: Tensor, steps: int) -> tupl
     cos, sin, present = (one[:, now].gather(2, moving) for one in (tracks.cos, tracks.sin, tracks.present))
     centre = tracks.centre[:, now].gather(2, moving[..., None].expand(-1, -1, -1, 2))
     half = tracks.half.gather(1, picked[..., None].expand(-1, -1, 2))[:, None]
-    along = torch.stack([cos, sin], -1) * half[..., :1]
-    across = torch.stack([-sin, cos], -1) * half[..., 1:]
-    corners = torch.stack([centre + a * along + b * across for a, b in CORNERS], -2)
+    corners = corners_around(centre, cos, sin, half[..., :1], half[..., 1:])
     local = _seen_from_ego(scenes, corners).flatten(-2).unflatten(2, (proposals, 2))
     step = torch.arange(1, steps + 1, device=who.device)[:, None, None]
     real = (who[:, None] >= 0) & (step <= until[:, None]) & present.unflatten(2, (proposals, 2))

@@ -1,9 +1,9 @@
-"""Decorrelated drives: the ego goes its own way and the others are a replay that does not react.
+"""Decorrelated drives: the ego moves independently of the others, who are a replay that does not react to it.
 
-In natural traffic the ego's motion and the others' go together, so codes of one predict the other and nothing can be
-separated. Here the ego's speed and lateral offset are drawn at random, and each recorded vehicle is moved along the road
-to where the ego will see it, and shown at a pace of its own or standing: otherwise where a vehicle is and how it is turned
-tells nearly all of its motion, and a single frame is as good as two.
+In natural traffic the motion of the ego and that of the others are correlated, so codes of one predict the other and cannot
+be separated. Here the ego's speed and lateral offset are drawn at random, and each recorded vehicle is shifted along the
+road to a place where the ego will see it. It is replayed at a random pace, or standing; otherwise its position and heading
+would determine nearly all of its motion, and a single frame would tell as much as two.
 """
 
 from dataclasses import dataclass, replace
@@ -11,19 +11,23 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Bool, Float64
 
+from latentdrive.boxes import boxes_touch
 from latentdrive.types import FROZEN
 from latentdrive.world.roads.centreline import Centreline, SpeedLimit
 from latentdrive.world.traffic.recording import Agents, Body
 
-FINE_S = 0.05  # step of the integration of the ego's way
-CLEAR_M = 0.4  # boxes closer than this count as overlapping
+FINE_S = 0.05  # time step with which the motion of the ego is integrated
+CLEAR_M = 0.4  # boxes that are closer to each other than this count as touching
 
 
 @dataclass(**FROZEN)
-class OwnWay:
-    """How an ego goes its own way. speed_mps: range the wanted speed is drawn from; hold_s: for how long it is wanted;
-    stop_share: how often it is 0. acceleration_mps2: bound. offset_s: time between lateral offsets; lateral_mps2: bound of the
-    acceleration that a change of offset adds."""
+class IndependentMotion:
+    """How an ego moves independently of the others. Pairs are ranges.
+
+    speed_mps: desired speeds. hold_s: how long one of them is held. stop_share: probability that a desired speed is 0.
+    acceleration_mps2: largest acceleration along the road. offset_s: time between changes of the lateral offset.
+    lateral_mps2: largest lateral acceleration that a change of offset adds.
+    """
 
     speed_mps: tuple[float, float]
     hold_s: tuple[float, float]
@@ -35,10 +39,11 @@ class OwnWay:
 
 @dataclass(**FROZEN)
 class Appearance:
-    """Where a replayed vehicle is seen: at a random moment, this many metres ahead of the ego (range).
+    """Where and how replayed vehicles appear. Pairs are ranges.
 
-    copies: each movable vehicle of the recording is shown so often. tries: to find it a place where it touches nobody.
-    pace: range of the share of its recorded speed at which each vehicle is replayed; still_share: how often it stands.
+    ahead_m: distance ahead of the ego at which a vehicle is at a random moment. copies: how often each movable vehicle of the
+    recording is shown. tries: attempts to find a place where it touches nobody. pace: factor on its recorded speed.
+    still_share: share of the vehicles that stand.
     """
 
     ahead_m: tuple[float, float]
@@ -50,39 +55,41 @@ class Appearance:
 
 @dataclass(**FROZEN)
 class Replay:
-    """What a decorrelated drive is made with: the ego's own way, and how the others are shown."""
+    """Settings of decorrelated drives: how the ego moves, and how the others appear."""
 
-    own_way: OwnWay
+    ego_motion: IndependentMotion
     appearance: Appearance
 
 
-def go_own_way(
+def independent_motion(
     rng: np.random.Generator,
     line: Centreline,
     limit: SpeedLimit,
     *,
-    way: OwnWay,
+    motion: IndependentMotion,
     frames: int,
     rate_hz: float,
     start_m: float,
     offsets_m: tuple[float, float],
 ) -> tuple[Float64[np.ndarray, "T 3"], Float64[np.ndarray, "T"]]:
-    """Rear axle in road coordinates and speed in m/s, rate_hz a second. offsets_m: smallest and largest d."""
+    """Draw the motion of an ego along a centreline: poses of the rear axle in road coordinates, and speeds in m/s.
+
+    limit: comfortable speeds. start_m: s of the first pose. offsets_m: smallest and largest d.
+    """
     fine = round((frames / rate_hz) / FINE_S) + 1
-    wanted = _steps(
-        rng, fine, way.hold_s, lambda: 0.0 if rng.random() < way.stop_share else rng.uniform(*way.speed_mps)
+    desired = _steps(
+        rng, fine, motion.hold_s, lambda: 0.0 if rng.random() < motion.stop_share else rng.uniform(*motion.speed_mps)
     )
     s, speed = np.empty(fine), np.empty(fine)
-    here, now = start_m, wanted[0]
+    here, now, step = start_m, desired[0], motion.acceleration_mps2 * FINE_S
     for index in range(fine):
-        now = np.clip(wanted[index], now - way.acceleration_mps2 * FINE_S, now + way.acceleration_mps2 * FINE_S)
+        now = np.clip(desired[index], now - step, now + step)
         now = min(now, limit.at(here, forward=True))
         s[index], speed[index] = here, now
-        here += now * FINE_S  # the offset's effect on the length of the way is added to the speed below
-    d, slope = _offsets(rng, s, speed, way, offsets_m)
-    road = np.stack([s, d, np.arctan(slope)], -1)
-    # place() turns the slope against the stretched road: give it the angle that makes d follow s.
-    road[:, 2] = np.arctan2(slope, 1.0)
+        here += now * FINE_S  # `travelled` accounts for the offset's effect on the distance
+    d, slope = _offsets(rng, s, speed, motion, offsets_m)
+    # place() accounts for the stretch of the road, so the heading relative to the road follows from the slope alone.
+    road = np.stack([s, d, np.arctan2(slope, 1.0)], -1)
     travelled = speed * np.hypot(line.stretch(s, d), slope)
     rows = np.round(np.arange(frames) / rate_hz / FINE_S).astype(int)
     return road[rows], travelled[rows]
@@ -96,9 +103,10 @@ def place_replay(
     appearance: Appearance,
     movable: Bool[np.ndarray, "N"],
 ) -> Agents:
-    """Every movable vehicle moved along the road to where this ego sees it; those that touch the ego or another are dropped.
+    """Shift every movable vehicle along the road to where the ego sees it; drop those that touch the ego or each other.
 
-    Coordinates of the layout. A vehicle goes the way that was recorded, at its own pace.
+    ego: poses of the rear axle. Poses are in the coordinates of the layout. Vehicles keep their recorded paths, at a random
+    pace.
     """
     kept: list[int] = []
     own = body.centre(ego), np.array(body.size_m)
@@ -119,11 +127,11 @@ def place_replay(
 
 
 def at_own_pace(rng: np.random.Generator, agents: Agents, appearance: Appearance) -> Agents:
-    """Every vehicle slowed down by a factor of its own, around a moment of its own that is shown as it was."""
+    """Slow each vehicle down by a random factor. At one random moment it is where the recording has it."""
     frames, count = agents.speed_mps.shape
     pace = np.where(rng.random(count) < appearance.still_share, 0.0, rng.uniform(*appearance.pace, count))
     moment = rng.integers(frames, size=count)
-    when = moment + (np.arange(frames)[:, None] - moment) * pace  # rows of the recording, between whole ones
+    when = moment + (np.arange(frames)[:, None] - moment) * pace  # fractional rows of the recording
     before, column = np.floor(when).astype(int), np.arange(count)
     after, share = np.minimum(before + 1, frames - 1), when - before
     start, end = agents.poses[before, column], agents.poses[after, column]
@@ -137,7 +145,7 @@ def at_own_pace(rng: np.random.Generator, agents: Agents, appearance: Appearance
 
 
 def without_contact(agents: Agents, ego: Float64[np.ndarray, "T 3"], body: Body) -> Agents:
-    """The agents that touch neither the ego nor one before them. ego: rear axle; any frame that both are given in."""
+    """Return the agents that touch neither the ego nor an agent before them. ego: poses of its rear axle."""
     kept: list[int] = []
     own = body.centre(ego), np.array(body.size_m)
     for row in range(len(agents)):
@@ -153,23 +161,13 @@ def touches(
     b: Float64[np.ndarray, "T 3"],
     b_size: Float64[np.ndarray, "3"],
 ) -> Bool[np.ndarray, "T"]:
-    """Whether two boxes come closer than CLEAR_M, by separating axes; NaN never touches."""
-    apart = np.zeros(len(a), bool)
-    offset = b[:, :2] - a[:, :2]
-    for pose in (a, b):
-        for turn in (0.0, np.pi / 2):
-            axis = pose[:, 2] + turn
-            distance = np.abs(offset[:, 0] * np.cos(axis) + offset[:, 1] * np.sin(axis))
-            reach = CLEAR_M + sum(
-                size[0] / 2 * np.abs(np.cos(box[:, 2] - axis)) + size[1] / 2 * np.abs(np.sin(box[:, 2] - axis))
-                for box, size in ((a, a_size), (b, b_size))
-            )
-            apart |= ~(distance < reach)
-    return ~apart
+    """Return whether two boxes are closer than CLEAR_M, by separating axes. a, b: poses of their centres; NaN never touches."""
+    headings = ((np.cos(pose[:, 2]), np.sin(pose[:, 2])) for pose in (a, b))
+    return boxes_touch(b[:, :2] - a[:, :2], *headings, a_size[:2] / 2, b_size[:2] / 2, margin_m=CLEAR_M)
 
 
 def _steps(rng, count: int, hold_s: tuple[float, float], draw) -> Float64[np.ndarray, "n"]:
-    """A value drawn again every hold_s seconds, on the fine grid."""
+    """Values of draw(), each held for a time drawn from hold_s, on the grid of FINE_S."""
     values: list[float] = []
     while len(values) < count:
         values += [draw()] * max(1, round(rng.uniform(*hold_s) / FINE_S))
@@ -177,17 +175,17 @@ def _steps(rng, count: int, hold_s: tuple[float, float], draw) -> Float64[np.nda
 
 
 def _offsets(
-    rng, s: Float64[np.ndarray, "n"], speed: Float64[np.ndarray, "n"], way: OwnWay, bounds: tuple[float, float]
+    rng, s: Float64[np.ndarray, "n"], speed: Float64[np.ndarray, "n"], motion: IndependentMotion, bounds: tuple[float, float]
 ) -> tuple[Float64[np.ndarray, "n"], Float64[np.ndarray, "n"]]:
-    """Lateral offset and its slope over s: half cosine waves between random offsets, so a standing ego does not slide."""
+    """Lateral offsets and their slopes over s: half cosine waves between random offsets, so a standing ego does not slide."""
     d, slope = np.empty(len(s)), np.zeros(len(s))
     index, here = 0, rng.uniform(*bounds)
     while index < len(s):
-        stop = min(len(s), index + round(rng.uniform(*way.offset_s) / FINE_S))
+        stop = min(len(s), index + round(rng.uniform(*motion.offset_s) / FINE_S))
         length = max(s[stop - 1] - s[index], 1e-3)
         fastest = max(float(speed[index:stop].max()), 1.0)
         # A half cosine wave over `length` has the lateral acceleration change * (pi v / length)^2 / 2 at its ends.
-        bound = min(2 * way.lateral_mps2 * (length / (np.pi * fastest)) ** 2, 0.2 * length)
+        bound = min(2 * motion.lateral_mps2 * (length / (np.pi * fastest)) ** 2, 0.2 * length)
         target = here + np.clip(rng.uniform(*bounds) - here, -bound, bound)
         share = (s[index:stop] - s[index]) / length
         d[index:stop] = here + (target - here) * (1 - np.cos(np.pi * share)) / 2

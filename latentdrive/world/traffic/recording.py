@@ -1,7 +1,7 @@
-"""Drives: what moved where, and on which road, before any picture is taken.
+"""Simulated drives: the motion of the ego and of all others, and the road, before any picture is rendered.
 
-Between traffic.py, which makes them, and cameras.py, which looks at them. Poses are x, y in metres and heading in radians,
-counter-clockwise, in the plane of the drive (x to the right on a map, y up): everything here is already mirrored.
+The simulation (simulate.py) produces them; rendering and truth read them. Poses are x, y in metres and a counter-clockwise
+heading in radians, in the plane of the drive with y up: highway-env's y axis is already mirrored here.
 """
 
 from dataclasses import dataclass
@@ -11,11 +11,12 @@ import numpy as np
 from jaxtyping import Float64
 
 from latentdrive import nuplan_vehicle
+from latentdrive.boxes import ego_centre
 from latentdrive.types import FROZEN
 
 
 class Mark(StrEnum):
-    """A line painted along one side of a lane."""
+    """The line that is painted along one side of a lane."""
 
     NONE = "none"
     DASHED = "dashed"
@@ -25,7 +26,7 @@ class Mark(StrEnum):
 
 @dataclass(**FROZEN)
 class Lane:
-    """points: centre of the lane in driving direction, metres. Marks on its left and right side."""
+    """A lane as it is drawn. points: its centre line in driving direction, metres. left, right: its markings."""
 
     points: Float64[np.ndarray, "n 2"]
     width_m: float
@@ -35,28 +36,30 @@ class Lane:
 
 @dataclass(**FROZEN)
 class Body:
-    """The ego's box. size_m: length, width, height. rear_to_centre_m: from the rear axle to the middle of the box."""
+    """The box of the ego. size_m: length, width, height. rear_to_centre_m: from the rear axle to the box's centre."""
 
     size_m: tuple[float, float, float]
     rear_to_centre_m: float
 
     @classmethod
     def of_nuplan(cls) -> "Body":
-        """nuPlan's car."""
+        """Return the box of nuPlan's car."""
         return cls(
             size_m=(nuplan_vehicle.LENGTH_M, nuplan_vehicle.WIDTH_M, nuplan_vehicle.HEIGHT_M),
             rear_to_centre_m=nuplan_vehicle.REAR_TO_CENTRE_M,
         )
 
     def centre(self, rear: Float64[np.ndarray, "T 3"]) -> Float64[np.ndarray, "T 3"]:
-        """Poses of the middle of the box, of poses of the rear axle."""
-        ahead = self.rear_to_centre_m * np.stack([np.cos(rear[:, 2]), np.sin(rear[:, 2])], -1)
-        return np.concatenate([rear[:, :2] + ahead, rear[:, 2:]], -1)
+        """Return poses of the centre of the box from poses of the rear axle."""
+        return ego_centre(rear, self.rear_to_centre_m)
 
 
 @dataclass(**FROZEN)
 class Agents:
-    """Vehicles over time; NaN where absent. poses: centre of the box. sizes: length, width, height in metres. kinds: car, van, …"""
+    """Other road users over time; NaN while they are absent.
+
+    poses: of the centres of their boxes. sizes: length, width, height in metres. kinds: car, van, truck, bus or pedestrian.
+    """
 
     poses: Float64[np.ndarray, "T N 3"]
     speed_mps: Float64[np.ndarray, "T N"]
@@ -67,7 +70,7 @@ class Agents:
         return len(self.kinds)
 
     def beside(self, others: "Agents") -> "Agents":
-        """These and others, over the same times."""
+        """Return these agents followed by others, which must have the same times."""
         return Agents(
             poses=np.concatenate([self.poses, others.poses], 1),
             speed_mps=np.concatenate([self.speed_mps, others.speed_mps], 1),
@@ -76,7 +79,7 @@ class Agents:
         )
 
     def pick(self, rows: np.ndarray) -> "Agents":
-        """Only some of the vehicles. rows: indices."""
+        """Return only the agents with the given indices."""
         return Agents(
             poses=self.poses[:, rows],
             speed_mps=self.speed_mps[:, rows],
@@ -86,8 +89,8 @@ class Agents:
 
 
 @dataclass(**FROZEN)
-class Drive:
-    """One ride. ego: pose of the rear axle. road_type and seed say how to make it again."""
+class SimulatedDrive:
+    """One simulated drive. ego: poses of the rear axle. The same road_type and seed give the same drive again."""
 
     road_type: str
     seed: tuple[int, ...]

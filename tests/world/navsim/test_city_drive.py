@@ -11,7 +11,7 @@ from latentdrive.config import compose
 from latentdrive.errors import ConfigError
 from latentdrive.geometry import relative_pose, wrap_angle
 from latentdrive.types import Command
-from latentdrive.world.navsim.city_drive import CityDrive, box_corners, city_map, make_city_drive, on_the_road
+from latentdrive.world.navsim.city_drive import CityDrive, city_map, make_city_drive, on_the_road
 from latentdrive.world.navsim.data_set import NavsimWorld
 from latentdrive.world.navsim.log_frames import route_commands
 from latentdrive.world.traffic.decorrelated import touches
@@ -176,8 +176,3 @@ def test_commands_say_where_the_route_goes(drive):
                 assert command == side, (road, now, aside)
                 told[command] += 1
     assert min(told[command] for command in (Command.LEFT, Command.STRAIGHT, Command.RIGHT)) >= 2, told
-
-
-def test_corners_go_around_a_box_from_its_front_left():
-    corners = box_corners(np.array([1.0, 2.0, np.pi / 2]), np.array([4.0, 2.0, 1.5]))
-    np.testing.assert_allclose(corners, [[0.0, 4.0], [0.0, 0.0], [2.0, 0.0], [2.0, 4.0]], atol=1e-12)

@@ -9,9 +9,9 @@ import pytest
 import shapely
 from PIL import Image
 
-from latentdrive.data.navsim.lidar import read_pcd
+from latentdrive.boxes import corners, ego_corners
+from latentdrive.data.navsim.sensor_files import read_pcd
 from latentdrive.geometry import compose, relative_pose, wrap_angle
-from latentdrive.world.navsim.city_drive import box_corners
 from latentdrive.world.navsim.drive_writer import Stage
 from latentdrive.world.navsim.log_frames import token
 from latentdrive.world.rendering.cameras import Renderer
@@ -20,7 +20,7 @@ from tests.support.navsim_world import HEIGHT, PICTURES, WIDTH, ego_poses, remad
 CAMERAS = {"CAM_F0", "CAM_L0", "CAM_L1", "CAM_L2", "CAM_R0", "CAM_R1", "CAM_R2", "CAM_B0"}
 NAMES = {"vehicle", "pedestrian", "bicycle", "traffic_cone", "barrier", "czone_sign", "generic_object"}
 LEFT, STRAIGHT, RIGHT, UNKNOWN = range(4)
-EGO_M, REAR_TO_CENTRE_M = np.array([5.176, 2.297, 1.777]), 1.461
+REAR_TO_CENTRE_M = 1.461
 KEYS = {
     "token",
     "frame_idx",
@@ -226,7 +226,7 @@ def test_the_ego_enters_no_connector_on_red_and_stops_before_one(navsim_logs, dr
     for name, log in navsim_logs.items():
         made = drives[name]
         lit = {lane.id: lane for lane in made.map.connectors if lane.has_light}
-        shapes = [shapely.Polygon(corners) for corners in box_corners(centres(made.drive.ego), EGO_M)]
+        shapes = [shapely.Polygon(outline) for outline in ego_corners(made.drive.ego)]
         for number, frame in enumerate(log):
             assert dict(frame["traffic_lights"]) == {int(one): bool(red[5 * number]) for one, red in made.reds.items()}
             assert {str(one) for one, _ in frame["traffic_lights"]} == set(lit)
@@ -283,9 +283,9 @@ def test_an_annotated_box_is_where_the_picture_shows_it(navsim_world, navsim_log
         stored = np.asarray(Image.open(order.files.blobs / view["data_path"])).astype(int)
         assert np.abs(whole - stored).mean() < 6.0  # JPEG loses that much
         for one, box in zip(anns["track_tokens"], anns["gt_boxes"]):
-            corners = np.concatenate([box_corners(box[[0, 1, 6]], box[3:6])] * 2)
-            corners = np.column_stack([corners, np.repeat([0.0, box[5]], 4)])
-            seen = (corners - view["sensor2lidar_translation"]) @ view["sensor2lidar_rotation"]
+            outline = np.concatenate([corners(box[[0, 1, 6]], box[3:5])] * 2)
+            outline = np.column_stack([outline, np.repeat([0.0, box[5]], 4)])
+            seen = (outline - view["sensor2lidar_translation"]) @ view["sensor2lidar_rotation"]
             pixels = (seen / seen[:, 2:]) @ view["cam_intrinsic"].T
             low, high = pixels[:, :2].min(0), pixels[:, :2].max(0)
             if seen[:, 2].min() < 4.0 or (low < 0).any() or (high > [WIDTH - 1, HEIGHT - 1]).any():
