@@ -17,6 +17,13 @@ import yaml
 from latentdrive.errors import ConfigError
 from latentdrive.overrides import data_words
 
+# Keys that were typed in earlier versions, and what is typed now.
+RENAMED = {
+    "split": "data.split.test",
+    "data.scenes.split": "data.split.test",
+    "data.train.split": "data.split.train",
+    "data.val.split": "data.split.val",
+}
 SHARED = {"paths", "seed"}  # what base.yaml gives every verb, whether it draws random numbers and uses all paths or not
 
 
@@ -170,6 +177,8 @@ def explain(error: Exception, name: str) -> str:
     text = str(error).strip()
     if found := re.search(r"Could not override '([^'@]+)", text):
         key = found[1]
+        if key in RENAMED:
+            return f"unknown key {key}: type {RENAMED[key]}=NAME; data.split says for every verb which split is used for what"
         near = difflib.get_close_matches(key, _keys(name), 1, cutoff=0.5)
         return f"unknown key {key}" + (f"; did you mean {near[0]}?" if near else ";") + " --cfg job shows all keys"
     if found := re.search(r"Missing mandatory value: ([\w.]+)", text):

@@ -8,8 +8,8 @@ set -eu
 folder=${1:?the folder of the NAVSIM data, then the seeds of the teachers}
 seeds=${*:2}
 data="data=navsim data.path=$folder"
-video="$data data.train.split=train_unlabelled"
-planned="$data data.train.split=train_labelled parts=[train,val,test,longtail]"
+video="$data data.split.train=train_unlabelled"
+planned="$data data.split.train=train_labelled parts=[train,val,test,longtail]"
 runs=${RUNS:-runs/fusion}
 python=${PYTHON:-python}
 run="$python -m latentdrive"

@@ -54,7 +54,7 @@ def scored(planner: str, split: str | None, scorer: str, options: argparse.Names
     folder = options.runs / f"{split or 'all'}_{scorer}_{planner}"
     if not (folder / SUMMARY).is_file():
         overrides = [f"planner={planner}", f"scorer={scorer}", f"out={quoted(str(folder))}", *options.data]
-        evaluate.run(compose("evaluate", overrides + ([f"split={split}"] if split else [])))
+        evaluate.run(compose("evaluate", overrides + ([f"data.split.test={split}"] if split else [])))
     return folder
 
 

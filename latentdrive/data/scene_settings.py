@@ -38,18 +38,13 @@ class SceneSettings(ABC):
         """The source. progress: shows how far reading new files has come. Raises NoScenes."""
 
     @property
-    def default_split(self) -> str | None:
-        """The split that is opened where none is named; None for all scenes."""
-        return None
-
-    @property
     def pictures_at_least(self) -> Sequence[int] | None:
         """Height and width in pixels that pictures may be decoded down to; None where they come whole, or there are none."""
         return None
 
     def with_split(self, split: str) -> "SceneSettings":
         """The same settings for another split. Raises ConfigError where the data have no splits."""
-        raise ConfigError(f"{self.path} has no splits: leave split={split} out, and all its scenes are taken")
+        raise ConfigError(f"{self.path} has no splits: leave data.split.test={split} out, and all its scenes are taken")
 
     def with_sensors(self, needs: SensorNeeds) -> "SceneSettings":
         """The same settings with these sensors opened and no others. Raises ConfigError where the data have none of them."""
@@ -61,5 +56,5 @@ class SceneSettings(ABC):
         return self
 
     def id_of(self, split: str | None) -> str:
-        """12 hexadecimal digits over what decides the scenes of a split (None: the default one); sensors do not change it."""
-        return digest(self.content() | {"split": split or self.default_split}, 12)
+        """12 hexadecimal digits over what decides the scenes of a split (None: all scenes); sensors do not change it."""
+        return digest(self.content() | {"split": split}, 12)

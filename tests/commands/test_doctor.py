@@ -165,7 +165,7 @@ def test_no_scene_at_all_is_an_error(openscene):
     with pytest.raises(
         NoScenes, match=r"no scene can be used\. train: no scene in .*left out: .*not in the filter's tokens"
     ):
-        navsim(openscene, "data.train=null", "data.val=null")
+        navsim(openscene, "data.split.train=null", "data.split.val=null")
 
 
 def test_a_folder_that_is_not_there_is_named(tmp_path):

@@ -129,8 +129,8 @@ def test_a_planner_learns_to_drive_as_the_human_did(words, tmp_path: Path):
         "batches.batch_size=16",
         "trainer.val_check_interval=300",
     )
-    short = train_planner(words, tmp_path / "short", "planner=ego_mlp", "data.val.split=train")
-    long = train_planner(words, tmp_path / "long", "planner=ego_mlp", "data.val.split=train", *many)
+    short = train_planner(words, tmp_path / "short", "planner=ego_mlp", "data.split.val=train")
+    long = train_planner(words, tmp_path / "long", "planner=ego_mlp", "data.split.val=train", *many)
     assert long["held_out/distance_m"] < 0.3 * short["held_out/distance_m"]
 
 
@@ -143,7 +143,7 @@ def test_a_fused_planner_is_trained_from_a_store_and_evaluated_with_it(words, st
     )
     assert planner.codebook_id == "book-a"
     out = evaluate.run(
-        compose("evaluate", [*words, "planner=checkpoint", f"planner.folder={tmp_path / 'run' / CHECKPOINT}", f"planner.latents={store}", "split=test", "processes=1", "pictures=0", f"out={tmp_path}/test"])
+        compose("evaluate", [*words, "planner=checkpoint", f"planner.folder={tmp_path / 'run' / CHECKPOINT}", f"planner.latents={store}", "data.split.test=test", "processes=1", "pictures=0", f"out={tmp_path}/test"])
     )  # fmt: skip
     summary = json.loads((out / "summary.json").read_text())
     assert summary["failed"] == 0 and summary["latents"]["origin"] == "teacher" and "oracle_future" not in summary
@@ -157,7 +157,7 @@ def test_a_store_of_another_split_is_refused_before_anything_is_scored(words, st
         "planner=checkpoint",
         f"planner.folder={place}",
         f"planner.latents={few}",
-        "split=test",
+        "data.split.test=test",
         "processes=1",
     ]
     with pytest.raises(StoreError, match=r"holds none of the 4 scenes \(its parts: all\): label their split"):
@@ -175,7 +175,7 @@ def test_an_oracle_of_the_future_is_marked_everywhere(words, windows, tmp_path: 
         "planner=checkpoint",
         f"planner.folder={place}",
         f"planner.latents={codes}",
-        "split=test",
+        "data.split.test=test",
         "processes=1",
         "pictures=0",
     ]
@@ -315,7 +315,7 @@ def test_a_scene_without_a_sensor_fails_alone_and_is_named(words, home, tmp_path
         given = [
             "planner=checkpoint",
             f"planner.folder={tmp_path / 'run' / CHECKPOINT}",
-            "split=test",
+            "data.split.test=test",
             "processes=1",
             "pictures=0",
         ]

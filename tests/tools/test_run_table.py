@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 TABLE = """
 pipeline:
   train: train codebook {changes}
-  test: evaluate {planner} data=navsim split=test
+  test: evaluate {planner} data=navsim data.split.test=test
 words: {planner: "planner=submission planner.file={out}/train/plans.pkl"}
 rows:
   still: {minutes: 1, seeds: false, steps: [test], planner: "planner=human"}

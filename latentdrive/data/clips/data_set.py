@@ -1,6 +1,8 @@
-"""A data set as its YAML describes it: its training, held-out and probe clips, cached, and its decision points.
+"""A data set as its YAML describes it: its training, held-out and probe clips, cached, and its
+decision points.
 
-`configs/data/*.yaml` build this. Every command that needs clips asks it for a part by name, and for scenes by split.
+`configs/data/*.yaml` build this. Every command that needs clips asks it for a part by name, and for
+scenes by split.
 """
 
 import json
@@ -21,12 +23,15 @@ PARTS = ("train", "val", "probe")
 class DataSet:
     """Clips and scenes of one origin.
 
-    path: where they are, for messages. source: builds a source of clips; train, val, probe: what differs between these
-    parts (folders or times), None where a part does not exist. rate_hz: frames a second after resampling; height, width:
-    training size in pixels; block_s: seconds of a clip that a bootstrap draws together where clips are few and long, None
-    where every clip is a drive. cache, cache_gb, cache_folder: see CachedClips. max_unreadable: share of clips that may
-    fail. scenes: settings of the decision points, None where there are clips only. splits: folder of NAVSIM's split files,
-    None where scenes are not split.
+    path: where they are, for messages. source: builds a source of clips; train, val, probe: what
+    differs between these parts (folders or times), None where a part does not exist. rate_hz:
+    frames a second after resampling; height, width: training size in pixels; block_s: seconds of a
+    clip that a bootstrap draws together where clips are few and long, None where every clip is a
+    drive. split: for data with NAVSIM's splits, the split of each of the parts train, val and test;
+    None as the test split stands for all scenes. cache, cache_gb, cache_folder: see CachedClips.
+    max_unreadable: share of clips that may fail. scenes: settings of the decision points, None
+    where there are clips only. splits: folder of NAVSIM's split files, None where scenes are not
+    split.
     """
 
     def __init__(
@@ -41,17 +46,22 @@ class DataSet:
         cache_folder: str,
         max_unreadable: float,
         block_s: float | None,
-        train: Mapping[str, Any] | None,
-        val: Mapping[str, Any] | None,
-        probe: Mapping[str, Any] | None,
         source: Callable[..., ReadableSource] | None,
         scenes: SceneSettings | None,
         splits: str | None,
+        train: Mapping[str, Any] | None = None,
+        val: Mapping[str, Any] | None = None,
+        probe: Mapping[str, Any] | None = None,
+        split: Mapping[str, str | None] | None = None,
     ) -> None:
         self.path, self.rate_hz, self.height, self.width = Path(path), rate_hz, height, width
         self.max_unreadable, self.block_s = max_unreadable, block_s
         self._cache = {"folder": cache_folder, "cache": cache, "cache_gb": cache_gb}
-        self._parts = {"train": train, "val": val, "probe": probe}
+        if isinstance(split, str):
+            raise ConfigError(f"data.split={split}: say what the split is used for, as in data.split.test={split}")
+        self.split = dict(split or {})
+        named = {part: {"split": name} for part, name in self.split.items() if name is not None}
+        self._parts = {"train": train, "val": val, "probe": probe} | named
         self.source, self._scenes, self._splits = source, scenes, splits
 
     @property
@@ -97,19 +107,26 @@ class DataSet:
 
     def split_of(self, part: str) -> str:
         """Name of the split that holds a part's scenes. Raises ConfigError where the part names none."""
-        split = (self._parts.get(part) or {}).get("split")
+        split = self.split.get(part)
         if split is None or self._scenes is None:
             raise ConfigError(
-                f"{self.path} has no scenes for {part!r}: choose data=navsim, and name a split by data.{part}.split=NAME"
+                f"{self.path} has no scenes for {part!r}: choose data=navsim, and name their split in data.split"
             )
         return split
+
+    @property
+    def test_split(self) -> str | None:
+        """Name of the split that is evaluated; None for all scenes."""
+        return self.split.get("test")
 
     def open_scenes(
         self, *, split: str | None = None, needs: SensorNeeds | None = None, progress: Progress | None = None
     ) -> SceneSource:
-        """The decision points of a split (None: the configured one, or all), with the sensors of `needs` (None: as configured).
+        """The decision points of a split (None: all), with the sensors of `needs` (None: as
+        configured).
 
-        Raises NoScenes, and ConfigError where the data have no scenes, no splits, or none of these sensors.
+        Raises NoScenes, and ConfigError where the data have no scenes, no splits, or none of these
+        sensors.
         """
         settings = self.scenes
         if split is not None:
@@ -119,15 +136,17 @@ class DataSet:
         return settings.open(progress)
 
     def open(self, part: str, *, features: Features | None = None, features_id: str | None = None) -> CachedClips:
-        """The clips of `train`, `val` or `probe`, or of any split that lies beside the data, by its name.
+        """The clips of `train`, `val`, `test` or `probe`, or of any split that lies beside the
+        data, by its name.
 
         features, features_id: an extractor and its fingerprint, where data.cache is features.
         """
         chosen = self._parts[part] if self.has(part) else {"split": part}
-        if not self.has(part) and (self.source is None or part not in self.splits()):
-            there = ", ".join([*filter(self.has, PARTS), *self.splits()]) or "decision points without pictures"
+        if self.source is None or not (self.has(part) or part in self.splits()):
+            known = [] if self.source is None else dict.fromkeys([*filter(self.has, PARTS), *self.splits()])
             raise ConfigError(
-                f"{self.path} has no part {part!r}, it has {there}: set data.{part}, or name another part"
+                f"{self.path} has no part {part!r}, it has {', '.join(known) or 'decision points without pictures'}: "
+                f"set data.{part} or data.split.{part}, or name another part"
             )
         source = self.source(**chosen)
         # Only the codebook's training takes features; whoever opens clips without an extractor shares its frames.
@@ -135,10 +154,11 @@ class DataSet:
         return CachedClips(source=source, features=features, features_id=features_id, **self._cache | {"cache": cache})
 
     def estimate(self, parts: Iterable[str] | None = None, *, features_a_frame: int | None = 0) -> str:
-        """What reading these parts (None: all there are) takes, to print before anything is decoded; opens the headers of a few clips.
+        """What reading these parts (None: all there are) takes, to print before anything is
+        decoded; opens the headers of a few clips.
 
-        features_a_frame: bytes of the features of one frame, where data.cache=features; 0 where none are kept for this use,
-        None where they depend on a model that is not known here.
+        features_a_frame: bytes of the features of one frame, where data.cache=features; 0 where
+        none are kept for this use, None where they depend on a model that is not known here.
         """
         parts = filter(self.has, PARTS) if parts is None else parts
         texts, frame_bytes, own, stored, counted = [], 0, 0, 0, {}

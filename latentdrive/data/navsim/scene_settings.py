@@ -24,7 +24,7 @@ class OpenSceneSettings(SceneSettings):
     has_sensors: ClassVar[bool] = True
 
     data_split: str | None
-    split: str | None
+    split: str | None = None
     splits: str | None
     maps: NuplanMaps | None
     cameras: Sequence[str]
@@ -38,11 +38,6 @@ class OpenSceneSettings(SceneSettings):
         """Folders, split and maps."""
         maps = None if self.maps is None else self.maps.identity
         return {"path": self.path, "data_split": self.data_split, "splits": self.splits, "maps": maps}
-
-    @property
-    def default_split(self) -> str | None:
-        """The split that the configuration names."""
-        return self.split
 
     @property
     def pictures_at_least(self) -> Sequence[int] | None:
@@ -70,7 +65,7 @@ class NavsimSettings(OpenSceneSettings):
 
     def content(self) -> dict[str, Any]:
         """Folders, split, filter and maps."""
-        # `_target_` and `_partial_` are part of the id since the first scoring stores; without them these would be made anew.
+        # Ids of the first scoring stores contain `_target_` and `_partial_`: without them all stores would be remade.
         return super().content() | {"_target_": "NavsimLogs", "_partial_": True, "filter": self.filter}
 
     def open(self, progress: Progress | None = None) -> NavsimLogs:

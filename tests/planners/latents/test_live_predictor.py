@@ -77,7 +77,7 @@ def test_teacher_store_and_student_are_exchanged_by_one_word(
     scores = {}
     for name, source in (("store", f"planner.latents={store}"), ("live", f"planner.predictor={student}")):
         out = evaluate.run(
-            compose("evaluate", [*words, "planner=checkpoint", f"planner.folder={fused}", source, "split=test", "processes=1", "pictures=0", f"out={home / name}"])
+            compose("evaluate", [*words, "planner=checkpoint", f"planner.folder={fused}", source, "data.split.test=test", "processes=1", "pictures=0", f"out={home / name}"])
         )  # fmt: skip
         summary = json.loads((out / "summary.json").read_text())
         assert summary["failed"] == 0 and summary["latents"]["origin"] == "student"
