@@ -22,12 +22,14 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from latentdrive.checkpoint_parts import checkpoint_part
 from latentdrive.errors import CheckpointError, ConfigError
 
 # ImageNet's channel statistics, the normalisation of every backbone configured here.
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
+@checkpoint_part
 class TimmFeatures(nn.Module):
     """Frozen feature maps of a timm backbone, joined at one grid and standardised per channel.
 
@@ -93,6 +95,7 @@ class TimmFeatures(nn.Module):
         load_published(self.backbone, backbone=self.name, weights=self.weights)
 
 
+@checkpoint_part
 class PixelFeatures(nn.Module):
     """Patches of raw pixels through one trained linear map; for data unlike anything a backbone was trained on."""
 

@@ -1,7 +1,7 @@
-"""From a node of the configuration to the object that its `_target_` names, behind an allow-list.
+"""Build the object that a node of the configuration describes by its `_target_`, behind an allow-list.
 
-After config.py. A downloaded configuration must not run `os.system`: targets outside the allow-list are refused, and every key
-is checked against the signature.
+A downloaded configuration must not run `os.system`: targets outside the allow-list are refused, and
+every key is checked against the target's signature.
 """
 
 import difflib
@@ -9,20 +9,50 @@ import functools
 import importlib
 import inspect
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, get_args, get_origin
 
+from latentdrive.checkpoint_parts import is_checkpoint_part
 from latentdrive.config import Config
 from latentdrive.errors import ConfigError
 
-ALLOWED = ("latentdrive.", "torch.optim.", "lightning.")
 TARGET, PARTIAL = "_target_", "_partial_"
 
 
-def build(node: Config | Mapping[str, Any], allowed: tuple[str, ...] = ALLOWED, /, **given: Any) -> Any:
-    """The object that `node` describes. `given` adds or replaces arguments (built objects, results of earlier steps).
+@dataclass(frozen=True, kw_only=True)
+class AllowList:
+    """Which targets may be built. prefixes: how a target's name, and that of the module that defines
+    it, must begin.
 
-    Nested nodes with a `_target_` are built first; `_partial_: true` gives a callable that waits for the rest.
-    Raises ConfigError for a forbidden (see `locate`) or unknown target and for keys that its signature does not have.
+    parts_only: allow only classes that are marked with `checkpoint_part`.
+    """
+
+    prefixes: tuple[str, ...]
+    parts_only: bool = False
+
+    def admits(self, target: Any) -> bool:
+        """Whether what was found under an allowed name may be built.
+
+        What a module of ours merely imports (`os`) is as forbidden as under its own name.
+        """
+        defined_here = f"{getattr(target, '__module__', '')}.".startswith(self.prefixes)
+        return defined_here and (not self.parts_only or is_checkpoint_part(target))
+
+    def __str__(self) -> str:
+        what = "a class marked with @checkpoint_part" if self.parts_only else "what is defined"
+        return f"{what} in {', '.join(self.prefixes)}"
+
+
+ANYTHING_OF_OURS = AllowList(prefixes=("latentdrive.", "torch.optim.", "lightning."))
+CHECKPOINT_PARTS = AllowList(prefixes=("latentdrive.",), parts_only=True)
+
+
+def build(node: Config | Mapping[str, Any], allowed: AllowList = ANYTHING_OF_OURS, /, **given: Any) -> Any:
+    """Build the object that `node` describes. `given` adds arguments or replaces those of the node.
+
+    Nested nodes with a `_target_` are built first. `_partial_: true` gives a callable that waits for
+    the other arguments. Raises ConfigError for a forbidden (see `locate`) or unknown target and for
+    keys that its signature does not have.
     """
     plain = node.plain() if isinstance(node, Config) else dict(node)
     if TARGET not in plain:
@@ -36,24 +66,20 @@ def build(node: Config | Mapping[str, Any], allowed: tuple[str, ...] = ALLOWED, 
     arguments = {key: _fitted(value, target, key) for key, value in arguments.items()}
     if not partial:
         return target(**arguments)
-    waiting = functools.partial(target, **arguments)
-    waiting.node = plain  # what it was built from, for names that a configuration decides
-    return waiting
+    return functools.partial(target, **arguments)
 
 
-def locate(name: str, allowed: tuple[str, ...] = ALLOWED, /) -> Any:
-    """The class or function behind a dotted `_target_`: `package.module.name`, or `package.module.Class.method`.
+def locate(name: str, allowed: AllowList = ANYTHING_OF_OURS, /) -> Any:
+    """The class or function behind a dotted `_target_`: `package.module.name`, or
+    `package.module.Class.method`.
 
-    allowed: how its name must begin, and that of the module that defines it: what a module of ours merely imports (`os`)
-    is as forbidden as under its own name. Raises ConfigError for a forbidden name and for one that does not exist.
+    Raises ConfigError for a name that is not allowed and for one that does not exist.
     """
-    if name.startswith(allowed):
+    if name.startswith(allowed.prefixes):
         target = _look_up(name)
-        if f"{getattr(target, '__module__', '')}.".startswith(allowed):
+        if allowed.admits(target):
             return target
-    raise ConfigError(
-        f"{TARGET}: {name} is refused; only what is defined in {', '.join(allowed)} may be built from a configuration"
-    )
+    raise ConfigError(f"{TARGET}: {name} is refused; only {allowed} may be built from a configuration")
 
 
 def _look_up(name: str) -> Any:
@@ -96,17 +122,17 @@ def _check_arguments(name: str, target: Any, arguments: Mapping[str, Any], *, pa
 
 
 def _fitted(value: Any, target: Any, key: str) -> Any:
-    """YAML knows no tuples, and writes 4 for 4.0: the signature says which is meant."""
+    """Convert a list or a whole number of YAML to the tuple or float that the signature asks for."""
     parameter = inspect.signature(target).parameters.get(key)
     meant = () if parameter is None else (parameter.annotation, *get_args(parameter.annotation))
-    if isinstance(value, list) and any(get_origin(one) is tuple or one is tuple for one in meant):
+    if isinstance(value, list) and any(get_origin(kind) is tuple or kind is tuple for kind in meant):
         return tuple(value)
     if type(value) is int and float in meant and int not in meant:
         return float(value)
     return value
 
 
-def _build_value(value: Any, allowed: tuple[str, ...]) -> Any:
+def _build_value(value: Any, allowed: AllowList) -> Any:
     if isinstance(value, Mapping) and TARGET in value:
         return build(value, allowed)
     if isinstance(value, Mapping):

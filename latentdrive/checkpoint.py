@@ -1,9 +1,11 @@
-"""Checkpoints: self-describing folders without pickle.
+"""Checkpoints: folders that describe themselves and hold no pickle.
 
-`model.safetensors` (weights) · `config.yaml` (builds the model, complete) · `card.json` (what, from what, how well) ·
-`README.md` (the card for people). `load` needs the folder and nothing else, builds, loads strictly, and refuses folders with
-a missing or altered file. The fingerprint covers weights and config: it is what stores and later checkpoints refer to. Whoever
-made the folder can make hashes that match, so its config builds our models and their parts, and nothing else.
+`model.safetensors` (weights), `config.yaml` (the whole configuration that builds the model),
+`card.json` (what the model is, what it was made from, how good it is) and `README.md` (the card for
+people). `load` needs the folder and nothing else; it refuses folders with a missing or altered file.
+Stores and later checkpoints refer to a checkpoint by its fingerprint, which covers weights, files and
+configuration. Whoever made a folder can make its hashes match, so its configuration may build only
+classes that are marked with `checkpoint_part`.
 """
 
 import hashlib
@@ -19,7 +21,8 @@ from safetensors.torch import load_model, save_file
 from torch import Tensor, nn
 
 from latentdrive import __version__
-from latentdrive.build import TARGET, build, locate
+from latentdrive.build import CHECKPOINT_PARTS, TARGET, build, locate
+from latentdrive.checkpoint_parts import KeepsFiles, SpeaksCodes
 from latentdrive.config import to_yaml
 from latentdrive.errors import CheckpointError, ConfigError
 from latentdrive.files import atomic_folder, restore_folder
@@ -27,24 +30,20 @@ from latentdrive.identity import digest
 
 FORMAT = 1
 WEIGHTS, CONFIG, CARD, README = "model.safetensors", "config.yaml", "card.json", "README.md"
-FILES = "files"  # what a model keeps besides weights (the teacher: tokenizer and processor)
-# Where models and their parts are defined; from anywhere else (`build`, `run_folder`) more could be done than that.
-MODELS = (
-    "latentdrive.backbones.", "latentdrive.codebook.model.", "latentdrive.student.model.",
-    "latentdrive.teacher.model.", "latentdrive.data.batches.scene_cutting.", "latentdrive.planners.baselines.ego_mlp.", "latentdrive.planners.inputs.sensors.",
-    "latentdrive.planners.latents.fusion.", "latentdrive.planners.transfuser.", "latentdrive.planners.ipad.",
-)  # fmt: skip
+FILES = "files"  # folder of what a model keeps besides weights (the teacher: tokenizer and processor)
 Model = TypeVar("Model", bound=nn.Module)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Card:
-    """What a checkpoint is, where it comes from and how good it is.
+    """What a checkpoint is, what it was made from and how good it is.
 
-    kind: class of the model. fingerprint: of weights and config. parents: name → fingerprint of what it was made from.
-    data: what it was trained on (paths, counts, poses and intrinsics used). metrics: name → number, with the split in the name.
-    files: sha256 of the files below `files/`, for models that have any. former_ids: fingerprint → fingerprints that the same
-    checkpoint had before, of this checkpoint and of its parents; whatever carries one of them is still accepted.
+    kind: class of the model. fingerprint: of weights, files and configuration. files: path below the
+    folder → sha256, for models that keep files. parents: role → fingerprint of what the model was made
+    from. former_ids: fingerprint → earlier fingerprints of the same content, for this checkpoint and
+    its parents; stores and planners that carry an earlier one are still accepted. data: what the model
+    was trained on (paths, counts, poses and intrinsics used). metrics: name → number, with the part of
+    the data in the name. commit: of the code that trained.
     """
 
     kind: str
@@ -62,16 +61,12 @@ class Card:
 
 
 def save(folder: str | Path, model: nn.Module, *, config: Mapping[str, Any], card: Card) -> Card:
-    """Write a checkpoint folder as a whole or not at all; returns the card with its fingerprint filled in.
-
-    A model with `save_files(folder)` writes its own files there; its class has `from_files(folder)`, which gives the
-    constructor's arguments that they stand for, so that `load` needs nothing outside the checkpoint.
-    """
+    """Write a checkpoint folder, as a whole or not at all. Returns the card with its fingerprints filled in."""
     folder = Path(folder)
     with atomic_folder(folder) as new:
         save_file(_each_once(model), str(new / WEIGHTS))
         (new / CONFIG).write_text(to_yaml(config), encoding="utf-8")
-        if hasattr(model, "save_files"):
+        if isinstance(model, KeepsFiles):
             model.save_files(new / FILES)
         weights = _sha256(new / WEIGHTS)
         files = {p.relative_to(new).as_posix(): _sha256(p) for p in sorted((new / FILES).rglob("*")) if p.is_file()}
@@ -87,42 +82,46 @@ def save(folder: str | Path, model: nn.Module, *, config: Mapping[str, Any], car
 
 
 def load(folder: str | Path, *, expect: type[Model] = nn.Module, **given: Any) -> tuple[Model, Card]:
-    """The model in `folder` (evaluation mode, on the CPU) and its card. `given` is passed on to `build`.
+    """The model in `folder` (in evaluation mode, on the CPU) and its card. given: arguments for `build`.
 
-    Raises CheckpointError naming what is missing, altered, of another class than `expect`, or not to be built (see MODELS).
+    Raises CheckpointError for a missing or altered file, for a class that is not an `expect`, for a
+    configuration that names anything but checkpoint parts, and for weights that do not fit.
     """
     folder, card = Path(folder), read_card(folder)
-    if (found := _sha256(folder / WEIGHTS)) != card.weights_sha256:
+    if (sha256 := _sha256(folder / WEIGHTS)) != card.weights_sha256:
         raise CheckpointError(
-            f"{folder / WEIGHTS} was altered: its sha256 is {found[:16]}…, the card says {card.weights_sha256[:16]}…; "
+            f"{folder / WEIGHTS} was altered: its sha256 is {sha256[:16]}…, the card says {card.weights_sha256[:16]}…; "
             "copy the folder again from where it was made"
         )
     config = _read_config(folder / CONFIG)
     if fingerprint(card.weights_sha256, card.files, config) != card.fingerprint:
         raise CheckpointError(
-            f"{folder / CONFIG} was altered: it does not match the fingerprint {card.fingerprint}; copy the folder again "
-            "from where it was made"
+            f"{folder / CONFIG} was altered: it does not match the fingerprint {card.fingerprint}; copy the folder "
+            "again from where it was made"
         )
     try:
-        kind = locate(str(config.get(TARGET)), MODELS)
+        kind = locate(str(config.get(TARGET)), CHECKPOINT_PARTS)
         if not (isinstance(kind, type) and issubclass(kind, expect)):
             raise CheckpointError(f"{folder} holds a {kind.__name__}, expected {expect.__name__}: name another folder")
-        model = build(config, MODELS, **_from_files(folder, card, kind) | given)
+        model = build(config, CHECKPOINT_PARTS, **_arguments_from_files(folder, card, kind) | given)
     except ConfigError as error:
         raise CheckpointError(f"{folder / CONFIG}: {error}") from None
     try:
         load_model(model, str(folder / WEIGHTS), strict=True)
     except RuntimeError as error:
         raise CheckpointError(f"{folder}: the weights do not fit the model of {CONFIG}: {error}") from None
-    if hasattr(model, "codebook_id"):
-        # A codebook is its own; what was trained on its codes says so among its parents.
+    if isinstance(model, SpeaksCodes):
+        # A codebook speaks its own codes; a model that was trained on codes has their codebook among
+        # its parents.
         model.codebook_id = card.parents.get("codebook", card.fingerprint)
         model.former_ids = card.former_ids
     return model.eval(), card
 
 
 def read_card(folder: str | Path) -> Card:
-    """The card of a checkpoint; raises CheckpointError where the folder is no complete checkpoint of this format."""
+    """The card of a checkpoint. Raises CheckpointError where the folder is no complete checkpoint of
+    this format.
+    """
     folder = Path(folder)
     restore_folder(folder)
     if not folder.is_dir():
@@ -136,7 +135,7 @@ def read_card(folder: str | Path) -> Card:
     except json.JSONDecodeError as error:
         raise CheckpointError(f"{folder / CARD} is not JSON ({error}); copy the folder again") from None
     if not isinstance(content, dict):
-        raise CheckpointError(f"{folder / CARD} is no card, it holds no names; copy the folder again")
+        raise CheckpointError(f"{folder / CARD} is no card: a card is a JSON object; copy the folder again")
     if content.get("format") != FORMAT:
         raise CheckpointError(f"{folder} has format {content.get('format')}, this version reads {FORMAT}")
     known = {field.name for field in fields(Card)}
@@ -160,47 +159,53 @@ def _read_config(path: Path) -> dict[str, Any]:
 
 
 def commit() -> str:
-    """The commit this package runs from, with `+` where files differ from it; the version where it is installed."""
-    here = Path(__file__).resolve().parents[1]
-    if not (here / ".git").exists():
+    """The commit that this code comes from, with `+` where files differ from it. The version outside a
+    repository.
+    """
+    root = Path(__file__).resolve().parents[1]
+    if not (root / ".git").exists():
         return __version__
     try:
-        head = subprocess.run(["git", "-C", here, "describe", "--always", "--dirty=+"], capture_output=True, text=True)
+        head = subprocess.run(["git", "-C", root, "describe", "--always", "--dirty=+"], capture_output=True, text=True)
     except FileNotFoundError:
         return __version__
     return head.stdout.strip() or __version__
 
 
 def _each_once(model: nn.Module) -> dict[str, Tensor]:
-    """All weights, shared ones under their first name only; `load_model` finds the other names by itself.
+    """All weights; shared ones under their first name only, because `load_model` finds the other names
+    by itself.
 
-    Not `save_model`: it lists shared names in random order, and equal weights would get different fingerprints.
+    Safetensors' own `save_model` lists shared names in random order: equal weights would get different
+    fingerprints.
     """
-    kept, seen = {}, set()
+    weights, places = {}, set()
     for name, tensor in sorted(model.state_dict().items()):
         place = (tensor.data_ptr(), tuple(tensor.shape), tensor.stride())
-        if tensor.numel() == 0 or place not in seen:
-            kept[name] = tensor.contiguous()
-            seen.add(place)
-    return kept
+        if tensor.numel() == 0 or place not in places:
+            weights[name] = tensor.contiguous()
+            places.add(place)
+    return weights
 
 
-def _from_files(folder: Path, card: Card, kind: type[nn.Module]) -> dict[str, Any]:
+def _arguments_from_files(folder: Path, card: Card, kind: type[nn.Module]) -> Mapping[str, Any]:
     for name, expected in card.files.items():
         if not (folder / name).is_file():
             raise CheckpointError(f"{folder} lacks {name}; copy the folder again from where it was made")
         if _sha256(folder / name) != expected:
             raise CheckpointError(f"{folder / name} was altered: its sha256 is not the card's; copy the folder again")
-    return kind.from_files(folder / FILES) if card.files else {}
+    return kind.from_files(folder / FILES) if card.files and issubclass(kind, KeepsFiles) else {}
 
 
 def fingerprint(weights: str, files: Mapping[str, str], config: Mapping[str, Any]) -> str:
-    """16 hexadecimal digits over the sha256 of the weights, those of the files, and the identity of the configuration."""
+    """16 hexadecimal digits over the sha256 of the weights, those of the files and the configuration's
+    identity.
+    """
     return digest({"weights": weights, "files": dict(files), "config": config})
 
 
 def file_fingerprint(path: str | Path) -> str:
-    """16 hexadecimal digits over a file's bytes. Raises CheckpointError where there is no such file."""
+    """16 hexadecimal digits over the bytes of a file. Raises CheckpointError where there is no such file."""
     if not Path(path).is_file():
         raise CheckpointError(f"{path} is no file: name a checkpoint file that exists")
     return _sha256(Path(path))[:16]

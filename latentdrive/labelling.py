@@ -13,7 +13,8 @@ import numpy as np
 from jaxtyping import Bool, Int64
 
 from latentdrive.data.batches.scene_cutting import cut_scene, scene_batch
-from latentdrive.data.batches.windows import Opened, WindowSpec, make_batch, open_clip
+from latentdrive.data.batches.transitions import WindowSpec
+from latentdrive.data.batches.windows import Opened, make_batch, open_clip
 from latentdrive.data.clips.clip_source import ReadableSource
 from latentdrive.data.latent_store import LatentWriter, StoreInfo, Windows, stack_latents
 from latentdrive.data.unreadable import UnreadableLog
@@ -223,7 +224,7 @@ def describe(labeller: Labeller, clips: ReadableSource, *, maker: str, stride_s:
 
 def fingerprint_clips(clips: ReadableSource) -> str:
     """16 hexadecimal digits over the identity of every clip and the part that is used; opens no clip."""
-    digest = hashlib.sha256(repr(clips.part).encode())
+    digest = hashlib.sha256(clips.part.identity.encode())
     for index in range(len(clips)):
         try:
             digest.update(json.dumps(clips.identity(index), sort_keys=True).encode())

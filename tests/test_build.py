@@ -2,11 +2,11 @@
 
 import pytest
 
-from latentdrive.build import build, locate
+from latentdrive.build import AllowList, build, locate
 from latentdrive.errors import ConfigError
 
 WINDOWS = {
-    "_target_": "latentdrive.data.batches.windows.WindowSpec", "transitions": 3, "transition_s": 0.5, "rate_hz": 10.0,
+    "_target_": "latentdrive.data.batches.transitions.WindowSpec", "transitions": 3, "transition_s": 0.5, "rate_hz": 10.0,
 }  # fmt: skip
 
 
@@ -40,11 +40,11 @@ def test_a_classmethod_of_ours_is_a_target():
 
 def test_a_nested_node_can_not_widen_a_narrower_allow_list():
     node = {
-        "_target_": "latentdrive.data.batches.windows.WindowSpec",
+        "_target_": "latentdrive.data.batches.transitions.WindowSpec",
         "transitions": {"_target_": "latentdrive.build.build"},
     }
     with pytest.raises(ConfigError, match=r"latentdrive\.build\.build is refused"):
-        build(node, ("latentdrive.data.",))
+        build(node, AllowList(prefixes=("latentdrive.data.",)))
 
 
 def test_a_nested_target_outside_the_allow_list_is_refused_too():
@@ -54,7 +54,7 @@ def test_a_nested_target_outside_the_allow_list_is_refused_too():
 
 def test_a_misspelt_target_gets_the_nearest_name():
     with pytest.raises(ConfigError, match=r"has no WindowSpek; did you mean WindowSpec\?"):
-        locate("latentdrive.data.batches.windows.WindowSpek")
+        locate("latentdrive.data.batches.transitions.WindowSpek")
     with pytest.raises(ConfigError, match=r"there is no module latentdrive\.daten"):
         locate("latentdrive.daten.batches.WindowSpec")
 
@@ -81,4 +81,4 @@ def sized(*, grid: tuple[int, int], names: list[str], seconds: float, share: flo
 
 def test_lists_become_tuples_and_whole_numbers_floats_where_the_signature_says_so():
     node = {"_target_": f"{__name__}.sized", "grid": [2, 3], "names": ["a"], "seconds": 4, "share": 1}
-    assert list(map(repr, build(node, (__name__,)))) == ["(2, 3)", "['a']", "4.0", "1.0"]
+    assert list(map(repr, build(node, AllowList(prefixes=(__name__,))))) == ["(2, 3)", "['a']", "4.0", "1.0"]

@@ -11,7 +11,9 @@ import torch
 from torch import nn
 
 from latentdrive import checkpoint
+from latentdrive.build import AllowList
 from latentdrive.checkpoint import CARD, CONFIG, README, WEIGHTS, Card
+from latentdrive.checkpoint_parts import checkpoint_part, is_checkpoint_part
 from latentdrive.config import from_yaml, to_yaml
 from latentdrive.errors import CheckpointError, DiskFull
 from latentdrive.files import ABANDONED_S, atomic_folder, write_atomic
@@ -19,6 +21,7 @@ from latentdrive.files import ABANDONED_S, atomic_folder, write_atomic
 SOURCE = __name__
 
 
+@checkpoint_part
 class Line(nn.Module):
     """y = a x + b."""
 
@@ -28,8 +31,13 @@ class Line(nn.Module):
         self.same = self.map  # shared weights survive
 
 
+@checkpoint_part
 class Other(Line):
     """Another class with the same weights."""
+
+
+class Unmarked(Line):
+    """A subclass that nobody marked as safe to build."""
 
 
 def touch(*, path: str) -> Line:
@@ -40,7 +48,8 @@ def touch(*, path: str) -> Line:
 
 @pytest.fixture(autouse=True)
 def allow_tests(monkeypatch):
-    monkeypatch.setattr("latentdrive.checkpoint.MODELS", (SOURCE,))
+    parts = AllowList(prefixes=(SOURCE, "latentdrive."), parts_only=True)
+    monkeypatch.setattr("latentdrive.checkpoint.CHECKPOINT_PARTS", parts)
 
 
 @pytest.fixture
@@ -168,6 +177,8 @@ def test_another_class_than_expected_is_refused(saved):
         {"_target_": "latentdrive.build.build", "node": {"_target_": "latentdrive.config.from_yaml", "text": "{}"}},
         {"_target_": f"{SOURCE}.touch", "path": "{}"},
         {"_target_": f"{SOURCE}.Line", "inputs": {"_target_": "latentdrive.run_folder.RunFolder", "cfg": "{}"}},
+        {"_target_": f"{SOURCE}.Line", "inputs": {"_target_": "latentdrive.codebook.judging.dictionary.Dictionary"}},
+        {"_target_": "latentdrive.teacher.tiny.load_tiny_qwen", "folder": "{}"},
         {"_target_": f"{SOURCE}.Line", "inputs": {"_target_": "torch.optim.sgd.torch.load", "f": "{}"}},
         {"inputs": 3},
     ],
@@ -177,9 +188,17 @@ def test_a_folder_whose_hashes_match_builds_models_and_nothing_else(attack, tmp_
     reached = tmp_path / "reached"
     config = from_yaml(to_yaml(attack).replace("{}", str(reached)))
     checkpoint.save(tmp_path / "c", Line(inputs=3), config=config, card=Card(kind=f"{SOURCE}.Line"))
-    with pytest.raises(CheckpointError, match=r"is refused|there is no module|holds a touch, expected Module"):
+    with pytest.raises(CheckpointError, match=r"is refused|there is no module"):
         checkpoint.load(tmp_path / "c")
     assert not reached.exists()
+
+
+def test_a_subclass_does_not_inherit_the_mark(saved, tmp_path):
+    assert is_checkpoint_part(Line) and not is_checkpoint_part(Unmarked) and not is_checkpoint_part(touch)
+    config = {"_target_": f"{SOURCE}.Unmarked", "inputs": 3}
+    checkpoint.save(tmp_path / "c", saved[1], config=config, card=Card(kind="Unmarked"))
+    with pytest.raises(CheckpointError, match=r"Unmarked is refused; only a class marked with @checkpoint_part"):
+        checkpoint.load(tmp_path / "c")
 
 
 def test_a_class_is_refused_before_anything_is_built(saved, monkeypatch):

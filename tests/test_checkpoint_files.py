@@ -7,18 +7,21 @@ import torch
 from torch import nn
 
 from latentdrive import checkpoint
+from latentdrive.build import AllowList
 from latentdrive.checkpoint import Card
+from latentdrive.checkpoint_parts import SpeaksCodes, checkpoint_part
 from latentdrive.errors import CheckpointError
 
 SOURCE = __name__
 
 
-class Worded(nn.Module):
+@checkpoint_part
+class Worded(SpeaksCodes, nn.Module):
     """A model with a word in a file and a weight; `word` may not be read from the configuration when it is loaded."""
 
     def __init__(self, *, word: str) -> None:
         super().__init__()
-        self.word, self.weight, self.codebook_id = word, nn.Parameter(torch.zeros(2)), ""
+        self.word, self.weight = word, nn.Parameter(torch.zeros(2))
 
     def save_files(self, folder: Path) -> None:
         folder.mkdir()
@@ -35,7 +38,7 @@ def forbidden() -> str:
 
 @pytest.fixture
 def saved(tmp_path, monkeypatch):
-    monkeypatch.setattr("latentdrive.checkpoint.MODELS", (SOURCE,))
+    monkeypatch.setattr("latentdrive.checkpoint.CHECKPOINT_PARTS", AllowList(prefixes=(SOURCE,), parts_only=True))
     config = {"_target_": f"{SOURCE}.Worded", "word": {"_target_": f"{SOURCE}.forbidden"}}
     card = checkpoint.save(
         tmp_path / "c", Worded(word="left"), config=config, card=Card(kind="Worded", parents={"codebook": "b1"})

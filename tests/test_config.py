@@ -9,7 +9,7 @@ from latentdrive.config import Config, compose, from_yaml, references, to_yaml
 from latentdrive.errors import ConfigError
 
 WINDOWS = {
-    "_target_": "latentdrive.data.batches.windows.WindowSpec", "transitions": 3, "transition_s": 0.5, "rate_hz": 10.0,
+    "_target_": "latentdrive.data.batches.transitions.WindowSpec", "transitions": 3, "transition_s": 0.5, "rate_hz": 10.0,
 }  # fmt: skip
 
 

@@ -11,8 +11,7 @@ import pytest
 from torch import nn
 
 from latentdrive import cli
-from latentdrive.build import PARTIAL, TARGET, build, locate
-from latentdrive.checkpoint import MODELS
+from latentdrive.build import CHECKPOINT_PARTS, PARTIAL, TARGET, build, locate
 from latentdrive.config import compose, configs_folder, from_yaml
 
 FOLDER = configs_folder()
@@ -92,7 +91,7 @@ def test_every_option_fits_the_signatures_that_it_names(name, group, option):
 def test_every_model_can_come_back_from_its_checkpoint(name, group, option):
     for where, node in nodes(composed(name, f"{group}={option}").model.plain()):
         if where != "parts":  # the teacher's network and processor come back from the checkpoint's files
-            assert locate(node[TARGET], MODELS), where
+            assert locate(node[TARGET], CHECKPOINT_PARTS), where
 
 
 def test_every_experiment_is_one_of_some_verb():
@@ -116,14 +115,14 @@ def test_an_experiment_has_the_last_word():
         (["data=video", "data.path=clips/", "data.rate_hz=5"], "data=video data.path=clips/ data.rate_hz=5"),
         (["data=video", "data.path='2024'"], """data=video 'data.path='"'"'2024'"'"''"""),
         (
-            ["data=video", "data.path=my clips", "data.source.images_hz=30", "data.source.poses=none", "data.source.gap_s=1"],
-            "data=video 'data.path=my clips' data.source.gap_s=1 data.source.images_hz=30 data.source.poses=none",
+            ["data=video", "data.path=my clips", "data.options.images_hz=30", "data.options.poses=none", "data.part.gap_s=1"],
+            "data=video 'data.path=my clips' data.options.images_hz=30 data.options.poses=none data.part.gap_s=1",
         ),
         (
-            ["data=video", "data.path='a/it\\'s'", "data.block_s=null", "data.probe={path:b,part:all}", "+data.val.gap_s=2.0"],
+            ["data=video", "data.path='a/it\\'s'", "data.block_s=null", "data.probe={path:b,times:all}", "+data.val.gap_s=2.0"],
             None,
         ),
-        (["data=kitti", "data.path='x{1},[y]'", "data.cache_folder=${paths.runs}/c", "data.source.train_share=0.5"], None),
+        (["data=kitti", "data.path='x{1},[y]'", "data.cache_folder=${paths.runs}/c", "data.part.train_share=0.5"], None),
     ],
 )  # fmt: skip
 def test_what_is_to_be_typed_next_reads_the_same_data(overrides, words):

@@ -27,7 +27,8 @@ from records import write_record
 from scene_rates import Data, measure
 
 from latentdrive.data.batches.clip_batches import ClipBatches
-from latentdrive.data.batches.windows import NO_AUGMENTATION, Augmentation, TransitionStream, WindowSpec
+from latentdrive.data.batches.transitions import WindowSpec
+from latentdrive.data.batches.windows import NO_AUGMENTATION, Augmentation, TransitionStream
 from latentdrive.data.clips.clip_source import ClipFacts
 from latentdrive.data.clips.data_set import DataSet
 from latentdrive.data.clips.frame_cache import CachedClips

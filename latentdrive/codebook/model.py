@@ -16,6 +16,7 @@ from jaxtyping import Float, Int64, UInt8
 from torch import Tensor, nn
 
 from latentdrive.backbones import FrameFeatures
+from latentdrive.checkpoint_parts import SpeaksCodes, checkpoint_part
 from latentdrive.codebook.forward_dynamics import PlainForwardDynamics, Prediction, WarpForwardDynamics
 from latentdrive.codebook.inverse_dynamics import InverseDynamics
 from latentdrive.codebook.quantizer import Quantized, Quantizer
@@ -38,7 +39,8 @@ class Observation(NamedTuple):
         return self.features.shape[1] - 1
 
 
-class Codebook(nn.Module):
+@checkpoint_part
+class Codebook(SpeaksCodes, nn.Module):
     """Both stages of the codebook for frames of one size and one transition length.
 
     height, width_px: frame size in pixels. transition_s: seconds between neighbouring frames. transitions: of a label.
@@ -66,7 +68,6 @@ class Codebook(nn.Module):
         self.height, self.width_px, self.transition_s, self.transitions = height, width_px, transition_s, transitions
         self.codes, self.code_width, self.codes_per_transition = codes, code_width, ego_slots
         self.environment_slots, self.patch_pixels = environment_slots, patch_pixels
-        self.codebook_id, self.former_ids = "", {}  # both set by checkpoint.load
         self.grid = (height // features.stride, width_px // features.stride)
         self.register_buffer("motion_scale", torch.tensor(motion_scale), persistent=False)
 

@@ -13,7 +13,7 @@ from latentdrive.codebook.forward_dynamics import Prediction
 from latentdrive.codebook.judging.health import CodeUsage
 from latentdrive.codebook.model import Codebook, Observation
 from latentdrive.codebook.phases import enter
-from latentdrive.data.batches.windows import TransitionBatch, with_motion
+from latentdrive.data.batches.transitions import TransitionBatch, with_motion
 from latentdrive.errors import ConfigError
 
 GOLDEN_SECTION = (math.sqrt(5) - 1) / 2

@@ -22,7 +22,7 @@ from latentdrive.codebook.model import Codebook
 from latentdrive.codebook.phase_losses import CodebookLossWeights, phase_loss
 from latentdrive.codebook.phases import PhaseSchedule, start_ego_from_environment, start_reader_from_encoder
 from latentdrive.data.batches.clip_batches import HeldOut
-from latentdrive.data.batches.windows import TransitionBatch
+from latentdrive.data.batches.transitions import TransitionBatch
 from latentdrive.errors import ConfigError
 from latentdrive.run_folder import progress, progress_bar
 
@@ -99,7 +99,7 @@ class CodebookTraining(L.LightningModule):
         if self.model.environment_slots and not known:
             raise ConfigError(
                 f"none of the first {seen} frames has poses, and environment codes can't be learned without: set "
-                "data.source.poses=visual_odometry, or train one stage (model.environment_slots=0)"
+                "data.options.poses=visual_odometry, or train one stage (model.environment_slots=0)"
             )
         self.model.features.calibrate(frames)
 

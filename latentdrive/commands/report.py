@@ -1,10 +1,12 @@
-"""`report RUNS…`: one HTML file about runs, with the dictionary of the ego codes and planners side by side; opens offline.
+"""`report RUNS…`: one HTML file about runs that opens offline, with the dictionary of the ego codes
+and planners side by side.
 
     latentdrive report runs/train_codebook/* runs/label/*
     latentdrive report compare=[runs/a,runs/b]
 
-The dictionary is looked up on the run's held-out clips once and kept in the run's folder; scenes in which two planners differ are
-opened again. Where clips or scenes are gone, the page says so and shows the rest.
+The dictionary is computed once, on the run's held-out clips, and kept in the run's folder. Scenes
+in which two planners differ are opened again. Where clips or scenes are gone, the page says so and
+shows the rest.
 """
 
 from collections.abc import Sequence
@@ -18,7 +20,7 @@ from latentdrive.codebook.judging.dictionary import Dictionary, look_up
 from latentdrive.codebook.model import Codebook
 from latentdrive.config import Config
 from latentdrive.data.batches.clip_batches import HeldOut
-from latentdrive.data.batches.windows import TransitionBatch
+from latentdrive.data.batches.transitions import TransitionBatch
 from latentdrive.errors import ConfigError, LatentDriveError
 from latentdrive.evaluation.comparison import Comparison, compare_folders
 from latentdrive.report.agreement import agreement_sections
@@ -32,11 +34,11 @@ from latentdrive.report.runs import Run, read_runs
 from latentdrive.report.sections import Section, run_section
 from latentdrive.run_folder import RunFolder, progress_bar
 
-KEPT = "dictionary.npz"  # in the folder of a codebook run
+DICTIONARY = "dictionary.npz"  # in the folder of a codebook run
 
 
-class _Watched(Sequence):
-    """Batches that move a bar as far as the furthest one that was asked for."""
+class _WithBar(Sequence):
+    """Batches that advance a progress bar to the furthest batch that was read."""
 
     def __init__(self, batches: HeldOut, bar: Progress) -> None:
         self.batches, self.bar = batches, bar
@@ -53,86 +55,98 @@ class _Watched(Sequence):
 
 def run(cfg: Config) -> Path:
     """Write report.html about the runs; returns its path."""
-    folder, damaged = RunFolder(cfg, verb=cfg.verb), []
-    found = None if cfg.compare is None else _compared(cfg.compare)
-    compared = [str(one) for one in cfg.compare or []]
-    runs = read_runs([*cfg.runs, *compared], warn=damaged.append)
+    folder, warnings = RunFolder(cfg, verb=cfg.verb), []
+    comparison = None if cfg.compare is None else _compare(cfg.compare)
+    compared = [str(path) for path in cfg.compare or []]
+    runs = read_runs([*cfg.runs, *compared], warn=warnings.append)
     page, title = Path(cfg.page or folder.path / "report.html"), cfg.title
-    limits, shown = {"windows": cfg.windows, "examples": cfg.examples}, cfg.gallery
+    limits, scenes = {"windows": cfg.windows, "examples": cfg.examples}, cfg.gallery
     then, dry_run = cfg.next, cfg.dry_run
     cfg.require_all_read()
-    for line in damaged:
+    for line in warnings:
         folder.say(line)
-    folder.say(f"{len(runs)} runs: {', '.join(one.name for one in runs)}")
-    if found is not None:
-        folder.say(found.sentence())
+    folder.say(f"{len(runs)} runs: {', '.join(run.name for run in runs)}")
+    if comparison is not None:
+        folder.say(comparison.sentence())
     if dry_run:
         folder.say(f"dry run: would write {page}")
         return page
-    sections = _evaluations(read_evaluations(runs, warn=folder.say), found, compared, count=shown)
-    for one in runs:
-        dictionary, notes = _dictionary(one, folder, **limits)
-        sections.append(run_section(one, dictionary, notes))
+    sections = _evaluation_sections(read_evaluations(runs, warn=folder.say), comparison, compared, count=scenes)
+    for run in runs:
+        dictionary, notes = _dictionary(run, folder, **limits)
+        sections.append(run_section(run, dictionary, notes))
     sections += agreement_sections(runs)
     write_page(page, sections, title=title, command=folder.command)
-    folder.metrics({"page": str(page), "runs": [str(one.path) for one in runs]})
+    folder.metrics({"page": str(page), "runs": [str(run.path) for run in runs]})
     folder.finish(page, then.format(page=page))
     return page
 
 
-def _compared(folders: object) -> Comparison:
-    """Two evaluations, scene by scene."""
+def _compare(folders: object) -> Comparison:
+    """Compare two evaluations scene by scene."""
     if not isinstance(folders, list) or len(folders) != 2:
-        raise ConfigError(f"compare takes two folders of evaluations: compare=[runs/a,runs/b], got {folders}")
+        raise ConfigError(f"compare={folders}: expected the folders of two evaluations, as in compare=[runs/a,runs/b]")
     return compare_folders(*map(str, folders))
 
 
-def _evaluations(
-    evaluations: list[Evaluation], found: Comparison | None, compared: list[str], *, count: int
+def _evaluation_sections(
+    evaluations: list[Evaluation], comparison: Comparison | None, compared: list[str], *, count: int
 ) -> list[Section]:
-    """Planners side by side where there are several, then the two that are to be compared, each with its gallery."""
+    """Planners side by side where there are several, then the comparison that was asked for, each
+    with its gallery.
+
+    compared: folders of the two evaluations of the comparison. count: scenes in a gallery.
+    """
     pair = [find(evaluations, folder) for folder in compared]
+    compared_names = {evaluation.name for evaluation in pair if evaluation}
     sections = []
     for group in groups_of(evaluations) if len(evaluations) > 1 else []:
-        rivals, shown = group.rivals(), None
-        if rivals is not None and set(names := [one.name for one in rivals]) != {one.name for one in pair if one}:
-            kind = "the best two here" if any(one.marks for one in rivals) else "the best two that see what a car sees"
-            shown = gallery(*rivals, count=count, why=f"{names[0]} and {names[1]} are {kind}.")
-        sections.append(planners_section(group, shown))
-    if found is not None:
-        both = all(pair)
-        shown = gallery(*pair, count=count, why="These two were to be compared.") if both else None
-        sections.append(comparison_section(found, shown))
+        rivals, scenes = group.rivals(), None
+        if rivals is not None and {rival.name for rival in rivals} != compared_names:
+            scenes = gallery(*rivals, count=count, why=_why(*rivals))
+        sections.append(planners_section(group, scenes))
+    if comparison is not None:
+        why = "These two were compared on request."
+        scenes = gallery(*pair, count=count, why=why) if all(pair) else None
+        sections.append(comparison_section(comparison, scenes))
     return sections
 
 
+def _why(a: Evaluation, b: Evaluation) -> str:
+    """Why these two are shown in a gallery."""
+    if a.marks or b.marks:
+        return f"{a.name} and {b.name} are the best two here."
+    return f"{a.name} and {b.name} are the best two that see only what a car sees."
+
+
 def _dictionary(
-    found: Run, folder: RunFolder, *, windows: int, examples: int
+    run: Run, folder: RunFolder, *, windows: int, examples: int
 ) -> tuple[DictionarySection | None, list[str]]:
-    """The dictionary of a finished codebook run, and what stands in its way otherwise."""
-    if found.verb != "train codebook" or not found.finished:
+    """The dictionary of a finished codebook run; or a note about why there is none."""
+    if run.verb != "train codebook" or not run.finished:
         return None, []
     try:
-        known = _look_up(found, folder, windows=windows, examples=examples)
-        return dictionary_section(known, scale_known="scale-free" not in str(found.written.get("data"))), []
+        dictionary = _look_up(run, folder, windows=windows, examples=examples)
+        return dictionary_section(dictionary, scale_known="scale-free" not in str(run.written.get("data"))), []
     except LatentDriveError as error:
-        folder.say(f"{found.name}: no dictionary of codes: {error}")
+        folder.say(f"{run.name}: no dictionary of codes: {error}")
         return None, [f"The dictionary of codes is missing: {error}"]
 
 
-def _look_up(found: Run, folder: RunFolder, *, windows: int, examples: int) -> Dictionary:
-    kept, fingerprint = found.path / KEPT, checkpoint.read_card(found.checkpoint).fingerprint
-    if kept.is_file():
-        known = Dictionary.load(kept)
-        if known.codebook_id == fingerprint and known.examples.shape[1] == examples:
-            return known
-    folder.say(f"{found.name}: looking codes up in held-out clips")
-    model, _ = checkpoint.load(found.checkpoint, expect=Codebook)
-    settings = found.config["batches"] | {"held_out_windows": windows, "out": str(folder.path)}
+def _look_up(run: Run, folder: RunFolder, *, windows: int, examples: int) -> Dictionary:
+    """The dictionary in the run's folder if it fits, else a new one, which is saved there."""
+    file, fingerprint = run.path / DICTIONARY, checkpoint.read_card(run.checkpoint).fingerprint
+    if file.is_file():
+        dictionary = Dictionary.load(file)
+        if dictionary.codebook_id == fingerprint and dictionary.examples.shape[1] == examples:
+            return dictionary
+    folder.say(f"{run.name}: looking codes up in held-out clips")
+    model, _ = checkpoint.load(run.checkpoint, expect=Codebook)
+    settings = run.config["batches"] | {"held_out_windows": windows, "out": str(folder.path)}
     if settings["data"]["cache"] == "features":  # the dictionary shows pictures
         settings["data"] = settings["data"] | {"cache": "frames"}
     held_out = build(settings).windows_of("val", transitions=model.transitions)
     with progress_bar("looking codes up") as bar:
-        known = look_up(model, _Watched(held_out, bar), examples=examples)
-    known.save(kept)
-    return known
+        dictionary = look_up(model, _WithBar(held_out, bar), examples=examples)
+    dictionary.save(file)
+    return dictionary

@@ -1,7 +1,7 @@
 """The base of every stage's batches: what `commands/train.py` asks of them, with defaults that do nothing.
 
-Free of Lightning, so that the data rooms can subclass it. Subclasses: ClipBatches (codebook), SceneBatches (teacher and
-student), PlannerBatches (planners).
+Free of Lightning, so that the data rooms can subclass it. Subclasses: ClipBatches (codebook),
+SceneBatches (teacher and student), PlannerBatches (planners).
 """
 
 from abc import ABC, abstractmethod
@@ -15,11 +15,13 @@ from latentdrive.progress import Progress, unwatched
 class StageBatches(ABC):
     """Training batches, held-out batches, and what the checkpoint's card says about them.
 
-    parents: role → fingerprint of everything that the batches were made from; the card lists them. former_ids: earlier
-    ids of these parents. watch: shows the progress of long work; the command sets it to a progress bar.
+    parents: role → fingerprint of everything that the batches were made from; the card lists them.
+    former_ids: earlier ids of these parents. watch: shows the progress of long work; the command sets
+    it to a progress bar.
     """
 
-    # Settings, named relative to the node `batches`, on which no weight depends. A resumed run may change them.
+    # Settings, named relative to the node `batches`, on which no weight depends. A resumed run may
+    # change them.
     free_settings: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, *, parents: Mapping[str, str], former_ids: FormerIds) -> None:
@@ -45,7 +47,8 @@ class StageBatches(ABC):
 
     @property
     def learned_from(self) -> str | None:
-        """Digest of the training scenes that turned out to be usable, after preparation; None where all are used.
+        """Digest of the training scenes that turned out to be usable, after preparation; None where all
+        are used.
 
         A run may be resumed only with the same digest, because the order of the batches depends on it.
         """

@@ -1,6 +1,8 @@
-"""The base of every stage's training: a LightningModule with optimiser and schedule, and two hooks around the steps.
+"""The base of every stage's training: a LightningModule with optimiser and schedule, and two hooks
+around the steps.
 
-`commands/train.py` calls `prepare`, lets Lightning run the steps, and calls `evaluate`. Subclasses add the steps.
+`commands/train.py` calls `prepare`, lets Lightning run the steps, and calls `evaluate`. Subclasses add
+the steps.
 """
 
 from collections.abc import Callable
@@ -16,7 +18,9 @@ from latentdrive.stages.batches import StageBatches
 
 @runtime_checkable
 class Schedule(Protocol):
-    """How long a training runs and how fast it learns. Both depend on the step alone, so that a run can be resumed."""
+    """How long a training runs and how fast it learns. Both depend on the step alone, so that a run can
+    be resumed.
+    """
 
     @property
     def steps(self) -> int: ...
@@ -36,7 +40,8 @@ class StageTraining(L.LightningModule):
     def prepare(self, batches: StageBatches, *, new: bool) -> None:
         """Called once before the first step. new: the run neither resumes nor starts from a checkpoint.
 
-        A new run loads published weights here. Raises ConfigError or StoreError where the batches do not fit the model.
+        A new run loads published weights here. Raises ConfigError or StoreError where the batches do
+        not fit the model.
         """
 
     def evaluate(self, batches: StageBatches) -> dict[str, float]:
@@ -46,6 +51,7 @@ class StageTraining(L.LightningModule):
     def configure_optimizers(self) -> dict:
         """The optimiser over all trained weights; its learning rate follows the schedule step by step."""
         optimizer = self.optimizer([p for p in self.model.parameters() if p.requires_grad])
-        # A lambda, because LambdaLR would pickle the attributes of a bound method's object into the resume state.
+        # A lambda, because LambdaLR would pickle the attributes of a bound method's object into the
+        # resume state.
         schedule = LambdaLR(optimizer, lambda step: self.schedule.learning_rate(step))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

@@ -20,6 +20,7 @@ from jaxtyping import Float, Int64, UInt8
 from torch import Tensor, nn
 
 from latentdrive.backbones import IMAGENET_MEAN, IMAGENET_STD, TimmFeatures
+from latentdrive.checkpoint_parts import SpeaksCodes, checkpoint_part
 from latentdrive.data.batches.scene_cutting import SceneSpec
 from latentdrive.errors import ConfigError
 from latentdrive.types import Command, LatentActions, LatentFeatures, Origin, SceneBatch
@@ -29,6 +30,7 @@ VELOCITY_SCALE, ACCELERATION_SCALE = 10.0, 3.0
 KeysValues = tuple[Tensor, Tensor]
 
 
+@checkpoint_part
 class ImageEncoder(nn.Module):
     """A timm backbone as tokens: feature levels joined at the finest, pooled to `grid` rows and columns at any image size.
 
@@ -106,7 +108,8 @@ class SceneTokens(NamedTuple):
     past: list[KeysValues]
 
 
-class Student(nn.Module):
+@checkpoint_part
+class Student(SpeaksCodes, nn.Module):
     """Image encoder and transformer for `transitions` x `codes_per_transition` slots of `codes` codes.
 
     scene: what a scene holds of the past. visual_grid, visual_width, action_width: the shape of the teacher's
@@ -135,7 +138,7 @@ class Student(nn.Module):
         self.images, self.scene, self.codes, self.look = images, scene, codes, look
         self.transitions, self.codes_per_transition = transitions, codes_per_transition
         self.slots, self.visual_grid = transitions * codes_per_transition, tuple(visual_grid)
-        self.codebook_id, self.former_ids, self.times = "", {}, 1 + scene.history_frames
+        self.times = 1 + scene.history_frames
         self.image_in = nn.Linear(images.width, width)
         self.image_place = nn.Parameter(0.02 * torch.randn(self.times, images.grid[0] * images.grid[1], width))
         self.velocity_in, self.acceleration_in = (

@@ -1,23 +1,42 @@
-"""What a prediction of codes must beat: per-slot frequencies, and the last transition repeated.
+"""Baselines for predicted codes: the code frequencies of each slot, and the last transition repeated.
 
-Beside latents.py. Both are counted on the training windows and judged on held-out ones, in nats a slot, with no look at a
-picture. "The last transition" is the one that ended at t0: it is past, its codes are the first slots of the window one
-transition earlier in the same clip.
+Both are counted on the training windows and judged on held-out ones, in nats a slot, and look at no
+picture. The last transition is the one that ended at t0: its codes are the first slots of the window
+that starts one transition earlier in the same clip.
 """
 
+from collections.abc import Mapping
 from itertools import pairwise
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float64, Int64
 
-from latentdrive.data.latent_store import LatentStore
+from latentdrive.data.latent_store import LatentStore, StoreInfo
 
-NEAR = 0.2  # how far from one transition ago, in transitions, an earlier window may lie
-PRIOR = 4.0  # imagined draws from the slot's frequencies that a sparse row of the table begins with
+NEAR = 0.2  # how far an earlier window may lie from one transition before t0, in transitions
+PRIOR = 4.0  # pseudo-counts, drawn from the slot's frequencies, of every row of the repetition table
+
+
+@runtime_checkable
+class LabelledBatches(Protocol):
+    """Batches of scenes whose latent actions lie in the stores `train` and `val`. info: of these labels."""
+
+    info: StoreInfo
+    stores: Mapping[str, LatentStore]
+
+    def held_out_rows(self) -> list[int]:
+        """Rows of the store `val` that validation looks at."""
+        ...
 
 
 def code_baselines(train: LatentStore, held_out: LatentStore, *, held_out_rows: list[int]) -> dict[str, float]:
-    """marginal_nats, repeat_nats (each also `_first`: the first transition) and repeat_top1 on the held-out rows."""
+    """Numbers of both baselines on the given rows of `held_out`.
+
+    marginal_nats: of the frequencies of each slot. repeat_nats: given the last transition. Both also
+    end in `_first`, for the slots of the first transition. repeat_top1: share of slots in which the
+    repeated code is the true one. repeat_known: share of rows whose last transition is in the store.
+    """
     first = train.info.codes_per_transition
     codes, judged = train.codes(), held_out.codes()[held_out_rows]
     last, judged_last = last_transition(train), last_transition(held_out)[held_out_rows]
@@ -37,15 +56,15 @@ def code_baselines(train: LatentStore, held_out: LatentStore, *, held_out_rows: 
 
 
 def frequencies(codes: Int64[np.ndarray, "N A"], *, size: int) -> Float64[np.ndarray, "A K"]:
-    """Share of each of `size` codes in each slot, every code counted once more than it occurs."""
+    """Share of each of `size` codes in each slot, with every code counted once more than it occurs."""
     counts = np.stack([np.bincount(column, minlength=size) for column in codes.T]) + 1.0
     return counts / counts.sum(1, keepdims=True)
 
 
 def last_transition(store: LatentStore) -> Int64[np.ndarray, "N a"]:
-    """Codes of the transition that ended at each window's t0; -1 where no window of the clip begins there."""
+    """Codes of the transition that ended at each window's t0; -1 where no window of the clip starts there."""
     first, length = store.info.codes_per_transition, store.info.transition_s
-    found = np.full((len(store), first), -1, np.int64)
+    last = np.full((len(store), first), -1, np.int64)
     codes, keys = store.codes(), np.asarray(store.keys)
     order = np.lexsort((store.t0_s, keys))
     bounds = np.flatnonzero(np.r_[True, keys[order][1:] != keys[order][:-1], True])
@@ -54,8 +73,8 @@ def last_transition(store: LatentStore) -> Int64[np.ndarray, "N a"]:
         times = store.t0_s[rows]
         before = np.clip(np.searchsorted(times, times - length * (1 - NEAR)) - 1, 0, None)
         near = np.abs(times - length - times[before]) <= NEAR * length
-        found[rows[near]] = codes[rows[before[near]], :first]
-    return found
+        last[rows[near]] = codes[rows[before[near]], :first]
+    return last
 
 
 def _repeat_nats(
@@ -65,13 +84,15 @@ def _repeat_nats(
     judged_last: Int64[np.ndarray, "M a"],
     marginal: Float64[np.ndarray, "A K"],
 ) -> Float64[np.ndarray, "M A"]:
-    """-log p(code | the same place's code in the last transition), from a table per slot; one row stands for unknown."""
+    """-log p(code | code at the same place of the last transition), from one table a slot; its last row
+    means unknown.
+    """
     slots, size = marginal.shape
     nats = np.zeros(judged.shape)
     for slot in range(slots):
         place = slot % last.shape[1]
         table = np.tile(PRIOR * marginal[slot], (size + 1, 1))
-        np.add.at(table, (last[:, place], codes[:, slot]), 1.0)  # row -1 is the last: unknown
+        np.add.at(table, (last[:, place], codes[:, slot]), 1.0)  # an unknown code is -1, the last row
         table /= table.sum(1, keepdims=True)
         nats[:, slot] = -np.log(table[judged_last[:, place], judged[:, slot]])
     return nats

@@ -18,6 +18,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
 from transformers import DynamicCache
 
+from latentdrive.checkpoint_parts import SpeaksCodes, checkpoint_part
 from latentdrive.data.batches.scene_cutting import SceneSpec
 from latentdrive.errors import WrongShape
 from latentdrive.teacher import hugging_face
@@ -47,7 +48,8 @@ class SlotStates(NamedTuple):
     one_pass: Float[Tensor, "B A D"]
 
 
-class Teacher(nn.Module):
+@checkpoint_part
+class Teacher(SpeaksCodes, nn.Module):
     """Qwen2.5-VL with tokens for `codes` codes and `transitions` x `codes_per_transition` slots.
 
     parts: network and processor. scene: what a scene holds of the past. images, state: what the prompt says of it (see
@@ -77,7 +79,7 @@ class Teacher(nn.Module):
         self.network, self.processor = parts
         self.codes, self.transitions, self.codes_per_transition = codes, transitions, codes_per_transition
         self.slots, self.decode, self.visual_grid = transitions * codes_per_transition, decode, tuple(visual_grid)
-        self.scene, self.codebook_id, self.former_ids = scene, "", {}
+        self.scene = scene
         self.vocabulary = add_action_tokens(self.processor.tokenizer, codes=codes, slots=self.slots)
         make_room(self.network, self.vocabulary)
         initialise_rows(self.network, self.vocabulary, seed=seed)

@@ -12,7 +12,7 @@ from latentdrive.codebook.judging.evaluation import code, read_codes
 from latentdrive.codebook.phase_losses import CodebookLossWeights, in_share, moving_weights, phase_loss
 from latentdrive.codebook.phases import PhaseSchedule, enter
 from latentdrive.codebook.training import CodebookTraining
-from latentdrive.data.batches.windows import with_motion
+from latentdrive.data.batches.transitions import with_motion
 from latentdrive.errors import ConfigError
 from tests.support.codebook import make_batch, make_model, settle, wake
 

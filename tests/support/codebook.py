@@ -5,7 +5,7 @@ import torch.nn.functional as F
 
 from latentdrive.backbones import PixelFeatures
 from latentdrive.codebook.model import Codebook
-from latentdrive.data.batches.windows import TransitionBatch
+from latentdrive.data.batches.transitions import TransitionBatch
 
 HEIGHT, WIDTH, STRIDE = 32, 64, 8
 GRID = (HEIGHT // STRIDE, WIDTH // STRIDE)

@@ -4,9 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from latentdrive.data.batches.windows import (
-    WindowSpec,
-)
+from latentdrive.data.batches.transitions import WindowSpec
 from latentdrive.data.clips.clip_source import ClipFacts, Part
 from latentdrive.data.unreadable import UnreadableLog
 from latentdrive.errors import UnreadableClip
@@ -19,7 +17,7 @@ class FakeSource:
     """Clips in memory; frame t of clip i is filled with the number t, and the car drives a left circle at 10 m/s."""
 
     rate_hz, height, width = 10.0, 4, 6
-    part = Part(name="all", train_share=0.7, gap_s=0.5)
+    part = Part(path="", times="all", train_share=0.7, gap_s=0.5)
 
     def __init__(self, clips: int = 7, frames: int = 40, bad: tuple[int, ...] = (), cut: int | None = None) -> None:
         self.clips, self.frames, self.bad, self.cut = clips, frames, bad, cut
@@ -57,6 +55,9 @@ class FakeSource:
         return Path(f"clip_{index}.mp4")
 
     def key(self, index: int) -> str:
+        return str(index)
+
+    def drive(self, index: int) -> str:
         return str(index)
 
     def identity(self, index: int) -> dict:

@@ -37,7 +37,8 @@ def test_the_last_transition_is_the_window_one_transition_earlier_in_the_same_cl
     store = make_store(
         tmp_path, [[0, 0], [1, 1], [0, 1], [1, 0], [1, 0]], times=[0.0, 0.48, 1.0, 1.8, 0.5], clips=[0, 0, 0, 0, 1]
     )
-    # 0.48 s lies near enough to half a second after 0.0; 1.8 is 0.8 s after 1.0; clip 1 has no earlier window.
+    # 0.48 s lies near enough to 0.5 s after 0.0. 1.8 s lies 0.8 s after 1.0, which is too late. Clip 1
+    # has no earlier window.
     assert last_transition(store)[:, 0].tolist() == [-1, 0, 1, -1, -1]
 
 
@@ -45,11 +46,12 @@ def test_baselines_by_hand(tmp_path):
     codes, times = [[0, 0], [0, 0], [0, 0], [0, 0]], [0.0, 0.5, 1.0, 1.5]
     train = make_store(tmp_path / "train", codes, times, clips=[0, 0, 0, 0])
     held_out = make_store(tmp_path / "val", [[0, 0], [0, 1]], [0.0, 0.5], clips=[0, 0])
-    found = code_baselines(train, held_out, held_out_rows=[0, 1])
+    numbers = code_baselines(train, held_out, held_out_rows=[0, 1])
     likely, rare = -np.log(5 / 6), -np.log(1 / 6)
-    assert found["marginal_nats"] == pytest.approx((3 * likely + rare) / 4)
-    assert found["marginal_nats_first"] == pytest.approx(likely)
-    # After a 0 (three times in training): (4 x 5/6 + 3) / 7 for a 0. First window: unknown last, (4 x 5/6 + 1) / 5.
+    assert numbers["marginal_nats"] == pytest.approx((3 * likely + rare) / 4)
+    assert numbers["marginal_nats_first"] == pytest.approx(likely)
+    # After a 0 (three times in training) a 0 has probability (4 x 5/6 + 3) / 7. The first window has no
+    # last transition: (4 x 5/6 + 1) / 5.
     known, unknown = (4 * 5 / 6 + 3) / 7, (4 * 5 / 6 + 1) / 5
-    assert found["repeat_nats"] == pytest.approx(-(2 * np.log(unknown) + np.log(known) + np.log(1 - known)) / 4)
-    assert found["repeat_top1"] == pytest.approx(0.5) and found["repeat_known"] == pytest.approx(0.5)
+    assert numbers["repeat_nats"] == pytest.approx(-(2 * np.log(unknown) + np.log(known) + np.log(1 - known)) / 4)
+    assert numbers["repeat_top1"] == pytest.approx(0.5) and numbers["repeat_known"] == pytest.approx(0.5)

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from latentdrive.teacher.losses import agreement, both_ways, judge, slot_nats
+from latentdrive.teacher.losses import TeacherLoss, agreement, judge, slot_nats
 
 
 def test_equal_logits_cost_the_logarithm_of_the_number_of_codes():
@@ -13,24 +13,26 @@ def test_equal_logits_cost_the_logarithm_of_the_number_of_codes():
     torch.testing.assert_close(nats, torch.full((2, 12), math.log(16)))
 
 
-def test_both_ways_is_the_weighted_sum_of_two_means():
-    # Two codes: logits 0 and log 3 make probabilities 1/4 and 3/4.
+def test_the_loss_is_the_weighted_mean_of_each_way():
+    # Logits 0 and log 3 give the two codes the probabilities 1/4 and 3/4.
     logits = torch.tensor([[[0.0, math.log(3)], [0.0, math.log(3)]]])
     codes = torch.tensor([[1, 0]])
     mean = -(math.log(3 / 4) + math.log(1 / 4)) / 2
-    loss = both_ways(logits, torch.zeros(1, 2, 2), codes, autoregressive_weight=2.0, one_pass_weight=0.5)
-    assert loss.item() == pytest.approx(2 * mean + 0.5 * math.log(2))
+    parts = TeacherLoss(autoregressive=2.0, one_pass=0.5)(logits, torch.zeros(1, 2, 2), codes)
+    assert parts["autoregressive"].item() == pytest.approx(2 * mean)
+    assert parts["one_pass"].item() == pytest.approx(0.5 * math.log(2)) and len(parts) == 2
 
 
 def test_judging_keeps_scenes_and_the_first_transition_apart():
-    # Scene 0 is sure and right in both slots; scene 1 knows nothing in the first slot and is sure and wrong in the second.
+    # Scene 0 is sure and right in both slots. Scene 1 knows nothing in the first slot; in the second it
+    # is sure and wrong.
     sure = 20.0
     logits = torch.tensor([[[sure, 0], [0, sure]], [[0, 0], [sure, 0]]])
-    found = judge(logits, torch.zeros(2, 2, 2), torch.tensor([[0, 1], [0, 1]]), codes_per_transition=1)
-    assert found["nats"].tolist() == pytest.approx([0, (math.log(2) + sure) / 2], abs=1e-5)
-    assert found["nats_first"].tolist() == pytest.approx([0, math.log(2)], abs=1e-5)
-    assert found["one_pass_nats"].tolist() == pytest.approx([math.log(2)] * 2)
-    assert found["top1"].tolist() == [1.0, 0.5]
+    numbers = judge(logits, torch.zeros(2, 2, 2), torch.tensor([[0, 1], [0, 1]]), codes_per_transition=1)
+    assert numbers["nats"].tolist() == pytest.approx([0, (math.log(2) + sure) / 2], abs=1e-5)
+    assert numbers["nats_first"].tolist() == pytest.approx([0, math.log(2)], abs=1e-5)
+    assert numbers["one_pass_nats"].tolist() == pytest.approx([math.log(2)] * 2)
+    assert numbers["top1"].tolist() == [1.0, 0.5]
 
 
 def test_agreement_is_the_share_of_equal_slots():

@@ -1,4 +1,4 @@
-"""The teacher learns, every weight counts, and resuming changes nothing."""
+"""The teacher learns, every weight of its loss counts, and a resumed run ends like an uninterrupted one."""
 
 import math
 from functools import partial
@@ -10,23 +10,33 @@ from lightning.pytorch.callbacks import ModelCheckpoint
 from torch.utils.data import DataLoader
 
 from latentdrive.schedule import CosineSchedule
+from latentdrive.teacher.losses import TeacherLoss
 from latentdrive.teacher.training import TeacherTraining, judge_scenes
 from tests.support.teacher import as_latents, make_codes, make_scenes, make_teacher
 
 
-def make_training(folder, *, steps: int = 6, lr: float = 3e-3, **changes) -> TeacherTraining:
-    weights = {"autoregressive_weight": 1.0, "one_pass_weight": 1.0}
+BOTH = {"autoregressive": 1.0, "one_pass": 1.0}
+
+
+def make_training(folder, *, steps: int = 6, lr: float = 3e-3, weights: dict = BOTH, **model) -> TeacherTraining:
     return TeacherTraining(
-        model=make_teacher(folder, **changes.pop("model", {})), optimizer=partial(torch.optim.AdamW, lr=lr),
-        schedule=CosineSchedule(steps=steps, warmup=2, floor=0.1), **weights | changes,
-    )  # fmt: skip
+        model=make_teacher(folder, **model),
+        loss=TeacherLoss(**weights),
+        optimizer=partial(torch.optim.AdamW, lr=lr),
+        schedule=CosineSchedule(steps=steps, warmup=2, floor=0.1),
+    )
 
 
 def fit(module: TeacherTraining, batches: list, folder, *, steps: int, resume: str | None = None) -> None:
+    saving = ModelCheckpoint(dirpath=folder, filename="last", every_n_train_steps=3, enable_version_counter=False)
     trainer = L.Trainer(
-        max_steps=steps, logger=False, accelerator="cpu", enable_progress_bar=False, enable_model_summary=False,
-        callbacks=[ModelCheckpoint(dirpath=folder, filename="last", every_n_train_steps=3, enable_version_counter=False)],
-    )  # fmt: skip
+        max_steps=steps,
+        logger=False,
+        accelerator="cpu",
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        callbacks=[saving],
+    )
     trainer.fit(
         module,
         DataLoader(batches, batch_size=None, collate_fn=lambda batch: batch),
@@ -47,22 +57,24 @@ def test_a_toy_overfits_eight_windows_both_ways(tmp_path):
 
 
 def test_code_only_and_black_teachers_cannot_tell_eight_scenes_apart(tmp_path):
-    """The first slot has no prefix: with nothing to look at its loss cannot fall below the entropy of the codes."""
+    """The first slot has no prefix: with nothing to look at its loss cannot fall below the entropy of
+    the codes.
+    """
     codes = make_codes(8)
     codes[:, 0] = torch.arange(8)
     batch = (make_scenes(8, known=1.0), as_latents(codes))
-    module = make_training(tmp_path, steps=60, lr=1e-2, model={"images": "black", "state": False})
+    module = make_training(tmp_path, steps=60, lr=1e-2, images="black", state=False)
     fit(module, [batch] * 60, tmp_path / "ckpt", steps=60)
     first = judge_scenes(module.model.eval(), *batch)
     assert first["nats_first"].mean() > math.log(8) / 4 - 0.02
 
 
-@pytest.mark.parametrize("off", ["autoregressive_weight", "one_pass_weight"])
+@pytest.mark.parametrize("off", ["autoregressive", "one_pass"])
 def test_each_weighted_loss_contributes_gradient(tmp_path, off):
     batch = (make_scenes(4), as_latents(make_codes(4)))
     gradients = []
-    for weights in ({}, {off: 0.0}):
-        module = make_training(tmp_path, **weights)
+    for weights in (BOTH, BOTH | {off: 0.0}):
+        module = make_training(tmp_path, weights=weights)
         module.log = lambda *_, **__: None
         module.training_step(batch, 0).backward()
         gradients.append(torch.cat([p.grad.flatten() for p in module.parameters() if p.grad is not None]))

@@ -21,7 +21,7 @@ from latentdrive.codebook.judging.evaluation import other_clip, usable
 from latentdrive.codebook.judging.probe import EGO_TARGETS
 from latentdrive.codebook.model import Codebook, Observation
 from latentdrive.data.batches.clip_batches import HeldOut
-from latentdrive.data.batches.windows import TransitionBatch
+from latentdrive.data.batches.transitions import TransitionBatch
 from latentdrive.errors import NoClips, StoreError
 from latentdrive.files import read_arrays, write_atomic
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from latentdrive.codebook.judging.health import perplexity
 from latentdrive.codebook.losses import transition_error
 from latentdrive.codebook.model import Codebook, Observation
-from latentdrive.data.batches.windows import TransitionBatch, with_motion
+from latentdrive.data.batches.transitions import TransitionBatch, with_motion
 from latentdrive.statistics import Interval, ratio_by_drive
 
 CASES = ("true", "ego_shuffled", "environment_shuffled", "both_shuffled", "zeroed", "copy")

@@ -15,7 +15,7 @@ from jaxtyping import Float64
 from latentdrive.codebook.judging.evaluation import Codes, read_codes
 from latentdrive.codebook.judging.probe import EGO_TARGETS, ProbeResult, one_hot, probe
 from latentdrive.codebook.model import Codebook
-from latentdrive.data.batches.windows import TransitionBatch
+from latentdrive.data.batches.transitions import TransitionBatch
 from latentdrive.data.clips.clip_truth import others_motion
 from latentdrive.data.clips.frame_cache import CachedClips
 from latentdrive.errors import ConfigError

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from latentdrive.codebook.judging.evaluation import other_clip, usable
 from latentdrive.codebook.judging.probe import EGO_TARGETS, r2
 from latentdrive.codebook.model import Codebook
-from latentdrive.data.batches.windows import TransitionBatch
+from latentdrive.data.batches.transitions import TransitionBatch
 
 READER_WIDTH, READER_RATE, READER_DECAY = 64, 2e-3, 1e-2
 COLUMNS = list(EGO_TARGETS.values())

@@ -14,20 +14,14 @@ import torch
 from torch.utils.data import DataLoader
 
 from latentdrive.data.batches.held_out import HeldOut
-from latentdrive.data.batches.windows import (
-    NO_AUGMENTATION,
-    Augmentation,
-    TransitionStream,
-    WindowSpec,
-    loader,
-)
+from latentdrive.data.batches.transitions import WindowSpec
+from latentdrive.data.batches.windows import NO_AUGMENTATION, Augmentation, TransitionStream, loader
 from latentdrive.data.clips.clip_source import ClipFacts
 from latentdrive.data.clips.data_set import DataSet
 from latentdrive.data.clips.frame_cache import CachedClips, Features
 from latentdrive.data.unreadable import UnreadableLog
 from latentdrive.errors import ConfigError, UnreadableClip
-from latentdrive.identity import FormerIds
-from latentdrive.progress import Progress, unwatched
+from latentdrive.stages.batches import StageBatches
 from latentdrive.types import DrivingClip, PoseSource
 
 ENDLESS = 1 << 62  # the trainer knows when to stop
@@ -37,14 +31,15 @@ CARD_CLIPS, DECODED_CARD_CLIPS = (
 )  # most clips whose facts the card sums up: from the cache, or decoded for it
 
 
-class ClipBatches:
+class ClipBatches(StageBatches):
     """Windows of a DataSet. window_transitions: transitions in a training window; patch_grid: patches down and across.
 
     batch_size: windows a step (of each rank); pairs_per_clip: windows drawn from each clip opened. held_out_windows: how
     many windows of the val part are looked at, spread evenly, all if fewer. workers: processes that make batches ahead.
-    out: the run's folder, for unreadable_train.csv, too_short_train.csv and so on. watch: may be set to what shows the progress
-    of choosing held-out windows.
+    out: the run's folder, for unreadable_train.csv, too_short_train.csv and so on.
     """
+
+    free_settings = ("out", "workers", "data.cache_gb", "data.cache_folder")
 
     def __init__(
         self,
@@ -61,12 +56,10 @@ class ClipBatches:
         seed: int,
         out: str,
     ) -> None:
-        self.parents: dict[str, str] = {}  # clips come from no checkpoint
-        self.former_ids: FormerIds = {}
+        super().__init__(parents={}, former_ids={})  # clips come from no checkpoint
         self.data, self.batch_size, self.pairs_per_clip = data, batch_size, pairs_per_clip
         self.held_out_windows, self.patch_grid, self.augmentation = held_out_windows, tuple(patch_grid), augmentation
         self.workers, self.seed, self.out = workers, seed, Path(out)
-        self.watch: Progress = unwatched
         self.spec = WindowSpec(transitions=window_transitions, transition_s=transition_s, rate_hz=data.rate_hz)
         self._features: dict[str, Any] = {}
         if self.takes_features and augmentation != NO_AUGMENTATION:

@@ -10,15 +10,8 @@ from itertools import chain
 
 import numpy as np
 
-from latentdrive.data.batches.windows import (
-    NO_AUGMENTATION,
-    TransitionBatch,
-    WindowSpec,
-    make_batch,
-    open_clip,
-    shuffled,
-    window_starts,
-)
+from latentdrive.data.batches.transitions import TransitionBatch, WindowSpec
+from latentdrive.data.batches.windows import NO_AUGMENTATION, make_batch, open_clip, shuffled, window_starts
 from latentdrive.data.clips.clip_source import ReadableSource
 from latentdrive.data.clips.frame_cache import CachedClips
 from latentdrive.data.unreadable import UnreadableLog

@@ -21,7 +21,7 @@ from latentdrive.data.clips.sidecars import SAME_TIME_S
 from latentdrive.data.latent_store import LatentStore
 from latentdrive.errors import StoreError, WrongShape
 from latentdrive.geometry import nearest_rows
-from latentdrive.teacher.code_baselines import code_baselines
+from latentdrive.stages.batches import StageBatches
 from latentdrive.types import DrivingClip, LatentActions, SceneBatch
 
 
@@ -107,12 +107,14 @@ class LabelledScenes:
         return first >= 0 and bool(clip.shots[first] == clip.shots[now])
 
 
-class SceneBatches:
+class SceneBatches(StageBatches):
     """Labelled scenes of a data set for training and validation.
 
     latents: folder with the stores `train` and `val`. origin: whose labels these must be. spec: what a scene holds of the
     past. batch_size: scenes a step. held_out_windows: how many windows of `val` are looked at, spread over all of them.
     """
+
+    free_settings = ("workers", "data.cache_gb", "data.cache_folder")
 
     def __init__(
         self,
@@ -139,12 +141,12 @@ class SceneBatches:
                 f"labelled by {'a codebook' if origin == 'inverse_dynamics' else f'a {origin}'}"
             )
         self.info = info
-        self.parents = {
+        parents = {
             "codebook": info.codebook_id,
             "labels": self.stores["train"].fingerprint,
             "labeller": info.maker,
         }
-        self.former_ids = info.former_ids
+        super().__init__(parents=parents, former_ids=info.former_ids)
 
     @cached_property
     def train(self) -> LabelledScenes:
@@ -174,10 +176,9 @@ class SceneBatches:
         """The chosen held-out windows in order; the last batch may be smaller."""
         return in_order(self.held_out, self.held_out_picks(), self.batch_size)
 
-    def baselines(self) -> dict[str, float]:
-        """Held-out nats of per-slot frequencies and of repeating the last transition, on the windows looked at."""
-        rows = [self.held_out.rows[i] for i in self.held_out_picks()]
-        return code_baselines(self.stores["train"], self.stores["val"], held_out_rows=rows)
+    def held_out_rows(self) -> list[int]:
+        """Rows of the store `val` that hold the chosen held-out windows."""
+        return [self.held_out.rows[i] for i in self.held_out_picks()]
 
     @cached_property
     def facts(self) -> dict[str, Any]:

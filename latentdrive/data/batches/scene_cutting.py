@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int64
 
-from latentdrive.data.batches.windows import WindowSpec
+from latentdrive.checkpoint_parts import checkpoint_part
+from latentdrive.data.batches.transitions import WindowSpec
 from latentdrive.data.picture_size import sized
 from latentdrive.errors import ConfigError, WrongShape
 from latentdrive.geometry import interpolate_poses, relative_pose
@@ -21,6 +22,7 @@ from latentdrive.types import FRONT, CameraImage, Command, DrivingClip, EgoHisto
 SLACK_S = 0.02  # how far outside the shot a time of the ego history may lie, for rounding in the file
 
 
+@checkpoint_part
 @dataclass(frozen=True, kw_only=True)
 class SceneSpec:
     """What a scene holds of the past. history_frames: earlier images, history_step_s apart; ego_frames states at ego_hz."""

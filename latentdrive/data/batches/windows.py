@@ -6,78 +6,20 @@ the sampler is ever saved. held_out.py has the fixed windows of evaluation.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float16, Float32, Int64, UInt8
-from torch import Tensor
+from jaxtyping import Float32, Int64
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from latentdrive.data.batches.augmentation import covered_share, crop, mirror
+from latentdrive.data.batches.transitions import TransitionBatch, WindowSpec
 from latentdrive.data.clips.clip_source import ClipFacts, ReadableSource
 from latentdrive.data.unreadable import UnreadableLog
 from latentdrive.errors import ConfigError, NoClips, TooShort, UnreadableClip
 from latentdrive.geometry import nearest_rows, relative_pose
-from latentdrive.types import FROZEN, Batch, ClipTruth, DrivingClip
-
-
-@dataclass(**FROZEN)
-class TransitionBatch(Batch):
-    """Windows of `transitions` transitions each. T = transitions + 1 frames.
-
-    frames: RGB, or None where only features are taken; features: of cached frames, or None. motion: dx, dy (metres), dyaw
-    (radians) over the transition in the ego frame of its start, and speed (m/s) at its start; 0 where unknown.
-    moving: share of each patch that agents' boxes cover at the start or the end of the transition, 0 where there is no
-    truth; None unless a patch grid was asked for. clip, start: index of the clip and of its first frame in the window.
-    """
-
-    frames: UInt8[Tensor, "B T 3 H W"] | None
-    features: Float16[Tensor, "B T *rest"] | None
-    motion: Float32[Tensor, "B M 4"]
-    motion_known: Bool[Tensor, "B"]
-    moving: Float32[Tensor, "B M gh gw"] | None
-    clip: Int64[Tensor, "B"]
-    start: Int64[Tensor, "B"]
-
-    def __len__(self) -> int:
-        return len(self.clip)
-
-
-@dataclass(frozen=True, kw_only=True)
-class WindowSpec:
-    """Which frames make a window. transition_s times rate_hz must be a whole number of frames."""
-
-    transitions: int
-    transition_s: float
-    rate_hz: float
-
-    def __post_init__(self) -> None:
-        if self.transitions < 1:
-            raise ConfigError(f"a window needs at least 1 transition, got {self.transitions}")
-        frames = self.transition_s * self.rate_hz
-        if frames < 0.5 or abs(frames - round(frames)) > 1e-6:
-            fitting = ", ".join(f"{k / self.transition_s:g}" for k in range(max(1, int(frames)), int(frames) + 3))
-            raise ConfigError(
-                f"transition_s={self.transition_s:g} is {frames:g} frames at data.rate_hz={self.rate_hz:g}, not a whole "
-                f"number: set data.rate_hz to one of {fitting}, or transition_s to {max(1, round(frames)) / self.rate_hz:g}"
-            )
-
-    @property
-    def transition_frames(self) -> int:
-        """Frames from the start of a transition to its end."""
-        return round(self.transition_s * self.rate_hz)
-
-    @property
-    def span(self) -> int:
-        """Frames from the first of a window to its last."""
-        return self.transitions * self.transition_frames
-
-    def starts(self, clip: DrivingClip) -> Int64[np.ndarray, "S"]:
-        """All frames at which a window may start: no window spans two shots."""
-        if len(clip) <= self.span:
-            return np.zeros(0, np.int64)
-        return np.flatnonzero(clip.shots[: len(clip) - self.span] == clip.shots[self.span :])
+from latentdrive.types import ClipTruth, DrivingClip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -323,12 +265,3 @@ def _moving(
     seen = (left + view[0] * wide, top + view[1] * high, left + view[2] * wide, top + view[3] * high)
     covered = covered_share(truth.boxes[rows], seen, grid)
     return np.maximum(covered[:-1], covered[1:])
-
-
-def with_motion(batch: TransitionBatch) -> TransitionBatch:
-    """The rows whose motion is known."""
-    if batch.motion_known.all():
-        return batch
-    rows = batch.motion_known.nonzero()[:, 0]
-    parts = {field.name: getattr(batch, field.name) for field in fields(batch)}
-    return replace(batch, **{name: part[rows] for name, part in parts.items() if part is not None})

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
+from latentdrive.data.batches.transitions import WindowSpec
 from latentdrive.data.batches.windows import (
     NO_AUGMENTATION,
     Augmentation,
     TransitionStream,
-    WindowSpec,
     loader,
     make_batch,
     shuffled,
