@@ -1,7 +1,10 @@
-"""Boxes seen from above: rectangles with a centre, a heading, a length and a width. Where their corners lie, and what they touch.
+"""Boxes seen from above: rectangles with a centre, a heading, a length and a width.
 
-All packages above share this geometry: the score, the built-in world, planners and drawings. Lengths are in metres, headings in
-radians. Functions take numpy arrays where their types say so, and otherwise numpy arrays or torch tensors, all of one kind.
+Where their corners lie, and what they touch.
+
+All packages above share this geometry: the score, the built-in world, planners and drawings.
+Lengths are in metres, headings in radians. Functions take numpy arrays where their types say so,
+and otherwise numpy arrays or torch tensors, all of one kind.
 """
 
 from typing import Any, TypeVar
@@ -41,7 +44,10 @@ def ego_corners(rear_axle: Float64[np.ndarray, "*n 3"]) -> Float64[np.ndarray, "
 
 
 def corners(poses: Float64[np.ndarray, "*n 3"], sizes: Float64[np.ndarray, "*#n 2"]) -> Float64[np.ndarray, "*n 4 2"]:
-    """Corners of boxes in the order of CORNERS. poses: of their centres. sizes: length, width; they broadcast."""
+    """Corners of boxes in the order of CORNERS.
+
+    poses: of their centres. sizes: length, width; they broadcast.
+    """
     cos, sin = np.cos(poses[..., 2]), np.sin(poses[..., 2])
     along = np.stack([cos, sin], -1) * (sizes[..., :1] / 2)
     across = np.stack([-sin, cos], -1) * (sizes[..., 1:] / 2)
@@ -55,10 +61,12 @@ def corners_around(
     half_length: float | Tensor,
     half_width: float | Tensor,
 ) -> Float[Tensor, "*n 4 2"]:
-    """Corners of boxes in the order of CORNERS. half_length, half_width: numbers, or tensors that broadcast with [..., 1].
+    """Corners of boxes in the order of CORNERS.
 
-    Unlike `corners`, this adds to the centre step by step. The sums differ in their last bit, and the score keeps both: a corner
-    on the edge of a map area must not change sides.
+    half_length, half_width: numbers, or tensors that broadcast with [..., 1].
+
+    Unlike `corners`, this adds to the centre step by step. The sums differ in their last bit, and
+    the score keeps both: a corner on the edge of a map area must not change sides.
     """
     along = torch.stack([cos, sin], -1) * half_length
     across = torch.stack([-sin, cos], -1) * half_width
@@ -73,10 +81,12 @@ def boxes_touch(
     other_half: Array,
     margin_m: float = 0.0,
 ) -> Any:
-    """Whether two boxes share a point or, with a margin, whether each of their four axes brings them that close: [...], bool.
+    """Whether two boxes share a point or, with a margin, whether each of their four axes brings
+    them that close: [...], bool.
 
-    offset: from the own centre to the other one [..., 2]. own, other: cosines and sines of the headings. own_half, other_half:
-    half length and half width [..., 2], which broadcast. Numbers that are not finite never touch.
+    offset: from the own centre to the other one [..., 2]. own, other: cosines and sines of the
+    headings. own_half, other_half: half length and half width [..., 2], which broadcast. Numbers
+    that are not finite never touch.
     """
     (c1, s1), (c2, s2) = own, other
     dx, dy = offset[..., 0], offset[..., 1]
@@ -100,9 +110,11 @@ def box_touches_polygon(
     half: tuple[float, float],
     edges: Float[Tensor, "n e 4"],
 ) -> Bool[Tensor, "n"]:
-    """Whether each box shares a point with its polygon: an edge of the polygon touches the box, or the box lies inside.
+    """Whether each box shares a point with its polygon: an edge of the polygon touches the box, or
+    the box lies inside.
 
-    half: half length and half width. edges: x, y of start and end of all edges, holes included; edges without length are ignored.
+    half: half length and half width. edges: x, y of start and end of all edges, holes included;
+    edges without length are ignored.
     """
     c, s = cos[:, None], sin[:, None]
     ends = []

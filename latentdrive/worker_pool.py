@@ -1,7 +1,8 @@
 """The one pool of worker processes: preparing scenes, reading logs and writing worlds all run their jobs here.
 
-Workers are spawned and not forked, because the parent may hold threads of torch. A worker keeps what its work opens (maps,
-logs, a renderer) from one job to the next, so its memory may grow: it is watched.
+Workers are spawned and not forked, because the parent may hold threads of torch. A worker keeps
+what its work opens (maps, logs, a renderer) from one job to the next, so its memory may grow: it is
+watched.
 """
 
 import math
@@ -37,15 +38,17 @@ def run_jobs(
 ) -> Iterator[tuple[Job, Result | WorkerDied]]:
     """Yield every job with its result, in the order in which jobs finish.
 
-    work: is pickled to the workers, and called in this process where `processes` is 1 or less. What it opens for
-    many jobs it should keep on itself and leave out of its pickled state. memory_gb: bound on the resident memory of all
-    workers together (shared libraries count once for each). Above it, workers end after their present jobs, and new ones
-    take over; if the bound is reached at once again, there is one worker fewer. progress, what: how to show the finished
-    jobs, and their name there.
+    work: is pickled to the workers, and called in this process where `processes` is 1 or less. What
+    it opens for many jobs it should keep on itself and leave out of its pickled state. memory_gb:
+    bound on the resident memory of all workers together (shared libraries count once for each).
+    Above it, workers end after their present jobs, and new ones take over; if the bound is reached
+    at once again, there is one worker fewer. progress, what: how to show the finished jobs, and
+    their name there.
 
-    A job whose worker was killed is tried once more with a single worker; if that is killed too, the job's result is a
-    WorkerDied, and the other jobs go on. An exception that `work` raises ends the pool and is raised here.
-    Raises WorkerDied where workers die again and again before any job is done.
+    A job whose worker was killed is tried once more with a single worker; if that is killed too,
+    the job's result is a WorkerDied, and the other jobs go on. An exception that `work` raises ends
+    the pool and is raised here. Raises WorkerDied where workers die again and again before any job
+    is done.
     """
     results = _results(work, jobs, processes, memory_gb)
     yield from results if progress is None or not jobs else progress(results, what=what, total=len(jobs))

@@ -1,1 +1,1 @@
-"""The sub-scores of PDMS and EPDMS: one module for each term, and the geometry that they share."""
+"""The sub-scores of PDMS and EPDMS (docs/pdms.md, section 6), and the geometry that they share."""

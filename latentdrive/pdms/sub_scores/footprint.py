@@ -1,7 +1,7 @@
 """The scored car at every simulated step: its box, its speed, and the areas of the map that it is in.
 
-After simulate.py; the sub-scores start from here. Axes are B scenes, T = 41 steps, M trajectories; positions are metres from the scene's
-origin (batch.py).
+Every sub-score but comfort starts from here. Axes are B scenes, T = 41 steps, M trajectories;
+positions are metres from the scene's origin (batch.py).
 """
 
 from dataclasses import dataclass
@@ -19,7 +19,11 @@ from latentdrive.types import FROZEN
 
 @dataclass(**FROZEN)
 class Footprint:
-    """Rear axle and centre of the box, cosine and sine of the heading, speed (the norm of both components); of shape [B, T, M]."""
+    """The car's box.
+
+    rear: rear axle. centre: of the box. cos, sin: of the heading. speed: norm of both components,
+    m/s.
+    """
 
     rear: Float[Tensor, "*shape 2"]
     centre: Float[Tensor, "*shape 2"]
@@ -27,25 +31,28 @@ class Footprint:
     sin: Float[Tensor, "*shape"]
     speed: Float[Tensor, "*shape"]
 
-    def at(self, rows: tuple[Tensor, Tensor, Tensor]) -> "Footprint":
-        """The car at some scenes, steps and trajectories only."""
+    def at(self, places: tuple[Tensor, Tensor, Tensor]) -> "Footprint":
+        """The car at chosen places only. places: indices of scene, step and trajectory."""
         return Footprint(
-            rear=self.rear[rows],
-            centre=self.centre[rows],
-            cos=self.cos[rows],
-            sin=self.sin[rows],
-            speed=self.speed[rows],
+            rear=self.rear[places],
+            centre=self.centre[places],
+            cos=self.cos[places],
+            sin=self.sin[places],
+            speed=self.speed[places],
         )
 
     def corners(self) -> Float[Tensor, "*shape 4 2"]:
-        """Corners of the box, front left first, counter-clockwise."""
+        """Corners of the box in the order of boxes.CORNERS."""
         return corners_around(self.centre, self.cos, self.sin, HALF_LENGTH_M, HALF_WIDTH_M)
 
 
 @dataclass(**FROZEN)
 class EgoAreas:
-    """Where the car is (6.1). off_road: a corner in no drivable area. oncoming: the centre in no lane of the route. centre_in: the centre
-    inside an intersection."""
+    """Where the car is (docs/pdms.md, section 6.1).
+
+    off_road: a corner lies in no drivable area. oncoming: the centre lies in no lane of the route.
+    centre_in: the centre lies inside an intersection.
+    """
 
     off_road: Bool[Tensor, "B T M"]
     oncoming: Bool[Tensor, "B T M"]
@@ -53,7 +60,7 @@ class EgoAreas:
 
 
 def footprint(states: Float[Tensor, "B M 41 11"], origin: Float[Tensor, "B 2"]) -> Footprint:
-    """The car's box at simulated states (global frame)."""
+    """The car's box at simulated states. states: in the global frame."""
     states = states.transpose(1, 2)
     rear = states[..., [X, Y]] - origin[:, None, None]
     cos, sin = states[..., HEADING].cos(), states[..., HEADING].sin()
@@ -63,7 +70,7 @@ def footprint(states: Float[Tensor, "B M 41 11"], origin: Float[Tensor, "B 2"]) 
 
 
 def ego_areas(car: Footprint, road: MapBatch) -> EgoAreas:
-    """Areas that corners and centre are in; a point on a border is outside."""
+    """The areas that corners and centre lie in. A point on a border lies outside."""
     grid, shape = road.grid, car.speed.shape
     corners = grid.locate(*car.corners().unbind(-1))
     centre = grid.locate(*car.centre.unbind(-1))
