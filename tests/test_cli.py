@@ -149,7 +149,7 @@ def test_a_planners_folder_stands_for_the_option_that_opens_it(named, tmp_path, 
 def test_a_network_that_is_yet_to_be_trained_cannot_be_evaluated(capsys, tmp_path):
     with pytest.raises(SystemExit):
         cli.main(["evaluate", "planner=ego_mlp", f"out={tmp_path}/out", f"data.path={tmp_path}"])
-    assert "this planner learns: latentdrive train planner" in capsys.readouterr().err
+    assert "train it with latentdrive train planner" in capsys.readouterr().err
 
 
 def test_a_planner_that_learns_nothing_cannot_be_trained(capsys, tmp_path):

@@ -1,54 +1,56 @@
-"""`evaluate`: a planner's NAVSIM score on a split, with intervals, an audit, and pictures of the worst scenes.
+"""`evaluate`: a planner's NAVSIM score on a split, with intervals, an audit, and pictures of the
+worst scenes.
 
-    latentdrive evaluate planner=human data=navsim split=val scorer=epdms_v2.2
+    latentdrive evaluate planner=human data=navsim data.split.test=val scorer=epdms_v2.2
 
-What the score needs of each scene is prepared once, into a store that all planners share. A scene that fails anywhere on the way
-scores 0 in everything, is counted and named. data=navhard evaluates two stages: what a plan leads to counts, too.
+What the score needs of each scene is prepared once, into a store that all planners share. A scene
+that fails at any step scores 0, is counted, and is listed with its reason. data=navhard evaluates
+two stages: the scenes that follow a plan count as well.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image
 
 from latentdrive.build import build
 from latentdrive.config import Config
 from latentdrive.data.navsim.submission import write_submission
 from latentdrive.errors import ConfigError
 from latentdrive.evaluation.audit import audit
-from latentdrive.evaluation.driving import Course, Driven, drive_as_human, progress_of
+from latentdrive.evaluation.pictures import PICTURES, write_worst_pictures
+from latentdrive.evaluation.planned_split import (
+    PlannedSplit,
+    PreparedSplit,
+    latency_on,
+    plan_split,
+    plan_split_as_human,
+    progress_of,
+)
+from latentdrive.evaluation.planning import AnyPlanner, is_privileged, sensors_of
 from latentdrive.evaluation.scores_file import SCORES, write_scores
 from latentdrive.evaluation.scoring import with_extended_comfort
 from latentdrive.evaluation.second_stage import TRAFFIC, second_stages
-from latentdrive.evaluation.split import Scenes, open_split
+from latentdrive.evaluation.split import SplitScenes, open_split
 from latentdrive.evaluation.summary import SUMMARY, as_text, flat, summarise
 from latentdrive.evaluation.terminal import audit_lines, failure_lines, latency_lines, mapping_lines, score_table
 from latentdrive.evaluation.trajectories_file import TRAJECTORIES, write_trajectories
-from latentdrive.evaluation.worst import worst
-from latentdrive.files import write_atomic
 from latentdrive.pdms.prepare import prepare_scene
 from latentdrive.pdms.storage.store import ScoringStore, build_store, store_name
 from latentdrive.pdms.versions import Version
 from latentdrive.planners.baselines.submitted import Submitted
-from latentdrive.planners.latents.source import StoredLatents
 from latentdrive.planners.learned import LearnedPlanner
-from latentdrive.planners.sampling import NO_SENSORS
-from latentdrive.report.evaluation_charts import PICTURES
-from latentdrive.report.score_picture import score_picture
 from latentdrive.run_folder import RunFolder, progress
 from latentdrive.types import FROZEN
 
 
 @dataclass(**FROZEN)
-class _Order:
-    """The verb's own keys, see configs/evaluate.yaml."""
+class _Options:
+    """The keys of configs/evaluate.yaml that the command itself uses."""
 
     version: Version
-    split: str | None
     limit: int | None
     store: Path | None
     stores: Path
@@ -63,63 +65,52 @@ class _Order:
 
 
 def run(cfg: Config) -> Path:
-    """Score the planner on every scene; returns the folder that holds scores.csv and summary.json."""
-    folder, order, data = RunFolder(cfg, verb=cfg.verb), _order(cfg), build(cfg.data)
-    settings, planner, then, dry_run = _settings(cfg), build(_planner_node(cfg)), cfg.next, cfg.dry_run
-    about = {"planner": cfg.planner.plain(), "data": cfg.data_words, "split": order.split}
+    """Score the planner on every scene; returns the folder that holds scores.csv and
+    summary.json."""
+    folder, options, data = RunFolder(cfg, verb=cfg.verb), _options(cfg), build(cfg.data)
+    planner, then, dry_run = build(_planner_node(cfg)), cfg.next, cfg.dry_run
+    about = {"planner": cfg.planner.plain(), "data": cfg.data_words, "split": data.test_split}
     cfg.require_all_read()
-    needs = getattr(planner, "needs", NO_SENSORS)  # the privileged look at no sensor
+    needs = sensors_of(planner)
     scenes = open_split(
-        data, settings, split=order.split, version=order.version, needs=needs, limit=order.limit, progress=progress
+        data, split=data.test_split, version=options.version, needs=needs, limit=options.limit, progress=progress
     )
-    if isinstance(planner, LearnedPlanner) and isinstance(planner.latents, StoredLatents):
-        planner.latents.require_scenes(scenes.source, scenes.tokens)
-    place = order.store or order.stores / store_name(data.scenes_id(order.split), order.version.rules)
-    drives = len(set(scenes.drives))
-    folder.say(f"{type(planner).__name__} on {len(scenes.tokens):,} scenes of {drives:,} drives, {order.version}")
-    if stages := len(getattr(getattr(scenes.source, "split", None), "second_stages", ())):
+    if isinstance(planner, LearnedPlanner):
+        planner.require_scenes(scenes.source, scenes.tokens)
+    store = options.store or options.stores / store_name(data.scenes.id_of(data.test_split), options.version.rules)
+    name, drives = type(planner).__name__, len(set(scenes.drives))
+    folder.say(f"{name} on {len(scenes.tokens):,} scenes of {drives:,} drives, {options.version}")
+    if skipped := scenes.skipped_second_stages:
         folder.say(
-            f"the split has {stages:,} second stages: not driven here, this is the score of one; data=navhard drives both"
+            f"the split has {skipped:,} second stages, which this one-stage score leaves out; data=navhard scores both"
         )
     if dry_run:
-        folder.say(f"dry run: would prepare what {place} lacks, and write {folder.path / SCORES}")
+        folder.say(f"dry run: would prepare the scenes that {store} lacks, and write {folder.path / SCORES}")
         return folder.path
-    course = _prepare(place, scenes, order, folder)
-    driven = course.drive(planner, what=type(planner).__name__)
-    human = drive_as_human(course, driven, planner) if order.human else None
-    results, plans = driven.scored.results, driven.plans
-    findings = audit(results, driven.scored.states, plans.trajectories, progress_of(human, results.tokens))
-    mapping = _mapping(course.scenes)
-    about |= {"planner_class": type(planner).__name__, "privileged": getattr(planner, "privileged", False) is True}
+    split = _prepare(store, scenes, options, folder)
+    planned = plan_split(split, planner, label=name)
+    human = plan_split_as_human(split, planner, planned) if options.human else None
+    about |= {"planner_class": name, "privileged": is_privileged(planner)}
     about |= planner.provenance() if isinstance(planner, LearnedPlanner) else {}
-    summary = summarise(results, findings, {**about, **mapping, **_strangers(planner, scenes, folder)})
-    if (latency := course.latency(planner, driven)) is not None:
-        summary |= {"latency": latency}
-    write_scores(folder.path / SCORES, results)
-    write_trajectories(folder.path / TRAJECTORIES, plans.trajectories)
-    folder.write(SUMMARY, as_text(summary))
-    told = (
-        score_table(summary), *mapping_lines(mapping.get("mapping")), *failure_lines(summary),
-        *latency_lines(latency, reads_store="store" in about.get("latents", {})),
-    )  # fmt: skip
-    for line in (*told, "Audit", *audit_lines(findings)):
-        folder.say(line)
-    if order.submission is not None:
-        _submit(order, course.scenes, driven, folder)
-    _draw(folder, course, driven, human, count=order.pictures)
-    folder.metrics({"scorer": str(order.version), **mapping, "store": str(place), "metrics": flat(summary)})
+    about |= _mapping(split.scenes) | _unused_plans(planner, scenes, folder)
+    summary = _report(folder, about, planned, human, latency_on(split, planner, planned))
+    if options.submission is not None:
+        _submit(options, split.scenes, planned, folder)
+    if pictures := write_worst_pictures(folder.path / PICTURES, split, planned, human, count=options.pictures):
+        folder.say(f"{len(pictures)} pictures of the worst scenes in {folder.path / PICTURES}")
+    numbers = {"scorer": str(options.version), **_mapping(split.scenes), "store": str(store), "metrics": flat(summary)}
+    folder.metrics(numbers)
     folder.finish(folder.path / SUMMARY, then.format(out=folder.path))
     return folder.path
 
 
-def _order(cfg: Config) -> _Order:
+def _options(cfg: Config) -> _Options:
     try:
         version = Version(cfg.scorer)
     except ValueError:
-        raise ConfigError(f"scorer={cfg.scorer}: there is no such score; there are {', '.join(Version)}") from None
-    return _Order(
+        raise ConfigError(f"scorer={cfg.scorer} is unknown: choose one of {', '.join(Version)}") from None
+    return _Options(
         version=version,
-        split=cfg.split,
         limit=cfg.limit,
         store=None if cfg.store is None else Path(cfg.store).expanduser(),
         stores=Path(cfg.stores).expanduser(),
@@ -135,85 +126,97 @@ def _order(cfg: Config) -> _Order:
 
 
 def _planner_node(cfg: Config) -> Config:
-    """What builds the planner. Raises ConfigError where the option is a network that is yet to be trained."""
+    """The node that builds the planner. Raises ConfigError where the option is a network that must
+    first be trained."""
     if "planner" not in cfg:
         raise ConfigError(
-            "this planner learns: latentdrive train planner planner=... makes a checkpoint, and planner=FOLDER evaluates that"
+            "planner=... names a network without weights: train it with latentdrive train planner planner=..., then "
+            "evaluate its checkpoint with planner=FOLDER"
         )
     return cfg.planner
 
 
-def _settings(cfg: Config) -> Mapping[str, Any]:
-    """Of data.scenes, as configured; empty where the data hold clips only."""
-    found = cfg.data.scenes
-    return found.plain() if isinstance(found, Config) else {}
-
-
-def _prepare(place: Path, scenes: Scenes, order: _Order, folder: RunFolder) -> Course:
-    """Prepare what the store lacks; scenes that can't be are named."""
-    rules = order.version.rules
+def _prepare(place: Path, scenes: SplitScenes, options: _Options, folder: RunFolder) -> PreparedSplit:
+    """Prepare the scenes that the store lacks. Scenes that cannot be prepared keep their reason."""
+    rules = options.version.rules
     report = build_store(
-        place, scenes.source, scenes.tokens, partial(prepare_scene, rules=rules), rules=rules, processes=order.processes,
-        memory_gb=order.memory_gb, progress=progress,
-    )  # fmt: skip
+        place,
+        scenes.source,
+        scenes.tokens,
+        partial(prepare_scene, rules=rules),
+        rules=rules,
+        processes=options.processes,
+        memory_gb=options.memory_gb,
+        progress=progress,
+    )
     for line in report.lines():
         folder.say(f"{place}: {line}")
     prepared, complete = ScoringStore(place, rules=rules).get, with_extended_comfort
     if scenes.entries:
         scenes, complete = second_stages(scenes, prepared, report.failed)
-    return Course(
-        scenes=scenes, prepared=prepared, unprepared=report.failed, complete=complete, version=order.version,
-        batch=order.batch, device=order.device,
-    )  # fmt: skip
+    return PreparedSplit(
+        scenes=scenes,
+        prepared=prepared,
+        unprepared=report.failed,
+        complete=complete,
+        version=options.version,
+        batch=options.batch,
+        device=options.device,
+    )
 
 
-def _mapping(scenes: Scenes) -> dict[str, Any]:
-    """What the results say of two stages, nothing where there is one."""
+def _mapping(scenes: SplitScenes) -> dict[str, Any]:
+    """What summary and metrics record about two stages; empty for one stage."""
     if not scenes.entries:
         return {}
     return {"mapping": {"entries": len(scenes.entries), "left_out": scenes.left_out, "traffic": TRAFFIC}}
 
 
-def _strangers(planner: Any, scenes: Scenes, folder: RunFolder) -> dict[str, Any]:
-    """What a submission holds beyond the scenes: counted and named, nothing else."""
+def _unused_plans(planner: AnyPlanner, scenes: SplitScenes, folder: RunFolder) -> dict[str, Any]:
+    """What summary.json records about a submission: entries for scenes outside the split, and
+    unusable ones."""
     if not isinstance(planner, Submitted):
         return {}
-    strangers = planner.strangers(scenes.tokens)
-    if strangers:
+    extra = planner.strangers(scenes.tokens)
+    if extra:
         folder.say(
-            f"{len(strangers):,} trajectories of the submission are of no scene here, the first one: {strangers[0]}"
+            f"{len(extra):,} trajectories of the submission belong to no scene of this split, the first is {extra[0]}"
         )
-    return {"submission": {"extra_tokens": strangers, "unusable": planner.submission.unusable}}
+    return {"submission": {"extra_tokens": extra, "unusable": planner.submission.unusable}}
 
 
-def _submit(order: _Order, scenes: Scenes, driven: Driven, folder: RunFolder) -> None:
-    """Write the trajectories for NAVSIM's server."""
-    planned, original = driven.plans.trajectories, scenes.first_stage().tokens
-    first = {token: planned[token] for token in original if token in planned}
-    second = {token: plan for token, plan in planned.items() if token not in first}
-    one_stage = order.version is Version.PDMS_V1_1
-    left_out = write_submission(order.submission, first, about=order.about, second_stage=None if one_stage else second)
-    folder.say(f"submission: {len(planned) - len(left_out):,} trajectories in {order.submission}")
-    if missing := [token for token in scenes.tokens if token not in planned]:
-        folder.say(f"  {len(missing):,} scenes have none, and the server asks for all: {missing[0]} is the first")
+def _report(
+    folder: RunFolder,
+    about: dict[str, Any],
+    planned: PlannedSplit,
+    human: PlannedSplit | None,
+    latency: dict[str, float | int | str] | None,
+) -> dict[str, Any]:
+    """Write scores, trajectories and summary, and print them; returns the summary."""
+    results, trajectories = planned.scored.results, planned.plans.trajectories
+    findings = audit(results, planned.scored.states, trajectories, progress_of(human, results.tokens))
+    summary = summarise(results, findings, about) | ({} if latency is None else {"latency": latency})
+    write_scores(folder.path / SCORES, results)
+    write_trajectories(folder.path / TRAJECTORIES, trajectories)
+    folder.write(SUMMARY, as_text(summary))
+    lines = [score_table(summary), *mapping_lines(about.get("mapping")), *failure_lines(summary)]
+    lines += latency_lines(latency, reads_store="store" in about.get("latents", {}))
+    for line in (*lines, "Audit", *audit_lines(findings)):
+        folder.say(line)
+    return summary
+
+
+def _submit(options: _Options, scenes: SplitScenes, planned: PlannedSplit, folder: RunFolder) -> None:
+    """Write the trajectories as a submission for NAVSIM's server."""
+    trajectories, originals = planned.plans.trajectories, scenes.first_stage().tokens
+    first = {token: trajectories[token] for token in originals if token in trajectories}
+    second = {token: trajectory for token, trajectory in trajectories.items() if token not in first}
+    second_stage = None if options.version is Version.PDMS_V1_1 else second  # v1's format has no second stage
+    left_out = write_submission(options.submission, first, about=options.about, second_stage=second_stage)
+    folder.say(f"submission: {len(trajectories) - len(left_out):,} trajectories in {options.submission}")
+    if missing := [token for token in scenes.tokens if token not in trajectories]:
+        folder.say(
+            f"  {len(missing):,} scenes lack a trajectory, the first is {missing[0]}; the server requires all scenes"
+        )
     for token, reason in left_out.items():
         folder.say(f"  left out: {token}: {reason}")
-
-
-def _draw(folder: RunFolder, course: Course, driven: Driven, human: Driven | None, *, count: int) -> None:
-    """Pictures of the scenes with the lowest scores, worst first."""
-    results, paths = driven.scored.results, []
-    for place, row in enumerate(worst(results, count)):
-        token = results.tokens[row]
-        pixels = score_picture(
-            course.prepared(token), results, row, states=driven.scored.states[row],
-            planned=driven.plans.trajectories.get(token), human=None if human is None else human.plans.trajectories.get(token),
-        )  # fmt: skip
-        paths.append(folder.path / PICTURES / f"{place + 1:02d}_{_file_name(token)}.png")
-        write_atomic(paths[-1], lambda new, pixels=pixels: Image.fromarray(pixels).save(new, format="png"))
-    if paths:
-        folder.say(f"{len(paths)} pictures of the worst scenes in {folder.path / PICTURES}")
-
-
-def _file_name(token: str) -> str:
-    return "".join(sign if sign.isalnum() or sign in "-_.@" else "_" for sign in token)

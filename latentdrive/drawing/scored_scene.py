@@ -1,9 +1,9 @@
 """A scored scene from above: where the car drove in simulation, what was planned, what others did,
 and notes below.
 
-Uses the view and the colours of bird_view.py. The car of the present looks up. Other road users stand
-where they were at the decisive step, which the caller chooses: the moment of what cost most, or the
-last step.
+Uses the view and the colours of bird_view.py. The car of the present looks up. Other road users
+stand where they were at the decisive step, which the caller chooses: the moment of what cost most,
+or the last step.
 """
 
 from collections.abc import Sequence

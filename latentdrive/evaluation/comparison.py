@@ -1,7 +1,8 @@
-"""Two evaluations, scene by scene: which differences are more than chance.
+"""Two evaluations compared scene by scene: which differences are more than chance.
 
-Beside summary.py. Scenes are paired by token, and whole drives are resampled: the interval is one of the differences, which are
-far steadier than the two means. A difference counts as shown only where its interval excludes 0.
+Scenes are paired by token and whole drives are resampled. The interval is that of the paired
+differences, which vary far less than the two means. A difference counts as shown only if its
+interval excludes 0.
 """
 
 from collections.abc import Sequence
@@ -20,9 +21,11 @@ from latentdrive.types import FROZEN
 
 @dataclass(**FROZEN)
 class Comparison:
-    """B against A on the scenes that both scored. names: of the two folders. differences: B minus A, by column, the total first.
+    """B against A on the scenes that both evaluated.
 
-    means: of A and B on the same scenes. only: scenes that one of the two alone has, left out.
+    names: of the two folders. only: how many scenes A alone, and B alone, has; they are left out.
+    means: of A and B on the shared scenes, by column. differences: B minus A, by column, the total
+    first.
     """
 
     names: tuple[str, str]
@@ -33,24 +36,28 @@ class Comparison:
     differences: dict[str, Interval]
 
     def sentence(self) -> str:
-        """One line for the terminal."""
+        """The comparison in one line."""
         total = self.differences["score"]
-        verdict = "shown" if is_shown(total) else "not shown: the interval holds 0"
-        other = [name.replace("_", " ") for name, one in self.differences.items() if name != "score" and is_shown(one)]
+        verdict = "shown" if is_shown(total) else "not shown: the interval contains 0"
+        differing = [
+            name.replace("_", " ") for name, change in self.differences.items() if name != "score" and is_shown(change)
+        ]
         text = (
-            f"{self.names[1]} minus {self.names[0]}, {self.version}: {total.mean:+.4f} [{total.low:+.4f}, {total.high:+.4f}] on "
+            f"{self.names[1]} minus {self.names[0]}, {self.version}: {total.mean:+.4f} "
+            f"[{total.low:+.4f}, {total.high:+.4f}] on "
             f"{total.values:,} scenes of {total.drives:,} drives ({verdict})"
         )
-        return text + (f"; sub-scores that differ: {', '.join(other)}" if other else "; no sub-score differs")
+        return text + (f"; sub-scores that differ: {', '.join(differing)}" if differing else "; no sub-score differs")
 
 
 def is_shown(difference: Interval) -> bool:
-    """Whether the interval excludes 0. One drive has no interval to speak of, and shows nothing."""
+    """Whether the interval excludes 0. A single drive has no meaningful interval, and shows
+    nothing."""
     return difference.drives > 1 and (difference.low > 0 or difference.high < 0)
 
 
 def short_names(folders: Sequence[Path]) -> list[str]:
-    """The last part of each path, or as many parts as tell all of them apart."""
+    """The last part of each path, or as many parts as make all names different."""
     names = [folder.name for folder in folders]
     for parts in range(2, max(len(folder.parts) for folder in folders) + 1):
         if len(set(names)) == len(set(folders)):
@@ -60,41 +67,50 @@ def short_names(folders: Sequence[Path]) -> list[str]:
 
 
 def compare_folders(first: str | Path, second: str | Path) -> Comparison:
-    """The comparison of two evaluations' folders. Raises ConfigError where one is none, or the scores are of two versions."""
+    """Compare the folders of two evaluations.
+
+    Raises ConfigError where a folder holds no evaluation, or where the two differ in version or
+    number of stages.
+    """
     (a, _), (b, _) = read_evaluation(first), read_evaluation(second)
     short = short_names([Path(folder).expanduser().resolve() for folder in (first, second)])
-    if (a.follows is None) != (b.follows is None):
-        stages = ["one stage" if one.follows is None else "two stages" for one in (a, b)]
+    if (a.links is None) != (b.links is None):
+        stages = ["one stage" if results.links is None else "two stages" for results in (a, b)]
         raise ConfigError(
-            f"{first} was scored in {stages[0]}, {second} in {stages[1]}: numbers of the two can't be compared. Evaluate both on the "
-            f"same split"
+            f"{first} was scored in {stages[0]}, {second} in {stages[1]}: their numbers can't be "
+            "compared. Evaluate both on "
+            "the same split"
         )
     if a.version != b.version:
         raise ConfigError(
-            f"{first} was scored by {a.version}, {second} by {b.version}: numbers of two scores can't be compared. Evaluate one of "
-            f"them again with the other's scorer=..."
+            f"{first} was scored by {a.version}, {second} by {b.version}: numbers of two scores "
+            "can't be compared. Evaluate "
+            "one of them again with the other's scorer=..."
         )
     return compare(a, b, names=(short[0], short[1]))
 
 
 def compare(a: Results, b: Results, *, names: tuple[str, str]) -> Comparison:
-    """B against A. Raises ConfigError where they share no scene, or a scene lies in two different drives."""
-    one, two = a.counted(), b.counted()
-    place = {token: row for row, token in enumerate(two.tokens)}
-    pairs = [(row, place[token]) for row, token in enumerate(one.tokens) if token in place]
+    """Compare B against A. Raises ConfigError where they share no scene, or give one scene two
+    drives."""
+    first, second = a.averaged(), b.averaged()
+    place = {token: row for row, token in enumerate(second.tokens)}
+    pairs = [(row, place[token]) for row, token in enumerate(first.tokens) if token in place]
     if not pairs:
         raise ConfigError(
-            f"{names[0]} and {names[1]} share no scene: {len(a):,} and {len(b):,} scenes of two different splits"
+            f"{names[0]} and {names[1]} share no scene: {len(a):,} and {len(b):,} scenes of two "
+            "different splits. Evaluate both "
+            "on the same split"
         )
     left, right = (np.array(rows, np.int64) for rows in zip(*pairs))
-    drives = np.array(one.drives)[left]
-    if (drives != np.array(two.drives)[right]).any():
+    drives = np.array(first.drives)[left]
+    if (drives != np.array(second.drives)[right]).any():
         raise ConfigError(
-            f"{names[0]} and {names[1]} say of the same token that it is of two drives: they are of two data sets"
+            f"{names[0]} and {names[1]} assign the same token to different drives: they were evaluated on two data sets"
         )
     means, differences = {}, {}
     for name in ("score", *a.terms):
-        before, after = one.columns[name][left], two.columns[name][right]
+        before, after = first.columns[name][left], second.columns[name][right]
         known = ~np.isnan(before) & ~np.isnan(after)
         if known.any():
             means[name] = (float(before[known].mean()), float(after[known].mean()))
@@ -103,7 +119,7 @@ def compare(a: Results, b: Results, *, names: tuple[str, str]) -> Comparison:
         names=names,
         version=a.version,
         scenes=len(pairs),
-        only=(len(one.tokens) - len(pairs), len(two.tokens) - len(pairs)),
+        only=(len(first.tokens) - len(pairs), len(second.tokens) - len(pairs)),
         means=means,
         differences=differences,
     )

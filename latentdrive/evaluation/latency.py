@@ -1,7 +1,9 @@
-"""How long planning takes: `planner.plan` alone, without opening scenes from the disk, in milliseconds.
+"""How long planning takes, in milliseconds: `planner.plan` alone, without reading the scene from
+the disk.
 
-After planning.py. What a planner takes at the evaluation's batch is what an evaluation costs; what it takes for one scene is what a car
-would wait for. These numbers are the machine's, and differ from run to run: they stand apart from the score.
+The time a scene takes within the evaluation's batch is the cost of an evaluation; the time one
+scene takes alone is what a car would wait for. Both depend on the machine and differ from run to
+run, so they are reported apart from the score.
 """
 
 import time
@@ -11,37 +13,40 @@ from typing import Any
 import numpy as np
 import torch
 
-from latentdrive.evaluation.planning import FAILS, Call
+from latentdrive.evaluation.planning import SCENE_ERRORS, AnyPlanner, PlanCall, is_privileged
 from latentdrive.planners.baselines.submitted import Submitted
-from latentdrive.types import Planner, PrivilegedPlanner
+from latentdrive.types import Planner
 
-SCENES, WARM_UP = 20, 3  # scenes that are planned one by one; calls before, which are not counted
-
-
-def is_measured(planner: Planner | PrivilegedPlanner) -> bool:
-    """Whether planning takes a time worth telling: the privileged look up what happened, and a submission was planned elsewhere."""
-    return getattr(planner, "privileged", False) is not True and not isinstance(planner, Submitted)
+SCENES = 20  # planned one by one for the latency of a single scene
+WARM_UP = 3  # calls before them, which are not counted
 
 
-def latency(
-    planner: Planner, calls: Sequence[Call], tokens: Sequence[str], opener: Callable[[str], Any]
-) -> dict[str, float | int | str] | None:  # fmt: skip
-    """For summary.json: milliseconds a scene at the evaluation's batch, and at batch 1; None where nothing was planned.
+def is_measured(planner: AnyPlanner) -> bool:
+    """Whether its planning time means anything: privileged planners and submissions only look their
+    trajectories up."""
+    return not is_privileged(planner) and not isinstance(planner, Submitted)
 
-    calls: of the evaluation; the largest batch counts, and its first call only where there is no other. tokens: of scenes that
-    were planned, SCENES of which are planned once more; opener: see `what_it_takes`.
+
+def planning_latency(
+    planner: Planner, calls: Sequence[PlanCall], tokens: Sequence[str], opener: Callable[[str], Any]
+) -> dict[str, float | int | str] | None:
+    """For summary.json: milliseconds a scene at the evaluation's batch, and at batch 1; None where
+    nothing was planned.
+
+    calls: those of the evaluation. Only the largest batch counts, and its first call only if there
+    is no other. tokens: scenes that were planned; the first SCENES of them are planned once more,
+    alone. opener: see `scene_opener`.
     """
-    alone = _alone(planner, tokens[:SCENES], opener)
-    if not calls or not alone:
+    single = _single_scene_ms(planner, tokens[:SCENES], opener)
+    if not calls or not single:
         return None
     batch = max(call.scenes for call in calls)
-    full = [1000 * call.seconds / call.scenes for call in calls if call.scenes == batch]
-    full = full[1:] or full
-    told = {"ms_per_scene": full, "ms_batch_1": alone}
+    batched = [1000 * call.seconds / call.scenes for call in calls if call.scenes == batch]
+    batched = batched[1:] or batched
     quantiles = {
-        f"{name}_{what}": float(np.quantile(values, share))
-        for name, values in told.items()
-        for what, share in (("median", 0.5), ("p95", 0.95))
+        f"{name}_{quantile}": float(np.quantile(values, share))
+        for name, values in {"ms_per_scene": batched, "ms_batch_1": single}.items()
+        for quantile, share in (("median", 0.5), ("p95", 0.95))
     }
     return {"batch": batch, **quantiles, "device": _device(planner), "threads": torch.get_num_threads()}
 
@@ -54,9 +59,9 @@ def _device(planner: Planner) -> str:
     return torch.cuda.get_device_name(weight.device)
 
 
-def _alone(planner: Planner, tokens: Sequence[str], opener: Callable[[str], Any]) -> list[float]:
-    """Milliseconds for each scene by itself, after warm-up calls on the first one."""
-    spent: list[float] = []
+def _single_scene_ms(planner: Planner, tokens: Sequence[str], opener: Callable[[str], Any]) -> list[float]:
+    """Milliseconds for each scene planned alone, after WARM_UP calls on the first one."""
+    milliseconds: list[float] = []
     warm = False
     for token in tokens:
         try:
@@ -65,7 +70,7 @@ def _alone(planner: Planner, tokens: Sequence[str], opener: Callable[[str], Any]
                 planner.plan(scenes)
             warm, start = True, time.perf_counter()
             planner.plan(scenes)
-        except FAILS:
-            continue  # its file is gone since; it was planned and scored before
-        spent.append(1000 * (time.perf_counter() - start))
-    return spent
+        except SCENE_ERRORS:
+            continue  # the scene was planned and scored before, but its file has vanished since
+        milliseconds.append(1000 * (time.perf_counter() - start))
+    return milliseconds

@@ -1,7 +1,8 @@
-"""The result of an evaluation: one row a scene, as columns, and what of them is averaged.
+"""The result of an evaluation: one row for each scene, stored by columns, and the scenes over which
+means are taken.
 
-After scoring.py, which fills it, and second_stage.py, which joins two stages; scores_file.py writes it. audit.py, summary.py and
-comparison.py read it.
+scoring.py fills it, second_stage.py joins two stages in it, and scores_file.py writes it. audit.py,
+summary.py and comparison.py read it.
 """
 
 from dataclasses import dataclass
@@ -14,37 +15,41 @@ from latentdrive.types import FROZEN
 
 
 @dataclass(**FROZEN)
-class Follows:
-    """How N scenes of two stages hang together. row: of the original scene that a scene follows, -1 for original ones.
+class StageLinks:
+    """How the N scenes of two stages belong together.
 
-    weight: of a scene among those that follow the same one, where they sum to 1; 1 for original ones.
+    original: row of the first-stage scene that a second-stage scene follows; -1 for first-stage
+    scenes. weight: of a scene among those that follow the same one, where the weights sum to 1; 1
+    for first-stage scenes.
     """
 
-    row: Int64[np.ndarray, "N"]
+    original: Int64[np.ndarray, "N"]
     weight: Float64[np.ndarray, "N"]
 
 
 @dataclass(**FROZEN)
-class Counted:
-    """What means are taken over, and drives are resampled of: M scenes with their columns, by the devkit's names."""
+class AveragedScenes:
+    """The M scenes over which means are taken, and whose drives a bootstrap resamples. columns: by
+    the devkit's names."""
 
     tokens: tuple[str, ...]
     drives: tuple[str, ...]
     columns: dict[str, Float64[np.ndarray, "M"]]
 
     def means(self) -> dict[str, float]:
-        """Mean of every column, failed scenes counted as 0; NaN where no scene has the sub-score."""
+        """Mean of every column, with failed scenes as 0; NaN for a sub-score that no scene has."""
         return {name: _mean(values) for name, values in self.columns.items()}
 
 
 @dataclass(**FROZEN)
 class Results:
-    """One trajectory in each of N scenes, in the split's order.
+    """One trajectory in each of N scenes, in the order of the split.
 
-    terms: sub-scores by the devkit's names, NaN where a scene has none (extended comfort without a previous scene). score: the
-    total. valid: False for scenes that failed; these score 0 in everything, and `failures` says why, by token. progress_m,
-    reference_progress_m, collision_step, collision_track (token, empty for none), ttc_step: see PdmScores. follows: None where
-    one stage was scored.
+    terms: sub-scores by the devkit's names; NaN where a scene has none (extended comfort without a
+    previous scene). score: the total. valid: False for scenes that failed; their sub-scores and
+    score are 0, and `failures` gives the reason by token. collision_track: token of the track that
+    was hit, or an empty string. progress_m, reference_progress_m, collision_step, ttc_step: see
+    PdmScores. links: None where one stage was scored.
     """
 
     version: Version
@@ -59,7 +64,7 @@ class Results:
     collision_track: tuple[str, ...]
     ttc_step: Int64[np.ndarray, "N"]
     failures: dict[str, str]
-    follows: Follows | None = None
+    links: StageLinks | None = None
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -69,31 +74,33 @@ class Results:
         """Every sub-score and the total, by the devkit's names."""
         return {**self.terms, "score": self.score}
 
-    def counted(self) -> Counted:
-        """What the score is the mean of: every scene; of two stages every original scene, times what follows it."""
-        if self.follows is None:
-            return Counted(tokens=self.tokens, drives=self.drives, columns=self.columns)
-        one, two = self.stages()
-        return Counted(
-            tokens=one.tokens,
-            drives=one.drives,
-            columns={name: one.columns[name] * two.columns[name] for name in one.columns},
-        )
+    def averaged(self) -> AveragedScenes:
+        """The scenes whose mean is the score: all of them, or, of two stages, the first-stage
+        scenes.
 
-    def stages(self) -> tuple[Counted, ...]:
-        """The original scenes, and in the same order the weighted means of what follows each; nothing where there is one stage."""
-        if self.follows is None:
+        Each value of a first-stage scene is multiplied by the weighted mean of what follows it.
+        """
+        if self.links is None:
+            return AveragedScenes(tokens=self.tokens, drives=self.drives, columns=self.columns)
+        first, second = self.stages()
+        columns = {name: values * second.columns[name] for name, values in first.columns.items()}
+        return AveragedScenes(tokens=first.tokens, drives=first.drives, columns=columns)
+
+    def stages(self) -> tuple[AveragedScenes, ...]:
+        """The first-stage scenes, and in the same order the weighted means of what follows each;
+        empty for one stage."""
+        if self.links is None:
             return ()
-        first, second = np.flatnonzero(self.follows.row < 0), np.flatnonzero(self.follows.row >= 0)
-        after, weight = self.follows.row[second], self.follows.weight[second]
-        sums = {
-            name: np.bincount(after, weight * values[second], minlength=len(self))[first]
+        first, second = np.flatnonzero(self.links.original < 0), np.flatnonzero(self.links.original >= 0)
+        original, weight = self.links.original[second], self.links.weight[second]
+        followers = {
+            name: np.bincount(original, weight * values[second], minlength=len(self))[first]
             for name, values in self.columns.items()
         }
-        tokens, drives = ([names[row] for row in first] for names in (self.tokens, self.drives))
+        originals = {name: values[first] for name, values in self.columns.items()}
+        tokens, drives = (tuple(names[row] for row in first) for names in (self.tokens, self.drives))
         return tuple(
-            Counted(tokens=tuple(tokens), drives=tuple(drives), columns=columns)
-            for columns in ({name: values[first] for name, values in self.columns.items()}, sums)
+            AveragedScenes(tokens=tokens, drives=drives, columns=columns) for columns in (originals, followers)
         )
 
 

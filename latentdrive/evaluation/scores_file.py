@@ -1,6 +1,7 @@
-"""scores.csv: results as a file with the devkit's columns first, and back to the last digit.
+"""scores.csv: the results as a file that starts with the devkit's columns, and reads back to the
+last digit.
 
-After results.py. Columns and the names of the last rows are those of the devkit's result files (NAVSIM_FORMAT.md, section 9); the
+Columns up to `score` and the tokens of the last rows are those of the devkit's result files;
 columns after `score` are ours.
 """
 
@@ -10,123 +11,133 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Float64
 
 from latentdrive.errors import ConfigError
-from latentdrive.evaluation.results import Follows, Results
+from latentdrive.evaluation.results import Results, StageLinks
 from latentdrive.files import write_atomic
 from latentdrive.pdms.versions import Version
 
 SCORES = "scores.csv"
 AVERAGE = {1: "average", 2: "average_all_frames"}  # token of the last row, by generation of the rules
-STAGES = ("_stage_one", "_stage_two")  # of a column: whose scenes it is filled for
-COMBINED = "extended_pdm_score_combined"
-EXTRA = ("drive", "progress_m", "reference_progress_m", "collision_step", "collision_track", "ttc_step")
-FOLLOWS = ("follows", "weight")  # token of an original scene, and what the scene counts among those that follow it
+STAGES = ("_stage_one", "_stage_two")  # suffix of a column that only the scenes of one stage fill
+TOTAL = "extended_pdm_score"  # token of the last rows of two stages, before their suffix
+COMBINED = f"{TOTAL}_combined"
+FLOATS, STEPS = ("progress_m", "reference_progress_m"), ("collision_step", "ttc_step")
+OWN_COLUMNS = ("drive", *FLOATS, "collision_step", "collision_track", "ttc_step")
+LINKS = ("follows", "weight")  # token of the first-stage scene, and the weight among those that follow it
 
 
 def write_scores(path: Path, results: Results) -> None:
-    """Write scores.csv as a whole: a row a scene, means last."""
-    two_stages, names = results.follows is not None, tuple(results.terms)
-    header = _header(results.version, two_stages=two_stages)
+    """Write scores.csv as a whole or not at all: one row for each scene, then the means."""
     text = io.StringIO()
+    header = _header(results.version, two_stages=results.links is not None)
     rows = csv.DictWriter(text, header, restval="", lineterminator="\n")
     rows.writeheader()
-    for row, token in enumerate(results.tokens):
-        suffix = STAGES[int(results.follows.row[row] >= 0)] if two_stages else ""
-        told = {"token": token, "valid": bool(results.valid[row]), "score": _number(results.score[row])}
-        told |= {name + suffix: _number(results.terms[name][row]) for name in names}
-        told |= {name: _number(getattr(results, name)[row]) for name in ("progress_m", "reference_progress_m")}
-        told |= {name: int(getattr(results, name)[row]) for name in ("collision_step", "ttc_step")}
-        told |= {"drive": results.drives[row], "collision_track": results.collision_track[row]}
-        if two_stages:
-            after = int(results.follows.row[row])
-            told |= {
-                "follows": results.tokens[after] if after >= 0 else "",
-                "weight": _number(results.follows.weight[row]),
-            }
-        rows.writerow(told)
-    rows.writerows({"valid": bool(results.valid.all())} | one for one in _last_rows(results))
+    rows.writerows(_row(results, row) for row in range(len(results)))
+    rows.writerows({"valid": bool(results.valid.all())} | means for means in _last_rows(results))
     write_atomic(path, lambda new: new.write_text(text.getvalue(), encoding="utf-8") and None)
 
 
 def read_scores(path: Path, version: Version, failures: dict[str, str]) -> Results:
-    """What `write_scores` wrote; version and failures stand in summary.json. Raises ConfigError where the file is of another form."""
+    """Read what `write_scores` wrote; version and failures come from summary.json.
+
+    Raises ConfigError where the file cannot be read or is not as written.
+    """
     try:
         with path.open(newline="", encoding="utf-8") as file:
             header, *rows = list(csv.reader(file))
     except (OSError, ValueError) as error:
         raise ConfigError(f"{path} can't be read ({error}): repeat the evaluation") from None
-    two_stages = FOLLOWS[0] in header
+    two_stages = LINKS[0] in header
     expected, last = _header(version, two_stages=two_stages), _last_tokens(version, two_stages=two_stages)
     if header != expected:
         missing = [name for name in expected if name not in header]
-        raise ConfigError(f"{path} is no result of {version}: column {', '.join(missing) or 'order'} is not as written")
+        difference = f"lacks the columns {', '.join(missing)}" if missing else "has its columns in another order"
+        raise ConfigError(f"{path} is not a result of {version}: it {difference}. Repeat the evaluation")
     if tuple(row[0] for row in rows[-len(last) :]) != last:
-        raise ConfigError(f"{path} has no row {last[-1]} at its end: it was cut, repeat the evaluation")
+        raise ConfigError(f"{path} is cut short: expected {last[-1]} in its last row. Repeat the evaluation")
     rows = rows[: -len(last)]
     table = dict(zip(header, zip(*rows))) if rows else {name: () for name in header}
-    follows = _follows(path, table) if two_stages else None
-    terms = {}
-    for name in version.rules.columns:
-        if follows is None:
-            terms[name] = _floats(table[name])
-        else:
-            one, two = (_floats(table[name + suffix]) for suffix in STAGES)
-            terms[name] = np.where(follows.row < 0, one, two)
+    links = _links(path, table) if two_stages else None
     return Results(
         version=version,
         tokens=table["token"],
         drives=table["drive"],
-        terms=terms,
+        terms={name: _term(table, name, links) for name in version.rules.columns},
         score=_floats(table["score"]),
         valid=np.array([value == "True" for value in table["valid"]], bool),
-        progress_m=_floats(table["progress_m"]),
-        reference_progress_m=_floats(table["reference_progress_m"]),
-        collision_step=np.array(table["collision_step"], np.int64),
+        **{name: _floats(table[name]) for name in FLOATS},
+        **{name: np.array(table[name], np.int64) for name in STEPS},
         collision_track=table["collision_track"],
-        ttc_step=np.array(table["ttc_step"], np.int64),
         failures=failures,
-        follows=follows,
+        links=links,
     )
 
 
 def _header(version: Version, *, two_stages: bool) -> list[str]:
     suffixes = STAGES if two_stages else ("",)
     terms = [name + suffix for suffix in suffixes for name in version.rules.columns]
-    return ["token", "valid", *terms, "score", *EXTRA, *(FOLLOWS if two_stages else ())]
+    return ["token", "valid", *terms, "score", *OWN_COLUMNS, *(LINKS if two_stages else ())]
+
+
+def _row(results: Results, row: int) -> dict[str, object]:
+    """The cells of one scene by column."""
+    links = results.links
+    suffix = "" if links is None else STAGES[int(links.original[row] >= 0)]
+    cells = {"token": results.tokens[row], "valid": bool(results.valid[row]), "score": _number(results.score[row])}
+    cells |= {name + suffix: _number(values[row]) for name, values in results.terms.items()}
+    cells |= {name: _number(getattr(results, name)[row]) for name in FLOATS}
+    cells |= {name: int(getattr(results, name)[row]) for name in STEPS}
+    cells |= {"drive": results.drives[row], "collision_track": results.collision_track[row]}
+    if links is None:
+        return cells
+    original = int(links.original[row])
+    token = results.tokens[original] if original >= 0 else ""
+    return cells | dict(zip(LINKS, (token, _number(links.weight[row]))))
 
 
 def _last_tokens(version: Version, *, two_stages: bool) -> tuple[str, ...]:
     if two_stages:
-        return (*(f"extended_pdm_score{suffix}" for suffix in STAGES), COMBINED)
+        return (*(f"{TOTAL}{suffix}" for suffix in STAGES), COMBINED)
     return (AVERAGE[version.rules.generation],)
 
 
 def _last_rows(results: Results) -> Iterator[dict[str, object]]:
-    """Means: of all scenes, or of the first stage, of the second, and of both. The last has no columns for its sub-scores."""
-    if results.follows is None:
-        means = results.counted().means()
+    """Means of all scenes; or those of each stage and of both, which has no columns for combined
+    sub-scores."""
+    if results.links is None:
+        means = results.averaged().means()
         yield {"token": AVERAGE[results.version.rules.generation]} | {name: _number(means[name]) for name in means}
         return
     for suffix, stage in zip(STAGES, results.stages()):
         means = stage.means()
-        told = {name + suffix: _number(means[name]) for name in results.terms}
-        yield {"token": f"extended_pdm_score{suffix}", "score": _number(means["score"])} | told
-    yield {"token": COMBINED, "score": _number(results.counted().means()["score"])}
+        terms = {name + suffix: _number(means[name]) for name in results.terms}
+        yield {"token": f"{TOTAL}{suffix}", "score": _number(means["score"])} | terms
+    yield {"token": COMBINED, "score": _number(results.averaged().means()["score"])}
 
 
-def _follows(path: Path, table: dict[str, tuple[str, ...]]) -> Follows:
+def _links(path: Path, table: dict[str, tuple[str, ...]]) -> StageLinks:
+    originals, weights = (table[name] for name in LINKS)
     place = {token: row for row, token in enumerate(table["token"])} | {"": -1}
-    if strangers := [token for token in table["follows"] if token not in place]:
-        raise ConfigError(f"{path}: a scene follows {strangers[0]}, which has no row: repeat the evaluation")
-    rows = np.array([place[token] for token in table["follows"]], np.int64)
-    return Follows(row=rows, weight=_floats(table["weight"]))
+    if unknown := [token for token in originals if token not in place]:
+        raise ConfigError(f"{path}: a scene follows {unknown[0]}, which has no row. Repeat the evaluation")
+    return StageLinks(original=np.array([place[token] for token in originals], np.int64), weight=_floats(weights))
 
 
-def _floats(texts: tuple[str, ...]) -> np.ndarray:
+def _term(table: dict[str, tuple[str, ...]], name: str, links: StageLinks | None) -> Float64[np.ndarray, "N"]:
+    """A sub-score of every scene, from the column of its stage."""
+    if links is None:
+        return _floats(table[name])
+    first, second = (_floats(table[name + suffix]) for suffix in STAGES)
+    return np.where(links.original < 0, first, second)
+
+
+def _floats(texts: tuple[str, ...]) -> Float64[np.ndarray, "N"]:
     return np.array([float(text) if text else np.nan for text in texts], np.float64)
 
 
 def _number(value: np.floating | float) -> float | str:
-    """As Python writes it, so that reading gives the same number; nothing for NaN, as pandas does."""
+    """The value as Python writes it, so that it reads back exactly; empty for NaN, as pandas writes
+    it."""
     return "" if np.isnan(value) else float(value)

@@ -1,7 +1,8 @@
-"""From trajectories to results: every planned scene is simulated and scored, in batches, then the extended comfort joins them.
+"""From trajectories to results: every planned scene is simulated and scored in batches, then
+extended comfort is added.
 
-After planning.py and before audit.py and summary.py. The extended comfort (v2) compares a scene with the one before it in its log, so
-scores are complete only once all scenes are simulated.
+Second step of an evaluation, after planning.py. Extended comfort (v2) compares a scene with the one
+before it in its log, so scores are complete only once all scenes are simulated.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -11,84 +12,100 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float64, Int64
+from jaxtyping import Bool, Float, Float64, Int64
 
 from latentdrive.errors import StoreError
 from latentdrive.evaluation.planning import Plans
 from latentdrive.evaluation.results import Results
-from latentdrive.pdms.prepare import SYNTHETIC_TOKEN
 from latentdrive.pdms.scene import STEPS, ScoringScene
-from latentdrive.pdms.score import EC, EC_WEIGHT, EPDMS_WEIGHTS
+from latentdrive.pdms.score import EC, EC_WEIGHT, EPDMS_WEIGHTS, PdmScores
 from latentdrive.pdms.scorer import Scorer
 from latentdrive.pdms.sub_scores.extended_comfort import extended_comfort, interval_s, pairs
 from latentdrive.pdms.versions import Version
-from latentdrive.types import FROZEN, PdmScores, Trajectory
+from latentdrive.types import FROZEN, Trajectory
 
 COLUMNS = 11  # of a simulated state
 
 
 @dataclass(**FROZEN)
-class Scored:
-    """Results; product: multiplicative sub-scores, multiplied; states: simulated, global frame; ends: last pose of each plan, ego frame;
-    times_us: of now (-1 where unknown). NaN for scenes that failed."""
+class ScoredPlans:
+    """Results of N scenes, and what of the scoring is needed to complete them; NaN for scenes that
+    failed.
+
+    product: of the multiplicative sub-scores. states: simulated, global frame, columns as in
+    pdms/scene.py. ends: last pose of each plan, ego frame. times_us: time of the present frame; -1
+    where unknown. synthetic: as in SceneTruth.
+    """
 
     results: Results
     product: Float64[np.ndarray, "N"]
     states: Float64[np.ndarray, "N 41 11"]
     ends: Float64[np.ndarray, "N 3"]
     times_us: Int64[np.ndarray, "N"]
+    synthetic: Bool[np.ndarray, "N"]
 
 
 def score_plans(
-    plans: Plans, *, tokens: Sequence[str], drives: Sequence[str], prepared: Callable[[str], ScoringScene], version: Version,
-    device: str, batch: int, advance: Callable[[int], Any],
-) -> Scored:  # fmt: skip
-    """Results of the plans in the order of `tokens`; what has no plan scores 0. prepared: opens a prepared scene by token."""
+    plans: Plans,
+    *,
+    tokens: Sequence[str],
+    drives: Sequence[str],
+    prepared: Callable[[str], ScoringScene],
+    version: Version,
+    device: str,
+    batch: int,
+    advance: Callable[[int], Any],
+) -> ScoredPlans:
+    """Score the plans in the order of `tokens`; a scene without a plan scores 0.
+
+    prepared: opens a prepared scene by its token. advance: is called with the number of scenes that
+    each batch has finished.
+    """
     table = _Table(tokens, drives, version, plans.failures)
-    for wanted in _groups([token for token in tokens if token in plans.trajectories], plans.trajectories, batch):
-        opened = _opened(wanted, prepared, table.failures)
-        advance(len(wanted) - len(opened))
+    for group in _groups([token for token in tokens if token in plans.trajectories], plans.trajectories, batch):
+        opened = _opened(group, prepared, table.failures)
+        advance(len(group) - len(opened))
         if not opened:
             continue
-        group, scenes = list(opened), list(opened.values())
-        poses = np.stack([plans.trajectories[token].poses for token in group])[:, None]
+        scenes = list(opened.values())
+        poses = np.stack([plans.trajectories[token].poses for token in opened])[:, None]
         trajectory = Trajectory(poses=poses, dt_s=plans.trajectories[group[0]].dt_s)
-        table.take(
-            Scorer(scenes, version=version, device=device).score(trajectory, states=True), scenes, poses[:, 0, -1]
-        )
-        advance(len(group))
+        scores = Scorer(scenes, version=version, device=device).score(trajectory, states=True)
+        table.add(scores, scenes, poses[:, 0, -1])
+        advance(len(opened))
     return table.scored()
 
 
-def with_extended_comfort(scored: Scored) -> Scored:
-    """The same with the extended comfort of every scene whose predecessor was scored too (v2; v1 has none): one stage, completed.
+def with_extended_comfort(scored: ScoredPlans) -> ScoredPlans:
+    """Complete the scores of one stage: add extended comfort to every scene whose predecessor was
+    scored too (v2 only).
 
-    Synthetic scenes of a second stage have none here: several start at one moment of a log, and only a two-stage split says which
-    of them follow each other (second_stage.py).
+    Synthetic scenes of a second stage get none here: several of them start at one moment of a log,
+    and only a two-stage split says which of them follow each other (second_stage.py).
     """
     results = scored.results
     if EC not in results.terms:
         return scored
-    synthetic = np.array([len(token) == SYNTHETIC_TOKEN for token in results.tokens], bool)
-    rows = np.flatnonzero(results.valid & ~synthetic)
-    found = pairs([results.drives[row] for row in rows], scored.times_us[rows])
+    rows = np.flatnonzero(results.valid & ~scored.synthetic)
+    neighbours = pairs([results.drives[row] for row in rows], scored.times_us[rows])
     comfort = np.where(results.valid, np.nan, 0.0)
-    if found:
-        previous, now = (rows[list(side)] for side in zip(*found))
+    if neighbours:
+        previous, now = (rows[list(side)] for side in zip(*neighbours))
         apart = [interval_s(int(scored.times_us[b]), int(scored.times_us[a])) for a, b in zip(previous, now)]
         states = torch.from_numpy(scored.states)
-        calm = extended_comfort(states[now], states[previous], torch.tensor(apart, dtype=torch.float64))
-        comfort[now] = calm.numpy()
+        apart_s = torch.tensor(apart, dtype=torch.float64)
+        comfort[now] = extended_comfort(states[now], states[previous], apart_s).numpy()
     known = ~np.isnan(comfort) & results.valid
     weight = sum(EPDMS_WEIGHTS.values())
-    # v2.0 prints filtered sub-scores beside an unfiltered total, so the total is extended, and not computed from what is printed.
+    # v2.0 prints filtered sub-scores beside an unfiltered total: extend the total, do not compute
+    # it from what is printed.
     complete = (weight * results.score + EC_WEIGHT * scored.product * comfort) / (weight + EC_WEIGHT)
     score = np.where(known, complete, results.score)
     return replace(scored, results=replace(results, terms=results.terms | {EC: comfort}, score=score))
 
 
 def _groups(tokens: Sequence[str], trajectories: Mapping[str, Trajectory], batch: int) -> Iterator[list[str]]:
-    """Tokens whose trajectories have the same sampling, `batch` at most."""
+    """Groups of at most `batch` tokens whose trajectories have the same sampling."""
 
     def sampling(token: str) -> tuple[int, float]:
         return len(trajectories[token].poses), trajectories[token].dt_s
@@ -101,18 +118,18 @@ def _groups(tokens: Sequence[str], trajectories: Mapping[str, Trajectory], batch
 def _opened(
     tokens: Sequence[str], prepared: Callable[[str], ScoringScene], failures: dict[str, str]
 ) -> dict[str, ScoringScene]:
-    """Prepared scenes by token; entries of the store that can't be read are named among the failures."""
-    found = {}
+    """Prepared scenes by token; those that the store cannot read are added to the failures."""
+    scenes = {}
     for token in tokens:
         try:
-            found[token] = prepared(token)
+            scenes[token] = prepared(token)
         except StoreError as error:
             failures[token] = str(error)
-    return found
+    return scenes
 
 
 class _Table:
-    """Columns that are filled batch by batch; rows that nothing comes for stay failed."""
+    """Columns that are filled batch by batch; rows that are never filled stay failed."""
 
     def __init__(
         self, tokens: Sequence[str], drives: Sequence[str], version: Version, failures: Mapping[str, str]
@@ -128,12 +145,13 @@ class _Table:
         self.states = np.full((count, STEPS, COLUMNS), np.nan)
         self.ends = np.full((count, 3), np.nan)
         self.times_us = np.full(count, -1, np.int64)
+        self.synthetic = np.zeros(count, bool)
 
-    def take(self, scores: PdmScores, scenes: Sequence[ScoringScene], ends: Float[np.ndarray, "b 3"]) -> None:
-        """Rows of one batch, one trajectory a scene."""
+    def add(self, scores: PdmScores, scenes: Sequence[ScoringScene], ends: Float[np.ndarray, "b 3"]) -> None:
+        """Fill the rows of one batch, which has one trajectory a scene."""
         for number, (token, scene) in enumerate(zip(scores.tokens, scenes)):
             row = self.row[token]
-            self.times_us[row] = scene.time_us
+            self.times_us[row], self.synthetic[row] = scene.time_us, scene.synthetic
             self.floats["reference_progress_m"][row] = float(scores.reference_progress_m[number])
             if not bool(scores.valid[number, 0]):
                 self.failures[token] = scores.failures.get(token, "its trajectory can't be scored")
@@ -150,19 +168,28 @@ class _Table:
             if scores.states is not None:
                 self.states[row] = scores.states[number, 0].cpu().numpy()
 
-    def scored(self) -> Scored:
-        """Everything that was taken."""
-        missing = {
-            t: "nobody planned it" for t, ok in zip(self.tokens, self.valid) if not ok and t not in self.failures
-        }
-        failed = {token: {**self.failures, **missing}[token] for token, ok in zip(self.tokens, self.valid) if not ok}
+    def scored(self) -> ScoredPlans:
+        """Everything that was added."""
+        failed = [token for token, valid in zip(self.tokens, self.valid) if not valid]
         results = Results(
-            version=self.version, tokens=self.tokens, drives=self.drives,
-            terms={name: self.floats[name] for name in self.version.rules.columns}, score=self.floats["score"], valid=self.valid,
-            progress_m=self.floats["progress_m"], reference_progress_m=self.floats["reference_progress_m"],
-            collision_step=self.steps["collision_step"], collision_track=tuple(self.hit), ttc_step=self.steps["ttc_step"],
-            failures=failed,
-        )  # fmt: skip
-        return Scored(
-            results=results, product=self.floats["product"], states=self.states, ends=self.ends, times_us=self.times_us
+            version=self.version,
+            tokens=self.tokens,
+            drives=self.drives,
+            terms={name: self.floats[name] for name in self.version.rules.columns},
+            score=self.floats["score"],
+            valid=self.valid,
+            progress_m=self.floats["progress_m"],
+            reference_progress_m=self.floats["reference_progress_m"],
+            collision_step=self.steps["collision_step"],
+            collision_track=tuple(self.hit),
+            ttc_step=self.steps["ttc_step"],
+            failures={token: self.failures.get(token, "it has no plan") for token in failed},
+        )
+        return ScoredPlans(
+            results=results,
+            product=self.floats["product"],
+            states=self.states,
+            ends=self.ends,
+            times_us=self.times_us,
+            synthetic=self.synthetic,
         )

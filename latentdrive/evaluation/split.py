@@ -1,11 +1,11 @@
-"""Which scenes are evaluated. First step of `evaluate`, before planning.py."""
+"""Which scenes are evaluated: those of a split, opened with the sensors that the planner needs."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
-from typing import Any
 
-from latentdrive.data.clips.data_set import ClipData
+from latentdrive.data.clips.data_set import DataSet
 from latentdrive.data.navsim.scene_filter import SecondStage
+from latentdrive.data.navsim.scene_source import NavsimLogs
 from latentdrive.data.navsim.two_stage import TwoStageScenes
 from latentdrive.errors import ConfigError, NoScenes, UnreadableClip
 from latentdrive.pdms.versions import Version
@@ -13,11 +13,13 @@ from latentdrive.types import FROZEN, SceneSource, SensorNeeds
 
 
 @dataclass(**FROZEN)
-class Scenes:
-    """What is evaluated. tokens: in order. drives: of each, the token itself where the drive can't be said.
+class SplitScenes:
+    """The scenes that are evaluated, in order. drives: of each scene; its token where the drive is
+    unknown.
 
-    entries: of a split of two stages, which scenes follow which; tokens are theirs. left_out: entries that can't be scored, by their token of now,
-    with the reason. Both are empty where there is one stage.
+    entries: of a split of two stages, which scenes follow which; `tokens` are then the scenes of
+    these entries. left_out: why other entries cannot be scored, by the token of their present
+    scene. Both are empty for one stage.
     """
 
     source: SceneSource
@@ -26,74 +28,65 @@ class Scenes:
     entries: tuple[SecondStage, ...] = ()
     left_out: dict[str, str] = field(default_factory=dict)
 
-    def of_entries(self, entries: Iterable[SecondStage]) -> "Scenes":
-        """The scenes of these entries alone."""
-        kept = tuple(entries)
-        named = {token for entry in kept for pair in entry.pairs for token in pair}
-        return replace(self._only(named), entries=kept)
+    @property
+    def skipped_second_stages(self) -> int:
+        """How many second stages the split names although this source has its first stage alone."""
+        split = self.source.split if isinstance(self.source, NavsimLogs) else None
+        return 0 if split is None else len(split.second_stages)
 
-    def first_stage(self) -> "Scenes":
-        """The original scenes, as scenes of one stage; all of them where there is no other."""
+    def of_entries(self, entries: Iterable[SecondStage]) -> "SplitScenes":
+        """The scenes of these entries alone."""
+        chosen = tuple(entries)
+        return replace(
+            self._only({token for entry in chosen for pair in entry.pairs for token in pair}), entries=chosen
+        )
+
+    def first_stage(self) -> "SplitScenes":
+        """The original scenes, as scenes of one stage; all scenes if there is no other stage."""
         if not self.entries:
             return self
         return replace(self._only({token for entry in self.entries for token in entry.pairs[0]}), entries=())
 
-    def _only(self, named: set[str]) -> "Scenes":
-        rows = [row for row, token in enumerate(self.tokens) if token in named]
-        tokens, drives = (tuple(names[row] for row in rows) for names in (self.tokens, self.drives))
-        return replace(self, tokens=tokens, drives=drives)
+    def _only(self, tokens: set[str]) -> "SplitScenes":
+        rows = [row for row, token in enumerate(self.tokens) if token in tokens]
+        chosen, drives = (tuple(names[row] for row in rows) for names in (self.tokens, self.drives))
+        return replace(self, tokens=chosen, drives=drives)
 
 
 def open_split(
-    data: ClipData, settings: Mapping[str, Any], *, split: str | None, version: Version, needs: SensorNeeds, limit: int | None,
+    data: DataSet,
+    *,
+    split: str | None,
+    version: Version,
+    needs: SensorNeeds,
+    limit: int | None,
     progress: Callable,
-) -> Scenes:  # fmt: skip
-    """The scenes of a split, with the sensors that the planner needs and no others. settings: of data.scenes, as configured.
+) -> SplitScenes:
+    """The scenes of a split, with the sensors that the planner needs and no others.
 
-    limit: the first so many scenes, or entries of a mapping where there are two stages. Raises ConfigError where the data have no
-    splits, or no sensors for a planner that needs some, and for two stages by another version than EPDMS v2.2.
+    limit: take only the first scenes, or of two stages the first entries of the mapping. Raises
+    ConfigError where the data have no splits, or lack sensors that the planner needs, and for two
+    stages with another version than EPDMS v2.2.
     """
-    source = open_source(data, settings, split=split, needs=needs, progress=progress)
+    source = data.open_scenes(split=split, needs=needs, progress=progress)
     two_stages = isinstance(source, TwoStageScenes)
     if two_stages and version is not Version.EPDMS_V2_2:
         raise ConfigError(
-            f"scorer={version}: two stages are scored by {Version.EPDMS_V2_2} alone (v1 has one stage, and v2.0's total needs sub-scores "
-            f"before the human filter); leave scorer out, or take the first stage alone with data=navsim"
+            f"scorer={version}: two stages are scored by {Version.EPDMS_V2_2} alone (v1 has one "
+            "stage, and v2.0's total needs "
+            "sub-scores before the human filter). Leave scorer out, or evaluate the first stage alone with data=navsim"
         )
     tokens = tuple(source.tokens)[: None if two_stages else limit]
     if not tokens:
         raise NoScenes(f"{data.path}: no scene to evaluate")
-    scenes = Scenes(source=source, tokens=tokens, drives=tuple(_drive(source, token) for token in tokens))
+    scenes = SplitScenes(source=source, tokens=tokens, drives=tuple(_drive(source, token) for token in tokens))
     if not two_stages:
         return scenes
     return replace(scenes.of_entries(source.second_stages[:limit]), left_out=source.incomplete)
 
 
-def open_source(
-    data: ClipData, settings: Mapping[str, Any], *, split: str | None, needs: SensorNeeds, progress: Callable
-) -> SceneSource:  # fmt: skip
-    """The same as a source of all its scenes, whatever is scored. Raises ConfigError and NoScenes as `open_split` does."""
-    changes: dict[str, Any] = {}
-    if split is not None:
-        if "split" not in settings:
-            raise ConfigError(f"{data.path} has no splits: leave split={split} out, all its scenes are evaluated")
-        changes["split"] = split
-    if "cameras" in settings:
-        changes |= {
-            "cameras": list(needs.cameras),
-            "camera_frames": needs.frames,
-            "lidar": needs.lidar,
-            "progress": progress,
-        }
-    elif needs.cameras or needs.lidar:
-        raise ConfigError(
-            f"{data.path} has no pictures and no lidar, and this planner wants {needs.cameras or 'lidar'}"
-        )
-    return data.open_scenes(**changes)
-
-
-def _drive(source: Any, token: str) -> str:
+def _drive(source: SceneSource, token: str) -> str:
     try:
         return source.drive(token)
     except UnreadableClip:
-        return token  # it fails when it is prepared, and is named there
+        return token  # preparing the scene fails as well, and reports the reason

@@ -1,6 +1,7 @@
-"""summary.json: what an evaluation found in numbers that can be compared, with how sure they are and who failed.
+"""summary.json: the numbers of an evaluation with their intervals, its audit, and the scenes that
+failed.
 
-Last step of an evaluation, and the first of a comparison.
+Last step of an evaluation; comparisons and the report start from it.
 """
 
 import json
@@ -12,7 +13,7 @@ import numpy as np
 
 from latentdrive.errors import ConfigError
 from latentdrive.evaluation.audit import Finding
-from latentdrive.evaluation.results import Counted, Results
+from latentdrive.evaluation.results import AveragedScenes, Results
 from latentdrive.evaluation.scores_file import SCORES, read_scores
 from latentdrive.pdms.versions import Version
 from latentdrive.statistics import Interval, bootstrap_by_drive
@@ -21,92 +22,100 @@ SUMMARY = "summary.json"
 STAGES = ("stage_one", "stage_two")
 
 
-def intervals(counted: Counted) -> dict[str, Interval]:
-    """Mean with its 95 % bootstrap interval by drive, of the total (`score`) and every sub-score that some scene has."""
-    found = {}
-    for name, values in counted.columns.items():
+def intervals(averaged: AveragedScenes) -> dict[str, Interval]:
+    """Mean and 95 % bootstrap interval by drive of the total (`score`) and of every sub-score that
+    some scene has."""
+    means = {}
+    for name, values in averaged.columns.items():
         known = ~np.isnan(values)
         if known.any():
-            drives = [drive for drive, kept in zip(counted.drives, known) if kept]
-            found[name] = bootstrap_by_drive(values[known], drives)
-    return found
+            drives = [drive for drive, is_known in zip(averaged.drives, known) if is_known]
+            means[name] = bootstrap_by_drive(values[known], drives)
+    return means
 
 
 def devkit_mean(results: Results) -> float:
-    """Mean of the total over scenes that did not fail: what the devkit prints. NaN where all failed, or where there are two stages,
-    which have no mean without some scenes."""
-    known = results.valid.any() and results.follows is None
+    """Mean of the total over the scenes that did not fail, which is what the devkit prints.
+
+    NaN where all scenes failed, and for two stages, whose mean cannot leave scenes out.
+    """
+    known = results.valid.any() and results.links is None
     return float(results.score[results.valid].mean()) if known else float("nan")
 
 
 def summarise(results: Results, findings: Iterable[Finding], about: Mapping[str, Any]) -> dict[str, Any]:
-    """The content of summary.json. about: planner, data and the like, as given.
+    """The content of summary.json. about: planner, data and the like, copied as it is.
 
-    score, sub_scores: of two stages the combined ones; those of each stage stand under stage_one and stage_two.
+    score and sub_scores of two stages are the combined ones; those of each stage stand under
+    stage_one and stage_two.
     """
-    means = _told(results.counted())
     return {
         "scorer": str(results.version),
         **about,
         "scenes": len(results),
         "drives": len(set(results.drives)),
         "failed": len(results.failures),
-        **means,
-        **{name: _told(stage) for name, stage in zip(STAGES, results.stages())},
+        **_means(results.averaged()),
+        **{name: _means(stage) for name, stage in zip(STAGES, results.stages())},
         "devkit_mean_without_failed_scenes": _json_number(devkit_mean(results)),
         "audit": {
-            one.name: {
-                "count": one.count,
-                "of": one.of,
-                "share": _json_number(one.share),
-                "says": one.says,
-                "tokens": one.tokens,
+            finding.name: {
+                "count": finding.count,
+                "of": finding.of,
+                "share": _json_number(finding.share),
+                "says": finding.meaning,
+                "tokens": finding.tokens,
             }
-            for one in findings
+            for finding in findings
         },
         "failures": results.failures,
     }
 
 
 def flat(summary: Mapping[str, Any]) -> dict[str, float]:
-    """Numbers by name for metrics.json: evaluate/COLUMN with _low and _high, and audit/NAME as shares."""
+    """The numbers of metrics.json: evaluate/COLUMN, with _low and _high for its interval, and
+    audit/NAME as a share."""
     numbers = {}
     totals = {f"score_{stage}": summary[stage]["score"] for stage in STAGES if stage in summary}
-    for name, one in {"score": summary["score"], **totals, **summary["sub_scores"]}.items():
-        if one is not None:
-            ends = {"": "mean", "_low": "low", "_high": "high"}
-            numbers |= {f"evaluate/{name}{end}": one[key] for end, key in ends.items()}
-    numbers |= {f"audit/{name}": one["share"] for name, one in summary["audit"].items() if one["share"] is not None}
+    for name, mean in {"score": summary["score"], **totals, **summary["sub_scores"]}.items():
+        if mean is not None:
+            suffixes = {"": "mean", "_low": "low", "_high": "high"}
+            numbers |= {f"evaluate/{name}{suffix}": mean[key] for suffix, key in suffixes.items()}
+    shares = {name: finding["share"] for name, finding in summary["audit"].items()}
+    numbers |= {f"audit/{name}": share for name, share in shares.items() if share is not None}
     return numbers | {"evaluate/failed": float(summary["failed"]), "evaluate/scenes": float(summary["scenes"])}
 
 
 def as_text(summary: Mapping[str, Any]) -> str:
-    """The text of summary.json; a number that is no number is null."""
+    """The text of summary.json. Raises ValueError for NaN and infinities, which JSON does not
+    have."""
     return json.dumps(summary, indent=1, allow_nan=False) + "\n"
 
 
 def read_evaluation(folder: str | Path) -> tuple[Results, dict[str, Any]]:
-    """Results and summary of an evaluation's folder. Raises ConfigError where it holds none, or a damaged one."""
+    """Results and summary in the folder of an evaluation. Raises ConfigError where they are missing
+    or damaged."""
     folder = Path(folder).expanduser()
     try:
         summary = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
         version, failures = Version(summary["scorer"]), dict(summary["failures"])
     except OSError:
         raise ConfigError(
-            f"{folder} holds no finished evaluation: {SUMMARY} is not there. Make one: latentdrive evaluate ... out={folder}"
+            f"{folder} holds no finished evaluation: {SUMMARY} is missing. Make one with "
+            f"latentdrive evaluate ... out={folder}"
         ) from None
     except (ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"{folder / SUMMARY} is damaged ({error}): repeat the evaluation with out={folder}") from None
     return read_scores(folder / SCORES, version, failures), summary
 
 
-def _told(counted: Counted) -> dict[str, Any]:
+def _means(averaged: AveragedScenes) -> dict[str, Any]:
     """Total and sub-scores with their intervals, for JSON."""
-    told = {
-        name: {"mean": one.mean, "low": one.low, "high": one.high, "scenes": one.values, "drives": one.drives}
-        for name, one in intervals(counted).items()
+    means = {
+        name: {"mean": mean.mean, "low": mean.low, "high": mean.high, "scenes": mean.values, "drives": mean.drives}
+        for name, mean in intervals(averaged).items()
     }
-    return {"score": told.pop("score", None), "sub_scores": told}
+    return {"score": means.pop("score", None), "sub_scores": means}
 
 
 def _json_number(value: float) -> float | None:

@@ -1,6 +1,8 @@
-"""trajectories.npz: what a planner planned in every scene, beside scores.csv. The report draws it; nothing is scored from it again.
+"""trajectories.npz: what a planner planned in every scene, beside scores.csv. The report draws it;
+nothing scores it again.
 
-Arrays, for every sampling that occurs, numbered from 0: tokens_0 [N], poses_0 [N, P, 3] (float32, ego frame of now), dt_s_0.
+For every sampling that occurs, numbered from 0: tokens_0 [N], poses_0 [N, P, 3] (float32, present
+ego frame) and dt_s_0.
 """
 
 from collections.abc import Mapping
@@ -16,7 +18,7 @@ TRAJECTORIES = "trajectories.npz"
 
 
 def write_trajectories(path: Path, trajectories: Mapping[str, Trajectory]) -> None:
-    """Write the trajectories (poses [P, 3], by token) as a whole or not at all; nothing is pickled."""
+    """Write trajectories (poses [P, 3], by token) without pickling, as a whole or not at all."""
     samplings: dict[tuple[int, float], list[str]] = {}
     for token, planned in trajectories.items():
         samplings.setdefault((len(planned.poses), float(planned.dt_s)), []).append(token)
@@ -34,18 +36,19 @@ def write_trajectories(path: Path, trajectories: Mapping[str, Trajectory]) -> No
 
 
 def read_trajectories(path: Path) -> dict[str, Trajectory]:
-    """What `write_trajectories` wrote, in float32. Raises ConfigError where the file is missing or damaged."""
-    again = f"repeat the evaluation with out={path.parent}"
-    found: dict[str, Trajectory] = {}
+    """What `write_trajectories` wrote, in float32. Raises ConfigError where the file is missing or
+    damaged."""
+    remedy = f"repeat the evaluation with out={path.parent}"
+    trajectories: dict[str, Trajectory] = {}
     try:
         arrays = read_arrays(path)
         for number in range(len(arrays) // 3):
             tokens, poses, dt_s = (arrays[f"{name}_{number}"] for name in ("tokens", "poses", "dt_s"))
             if poses.shape != (len(tokens), *poses.shape[1:2], 3):
                 raise ValueError(f"{len(tokens)} tokens for poses of shape {poses.shape}")
-            found |= {str(token): Trajectory(poses=one, dt_s=float(dt_s)) for token, one in zip(tokens, poses)}
+            trajectories |= {str(token): Trajectory(poses=rows, dt_s=float(dt_s)) for token, rows in zip(tokens, poses)}
     except FileNotFoundError:
-        raise ConfigError(f"{path} is not there, and without it no plan can be drawn: {again}") from None
+        raise ConfigError(f"{path} is missing, and no plan can be drawn without it: {remedy}") from None
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ConfigError(f"{path} is damaged ({error}): {again}") from None
-    return found
+        raise ConfigError(f"{path} is damaged ({error}): {remedy}") from None
+    return trajectories

@@ -1,9 +1,11 @@
-"""The process that plans for an agent of the NAVSIM devkit: a checkpoint, loaded here, asked through standard input and output.
+"""The planner's process for an agent of the NAVSIM devkit: loads a checkpoint and answers on
+standard output.
 
     python -m latentdrive.integrations.planner_process --checkpoint FOLDER [--predictor FOLDER] [--device cpu]
 
-Started by navsim_devkit.py, in the environment of latentdrive; ends when its input closes. What answers is planner_server.py. It is
-imported after standard output was taken away: what a library prints must not get between the messages.
+navsim_devkit.py starts it in the environment of latentdrive; it ends when its input closes.
+planner_server.py answers the messages. It is imported after standard output was redirected, because
+text that a library prints must not get between the messages.
 """
 
 import argparse
@@ -14,7 +16,8 @@ from io import BufferedIOBase
 
 
 def main(words: list[str] | None = None) -> int:
-    """Serve one checkpoint; returns the exit status. words: of the command line."""
+    """Serve one checkpoint; returns the exit status. words: the command line, by default that of
+    the process."""
     parser = argparse.ArgumentParser(prog="planner_process", description=__doc__.splitlines()[0])
     parser.add_argument("--checkpoint", required=True, help="folder of a planner's checkpoint")
     parser.add_argument("--predictor", help="folder of a student's checkpoint, for a planner that fuses latent actions")
@@ -27,8 +30,9 @@ def main(words: list[str] | None = None) -> int:
 
 
 def take_streams() -> tuple[BufferedIOBase, BufferedIOBase]:
-    """The process's input and output, for messages alone. Everybody else finds an empty input, and writes to standard error."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the devkit's: this process ends when its input closes
+    """Reserve standard input and output for messages; other code reads nothing and writes to
+    standard error."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the devkit; this process ends when its input closes
     requests, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)

@@ -1,7 +1,9 @@
-"""Answers an agent of the NAVSIM devkit, scene by scene: the devkit's arrays become a Scene, a planner plans it.
+"""Answers an agent of the NAVSIM devkit scene by scene: turns the devkit's arrays into a Scene and
+plans it.
 
-After planner_process.py, which gives the planner and the streams. A Scene made here holds the same numbers as the one that
-data/navsim/scene_source.py opens from the same log; but the devkit tells its agents neither token, log nor time stamps.
+planner_process.py provides the planner and the streams. A Scene made here holds the same numbers as
+the one that data/navsim/scene_source.py opens from the same log, except for token, log and time
+stamps, which the devkit does not tell its agents.
 """
 
 from collections.abc import Callable, Mapping
@@ -16,7 +18,7 @@ from latentdrive.data.picture_size import WHOLE, scaled_intrinsics
 from latentdrive.errors import LatentDriveError, UnreadableScene
 from latentdrive.evaluation.planning import plan_scenes
 from latentdrive.integrations.planner_wire import receive, send
-from latentdrive.planners.learned import load_planner
+from latentdrive.planners.loading import load_planner
 from latentdrive.types import CameraImage, Command, EgoHistory, Planner, Scene, SensorNeeds, camera_key
 
 Arrays = Mapping[str, Shaped[np.ndarray, "..."]]  # as navsim_devkit.py sends them, by name
@@ -29,21 +31,25 @@ def checkpoint_planner(folder: str, predictor: str | None, device: str) -> Plann
 
 
 def run(make_planner: Callable[[], Planner], requests: BufferedIOBase, answers: BufferedIOBase) -> int:
-    """Serve what `make_planner` gives; returns the exit status. A named error is the last answer, any other ends in a traceback."""
+    """Serve the planner that `make_planner` loads; returns the exit status.
+
+    One of our own errors becomes the last answer; any other error ends in a traceback.
+    """
     try:
         serve(make_planner(), requests, answers)
     except LatentDriveError as error:
         send(answers, {"error": str(error), "ended": True}, {})
         return 1
-    except BrokenPipeError:  # nobody waits for the answer any more
+    except BrokenPipeError:  # nobody reads the answer any more
         return 0
     return 0
 
 
 def serve(planner: Planner, requests: BufferedIOBase, answers: BufferedIOBase) -> None:
-    """Say what the planner needs, then answer every scene until `requests` ends. Messages: see navsim_devkit.py.
+    """Send the sensors that the planner takes, then answer every scene until `requests` ends.
 
-    A scene that can't be planned is answered with the reason, and the next one is waited for. Anything that is no scene's fault is raised.
+    A scene that cannot be planned is answered with the reason. Errors that are not the fault of one
+    scene are raised. The messages are described in navsim_devkit.py.
     """
     needs = planner.needs
     hello = {"cameras": list(needs.cameras), "frames": needs.frames, "lidar": needs.lidar}
@@ -53,7 +59,7 @@ def serve(planner: Planner, requests: BufferedIOBase, answers: BufferedIOBase) -
 
 
 def _answer(planner: Planner, scene: str, arrays: Arrays) -> tuple[dict[str, str | float], Arrays]:
-    # One at a time: the devkit asks for the next scene when it has the plan of this one.
+    # The devkit sends the next scene only after it has the plan of this one.
     opener = partial(scene_of, arrays=arrays, needs=planner.needs)
     plans = plan_scenes(planner, [scene], opener, batch=1, advance=lambda done: None)
     if plans.failures:
@@ -62,11 +68,14 @@ def _answer(planner: Planner, scene: str, arrays: Arrays) -> tuple[dict[str, str
 
 
 def scene_of(token: str, arrays: Arrays, needs: SensorNeeds) -> Scene:
-    """The scene that the devkit's arrays describe; token: a name for messages. Raises UnreadableScene, naming the sensor that is missing."""
+    """The scene that the devkit's arrays describe. token: a name for error messages.
+
+    Raises UnreadableScene, which names the missing sensor.
+    """
     last = len(arrays["poses"]) - 1
     frames = range(last + 1) if needs.frames == "all" else [last]
     if needs.lidar and "lidar" not in arrays:
-        raise UnreadableScene(token, "the devkit gave no point cloud (lidar_pc) for now, and this planner needs it")
+        raise UnreadableScene(token, "the devkit sent no present point cloud (lidar_pc), and this planner needs it")
     return Scene(
         token=token,
         drive=DRIVE,
@@ -80,17 +89,18 @@ def scene_of(token: str, arrays: Arrays, needs: SensorNeeds) -> Scene:
 
 def _image(token: str, arrays: Arrays, name: str, frame: int, last: int) -> CameraImage:
     if f"{name}/{frame}/pixels" not in arrays:
-        when = "now" if frame == last else f"{(last - frame) * STEP_S} s ago"
-        raise UnreadableScene(token, f"the devkit gave no picture of {name} for {when}, and this planner needs it")
+        when = "the present" if frame == last else f"{(last - frame) * STEP_S} s ago"
+        raise UnreadableScene(token, f"the devkit sent no picture of {name} from {when}, and this planner needs it")
     pixels, rotation, translation, intrinsics = (
-        arrays[f"{name}/{frame}/{one}"] for one in ("pixels", "rotation", "translation", "intrinsics")
+        arrays[f"{name}/{frame}/{part}"] for part in ("pixels", "rotation", "translation", "intrinsics")
     )
     camera_to_ego = np.eye(4)  # NAVSIM's lidar frame is the ego frame
     camera_to_ego[:3, :3], camera_to_ego[:3, 3] = rotation, translation
     size = pixels.shape[:2]
     return CameraImage(
         pixels=np.ascontiguousarray(pixels.transpose(2, 0, 1)),
-        # Of the picture as it is stored; by the same sums as for a log, so that not a bit differs.
+        # Of the picture at its stored size, by the same function as for a log, so that no bit
+        # differs.
         intrinsics=scaled_intrinsics(intrinsics.astype(np.float64), view=WHOLE, stored=size, size=size),
         camera_to_ego=camera_to_ego.astype(np.float32),
     )
@@ -101,8 +111,7 @@ def _ego_history(token: str, arrays: Arrays) -> EgoHistory:
     if sorted(flags) != [0, 0, 0, 1]:
         raise UnreadableScene(token, f"driving_command: expected one 1 and three 0, got {flags}")
     return EgoHistory(
-        times_s=STEP_S
-        * np.arange(1 - len(arrays["poses"]), 1),  # by name: the devkit does not say when its frames were
+        times_s=STEP_S * np.arange(1 - len(arrays["poses"]), 1),  # nominal: the devkit sends no time stamps
         poses=arrays["poses"].astype(np.float32),
         poses_known=True,
         velocity=arrays["velocity"].astype(np.float32),

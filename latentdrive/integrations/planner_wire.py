@@ -1,7 +1,10 @@
-"""Messages between the devkit and a planner: the planner's side. navsim_devkit.py describes them and has the same functions.
+"""Messages between the devkit and a planner: the planner's side. navsim_devkit.py describes their
+form.
 
-They stand in both files word for word: navsim_devkit.py must work as a file alone where latentdrive is not installed, and can't be imported
-here, where navsim is not. tests/integrations/test_planner_wire.py keeps the two equal. Change both, and raise VERSION.
+The code below repeats that of navsim_devkit.py word for word. That file must work alone where
+latentdrive is not installed, and it cannot be imported here, where navsim is not installed.
+tests/integrations/test_planner_wire.py keeps the two copies equal. Change both together, and raise
+VERSION when the form of a message changes.
 """
 
 import json
@@ -18,14 +21,17 @@ LONGEST_HEADER = 1 << 20
 
 
 def send(stream: BufferedIOBase, header: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
-    """Write one message. header: what JSON can hold. arrays: numbers or booleans; others raise ValueError."""
+    """Write one message. header: anything that JSON can hold. arrays: of numbers or booleans.
+
+    Raises ValueError for other arrays.
+    """
     flat = {name: np.asarray(array, order="C") for name, array in arrays.items()}
     flat = {name: array.astype(array.dtype.newbyteorder("<"), copy=False) for name, array in flat.items()}
     for name, array in flat.items():
         if array.dtype.kind not in "biuf":
             raise ValueError(f"{name}: expected an array of numbers, got one of {array.dtype}")
-    listed = [[name, array.dtype.str, list(array.shape)] for name, array in flat.items()]
-    text = json.dumps({**header, "arrays": listed}).encode()
+    layout = [[name, array.dtype.str, list(array.shape)] for name, array in flat.items()]
+    text = json.dumps({**header, "arrays": layout}).encode()
     stream.write(HEAD.pack(MAGIC, VERSION, len(text)) + text)
     for array in flat.values():
         stream.write(array.reshape(-1).view(np.uint8))
@@ -33,7 +39,10 @@ def send(stream: BufferedIOBase, header: Mapping[str, Any], arrays: Mapping[str,
 
 
 def receive(stream: BufferedIOBase) -> tuple[dict[str, Any], dict[str, np.ndarray]] | None:
-    """Header and arrays of the next message; None where the stream ends before it. Raises ValueError for anything but a message."""
+    """Header and arrays of the next message; None at the end of the stream.
+
+    Raises ValueError for anything that is not a complete message of our version.
+    """
     start = stream.read(HEAD.size)
     if not start:
         return None
@@ -42,11 +51,11 @@ def receive(stream: BufferedIOBase) -> tuple[dict[str, Any], dict[str, np.ndarra
     _, version, length = HEAD.unpack(start)
     if version != VERSION:
         raise ValueError(
-            f"messages of version {version} came, this side speaks version {VERSION}: take navsim_devkit.py from the latentdrive that "
-            "plans"
+            f"received a message of version {version}, expected version {VERSION}: copy navsim_devkit.py "
+            "from the latentdrive that plans"
         )
     if length > LONGEST_HEADER:
-        raise ValueError(f"a header of {length} bytes was announced, the longest has {LONGEST_HEADER}")
+        raise ValueError(f"received a header of {length} bytes, expected at most {LONGEST_HEADER}")
     header = json.loads(bytes(_read(stream, length)))
     arrays = {}
     for name, kind, shape in header.pop("arrays"):
@@ -62,8 +71,8 @@ def _read(stream: BufferedIOBase, count: int) -> bytearray:
     content = bytearray(count)
     view, filled = memoryview(content), 0
     while filled < count:
-        got = stream.readinto(view[filled:])
-        if not got:
-            raise ValueError(f"the stream ended within a message: expected {count} bytes more, got {filled}")
-        filled += got
+        length = stream.readinto(view[filled:])
+        if not length:
+            raise ValueError(f"the stream ended within a message: expected {count} more bytes, got {filled}")
+        filled += length
     return content

@@ -1,10 +1,11 @@
-"""Who agrees with whom: latent stores of the same windows, compared code by code.
+"""Sections on agreement: latent stores of the same windows, compared code by code.
 
-A label run names its stores. What a codebook saw happen is compared with what the teacher expected, and the teacher with
-the student; held-out parts where there are any.
+A label run names its stores. What the codebook saw happen is compared with what the teacher
+expected, and the teacher with the student, on held-out parts where there are any.
 """
 
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +17,12 @@ from latentdrive.report.runs import Run
 from latentdrive.report.sections import Section
 from latentdrive.types import Origin
 
-ORDER = [Origin.INVERSE_DYNAMICS, Origin.TEACHER, Origin.STUDENT]
-WHO = {
+PAIRS = (
+    (Origin.INVERSE_DYNAMICS, Origin.TEACHER),
+    (Origin.TEACHER, Origin.STUDENT),
+    (Origin.INVERSE_DYNAMICS, Origin.STUDENT),
+)
+NAMES = {
     Origin.INVERSE_DYNAMICS: "what happened (codebook)",
     Origin.TEACHER: "what the teacher expects",
     Origin.STUDENT: "what the student expects",
@@ -25,30 +30,33 @@ WHO = {
 
 
 def agreement_sections(runs: Sequence[Run]) -> list[Section]:
-    """A section for every two neighbours in ORDER whose stores share a codebook and windows."""
+    """A section for each two stores of the origins in PAIRS that share a codebook and windows."""
     stores = [store for run in runs if run.verb == "label" and run.finished for store in _held_out_stores(run)]
     sections = []
-    for first, second in ((ORDER[0], ORDER[1]), (ORDER[1], ORDER[2]), (ORDER[0], ORDER[2])):
-        for one in (s for s in stores if s.info.origin == first):
-            for other in (s for s in stores if s.info.origin == second):
-                if one.info.codebook_id == other.info.codebook_id and (section := _compare(one, other)):
-                    sections.append(section)
+    for origins in PAIRS:
+        first, second = ([store for store in stores if store.info.origin == origin] for origin in origins)
+        sections += [
+            section
+            for a, b in product(first, second)
+            if a.info.codebook_id == b.info.codebook_id and (section := _compare(a, b))
+        ]
     return sections
 
 
-def same_windows(one: LatentStore, other: LatentStore) -> tuple[Int64[np.ndarray, "N A"], Int64[np.ndarray, "N A"]]:
+def same_windows(first: LatentStore, second: LatentStore) -> tuple[Int64[np.ndarray, "N A"], Int64[np.ndarray, "N A"]]:
     """Codes of both stores for the windows that both hold, in the order of the first."""
-    pairs = [(row, other.find(key, time)) for row, (key, time) in enumerate(zip(one.keys, one.t0_s))]
+    pairs = [(row, second.find(key, time)) for row, (key, time) in enumerate(zip(first.keys, first.t0_s))]
     rows = np.array([pair for pair in pairs if pair[1] is not None], int).reshape(-1, 2)
-    return one.codes()[rows[:, 0]], other.codes()[rows[:, 1]]
+    return first.codes()[rows[:, 0]], second.codes()[rows[:, 1]]
 
 
 def confusion(
-    rows: Int64[np.ndarray, "N A"], columns: Int64[np.ndarray, "N A"], codes: int
+    first: Int64[np.ndarray, "N A"], second: Int64[np.ndarray, "N A"], codes: int
 ) -> Float64[np.ndarray, "K K"]:
-    """Where the first says i, how often the second says j; rows add up to 1, or 0 where i never occurs."""
+    """How often the second has code j where the first has code i; each row sums to 1, or to 0 if i
+    never occurs."""
     counts = np.zeros((codes, codes))
-    np.add.at(counts, (rows.ravel(), columns.ravel()), 1)
+    np.add.at(counts, (first.ravel(), second.ravel()), 1)
     return counts / np.maximum(1, counts.sum(1, keepdims=True))
 
 
@@ -58,39 +66,66 @@ def _held_out_stores(run: Run) -> list[LatentStore]:
     return [LatentStore(root / ("val" if "val" in parts else parts[0]))] if parts else []
 
 
-def _compare(one: LatentStore, other: LatentStore) -> Section | None:
-    rows, columns = same_windows(one, other)
-    if not len(rows):
+def _compare(first: LatentStore, second: LatentStore) -> Section | None:
+    """The section about two stores; None where they share no window."""
+    a, b = same_windows(first, second)
+    if not len(a):
         return None
-    first, second, codes = WHO[one.info.origin], WHO[other.info.origin], one.info.codes
-    agree = (rows == columns).mean(0)
-    often = np.array([np.bincount(slot, minlength=codes).max() / len(slot) for slot in rows.T])
-    names = [f"slot {slot}" for slot in range(rows.shape[1])]
-    charts: list[Chart] = [
-        grouped_bars(
-            "Agreement, slot by slot",
-            "Share of windows in which both name the same code, beside always naming the slot's most frequent code. The first "
-            f"{one.info.codes_per_transition} slots are the nearest transition.",
-            {"both agree": agree.tolist(), "most frequent code": often.tolist()}, names, percent=True, wide=True,
-        ),
-        matrix(
-            "Which codes are taken for which",
-            f"Rows: {first}; columns: {second}. A strong diagonal means that they agree; a strong column is a code that is named "
-            "whatever happens.",
-            confusion(rows, columns, codes), rows=[str(k) for k in range(codes)], columns=[str(k) for k in range(codes)],
-            across=second, down=first,
-        ),
-    ]  # fmt: skip
-    nearest = agree[: one.info.codes_per_transition].mean()
+    info, names = first.info, (NAMES[first.info.origin], NAMES[second.info.origin])
+    agree = (a == b).mean(0)
+    nearest = agree[: info.codes_per_transition]
+    most_frequent = np.array([np.bincount(slot, minlength=info.codes).max() / len(slot) for slot in a.T])
     return Section(
-        title=f"{first} and {second}",
+        title=f"{names[0]} and {names[1]}",
         kind="agreement",
         about="Two stores of the same windows, compared code by code.",
         facts={
-            "windows compared": f"{len(rows):,}",
-            "same code": f"{agree.mean():.1%} of all slots, {nearest:.1%} of the first transition",
-            "most frequent code": f"{often.mean():.1%} would be right by always naming it",
-            "codebook": one.info.codebook_id,
+            "windows compared": f"{len(a):,}",
+            "same code": f"{agree.mean():.1%} of all slots, {nearest.mean():.1%} of the first transition",
+            "most frequent code": f"always giving it would be right for {most_frequent.mean():.1%}",
+            "codebook": info.codebook_id,
         },
-        charts={"What was measured": charts},
+        charts={
+            "What was measured": _charts(
+                agree,
+                most_frequent,
+                confusion(a, b, info.codes),
+                names=names,
+                first_transition=len(nearest),
+            )
+        },
     )
+
+
+def _charts(
+    agree: Float64[np.ndarray, "A"],
+    most_frequent: Float64[np.ndarray, "A"],
+    confused: Float64[np.ndarray, "K K"],
+    *,
+    names: tuple[str, str],
+    first_transition: int,
+) -> list[Chart]:
+    codes = [str(code) for code in range(len(confused))]
+    return [
+        grouped_bars(
+            "Agreement, slot by slot",
+            "Share of windows in which both give the same code, beside the share of the slot's "
+            "most frequent code. The first "
+            f"{first_transition} slots are the nearest transition.",
+            {"both agree": agree.tolist(), "most frequent code": most_frequent.tolist()},
+            [f"slot {slot}" for slot in range(len(agree))],
+            percent=True,
+            wide=True,
+        ),
+        matrix(
+            "Which codes are taken for which",
+            f"Rows: {names[0]}; columns: {names[1]}. A strong diagonal means that they agree; a "
+            "strong column is a code that is "
+            "predicted whatever happens.",
+            confused,
+            rows=codes,
+            columns=codes,
+            across=names[1],
+            down=names[0],
+        ),
+    ]

@@ -1,6 +1,7 @@
-"""What a codebook's numbers were aimed at, and one sentence for each that misses.
+"""What a codebook's numbers are aimed at, and a sentence for each number that misses its aim.
 
-Beside sections.py. On the built-in world, where the truth about everybody is known, more is asked for than on real video.
+More is asked of a codebook of the built-in world, where the truth about all vehicles is known, than
+of one of real video.
 """
 
 from collections.abc import Iterator, Mapping
@@ -11,57 +12,68 @@ LOWEST = "perplexity_lowest_slot"
 
 @dataclass(frozen=True, kw_only=True)
 class Aim:
-    """what: in plain words. number: name of the metric; above: of one that is taken off it, or none. least or most: the bound."""
+    """A bound on a metric. name: in plain words. metric: its name. above: a metric that is
+    subtracted from it first.
 
-    what: str
-    number: str
+    least, most: the bound; one of them is given.
+    """
+
+    name: str
+    metric: str
     above: str = ""
     least: float | None = None
     most: float | None = None
 
     def miss(self, metrics: Mapping[str, float]) -> str:
-        """A sentence where the number lies on the wrong side of its bound; empty where it does not, or was not measured."""
-        if self.number not in metrics or (self.above and self.above not in metrics):
+        """A sentence where the metric misses its bound; empty where it does not, or was not
+        measured."""
+        if self.metric not in metrics or (self.above and self.above not in metrics):
             return ""
-        value = metrics[self.number] - (metrics[self.above] if self.above else 0.0)
+        value = metrics[self.metric] - (metrics[self.above] if self.above else 0.0)
         if self.least is not None and value < self.least:
-            return f"{self.what}: {value:.2f}, aimed at {self.least:g} or more, missed by {self.least - value:.2f}"
+            return f"{self.name}: {value:.2f}; the aim is at least {self.least:g}, missed by {self.least - value:.2f}"
         if self.most is not None and value > self.most:
-            return f"{self.what}: {value:.2f}, aimed at {self.most:g} or less, missed by {value - self.most:.2f}"
+            return f"{self.name}: {value:.2f}; the aim is at most {self.most:g}, missed by {value - self.most:.2f}"
         return ""
 
 
 EVERYWHERE = (
-    Aim(what="ego codes in real use", number="held_out/ego_perplexity", least=8.0),
-    Aim(what="ego codes in real use, poorest slot", number=f"held_out/ego_{LOWEST}", least=3.0),
-    Aim(what="environment codes in real use, poorest slot", number=f"held_out/environment_{LOWEST}", least=3.0),
-    Aim(what="cost of environment codes from another clip", number="held_out/cost_environment_shuffled", least=0.05),
+    Aim(name="ego codes in use (perplexity)", metric="held_out/ego_perplexity", least=8.0),
+    Aim(name="ego codes in use, poorest slot", metric=f"held_out/ego_{LOWEST}", least=3.0),
+    Aim(name="environment codes in use, poorest slot", metric=f"held_out/environment_{LOWEST}", least=3.0),
+    Aim(name="cost of environment codes from another clip", metric="held_out/cost_environment_shuffled", least=0.05),
 )
-ELSEWHERE = (Aim(what="cost of ego codes from another clip", number="held_out/cost_ego_shuffled", least=0.05),)
-WORLD = (
-    Aim(what="cost of ego codes from another clip", number="held_out/cost_ego_shuffled", least=0.3),
+ON_VIDEO = (Aim(name="cost of ego codes from another clip", metric="held_out/cost_ego_shuffled", least=0.05),)
+ON_WORLD = (
+    Aim(name="cost of ego codes from another clip", metric="held_out/cost_ego_shuffled", least=0.3),
     Aim(
-        what="R² of forward displacement from ego codes",
-        number="probe/ego codes/forward displacement/linear",
+        name="R² of forward displacement from ego codes",
+        metric="probe/ego codes/forward displacement/linear",
         least=0.6,
     ),
-    Aim(what="R² of yaw change from ego codes", number="probe/ego codes/yaw change/linear", least=0.75),
+    Aim(name="R² of yaw change from ego codes", metric="probe/ego codes/yaw change/linear", least=0.75),
     Aim(
-        what="R² of the others' motion from environment codes, above that from the present frame",
-        number="probe/environment codes/others/linear", above="probe/present frame/others/linear", least=0.2,
+        name="R² of the others' motion from environment codes, minus that from the present frame",
+        metric="probe/environment codes/others/linear",
+        above="probe/present frame/others/linear",
+        least=0.2,
     ),
     Aim(
-        what="R² of the ego's motion from environment codes (small network), above that from the present frame",
-        number="probe/environment codes/ego/mlp", above="probe/present frame/ego/mlp", most=0.1,
+        name="R² of the ego's motion from environment codes (small network), minus that from the present frame",
+        metric="probe/environment codes/ego/mlp",
+        above="probe/present frame/ego/mlp",
+        most=0.1,
     ),
-)  # fmt: skip
+)
 
 
 def codebook_misses(metrics: Mapping[str, float]) -> list[str]:
-    """One sentence for every aim of a codebook run that its numbers miss. Only the world has a probe part."""
+    """A sentence for each aim that the numbers of a codebook run miss. Only the built-in world has
+    a probe part."""
     known = dict(metrics) | dict(_lowest(metrics))
     probed = any(name.startswith("probe/") for name in metrics)
-    return [said for aim in (*EVERYWHERE, *(WORLD if probed else ELSEWHERE)) if (said := aim.miss(known))]
+    aims = (*EVERYWHERE, *(ON_WORLD if probed else ON_VIDEO))
+    return [sentence for aim in aims if (sentence := aim.miss(known))]
 
 
 def _lowest(metrics: Mapping[str, float]) -> Iterator[tuple[str, float]]:

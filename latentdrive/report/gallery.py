@@ -1,9 +1,11 @@
-"""The scenes in which two planners differ most: what the car saw, the view from above, both plans, and what each was marked down for.
+"""The scenes in which two planners differ most: camera, view from above, both plans, and what each
+lost.
 
-After evaluations.py. Scenes are opened again from the data that the evaluation was made of; where these are gone the page says so and
+Scenes are opened again from the data of the evaluation. Where these are gone, the page says so and
 shows the numbers alone.
 """
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,63 +24,77 @@ from latentdrive.evaluation.results import Results
 from latentdrive.evaluation.trajectories_file import TRAJECTORIES, read_trajectories
 from latentdrive.pdms.scene import ScoringScene
 from latentdrive.pdms.storage.store import ScoringStore
-from latentdrive.planners.baselines.human import Human
 from latentdrive.planners.sampling import NO_SENSORS
 from latentdrive.report.drawings import picture
-from latentdrive.report.evaluation_charts import spoken
+from latentdrive.report.evaluation_charts import in_words
 from latentdrive.report.evaluations import Evaluation
 from latentdrive.run_folder import progress
 from latentdrive.types import FRONT, FRONT_CAMERA, CameraImage, SceneSource, SensorNeeds, Trajectory
 
-EPSILON = 1e-9  # differences below it are none
-ABOVE = 560  # pixels: side of the view from above where there is no camera
+EPSILON = 1e-9  # smaller differences of a score are none
+SIDE = 560  # pixels: side of the view from above where there is no camera
 
 
 @dataclass(frozen=True, kw_only=True)
 class GalleryScene:
-    """One scene. scores: of both. differs: sub-scores that differ, with both values. picture: data address, empty where it can't be
-    drawn; note: why, or what is missing in it."""
+    """One scene of a gallery.
+
+    scores: totals of both planners. differing: (name, first, second) of each sub-score that
+    differs. picture: data address, empty where it cannot be drawn. note: what is missing in the
+    picture, or why there is none.
+    """
 
     token: str
     drive: str
     scores: tuple[float, float]
-    differs: list[tuple[str, str, str]]
+    differing: list[tuple[str, str, str]]
     picture: str
     note: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class Gallery:
-    """names: of both planners. says: how they were chosen and what is shown. notes: what could not be opened."""
+    """names: of both planners. about: how the scenes were chosen and what is shown. notes: what
+    could not be opened."""
 
     names: tuple[str, str]
-    says: str
+    about: str
     scenes: list[GalleryScene]
     notes: list[str]
 
 
 def gallery(a: Evaluation, b: Evaluation, *, count: int, why: str) -> Gallery | None:
-    """The `count` scenes in which two evaluations differ most; None for none. why: these two."""
+    """The `count` scenes in which two evaluations differ most; None if they never differ. why:
+    these two were chosen."""
     rows = most_different(a.results, b.results, count)
     if not rows:
         return None
     notes: list[str] = []
-    planned = [_or_none(lambda one=one: read_trajectories(one.run.path / TRAJECTORIES), notes) or {} for one in (a, b)]
+    planned = [
+        _or_none(lambda evaluation=evaluation: read_trajectories(evaluation.run.path / TRAJECTORIES), notes) or {}
+        for evaluation in (a, b)
+    ]
     opener = _opener(a, b, notes) if any(planned) else None
-    scenes = [_scene((a, b), pair, planned, opener) for pair in rows]
-    both = len(set(a.results.tokens) & set(b.results.tokens))
-    says = (
-        f"{why} Shown is where their scores differ most, {len(rows)} of {both:,} scenes that both have; among equal differences drives take "
-        "turns, and scenes that failed are left out. Left: the front camera with the plans on the ground; right: the same from above, the "
-        "car of now looks up, others stand where they are now and a thin line says where they go."
+    shared = len(set(a.results.tokens) & set(b.results.tokens))
+    return Gallery(
+        names=(a.name, b.name),
+        about=(
+            f"{why} Shown are the scenes in which their scores differ most: {len(rows)} of "
+            f"{shared:,} that both have. Among equal "
+            "differences, drives take turns; failed scenes are left out. Left: the front camera "
+            "with the plans on the ground. "
+            "Right: the same from above; the ego car looks up, and a thin line shows where each other road user goes."
+        ),
+        scenes=[_scene((a, b), pair, planned, opener) for pair in rows],
+        notes=notes,
     )
-    return Gallery(names=(a.name, b.name), says=says, scenes=scenes, notes=notes)
 
 
 def most_different(a: Results, b: Results, count: int) -> list[tuple[int, int]]:
-    """Rows of both of the scenes whose totals differ most, most first; among equal ones the drive that was shown least.
+    """Rows in both results of the scenes whose totals differ most, the largest difference first.
 
-    Scenes that failed in either are left out, as are those that do not differ.
+    Among equal differences, the drive that was chosen least comes first. Scenes that failed in
+    either, or that do not differ, are left out.
     """
     place = {token: row for row, token in enumerate(b.tokens)}
     apart = {
@@ -86,14 +102,14 @@ def most_different(a: Results, b: Results, count: int) -> list[tuple[int, int]]:
         for row, token in enumerate(a.tokens)
         if token in place and a.valid[row] and b.valid[place[token]]
     }
-    left = {pair: value for pair, value in apart.items() if value > EPSILON}
-    shown: dict[str, int] = {}
+    left = {pair: difference for pair, difference in apart.items() if difference > EPSILON}
+    times: Counter[str] = Counter()  # that a drive was chosen
     chosen: list[tuple[int, int]] = []
     while left and len(chosen) < count:
-        pair = min(left, key=lambda pair: (-left[pair], shown.get(a.drives[pair[0]], 0), pair))
+        pair = min(left, key=lambda pair: (-left[pair], times[a.drives[pair[0]]], pair))
         del left[pair]
         chosen.append(pair)
-        shown[a.drives[pair[0]]] = shown.get(a.drives[pair[0]], 0) + 1
+        times[a.drives[pair[0]]] += 1
     return chosen
 
 
@@ -101,34 +117,44 @@ def most_different(a: Results, b: Results, count: int) -> list[tuple[int, int]]:
 
 
 def _scene(
-    pair: tuple[Evaluation, Evaluation], rows: tuple[int, int], planned: list[dict[str, Trajectory]], opener: "_Opener | None"
-) -> GalleryScene:  # fmt: skip
-    a, b = (one.results for one in pair)
+    pair: tuple[Evaluation, Evaluation],
+    rows: tuple[int, int],
+    planned: list[dict[str, Trajectory]],
+    opener: "_Opener | None",
+) -> GalleryScene:
+    a, b = (evaluation.results for evaluation in pair)
     token = a.tokens[rows[0]]
-    drawn, note = None, ""
+    pixels, note = None, ""
     if opener is not None:
-        plans = {_label(one): some[token].poses for one, some in zip(pair, planned) if token in some}
+        plans = {_label(evaluation): plan[token].poses for evaluation, plan in zip(pair, planned) if token in plan}
         try:
-            drawn, note = opener.drawn(token, plans)
+            pixels, note = opener.draw(token, plans)
         except LatentDriveError as error:
             note = f"No picture: {error}"
     return GalleryScene(
-        token=token, drive=a.drives[rows[0]], scores=(float(a.score[rows[0]]), float(b.score[rows[1]])),
-        differs=list(_differing(a, b, rows)), note=note,
-        picture="" if drawn is None else picture(np.ascontiguousarray(drawn.transpose(2, 0, 1))),
-    )  # fmt: skip
+        token=token,
+        drive=a.drives[rows[0]],
+        scores=(float(a.score[rows[0]]), float(b.score[rows[1]])),
+        differing=_differing(a, b, rows),
+        picture="" if pixels is None else picture(np.ascontiguousarray(pixels.transpose(2, 0, 1))),
+        note=note,
+    )
 
 
-def _label(one: Evaluation) -> str:
-    """The human driver is drawn once, under its own name."""
-    return DRIVER if one.planner == Human.__name__ else one.name
+def _label(evaluation: Evaluation) -> str:
+    """The name of a plan; the human driver is drawn once, under its own name."""
+    return DRIVER if evaluation.is_human_driver else evaluation.name
 
 
 def _differing(a: Results, b: Results, rows: tuple[int, int]) -> list[tuple[str, str, str]]:
-    """Sub-scores that differ in a scene."""
-    values = {name: (a.terms[name][rows[0]], b.terms[name][rows[1]]) for name in a.terms}
-    told = {name: tuple("none" if np.isnan(one) else f"{one:.2f}" for one in both) for name, both in values.items()}
-    return [(spoken(name), *both) for name, both in told.items() if both[0] != both[1]]
+    """Name and both values of the sub-scores that differ in a scene."""
+    texts = {
+        name: tuple(
+            "none" if np.isnan(value) else f"{value:.2f}" for value in (a.terms[name][rows[0]], b.terms[name][rows[1]])
+        )
+        for name in a.terms
+    }
+    return [(in_words(name), first, second) for name, (first, second) in texts.items() if first != second]
 
 
 # ---- opening ----
@@ -136,16 +162,16 @@ def _differing(a: Results, b: Results, rows: tuple[int, int]) -> list[tuple[str,
 
 @dataclass(frozen=True, kw_only=True)
 class _Opener:
-    """The data of an evaluation, opened again. source: None where the pictures are gone, or there never were any."""
+    """The data of an evaluation, opened again. source: None where the pictures are gone, or never
+    existed."""
 
     source: SceneSource | None
     has_camera: bool
     store: ScoringStore
 
-    def drawn(
-        self, token: str, plans: Mapping[str, Float[np.ndarray, "_ 3"]]
-    ) -> tuple[UInt8[np.ndarray, "H W 3"], str]:  # fmt: skip
-        """The picture of a scene, and what is missing in it. Raises StoreError where the prepared scene is gone."""
+    def draw(self, token: str, plans: Mapping[str, Float[np.ndarray, "_ 3"]]) -> tuple[UInt8[np.ndarray, "H W 3"], str]:
+        """The picture of a scene, and what is missing in it. Raises StoreError where the prepared
+        scene is gone."""
         scene = self.store.get(token)
         missing: list[str] = []
         image = _or_none(lambda: self._image(token), missing)
@@ -153,8 +179,8 @@ class _Opener:
         plans = ({} if human is None else {DRIVER: human}) | dict(plans)
         if image is not None:
             return side_by_side(image, scene, plans), " ".join(missing)
-        painted = with_colours(plans)
-        return with_legend(bev_with_trajectories(scene, painted, side=ABOVE), painted), " ".join(missing)
+        coloured = with_colours(plans)
+        return with_legend(bev_with_trajectories(scene, coloured, side=SIDE), coloured), " ".join(missing)
 
     def _image(self, token: str) -> CameraImage | None:
         if self.source is None or not self.has_camera:
@@ -162,38 +188,48 @@ class _Opener:
         return self.source[token].cameras[FRONT][-1]
 
     def _human(self, token: str, scene: ScoringScene) -> Float[np.ndarray, "_ 3"] | None:
-        """v2 keeps the driver's way in the prepared scene; for v1 it is read from the log."""
+        """The driver's trajectory: part of a scene prepared for v2, read from the log for v1."""
         if len(scene.human):
             return scene.human
         return None if self.source is None else self.source.truth(token).human.poses
 
 
 def _opener(a: Evaluation, b: Evaluation, notes: list[str]) -> _Opener | None:
-    """From the first of the two whose prepared scenes are there; None where they are gone for both, which the notes then say."""
+    """Opens the data of the first of the two whose prepared scenes exist; None, with a note, where
+    neither has any."""
     failed: list[str] = []
-    for one in (a, b):
-        store = _or_none(lambda one=one: _store(one), failed)
+    for evaluation in (a, b):
+        store = _or_none(lambda evaluation=evaluation: _store(evaluation), failed)
         if store is not None:
-            failure = f"The scenes of {one.name} can't be opened again: "
-            data = _or_none(lambda one=one: build(one.run.config.get("data") or {}), notes, failure)
-            source = None if data is None else _or_none(lambda one=one, data=data: _source(one, data), notes, failure)
-            return _Opener(source=source, has_camera=source is not None and data.scenes.has_sensors, store=store)
-    notes.append(f"Scenes can't be drawn, their prepared form is gone: {failed[0]}")
+            source, has_camera = _source(evaluation, notes)
+            return _Opener(source=source, has_camera=has_camera, store=store)
+    notes.append(f"Scenes can't be drawn because their prepared form is gone: {failed[0]}")
     return None
 
 
-def _store(one: Evaluation) -> ScoringStore:
-    return ScoringStore(Path(str(one.run.written.get("store", ""))).expanduser(), rules=one.results.version.rules)
+def _store(evaluation: Evaluation) -> ScoringStore:
+    folder = Path(str(evaluation.run.written.get("store", ""))).expanduser()
+    return ScoringStore(folder, rules=evaluation.results.version.rules)
 
 
-def _source(one: Evaluation, data: DataSet) -> SceneSource:
-    camera = SensorNeeds(cameras=(FRONT_CAMERA,), frames="now", lidar=False)
-    needs = camera if data.scenes.has_sensors else NO_SENSORS
-    return data.open_scenes(split=one.run.config.get("split"), needs=needs, progress=progress)
+def _source(evaluation: Evaluation, notes: list[str]) -> tuple[SceneSource | None, bool]:
+    """The scenes of an evaluation with their front camera, and whether they have one; None with a
+    note where they are gone."""
+    config = evaluation.run.config
+
+    def opened() -> tuple[SceneSource, bool]:
+        data: DataSet = build(config.get("data") or {})
+        has_camera = data.scenes.has_sensors
+        camera = SensorNeeds(cameras=(FRONT_CAMERA,), frames="now", lidar=False)
+        needs = camera if has_camera else NO_SENSORS
+        return data.open_scenes(split=data.test_split, needs=needs, progress=progress), has_camera
+
+    return _or_none(opened, notes, f"The scenes of {evaluation.name} can't be opened again: ") or (None, False)
 
 
 def _or_none(make: Callable[[], Any], notes: list[str], before: str = "") -> Any:
-    """What `make` gives; None where it can't, and the reason joins the notes."""
+    """The result of `make`; None where it raises one of our errors, which is then added to the
+    notes."""
     try:
         return make()
     except LatentDriveError as error:

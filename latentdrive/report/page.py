@@ -1,7 +1,8 @@
-"""The page: sections into one HTML file that opens offline, with plotly.js, pictures, style and script inside.
+"""The page: writes the sections into one HTML file that opens offline, with plotly.js, pictures,
+style and script inside.
 
-Last step of the report. The template draws nothing itself: charts are JSON that `report.js` hands to plotly in the colours of
-the reader's theme; drawings are SVG made by drawings.py, the only text that is inserted without escaping.
+Last step of the report. Charts are JSON that `report.js` passes to plotly in the colours of the
+reader's theme. Drawings are SVG from drawings.py, the only text that is inserted without escaping.
 """
 
 import json
@@ -22,18 +23,26 @@ from latentdrive.report.sections import Section
 def write_page(path: str | Path, sections: Sequence[Section], *, title: str, command: str) -> None:
     """Write the page to `path`, as a whole or not at all."""
     templates = Environment(
-        loader=PackageLoader("latentdrive.report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        loader=PackageLoader("latentdrive.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
         lstrip_blocks=True,
-    )  # fmt: skip
+    )
     templates.filters |= {"json": _json, "percent": lambda share: f"{100 * share:.0f} %"}
     numbers = count(1)
     text = templates.get_template("report.html").render(
-        title=title, command=command, sections=sections, plotly=get_plotlyjs(), version=__version__,
-        made=datetime.now().strftime("%Y-%m-%d %H:%M"), next_number=lambda: next(numbers),
-    )  # fmt: skip
+        title=title,
+        command=command,
+        sections=sections,
+        plotly=get_plotlyjs(),
+        version=__version__,
+        made=datetime.now().strftime("%Y-%m-%d %H:%M"),
+        next_number=lambda: next(numbers),
+    )
     write_atomic(path, lambda new: new.write_text(text, encoding="utf-8"))
 
 
 def _json(chart: Chart) -> str:
-    """The chart for a script element: a closing tag inside a text must not end it."""
+    """The chart as JSON for a script element, in which no text may contain a closing tag."""
     return json.dumps({"data": chart.data, "layout": chart.layout}).replace("</", "<\\/")

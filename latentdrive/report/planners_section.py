@@ -1,133 +1,156 @@
-"""A section about planners that one score was asked of on one split: the table, score against latency, and sub-scores.
+"""The section about planners scored alike on one split: a table, score against latency, and
+sub-scores.
 
-After evaluations.py, which says who may stand beside whom; gallery.py adds the scenes in which two of them differ.
+evaluations.py decides which planners may stand side by side; gallery.py adds the scenes in which
+two of them differ.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 from latentdrive.report.charts import PAINTS, Chart, grouped_bars, points
-from latentdrive.report.evaluation_charts import spoken, spoken_in_lines
+from latentdrive.report.evaluation_charts import in_words, in_wrapped_words
 from latentdrive.report.evaluations import Evaluation, Group
 from latentdrive.report.gallery import Gallery
 from latentdrive.report.sections import PlannerRow, PlannerTable, Section
 
 ABOUT = (
-    "Planners on the same split by the same score, the best first. Intervals: 95 % when whole drives are resampled; two that overlap may "
-    "still differ surely scene by scene (compare=[A,B]). Who is marked privileged is told the truth and is no rival, only a measure."
+    "Planners on the same split by the same score, the best first. Intervals: 95 % when whole "
+    "drives are resampled. Two planners "
+    "whose intervals overlap may still differ reliably scene by scene (compare=[A,B]). A planner "
+    "marked privileged is given the "
+    "truth: it is a reference, not a competitor. Latency is the time of planning alone, for one "
+    "scene at a time as in a car, "
+    "without reading the scene from the disk."
 )
-LATENCY = (
-    "Latency is the time of planning alone, for one scene at a time as in a car, without reading it from the disk."
-)
+NO_MEAN = {"mean": float("nan"), "low": float("nan"), "high": float("nan")}
 
 
 def planners_section(group: Group, gallery: Gallery | None) -> Section:
     """Table, charts and gallery of one group."""
-    members = group.members
-    first = members[0]
-    paints = {one.name: PAINTS[number % len(PAINTS)] for number, one in enumerate(members)}
-    charts = [chart for chart in (_against_latency(members, paints), _sub_scores(members, paints)) if chart is not None]
-    facts = {
-        "score by": str(first.results.version), "split": first.split, "scored in": first.stages, **_conditions(members),
-    }  # fmt: skip
+    members, first = group.members, group.members[0]
+    paints = {member.name: PAINTS[number % len(PAINTS)] for number, member in enumerate(members)}
+    charts = [*_score_against_latency(members, paints), *_sub_scores(members, paints)]
+    facts = {"score by": str(first.results.version), "split": first.split, "scored in": first.stages}
     return Section(
         title=f"Planners, {group.title}",
         kind="planners",
-        about=f"{ABOUT} {LATENCY}",
-        facts=facts | {one.name: f"{one.planner} {one.words}".strip() for one in members},
+        about=ABOUT,
+        facts=facts
+        | _devices(members)
+        | {member.name: f"{member.planner} {member.arguments}".strip() for member in members},
         notes=_notes(group),
         table=_table(group),
-        charts={"Score, latency and what the score is made of": charts} if charts else {},
+        charts={"Score, latency and sub-scores": charts} if charts else {},
         gallery=gallery,
     )
 
 
 def _columns(members: list[Evaluation]) -> list[str]:
-    """Sub-scores that somebody has, in the order of the devkit's columns."""
-    known = {name for one in members for name in one.summary["sub_scores"]}
+    """The sub-scores that some member has, in the order of the devkit's columns."""
+    known = {name for member in members for name in member.summary["sub_scores"]}
     return [name for name in members[0].results.terms if name in known]
 
 
 def _table(group: Group) -> PlannerTable:
-    names, others = _columns(group.members), [one.name for one in group.on_other_scenes()]
+    names, others = _columns(group.members), [member.name for member in group.on_other_scenes()]
     rows = []
-    for one in group.members:
-        means = [one.summary["sub_scores"].get(name) for name in names]
-        cells = [_score(one.summary["score"]), *((f"{mean['mean']:.3f}" if mean else "–", "") for mean in means)]
-        cells += [
-            (f"{one.summary['scenes']:,}", f"{one.summary['drives']:,} drives"),
-            (f"{one.summary['failed']:,}", ""),
+    for member in group.members:
+        means = [member.summary["sub_scores"].get(name) for name in names]
+        cells = [
+            _score_cell(member.summary["score"]),
+            *((f"{mean['mean']:.3f}" if mean else "–", "") for mean in means),
+            (f"{member.summary['scenes']:,}", f"{member.summary['drives']:,} drives"),
+            (f"{member.summary['failed']:,}", ""),
+            _latency_cell(member),
         ]
-        cells.append(_told_latency(one.latency, whole=not one.reads_store))
-        marks = [*one.marks, *(["other scenes"] if one.name in others else [])]
-        rows.append(PlannerRow(name=one.name, planner=one.planner, marks=marks, cells=cells))
-    columns = ["score", *map(spoken, names), "scenes", "failed (as 0)", "ms for one scene"]
+        marks = [*member.marks, *(["other scenes"] if member.name in others else [])]
+        rows.append(PlannerRow(name=member.name, planner=member.planner, marks=marks, cells=cells))
+    columns = ["score", *map(in_words, names), "scenes", "failed (as 0)", "ms for one scene"]
     return PlannerTable(columns=columns, rows=rows)
 
 
-def _score(told: dict[str, Any] | None) -> tuple[str, str]:
-    """Mean and interval; one drive has no interval to speak of."""
-    if told is None:
+def _score_cell(score: Mapping[str, Any] | None) -> tuple[str, str]:
+    """Mean and interval; a single drive has no meaningful interval."""
+    if score is None:
         return "–", ""
-    within = f"{told['low']:.4f} to {told['high']:.4f}" if told["drives"] > 1 else "one drive: no interval"
-    return f"{told['mean']:.4f}", within
+    within = f"{score['low']:.4f} to {score['high']:.4f}" if score["drives"] > 1 else "one drive: no interval"
+    return f"{score['mean']:.4f}", within
 
 
-def _told_latency(latency: dict[str, Any] | None, *, whole: bool) -> tuple[str, str]:
+def _latency_cell(member: Evaluation) -> tuple[str, str]:
+    latency = member.latency
     if latency is None:
         return "–", ""
-    beside = f"p95 {latency['ms_batch_1_p95']:.3g}" + ("" if whole else ", without the network that filled its store")
-    return f"{latency['ms_batch_1_median']:.3g}", beside
+    small_print = f"p95 {latency['ms_batch_1_p95']:.3g}"
+    small_print += ", without the network that filled its store" if member.reads_store else ""
+    return f"{latency['ms_batch_1_median']:.3g}", small_print
 
 
-def _against_latency(members: list[Evaluation], paints: dict[str, str]) -> Chart | None:
-    """Score over milliseconds a scene; nothing where no latency was measured."""
-    scored = [one for one in members if one.summary["score"]]
-    timed = [one for one in scored if one.latency and not one.reads_store]
+def _score_against_latency(members: list[Evaluation], paints: Mapping[str, str]) -> list[Chart]:
+    """Score over milliseconds for one scene; empty where no latency was measured."""
+    scored = [member for member in members if member.summary["score"]]
+    timed = [member for member in scored if member.latency and not member.reads_store]
     if not timed:
-        return None
-    ends = {one.name: tuple(one.summary["score"][key] for key in ("mean", "low", "high")) for one in scored}
-    return points(
-        "Score against latency",
-        "Up is better, left is faster. Whiskers: 95 % intervals by drive. Dashed: planners without a latency of their own: the human driver, "
-        "or one that reads a teacher's embeddings from a store.",
-        {one.name: (one.latency["ms_batch_1_median"], ends[one.name]) for one in timed},
-        levels={one.name: ends[one.name][0] for one in scored if one not in timed},
-        across="milliseconds for one scene", up="score", paints=paints,
-    )  # fmt: skip
+        return []
+    score = {member.name: tuple(member.summary["score"][key] for key in ("mean", "low", "high")) for member in scored}
+    return [
+        points(
+            "Score against latency",
+            "Up is better, left is faster. Whiskers: 95 % intervals by drive. Dashed: planners "
+            "without a latency of their own, "
+            "such as the human driver, or one that reads a teacher's embeddings from a store.",
+            {member.name: (member.latency["ms_batch_1_median"], score[member.name]) for member in timed},
+            levels={member.name: score[member.name][0] for member in scored if member not in timed},
+            across="milliseconds for one scene",
+            up="score",
+            paints=paints,
+        )
+    ]
 
 
-def _sub_scores(members: list[Evaluation], paints: dict[str, str]) -> Chart | None:
+def _sub_scores(members: list[Evaluation], paints: Mapping[str, str]) -> list[Chart]:
     names = _columns(members)
     if not names:
-        return None
-    nothing = {"mean": float("nan"), "low": float("nan"), "high": float("nan")}
-    told = {one.name: [one.summary["sub_scores"].get(name) or nothing for name in names] for one in members}
-    return grouped_bars(
-        "What the score is made of",
-        "Means of every sub-score, 1 is best. Whiskers: 95 % intervals by drive.",
-        {name: [one["mean"] for one in some] for name, some in told.items()}, [spoken_in_lines(name) for name in names], wide=True,
-        within={name: [(one["low"], one["high"]) for one in some] for name, some in told.items()}, paints=paints,
-    )  # fmt: skip
+        return []
+    means = {member.name: [member.summary["sub_scores"].get(name) or NO_MEAN for name in names] for member in members}
+    return [
+        grouped_bars(
+            "Sub-scores",
+            "Mean of every sub-score; 1 is best. Whiskers: 95 % intervals by drive.",
+            {name: [mean["mean"] for mean in row] for name, row in means.items()},
+            [in_wrapped_words(name) for name in names],
+            wide=True,
+            within={name: [(mean["low"], mean["high"]) for mean in row] for name, row in means.items()},
+            paints=paints,
+        )
+    ]
 
 
-def _conditions(members: list[Evaluation]) -> dict[str, str]:
-    """On what the latencies were measured."""
-    told = [one.latency for one in members if one.latency]
-    where = {f"{one['device']}, {one['threads']} threads" if one["device"] == "cpu" else one["device"] for one in told}
-    return {"latency measured on": "; ".join(sorted(where))} if where else {}
+def _devices(members: list[Evaluation]) -> dict[str, str]:
+    """On what the latencies were measured; empty where none was."""
+    latencies = [member.latency for member in members if member.latency]
+    devices = {
+        f"{latency['device']}, {latency['threads']} threads" if latency["device"] == "cpu" else latency["device"]
+        for latency in latencies
+    }
+    return {"latency measured on": "; ".join(sorted(devices))} if devices else {}
 
 
 def _notes(group: Group) -> list[str]:
     notes, members = [], group.members
     if others := group.on_other_scenes():
-        counts = ", ".join(f"{one.name} {len(one.results):,}" for one in members)
+        counts = ", ".join(f"{member.name} {len(member.results):,}" for member in members)
         notes.append(
-            f"Not all were scored on the same scenes ({counts}; {len(group.scenes_in_common()):,} in common): the means of "
-            f"{', '.join(one.name for one in others)} can't be compared with the others'. compare=[A,B] compares two on the scenes that "
-            "both have."
+            f"Not all planners were scored on the same scenes ({counts}; "
+            f"{len(group.scenes_in_common()):,} in common): the means "
+            f"of {', '.join(member.name for member in others)} can't be compared with the others. "
+            "compare=[A,B] compares two "
+            "planners on the scenes that both have."
         )
-    if len(devices := {one.latency["device"] for one in members if one.latency}) > 1:
+    if len(devices := {member.latency["device"] for member in members if member.latency}) > 1:
         notes.append(
-            f"Latencies were measured on different devices ({', '.join(sorted(devices))}): compare within one."
+            f"Latencies were measured on different devices ({', '.join(sorted(devices))}): compare "
+            "only those of one device."
         )
     return notes

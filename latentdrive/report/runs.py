@@ -1,4 +1,5 @@
-"""Runs as they lie on disk: first step of the report. A run folder becomes a `Run`: what was asked, said, measured and logged."""
+"""Runs on disk: reads the configuration, the numbers and the curves in a run's folder. First step
+of the report."""
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -18,14 +19,15 @@ from latentdrive.data.unreadable import read_unreadable
 from latentdrive.errors import ConfigError
 from latentdrive.run_folder import CHECKPOINT, CONFIG, LOG, METRICS
 
-NOT_SHOWN = ("report", "demo", "doctor")  # runs that have nothing of their own to show
+NOT_SHOWN = ("report", "demo", "doctor")  # verbs whose runs have no numbers of their own
 
 Curve = tuple[Float64[np.ndarray, "N"], Float64[np.ndarray, "N"]]  # steps, values
 
 
 @dataclass(frozen=True)
 class Run:
-    """One run folder. config: as it was composed. written: content of metrics.json, empty while the run is unfinished."""
+    """One run folder. config: as it was composed. written: content of metrics.json; empty while the
+    run is unfinished."""
 
     path: Path
     config: dict[str, Any]
@@ -33,41 +35,47 @@ class Run:
 
     @property
     def verb(self) -> str:
-        """What was typed: `train codebook`."""
+        """The command as typed: `train codebook`."""
         return str(self.config["verb"]).replace("_", " ")
 
     @property
     def name(self) -> str:
-        """The last two parts of the path, enough to tell runs apart."""
+        """The last two parts of the path, which usually tell runs apart."""
         return "/".join(self.path.parts[-2:])
 
     @property
     def finished(self) -> bool:
-        """Whether the run came to its end."""
+        """Whether the run wrote its numbers at the end."""
         return bool(self.written)
 
     @property
     def metrics(self) -> dict[str, float]:
-        """Numbers by name; `held_out/…` were measured on clips that training never saw."""
+        """Numbers by name. Those of `held_out/` were measured on clips that training never saw."""
         return {k: float(v) for k, v in self.written.get("metrics", {}).items() if isinstance(v, int | float)}
 
     @property
+    def codes(self) -> int | None:
+        """Number of codes of the run's model; None where it has none."""
+        return (self.config.get("model") or {}).get("codes")
+
+    @property
     def checkpoint(self) -> Path:
-        """The folder of its checkpoint, whether it is there or not."""
+        """The folder of its checkpoint, which may not exist."""
         return self.path / CHECKPOINT
 
     @cached_property
     def curves(self) -> dict[str, Curve]:
-        """Logged scalars over steps; where a resumed run wrote a step twice, the later value counts."""
+        """Logged scalars over steps. If a resumed run wrote a step twice, the later value
+        counts."""
         if not any(self.path.glob("events.out.tfevents.*")):
             return {}
         events = EventAccumulator(str(self.path), size_guidance={"scalars": 0}).Reload()
-        found = {}
+        curves = {}
         for tag in events.Tags()["scalars"]:
             last = {event.step: event.value for event in events.Scalars(tag)}
             steps = sorted(last)
-            found[tag] = _without_echo(np.array(steps, float), np.array([last[step] for step in steps], float))
-        return found
+            curves[tag] = _without_repeats(np.array(steps, float), np.array([last[step] for step in steps], float))
+        return curves
 
     @cached_property
     def unreadable(self) -> list[tuple[str, str]]:
@@ -75,55 +83,58 @@ class Run:
         return [row for file in sorted(self.path.glob("unreadable*.csv")) for row in read_unreadable(file)]
 
 
-def _without_echo(
+def _without_repeats(
     steps: Float64[np.ndarray, "N"], values: Float64[np.ndarray, "N"]
 ) -> tuple[Float64[np.ndarray, "kept"], Float64[np.ndarray, "kept"]]:
-    """A quantity of a phase is logged again, unchanged, after the phase has ended: that end is left out."""
+    """The curve without its constant end: a phase's quantity is logged again, unchanged, after the
+    phase has ended."""
     changes = np.flatnonzero(values != values[-1])
     end = len(values) if len(changes) == 0 else changes[-1] + 2
     return steps[:end], values[:end]
 
 
 def read_runs(paths: Iterable[str | Path], *, warn: Callable[[str], None] = print) -> list[Run]:
-    """The runs in `paths`, each once: run folders, folders that hold run folders, or patterns such as runs/*.
+    """The runs in `paths`, each once. A path is a run folder, a folder that holds some, or a
+    pattern such as runs/*.
 
-    warn: is told of run folders that are left out because their configuration is damaged. Raises ConfigError where a path is
-    no folder or no run lies in it.
+    warn: is called with a message for each run that is left out because its configuration is
+    damaged. Raises ConfigError where a path does not exist or holds no run.
     """
-    found = dict.fromkeys(run for path in paths for run in _run_folders(str(path), warn))
-    runs = [_read(path) for path in found]
-    if not runs:
-        raise ConfigError("report needs at least one run: latentdrive report runs/train_codebook/*")
-    return runs
+    folders = dict.fromkeys(folder for path in paths for folder in _run_folders(str(path), warn))
+    if not folders:
+        raise ConfigError("report needs at least one run, for example: latentdrive report runs/train_codebook/*")
+    return [_read(folder) for folder in folders]
 
 
 def _run_folders(path: str, warn: Callable[[str], None]) -> Iterator[Path]:
     places = sorted(glob(path)) if has_magic(path) and not Path(path).exists() else [path]
     folders = [folder for place in places for folder in _below(Path(place), warn)]
     if not folders:
-        there = "nothing has that name" if not Path(path).exists() else f"it holds no {CONFIG} with a verb"
+        problem = "it does not exist" if not Path(path).exists() else f"it holds no {CONFIG} with a verb"
         raise ConfigError(
-            f"{path} is no run folder: {there}. Give folders that a verb wrote, such as runs/demo/codebook"
+            f"{path} is not a run folder: {problem}. Give folders that a command wrote, such as runs/demo/codebook"
         )
     yield from folders
 
 
 def _below(folder: Path, warn: Callable[[str], None]) -> list[Path]:
-    """The folder itself if it is a run, and every run below it, oldest first."""
+    """Every run in or below the folder, oldest first."""
     files = sorted(folder.rglob(CONFIG), key=lambda file: (file.stat().st_mtime, file))
     return [
-        file.parent.resolve() for file in files
-        if file.parent.name != CHECKPOINT and (verb := _verb(file, warn)) and (verb not in NOT_SHOWN)
-    ]  # fmt: skip
+        file.parent.resolve()
+        for file in files
+        if file.parent.name != CHECKPOINT and (verb := _verb(file, warn)) and verb not in NOT_SHOWN
+    ]
 
 
 def _verb(file: Path, warn: Callable[[str], None]) -> str | None:
-    """The verb in a config.yaml; None where it is somebody else's file."""
+    """The verb in a config.yaml; None if the file is not one of ours."""
     try:
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         if any((file.parent / name).is_file() for name in (METRICS, LOG)):
-            warn(f"left out: {file} is not YAML ({str(error).splitlines()[0]}); repeat the run with out={file.parent}")
+            reason = str(error).splitlines()[0]
+            warn(f"left out: {file} is not YAML ({reason}). Repeat the run with out={file.parent}")
         return None
     verb = content.get("verb") if isinstance(content, Mapping) else None
     return verb if isinstance(verb, str) else None
@@ -135,5 +146,5 @@ def _read(path: Path) -> Run:
         try:
             written = json.loads(metrics.read_text(encoding="utf-8"))
         except json.JSONDecodeError as error:
-            raise ConfigError(f"{metrics} is not JSON ({error}): repeat the run with out={path}") from None
+            raise ConfigError(f"{metrics} is not JSON ({error}). Repeat the run with out={path}") from None
     return Run(path, from_yaml((path / CONFIG).read_text(encoding="utf-8")), written)

@@ -1,4 +1,5 @@
-"""`latentdrive evaluate` from the command line, on a small NAVSIM world: results, totals, failures, submissions, comparisons."""
+"""`latentdrive evaluate` from the command line, on a small NAVSIM world: results, totals, failures,
+submissions, comparisons."""
 
 import csv
 import json
@@ -18,11 +19,21 @@ from latentdrive.evaluation.trajectories_file import read_trajectories
 from latentdrive.types import Trajectory
 
 WORLD = (
-    "world=small", "processes=1", "world.drive_s=10", "world.sensors.pictures=[CAM_F0]", "world.sensors.cameras.CAM_F0.width=64",
-    "world.sensors.cameras.CAM_F0.height=36", "world.sensors.cameras.CAM_F0.oversampling=1", "world.sensors.lidar.rings=2",
-    "world.sensors.lidar.columns=8", "~world.splits.train", "~world.splits.test", "~world.splits.longtail",
-    "world.splits.val.drives=2", "world.splits.val.points=8",
-)  # fmt: skip
+    "world=small",
+    "processes=1",
+    "world.drive_s=10",
+    "world.sensors.pictures=[CAM_F0]",
+    "world.sensors.cameras.CAM_F0.width=64",
+    "world.sensors.cameras.CAM_F0.height=36",
+    "world.sensors.cameras.CAM_F0.oversampling=1",
+    "world.sensors.lidar.rings=2",
+    "world.sensors.lidar.columns=8",
+    "~world.splits.train",
+    "~world.splits.test",
+    "~world.splits.longtail",
+    "world.splits.val.drives=2",
+    "world.splits.val.points=8",
+)
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +48,14 @@ def score(home: Path) -> Callable[..., Path]:
     """Runs the verb in this process; returns its folder."""
 
     def call(name: str, *words: str) -> Path:
-        given = ["data=navsim", f"data.path={home / 'data'}", "split=val", "processes=1", "device=cpu", "batch_size=3"]
+        given = [
+            "data=navsim",
+            f"data.path={home / 'data'}",
+            "data.split.test=val",
+            "processes=1",
+            "device=cpu",
+            "batch_size=3",
+        ]
         places = [f"out={home / name}", f"stores={home / 'stores'}", f"data.cache_folder={home / 'cache'}"]
         return evaluate.run(compose("evaluate", [*given, *places, *words]))
 
@@ -60,9 +78,17 @@ def summary(folder: Path) -> dict:
 
 def test_the_verb_writes_scores_summary_pictures_and_says_what_is_next(latentdrive, home: Path, human: Path):
     done = latentdrive(
-        "evaluate", "data=navsim", f"data.path={home / 'data'}", "split=val", "processes=1", f"stores={home / 'stores'}",
-        f"data.cache_folder={home / 'cache'}", "planner=constant_velocity", "out=cv", "pictures=1",
-    )  # fmt: skip
+        "evaluate",
+        "data=navsim",
+        f"data.path={home / 'data'}",
+        "data.split.test=val",
+        "processes=1",
+        f"stores={home / 'stores'}",
+        f"data.cache_folder={home / 'cache'}",
+        "planner=constant_velocity",
+        "out=cv",
+        "pictures=1",
+    )
     assert done.returncode == 0, done.stderr
     assert "0 scenes prepared, 8 kept" in done.stdout  # by the human's run
     assert "epdms_v2.2, 8 scenes of 2 drives" in done.stdout and "95 % interval by drive" in done.stdout

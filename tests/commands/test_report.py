@@ -1,4 +1,5 @@
-"""report: the dictionary is looked up once and kept; what is missing is said on the page, not hidden."""
+"""report: the dictionary is looked up once and kept; what is missing is said on the page, not
+hidden."""
 
 import shutil
 

@@ -1,4 +1,5 @@
-"""Two evaluations, paired by token: what is shown, what is not, and what is refused."""
+"""Two evaluations, paired by token: which differences are shown, which are not, and which pairs are
+refused."""
 
 import numpy as np
 import pytest
@@ -29,10 +30,10 @@ def test_a_steady_difference_is_shown_though_the_scenes_differ_far_more():
     assert "sub-scores that differ: ego progress" in found.sentence()
 
 
-def test_a_difference_whose_interval_holds_0_is_not_shown():
+def test_a_difference_whose_interval_contains_0_is_not_shown():
     rest = np.where(np.arange(20) // 2 % 2, 0.6, 0.4)  # by drive: better in half of them
     found = compare(make_results([0.5] * 20, DRIVES), make_results(rest.tolist(), DRIVES), names=("a", "b"))
-    assert not is_shown(found.differences["score"]) and "not shown: the interval holds 0" in found.sentence()
+    assert not is_shown(found.differences["score"]) and "not shown: the interval contains 0" in found.sentence()
 
 
 def test_one_drive_alone_shows_nothing():
@@ -68,17 +69,17 @@ def test_two_versions_are_refused_with_both_named(tmp_path):
         compare_folders(a, b)
 
 
-def test_folders_of_one_name_are_told_apart(tmp_path):
+def test_folders_of_the_same_name_get_different_short_names(tmp_path):
     folders = [write(tmp_path / name / "run", make_results([0.5], ["d"])) for name in ("a", "b")]
     assert compare_folders(*folders).names == ("a/run", "b/run")
 
 
 def test_a_folder_without_an_evaluation_says_how_to_make_one(tmp_path):
-    with pytest.raises(ConfigError, match=r"holds no finished evaluation: summary\.json is not there"):
+    with pytest.raises(ConfigError, match=r"holds no finished evaluation: summary\.json is missing"):
         compare_folders(tmp_path, tmp_path)
 
 
-def test_a_summary_says_who_failed_and_what_the_devkit_would_say(tmp_path):
+def test_a_summary_lists_failures_and_the_mean_that_the_devkit_prints(tmp_path):
     results = make_results(
         [0.6, 0.8, 0.0], ["d", "e", "f"], valid=np.array([True, True, False]), failures={"t2": "no map"}
     )
@@ -91,5 +92,5 @@ def test_a_summary_says_who_failed_and_what_the_devkit_would_say(tmp_path):
 
 def test_intervals_resample_drives_and_leave_out_what_no_scene_has():
     results = make_results([0.0, 0.0, 1.0, 1.0], ["a", "a", "b", "b"], two_frame_extended_comfort=[np.nan] * 4)
-    found = intervals(results.counted())
+    found = intervals(results.averaged())
     assert (found["score"].low, found["score"].high) == (0.0, 1.0) and "two_frame_extended_comfort" not in found

@@ -1,27 +1,20 @@
-"""Who is given what, and which plans are refused by name."""
+"""Which planner is given the truth, and which plans are refused."""
 
 import numpy as np
 import pytest
 
-from latentdrive.evaluation.planning import plan_scenes, what_it_takes
+from latentdrive.evaluation.planning import plan_scenes, scene_opener, sensors_of
+from latentdrive.planners.baselines.human import Human
+from latentdrive.planners.baselines.pdm_closed import PdmClosed
 from latentdrive.planners.sampling import NO_SENSORS
-from latentdrive.types import SceneTruth, Trajectory
+from latentdrive.types import Scene, SceneTruth, SensorNeeds, Trajectory
+from tests.support.evaluation import MadeSource
 
-
-class Source:
-    """Opens a scene as a word, and its truth as another."""
-
-    tokens = ("a", "b")
-
-    def __getitem__(self, token: str) -> str:
-        return f"seen {token}"
-
-    def truth(self, token: str) -> str:
-        return f"truth of {token}"
+SOURCE = MadeSource("a", "b")
 
 
 class Planner:
-    """Plans so many poses, so far apart."""
+    """Plans `poses` poses, `dt_s` apart. privileged: its attribute of that name, None for none."""
 
     def __init__(self, poses: int = 8, dt_s: float = 0.5, privileged: object = None) -> None:
         self.poses, self.dt_s, self.takes, self.needs = poses, dt_s, SceneTruth, NO_SENSORS
@@ -32,23 +25,35 @@ class Planner:
         return Trajectory(poses=np.zeros((len(scenes), self.poses, 3)), dt_s=self.dt_s)
 
 
-@pytest.mark.parametrize(
-    ("privileged", "given"), [(None, "seen a"), (False, "seen a"), (1, "seen a"), (True, "truth of a")]
-)
-def test_only_who_says_true_sees_the_future(privileged: object, given: str):
-    assert what_it_takes(Planner(privileged=privileged), Source(), lambda token: token)("a") == given
+@pytest.mark.parametrize(("privileged", "sees_truth"), [(None, False), (False, False), (1, False), (True, True)])
+def test_only_a_planner_that_says_true_sees_the_future(privileged: object, sees_truth: bool):
+    opened = scene_opener(Planner(privileged=privileged), SOURCE, lambda token: token)("a")
+    assert (opened == "truth of a") is sees_truth and isinstance(opened, Scene) is not sees_truth
+
+
+def test_a_planner_that_says_privileged_but_not_what_it_takes_sees_no_future():
+    planner = Planner(privileged=True)
+    del planner.takes
+    assert isinstance(scene_opener(planner, SOURCE, lambda token: token)("a"), Scene)
+
+
+def test_a_privileged_planner_needs_no_sensors_and_others_those_that_they_name():
+    assert sensors_of(Human()) == sensors_of(PdmClosed()) == NO_SENSORS
+    planner = Planner()
+    planner.needs = SensorNeeds(cameras=("cam_f0",), frames="now", lidar=True)
+    assert sensors_of(planner) is planner.needs
 
 
 @pytest.mark.parametrize(("poses", "dt_s"), [(8, 0.5), (40, 0.1), (4, 1.0)])
-def test_plans_of_four_seconds_are_taken_at_any_sampling(poses: int, dt_s: float):
-    plans = plan_scenes(Planner(poses, dt_s), ["a", "b"], Source().__getitem__, batch=2, advance=lambda done: None)
+def test_plans_of_four_seconds_are_accepted_at_any_sampling(poses: int, dt_s: float):
+    plans = plan_scenes(Planner(poses, dt_s), ["a", "b"], SOURCE.__getitem__, batch=2, advance=lambda done: None)
     assert set(plans.trajectories) == {"a", "b"} and plans.failures == {}
 
 
 @pytest.mark.parametrize(
     ("poses", "dt_s"), [(7, 0.5), (0, 0.5), (8, 0.0), (8, 1e-9), (8, float("inf")), (8, float("nan"))]
 )
-def test_plans_of_another_length_are_named_and_nothing_else_is_lost(poses: int, dt_s: float):
-    plans = plan_scenes(Planner(poses, dt_s), ["a", "b"], Source().__getitem__, batch=2, advance=lambda done: None)
+def test_plans_of_another_length_are_refused_with_their_length(poses: int, dt_s: float):
+    plans = plan_scenes(Planner(poses, dt_s), ["a", "b"], SOURCE.__getitem__, batch=2, advance=lambda done: None)
     assert plans.trajectories == {} and set(plans.failures) == {"a", "b"}
     assert f"{poses} poses" in plans.failures["a"] and "cover 4.0 s" in plans.failures["a"]

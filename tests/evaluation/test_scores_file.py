@@ -1,4 +1,5 @@
-"""scores.csv: the devkit's columns first, an average last, and the same numbers when read back."""
+"""scores.csv starts with the devkit's columns, ends with an average, and reads back the same
+numbers."""
 
 import csv
 
@@ -11,14 +12,30 @@ from latentdrive.pdms.versions import Version
 from tests.support.evaluation import make_results
 
 V2_COLUMNS = [
-    "token", "valid", "no_at_fault_collisions", "drivable_area_compliance", "driving_direction_compliance",
-    "traffic_light_compliance", "ego_progress", "time_to_collision_within_bound", "lane_keeping", "history_comfort",
-    "two_frame_extended_comfort", "score",
-]  # fmt: skip
+    "token",
+    "valid",
+    "no_at_fault_collisions",
+    "drivable_area_compliance",
+    "driving_direction_compliance",
+    "traffic_light_compliance",
+    "ego_progress",
+    "time_to_collision_within_bound",
+    "lane_keeping",
+    "history_comfort",
+    "two_frame_extended_comfort",
+    "score",
+]
 V1_COLUMNS = [
-    "token", "valid", "no_at_fault_collisions", "drivable_area_compliance", "ego_progress", "time_to_collision_within_bound",
-    "comfort", "driving_direction_compliance", "score",
-]  # fmt: skip
+    "token",
+    "valid",
+    "no_at_fault_collisions",
+    "drivable_area_compliance",
+    "ego_progress",
+    "time_to_collision_within_bound",
+    "comfort",
+    "driving_direction_compliance",
+    "score",
+]
 
 
 def rows_of(path):
@@ -43,9 +60,12 @@ def test_the_devkits_columns_come_first_in_its_order(tmp_path, version, columns)
 
 def test_the_last_row_is_the_average_with_failed_scenes_as_0(tmp_path):
     failed = make_results(
-        [0.5, 0.7, 0.0], ["d", "d", "e"], valid=np.array([True, True, False]), failures={"t2": "no map"},
+        [0.5, 0.7, 0.0],
+        ["d", "d", "e"],
+        valid=np.array([True, True, False]),
+        failures={"t2": "no map"},
         two_frame_extended_comfort=[np.nan, 1.0, 0.0],
-    )  # fmt: skip
+    )
     write_scores(tmp_path / "scores.csv", failed)
     *_, failed_row, average = rows_of(tmp_path / "scores.csv")
     assert failed_row["valid"] == "False" and float(failed_row["score"]) == 0.0
@@ -60,24 +80,31 @@ def test_the_average_of_v1_has_the_name_of_v1(tmp_path):
 
 
 def test_what_was_written_is_read_back_to_the_last_digit(tmp_path):
-    told = make_results(
-        [1 / 3, 0.1], ["a, b", "c"], collision_track=("cone", ""), collision_step=np.array([12, -1]),
-        two_frame_extended_comfort=[np.nan, 1.0], valid=np.array([True, False]), failures={"t1": "NaN"},
+    written = make_results(
+        [1 / 3, 0.1],
+        ["a, b", "c"],
+        collision_track=("cone", ""),
+        collision_step=np.array([12, -1]),
+        two_frame_extended_comfort=[np.nan, 1.0],
+        valid=np.array([True, False]),
+        failures={"t1": "NaN"},
         progress_m=np.array([np.nan, 2 / 3]),
-    )  # fmt: skip
-    write_scores(tmp_path / "scores.csv", told)
-    again = read_scores(tmp_path / "scores.csv", told.version, told.failures)
+    )
+    write_scores(tmp_path / "scores.csv", written)
+    again = read_scores(tmp_path / "scores.csv", written.version, written.failures)
     for name in ("tokens", "drives", "collision_track", "failures", "version"):
-        assert getattr(again, name) == getattr(told, name)
+        assert getattr(again, name) == getattr(written, name)
     for name in ("score", "valid", "progress_m", "reference_progress_m", "collision_step", "ttc_step"):
-        np.testing.assert_array_equal(getattr(again, name), getattr(told, name))
-    for name, values in told.terms.items():
+        np.testing.assert_array_equal(getattr(again, name), getattr(written, name))
+    for name, values in written.terms.items():
         np.testing.assert_array_equal(again.terms[name], values)
 
 
 def test_a_file_of_another_version_is_refused(tmp_path):
     write_scores(tmp_path / "scores.csv", make_results([0.5], ["d"], version=Version.PDMS_V1_1))
-    with pytest.raises(ConfigError, match=r"is no result of epdms_v2\.2: column traffic_light_compliance"):
+    with pytest.raises(
+        ConfigError, match=r"is not a result of epdms_v2\.2: it lacks the columns traffic_light_compliance"
+    ):
         read_scores(tmp_path / "scores.csv", Version.EPDMS_V2_2, {})
 
 
@@ -85,5 +112,5 @@ def test_a_file_that_was_cut_is_refused(tmp_path):
     file = tmp_path / "scores.csv"
     write_scores(file, make_results([0.5, 0.6], ["d", "d"]))
     file.write_text("".join(file.read_text().splitlines(keepends=True)[:-1]))
-    with pytest.raises(ConfigError, match="no row average_all_frames at its end"):
+    with pytest.raises(ConfigError, match="is cut short: expected average_all_frames in its last row"):
         read_scores(file, Version.EPDMS_V2_2, {})

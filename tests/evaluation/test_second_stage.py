@@ -1,8 +1,10 @@
-"""`latentdrive evaluate data=navhard` on a made-up folder: two stages are driven, scored and joined by the split's mapping.
+"""`latentdrive evaluate data=navhard` on a made-up folder: two stages are driven, scored and joined
+by the split's mapping.
 
-Every car drives east at 5 m/s on an empty street, so a plan at constant velocity ends 20 m ahead of its start. Log "north" has scenes
-"now" (x = 10 m) and "previous" (x = 7.5 m), which end at 30 and 27.5 m; so has log "east". Of the two scenes that follow each, one
-starts there and drives on; the other starts 0.3 m farther and looks across the street, which it leaves.
+Every car drives east at 5 m/s on an empty street, so a plan at constant velocity ends 20 m ahead of
+its start. Log "north" has scenes "now" (x = 10 m) and "previous" (x = 7.5 m), which end at 30 and
+27.5 m; so has log "east". Of the two scenes that follow each, one starts there and drives on; the
+other starts 0.3 m farther and looks across the street, which it leaves.
 """
 
 import csv
@@ -104,7 +106,8 @@ def entry(log: str, *followers: str) -> list[Any]:
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two logs, their synthetic scenes, the map, and splits: both (whole), odd (with entries that can't be scored), single."""
+    """Two logs, their synthetic scenes, the map, and splits: both (whole), odd (with entries that
+    can't be scored), single."""
     root = tmp_path_factory.mktemp("navhard")
     write_index(root / "maps")
     write_map_file(root / "maps" / PLACE / FILE_VERSION / "map.gpkg", road())
@@ -142,7 +145,7 @@ def score(home: Path) -> Callable[..., Path]:
             "data=navhard",
             f"data.path={home / 'navhard_two_stage'}",
             f"data.splits={home / 'splits'}",
-            "split=both",
+            "data.split.test=both",
         ]
         given += ["processes=1", "data.scenes.processes=1", "device=cpu", "pictures=0", "human=false"]
         places = [f"out={home / name}", f"store={home / 'store'}", f"data.cache_folder={home / 'cache'}"]
@@ -282,7 +285,7 @@ def test_a_scene_without_a_plan_scores_0_is_named_and_keeps_its_weight(score, ho
 
 
 def test_a_scene_that_can_not_be_prepared_scores_0_is_named_and_keeps_its_weight(score, both: Path):
-    folder = score("damaged", "split=damaged")
+    folder = score("damaged", "data.split.test=damaged")
     told, found = summary(folder), rows(folder)
     assert (
         list(told["failures"]) == [token("north", "now2")]
@@ -303,7 +306,7 @@ def test_a_scene_that_can_not_be_prepared_scores_0_is_named_and_keeps_its_weight
 def test_an_entry_that_can_not_be_scored_is_left_out_and_named_and_no_other_is(
     score, both: Path, capsys, split, name, reason
 ):
-    folder = score(split, f"split={split}")
+    folder = score(split, f"data.split.test={split}")
     (left_out,) = summary(folder)["mapping"]["left_out"].items()
     said = capsys.readouterr().out
     assert left_out[0] == name and f"  {name}: {left_out[1]}" in said and "1 entries are left out" in said
@@ -319,7 +322,7 @@ def test_two_evaluations_of_two_stages_are_compared_by_the_scenes_of_the_first(s
     assert found.differences["score"].mean == pytest.approx(totals(still)[2] - totals(both)[2])
     words = ["data=navsim", f"data.path={home}", f"data.splits={home / 'splits'}", "data.source.processes=1"]
     with pytest.raises(ConfigError, match=r"was scored in two stages, .* in one stage"):
-        compare_folders(both, score("single", *words, "split=single"))
+        compare_folders(both, score("single", *words, "data.split.test=single"))
 
 
 @pytest.mark.parametrize("version", ["pdms_v1.1", "epdms_v2.0"])
@@ -330,13 +333,13 @@ def test_other_versions_have_no_two_stage_score(score, version):
 
 def test_a_split_of_one_stage_or_without_a_whole_entry_says_so(score):
     with pytest.raises(ConfigError, match="split single has one stage"):
-        score("refused", "split=single")
+        score("refused", "data.split.test=single")
     with pytest.raises(
         NoScenes, match=r"none of the 2 entries of the mapping of hopeless is whole, the first one: north-now"
     ):
-        score("refused", "split=hopeless")
+        score("refused", "data.split.test=hopeless")
 
 
 def test_without_a_split_the_synthetic_scenes_are_scored_alone(score, home: Path):
-    folder = score("alone", "split=null", "limit=3")
+    folder = score("alone", "data.split.test=null", "limit=3")
     assert "mapping" not in summary(folder) and len(rows(folder)) == 4 and "average_all_frames" in rows(folder)

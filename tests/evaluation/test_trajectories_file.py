@@ -1,4 +1,4 @@
-"""trajectories.npz: what was planned comes back, whatever its sampling, and nothing is unpickled."""
+"""trajectories.npz: plans of any sampling read back, and nothing is unpickled."""
 
 import numpy as np
 import pytest
@@ -13,11 +13,11 @@ def plan(poses: int, dt_s: float, start: float) -> Trajectory:
 
 
 def test_plans_of_several_samplings_come_back_in_float32(tmp_path):
-    told = {"a": plan(8, 0.5, 0.0), "b": plan(40, 0.1, 1.0), "ä c": plan(8, 0.5, 2.0)}
-    write_trajectories(tmp_path / TRAJECTORIES, told)
+    plans = {"a": plan(8, 0.5, 0.0), "b": plan(40, 0.1, 1.0), "ä c": plan(8, 0.5, 2.0)}
+    write_trajectories(tmp_path / TRAJECTORIES, plans)
     again = read_trajectories(tmp_path / TRAJECTORIES)
-    assert set(again) == set(told)
-    for token, trajectory in told.items():
+    assert set(again) == set(plans)
+    for token, trajectory in plans.items():
         assert again[token].dt_s == trajectory.dt_s and again[token].poses.dtype == np.float32
         np.testing.assert_array_equal(again[token].poses, trajectory.poses.astype(np.float32))
     with np.load(tmp_path / TRAJECTORIES, allow_pickle=False) as file:
@@ -35,9 +35,9 @@ def test_the_same_plans_make_the_same_bytes(tmp_path):
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
-def test_a_missing_and_a_damaged_file_say_what_to_repeat(tmp_path):
+def test_a_missing_or_damaged_file_is_an_error_that_says_what_to_repeat(tmp_path):
     file = tmp_path / TRAJECTORIES
-    with pytest.raises(ConfigError, match=r"is not there, .*repeat the evaluation with out="):
+    with pytest.raises(ConfigError, match=r"is missing, .*repeat the evaluation with out="):
         read_trajectories(file)
     write_trajectories(file, {"t": plan(8, 0.5, 0.0)})
     file.write_bytes(file.read_bytes()[:-40])

@@ -1,4 +1,5 @@
-"""The devkit's side, loaded as a lone file beside a stand-in of the devkit, and a planner process that serves the tests' planners."""
+"""The devkit's side, loaded as a lone file beside a stand-in of the devkit, and a planner process
+that serves the tests' planners."""
 
 import functools
 import importlib.util
@@ -14,7 +15,8 @@ from tests.support.paths import DEVKIT_FILE, ROOT
 
 
 def load_devkit(patch: pytest.MonkeyPatch, version: str) -> ModuleType:
-    """navsim_devkit.py as the devkit's interpreter would load it from PYTHONPATH. version: v1 or v2."""
+    """navsim_devkit.py as the devkit's interpreter would load it from PYTHONPATH. version: v1 or
+    v2."""
     for name, module in navsim_stand_in.modules(version).items():
         patch.setitem(sys.modules, name, module)
     spec = importlib.util.spec_from_file_location("navsim_devkit", DEVKIT_FILE)
@@ -50,7 +52,8 @@ def toy_python(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture
 def agent(devkit, toy_python) -> Callable[..., Any]:
-    """agent("dies", "v2"): an agent of its own, whose planner is that of toy_child.py by this name."""
+    """agent("dies", "v2"): an agent of its own, whose planner is that of toy_child.py by this
+    name."""
     return lambda checkpoint, version="v1", **options: make_agent(
         devkit(version), toy_python, version, checkpoint, **options
     )

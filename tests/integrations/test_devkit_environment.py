@@ -1,4 +1,5 @@
-"""What the devkit's environment asks of navsim_devkit.py: Python 3.9, no package of ours, and agents' YAML that fits."""
+"""What the devkit's environment asks of navsim_devkit.py: Python 3.9, no package of ours, and
+agents' YAML that fits."""
 
 import ast
 import inspect
@@ -20,7 +21,8 @@ ALLOWED = {"numpy", "torch", "navsim", "__future__"}
 FOLDER = ROOT / "tests" / "support"
 AGENTS = ROOT / "docs" / "navsim_agent"
 
-# Run by the other interpreter: an agent for each of these versions of the devkit, whose planner answers from this environment.
+# Run by the other interpreter: an agent for each of these versions of the devkit, whose planner
+# answers from this environment.
 THERE = """
 import json, sys, types
 sys.path[:0] = [sys.argv[1]]
@@ -80,7 +82,8 @@ def test_it_imports_the_standard_library_numpy_torch_and_navsim_alone():
 
 @pytest.fixture(scope="module")
 def older_python() -> str:
-    """An interpreter of Python 3.9 with numpy: LATENTDRIVE_DEVKIT_PYTHON, or python3.9 of the path."""
+    """An interpreter of Python 3.9 with numpy: LATENTDRIVE_DEVKIT_PYTHON, or python3.9 of the
+    path."""
     found = os.environ.get("LATENTDRIVE_DEVKIT_PYTHON") or shutil.which("python3.9")
     ask = "import numpy, sys; assert sys.version_info[:2] == (3, 9)"
     if not found or subprocess.run([found, "-c", ask], capture_output=True).returncode:
@@ -110,7 +113,8 @@ def test_python_3_9_plans_with_it_as_a_lone_copy_and_through_the_package(
 
 
 def test_it_leaves_no_process_behind_and_no_noise_on_the_output(toy_python, tmp_path):
-    """With this environment's interpreter: standard output holds our line alone, and the planner's process ended with the worker."""
+    """With this environment's interpreter: standard output holds our line alone, and the planner's
+    process ended with the worker."""
     ran = started(sys.executable, DEVKIT_FILE.parent, toy_python, "navsim_devkit", "v2")
     assert ran.returncode == 0, ran.stderr
     assert len(ran.stdout.splitlines()) == 1 and "a library that prints at import" in ran.stderr

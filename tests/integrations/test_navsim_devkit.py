@@ -1,4 +1,5 @@
-"""The agent in the devkit: what it asks for, what it plans, and what it says when its planner's process can't go on."""
+"""The agent in the devkit: what it asks for, what it plans, and what it says when its planner's
+process can't go on."""
 
 import copy
 import gc
@@ -66,7 +67,8 @@ def test_exactly_the_sensors_that_the_planner_declares_are_asked_for(shared_agen
 
 
 def test_pictures_and_points_reach_the_planner(shared_agent):
-    """Its plan is what it saw: grey levels of 10 to 13 over time, a LiDAR with 4 of 6 rows, and how many threads it may use."""
+    """Its plan is what it saw: grey levels of 10 to 13 over time, a LiDAR with 4 of 6 rows, and how
+    many threads it may use."""
     given = agent_input(cameras=SEEN, points=5, grey=10)
     lidar = [np.arange(20.0).sum(), 5.0, 1.0]
     assert shared_agent("now").compute_trajectory(given).poses.ravel()[:5].tolist() == [13.0, 13.0, *lidar]
@@ -89,10 +91,15 @@ def test_a_missing_sensor_is_named_and_the_next_scene_is_planned(shared_agent):
     [
         ("names", "latentdrive names: scene 2 of this worker: the road is closed", True),
         ("refuses", "latentdrive refuses: this planner can't go on", False),
-        ("raises", "(?s)scene 2 of this worker: the planner's process ended with status 1 .*ZeroDivisionError: a bug of the planner", False),
+        (
+            "raises",
+            "(?s)scene 2 of this worker: the planner's process ended with status 1 "
+            ".*ZeroDivisionError: a bug of the planner",
+            False,
+        ),
         ("dies", "scene 2 of this worker: the planner's process ended with status -9", False),
     ],
-)  # fmt: skip
+)
 def test_a_failure_names_its_reason_and_loses_no_other_scene(agent, what: str, says: str, survives: bool):
     one = agent(what)
     first = one.compute_trajectory(agent_input()).poses

@@ -1,4 +1,5 @@
-"""A scene from the devkit is the scene that we open from the same log; what the devkit did not give is named."""
+"""A scene from the devkit is the scene that we open from the same log; what the devkit did not give
+is named."""
 
 import io
 from pathlib import Path
@@ -27,7 +28,8 @@ def openscene(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def devkit_input(root: Path, log: str, now: int) -> AgentInput:
-    """What the devkit makes of frames now - 3 to now of a log, by its own formulas as its interface states them."""
+    """What the devkit makes of frames now - 3 to now of a log, by its own formulas as its interface
+    states them."""
     entries = frames(log)[now - 3 : now + 1]
     poses = np.array([[*one["ego2global_translation"][:2], yaw(*one["ego2global_rotation"])] for one in entries])
     cos, sin = np.cos(-poses[-1, 2]), np.sin(-poses[-1, 2])
@@ -56,9 +58,20 @@ def yaw(w: float, x: float, y: float, z: float) -> float:
 @pytest.mark.parametrize("seen", ["now", "all"])
 def test_a_scene_from_the_devkit_is_the_one_that_we_open_from_the_log(openscene: Path, devkit, log: str, seen: str):
     ours = NavsimLogs(
-        path=str(openscene), data_split="mini", split=None, splits=None, filter=FILTER, maps={}, cameras=["cam_f0", "cam_l0"],
-        camera_frames=seen, lidar=True, at_least=None, cache_folder=str(openscene / "cache"), processes=1, max_unreadable=0.0,
-    )[token(log, 5)]  # fmt: skip
+        path=str(openscene),
+        data_split="mini",
+        split=None,
+        splits=None,
+        filter=FILTER,
+        maps={},
+        cameras=["cam_f0", "cam_l0"],
+        camera_frames=seen,
+        lidar=True,
+        at_least=None,
+        cache_folder=str(openscene / "cache"),
+        processes=1,
+        max_unreadable=0.0,
+    )[token(log, 5)]
     needs = SensorNeeds(cameras=("cam_f0", "cam_l0"), frames=seen, lidar=True)
     sent = io.BytesIO()
     module = devkit()
@@ -111,11 +124,17 @@ def test_only_what_the_planner_needs_is_sent(devkit):
 @pytest.mark.parametrize(
     ("needs", "says"),
     [
-        (SensorNeeds(cameras=("cam_f0", "cam_r0"), frames="now", lidar=False), "s: the devkit gave no picture of cam_r0 for now"),
-        (SensorNeeds(cameras=("cam_r0",), frames="all", lidar=False), "s: the devkit gave no picture of cam_r0 for 1.5 s ago"),
+        (
+            SensorNeeds(cameras=("cam_f0", "cam_r0"), frames="now", lidar=False),
+            "s: the devkit gave no picture of cam_r0 for now",
+        ),
+        (
+            SensorNeeds(cameras=("cam_r0",), frames="all", lidar=False),
+            "s: the devkit gave no picture of cam_r0 for 1.5 s ago",
+        ),
         (SensorNeeds(cameras=("cam_f0",), frames="now", lidar=True), "s: the devkit gave no point cloud"),
     ],
-)  # fmt: skip
+)
 def test_a_sensor_that_the_devkit_did_not_give_is_named(devkit, needs: SensorNeeds, says: str):
     with pytest.raises(UnreadableScene, match=says):
         scene_of("s", given(devkit, needs, cameras=("cam_f0",)), needs)

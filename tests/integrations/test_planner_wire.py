@@ -1,4 +1,5 @@
-"""Messages between the devkit and the planner: both sides write the same bytes, and nothing but numbers gets through."""
+"""Messages between the devkit and the planner: both sides write the same bytes, and nothing but
+numbers gets through."""
 
 import ast
 import io
@@ -83,10 +84,13 @@ def test_objects_and_text_are_refused_by_both_ends():
         (lambda sent: sent[:5], "got b'laten'"),
         (lambda sent: sent[:30], "ended within a message"),
         (lambda sent: sent[:-1], "expected 24 bytes more, got 23"),
-        (lambda sent: sent[:11] + b"\2\0" + sent[13:], "version 2 came, this side speaks version 1: take navsim_devkit.py"),
+        (
+            lambda sent: sent[:11] + b"\2\0" + sent[13:],
+            "version 2 came, this side speaks version 1: take navsim_devkit.py",
+        ),
         (lambda sent: sent[:13] + b"\xff\xff\xff\xff" + sent[17:], "4294967295 bytes was announced"),
     ],
-)  # fmt: skip
+)
 def test_what_is_no_message_is_refused_with_what_came(damage, says: str):
     with pytest.raises(ValueError, match=says):
         planner_wire.receive(io.BytesIO(damage(message(planner_wire, {}, {"x": np.zeros(3)}))))

@@ -12,16 +12,28 @@ from tests.support.report import write_run
 
 def write_store(folder, origin, codes, times, *, codebook="b1"):
     info = StoreInfo(
-        origin=origin, codebook_id=codebook, maker="m", data="d", transition_s=0.5, transitions=1, codes_per_transition=2,
-        codes=4, settings={}, known=("motion",),
-    )  # fmt: skip
+        origin=origin,
+        codebook_id=codebook,
+        maker="m",
+        data="d",
+        transition_s=0.5,
+        transitions=1,
+        codes_per_transition=2,
+        codes=4,
+        settings={},
+        known=("motion",),
+    )
     latents = LatentActions(
         codes=torch.tensor(codes), environment=None, logits=None, features=None, codebook_id=codebook, origin=origin
     )
     windows = Windows(
-        keys=["clip"], drives=["drive"], clip=np.zeros(len(times), int), t0_s=np.array(times, float), latents=latents,
+        keys=["clip"],
+        drives=["drive"],
+        clip=np.zeros(len(times), int),
+        t0_s=np.array(times, float),
+        latents=latents,
         known=np.ones((len(times), 1), bool),
-    )  # fmt: skip
+    )
     writer = LatentWriter(folder / "val", info)
     writer.add(windows, next_clip=1, unreadable=[])
     writer.finish()

@@ -1,4 +1,4 @@
-"""Drawings are numbers in another form: where paths lead, and valid markup."""
+"""Drawings: where paths lead, and valid markup."""
 
 import math
 import xml.etree.ElementTree as ElementTree
@@ -50,7 +50,7 @@ def test_arrows_point_where_the_picture_moves():
     flow = np.zeros((2, 1, 1))
     flow[0] = 0.1
     drawn = ElementTree.fromstring(
-        picture_motion(flow, 0 * flow, shown=picture(np.zeros((3, 8, 8), np.uint8)), paint="red")
+        picture_motion(flow, 0 * flow, background=picture(np.zeros((3, 8, 8), np.uint8)), paint="red")
     )
     usual, own = (part.get("d") for part in drawn.iter() if part.tag == "path")
     assert usual == "M80.0 48.0l0.0 0.0" and own.startswith("M80.0 48.0l16.0 0.0")

@@ -1,4 +1,4 @@
-"""What the page says of evaluations and of two of them against each other."""
+"""What the page shows of an evaluation, and of two compared with each other."""
 
 import numpy as np
 from PIL import Image
@@ -12,10 +12,16 @@ from tests.support.evaluation import make_results
 from tests.support.report import write_run
 
 METRICS = {
-    "evaluate/score": 0.8, "evaluate/score_low": 0.7, "evaluate/score_high": 0.85, "evaluate/ego_progress": 0.9,
-    "evaluate/ego_progress_low": 0.9, "evaluate/ego_progress_high": 0.9, "audit/standing_still": 0.25, "evaluate/failed": 2.0,
+    "evaluate/score": 0.8,
+    "evaluate/score_low": 0.7,
+    "evaluate/score_high": 0.85,
+    "evaluate/ego_progress": 0.9,
+    "evaluate/ego_progress_low": 0.9,
+    "evaluate/ego_progress_high": 0.9,
+    "audit/standing_still": 0.25,
+    "evaluate/failed": 2.0,
     "evaluate/scenes": 40.0,
-}  # fmt: skip
+}
 DRIVES = [f"d{number // 2}" for number in range(20)]
 
 
@@ -28,7 +34,7 @@ def test_an_evaluation_shows_its_scores_with_intervals_its_audit_and_its_picture
     scores, hidden = section.charts["What was measured"]
     assert dict(zip(scores.data[0]["y"], scores.data[0]["x"])) == {"score": 0.8, "ego progress": 0.9}
     assert scores.data[0]["error_x"]["arrayminus"] == [0.1, 0.0]
-    assert "over 40 scenes" in scores.says and "2 that failed count as 0" in scores.says
+    assert "over 40 scenes" in scores.caption and "the 2 scenes that failed count as 0" in scores.caption
     assert dict(zip(hidden.data[0]["y"], hidden.data[0]["x"])) == {"standing still": 0.25}
     assert section.facts["score"] == "epdms_v2.2" and len(section.pictures) == 1
     assert section.pictures[0].startswith("data:image/jpeg;base64,")

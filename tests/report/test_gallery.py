@@ -1,4 +1,5 @@
-"""The scenes in which two planners differ most; what is gone is said, and the numbers are shown all the same."""
+"""The scenes in which two planners differ most. Where data are gone, the page says so and shows the
+numbers."""
 
 import numpy as np
 
@@ -22,7 +23,7 @@ def test_the_largest_differences_come_first_whoever_is_better():
     assert most_different(a, b, 2) == [(1, 1), (3, 3)] and most_different(a, b, 0) == []
 
 
-def test_scenes_are_paired_by_token_and_the_failed_are_left_out():
+def test_scenes_are_paired_by_token_and_failed_ones_are_left_out():
     a = make_results([0.0, 0.6, 0.6], ["d", "e", "f"], valid=np.array([False, True, True]), failures={"t0": "no"})
     b = make_results([0.1, 1.0, 1.0], ["f", "d", "x"], tokens=("t2", "t0", "elsewhere"))
     assert most_different(a, b, 6) == [(2, 0)]
@@ -38,26 +39,28 @@ def test_sub_scores_that_differ_are_listed_with_both_values(tmp_path):
         tmp_path / "a", make_results([0.2], ["d"], lane_keeping=[1.0], two_frame_extended_comfort=[np.nan])
     )
     write_evaluation(tmp_path / "b", make_results([0.7], ["d"], lane_keeping=[0.0]))
-    found = gallery(*pair(tmp_path), count=6, why="Two.")
-    (scene,) = found.scenes
-    assert found.names == ("a", "b") and found.says.startswith("Two. ") and "1 of 1 scenes that both have" in found.says
+    shown = gallery(*pair(tmp_path), count=6, why="Two.")
+    (scene,) = shown.scenes
+    assert shown.names == ("a", "b") and shown.about.startswith("Two. ") and "1 of 1 that both have" in shown.about
     assert scene.scores == (0.2, 0.7) and (scene.token, scene.drive) == ("t0", "d")
-    assert scene.differs == [
-        ("ego progress", "0.20", "0.70"), ("lane keeping", "1.00", "0.00"), ("two frame extended comfort", "none", "1.00"),
-    ]  # fmt: skip
+    assert scene.differing == [
+        ("ego progress", "0.20", "0.70"),
+        ("lane keeping", "1.00", "0.00"),
+        ("two frame extended comfort", "none", "1.00"),
+    ]
 
 
-def test_without_plans_or_prepared_scenes_the_reason_is_said_and_numbers_are_shown(tmp_path):
+def test_without_plans_or_prepared_scenes_the_numbers_are_shown_with_the_reason(tmp_path):
     for name, score in (("a", 0.2), ("b", 0.7)):
         write_evaluation(tmp_path / name, make_results([score], ["d"]))
-    found = gallery(*pair(tmp_path), count=6, why="")
-    assert [TRAJECTORIES in note and "is not there" in note for note in found.notes] == [True, True]
-    assert found.scenes[0].picture == "" and found.scenes[0].scores == (0.2, 0.7)
+    shown = gallery(*pair(tmp_path), count=6, why="")
+    assert [TRAJECTORIES in note and "is missing" in note for note in shown.notes] == [True, True]
+    assert shown.scenes[0].picture == "" and shown.scenes[0].scores == (0.2, 0.7)
     for name in ("a", "b"):
         still = {"t0": Trajectory(poses=np.zeros((8, 3)), dt_s=0.5)}
         write_trajectories(tmp_path / name / TRAJECTORIES, still)
     (note,) = gallery(*pair(tmp_path), count=6, why="").notes
-    assert note.startswith("Scenes can't be drawn, their prepared form is gone:")
+    assert note.startswith("Scenes can't be drawn because their prepared form is gone:")
 
 
 def test_two_that_agree_everywhere_have_no_gallery(tmp_path):

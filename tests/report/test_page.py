@@ -1,4 +1,5 @@
-"""The page is one file that needs no network, and a browser draws all of it without a script error."""
+"""The page is one file that needs no network, and a browser draws all of it without a script
+error."""
 
 import re
 
@@ -18,16 +19,20 @@ CURVE = (np.arange(3.0), np.array([1.0, np.nan, 0.5]))
 def page(tmp_path_factory):
     path = tmp_path_factory.mktemp("report") / "report.html"
     charts = [
-        lines("curve", "says </script><b>", {"a": CURVE, "b": CURVE}, below=1.0),
+        lines("curve", "says </script><b>", {"a": CURVE, "b": CURVE}, level=1.0),
         bars("bars", "", {"one": 1.0, "two": 2.0}, level=1.5, good="above", within={"one": (0.5, 1.5)}, across=True),
         grouped_bars("groups", "", {"a": [1.0, 2.0], "b": [np.nan, 1.0]}, ["x", "y"], percent=True),
         matrix("cells", "", np.eye(3), rows="abc", columns="abc", across="x", down="y", numbers=True),
     ]
     section = Section(
-        title="<i>a run</i>", kind="train codebook", about="about", facts={"command": "latentdrive train codebook"},
-        misses=["yaw change: 0.5, aimed at 0.75 or more"], charts={"What was measured": charts},
+        title="<i>a run</i>",
+        kind="train codebook",
+        about="about",
+        facts={"command": "latentdrive train codebook"},
+        misses=["yaw change: 0.50; the aim is at least 0.75"],
+        charts={"What was measured": charts},
         dictionary=dictionary_section(make_dictionary(), scale_known=True),
-    )  # fmt: skip
+    )
     plain = Section(title="b", kind="label", about="", facts={})
     write_page(path, [section, plain], title="a title", command="latentdrive report runs/a")
     return path

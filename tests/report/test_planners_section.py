@@ -1,11 +1,12 @@
-"""Planners side by side: who may stand in one table, the numbers in it, and what is said where they can't be compared."""
+"""Planners side by side: which may share a table, its numbers, and the notes where they cannot be
+compared."""
 
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from latentdrive.evaluation.results import Follows
+from latentdrive.evaluation.results import StageLinks
 from latentdrive.pdms.versions import Version
 from latentdrive.report.evaluations import groups_of, read_evaluations
 from latentdrive.report.planners_section import planners_section
@@ -15,9 +16,14 @@ from tests.support.report import write_evaluation, write_run
 
 DRIVES = ["d", "d", "e", "e"]
 LATENCY = {
-    "batch": 8, "ms_per_scene_median": 2.0, "ms_per_scene_p95": 3.0, "ms_batch_1_median": 12.5, "ms_batch_1_p95": 20.0,
-    "device": "cpu", "threads": 2,
-}  # fmt: skip
+    "batch": 8,
+    "ms_per_scene_median": 2.0,
+    "ms_per_scene_p95": 3.0,
+    "ms_batch_1_median": 12.5,
+    "ms_batch_1_p95": 20.0,
+    "device": "cpu",
+    "threads": 2,
+}
 
 
 def grouped(folder, warn=print):
@@ -25,7 +31,7 @@ def grouped(folder, warn=print):
 
 
 def names(group):
-    return [one.name for one in group.members]
+    return [member.name for member in group.members]
 
 
 def test_versions_and_splits_never_share_a_table(tmp_path):
@@ -37,8 +43,8 @@ def test_versions_and_splits_never_share_a_table(tmp_path):
         [0.5] * 4, DRIVES, tokens=("u0", "u1", "u2", "u3")
     )  # of another data set, under the same split's name
     write_evaluation(tmp_path / "other", elsewhere)
-    one, two = Follows(row=np.array([-1, -1, 0, 1]), weight=np.ones(4)), make_results([0.5] * 4, DRIVES)
-    write_evaluation(tmp_path / "stages", replace(two, follows=one))
+    links = StageLinks(original=np.array([-1, -1, 0, 1]), weight=np.ones(4))
+    write_evaluation(tmp_path / "stages", make_results([0.5] * 4, DRIVES, links=links))
     groups = {tuple(sorted(names(group))): group for group in grouped(tmp_path)}
     assert set(groups) == {("a", "b"), ("old",), ("test",), ("other",), ("stages",)}
     assert names(groups["a", "b"]) == ["b", "a"]  # the best first
@@ -70,12 +76,12 @@ def test_the_table_holds_the_numbers_of_the_summary(tmp_path):
     assert section.facts["latency measured on"] == "cpu, 2 threads" and section.notes == []
 
 
-def test_charts_have_intervals_and_dash_who_has_no_latency(tmp_path):
+def test_charts_have_intervals_and_dash_planners_without_latency(tmp_path):
     results = make_results([0.4, 0.4, 0.8, 0.8], DRIVES)
     write_evaluation(tmp_path / "a", results, latency=LATENCY)
     write_evaluation(tmp_path / "b", results, planner="Human")
     (group,) = grouped(tmp_path)
-    latency, bars = planners_section(group, None).charts["Score, latency and what the score is made of"]
+    latency, bars = planners_section(group, None).charts["Score, latency and sub-scores"]
     (point,) = [trace for trace in latency.data if trace["mode"] == "markers"]
     (level,) = [trace for trace in latency.data if trace["mode"] == "lines"]
     assert (point["name"], point["x"], point["y"]) == ("a", [12.5], [pytest.approx(0.6)])
@@ -89,18 +95,18 @@ def test_charts_have_intervals_and_dash_who_has_no_latency(tmp_path):
     assert bars.data[0]["marker"]["color"] == point["marker"]["color"] == point["error_y"]["color"]
 
 
-def test_who_reads_a_store_is_not_drawn_as_fast_as_that(tmp_path):
-    """The network that filled the store took its time, too."""
+def test_a_planner_that_reads_a_store_has_no_point_in_the_latency_chart(tmp_path):
+    """The latency of a planner that reads a store leaves out the network that filled it."""
     results = make_results([0.4, 0.4, 0.8, 0.8], DRIVES)
     write_evaluation(tmp_path / "live", results, latency=LATENCY, latents={"origin": "student"})
     write_evaluation(tmp_path / "store", results, latency=LATENCY, latents={"origin": "teacher", "store": "f"})
     (group,) = grouped(tmp_path)
     section = planners_section(group, None)
-    latency, _ = section.charts["Score, latency and what the score is made of"]
+    latency, _ = section.charts["Score, latency and sub-scores"]
     drawn = {trace["name"]: trace["mode"] for trace in latency.data}
     assert drawn == {"live": "markers", "store": "lines"}
-    told = {row.name: dict(zip(section.table.columns, row.cells))["ms for one scene"] for row in section.table.rows}
-    assert told == {"live": ("12.5", "p95 20"), "store": ("12.5", "p95 20, without the network that filled its store")}
+    cells = {row.name: dict(zip(section.table.columns, row.cells))["ms for one scene"] for row in section.table.rows}
+    assert cells == {"live": ("12.5", "p95 20"), "store": ("12.5", "p95 20, without the network that filled its store")}
 
 
 def test_without_any_latency_there_is_no_picture_of_it(tmp_path):
@@ -108,13 +114,11 @@ def test_without_any_latency_there_is_no_picture_of_it(tmp_path):
         write_evaluation(tmp_path / name, make_results([0.5], ["d"]))
     (group,) = grouped(tmp_path)
     section = planners_section(group, None)
-    assert [chart.title for chart in section.charts["Score, latency and what the score is made of"]] == [
-        "What the score is made of"
-    ]
+    assert [chart.title for chart in section.charts["Score, latency and sub-scores"]] == ["Sub-scores"]
     assert section.table.rows[0].cells[0] == ("0.5000", "one drive: no interval")
 
 
-def test_who_knows_the_future_is_marked_and_is_no_rival(tmp_path):
+def test_planners_that_know_the_future_are_marked_and_are_no_rivals(tmp_path):
     def write(name, score, **more):
         write_evaluation(tmp_path / name, make_results([score] * 4, DRIVES), **more)
 
@@ -135,17 +139,17 @@ def test_who_knows_the_future_is_marked_and_is_no_rival(tmp_path):
         "control": ["permuted embeddings"],
     }
     assert rows["seed_0"].planner == rows["seed_1"].planner == "IPad"  # seeds stay apart
-    assert [one.name for one in group.rivals()] == ["seed_1", "seed_0"]
+    assert [rival.name for rival in group.rivals()] == ["seed_1", "seed_0"]
 
 
 def test_where_only_the_privileged_are_left_they_are_the_rivals(tmp_path):
     for name, score in (("human", 0.9), ("still", 0.5)):
         write_evaluation(tmp_path / name, make_results([score] * 4, DRIVES), privileged=name == "human")
     (group,) = grouped(tmp_path)
-    assert [one.name for one in group.rivals()] == ["human", "still"]
+    assert [rival.name for rival in group.rivals()] == ["human", "still"]
 
 
-def test_other_scenes_are_said_and_marked(tmp_path):
+def test_planners_scored_on_other_scenes_are_marked_with_a_note(tmp_path):
     for name in ("a", "b"):
         write_evaluation(tmp_path / name, make_results([0.5] * 4, DRIVES))
     write_evaluation(tmp_path / "limited", make_results([0.9, 0.9], ["d", "d"]))
@@ -158,7 +162,7 @@ def test_other_scenes_are_said_and_marked(tmp_path):
     )
 
 
-def test_two_devices_are_not_mixed_in_silence(tmp_path):
+def test_latencies_of_two_devices_get_a_note(tmp_path):
     for name, device in (("a", "cpu"), ("b", "NVIDIA H100")):
         write_evaluation(tmp_path / name, make_results([0.5], ["d"]), latency=LATENCY | {"device": device})
     (group,) = grouped(tmp_path)
@@ -170,6 +174,6 @@ def test_a_damaged_evaluation_and_another_run_are_left_out_and_named(tmp_path):
     broken = write_evaluation(tmp_path / "b", make_results([0.5], ["d"]))
     (broken / "summary.json").write_text("{")
     write_run(tmp_path / "codebook", "train_codebook", metrics={})
-    said = []
-    assert [names(group) for group in grouped(tmp_path, said.append)] == [["a"]]
-    assert "/b is left out of the tables:" in said[0] and "is damaged" in said[0]
+    warnings = []
+    assert [names(group) for group in grouped(tmp_path, warnings.append)] == [["a"]]
+    assert "/b is left out of the tables:" in warnings[0] and "is damaged" in warnings[0]

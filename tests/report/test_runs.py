@@ -22,17 +22,17 @@ def test_checkpoints_and_reports_below_a_run_are_no_runs(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("make", "said"), [(False, "nothing has that name"), (True, r"it holds no config\.yaml with a verb")]
+    ("make", "problem"), [(False, "it does not exist"), (True, r"it holds no config\.yaml with a verb")]
 )
-def test_what_is_no_run_is_named(tmp_path, make, said):
+def test_a_path_that_is_not_a_run_is_refused_with_its_name(tmp_path, make, problem):
     if make:
         (tmp_path / "x").mkdir()
-    with pytest.raises(ConfigError, match=f"x is no run folder: {said}"):
+    with pytest.raises(ConfigError, match=f"x is not a run folder: {problem}"):
         read_runs([tmp_path / "x"])
 
 
 def test_no_run_at_all_says_what_to_type():
-    with pytest.raises(ConfigError, match="at least one run: latentdrive report runs/"):
+    with pytest.raises(ConfigError, match="at least one run, for example: latentdrive report runs/"):
         read_runs([])
 
 
@@ -49,17 +49,17 @@ def test_a_configuration_of_somebody_else_is_passed_over(tmp_path, text):
     write_run(tmp_path / "mine", "label", metrics={})
     (tmp_path / "theirs").mkdir()
     (tmp_path / "theirs" / "config.yaml").write_text(text)
-    said = []
-    assert [run.path.name for run in read_runs([tmp_path], warn=said.append)] == ["mine"] and said == []
+    warnings = []
+    assert [run.path.name for run in read_runs([tmp_path], warn=warnings.append)] == ["mine"] and warnings == []
 
 
 @pytest.mark.parametrize("content", [b"verb: [", b"\xff\xfe"])
 def test_a_run_whose_configuration_is_damaged_is_left_out_and_named(tmp_path, content):
     write_run(tmp_path / "mine", "label", metrics={})
     (write_run(tmp_path / "hurt", "label", metrics={}) / "config.yaml").write_bytes(content)
-    said = []
-    assert [run.path.name for run in read_runs([tmp_path], warn=said.append)] == ["mine"]
-    assert len(said) == 1 and f"left out: {tmp_path}/hurt/config.yaml is not YAML" in said[0]
+    warnings = []
+    assert [run.path.name for run in read_runs([tmp_path], warn=warnings.append)] == ["mine"]
+    assert len(warnings) == 1 and f"left out: {tmp_path}/hurt/config.yaml is not YAML" in warnings[0]
 
 
 def test_an_unfinished_run_has_curves_and_no_metrics(tmp_path):
@@ -79,7 +79,7 @@ def test_a_step_that_a_resumed_run_wrote_twice_counts_once(tmp_path):
     assert found.metrics == {"held_out/kl": 0.5}
 
 
-def test_what_is_logged_again_unchanged_after_its_phase_is_left_out(tmp_path):
+def test_values_logged_again_unchanged_after_their_phase_are_left_out(tmp_path):
     run = write_run(tmp_path / "a", "train_codebook")
     write_curve(run, "train/motion/share_of_copy", [1.0, 0.8, 0.8, 0.7, 0.7, 0.7])
     write_curve(run, "train/constant", [2.0, 2.0])

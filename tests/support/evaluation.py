@@ -1,7 +1,10 @@
 """Scenes, results and states made by hand, small enough to be worked out on paper."""
 
+from pathlib import Path
+
 import numpy as np
 
+from latentdrive.errors import UnreadableScene
 from latentdrive.evaluation.results import Results
 from latentdrive.pdms.scene import Areas, Polygons, RedLights, ScoringScene, Tracks
 from latentdrive.pdms.versions import Version
@@ -21,6 +24,33 @@ def make_scene(token: str, *, velocity: tuple[float, float] = (5.0, 0.0), veloci
         command=Command.STRAIGHT, command_known=True,
     )  # fmt: skip
     return Scene(token=token, drive="d", cameras={}, ego=ego)
+
+
+class MadeSource:
+    """A SceneSource of scenes from `make_scene`; the truth of a scene is a sentence. unreadable: token that cannot be opened."""
+
+    def __init__(self, *tokens: str, unreadable: str = "") -> None:
+        self.tokens, self.unreadable = tokens, unreadable
+
+    def __getitem__(self, token: str) -> Scene:
+        if token == self.unreadable:
+            raise UnreadableScene(token, "its log is damaged")
+        return make_scene(token)
+
+    def truth(self, token: str) -> str:
+        return f"truth of {token}"
+
+    def drive(self, token: str) -> str:
+        return "d"
+
+    def location(self, token: str) -> Path:
+        return Path(f"{token}.log")
+
+    def start(self, token: str) -> tuple[int, np.ndarray]:
+        return 0, PLACE
+
+    def summary(self) -> str:
+        return f"{len(self.tokens)} scenes"
 
 
 def polygons(*rings: list[tuple[float, float]]) -> Polygons:
@@ -48,7 +78,7 @@ def make_scoring_scene(token: str, *, drive: str = "d", time_us: int = 0, road_m
     line = np.stack([np.full(9, PLACE[0]), PLACE[1] + np.linspace(-20, 60, 9), np.full(9, PLACE[2])], -1)
     poses = np.tile(np.array([PLACE[0] - 3.0, PLACE[1] + 10.0, PLACE[2]]), (41, 1, 1))
     return ScoringScene(
-        token=token, drive=drive, generation=2, time_us=time_us, ego=ego,
+        token=token, drive=drive, synthetic=False, generation=2, time_us=time_us, ego=ego,
         areas=Areas(
             ids=("1", "2"), layers=np.array([0, 1], np.int8), on_route=np.array([False, True]), polygons=polygons(block, block)
         ),
@@ -77,6 +107,6 @@ def make_results(
         "version": version, "tokens": tuple(f"t{number}" for number in range(count)), "drives": tuple(drives), "terms": terms,
         "score": np.array(scores, float), "valid": np.ones(count, bool), "progress_m": np.full(count, 10.0),
         "reference_progress_m": np.full(count, 20.0), "collision_step": np.full(count, -1, np.int64),
-        "collision_track": ("",) * count, "ttc_step": np.full(count, -1, np.int64), "failures": {}, "follows": None,
+        "collision_track": ("",) * count, "ttc_step": np.full(count, -1, np.int64), "failures": {}, "links": None,
     }  # fmt: skip
     return Results(**fields | {name: value for name, value in changed.items() if name in fields})

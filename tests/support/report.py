@@ -1,4 +1,5 @@
-"""Runs as verbs leave them, made by hand: folders, metrics, events, and a dictionary whose codes mean something."""
+"""Runs as verbs leave them, made by hand: folders, metrics, events, and a dictionary whose codes
+mean something."""
 
 import json
 from pathlib import Path
@@ -34,7 +35,8 @@ def write_curve(folder: Path, tag: str, values: list[float], *, first_step: int 
 
 
 def make_dictionary(*, poses: bool = True, flow: bool = True) -> Dictionary:
-    """Code 0 goes straight, 1 turns left, 2 turns right, 3 is never said; 1 and 2 follow each other."""
+    """Code 0 goes straight, 1 turns left, 2 turns right, 3 is never said; 1 and 2 follow each
+    other."""
     ego = np.array([[0, 0], [1, 1], [2, 2], [1, 1], [2, 2], [0, 0]])
     motion = np.zeros((6, 4))
     motion[:, 0], motion[:, 2] = 5.0, np.array([0.0, 0.1, -0.1, 0.1, -0.1, 0.0])[ego[:, 0] * 0 + np.arange(6)]
@@ -43,16 +45,24 @@ def make_dictionary(*, poses: bool = True, flow: bool = True) -> Dictionary:
     follows[0, 1] = follows[2, 0] = 2
     examples = np.array([[0, 5], [1, 3], [2, -1], [-1, -1]])
     return Dictionary(
-        ego=ego, motion=motion if poses else 0 * motion, known=np.full(6, poses),
-        flow=np.full((6, 2, *ARROWS), 0.01 if flow else np.nan), window=np.array([0, 0, 0, 1, 1, 1]),
-        place=np.array([0, 1, 2, 0, 1, 2]), follows=follows, examples=examples,
+        ego=ego,
+        motion=motion if poses else 0 * motion,
+        known=np.full(6, poses),
+        flow=np.full((6, 2, *ARROWS), 0.01 if flow else np.nan),
+        window=np.array([0, 0, 0, 1, 1, 1]),
+        place=np.array([0, 1, 2, 0, 1, 2]),
+        follows=follows,
+        examples=examples,
         pictures=np.random.default_rng(0).integers(0, 256, (CODES, 2, 3, 3, 32, 48), np.uint8),
-        transplants=np.random.default_rng(1).integers(0, 256, (2, 4, 3, 32, 48), np.uint8), transition_s=0.5, codebook_id="b1",
-    )  # fmt: skip
+        transplants=np.random.default_rng(1).integers(0, 256, (2, 4, 3, 32, 48), np.uint8),
+        transition_s=0.5,
+        codebook_id="b1",
+    )
 
 
 def write_evaluation(folder: Path, results: Results, planner: str = "StandStill", **about: Any) -> Path:
-    """A folder as `evaluate` leaves it, without the data it was made of; about: more of summary.json."""
+    """A folder as `evaluate` leaves it, without the data it was made of; about: more of
+    summary.json."""
     write_run(folder, "evaluate", metrics={}, scorer=str(results.version))
     write_scores(folder / SCORES, results)
     known = {"planner": {"_target_": f"latentdrive.planners.made.{planner}"}, "split": "val", **about}

@@ -1,4 +1,4 @@
-// Errors are counted where a test can read them, and shown to the reader: a chart that is missing must not look like no data.
+// Script errors are stored where a test can read them: a missing chart must not look like missing data.
 window.scriptErrors = [];
 function noteError(text) {
   window.scriptErrors.push(text);

@@ -1,4 +1,4 @@
-// Hands every chart to plotly in the colours of the theme, and again when the theme changes.
+// Draws every chart in the colours of the theme, and again when the theme changes.
 const scheme = window.matchMedia("(prefers-color-scheme: dark)");
 
 function colours() {
@@ -23,13 +23,13 @@ function layoutOf(given, paint) {
   };
 }
 
-// Whiskers in the colour of the text, unless a chart says otherwise.
+// Whiskers take the colour of the text, unless a chart sets another.
 function whiskersOf(trace, paint) {
-  const found = ["error_x", "error_y"].filter((name) => name in trace);
-  return Object.fromEntries(found.map((name) => [name, { color: paint.text, ...trace[name] }]));
+  const names = ["error_x", "error_y"].filter((name) => name in trace);
+  return Object.fromEntries(names.map((name) => [name, { color: paint.text, ...trace[name] }]));
 }
 
-// Pale means little in the light theme; in the dark one the scale begins at the colour of the card.
+// A colour scale starts at the colour of the card, so that small values fade into it in either theme.
 function dataOf(trace, paint) {
   if (trace.type !== "heatmap") return { ...trace, ...whiskersOf(trace, paint) };
   return { ...trace, colorscale: [[0, paint.card], [0.5, "#5b8def"], [1, scheme.matches ? "#dbe8ff" : "#0b3a8f"]] };
