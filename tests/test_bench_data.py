@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from latentdrive.data.navsim.sensor_images import read_image
+from latentdrive.data.navsim.sensor_files import read_image
 from tests.support.map_file import FILE_VERSION, PLACE, small_map, write_index, write_map_file
 from tests.support.navsim_fixture import LOGS, token, write_openscene, write_split
 

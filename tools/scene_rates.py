@@ -19,11 +19,11 @@ from PIL.JpegImagePlugin import JpegImageFile
 from torch.utils.data import DataLoader, Dataset
 
 from latentdrive.data.maps.nuplan_maps import NuplanMaps
-from latentdrive.data.navsim.folders import BLOBS, navsim_folders
+from latentdrive.data.navsim.log_folder import BLOBS, navsim_folders
 from latentdrive.data.navsim.scene_filter import read_split
 from latentdrive.data.navsim.scene_source import NavsimLogs
 from latentdrive.data.navsim.scenes import sensor_path
-from latentdrive.data.navsim.sensor_images import Size, read_image
+from latentdrive.data.navsim.sensor_files import Size, read_image
 from latentdrive.types import FRONT_CAMERA, Scene
 
 MAP_VERSION = "nuplan-maps-v1.0"

@@ -151,7 +151,7 @@ def made_scene(
     """A scene with these road users; the car stands at the origin and looks along x unless `ego` says otherwise."""
     ego = np.zeros(COLUMNS) if ego is None else ego
     return ScoringScene(
-        token=token, drive="drive", generation=generation, time_us=time_us, ego=ego, areas=areas(*road), centreline=line,
+        token=token, drive="drive", synthetic=False, generation=generation, time_us=time_us, ego=ego, areas=areas(*road), centreline=line,
         tracks=tracks(others, 51 if generation == 1 else 41), lights=lights(red), reference=np.zeros((51, 3)),
         reference_states=np.zeros((STEPS, COLUMNS)), reference_product=reference_product, reference_progress_m=reference_m,
         history=np.zeros((0, COLUMNS)) if history is None else history, human=np.zeros((0, 3)), human_terms=human_terms,

@@ -54,7 +54,8 @@ def made_truth(
         for number in range(FRAMES)
     )
     return SceneTruth(
-        token=token, drive="drive", frames=frames, now=NOW, route=route, map=place, human=human_of(frames)
+        token=token, drive="drive", frames=frames, now=NOW, route=route, map=place, human=human_of(frames),
+        synthetic=False,
     )  # fmt: skip
 
 

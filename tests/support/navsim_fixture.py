@@ -12,7 +12,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from latentdrive.data.navsim.lidar import write_pcd
+from latentdrive.data.navsim.sensor_files import write_pcd
 from latentdrive.data.pickles.writing import write_pickle
 from tests.support.data import passing
 

@@ -50,5 +50,5 @@ def truth(
     )
     return SceneTruth(
         token="scene", drive="drive", frames=frames, now=3, route=route, map=road_map,
-        human=Trajectory(poses=np.zeros((10, 3)), dt_s=0.5),
+        human=Trajectory(poses=np.zeros((10, 3)), dt_s=0.5), synthetic=False,
     )  # fmt: skip

@@ -1,11 +1,11 @@
-"""Synthetic scenes of NAVSIM v2's second stage, written by hand, with what others do afterwards as objects of nuPlan."""
+"""Synthetic scenes of NAVSIM v2's second stage, written by hand; what others do afterwards are objects of nuPlan."""
 
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from latentdrive.data.pickles.stand_ins import Inert
+from latentdrive.data.pickles.names import Inert
 from latentdrive.data.pickles.writing import write_pickle
 from tests.support.navsim_fixture import START_US, annotations, camera
 
@@ -20,8 +20,8 @@ def member(module: str, kind: str, value: int) -> Inert:
     return Inert(module=module, kind=kind, args=(value,), called=True)
 
 
-def thing(kind: int, track: str, x: float, velocity: tuple[float, float] | None) -> Inert:
-    """One object of nuPlan's at (x, 20), facing north, 4 x 2 x 1.5 m."""
+def thing(kind: int, track: str, x: float, velocity: tuple[Any, Any] | None) -> Inert:
+    """One object of nuPlan's classes at (x, 20), facing north, 4 x 2 x 1.5 m. kind: nuPlan's number of its type."""
     centre = inert(f"{STATE}.state_representation", "StateSE2", x=x, y=20.0, heading=np.pi / 2)
     attributes: dict[str, Any] = {
         "_metadata": inert(
@@ -44,14 +44,14 @@ def detections(*things: Inert) -> Inert:
 
 def lights(status: int) -> Inert:
     maps = "nuplan.common.maps.maps_datatypes"
-    one = inert(
+    light = inert(
         maps,
         "TrafficLightStatusData",
         status=member(maps, "TrafficLightStatusType", status),
         lane_connector_id=7001,
         timestamp=1,
     )
-    return inert(maps, "TrafficLightStatuses", traffic_lights=[one])
+    return inert(maps, "TrafficLightStatuses", traffic_lights=[light])
 
 
 def frame(k: int) -> dict[str, Any]:
@@ -78,20 +78,23 @@ def frame(k: int) -> dict[str, Any]:
 
 
 def write_scene(folder: Path, name: str, token: str, **changed: Any) -> Path:
-    """One scene of four frames, and two more of others."""
+    """One scene of four frames, and two frames of others after its end."""
+    others = [thing(0, "car", 12.0, (0.0, 3.0)), thing(3, "cone", 14.0, None), thing(7, "ego", 10.0, (0.0, 0.0))]
     content = {
         "scene_metadata": {
-            "log_name": "north", "scene_token": name, "map_name": "us-ma-boston", "initial_token": token,
-            "num_history_frames": 4, "num_future_frames": 0, "corresponding_original_scene": "a" * 16,
+            "log_name": "north",
+            "scene_token": name,
+            "map_name": "us-ma-boston",
+            "initial_token": token,
+            "num_history_frames": 4,
+            "num_future_frames": 0,
+            "corresponding_original_scene": "a" * 16,
             "corresponding_original_initial_token": "b" * 16,
         },
         "frames": [frame(k) for k in range(4)],
         "extended_traffic_light_data": [lights(2), lights(0)],
-        "extended_detections_tracks": [
-            detections(thing(0, "car", 12.0, (0.0, 3.0)), thing(3, "cone", 14.0, None), thing(7, "ego", 10.0, (0.0, 0.0))),
-            detections(),
-        ],
-    }  # fmt: skip
+        "extended_detections_tracks": [detections(*others), detections()],
+    }
     path = folder / "synthetic_scene_pickles" / f"{name}.pkl"
     write_pickle(path, content | changed)
     return path

@@ -36,7 +36,8 @@ def truth(
     ]  # fmt: skip
     nothing = Trajectory(poses=np.zeros((8, 3), np.float32), dt_s=0.5)
     return SceneTruth(
-        token="t", drive="d", frames=tuple(frames), now=3, route=(), map=RoadMap.__new__(RoadMap), human=nothing
+        token="t", drive="d", frames=tuple(frames), now=3, route=(), map=RoadMap.__new__(RoadMap), human=nothing,
+        synthetic=False,
     )
 
 

@@ -17,10 +17,9 @@ from jaxtyping import Float64
 from latentdrive.data.maps import map_layers as layers
 from latentdrive.data.maps.map_layers import LayerRows, layer_problems, read_layer, read_projection
 from latentdrive.errors import MapError
-from latentdrive.types import MapArea, MapConnection, MapLane, RoadMap
+from latentdrive.types import MAP_ALIASES, MapArea, MapConnection, MapLane, RoadMap
 
 PLACES = ("us-ma-boston", "us-pa-pittsburgh-hazelwood", "sg-one-north", "us-nv-las-vegas-strip")
-ALIASES = {"las_vegas": "us-nv-las-vegas-strip"}  # some logs use it
 MAP_FILE = "map.gpkg"
 
 Rings = tuple[Float64[np.ndarray, "_ 2"], ...]
@@ -55,7 +54,7 @@ class NuplanMaps:
 
     def path(self, name: str) -> Path:
         """The map file of a place, which need not exist. Raises MapError for a place that the JSON file does not name."""
-        name = ALIASES.get(name, name)
+        name = MAP_ALIASES.get(name, name)
         if name not in self._versions:
             raise MapError(
                 f"{self.index} has no map of {name!r}, only of {', '.join(self._versions) or 'no place'}: "
@@ -65,7 +64,7 @@ class NuplanMaps:
 
     def __getitem__(self, name: str) -> RoadMap:
         """The map of a place. Raises MapError for an unknown place and for a missing, damaged or incomplete file."""
-        name = ALIASES.get(name, name)
+        name = MAP_ALIASES.get(name, name)
         if name not in self._maps:
             path = self.path(name)
             if not path.is_file():

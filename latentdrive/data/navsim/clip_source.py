@@ -1,7 +1,7 @@
 """NAVSIM logs as clips with recorded poses: one camera of each log, for training and labelling with a codebook.
 
-Beside kitti.py and video.py, on the logs that navsim_log_folder.py keeps. Frames come at 2 Hz, at the logs' own time stamps, so a
-transition lasts 0.5 s or a multiple of it.
+Beside data/clips/kitti.py and video.py, on the logs that log_folder.py keeps. Frames come at 2 Hz,
+at the logs' own time stamps, so a transition lasts 0.5 s or a multiple of it.
 """
 
 from collections.abc import Iterator
@@ -12,35 +12,35 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float64, Int64
 
-from latentdrive.data.clips.clip_reader import ClipReader, Frames, ReaderOptions
-from latentdrive.data.clips.clip_source import ClipFacts, Part
+from latentdrive.data.clips.clip_source import ClipFacts, ClipOptions, Frames, Part
+from latentdrive.data.clips.file_clips import FileClips
 from latentdrive.data.clips.sidecars import Camera, Track
-from latentdrive.data.navsim.folders import navsim_folders
 from latentdrive.data.navsim.frames import CAMERAS
 from latentdrive.data.navsim.index import NavsimIndex
 from latentdrive.data.navsim.log import NavsimLog
-from latentdrive.data.navsim.log_folder import LogFolder
-from latentdrive.data.navsim.scene_filter import SceneFilter
-from latentdrive.data.navsim.scene_source import choose_split
+from latentdrive.data.navsim.log_folder import LogFolder, navsim_folders
+from latentdrive.data.navsim.scene_filter import SceneFilter, choose_split
 from latentdrive.data.navsim.scenes import camera_to_ego
-from latentdrive.data.navsim.sensor_images import image_size, read_image
+from latentdrive.data.navsim.sensor_files import image_size, read_image
 from latentdrive.data.picture_size import fit_picture, fitted
 from latentdrive.errors import ConfigError, NoClips, NoScenes, UnreadableClip, UnreadableScene
 from latentdrive.geometry import nearest_rows
 from latentdrive.types import FROZEN, DrivingClip
 
-EVEN = 0.25  # of a step: how far two frames of one shot may lie from being a step apart where their pictures look like a cut
+# Two frames whose pictures look like a cut still belong to one shot if their distance is within
+# this share of a step.
+EVEN = 0.25
 
 
 @dataclass(**FROZEN)
 class _Lost:
-    """Frames of a clip that could not be used, in the pass over it that ran last."""
+    """Frames that could not be used in the last pass over a clip. absent: paths of images that are not there."""
 
     absent: list[Path] = field(default_factory=list)
     damaged: list[UnreadableScene] = field(default_factory=list)
 
     def notes(self, frames: int) -> list[str]:
-        """A sentence for each kind."""
+        """One sentence for each kind of loss."""
         text = []
         if self.absent:
             text.append(f"{len(self.absent)} of {frames} images are not there, the first one: {self.absent[0]}")
@@ -49,49 +49,37 @@ class _Lost:
         return text
 
 
-class NavsimClips(ClipReader):
-    """The logs of one split (a ClipSource), each a clip and a drive of its own, with all of its frames.
+class NavsimClips(FileClips):
+    """The logs of one split (a ClipSource). Each log is one clip and one drive, with all of its frames.
 
-    path, data_split, split, splits, cache_folder, processes: as in NavsimLogs. Of the split's filter only
-    log_names and tokens count: logs of that name, with at least one of these tokens. camera: cam_f0 (front) or another one. The rest
-    as in VideoFolder. A frame whose image is absent or damaged is left out, and ends the shot. An unreadable log is an
-    unreadable clip.
+    part.path, data_split, part.split, splits, cache_folder, processes: as in NavsimLogs. Of the
+    split's filter, only log_names and tokens count: they select the logs with these names that hold
+    at least one of these tokens. camera: cam_f0 (front) or another camera. A frame whose image is absent or damaged is left out, and ends the shot. An
+    unreadable log is an unreadable clip.
     """
+
+    identity_name = "NavsimClips"
 
     def __init__(
         self,
         *,
-        path: str,
-        data_split: str | None,
-        split: str | None,
+        options: ClipOptions,
+        part: Part,
         splits: str | None,
+        data_split: str | None,
         camera: str,
-        rate_hz: float,
-        height: int,
-        width: int,
-        fit: str,
-        poses: str,
-        field_of_view_deg: float,
         cache_folder: str,
         processes: int,
     ) -> None:
-        options = ReaderOptions(
-            rate_hz=rate_hz,
-            height=height,
-            width=width,
-            fit=fit,
-            images_hz=None,
-            poses=poses,
-            field_of_view_deg=field_of_view_deg,
-        )
-        super().__init__(options=options, part=Part(name="all", train_share=0.5, gap_s=0.0))
+        super().__init__(options=options, part=part)
         if camera not in CAMERAS:
             raise ConfigError(f"data.source.camera must be one of {', '.join(CAMERAS)}; got {camera}")
-        chosen = choose_split(data_split=data_split, split=split, splits=splits, filter={})
+        chosen = choose_split(data_split=data_split, split=part.split, splits=splits, filter={})
         self.camera_name = camera
         try:
-            logs, self.blobs = navsim_folders(path, chosen.data_split)
-            # Unreadable logs are clips here, which whoever reads them counts and bounds.
+            logs, self.blobs = navsim_folders(part.path, chosen.data_split)
+            # No bound here: unreadable logs are unreadable clips, which the reader of the clips
+            # counts and bounds.
             cache = Path(cache_folder).expanduser()
             self._folder = LogFolder(logs, cache=cache, processes=processes, max_unreadable=1.0)
             index = self._folder.index()
@@ -107,7 +95,7 @@ class NavsimClips(ClipReader):
         self._last: tuple[str, NavsimLog] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        """For worker processes: logs are opened anew there."""
+        """For worker processes, which open logs on their own."""
         return self.__dict__ | {"_last": None}
 
     def __len__(self) -> int:
@@ -122,7 +110,7 @@ class NavsimClips(ClipReader):
         return self.names[index]
 
     def drive(self, index: int) -> str:
-        """A log is one drive."""
+        """Name of the log, which is one drive."""
         return self.names[index]
 
     def files(self, index: int) -> list[Path]:
@@ -130,28 +118,31 @@ class NavsimClips(ClipReader):
         return [self.location(index), self.blobs / self.names[index] / self.camera_name.upper()]
 
     def identity(self, index: int) -> dict[str, Any]:
-        """As for every reader, and the camera, whose images may lie in any folder; and what else clips have of a log."""
+        """As for every clip source, with the camera and the other columns of the log that clips carry."""
         return super().identity(index) | {"camera": self.camera_name, "of_the_log": ["commands", "ego_motion"]}
 
     def read(self, index: int) -> tuple[DrivingClip, ClipFacts]:
-        """The whole clip; what its frames lack stands in the facts' pose_note."""
+        """The whole clip. The facts' pose_note says which frames are missing."""
         clip, facts = super().read(index)
-        # At 2 Hz real driving changes as much from frame to frame as a cut does, and a log is one recording: only holes count.
+        # At 2 Hz, pictures of real driving differ as much as across a cut. A log is one recording:
+        # only holes end a shot.
         shots = _without_cuts(clip.shots, clip.times_s, 1.0 / self.rate_hz)
         rows, times = self._rows(index)
-        log, kept = self._log(index), rows[nearest_rows(times, clip.times_s)]
-        clip = replace(clip, shots=shots, commands=log.commands[kept].astype(np.int64))
+        log, rows_of_frames = self._log(index), rows[nearest_rows(times, clip.times_s)]
+        clip = replace(clip, shots=shots, commands=log.commands[rows_of_frames].astype(np.int64))
         if self.options.poses != "none":
-            clip = replace(clip, ego_motion=log.motion[kept])
+            clip = replace(clip, ego_motion=log.motion[rows_of_frames])
         facts = replace(facts, cuts=0, holes=int(shots[-1]))
         notes = [facts.pose_note, *self._lost.notes(len(self._rows(index)[0]))]
         return clip, replace(facts, pose_note="; ".join(filter(None, notes)))
 
     def frames(self, index: int, size: tuple[int, int], fit: str) -> Frames:
-        """The images that are there, at the seconds since the log's first frame. Raises UnreadableClip where none is."""
+        """The images that are there, with seconds since the log's first frame. Raises
+        UnreadableClip if there is none.
+        """
         self._lost = lost = _Lost()
         log, (rows, times) = self._log(index), self._rows(index)
-        given = 0
+        usable = 0
         for row, time_s in zip(rows, times):
             path = self.blobs / log.image(int(row), self.camera_name)
             if not path.is_file():
@@ -162,13 +153,13 @@ class NavsimClips(ClipReader):
             except UnreadableScene as error:
                 lost.damaged.append(error)
                 continue
-            given += 1
+            usable += 1
             yield float(time_s), picture, stored
-        if not given:
-            what = "; ".join(lost.notes(len(rows))) or "it has no usable frame"
+        if not usable:
+            reason = "; ".join(lost.notes(len(rows))) or "it has no usable frame"
             raise UnreadableClip(
                 self.location(index),
-                f"no image of {self.camera_name}: {what}. Download this sensor, or choose a split without this log",
+                f"no image of {self.camera_name}: {reason}. Download this sensor, or choose a split without this log",
             )
 
     def track(self, index: int, first_s: float, last_s: float) -> Track | None:
@@ -192,7 +183,7 @@ class NavsimClips(ClipReader):
         return Camera(intrinsics=log.intrinsics[row, k], camera_to_ego=camera_to_ego(log, row, self.camera_name))
 
     def header_duration_s(self, index: int) -> float | None:
-        """By the log's time stamps."""
+        """Seconds from the log's first time stamp to its last; None for an unreadable log."""
         return self._durations_s[index]
 
     def _log(self, index: int) -> NavsimLog:
@@ -215,18 +206,20 @@ class NavsimClips(ClipReader):
 
 
 def _chosen(index: NavsimIndex, filter: SceneFilter) -> Iterator[tuple[str, float | None]]:
-    """Name and seconds of the logs that a filter's log_names and tokens leave; None for a log that can't be read."""
+    """Name and seconds of the logs that log_names and tokens of a filter select; None for the
+    seconds of an unreadable log.
+    """
     names = None if filter.log_names is None else set(filter.log_names)
-    asked = np.ones(len(index.tokens), bool)
+    listed = np.ones(len(index.tokens), bool)
     if filter.tokens is not None:
-        asked = np.isin(index.tokens, np.array([one.encode() for one in filter.tokens], np.bytes_))
+        listed = np.isin(index.tokens, np.array([token.encode() for token in filter.tokens], np.bytes_))
     for k in range(len(index)):
         frames, name = slice(index.ends[k], index.ends[k + 1]), index.name(k)
         if names is not None and name not in names:
             continue
         if index.unreadable[k]:
             yield name, None
-        elif filter.tokens is None or asked[frames].any():
+        elif filter.tokens is None or listed[frames].any():
             times = index.timestamps_us[frames][index.problems[frames] == 0]
             yield name, float(np.ptp(times)) * 1e-6 if len(times) else 0.0
 
@@ -234,6 +227,6 @@ def _chosen(index: NavsimIndex, filter: SceneFilter) -> Iterator[tuple[str, floa
 def _without_cuts(
     shots: Int64[np.ndarray, "T"], times_s: Float64[np.ndarray, "T"], step_s: float
 ) -> Int64[np.ndarray, "T"]:
-    """The same shots, those joined that are a step apart."""
+    """Shots without cuts: shots whose frames are a step apart are joined."""
     even = np.abs(np.diff(times_s) - step_s) <= EVEN * step_s
     return np.concatenate([[0], np.cumsum((np.diff(shots) != 0) & ~even)]).astype(np.int64)

@@ -1,7 +1,8 @@
-"""One frame of a NAVSIM recording, checked: from the dictionary in a pickle to arrays, or one sentence on what is wrong.
+"""One frame of a NAVSIM recording, checked: from the dictionary in a pickle to arrays, or one
+sentence on what is wrong.
 
-First step of reading a log, before navsim_log.py puts the frames of a log into columns. Frames of logs and frames of NAVSIM v2's
-synthetic scenes name their entries differently; both come out as a Frame.
+First step of reading a log; log.py puts the frames into columns. Frames of logs and frames of
+NAVSIM v2's synthetic scenes name their entries differently; both become a Frame.
 """
 
 from collections.abc import Mapping
@@ -12,16 +13,15 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float64, Int64
 
-from latentdrive.data.maps.nuplan_maps import ALIASES
-from latentdrive.data.pickles.stand_ins import Inert
-from latentdrive.types import FROZEN
+from latentdrive.data.pickles.names import Inert
+from latentdrive.types import FROZEN, MAP_ALIASES
 
 CAMERAS = ("cam_f0", "cam_l0", "cam_l1", "cam_l2", "cam_r0", "cam_r1", "cam_r2", "cam_b0")
 LIDAR = "lidar"
 OBJECT_NAMES = ("vehicle", "pedestrian", "bicycle", "traffic_cone", "barrier", "czone_sign", "generic_object")
 MISSING, SHAPE, NUMBER, VALUE = "key missing", "wrong shape or type", "not finite", "impossible value"
-LATEST_US = 1 << 62
-LONGEST = 200  # characters of an id, a name or a path
+LATEST_US = 1 << 62  # larger whole numbers do not fit the columns
+LONGEST = 200  # characters of an id, a name or a path; longer ones are refused
 
 
 class BadFrame(Exception):
@@ -34,9 +34,10 @@ class BadFrame(Exception):
 
 @dataclass(**FROZEN)
 class Objects:
-    """Annotated objects in the ego frame. boxes: x, y, z, length, width, height, heading. names: index into OBJECT_NAMES.
+    """Annotated objects in the ego frame. boxes: x, y, z, length, width, height, heading. names:
+    index into OBJECT_NAMES.
 
-    lost: boxes that were left out, because a size is not positive or a number not finite.
+    lost: number of boxes that were left out because a size is not positive or a number not finite.
     """
 
     boxes: Float64[np.ndarray, "N 7"]
@@ -46,11 +47,14 @@ class Objects:
     lost: int
 
 
+NO_OBJECTS = Objects(boxes=np.zeros((0, 7)), velocity=np.zeros((0, 2)), names=np.zeros(0, np.int64), tracks=(), lost=0)
+
+
 @dataclass(**FROZEN)
 class Views:
-    """The eight cameras in the order of CAMERAS. paths: below the sensor folder, empty where the camera gave nothing.
+    """The eight cameras in the order of CAMERAS. paths: below the sensor folder, empty where a camera has no image.
 
-    rotation, translation: camera to ego; OpenScene names them "to lidar", and its lidar frame is the ego frame.
+    rotation, translation: camera to ego. OpenScene calls them "sensor2lidar", but its lidar frame is the ego frame.
     """
 
     paths: tuple[str, ...]
@@ -62,9 +66,10 @@ class Views:
 
 @dataclass(**FROZEN)
 class Frame:
-    """One frame as recorded. pose: x, y, heading, global. motion: vx, vy, ax, ay. lights: lane connector, whether it is red.
+    """One frame as recorded. pose: x, y, heading, global. motion: vx, vy, ax, ay. lights: (lane connector, is red).
 
-    objects: None where the recording has no annotations (private test data). lidar: path, empty where there is none.
+    objects: None where the recording has no annotations (private test data). lidar: path, empty
+    where there is none. location: name of the map.
     """
 
     token: str
@@ -94,7 +99,7 @@ def log_frame(entry: Any) -> Frame:
         command=_command(_get(entry, "driving_command")),
         objects=None if entry.get("anns") is None else _objects("anns", entry["anns"], prefix="gt_"),
         views=_views("cams", {str(name).lower(): value for name, value in views.items()}),
-        location=ALIASES.get(location, location),
+        location=MAP_ALIASES.get(location, location),
     )
 
 
@@ -104,7 +109,7 @@ def synthetic_frame(entry: Any, location: str) -> Frame:
     ego = _mapping("ego_status", _get(entry, "ego_status"))
     flag = _get(ego, "in_global_frame", "ego_status.")
     if not (isinstance(flag, bool | np.bool_) and flag):
-        raise BadFrame(VALUE, f"ego_status.in_global_frame: expected true, got {_what(flag)}")
+        raise BadFrame(VALUE, f"ego_status.in_global_frame: expected true, got {_shown(flag)}")
     velocity = _numbers("ego_status.ego_velocity", _get(ego, "ego_velocity", "ego_status."), (2,))
     acceleration = _numbers("ego_status.ego_acceleration", _get(ego, "ego_acceleration", "ego_status."), (2,))
     annotations = entry.get("annotations")
@@ -120,9 +125,10 @@ def synthetic_frame(entry: Any, location: str) -> Frame:
 
 
 def heading_of(rotation: Float64[np.ndarray, "4"]) -> float:
-    """Heading of a quaternion w, x, y, z as the devkit takes it: the yaw of R = Rx(roll) Ry(pitch) Rz(yaw), atan2(-R01, R00).
+    """Heading of a quaternion w, x, y, z as the devkit computes it: the yaw of R = Rx(roll)
+    Ry(pitch) Rz(yaw), atan2(-R01, R00).
 
-    On level ground it is the usual yaw, atan2(R10, R00). Raises BadFrame for a quaternion of length 0.
+    On level ground this equals the usual yaw, atan2(R10, R00). Raises BadFrame for a quaternion of length 0.
     """
     length = float(np.linalg.norm(rotation))
     if length < 1e-9:
@@ -132,18 +138,18 @@ def heading_of(rotation: Float64[np.ndarray, "4"]) -> float:
 
 
 def _common(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """What both kinds of frames name alike."""
+    """Entries that both kinds of frames name alike."""
     timestamp = _get(entry, "timestamp")
     if isinstance(timestamp, bool) or not isinstance(timestamp, int | np.integer):
-        raise BadFrame(SHAPE, f"timestamp: expected whole microseconds, got {_what(timestamp)}")
+        raise BadFrame(SHAPE, f"timestamp: expected whole microseconds, got {_shown(timestamp)}")
     if not 0 <= timestamp < LATEST_US:
-        raise BadFrame(VALUE, f"timestamp: expected microseconds since 1970, got {_what(int(timestamp))}")
+        raise BadFrame(VALUE, f"timestamp: expected microseconds since 1970, got {_shown(int(timestamp))}")
     route = _list("roadblock_ids", _get(entry, "roadblock_ids"))
     return {
         "token": _text("token", _get(entry, "token")),
         "timestamp_us": int(timestamp),
-        "route": tuple(_id("roadblock_ids", one) for one in route),
-        "lights": tuple(_light(one) for one in _list("traffic_lights", _get(entry, "traffic_lights"))),
+        "route": tuple(_id("roadblock_ids", roadblock) for roadblock in route),
+        "lights": tuple(_light(light) for light in _list("traffic_lights", _get(entry, "traffic_lights"))),
         "lidar": _path("lidar_path", _get(entry, "lidar_path")),
     }
 
@@ -151,9 +157,9 @@ def _common(entry: Mapping[str, Any]) -> dict[str, Any]:
 def _light(entry: Any) -> tuple[str, bool]:
     pair = _list("traffic_lights", entry)
     if len(pair) != 2:
-        raise BadFrame(SHAPE, f"traffic_lights: expected pairs (lane connector, is red), got {_what(entry)}")
+        raise BadFrame(SHAPE, f"traffic_lights: expected pairs (lane connector, is red), got {_shown(entry)}")
     if not isinstance(pair[1], bool | int | np.bool_ | np.integer):
-        raise BadFrame(SHAPE, f"traffic_lights: expected true or false for red, got {_what(pair[1])}")
+        raise BadFrame(SHAPE, f"traffic_lights: expected true or false for red, got {_shown(pair[1])}")
     return _id("traffic_lights", pair[0]), bool(pair[1])
 
 
@@ -166,33 +172,30 @@ def _command(value: Any) -> int:
 
 def _objects(key: str, value: Any, *, prefix: str) -> Objects:
     entry = _mapping(key, value)
-    given = {
-        name: _get(entry, name, f"{key}.")
-        for name in (f"{prefix}boxes", f"{prefix}names", "instance_tokens", "track_tokens")
-    }
-    velocity = _get(entry, f"{prefix}velocity_3d", f"{key}.")
-    lengths = {name: len(_list(f"{key}.{name}", one)) for name, one in given.items()}
-    lengths[f"{prefix}velocity_3d"] = len(_list(f"{key}.{prefix}velocity_3d", velocity))
+    columns = (f"{prefix}boxes", f"{prefix}names", "instance_tokens", "track_tokens", f"{prefix}velocity_3d")
+    values = {name: _get(entry, name, f"{key}.") for name in columns}
+    lengths = {name: len(_list(f"{key}.{name}", column)) for name, column in values.items()}
     if len(set(lengths.values())) != 1:
         counts = ", ".join(f"{name} {length}" for name, length in lengths.items())
         raise BadFrame(SHAPE, f"{key}: expected equal lengths, got {counts}")
+    boxes, names, _, track_tokens, velocity = values.values()
     count = len(velocity)
     if not count:
-        nothing = np.zeros((0, 7))
-        return Objects(boxes=nothing, velocity=nothing[:, :2], names=np.zeros(0, np.int64), tracks=(), lost=0)
-    boxes = _numbers(f"{key}.{prefix}boxes", given[f"{prefix}boxes"], (count, 7), finite=False)
+        return NO_OBJECTS
+    boxes = _numbers(f"{key}.{prefix}boxes", boxes, (count, 7), finite=False)
     velocity = _numbers(f"{key}.{prefix}velocity_3d", velocity, (count, 3), finite=False)[:, :2]
-    labels = [_text(f"{key}.{prefix}names", name) for name in given[f"{prefix}names"]]
+    labels = [_text(f"{key}.{prefix}names", name) for name in names]
     if unknown := [name for name in labels if name not in OBJECT_NAMES]:
-        raise BadFrame(
-            VALUE, f"{key}.{prefix}names: expected one of {', '.join(OBJECT_NAMES)}, got {_what(unknown[0])}"
-        )
-    tokens = [_id(f"{key}.track_tokens", token) for token in given["track_tokens"]]
-    good = np.isfinite(boxes).all(1) & np.isfinite(velocity).all(1) & (boxes[:, 3:5] > 0).all(1)
-    names = np.array([OBJECT_NAMES.index(name) for name in labels], np.int64)
-    tracks = tuple(token for token, kept in zip(tokens, good) if kept)
+        expected = ", ".join(OBJECT_NAMES)
+        raise BadFrame(VALUE, f"{key}.{prefix}names: expected one of {expected}, got {_shown(unknown[0])}")
+    tokens = [_id(f"{key}.track_tokens", token) for token in track_tokens]
+    usable = np.isfinite(boxes).all(1) & np.isfinite(velocity).all(1) & (boxes[:, 3:5] > 0).all(1)
     return Objects(
-        boxes=boxes[good], velocity=velocity[good], names=names[good], tracks=tracks, lost=int((~good).sum())
+        boxes=boxes[usable],
+        velocity=velocity[usable],
+        names=np.array([OBJECT_NAMES.index(name) for name in labels], np.int64)[usable],
+        tracks=tuple(token for token, use in zip(tokens, usable) if use),
+        lost=int((~usable).sum()),
     )
 
 
@@ -210,9 +213,9 @@ def _views(key: str, views: Mapping[str, Any]) -> Views:
         paths.append(_path(f"{where}data_path", _get(view, "data_path", where)))
         for column, (name, shape) in names.items():
             value = _get(view, name, where)
-            # A camera that gave nothing may come without its calibration.
-            given = np.full(shape, np.nan) if value is None and not paths[-1] else _numbers(where + name, value, shape)
-            columns[column].append(given)
+            # A camera without an image may lack its calibration, too.
+            absent = value is None and not paths[-1]
+            columns[column].append(np.full(shape, np.nan) if absent else _numbers(where + name, value, shape))
     return Views(paths=tuple(paths), **{name: np.stack(rows) for name, rows in columns.items()})
 
 
@@ -224,18 +227,18 @@ def _get(entry: Mapping[str, Any], key: str, where: str = "") -> Any:
 
 def _mapping(key: str, value: Any) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
-        raise BadFrame(SHAPE, f"{key}: expected a dictionary, got {_what(value)}")
+        raise BadFrame(SHAPE, f"{key}: expected a dictionary, got {_shown(value)}")
     return value
 
 
 def _list(key: str, value: Any) -> Any:
     if not isinstance(value, list | tuple | np.ndarray) or (isinstance(value, np.ndarray) and value.ndim == 0):
-        raise BadFrame(SHAPE, f"{key}: expected a list, got {_what(value)}")
+        raise BadFrame(SHAPE, f"{key}: expected a list, got {_shown(value)}")
     return value
 
 
 def _id(key: str, value: Any) -> str:
-    """An id that is text, or a whole number."""
+    """An id, as text. Some writers store whole numbers."""
     if isinstance(value, int | np.integer) and not isinstance(value, bool) and abs(value) < LATEST_US:
         return str(int(value))
     return _text(key, value)
@@ -243,12 +246,12 @@ def _id(key: str, value: Any) -> str:
 
 def _text(key: str, value: Any) -> str:
     if not isinstance(value, str) or not value or len(value) > LONGEST or not value.isprintable():
-        raise BadFrame(SHAPE, f"{key}: expected text, got {_what(value)}")
+        raise BadFrame(SHAPE, f"{key}: expected text, got {_shown(value)}")
     return str(value)
 
 
 def _path(key: str, value: Any) -> str:
-    """A path below the sensor folder; empty for None. One that leads out of it is refused."""
+    """A path below the sensor folder, empty for None. Raises BadFrame for a path that leads out of it."""
     if value is None:
         return ""
     if isinstance(value, Inert) and value.module == "pathlib" and all(isinstance(part, str) for part in value.args):
@@ -263,7 +266,7 @@ def _numbers(key: str, value: Any, shape: tuple[int, ...], *, finite: bool = Tru
     try:
         array = np.array(value, np.float64)
     except (TypeError, ValueError, OverflowError):
-        raise BadFrame(SHAPE, f"{key}: expected {_size(shape)} numbers, got {_what(value)}") from None
+        raise BadFrame(SHAPE, f"{key}: expected {_size(shape)} numbers, got {_shown(value)}") from None
     if array.shape != shape:
         raise BadFrame(SHAPE, f"{key}: expected {_size(shape)} numbers, got {_size(array.shape)}")
     if finite and not np.isfinite(array).all():
@@ -275,6 +278,6 @@ def _size(shape: tuple[int, ...]) -> str:
     return " x ".join(map(str, shape)) if shape else "a single value, not"
 
 
-def _what(value: Any) -> str:
+def _shown(value: Any) -> str:
     text = repr(value) if isinstance(value, str | int | float | bool | None) else type(value).__name__
     return text if len(text) < 60 else f"{text[:57]}..."

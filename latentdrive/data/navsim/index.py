@@ -1,6 +1,7 @@
-"""What all logs of a NAVSIM data split hold, a row a frame, so that 100,000 scenes are found in seconds.
+"""One row per frame of all logs of a NAVSIM data split, so that 100,000 scenes are found in seconds.
 
-Made and kept by navsim_log_folder.py; here a SceneFilter chooses from it, as NAVSIM does, and counts what it leaves out.
+log_folder.py makes and keeps the index. Here a SceneFilter selects scenes from it, as NAVSIM does,
+and counts what it leaves out.
 """
 
 from collections import Counter
@@ -14,19 +15,18 @@ from latentdrive.data.navsim.log import PROBLEMS, NavsimLog
 from latentdrive.data.navsim.scene_filter import SceneFilter
 from latentdrive.types import FROZEN
 
-UNEVEN_S = (
-    0.75  # time between two frames of a scene from which it is counted as uneven (frames are 0.5 s apart by name)
-)
+UNEVEN_S = 0.75  # a scene with a longer time between two frames counts as uneven; frames are nominally 0.5 s apart
 TOO_SHORT, NO_ROUTE, NOT_LISTED, TWICE = "too short", "no route now", "not in the filter's tokens", "token twice"
 Text = Shaped[np.ndarray, "..."]  # one axis of UTF-8 bytes
 
 
 @dataclass(**FROZEN)
 class Selection:
-    """Scenes that a filter leaves. rows: of their current frames in the index, in the order of logs and frames.
+    """Scenes that a filter selects. rows: index rows of their present frames, in the order of logs and frames.
 
-    left_out: how many were cut and not used, by reason. uneven: used ones with a gap of more than UNEVEN_S between two frames.
-    absent_tokens, absent_logs: asked for by the filter, and in no log of the split.
+    left_out: number of scenes that were cut but not selected, by reason. uneven: number of selected
+    scenes with more than UNEVEN_S between two frames. absent_tokens, absent_logs: named by the
+    filter, but in no log of the split.
     """
 
     rows: Int64[np.ndarray, "S"]
@@ -38,7 +38,7 @@ class Selection:
 
 @dataclass(**FROZEN)
 class LogRows:
-    """What the index keeps of one log; see NavsimIndex."""
+    """The index rows of one log; see NavsimIndex for the fields."""
 
     unreadable: bytes
     place: bytes
@@ -52,7 +52,7 @@ class LogRows:
 
     @classmethod
     def of(cls, log: NavsimLog) -> "LogRows":
-        """Of a log that can be read."""
+        """The rows of a log."""
         return cls(
             unreadable=b"",
             place=bytes(log.location[0]),
@@ -67,7 +67,7 @@ class LogRows:
 
     @classmethod
     def nothing(cls, reason: str) -> "LogRows":
-        """Of a log that can't."""
+        """The rows of a log that can't be read: none."""
         none = np.zeros(0, bool)
         return cls(
             unreadable=reason.encode(),
@@ -84,11 +84,12 @@ class LogRows:
 
 @dataclass(**FROZEN)
 class NavsimIndex:
-    """Frames of all logs, log behind log in the order of their names: those of log k from ends[k] to ends[k + 1].
+    """Frames of all logs, concatenated in the order of their names: log k has the rows ends[k]:ends[k + 1].
 
-    stamps: FORMAT, size and time of change of each log's pickle. unreadable: why a log can't be used, empty where it can.
-    tokens: empty for frames that have none. problems: index into navsim_log.PROBLEMS. examples: the first bad frame of a log
-    in a sentence, empty where there is none. lost_boxes: annotated boxes of a log that were left out.
+    stamps: FORMAT, size and time of change of each log's pickle. unreadable: why a log can't be
+    used, empty if it can. tokens: empty for frames without one. problems: index into log.PROBLEMS.
+    examples: one sentence on the first bad frame of a log, empty if there is none. lost_boxes:
+    number of annotated boxes of a log that were left out.
     """
 
     names: Text
@@ -115,24 +116,24 @@ class NavsimIndex:
     def of(cls, rows: Mapping[str, LogRows], stamps: Mapping[str, tuple[int, int, int]]) -> "NavsimIndex":
         """The index of logs by name. stamps: of the same names, in the same order."""
         logs = list(rows.values())
-        counts = [len(one.timestamps_us) for one in logs]
+        counts = [len(log.timestamps_us) for log in logs]
         return cls(
             names=_bytes(tuple(rows)),
             stamps=np.array(list(stamps.values()), np.int64).reshape(-1, 3),
-            unreadable=np.array([one.unreadable for one in logs], np.bytes_),
-            places=np.array([one.place for one in logs], np.bytes_),
-            examples=np.array([one.example for one in logs], np.bytes_),
-            lost_boxes=np.array([one.lost_boxes for one in logs], np.int64),
+            unreadable=np.array([log.unreadable for log in logs], np.bytes_),
+            places=np.array([log.place for log in logs], np.bytes_),
+            examples=np.array([log.example for log in logs], np.bytes_),
+            lost_boxes=np.array([log.lost_boxes for log in logs], np.int64),
             ends=np.concatenate([[0], np.cumsum(counts)]).astype(np.int64),
-            tokens=np.concatenate([one.tokens for one in logs]),
-            timestamps_us=np.concatenate([one.timestamps_us for one in logs]),
-            has_route=np.concatenate([one.has_route for one in logs]),
-            annotated=np.concatenate([one.annotated for one in logs]),
-            problems=np.concatenate([one.problems for one in logs]),
+            tokens=np.concatenate([log.tokens for log in logs]),
+            timestamps_us=np.concatenate([log.timestamps_us for log in logs]),
+            has_route=np.concatenate([log.has_route for log in logs]),
+            annotated=np.concatenate([log.annotated for log in logs]),
+            problems=np.concatenate([log.problems for log in logs]),
         )
 
     def rows(self, log: int) -> LogRows:
-        """What is kept of one log."""
+        """The rows of one log."""
         frames = slice(self.ends[log], self.ends[log + 1])
         return LogRows(
             unreadable=bytes(self.unreadable[log]),
@@ -147,27 +148,27 @@ class NavsimIndex:
         )
 
     def unreadable_logs(self) -> dict[str, str]:
-        """Why a log can't be used, by the names of those that can't."""
+        """Names of the logs that can't be used, with the reason."""
         return {self.name(k): self.unreadable[k].decode() for k in np.flatnonzero(self.unreadable != b"").tolist()}
 
     def log_of(self, row: int) -> int:
-        """Which log a frame lies in."""
+        """Number of the log that holds this row."""
         return int(np.searchsorted(self.ends, row, side="right")) - 1
 
     def bad_frames(self) -> Counter[str]:
-        """How many frames can't be used, by reason."""
+        """Number of frames that can't be used, by reason."""
         return Counter({PROBLEMS[k]: int(n) for k, n in enumerate(np.bincount(self.problems)) if k and n})
 
     def select(self, filter: SceneFilter) -> Selection:
-        """The scenes of a filter, as NAVSIM cuts them: frames i to i + num_frames of a log for i = 0, interval, ...
+        """The scenes of a filter, cut as NAVSIM does: frames i to i + num_frames of a log, for i = 0, interval, ...
 
-        A scene with a bad frame in it is left out; so is the second one with the same token.
+        Left out are scenes that contain a bad frame, and every scene whose token an earlier one has.
         """
-        wanted, absent_logs = self._wanted_logs(filter)
+        selected_logs, absent_logs = self._selected_logs(filter)
         length = np.diff(self.ends)
         log = np.repeat(np.arange(len(self)), length)
         number = np.arange(len(self.tokens)) - np.repeat(self.ends[:-1], length)
-        starts = np.flatnonzero(wanted[log] & (number % filter.interval == 0))
+        starts = np.flatnonzero(selected_logs[log] & (number % filter.interval == 0))
         whole = starts[number[starts] + filter.num_frames <= length[log[starts]]]
         now = whole + filter.num_history_frames - 1
         left_out = {TOO_SHORT: len(starts) - len(whole)}
@@ -179,7 +180,7 @@ class NavsimIndex:
         if filter.tokens is not None:
             keep(np.isin(self.tokens[now], _bytes(filter.tokens)), NOT_LISTED)
         if filter.has_route:
-            # A bad frame has no route of its own: it is counted with the bad ones.
+            # A bad frame has no route, but is counted with the bad ones below.
             keep(self.has_route[now] | (self.problems[now] > 0), NO_ROUTE)
         for kind, reason in enumerate(PROBLEMS):
             if kind:
@@ -197,17 +198,17 @@ class NavsimIndex:
             absent_logs=absent_logs,
         )
 
-    def _wanted_logs(self, filter: SceneFilter) -> tuple[Bool[np.ndarray, "L"], tuple[str, ...]]:
+    def _selected_logs(self, filter: SceneFilter) -> tuple[Bool[np.ndarray, "L"], tuple[str, ...]]:
         if filter.log_names is None:
             return np.ones(len(self), bool), ()
-        asked, there = _bytes(filter.log_names), set(self.names.tolist())
-        absent = tuple(name for name in dict.fromkeys(filter.log_names) if name.encode() not in there)
-        return np.isin(self.names, asked), absent
+        known = set(self.names.tolist())
+        absent = tuple(name for name in dict.fromkeys(filter.log_names) if name.encode() not in known)
+        return np.isin(self.names, _bytes(filter.log_names)), absent
 
     def _within(
         self, now: np.ndarray, marked: np.ndarray, filter: SceneFilter, frames: int | None = None
     ) -> Int64[np.ndarray, "S"]:
-        """How many of a scene's frames are marked."""
+        """How many frames of each scene are marked. now: rows of present frames. frames: looked at, all if None."""
         sums = np.concatenate([[0], np.cumsum(marked)])
         first = now - filter.num_history_frames + 1
         return sums[first + (filter.num_frames if frames is None else frames)] - sums[first]

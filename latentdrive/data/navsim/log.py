@@ -1,7 +1,8 @@
 """One NAVSIM log in columns: from the pickle, once, to an archive of plain arrays that opens in milliseconds.
 
-After navsim_frames.py, which checks each frame; navsim_index.py keeps the logs of a split, navsim_scenes.py cuts scenes from
-one. A frame that can't be used stays in its row, so that neighbours keep their distance; `problems` says why.
+After frames.py, which checks each frame. log_folder.py keeps the logs of a split, and scenes.py
+cuts scenes from one. A frame that can't be used keeps its row, so that its neighbours stay as far
+apart as they were; `problems` says why.
 """
 
 from collections.abc import Iterable, Sequence
@@ -12,29 +13,51 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int8, Int32, Int64, Shaped
 
-from latentdrive.data.navsim.frames import CAMERAS, BadFrame, Frame, Objects, Views, log_frame
+from latentdrive.data.navsim.frames import CAMERAS, NO_OBJECTS, BadFrame, Frame, Views, log_frame
 from latentdrive.data.pickles.reading import read_pickle
-from latentdrive.data.unreadable import raise_if_out_of_files
-from latentdrive.errors import RefusedPickle, UnreadableLogFile
+from latentdrive.errors import RefusedPickle, UnreadableLogFile, raise_if_out_of_files
 from latentdrive.files import read_arrays, write_atomic
 from latentdrive.types import FROZEN, Command
 
-FORMAT = 1  # raise it when the same pickle would give other arrays: caches are then made anew
+FORMAT = 1  # raise it when the same pickle would give other arrays: caches are then remade
 TIME = "time does not grow"
-# Why a frame can't be used, by number; 0: it can.
+# Why a frame can't be used, by number; 0 means that it can.
 PROBLEMS = ("", "key missing", "wrong shape or type", "not finite", "impossible value", TIME)
 Text = Shaped[np.ndarray, "..."]  # one axis of UTF-8 bytes
 
 
+# Stands in the row of a frame that can't be used.
+BLANK = Frame(
+    token="",
+    timestamp_us=0,
+    pose=np.full(3, np.nan),
+    motion=np.full(4, np.nan),
+    command=int(Command.UNKNOWN),
+    route=(),
+    lights=(),
+    objects=NO_OBJECTS,
+    views=Views(
+        paths=("",) * len(CAMERAS),
+        rotation=np.full((8, 3, 3), np.nan),
+        translation=np.full((8, 3), np.nan),
+        intrinsics=np.full((8, 3, 3), np.nan),
+        distortion=np.full((8, 5), np.nan),
+    ),
+    lidar="",
+    location="",
+)
+
+
 @dataclass(**FROZEN)
 class NavsimLog:
-    """Frames of one log, F of them, at 2 Hz, oldest first. Lists of varying length lie behind one another; row r's are from
-    ends[r] to ends[r + 1].
+    """The F frames of one log at 2 Hz, oldest first. Lists of varying length are concatenated: row
+    r has ends[r]:ends[r + 1].
 
-    poses: x, y, heading of the rear axle, global; motion: vx, vy, ax, ay, forward and left. problems: index into PROBLEMS;
-    reasons: one sentence for each bad frame, in order. boxes: x, y, z, length, width, height, heading in the ego frame of their
-    frame; object_names: index into OBJECT_NAMES; tracks: index into track_tokens. Camera axes are those of CAMERAS; rotation,
-    translation: camera to ego. lost_boxes: annotated boxes that were left out.
+    poses: x, y, heading of the rear axle, global. motion: vx, vy, ax, ay, forward and left.
+    problems: index into PROBLEMS. reasons: one sentence for each bad frame, in order. boxes: x, y,
+    z, length, width, height, heading, in the ego frame of their own frame. object_names: index into
+    OBJECT_NAMES. tracks: index into track_tokens. Cameras are in the order of CAMERAS; rotation and
+    translation lead from camera to ego. lost_boxes: number of annotated boxes that were left out.
     """
 
     location: Text
@@ -70,12 +93,12 @@ class NavsimLog:
 
     @property
     def place(self) -> str:
-        """nuPlan's name of the map; empty where no frame can be used."""
+        """nuPlan's name of the map; empty if no frame can be used."""
         return self.location[0].decode()
 
     def route(self, row: int) -> tuple[str, ...]:
         """Roadblocks of the route at one frame."""
-        return tuple(one.decode() for one in self.routes[self.route_ends[row] : self.route_ends[row + 1]])
+        return tuple(block.decode() for block in self.routes[self.route_ends[row] : self.route_ends[row + 1]])
 
     def image(self, row: int, camera: str) -> str:
         """Path of an image below the sensor folder; empty where there is none."""
@@ -96,7 +119,7 @@ class NavsimLog:
 
 
 def read_log(path: str | Path) -> NavsimLog:
-    """A log pickle, checked. Raises UnreadableLogFile for a file that is no list of frames, or asks to run something."""
+    """A log pickle, checked. Raises UnreadableLogFile if it is no list of frames, or asks to run something."""
     path = Path(path)
     try:
         entries = read_pickle(path)
@@ -106,64 +129,41 @@ def read_log(path: str | Path) -> NavsimLog:
     if not isinstance(entries, list):
         raise UnreadableLogFile(
             path,
-            f"it holds {type(entries).__name__}, a NAVSIM log is a list of frames: only logs may lie in this folder",
+            f"it holds {type(entries).__name__}, a NAVSIM log is a list of frames: keep only logs in this folder",
         )
     return log_of(_checked(entries))
 
 
 def log_of(frames: Iterable[Frame | BadFrame]) -> NavsimLog:
-    """Frames, or why they can't be used, in columns. A frame that is no later than the one before it becomes a bad one."""
+    """The columns of these frames; a BadFrame says why one can't be used. Frames whose time does
+    not grow become bad ones.
+    """
     frames = _in_time(list(frames))
-    good = [frame for frame in frames if isinstance(frame, Frame)]
-    blank = _blank()
-    rows = [frame if isinstance(frame, Frame) else blank for frame in frames]
-    bad = [frame for frame in frames if not isinstance(frame, Frame)]
-    objects = [blank.objects if row.objects is None else row.objects for row in rows]
-    track_tokens = sorted({token for one in objects for token in one.tracks})
-    number = {token: k for k, token in enumerate(track_tokens)}
+    rows = [frame if isinstance(frame, Frame) else BLANK for frame in frames]
+    places = [frame.location for frame in frames if isinstance(frame, Frame)]
     return NavsimLog(
-        location=_texts([good[0].location if good else ""]),
+        location=_texts(places[:1] or [""]),
         tokens=_texts([row.token for row in rows]),
         timestamps_us=np.array([row.timestamp_us for row in rows], np.int64),
         poses=_stack([row.pose for row in rows], (3,)),
         motion=_stack([row.motion for row in rows], (4,)).astype(np.float32),
         commands=np.array([row.command for row in rows], np.int8),
-        problems=np.array(
-            [PROBLEMS.index(frame.kind) if isinstance(frame, BadFrame) else 0 for frame in frames], np.int8
-        ),
-        reasons=_texts([str(frame) for frame in bad]),
-        routes=_texts([one for row in rows for one in row.route]),
-        route_ends=_ends([row.route for row in rows]),
-        lights=_texts([name for row in rows for name, _ in row.lights]),
-        red=np.array([red for row in rows for _, red in row.lights], bool),
-        light_ends=_ends([row.lights for row in rows]),
-        annotated=np.array([row.objects is not None and row is not blank for row in rows], bool),
-        boxes=np.concatenate([np.zeros((0, 7)), *(one.boxes for one in objects)]),
-        velocity=np.concatenate([np.zeros((0, 2)), *(one.velocity for one in objects)]),
-        object_names=np.concatenate([np.zeros(0, np.int8), *(one.names.astype(np.int8) for one in objects)]),
-        tracks=np.array([number[token] for one in objects for token in one.tracks], np.int32),
-        track_tokens=_texts(track_tokens),
-        object_ends=_ends([one.tracks for one in objects]),
-        lost_boxes=np.array([sum(one.lost for one in objects)], np.int64),
-        images=np.array([[path.encode() for path in row.views.paths] for row in rows], np.bytes_).reshape(
-            -1, len(CAMERAS)
-        ),
-        rotation=_stack([row.views.rotation for row in rows], (8, 3, 3)),
-        translation=_stack([row.views.translation for row in rows], (8, 3)),
-        intrinsics=_stack([row.views.intrinsics for row in rows], (8, 3, 3)),
-        distortion=_stack([row.views.distortion for row in rows], (8, 5)),
         lidars=_texts([row.lidar for row in rows]),
+        **_problem_columns(frames),
+        **_road_columns(rows),
+        **_object_columns(rows),
+        **_camera_columns([row.views for row in rows]),
     )
 
 
 def stamp_of(path: Path) -> tuple[int, int, int]:
-    """What a cached log is recognised by: our format, the pickle's size and its time of change. Raises OSError."""
-    found = path.stat()
-    return FORMAT, found.st_size, found.st_mtime_ns
+    """What identifies a cached log: our format, the pickle's size and its time of change. Raises OSError."""
+    status = path.stat()
+    return FORMAT, status.st_size, status.st_mtime_ns
 
 
 def open_log(path: Path, cache: Path) -> NavsimLog:
-    """The log from its archive `cache`, which is made (anew) where it is absent, damaged, or of another pickle."""
+    """The log from its archive `cache`, which is remade if it is absent, damaged, or of another pickle."""
     try:
         stamp = stamp_of(path)
     except OSError as error:
@@ -183,7 +183,7 @@ def _cached(cache: Path, stamp: tuple[int, int, int]) -> NavsimLog | None:
 
 
 def _store(cache: Path, stamp: tuple[int, int, int], log: NavsimLog) -> NavsimLog:
-    arrays = {one.name: getattr(log, one.name) for one in fields(NavsimLog)}
+    arrays = {column.name: getattr(log, column.name) for column in fields(NavsimLog)}
 
     def write(new: Path) -> None:
         with open(new, "wb") as file:
@@ -202,7 +202,7 @@ def _checked(entries: Sequence[Any]) -> Iterable[Frame | BadFrame]:
 
 
 def _in_time(frames: list[Frame | BadFrame]) -> list[Frame | BadFrame]:
-    """The same frames; those that are no later than the last one with a readable time stamp are bad."""
+    """The same frames, except that each one no later than the last readable time stamp before it becomes a BadFrame."""
     before = None
     for number, frame in enumerate(frames):
         if not isinstance(frame, Frame):
@@ -210,37 +210,60 @@ def _in_time(frames: list[Frame | BadFrame]) -> list[Frame | BadFrame]:
         if before is not None and frame.timestamp_us <= before:
             frames[number] = BadFrame(
                 TIME,
-                f"frame {number}, timestamp: expected more than {before} of the frame before, got {frame.timestamp_us}: one of "
-                "the two is wrong",
+                f"frame {number}, timestamp: expected more than {before} of the frame before, got "
+                f"{frame.timestamp_us}: one of the two is wrong",
             )
         before = frame.timestamp_us
     return frames
 
 
-def _blank() -> Frame:
-    """What stands in the row of a frame that can't be used."""
-    nan = np.full
-    return Frame(
-        token="",
-        timestamp_us=0,
-        pose=nan(3, np.nan),
-        motion=nan(4, np.nan),
-        command=int(Command.UNKNOWN),
-        route=(),
-        lights=(),
-        objects=Objects(
-            boxes=np.zeros((0, 7)), velocity=np.zeros((0, 2)), names=np.zeros(0, np.int64), tracks=(), lost=0
-        ),
-        views=Views(
-            paths=("",) * len(CAMERAS),
-            rotation=nan((8, 3, 3), np.nan),
-            translation=nan((8, 3), np.nan),
-            intrinsics=nan((8, 3, 3), np.nan),
-            distortion=nan((8, 5), np.nan),
-        ),
-        lidar="",
-        location="",
-    )
+def _problem_columns(frames: Sequence[Frame | BadFrame]) -> dict[str, np.ndarray]:
+    """Which frames can't be used, and why."""
+    bad = [frame for frame in frames if isinstance(frame, BadFrame)]
+    kinds = [PROBLEMS.index(frame.kind) if isinstance(frame, BadFrame) else 0 for frame in frames]
+    return {"problems": np.array(kinds, np.int8), "reasons": _texts([str(frame) for frame in bad])}
+
+
+def _road_columns(rows: Sequence[Frame]) -> dict[str, np.ndarray]:
+    """Routes and traffic lights."""
+    lights = [light for row in rows for light in row.lights]
+    return {
+        "routes": _texts([roadblock for row in rows for roadblock in row.route]),
+        "route_ends": _ends([row.route for row in rows]),
+        "lights": _texts([connector for connector, _ in lights]),
+        "red": np.array([red for _, red in lights], bool),
+        "light_ends": _ends([row.lights for row in rows]),
+    }
+
+
+def _object_columns(rows: Sequence[Frame]) -> dict[str, np.ndarray]:
+    """Annotated objects. A frame without annotations has none, as a bad one."""
+    objects = [NO_OBJECTS if row.objects is None else row.objects for row in rows]
+    tracks = [token for frame in objects for token in frame.tracks]
+    track_tokens = sorted(set(tracks))
+    number = {token: k for k, token in enumerate(track_tokens)}
+    return {
+        "annotated": np.array([row.objects is not None and row is not BLANK for row in rows], bool),
+        "boxes": np.concatenate([np.zeros((0, 7)), *(frame.boxes for frame in objects)]),
+        "velocity": np.concatenate([np.zeros((0, 2)), *(frame.velocity for frame in objects)]),
+        "object_names": np.concatenate([np.zeros(0, np.int8), *(frame.names.astype(np.int8) for frame in objects)]),
+        "tracks": np.array([number[token] for token in tracks], np.int32),
+        "track_tokens": _texts(track_tokens),
+        "object_ends": _ends([frame.tracks for frame in objects]),
+        "lost_boxes": np.array([sum(frame.lost for frame in objects)], np.int64),
+    }
+
+
+def _camera_columns(views: Sequence[Views]) -> dict[str, np.ndarray]:
+    """Paths and calibration of the cameras."""
+    paths = np.array([[path.encode() for path in view.paths] for view in views], np.bytes_)
+    return {
+        "images": paths.reshape(-1, len(CAMERAS)),
+        "rotation": _stack([view.rotation for view in views], (8, 3, 3)),
+        "translation": _stack([view.translation for view in views], (8, 3)),
+        "intrinsics": _stack([view.intrinsics for view in views], (8, 3, 3)),
+        "distortion": _stack([view.distortion for view in views], (8, 5)),
+    }
 
 
 def _texts(texts: Sequence[str]) -> Text:
@@ -252,4 +275,4 @@ def _stack(rows: Sequence[np.ndarray], shape: tuple[int, ...]) -> Float64[np.nda
 
 
 def _ends(lists: Sequence[Sequence[Any]]) -> Int64[np.ndarray, "n"]:
-    return np.concatenate([[0], np.cumsum([len(one) for one in lists], dtype=np.int64)]).astype(np.int64)
+    return np.concatenate([[0], np.cumsum([len(items) for items in lists], dtype=np.int64)]).astype(np.int64)

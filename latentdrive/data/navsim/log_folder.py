@@ -1,7 +1,8 @@
 """The folder of a NAVSIM data split: where logs and sensors lie, and the logs themselves, read once and indexed.
 
-Between log.py, which holds one log in columns, and the sources of scenes and clips. New logs are read by several processes. Columns
-and index lie in a cache folder, and are remade for exactly the logs whose size or time of change differs.
+Between log.py, which holds one log in columns, and the sources of scenes and clips. New logs are
+read by several processes. Columns and index lie in a cache folder, and are remade for exactly the
+logs whose size or time of change differs.
 """
 
 import hashlib
@@ -56,10 +57,12 @@ def cache_name(folder: Path) -> str:
 
 
 class LogFolder:
-    """The logs of a data split and their cache. folder: navsim_logs/SPLIT. cache: below it, this folder's own cache is made.
+    """The logs of a data split and their cache. folder: navsim_logs/SPLIT. cache: below it, this
+    folder's own cache is made.
 
-    processes: how many read new logs at once. max_unreadable: share of logs that may be unreadable. progress: shows how far reading
-    has come, or None. strangers: other entries of the folder, known after `index`.
+    processes: how many read new logs at once. max_unreadable: share of logs that may be unreadable.
+    progress: shows how far reading has come, or None. strangers: other entries of the folder, known
+    after `index`.
     """
 
     def __init__(

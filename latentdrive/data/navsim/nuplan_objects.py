@@ -1,7 +1,8 @@
-"""Others and traffic lights as nuPlan's classes hold them, read from the stand-ins that unpickle.py makes of them.
+"""Other road users and traffic lights in nuPlan's classes, read from the stand-ins that
+pickles/reading.py makes of them.
 
-Under navsim_synthetic.py alone: logs hold plain arrays. Attributes are those of nuplan-devkit v1.2, which keeps some of them under
-a name with a leading underscore.
+Only synthetic.py needs this, because logs hold plain arrays. Attributes are those of nuplan-devkit
+v1.2, which names some of them with a leading underscore.
 """
 
 from typing import Any
@@ -9,64 +10,92 @@ from typing import Any
 import numpy as np
 
 from latentdrive.data.navsim.frames import OBJECT_NAMES
+from latentdrive.data.pickles.names import Inert
 from latentdrive.types import TrackedObjects
 
 RED = 2  # nuPlan's TrafficLightStatusType
-EGO = 7  # nuPlan's TrackedObjectType; the others are numbered as OBJECT_NAMES
+EGO = 7  # nuPlan's TrackedObjectType; all other types are numbered as in OBJECT_NAMES
+
+
+class NotNuplan(ValueError):
+    """The content of a pickle is not built as nuPlan's classes are."""
 
 
 def detected_objects(detections: Any) -> TrackedObjects:
-    """A DetectionsTracks in the global frame, its own ego left out. Raises AttributeError, ValueError where it is another thing.
+    """A DetectionsTracks in the global frame, without its own ego. Raises NotNuplan for anything else.
 
     nuPlan's boxes have no height above the ground: centre_z_m is 0.
     """
-    objects = _of(_of(detections, "tracked_objects"), "tracked_objects")
-    kinds = [_number(_of(one, "tracked_object_type")) for one in objects]
-    objects = [one for one, kind in zip(objects, kinds) if kind != EGO]
-    kinds = [kind for kind in kinds if kind != EGO]
-    rows = np.array([_row(one) for one in objects], np.float64).reshape(-1, 8)
+    objects = _required(_required(detections, "tracked_objects"), "tracked_objects")
+    if not isinstance(objects, list | tuple):
+        raise NotNuplan(f"tracked_objects is {_kind(objects)}, expected a list")
+    kinds = [_enum_value(_required(item, "tracked_object_type")) for item in objects]
+    others = [(item, kind) for item, kind in zip(objects, kinds) if kind != EGO]
+    if unknown := {kind for _, kind in others} - {*range(len(OBJECT_NAMES))}:
+        raise NotNuplan(f"there is no type {unknown.pop()} of tracked objects")
+    rows = np.array([_row(item) for item, _ in others], np.float64).reshape(-1, 8)
     return TrackedObjects(
         poses=rows[:, :3],
         centre_z_m=np.zeros(len(rows)),
         sizes=rows[:, 3:6],
         velocity=rows[:, 6:],
-        names=tuple(OBJECT_NAMES[kind] for kind in kinds),
-        tracks=tuple(str(_of(_of(one, "metadata"), "track_token")) for one in objects),
+        names=tuple(OBJECT_NAMES[kind] for _, kind in others),
+        tracks=tuple(_track(item) for item, _ in others),
     )
 
 
 def light_states(statuses: Any) -> tuple[tuple[str, bool], ...]:
-    """A TrafficLightStatuses, or the list in it, as lane connector and whether it is red."""
-    entries = statuses if isinstance(statuses, list | tuple) else _of(statuses, "traffic_lights")
-    return tuple((str(_of(one, "lane_connector_id")), _number(_of(one, "status")) == RED) for one in entries)
+    """A TrafficLightStatuses, or the list in it, as (lane connector, is red). Raises NotNuplan for anything else."""
+    entries = statuses if isinstance(statuses, list | tuple) else _required(statuses, "traffic_lights")
+    if not isinstance(entries, list | tuple):
+        raise NotNuplan(f"traffic_lights is {_kind(entries)}, expected a list")
+    return tuple(
+        (str(_required(light, "lane_connector_id")), _enum_value(_required(light, "status")) == RED)
+        for light in entries
+    )
 
 
-def _row(one: Any) -> list[float]:
-    """x, y, heading, length, width, height, vx, vy; static objects have no velocity."""
-    box = _of(one, "box")
-    centre = _of(box, "center")
-    velocity = _of(one, "velocity", None)
-    speeds = [0.0, 0.0] if velocity is None else [_of(velocity, "x"), _of(velocity, "y")]
-    row = [
-        *(_of(centre, name) for name in ("x", "y", "heading")),
-        *(_of(box, name) for name in ("length", "width", "height")),
+def _row(item: Any) -> list[float]:
+    """x, y, heading, length, width, height, vx, vy of one object; static objects have no velocity."""
+    box = _required(item, "box")
+    centre, velocity = _required(box, "center"), _optional(item, "velocity")
+    values = [
+        *(_required(centre, name) for name in ("x", "y", "heading")),
+        *(_required(box, name) for name in ("length", "width", "height")),
+        *((0.0, 0.0) if velocity is None else (_required(velocity, name) for name in ("x", "y"))),
     ]
-    row = [float(value) for value in (*row, *speeds)]
+    try:
+        row = [float(value) for value in values]
+    except (TypeError, ValueError):
+        raise NotNuplan(f"an attribute of object {_track(item)} is no number") from None
     if not np.isfinite(row).all():
-        raise ValueError(f"a number of object {_of(_of(one, 'metadata'), 'track_token')} is not finite")
+        raise NotNuplan(f"a number of object {_track(item)} is not finite")
     return row
 
 
-def _of(one: Any, name: str, *default: Any) -> Any:
-    """An attribute by its name, or by its name with an underscore before it."""
-    for spelling in (f"_{name}", name):
-        if hasattr(one, spelling):
-            return getattr(one, spelling)
-    if default:
-        return default[0]
-    raise AttributeError(f"{getattr(one, 'kind', type(one).__name__)} has no {name}")
+def _track(item: Any) -> str:
+    return str(_required(_required(item, "metadata"), "track_token"))
 
 
-def _number(member: Any) -> int:
-    """Value of an enum's member, which its pickle holds as the argument of its class."""
-    return int(member.args[0])
+def _required(item: Any, name: str) -> Any:
+    value = _optional(item, name)
+    if value is None:
+        raise NotNuplan(f"{_kind(item)} has no {name}")
+    return value
+
+
+def _optional(item: Any, name: str) -> Any:
+    """The attribute with this name, with or without a leading underscore; None if there is none."""
+    attributes = item.attributes if isinstance(item, Inert) else {}
+    return attributes.get(f"_{name}", attributes.get(name))
+
+
+def _enum_value(member: Any) -> int:
+    """Value of an enum's member: the pickle holds it as the argument of the member's class."""
+    if not isinstance(member, Inert) or len(member.args) != 1 or not isinstance(member.args[0], int):
+        raise NotNuplan(f"{_kind(member)} is no member of an enum")
+    return member.args[0]
+
+
+def _kind(item: Any) -> str:
+    return item.kind if isinstance(item, Inert) else type(item).__name__

@@ -1,11 +1,12 @@
-"""Which scenes of a recording are used: NAVSIM's SceneFilter and split files, read as they are.
+"""Which scenes of a recording are used: NAVSIM's split files and scene filters, read as they are.
 
-A split is `NAME.yaml` (`data_split`, and which filter) beside a folder `scene_filter/` with the filters. navsim_index.py applies
-a filter; navsim_synthetic.py takes the second stage of a two-stage split from here.
+A split is `NAME.yaml` (its `data_split`, and the name of its filter) beside a folder
+`scene_filter/` with the filters. index.py applies a filter; two_stage.py and synthetic.py use the
+second stage of a two-stage split.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import yaml
 from latentdrive.errors import ConfigError
 from latentdrive.types import FROZEN
 
-FOREIGN = ("_target_", "_convert_")  # keys that NAVSIM's own loader uses
+FOREIGN = ("_target_", "_convert_")  # keys of NAVSIM's own loader, which are skipped
 FILTERS = "scene_filter"  # folder beside the splits
 SPLIT_KEYS = ("defaults", "data_split", "reactive_all_mapping")
 LISTS = (
@@ -22,17 +23,22 @@ LISTS = (
     "non_reactive_synthetic_initial_tokens",
 )  # fmt: skip
 LEAST = {"num_history_frames": 1, "num_future_frames": 0, "frame_interval": 1, "max_scenes": 1}
-# Both are safe loaders; the one in C reads the 100,000 tokens of navtrain in two seconds, the other in twenty.
-_Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+# Both loaders are safe. The one in C reads the 100,000 tokens of navtrain in two seconds, the one
+# in Python in twenty.
+try:
+    from yaml import CSafeLoader as Loader
+except ImportError:
+    from yaml import SafeLoader as Loader
 
 
 @dataclass(**FROZEN)
 class SceneFilter:
     """NAVSIM's SceneFilter; names and defaults are those of its file format.
 
-    A scene is num_history_frames (now included) + num_future_frames frames; a new one begins every frame_interval frames
-    (None: they do not overlap). has_route: only with a route now. log_names, tokens: only these; None: all. The rest belongs to
-    the second stage of NAVSIM v2 and is read by nobody but navsim_synthetic.py.
+    A scene has num_history_frames (now included) + num_future_frames frames, and a new one begins
+    every frame_interval frames (None: scenes do not overlap). has_route: only scenes with a route
+    now. log_names, tokens: only these, None for all. The other keys belong to the second stage of
+    NAVSIM v2; they are checked, but not used.
     """
 
     num_history_frames: int = 4
@@ -50,20 +56,21 @@ class SceneFilter:
 
     @property
     def num_frames(self) -> int:
-        """Frames of a scene."""
+        """Number of frames of a scene."""
         return self.num_history_frames + self.num_future_frames
 
     @property
     def interval(self) -> int:
-        """Frames from one scene's start to the next."""
+        """Number of frames from one scene's start to the next."""
         return self.num_frames if self.frame_interval is None else self.frame_interval
 
 
 @dataclass(**FROZEN)
 class SecondStage:
-    """What NAVSIM v2 drives after one original scene. now, previous: tokens of the original scene and of the one 0.5 s before.
+    """An original scene and the synthetic scenes of NAVSIM v2 that follow it.
 
-    followers: (now, previous) initial tokens of the synthetic scenes that start where a planner may have come to.
+    now, previous: tokens of the original scene and of the one 0.5 s before it. followers: (now,
+    previous) initial tokens of the synthetic scenes, which start where a plan may have led.
     """
 
     now: str
@@ -72,13 +79,13 @@ class SecondStage:
 
     @property
     def pairs(self) -> tuple[tuple[str, str], ...]:
-        """All pairs (now, previous), the original one first."""
+        """All pairs (now, previous); the original one comes first."""
         return (self.now, self.previous), *self.followers
 
 
 @dataclass(**FROZEN)
 class Split:
-    """A split as NAVSIM names it. data_split: folder of its logs. second_stages: empty for one-stage splits."""
+    """NAVSIM's split. data_split: folder of its logs. second_stages: empty for splits of one stage."""
 
     name: str
     data_split: str
@@ -87,15 +94,18 @@ class Split:
 
 
 def read_split(folder: str | Path, name: str) -> Split:
-    """The split `folder/name.yaml` with its filter. Raises ConfigError for absent files, and for keys that are not NAVSIM's."""
+    """The split `folder/name.yaml` with its filter. Raises ConfigError for absent files and for
+    keys NAVSIM does not have.
+    """
     folder = Path(folder)
     path = folder / f"{name}.yaml"
     if not path.is_file():
-        there = sorted(one.stem for one in folder.glob("*.yaml")) if folder.is_dir() else None
-        found = "that folder is not there" if there is None else f"it holds {', '.join(there) or 'no splits'}"
+        splits = sorted(file.stem for file in folder.glob("*.yaml")) if folder.is_dir() else None
+        content = "that folder is not there" if splits is None else f"it holds {', '.join(splits) or 'no splits'}"
         raise ConfigError(
-            f"no split {name!r}: looked for {path}; {found}. A split is {name}.yaml beside a folder {FILTERS}/ (in the NAVSIM "
-            "devkit they are in navsim/planning/script/config/common/train_test_split): give that folder, as data.splits=FOLDER"
+            f"no split {name!r}: looked for {path}; {content}. A split is {name}.yaml beside a folder {FILTERS}/; the "
+            "NAVSIM devkit has both in navsim/planning/script/config/common/train_test_split. Give that folder: "
+            "data.splits=FOLDER"
         )
     content = _mapping(path)
     if unknown := [key for key in content if key not in SPLIT_KEYS]:
@@ -114,15 +124,17 @@ def read_split(folder: str | Path, name: str) -> Split:
 
 
 def read_scene_filter(path: str | Path) -> SceneFilter:
-    """One of NAVSIM's scene filters. Raises ConfigError where it is absent or has a key that is not NAVSIM's."""
+    """One of NAVSIM's scene filters. Raises ConfigError if it is absent or has a key that NAVSIM does not have."""
     path = Path(path)
     return scene_filter_of(_mapping(path), str(path))
 
 
 def scene_filter_of(content: Mapping[Any, Any], where: str) -> SceneFilter:
-    """Keys and values as a filter; `where` they come from, for messages. Raises ConfigError for others than NAVSIM's."""
+    """A filter from its keys and values. where: they come from, for messages. Raises ConfigError
+    for keys NAVSIM does not have.
+    """
     values = {key: value for key, value in content.items() if key not in FOREIGN}
-    known = [one.name for one in fields(SceneFilter)]
+    known = [field.name for field in fields(SceneFilter)]
     if unknown := [str(key) for key in values if key not in known]:
         raise ConfigError(f"{where}: unknown key {', '.join(unknown)}; a scene filter has {', '.join(known)}")
     for name in LISTS:
@@ -140,9 +152,32 @@ def scene_filter_of(content: Mapping[Any, Any], where: str) -> SceneFilter:
     return SceneFilter(**values)
 
 
+def choose_split(
+    *, data_split: str | None, split: str | None, splits: str | None, filter: Mapping[str, Any] | None
+) -> Split:
+    """The split of that name in the folder `splits`; without a name, the scenes of `data_split` that `filter` selects.
+
+    data_split, if given, replaces the split's own, so that other data can have the devkit's splits.
+    Raises ConfigError if neither a split nor data_split and filter are given.
+    """
+    if split is None:
+        if data_split is None or filter is None:
+            raise ConfigError(
+                "split=null needs data.scenes.data_split (mini, trainval, test, ...) and data.scenes.filter"
+            )
+        everything = scene_filter_of(filter, "data.scenes.filter")
+        return Split(name=f"all of {data_split}", data_split=data_split, filter=everything, second_stages=())
+    if splits is None:
+        raise ConfigError(f"split={split} needs data.splits, the folder that holds {split}.yaml and scene_filter/")
+    chosen = read_split(Path(splits).expanduser(), split)
+    if data_split is not None and data_split != chosen.data_split:
+        return replace(chosen, data_split=data_split)
+    return chosen
+
+
 def _mapping(path: Path) -> dict[Any, Any]:
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=Loader)
     except OSError as error:
         raise ConfigError(f"{path} can't be opened ({error.strerror})") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -162,7 +197,9 @@ def _strings(where: str, name: str, value: Any) -> tuple[str, ...]:
 
 
 def second_stages_of(path: Path, entries: Any) -> tuple[SecondStage, ...]:
-    """A split's mapping. path: of its file, for the ConfigError where an entry has another form."""
+    """The entries of a split's mapping. path: of its file, for messages. Raises ConfigError for an
+    entry of another form.
+    """
     stages = []
     for number, entry in enumerate(entries, 1):
         try:
@@ -172,7 +209,8 @@ def second_stages_of(path: Path, entries: Any) -> tuple[SecondStage, ...]:
             now, previous, pairs = None, None, ()
         if not all(isinstance(token, str) for token in (now, previous, *(token for pair in pairs for token in pair))):
             raise ConfigError(
-                f"{path}: entry {number} of reactive_all_mapping must be [now, previous, [[now, previous], ...]] of tokens"
+                f"{path}: entry {number} of reactive_all_mapping must hold tokens as "
+                "[now, previous, [[now, previous], ...]]"
             )
         stages.append(SecondStage(now=now, previous=previous, followers=pairs))
     return tuple(stages)

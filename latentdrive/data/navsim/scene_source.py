@@ -1,22 +1,22 @@
-"""NAVSIM scenes (OpenScene logs and sensor blobs) without the devkit: a SceneSource over a folder and a split.
+"""NAVSIM scenes without the devkit: a SceneSource over a folder of OpenScene logs and sensors, and a split.
 
-The first step of everything that drives on NAVSIM. scene_filter.py says which scenes, navsim_index.py finds them,
-navsim_scenes.py opens one.
+The first step of everything that plans on NAVSIM. scene_filter.py says which scenes are used,
+index.py finds them in the logs, and scenes.py opens one.
 """
 
 from collections import Counter, OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float64
 
-from latentdrive.data.navsim.folders import SensorFiles, is_there, missing_files, navsim_folders
 from latentdrive.data.navsim.index import NavsimIndex, Selection
 from latentdrive.data.navsim.log import NavsimLog
-from latentdrive.data.navsim.log_folder import LogFolder
-from latentdrive.data.navsim.scene_filter import SceneFilter, Split, read_split, scene_filter_of
+from latentdrive.data.navsim.log_folder import LogFolder, navsim_folders
+from latentdrive.data.navsim.scene_filter import SceneFilter, choose_split
 from latentdrive.data.navsim.scenes import (
     Cut,
     Maps,
@@ -27,7 +27,8 @@ from latentdrive.data.navsim.scenes import (
     sensor_path,
     sensor_rows,
 )
-from latentdrive.errors import ConfigError, NoScenes, UnreadableLogFile, UnreadableScene
+from latentdrive.data.navsim.sensor_files import SensorFiles, is_there, missing_files
+from latentdrive.errors import NoScenes, UnreadableLogFile, UnreadableScene
 from latentdrive.progress import Progress
 from latentdrive.types import FROZEN, Scene, SceneTruth
 
@@ -37,11 +38,12 @@ NAMED = 3  # how many absent tokens or logs a message names
 
 @dataclass(**FROZEN)
 class SceneCounts:
-    """What opening a split found, for `doctor` and for reports.
+    """Counts of what opening a split found, for `doctor` and for reports.
 
-    scenes, drives: that can be used. logs, frames: of the data split. unreadable: log and why. left_out: scenes by reason.
-    bad_frames: frames by reason, with one example each log. lost_boxes: annotated boxes with an impossible size or number.
-    uneven: used scenes with a gap between two frames. absent_tokens, absent_logs: in the filter, but nowhere in the data split.
+    scenes, drives: that can be used. logs, frames: in the data split. unreadable: reason by log.
+    left_out: scenes by reason. bad_frames: frames by reason; examples: one sentence by log.
+    lost_boxes: annotated boxes with an impossible size or number. uneven: used scenes with a gap
+    between two frames. absent_tokens, absent_logs: in the filter, but nowhere in the data split.
     strangers: entries of the log folder that are no logs. unannotated: frames without annotations.
     """
 
@@ -61,7 +63,7 @@ class SceneCounts:
     strangers: tuple[str, ...]
 
     def lines(self) -> list[str]:
-        """The same in sentences; everything but the first one is something to look at."""
+        """The counts in sentences. All but the first one report something that may be wrong."""
         text = [f"{self.scenes:,} scenes in {self.drives:,} of {self.logs:,} logs, {self.frames:,} frames"]
         if self.left_out:
             text.append(f"scenes left out: {_counted(self.left_out)}")
@@ -76,9 +78,9 @@ class SceneCounts:
                 f"{self.lost_boxes:,} annotated boxes left out: a size that is not positive, or a number not finite"
             )
         if self.unannotated:
-            text.append(f"{self.unannotated:,} frames without annotations: their scenes can be driven, but not scored")
+            text.append(f"{self.unannotated:,} frames without annotations: their scenes can be planned, but not scored")
         if self.uneven:
-            text.append(f"{self.uneven:,} scenes with frames missing between two of theirs (used, as NAVSIM does)")
+            text.append(f"{self.uneven:,} scenes with a gap between two of their frames (used, as NAVSIM does)")
         for what, names in (("tokens", self.absent_tokens), ("logs", self.absent_logs), ("entries", self.strangers)):
             if names:
                 where = "in the log folder that are no logs" if what == "entries" else "of the filter that no log holds"
@@ -88,15 +90,17 @@ class SceneCounts:
 
 
 class NavsimLogs:
-    """Scenes of one split (a SceneSource).
+    """Scenes of one split (a SceneSource, Timed).
 
-    path: folder that holds navsim_logs/ and sensor_blobs/. data_split: folder below both (mini, trainval, test, ...); None: what
-    the split says. split: name of a split in `splits`, a folder with NAVSIM's split files; None: all scenes by `filter`.
-    filter: num_history_frames, num_future_frames, frame_interval, has_route, where no split says it. maps: roads by place, or None
-    where no truth is asked for. cameras: names as in NAVSIM, lower case; camera_frames: now, or all of the history; lidar:
-    whether points are read. at_least: height and width that images may be decoded down to, None: as stored. cache_folder: for
-    the index and the logs in columns. processes: how many read new logs. max_unreadable: share of logs that may be unreadable.
-    progress: shows reading new logs, as run_folder.progress, or None.
+    path: folder that holds navsim_logs/ and sensor_blobs/. data_split: folder below both (mini,
+    trainval, test, ...), None for the one that the split names. split: name of a split in `splits`,
+    a folder with NAVSIM's split files; None for the scenes that `filter` selects. filter:
+    num_history_frames, num_future_frames, frame_interval, has_route; used without a split. maps: by
+    place, None if no truth is needed. cameras: NAVSIM's names, lower case. camera_frames: "now", or
+    "all" of the history. lidar: whether points are read. at_least: height and width that images may
+    be decoded down to, None for the stored size. cache_folder: for the index and the logs in
+    columns. processes: how many read new logs. max_unreadable: share of logs that may be
+    unreadable. progress: shows how far reading new logs has come, or None.
     """
 
     def __init__(
@@ -146,20 +150,20 @@ class NavsimLogs:
         return len(self.tokens)
 
     def __getitem__(self, token: str) -> Scene:
-        """What the car sees, with the sensors that were asked for. Raises UnreadableScene."""
+        """What the car sees, with the requested sensors. Raises UnreadableScene."""
         return open_scene(self.cut(token), self.blobs, self.sensors)
 
     def truth(self, token: str) -> SceneTruth:
-        """What scoring may know. Raises UnreadableScene without annotations, MapError without maps."""
+        """What scoring may know. Raises UnreadableScene if annotations are missing, MapError if maps are."""
         cut = self.cut(token)
         return open_truth(cut, self._logs.path(cut.drive), self.maps)
 
     def drive(self, token: str) -> str:
-        """Name of the scene's log: scenes of one log are resampled together."""
+        """Name of the scene's log."""
         return self._index.name(self._index.log_of(self._row(token)))
 
     def location(self, token: str) -> Path:
-        """File of the scene's log, for messages."""
+        """File of the scene's log."""
         return self._logs.path(self.drive(token))
 
     def place(self, token: str) -> str:
@@ -167,11 +171,15 @@ class NavsimLogs:
         return self._index.places[self._index.log_of(self._row(token))].decode()
 
     def time_s(self, token: str) -> float:
-        """The scene's now in its log's clip: with the drive, its window's address in a latent store. Raises UnreadableScene."""
+        """The scene's now, in seconds since the log's clip began. Raises UnreadableScene."""
         return clip_time_s(self.cut(token))
 
+    def start(self, token: str) -> tuple[int, Float64[np.ndarray, "3"]]:
+        """Time of now in microseconds, and the rear axle's pose then, global. Raises UnreadableScene."""
+        return self.cut(token).start
+
     def cut(self, token: str) -> Cut:
-        """Where a scene lies in its log, which is opened. Raises UnreadableScene."""
+        """Where a scene lies in its log, which is opened for it. Raises UnreadableScene."""
         row = self._row(token)
         number = self._index.log_of(row)
         now, name = row - int(self._index.ends[number]), self._index.name(number)
@@ -179,11 +187,13 @@ class NavsimLogs:
         end = first + self.filter.num_frames
         log = self._log(name)
         if end > len(log) or log.tokens[now] != token.encode():
-            raise UnreadableScene(self._logs.path(name), "the log has changed since this data was opened: start again")
+            raise UnreadableScene(
+                self._logs.path(name), "the log has changed since its folder was opened: run the command again"
+            )
         return Cut(log=log, token=token, drive=name, first=first, now=now, end=end)
 
     def counts(self) -> SceneCounts:
-        """What was found, and what was left out for which reason."""
+        """What was found, and what was left out and why."""
         index, chosen = self._index, self._selection
         bad = {index.name(int(k)): index.examples[k].decode() for k in np.flatnonzero(index.examples != b"")}
         drives = np.unique(np.searchsorted(index.ends, chosen.rows, side="right"))
@@ -209,9 +219,10 @@ class NavsimLogs:
         return "\n".join(self.counts().lines())
 
     def missing(self, sample: int | None = None, sensors: Iterable[str] | None = None) -> dict[str, SensorFiles]:
-        """How many files of each sensor the scenes need, and how many are not there; folders are listed, nothing is opened.
+        """Which files of each sensor are absent. Folders are listed; no file is opened.
 
-        sample: that many scenes, spread evenly; None: all. sensors: camera names or "lidar"; None: those that were asked for.
+        sample: look at so many scenes, evenly spread; None: at all. sensors: camera names or
+        "lidar"; None: the requested ones.
         """
         picked = self.tokens
         if sample is not None and sample < len(picked):
@@ -228,9 +239,10 @@ class NavsimLogs:
         return missing_files(self.blobs, needed)
 
     def complete(self, sensors: Iterable[str] | None = None) -> tuple[str, ...]:
-        """Tokens of the scenes whose files of these sensors are all there (those that were asked for where None); nothing is opened.
+        """Tokens of the scenes whose sensor files are all there, for partial downloads. Folders are
+        listed; no file is opened.
 
-        For partial downloads: what `missing` counts, scene by scene.
+        sensors: as in `missing`.
         """
         names = self.sensors.names if sensors is None else tuple(sensors)
         listed: dict[str, set[str]] = {}
@@ -248,7 +260,7 @@ class NavsimLogs:
         if token not in self._rows:
             raise UnreadableScene(
                 self._logs.folder,
-                f"no scene {token!r} in this split ({self.split.name}), which has {len(self.tokens):,}",
+                f"no scene {token!r} among the {len(self.tokens):,} of this split ({self.split.name})",
             )
         return self._rows[token]
 
@@ -264,34 +276,11 @@ class NavsimLogs:
         return self._open[name]
 
 
-def choose_split(
-    *, data_split: str | None, split: str | None, splits: str | None, filter: Mapping[str, Any] | None
-) -> Split:
-    """The split of that name in the folder `splits`, or all scenes of `data_split` by the numbers in `filter`.
-
-    A given data_split goes before the split's own: a data set of one's own may have the devkit's splits. Raises ConfigError where
-    neither says which data.
-    """
-    if split is None:
-        if data_split is None or filter is None:
-            raise ConfigError(
-                "split=null needs data.scenes.data_split (mini, trainval, test, ...) and data.scenes.filter"
-            )
-        everything = scene_filter_of(filter, "data.scenes.filter")
-        return Split(name=f"all of {data_split}", data_split=data_split, filter=everything, second_stages=())
-    if splits is None:
-        raise ConfigError(f"split={split} needs data.splits, the folder that holds {split}.yaml and scene_filter/")
-    chosen = read_split(Path(splits).expanduser(), split)
-    if data_split is not None and data_split != chosen.data_split:
-        return replace(chosen, data_split=data_split)
-    return chosen
-
-
 def _nothing_left(folder: Path, index: NavsimIndex, chosen: Selection, filter: SceneFilter) -> str:
     reasons = _counted(chosen.left_out) or "no log of the filter is there"
     text = (
-        f"no scene in {folder}: {len(index):,} logs with {len(index.tokens):,} frames, scenes of {filter.num_frames} frames; "
-        f"left out: {reasons}"
+        f"no scene in {folder}: {len(index):,} logs with {len(index.tokens):,} frames, scenes of {filter.num_frames} "
+        f"frames; left out: {reasons}"
     )
     if unreadable := index.unreadable_logs():
         name, reason = next(iter(unreadable.items()))
@@ -300,7 +289,7 @@ def _nothing_left(folder: Path, index: NavsimIndex, chosen: Selection, filter: S
         if names:
             text += f"; {len(names):,} {what} of the filter are in none of them: {_first(names)}"
     if chosen.absent_tokens or chosen.absent_logs:
-        return f"{text}. Choose a split of this data, or give the data split that this one is made of"
+        return f"{text}. Choose a split of this data, or another data_split, from which this split was made"
     return f"{text}. Lower num_history_frames or num_future_frames, set has_route=false, or choose another split"
 
 

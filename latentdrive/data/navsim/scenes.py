@@ -1,8 +1,8 @@
-"""From frames of a NAVSIM log to what the car sees (Scene) and what scoring may know (SceneTruth).
+"""From the frames of a NAVSIM log to what the car sees (Scene) and what scoring may know (SceneTruth).
 
-After navsim_log.py; navsim_logs.py and navsim_synthetic.py say which frames. Only the sensors that were asked for are opened.
-The front camera's images stand under windows.FRONT, where teacher and student look for them; the other cameras keep NAVSIM's
-names in lower case (cam_l0, cam_r1, ...).
+After log.py. scene_source.py and synthetic.py say which frames make a scene. Only the requested
+sensors are opened. The front camera's images are named types.FRONT, where teacher and student look
+for them; the other cameras keep NAVSIM's names in lower case (cam_l0, cam_r1, ...).
 """
 
 from collections.abc import Sequence
@@ -13,16 +13,13 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float32, Float64
 
-from latentdrive.data.clips.sidecars import WHOLE
 from latentdrive.data.navsim.frames import CAMERAS, LIDAR, OBJECT_NAMES
-from latentdrive.data.navsim.lidar import read_pcd
 from latentdrive.data.navsim.log import NavsimLog
-from latentdrive.data.navsim.sensor_images import Size, read_image
-from latentdrive.data.picture_size import scaled_intrinsics
+from latentdrive.data.navsim.sensor_files import Size, read_image, read_pcd
+from latentdrive.data.picture_size import WHOLE, scaled_intrinsics
 from latentdrive.errors import ConfigError, MapError, UnreadableScene
 from latentdrive.geometry import relative_pose
 from latentdrive.types import (
-    FRONT,
     FROZEN,
     CameraImage,
     Command,
@@ -33,10 +30,10 @@ from latentdrive.types import (
     SceneTruth,
     TrackedObjects,
     Trajectory,
+    camera_key,
 )
 
-FRONT_CAMERA = "cam_f0"
-STEP_S = 0.5  # between two frames, by name
+STEP_S = 0.5  # nominal time between two frames
 
 
 @runtime_checkable
@@ -48,7 +45,8 @@ class Maps(Protocol):
 
 @dataclass(**FROZEN)
 class Sensors:
-    """What is opened for a scene. cameras: names as in CAMERAS. frames: now, or all of the history. lidar: of now.
+    """Which sensors of a scene are opened. cameras: names as in CAMERAS. frames: "now", or "all" of
+    the history. lidar: of now.
 
     at_least: height and width in pixels that images may be decoded down to (1/2, 1/4 or 1/8); None: as stored.
     """
@@ -64,17 +62,19 @@ class Sensors:
                 f"data.scenes.cameras: there is no camera {', '.join(unknown)}; NAVSIM has {', '.join(CAMERAS)}"
             )
         if self.frames not in ("now", "all"):
-            raise ConfigError(f"data.scenes.camera_frames must be now or all (of the history), got {self.frames}")
+            raise ConfigError(f"data.scenes.camera_frames must be now or all, got {self.frames}")
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Cameras, and the lidar where it is asked for."""
+        """The cameras, and the lidar if it is requested."""
         return (*self.cameras, LIDAR) if self.lidar else self.cameras
 
 
 @dataclass(**FROZEN)
 class Cut:
-    """Where a scene lies in a log. first, now, end: rows; end is the one behind its last frame. drive: name of the log."""
+    """Where a scene lies in a log: rows first to end - 1, with its present frame at row `now`.
+    drive: name of the log.
+    """
 
     log: NavsimLog
     token: str
@@ -83,18 +83,23 @@ class Cut:
     now: int
     end: int
 
+    @property
+    def start(self) -> tuple[int, Float64[np.ndarray, "3"]]:
+        """Time of now in microseconds, and the rear axle's pose then, global."""
+        return int(self.log.timestamps_us[self.now]), self.log.poses[self.now]
+
 
 def open_scene(cut: Cut, blobs: Path, sensors: Sensors) -> Scene:
     """What the car sees at one frame. blobs: the folder that the log's paths start from.
 
-    Raises UnreadableScene, naming the file, where a sensor that was asked for is missing or damaged.
+    Raises UnreadableScene, with the file's name, if a requested sensor is missing or damaged.
     """
     rows = range(cut.first, cut.now + 1) if sensors.frames == "all" else [cut.now]
     return Scene(
         token=cut.token,
         drive=cut.drive,
         cameras={
-            scene_name(name): [camera_image(cut.log, row, name, blobs, sensors.at_least) for row in rows]
+            camera_key(name): [camera_image(cut.log, row, name, blobs, sensors.at_least) for row in rows]
             for name in sensors.cameras
         },
         ego=_ego_history(cut),
@@ -103,31 +108,30 @@ def open_scene(cut: Cut, blobs: Path, sensors: Sensors) -> Scene:
     )
 
 
-def scene_name(camera: str) -> str:
-    """Under which name a Scene holds a camera's pictures. camera: NAVSIM's name, lower case."""
-    return FRONT if camera == FRONT_CAMERA else camera
-
-
 def clip_time_s(cut: Cut) -> float:
-    """Now, in seconds since the first usable frame of the log, as its clip counts (navsim_clips.py)."""
+    """Now, in seconds since the first usable frame of the log; the times of its clip
+    (clip_source.py) start there as well.
+    """
     first = cut.log.timestamps_us[cut.log.problems == 0][0]
     return float((cut.log.timestamps_us[cut.now] - first) * 1e-6)
 
 
 def open_truth(cut: Cut, path: Path, maps: Maps | None) -> SceneTruth:
-    """What scoring may know of the same scene. path: file of the log, for messages.
+    """What scoring may know of a scene. path: file of the log, for messages.
 
-    Raises MapError where there are no maps, UnreadableScene where a frame has no annotations (NAVSIM's private test data).
+    Raises MapError if there are no maps, and UnreadableScene if a frame has no annotations
+    (NAVSIM's private test data).
     """
     rows = range(cut.first, cut.end)
     if not cut.log.annotated[cut.first : cut.end].all():
         raise UnreadableScene(
             path,
-            f"scene {cut.token} has no annotations, as in NAVSIM's private test data: it can be driven, but not scored",
+            f"scene {cut.token} has no annotations, as in NAVSIM's private test data: it can be planned, not scored",
         )
     if maps is None:
         raise MapError(
-            f"scene {cut.token} needs the map {cut.log.place}: say where nuPlan's maps are (data.scenes.maps.root=FOLDER)"
+            f"scene {cut.token} needs the map {cut.log.place}: give the folder of nuPlan's maps "
+            "(data.scenes.maps.root=FOLDER)"
         )
     return SceneTruth(
         token=cut.token,
@@ -137,11 +141,12 @@ def open_truth(cut: Cut, path: Path, maps: Maps | None) -> SceneTruth:
         route=cut.log.route(cut.now),
         map=maps[cut.log.place],
         human=Trajectory(poses=_seen_from(cut.log.poses[cut.now], cut.log.poses[cut.now + 1 : cut.end]), dt_s=STEP_S),
+        synthetic=False,
     )
 
 
 def logged_frame(log: NavsimLog, row: int) -> LoggedFrame:
-    """One frame of a log, objects in the global frame."""
+    """One frame of a log, with its objects in the global frame."""
     lights = slice(log.light_ends[row], log.light_ends[row + 1])
     return LoggedFrame(
         token=log.tokens[row].decode(),
@@ -156,7 +161,7 @@ def logged_frame(log: NavsimLog, row: int) -> LoggedFrame:
 
 
 def camera_to_ego(log: NavsimLog, row: int, camera: str) -> Float64[np.ndarray, "4 4"]:
-    """Where a camera sits at one frame, metres."""
+    """Pose of a camera at one frame as a matrix from camera to ego axes, in metres."""
     k = CAMERAS.index(camera)
     matrix = np.eye(4)
     matrix[:3, :3], matrix[:3, 3] = log.rotation[row, k], log.translation[row, k]
@@ -164,7 +169,7 @@ def camera_to_ego(log: NavsimLog, row: int, camera: str) -> Float64[np.ndarray, 
 
 
 def camera_image(log: NavsimLog, row: int, camera: str, blobs: Path, at_least: Size | None) -> CameraImage:
-    """One picture with its calibration, intrinsics in pixels of the picture as decoded. Raises UnreadableScene."""
+    """One picture with its calibration; intrinsics are in pixels of the decoded picture. Raises UnreadableScene."""
     path = log.image(row, camera)
     if not path:
         raise UnreadableScene(
@@ -182,12 +187,12 @@ def camera_image(log: NavsimLog, row: int, camera: str, blobs: Path, at_least: S
 
 
 def sensor_path(log: NavsimLog, row: int, sensor: str) -> str:
-    """Path of an image or point cloud below the sensor folder; empty where the recording has none."""
+    """Path of an image or point cloud below the sensor folder; empty if the recording has none."""
     return log.lidar(row) if sensor == LIDAR else log.image(row, sensor)
 
 
 def sensor_rows(cut: Cut, sensor: str, frames: str) -> Sequence[int]:
-    """Frames whose file of a sensor a scene needs."""
+    """Rows of the log whose file of this sensor a scene needs."""
     return range(cut.first, cut.now + 1) if frames == "all" and sensor != LIDAR else [cut.now]
 
 
@@ -213,17 +218,16 @@ def _seen_from(now: Float64[np.ndarray, "3"], poses: Float64[np.ndarray, "n 3"])
 def _points(cut: Cut, blobs: Path) -> Float32[np.ndarray, "N 4"]:
     path = cut.log.lidar(cut.now)
     if not path:
-        raise UnreadableScene(blobs, f"scene {cut.token} has no point cloud: ask for none (data.scenes.lidar=false)")
+        raise UnreadableScene(blobs, f"scene {cut.token} has no point cloud: set data.scenes.lidar=false")
     return np.ascontiguousarray(read_pcd(blobs / path)[:4].T)
 
 
 def _objects(log: NavsimLog, row: int) -> TrackedObjects:
     rows = slice(log.object_ends[row], log.object_ends[row + 1])
     boxes, velocity, (x, y, heading) = log.boxes[rows], log.velocity[rows], log.poses[row]
-    turn = np.array(
-        [[np.cos(heading), np.sin(heading)], [-np.sin(heading), np.cos(heading)]]
-    )  # of rows, to global axes
-    # The devkit wraps by arctan2, so pi stays pi and -pi stays -pi.
+    cos, sin = np.cos(heading), np.sin(heading)
+    turn = np.array([[cos, sin], [-sin, cos]])  # turns row vectors from ego to global axes
+    # The devkit wraps by arctan2, which keeps both pi and -pi.
     headings = boxes[:, 6] + heading
     headings = np.arctan2(np.sin(headings), np.cos(headings))
     return TrackedObjects(

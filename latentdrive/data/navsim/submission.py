@@ -1,8 +1,9 @@
 """NAVSIM's submission files: trajectories by token, read and written without the devkit's classes.
 
-v1 holds `predictions`; v2 holds `first_stage_predictions` and `second_stage_predictions`; each is a list with one dictionary
-(token → Trajectory) a seed, of which the server evaluates one. Read by the safe interpreter (unpickle.py), written by
-pickle_writer.py under the class paths that the devkit looks for.
+v1 holds `predictions`; v2 holds `first_stage_predictions` and `second_stage_predictions`. Each is a
+list with one dictionary (token → Trajectory) per seed, of which the server evaluates one. Files are
+read by the safe reader (pickles/reading.py) and written by pickles/writing.py, under the class
+paths that the devkit expects.
 """
 
 from collections.abc import Mapping
@@ -12,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from latentdrive.data.pickles.names import Inert
 from latentdrive.data.pickles.reading import read_pickle
-from latentdrive.data.pickles.stand_ins import Inert
 from latentdrive.data.pickles.writing import write_pickle
 from latentdrive.errors import ConfigError, WrongShape
 from latentdrive.types import FROZEN, Trajectory
@@ -22,12 +23,13 @@ TRAJECTORY = ("navsim.common.dataclasses", "Trajectory")
 SAMPLING = ("nuplan.planning.simulation.trajectory.trajectory_sampling", "TrajectorySampling")
 LISTS_V1, LISTS_V2 = ("predictions",), ("first_stage_predictions", "second_stage_predictions")
 PERSONAL = ("team_name", "authors", "email", "institution", "country / region")
-HORIZON_S = 4.0  # what the server drives
+HORIZON_S = 4.0  # what the server takes
 
 
 @dataclass(**FROZEN)
 class Submission:
-    """What a submission file holds. trajectories: by token, of both stages; unusable: token → why its entry can't be driven.
+    """Content of a submission file. trajectories: by token, of both stages. unusable: why other
+    entries can't be used, by token.
 
     about: team_name, authors and the like, as written.
     """
@@ -39,9 +41,9 @@ class Submission:
 
 
 def read_submission(path: str | Path, *, seed: int) -> Submission:
-    """The trajectories of one seed. Entries that can't be driven are named and lose nothing else.
+    """The trajectories of one seed. An entry that can't be used is listed with its reason; the others are not affected.
 
-    Raises RefusedPickle and UnreadableLogFile as `read_pickle` does, ConfigError where the file is no submission.
+    Raises RefusedPickle and UnreadableLogFile as `read_pickle` does, and ConfigError if the file is no submission.
     """
     path = Path(path).expanduser()
     content = read_pickle(path)
@@ -54,7 +56,7 @@ def read_submission(path: str | Path, *, seed: int) -> Submission:
                 raise ConfigError(f"{path}: {name} has a key that is no token: {token!r}")
             if token in trajectories or token in unusable:
                 trajectories.pop(token, None)
-                unusable[token] = "it stands in both stages: only one of them can be meant"
+                unusable[token] = "it stands in both stages, but a token belongs to one"
                 continue
             try:
                 trajectories[token] = _trajectory(entry)
@@ -65,12 +67,18 @@ def read_submission(path: str | Path, *, seed: int) -> Submission:
 
 
 def write_submission(
-    path: str | Path, trajectories: Mapping[str, Trajectory], *, about: Mapping[str, Any], second_stage: Mapping[str, Trajectory] | None
-) -> dict[str, str]:  # fmt: skip
-    """Write trajectories (poses [P, 3]) by token as a submission of one seed. about: PERSONAL keys, empty text where left out.
+    path: str | Path,
+    trajectories: Mapping[str, Trajectory],
+    *,
+    about: Mapping[str, Any],
+    second_stage: Mapping[str, Trajectory] | None,
+) -> dict[str, str]:
+    """Write trajectories (poses [P, 3]) by token as a submission of one seed. about: PERSONAL keys;
+    missing ones become empty text.
 
-    second_stage: None writes v1's form, else v2's with these as its second stage. Returns the tokens whose trajectory NAVSIM would
-    not take, with the reason: they are left out, and nothing else is.
+    second_stage: None writes v1's form; trajectories write v2's form, with these as its second
+    stage. Trajectories that NAVSIM would not accept are left out; returns their tokens, with the
+    reason.
     """
     left_out: dict[str, str] = {}
     content: dict[str, Any] = {key: about.get(key, "") for key in PERSONAL}
@@ -84,20 +92,20 @@ def write_submission(
 
 def _lists(path: Path, content: Any) -> tuple[str, ...]:
     """Names of the lists of predictions that the file has."""
-    found = content if isinstance(content, dict) else {}
+    entries = content if isinstance(content, dict) else {}
     for names in (LISTS_V1, LISTS_V2):
-        if all(name in found for name in names):
+        if all(name in entries for name in names):
             return names
-    here = ", ".join(str(key) for key in found) or type(content).__name__
+    keys = ", ".join(str(key) for key in entries) or type(content).__name__
     raise ConfigError(
-        f"{path} is no submission: expected a dictionary with {LISTS_V1[0]} (NAVSIM v1) or {' and '.join(LISTS_V2)} (v2), "
-        f"it holds {here[:300]}"
+        f"{path} is no submission: expected a dictionary with {LISTS_V1[0]} (NAVSIM v1) or {' and '.join(LISTS_V2)} "
+        f"(v2), it holds {keys[:300]}"
     )
 
 
 def _of_seed(path: Path, name: str, seeds: Any, seed: int) -> dict[Any, Any]:
-    if not isinstance(seeds, list) or not all(isinstance(one, dict) for one in seeds):
-        raise ConfigError(f"{path}: {name} must be a list of dictionaries, one a seed, it is {type(seeds).__name__}")
+    if not isinstance(seeds, list) or not all(isinstance(entries, dict) for entries in seeds):
+        raise ConfigError(f"{path}: {name} must be a list of dictionaries, one per seed, it is {type(seeds).__name__}")
     if not 0 <= seed < len(seeds):
         raise ConfigError(
             f"{path}: {name} holds {len(seeds)} seeds, there is no number {seed}: planner.seed counts from 0"
@@ -106,14 +114,14 @@ def _of_seed(path: Path, name: str, seeds: Any, seed: int) -> dict[Any, Any]:
 
 
 def _trajectory(entry: Any) -> Trajectory:
-    """A Trajectory of the devkit as ours. Raises WrongShape where it can't be driven."""
+    """A Trajectory of the devkit as ours. Raises WrongShape if it can't be used."""
     if not isinstance(entry, Inert) or (entry.module, entry.kind) != TRAJECTORY:
         kind = entry.kind if isinstance(entry, Inert) else type(entry).__name__
         raise WrongShape(f"expected a navsim Trajectory, got {kind}")
     poses, sampling = entry.attributes.get("poses"), entry.attributes.get("trajectory_sampling")
     if not isinstance(poses, np.ndarray) or poses.dtype.kind != "f" or poses.ndim != 2 or poses.shape[1] != 3:
-        shape = getattr(poses, "shape", None)
-        raise WrongShape(f"expected float poses of shape (n, 3), got {type(poses).__name__} of shape {shape}")
+        what = f"{poses.dtype} of shape {poses.shape}" if isinstance(poses, np.ndarray) else type(poses).__name__
+        raise WrongShape(f"expected float poses of shape (n, 3), got {what}")
     count, dt_s = _sampling(sampling)
     if len(poses) != count:
         raise WrongShape(f"its sampling says {count} poses, it has {len(poses)}")
@@ -123,7 +131,7 @@ def _trajectory(entry: Any) -> Trajectory:
 
 
 def _sampling(sampling: Any) -> tuple[int, float]:
-    """Number of poses and seconds between two. NAVSIM takes 4 s alone."""
+    """Number of poses and seconds between two. NAVSIM accepts trajectories of 4 s only."""
     if not isinstance(sampling, Inert) or (sampling.module, sampling.kind) != SAMPLING:
         raise WrongShape("it has no trajectory_sampling")
     count, dt_s = sampling.attributes.get("num_poses"), sampling.attributes.get("interval_length")
@@ -141,7 +149,8 @@ def _entries(trajectories: Mapping[str, Trajectory], left_out: dict[str, str]) -
         poses = np.asarray(trajectory.poses, np.float32)
         if poses.ndim != 2 or poses.shape[1] != 3 or abs(len(poses) * trajectory.dt_s - HORIZON_S) > 1e-6:
             left_out[token] = (
-                f"NAVSIM takes {HORIZON_S:g} s of poses; these are of shape {poses.shape}, {trajectory.dt_s:g} s apart"
+                f"NAVSIM takes {HORIZON_S:g} s of poses; these have shape {poses.shape} and are "
+                f"{trajectory.dt_s:g} s apart"
             )
             continue
         if not np.isfinite(poses).all():
@@ -149,8 +158,8 @@ def _entries(trajectories: Mapping[str, Trajectory], left_out: dict[str, str]) -
             continue
         key = (len(poses), trajectory.dt_s)
         if key not in samplings:
-            fields = {"num_poses": key[0], "time_horizon": HORIZON_S, "interval_length": float(key[1])}
-            samplings[key] = Inert(module=SAMPLING[0], kind=SAMPLING[1], attributes=fields)
-        held = {"poses": poses, "trajectory_sampling": samplings[key]}
-        entries[token] = Inert(module=TRAJECTORY[0], kind=TRAJECTORY[1], attributes=held)
+            sampling = {"num_poses": key[0], "time_horizon": HORIZON_S, "interval_length": float(key[1])}
+            samplings[key] = Inert(module=SAMPLING[0], kind=SAMPLING[1], attributes=sampling)
+        attributes = {"poses": poses, "trajectory_sampling": samplings[key]}
+        entries[token] = Inert(module=TRAJECTORY[0], kind=TRAJECTORY[1], attributes=attributes)
     return entries

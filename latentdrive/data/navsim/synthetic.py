@@ -1,7 +1,8 @@
-"""The synthetic scenes of NAVSIM v2's second stage: where a planner may have come to, as scenes of their own.
+"""The synthetic scenes of NAVSIM v2's second stage: scenes rendered where a plan of the first stage may have led.
 
-Beside navsim_logs.py, which holds the original scenes of the first stage. Each scene is a pickle with its frames; what others do
-after its last frame stands beside them as objects of nuPlan, read here through stand-ins.
+Beside scene_source.py, which holds the original scenes of the first stage. Each scene is a pickle
+with its frames. What other road users do after its last frame is stored as objects of nuPlan's
+classes (nuplan_objects.py).
 """
 
 from collections import OrderedDict
@@ -11,31 +12,34 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float64
 
-from latentdrive.data.navsim.folders import cache_name
 from latentdrive.data.navsim.frames import LONGEST, BadFrame, synthetic_frame
 from latentdrive.data.navsim.log import log_of
-from latentdrive.data.navsim.log_folder import Progress
-from latentdrive.data.navsim.nuplan_objects import detected_objects, light_states
+from latentdrive.data.navsim.log_folder import cache_name
+from latentdrive.data.navsim.nuplan_objects import NotNuplan, detected_objects, light_states
 from latentdrive.data.navsim.scene_filter import SecondStage, read_split
 from latentdrive.data.navsim.scenes import Cut, Maps, Sensors, open_scene, open_truth
 from latentdrive.data.pickles.reading import read_pickle
-from latentdrive.data.unreadable import UnreadableLog, raise_if_out_of_files
-from latentdrive.errors import NoScenes, RefusedPickle, UnreadableLogFile, UnreadableScene
+from latentdrive.data.unreadable import UnreadableLog
+from latentdrive.errors import NoScenes, RefusedPickle, UnreadableLogFile, UnreadableScene, raise_if_out_of_files
 from latentdrive.files import read_arrays, write_atomic
+from latentdrive.progress import Progress
 from latentdrive.types import FROZEN, Command, LoggedFrame, Scene, SceneTruth
 
 PICKLES, BLOBS = "synthetic_scene_pickles", "sensor_blobs"
 STEP_US = 500_000  # between two frames
-OPEN_SCENES = 16  # that stay in memory: a scene and its truth are usually asked for together
-FORMAT = 1  # of the list of tokens
+OPEN_SCENES = 16  # scenes that stay in memory: a scene and its truth are usually needed together
+FORMAT = 1  # of the cached list of tokens
+SYNTHETIC_TOKEN = 17  # characters; by this length NAVSIM tells a synthetic scene from an original one, which has 16
 
 
 @dataclass(**FROZEN)
 class SyntheticScene:
-    """One scene as it lies in its file. later_objects, later_lights: of nuPlan's classes, a list each for the frames after the last.
+    """One scene as its file holds it. original: token of the scene that it was made from, None if
+    the file does not say.
 
-    original: token of the original scene that it was made from, None where the file does not say.
+    later_objects, later_lights: stand-ins of nuPlan's objects, one entry for each frame after the scene's last one.
     """
 
     cut: Cut
@@ -47,9 +51,11 @@ class SyntheticScene:
 class SyntheticScenes:
     """Synthetic scenes by initial token (17 characters); a SceneSource.
 
-    path: folder that holds synthetic_scene_pickles/ and sensor_blobs/, as navhard_two_stage or warmup_two_stage. split, splits: a
-    two-stage split and its folder as in NavsimLogs, or None for every scene there is. maps, cameras, camera_frames, lidar,
-    at_least, cache_folder, max_unreadable, progress: as in NavsimLogs.
+    path: folder that holds synthetic_scene_pickles/ and sensor_blobs/, such as navhard_two_stage or
+    warmup_two_stage. split, splits: a two-stage split and its folder as in NavsimLogs; None for
+    every scene that is there. maps, cameras, camera_frames, lidar, at_least, cache_folder,
+    max_unreadable, progress: as in NavsimLogs. absent: tokens that the split names, but no file
+    has. unreadable: reason by file name.
     """
 
     def __init__(
@@ -75,15 +81,15 @@ class SyntheticScenes:
             self.second_stages = read_split(Path(splits).expanduser(), split).second_stages
         self._open: OrderedDict[str, SyntheticScene] = OrderedDict()
         self._files, self.unreadable = self._listed(Path(cache_folder).expanduser(), max_unreadable, progress)
-        asked = dict.fromkeys(token for stage in self.second_stages for pair in stage.followers for token in pair)
-        self.absent = tuple(token for token in asked if token not in self._files)
-        self.tokens: tuple[str, ...] = tuple(token for token in asked if token in self._files) or tuple(
-            sorted(self._files)
-        )
-        if not self.tokens or (asked and len(self.absent) == len(asked)):
+        listed = dict.fromkeys(token for stage in self.second_stages for pair in stage.followers for token in pair)
+        self.absent = tuple(token for token in listed if token not in self._files)
+        self.tokens: tuple[str, ...] = tuple(token for token in listed if token in self._files)
+        self.tokens = self.tokens or tuple(sorted(self._files))
+        if not self.tokens or (listed and len(self.absent) == len(listed)):
             raise NoScenes(
-                f"{self.folder / PICKLES}: {len(self._files):,} synthetic scenes, {len(self.unreadable):,} unreadable files; none of "
-                f"the {len(asked):,} that split {split} names. Give the folder that was made for this split"
+                f"{self.folder / PICKLES}: {len(self._files):,} synthetic scenes, {len(self.unreadable):,} unreadable "
+                f"files; none of the {len(listed):,} that split {split} names. Give the folder that was made for this "
+                "split"
             )
 
     def __getstate__(self) -> dict[str, Any]:
@@ -98,26 +104,32 @@ class SyntheticScenes:
         return open_scene(self.read(token).cut, self.folder / BLOBS, self.sensors)
 
     def truth(self, token: str) -> SceneTruth:
-        """What scoring may know. The ego of the frames after the scene's end is nowhere: its pose and motion are NaN there.
+        """What scoring may know. In the frames after the scene's end, only others are known: the
+        ego's pose and motion are NaN.
 
         Raises UnreadableScene and MapError as NavsimLogs does.
         """
         scene, path = self.read(token), self.location(token)
         truth = open_truth(scene.cut, path, self.maps)
-        return replace(truth, frames=(*truth.frames, *_later(scene, truth.frames[-1], path)))
+        frames = (*truth.frames, *_later(scene, truth.frames[-1], path))
+        return replace(truth, frames=frames, synthetic=len(token) == SYNTHETIC_TOKEN)
 
     def drive(self, token: str) -> str:
         """Name of the log that the scene was made from."""
         return self.read(token).cut.drive
 
     def location(self, token: str) -> Path:
-        """The scene's file."""
+        """File of the scene."""
         if token not in self._files:
             raise UnreadableScene(self.folder / PICKLES, f"no synthetic scene {token!r} among {len(self._files):,}")
         return self.folder / PICKLES / self._files[token]
 
+    def start(self, token: str) -> tuple[int, Float64[np.ndarray, "3"]]:
+        """Time of now in microseconds, and the rear axle's pose then, global. Raises UnreadableScene."""
+        return self.read(token).cut.start
+
     def read(self, token: str) -> SyntheticScene:
-        """One scene from its file, or of the last few. Raises UnreadableScene where it is damaged, or lacks something."""
+        """One scene, from memory or from its file. Raises UnreadableScene if it is damaged or lacks something."""
         path = self.location(token)
         if token not in self._open:
             try:
@@ -142,18 +154,20 @@ class SyntheticScenes:
     def _listed(
         self, cache: Path, max_unreadable: float, progress: Progress | None
     ) -> tuple[dict[str, str], dict[str, str]]:
-        """File name by initial token, and reason by name of an unreadable file; files known by size and time are not read again."""
+        """File name by initial token, and reason by name of an unreadable file. Files of known size
+        and time are not read again.
+        """
         paths = sorted((self.folder / PICKLES).glob("*.pkl"))
         if not paths:
-            where = "holds none" if (self.folder / PICKLES).is_dir() else "is not there"
+            problem = "holds none" if (self.folder / PICKLES).is_dir() else "is not there"
             raise NoScenes(
-                f"no synthetic scenes: {self.folder / PICKLES} {where}. Give NAVSIM v2's folder navhard_two_stage (or "
-                f"warmup_two_stage), with {PICKLES}/*.pkl and {BLOBS}/ in it"
+                f"no synthetic scenes: {self.folder / PICKLES} {problem}. Give NAVSIM v2's folder navhard_two_stage "
+                f"(or warmup_two_stage), which holds {PICKLES}/*.pkl and {BLOBS}/"
             )
         stored = cache / f"{cache_name(self.folder)}.npz"
         known = _known(stored)
-        stamps = {path.name: [FORMAT, (found := path.stat()).st_size, found.st_mtime_ns] for path in paths}
-        # What could not be read is tried anew: a disk may have been mended since.
+        stamps = {path.name: [FORMAT, path.stat().st_size, path.stat().st_mtime_ns] for path in paths}
+        # Unreadable files are tried again: the disk may have been repaired since.
         new = [
             path
             for path in paths
@@ -179,44 +193,45 @@ def read_synthetic(path: Path) -> SyntheticScene:
         raise UnreadableLogFile(path, f"refused: {str(error).removeprefix(f'{path}: ')}") from error
     if not isinstance(content, dict) or not isinstance(content.get("scene_metadata"), dict):
         raise UnreadableLogFile(path, "it is no synthetic scene: expected a dictionary with scene_metadata and frames")
-    about = content["scene_metadata"]
-    names = ("log_name", "map_name", "initial_token", "num_history_frames")
-    if missing := [name for name in names if name not in about]:
-        raise UnreadableLogFile(path, f"scene_metadata.{missing[0]}: expected, but not there")
-    for name in names[:3]:
-        if not isinstance(about[name], str) or not about[name].isprintable() or len(about[name]) > LONGEST:
-            raise UnreadableLogFile(path, f"scene_metadata.{name}: expected text, got {type(about[name]).__name__}")
-    history, frames = about["num_history_frames"], content.get("frames")
-    if not isinstance(history, int) or not isinstance(frames, list) or not 1 <= history <= len(frames):
-        count = len(frames) if isinstance(frames, list) else 0
-        raise UnreadableLogFile(path, f"num_history_frames is {history!r} with {count} frames: now must be one of them")
-    read = []
+    metadata, frames = content["scene_metadata"], content.get("frames")
+    history = _checked_history(path, metadata, frames)
+    checked = []
     for number, entry in enumerate(frames):
         try:
-            read.append(synthetic_frame(entry, about["map_name"]))
+            checked.append(synthetic_frame(entry, metadata["map_name"]))
         except BadFrame as error:
             raise UnreadableLogFile(path, f"frame {number}, {error}") from error
-    log = log_of(read)
+    log = log_of(checked)
     if log.problems.any():
         raise UnreadableLogFile(path, log.reason(int(np.flatnonzero(log.problems)[0])))
-    original = about.get("corresponding_original_initial_token")
+    token, drive = metadata["initial_token"], metadata["log_name"]
+    original = metadata.get("corresponding_original_initial_token")
     return SyntheticScene(
-        cut=Cut(
-            log=log,
-            token=about["initial_token"],
-            drive=about["log_name"],
-            first=0,
-            now=history - 1,
-            end=len(frames),
-        ),
+        cut=Cut(log=log, token=token, drive=drive, first=0, now=history - 1, end=len(frames)),
         original=None if original is None else str(original),
         later_objects=content.get("extended_detections_tracks") or (),
         later_lights=content.get("extended_traffic_light_data") or (),
     )
 
 
+def _checked_history(path: Path, metadata: dict[str, Any], frames: Any) -> int:
+    """Number of history frames, now included, after a check of everything that is read of the metadata."""
+    texts = ("log_name", "map_name", "initial_token")
+    if missing := [name for name in (*texts, "num_history_frames") if name not in metadata]:
+        raise UnreadableLogFile(path, f"scene_metadata.{missing[0]}: expected, but not there")
+    for name in texts:
+        text = metadata[name]
+        if not isinstance(text, str) or not text.isprintable() or len(text) > LONGEST:
+            raise UnreadableLogFile(path, f"scene_metadata.{name}: expected text, got {type(text).__name__}")
+    history = metadata["num_history_frames"]
+    count = len(frames) if isinstance(frames, list) else 0
+    if not isinstance(history, int) or not 1 <= history <= count:
+        raise UnreadableLogFile(path, f"num_history_frames is {history!r} with {count} frames: now must be one of them")
+    return history
+
+
 def _later(scene: SyntheticScene, last: LoggedFrame, path: Path) -> Iterator[LoggedFrame]:
-    """The frames after the last one: others and lights, no ego."""
+    """The frames after the last one, with others and lights, but without the ego."""
     try:
         for number, detections in enumerate(scene.later_objects):
             lights = light_states(scene.later_lights[number]) if number < len(scene.later_lights) else ()
@@ -230,15 +245,16 @@ def _later(scene: SyntheticScene, last: LoggedFrame, path: Path) -> Iterator[Log
                 objects=detected_objects(detections),
                 lights=lights,
             )
-    except (AttributeError, TypeError, ValueError, IndexError) as error:
+    except (NotNuplan, TypeError, IndexError) as error:
         raise UnreadableScene(
             path,
-            f"what others do after the scene's end (extended_detections_tracks) is not as nuPlan writes it: {error}",
+            "what others do after the scene's end (extended_detections_tracks) is not as nuPlan writes it: "
+            f"{error}. Download the file again",
         ) from error
 
 
 def _token_of(path: Path) -> tuple[str, str]:
-    """Initial token and no reason, or no token and why the file is unreadable."""
+    """Initial token and an empty reason, or an empty token and why the file is unreadable."""
     try:
         return read_synthetic(path).cut.token, ""
     except UnreadableLogFile as error:
@@ -246,6 +262,7 @@ def _token_of(path: Path) -> tuple[str, str]:
 
 
 def _known(stored: Path) -> dict[str, tuple[list[int], str, str]]:
+    """Stamp, initial token and reason by file name, as `_save` stored them; empty if nothing is stored."""
     try:
         arrays = read_arrays(stored)
         texts = [[text.decode() for text in arrays[name].tolist()] for name in ("names", "tokens", "reasons")]

@@ -1,6 +1,6 @@
 """Both stages of a NAVSIM v2 split (navhard) as one source: original scenes, and the synthetic ones that follow them.
 
-After navsim_logs.py and navsim_synthetic.py, which hold one stage each; the split's mapping joins them.
+After scene_source.py and synthetic.py, which hold one stage each; the split's mapping joins them.
 """
 
 from collections.abc import Sequence
@@ -9,20 +9,21 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float64
 
-from latentdrive.data.navsim.log_folder import Progress
 from latentdrive.data.navsim.scene_filter import SecondStage
 from latentdrive.data.navsim.scene_source import NavsimLogs
-from latentdrive.data.navsim.scenes import Cut, Maps
+from latentdrive.data.navsim.scenes import Maps
 from latentdrive.data.navsim.synthetic import SyntheticScenes
 from latentdrive.errors import ConfigError, NoScenes
+from latentdrive.progress import Progress
 from latentdrive.types import Scene, SceneTruth
 
 
 class TwoStageScenes:
-    """Scenes of both stages by token, those of the first stage first; a SceneSource.
+    """Scenes of both stages by token, first stage first (a SceneSource).
 
-    second_stages: entries of the split's mapping whose scenes are all there. incomplete: of the other entries, by their token of
-    now: why they are left out. Half an entry is not kept: its score would be one of other scenes under the same name.
+    second_stages: entries of the split's mapping whose scenes are all there. incomplete: why the
+    other entries are left out, by their token of now. Half an entry is never used, because its
+    score would come from other scenes under the same name.
     """
 
     def __init__(self, first: NavsimLogs, second: SyntheticScenes) -> None:
@@ -31,12 +32,15 @@ class TwoStageScenes:
         if not self.second_stages:
             name, reason = next(iter(self.incomplete.items()))
             raise NoScenes(
-                f"none of the {len(self.incomplete):,} entries of the mapping of {first.split.name} is whole, the first one: {name}: "
-                f"{reason}. Give the logs and the synthetic scenes that were made for this split"
+                f"none of the {len(self.incomplete):,} entries in the mapping of {first.split.name} is whole, the "
+                f"first one: {name}: {reason}. Give the logs and the synthetic scenes that were made for this split"
             )
-        originals = [token for one in self.second_stages for token in (one.now, one.previous)]
-        self._followed = {token: one.now for one in self.second_stages for pair in one.followers for token in pair}
-        self.tokens: tuple[str, ...] = (*originals, *self._followed)
+        originals = [token for entry in self.second_stages for token in (entry.now, entry.previous)]
+        # Synthetic scene → the original scene that it follows.
+        self._original = {
+            token: entry.now for entry in self.second_stages for pair in entry.followers for token in pair
+        }
+        self.tokens: tuple[str, ...] = (*originals, *self._original)
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -50,8 +54,8 @@ class TwoStageScenes:
         return self._stage(token).truth(token)
 
     def drive(self, token: str) -> str:
-        """Name of the log of the original scene: what follows it is resampled with it."""
-        return self.first.drive(self._followed.get(token, token))
+        """Name of the original scene's log, for the synthetic scenes that follow it as well."""
+        return self.first.drive(self._original.get(token, token))
 
     def location(self, token: str) -> Path:
         """The log or the file that a scene is read from."""
@@ -59,14 +63,13 @@ class TwoStageScenes:
 
     def start(self, token: str) -> tuple[int, Float64[np.ndarray, "3"]]:
         """Time of now in microseconds, and the rear axle's pose, global. Raises UnreadableScene."""
-        cut: Cut = self.second.read(token).cut if token in self._followed else self.first.cut(token)
-        return int(cut.log.timestamps_us[cut.now]), cut.log.poses[cut.now]
+        return self._stage(token).start(token)
 
     def summary(self) -> str:
         """What was found, in a sentence."""
         text = (
-            f"{len(self.tokens) - len(self._followed):,} original scenes and {len(self._followed):,} synthetic ones that follow them, "
-            f"in {len(self.second_stages):,} entries of the split's mapping"
+            f"{len(self.tokens) - len(self._original):,} original scenes and {len(self._original):,} synthetic ones "
+            f"that follow them, in {len(self.second_stages):,} entries of the split's mapping"
         )
         if self.incomplete:
             name, reason = next(iter(self.incomplete.items()))
@@ -74,7 +77,7 @@ class TwoStageScenes:
         return text
 
     def _stage(self, token: str) -> NavsimLogs | SyntheticScenes:
-        return self.second if token in self._followed else self.first
+        return self.second if token in self._original else self.first
 
 
 def open_two_stage(
@@ -94,50 +97,61 @@ def open_two_stage(
     max_unreadable: float,
     progress: Progress | None = None,
 ) -> TwoStageScenes | SyntheticScenes:
-    """Both stages of a split; where none is named, the synthetic scenes alone, which no mapping joins to any others.
+    """Both stages of a split; without a split, all synthetic scenes alone, because only a split's
+    mapping joins the stages.
 
-    path: of the synthetic scenes, logs: the folder that holds navsim_logs/ and sensor_blobs/ of the original ones. The rest: as in
-    NavsimLogs and SyntheticScenes. Raises ConfigError for a split that has one stage, NoScenes where a stage is not there.
+    path: folder of the synthetic scenes. logs: folder that holds navsim_logs/ and sensor_blobs/ of
+    the original ones. Other arguments: as in NavsimLogs and SyntheticScenes. Raises ConfigError for
+    a split of one stage, NoScenes if a stage is missing.
     """
     shared = {
-        "split": split, "splits": splits, "maps": maps, "cameras": cameras, "camera_frames": camera_frames, "lidar": lidar,
-        "at_least": at_least, "cache_folder": cache_folder, "max_unreadable": max_unreadable, "progress": progress,
-    }  # fmt: skip
+        "split": split,
+        "splits": splits,
+        "maps": maps,
+        "cameras": cameras,
+        "camera_frames": camera_frames,
+        "lidar": lidar,
+        "at_least": at_least,
+        "cache_folder": cache_folder,
+        "max_unreadable": max_unreadable,
+        "progress": progress,
+    }
     if split is None:
         return SyntheticScenes(path=path, **shared)
     first = NavsimLogs(path=logs, data_split=data_split, filter=None, processes=processes, **shared)
     if not first.split.second_stages:
         raise ConfigError(
-            f"split {split} has one stage (no reactive_all_mapping): take it with data=navsim, or name a split of two stages"
+            f"split {split} has one stage (no reactive_all_mapping): open it with data=navsim, or name a split of two "
+            "stages"
         )
     return TwoStageScenes(first, SyntheticScenes(path=path, **shared))
 
 
 def _complete(
-    listed: Sequence[SecondStage], originals: Sequence[str], synthetic: Sequence[str]
+    entries: Sequence[SecondStage], originals: Sequence[str], synthetic: Sequence[str]
 ) -> tuple[tuple[SecondStage, ...], dict[str, str]]:
-    """Entries whose scenes are all there and belong to no entry before; and why each of the others is left out."""
+    """Entries whose scenes are all there and in no earlier entry; and why each of the others is left out."""
     first, second = set(originals), set(synthetic)
     taken: set[str] = set()
-    whole: list[SecondStage] = []
+    complete: list[SecondStage] = []
     left_out: dict[str, str] = {}
-    for number, entry in enumerate(listed, 1):
+    for number, entry in enumerate(entries, 1):
         pair, followers = (entry.now, entry.previous), [token for both in entry.followers for token in both]
-        mine = (*pair, *followers)
+        tokens = (*pair, *followers)
         absent = [token for token in pair if token not in first] + [token for token in followers if token not in second]
-        twice = [token for place, token in enumerate(mine) if token in taken or token in mine[:place]]
-        reasons = {
-            f"it names {_some(absent)} of {len(mine)} scenes that are not there": absent,
+        twice = [token for place, token in enumerate(tokens) if token in taken or token in tokens[:place]]
+        problems = {
+            f"it names {_some(absent)} of {len(tokens)} scenes that are not there": absent,
             f"it names {_some(twice)} that the mapping has named before": twice,
             "no scene follows it": not followers,
         }
-        if found := [reason for reason, problem in reasons.items() if problem]:
+        if reasons := [reason for reason, applies in problems.items() if applies]:
             name = entry.now if entry.now not in left_out else f"{entry.now} (entry {number})"
-            left_out[name] = "; ".join(found)
+            left_out[name] = "; ".join(reasons)
         else:
-            whole.append(entry)
-            taken.update(mine)
-    return tuple(whole), left_out
+            complete.append(entry)
+            taken.update(tokens)
+    return tuple(complete), left_out
 
 
 def _some(tokens: Sequence[str]) -> str:

@@ -1,62 +1,111 @@
 """The names that a pickle may use, and what is made of each.
 
-A step of `unpickle.py`. Names of numpy lead to `pickled_arrays.py`, classes of nuPlan and NAVSIM to stand-ins, builtin containers
-are made here from arguments such as Python writes. No name is looked up in a module, so whatever is not on the list can't run.
+Middle layer of the reader (reading.py). Names of numpy lead to arrays.py. Classes of nuPlan and
+NAVSIM become stand-ins, which hold attributes and do nothing; nothing of these packages is
+imported. Builtin containers are made here from arguments such as Python writes. No name is looked
+up in a module, so nothing outside this list can run.
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from latentdrive.data.pickles.arrays import (
+    CopyBudget,
     Refusal,
-    Room,
     Unfinished,
     array_from_buffer,
     scalar,
     unfinished_array,
     unfinished_dtype,
 )
-from latentdrive.data.pickles.stand_ins import CLASSES, Inert
 
-# Keys whose hash costs no more than their size once. Python hashes a tuple's parts anew each time, so only short flat ones are let
-# in, and a longer int could be made to collide with others at will.
+# Types of keys whose hash costs no more than reading the key once. Python hashes the parts of a
+# tuple anew each time, so only short flat tuples are accepted; long integers are refused because a
+# file could make them collide at will.
 QUICK_KEYS = {str, bytes, float, complex, bool, type(None)}
 MAX_KEY_PARTS = 16
 MAX_KEY_INT = 2**64
 
+ACTOR_STATE = "nuplan.common.actor_state"
+SIMULATION = "nuplan.planning.simulation"
+
+# Module → classes whose objects NAVSIM's own files hold; a class that is not listed is refused by
+# name.
+CLASSES = {
+    f"{ACTOR_STATE}.agent": ("Agent",),
+    f"{ACTOR_STATE}.agent_state": ("AgentState",),
+    f"{ACTOR_STATE}.static_object": ("StaticObject",),
+    f"{ACTOR_STATE}.scene_object": ("SceneObject", "SceneObjectMetadata"),
+    f"{ACTOR_STATE}.oriented_box": ("OrientedBox",),
+    f"{ACTOR_STATE}.state_representation": ("StateSE2", "StateVector2D", "TimePoint"),
+    f"{ACTOR_STATE}.tracked_objects": ("TrackedObjects",),
+    f"{ACTOR_STATE}.tracked_objects_types": ("TrackedObjectType",),
+    f"{ACTOR_STATE}.waypoint": ("Waypoint",),
+    "nuplan.common.maps.maps_datatypes": ("TrafficLightStatuses", "TrafficLightStatusData", "TrafficLightStatusType"),
+    f"{SIMULATION}.observation.observation_type": ("DetectionsTracks",),
+    f"{SIMULATION}.trajectory.predicted_trajectory": ("PredictedTrajectory",),
+    f"{SIMULATION}.trajectory.trajectory_sampling": ("TrajectorySampling",),
+    "navsim.common.dataclasses": ("Trajectory",),
+    "pathlib": ("PosixPath", "PurePosixPath"),  # sensor files of synthetic scenes
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Inert:
+    """Stand-in for one object of a listed class: data without behaviour.
+
+    module, kind: where the class lives and what it is called. args: what its constructor was given,
+    in order; an enum keeps its value there. attributes: by name, as the file has them. called:
+    whether the pickle calls the class (as for enums) or makes an empty object of it.
+    """
+
+    module: str
+    kind: str
+    args: tuple = ()
+    attributes: dict[str, Any] = field(default_factory=dict)
+    called: bool = False
+
+    def __repr__(self) -> str:
+        return f"<inert {self.kind} with {', '.join([*map(repr, self.attributes)]) or 'no attributes'}>"
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Name:
-    """A name that a pickle may use. call: makes its value from (arguments, Room), None for names that are only arguments.
+    """A name that a pickle may use. call: makes its value from (arguments, budget); None for names
+    that are only arguments.
 
     create: makes an empty object of a class. factory: whether a defaultdict may have it.
     """
 
     full: str
-    call: Callable[[tuple, Room], Any] | None = None
-    create: Callable[[tuple, Room], Any] | None = None
+    call: Callable[[tuple, CopyBudget], Any] | None = None
+    create: Callable[[tuple, CopyBudget], Any] | None = None
     factory: bool = False
 
 
 def find(module: Any, name: Any) -> Name:
-    """The name on the list, by module and name exactly as written; Refusal names any other."""
+    """The listed name with exactly this module and spelling. Raises Refusal, with the name, if there is none."""
     if type(module) is not str or type(name) is not str:
         raise Refusal("it names something by other than text: do not use this file")
-    found = NAMES.get((module, name))
-    if found is None:
+    entry = NAMES.get((module, name))
+    if entry is None:
         shown = f"{module}.{name}"[:200]
         raise Refusal(
-            f"it asks for {shown if shown.isprintable() else ascii(shown)}, which is not on the list of names that data needs. "
-            "Nothing of it was run. Do not use a file from a source you do not trust; if this one is genuine, report the name"
+            f"it asks for {shown if shown.isprintable() else ascii(shown)}, which is not on the list of names that "
+            "data needs. Nothing of it was run. Do not use a file from a source you do not trust; if this one is "
+            "genuine, report the name"
         )
-    return found
+    return entry
 
 
 def check_keys(keys: Iterable[Any]) -> None:
-    """Raises Refusal unless all may be keys of a dict or members of a set: plain values, short flat tuples of them, Inert."""
+    """Raises Refusal unless all of these may be keys of a dict or members of a set.
+
+    Plain values, stand-ins, and short flat tuples of them may.
+    """
     if {*map(type, keys)} <= QUICK_KEYS:
         return
     for key in keys:
@@ -67,94 +116,89 @@ def check_keys(keys: Iterable[Any]) -> None:
         for part in parts:
             plain = type(part) in QUICK_KEYS or type(part) is Inert or isinstance(part, np.generic)
             if not plain and not (type(part) is int and -MAX_KEY_INT < part < MAX_KEY_INT):
-                raise Refusal(
-                    f"a dict or set has a key made of {type(part).__name__}: only text, numbers and short tuples"
-                )
+                kind = type(part).__name__
+                raise Refusal(f"a dict or set has a key made of {kind}: only text, numbers and short tuples")
 
 
-def _array(args: tuple, _room: Room) -> Unfinished:
+def _array(args: tuple, _budget: CopyBudget) -> Unfinished:
     if len(args) != 3 or args[0] is not NDARRAY or type(args[1]) is not tuple or args[1] != (0,):
         raise Refusal("it asks for an array in a way that numpy does not write")
     return unfinished_array()
 
 
-def _encode(args: tuple, room: Room) -> bytes:
-    """Bytes in protocol 2, as text whose characters are their values."""
+def _encode(args: tuple, budget: CopyBudget) -> bytes:
+    """Bytes as protocol 2 writes them: text whose characters are the values."""
     text, encoding = args
     if type(text) is not str or encoding not in ("latin1", "latin-1"):
         raise Refusal("it encodes text in a way that Python does not write")
-    room.take(len(text))
+    budget.spend(len(text))
     return text.encode("latin1")
 
 
-def _bytes(args: tuple, _room: Room) -> bytes:
+def _bytes(args: tuple, _budget: CopyBudget) -> bytes:
     if args:
         raise Refusal("it makes bytes in a way that Python does not write")
     return b""
 
 
-def _bytearray(args: tuple, room: Room) -> bytearray:
+def _bytearray(args: tuple, budget: CopyBudget) -> bytearray:
     if len(args) == 2:
-        args = (_encode(args, room),)
+        args = (_encode(args, budget),)
     if len(args) > 1 or not all(type(part) is bytes for part in args):
         raise Refusal("it makes a bytearray in a way that Python does not write")
-    room.take(sum(map(len, args)))
+    budget.spend(sum(map(len, args)))
     return bytearray(*args)
 
 
-def _complex(args: tuple, _room: Room) -> complex:
+def _complex(args: tuple, _budget: CopyBudget) -> complex:
     if len(args) != 2 or {*map(type, args)} != {float}:
         raise Refusal("it makes a complex number in a way that Python does not write")
     return complex(*args)
 
 
-def _set_of(kind: type) -> Callable[[tuple, Room], Any]:
-    def make(args: tuple, room: Room) -> Any:
+def _set_of(kind: type) -> Callable[[tuple, CopyBudget], Any]:
+    def make(args: tuple, budget: CopyBudget) -> Any:
         if len(args) > 1 or not all(type(part) in (list, tuple) for part in args):
             raise Refusal(f"it makes a {kind.__name__} in a way that Python does not write")
         for items in args:
-            room.take(len(items))
+            budget.spend(len(items))
             check_keys(items)
         return kind(*args)
 
     return make
 
 
-def _defaultdict(args: tuple, _room: Room) -> dict:
-    """A plain dict: Python frees nested defaultdicts by recursion without a limit, and a reader wants no silent entries."""
+def _defaultdict(args: tuple, _budget: CopyBudget) -> dict:
+    """A plain dict. Python frees nested defaultdicts by recursion without a limit, and a reader
+    wants no silent entries.
+    """
     if len(args) > 1 or not all(part is None or (type(part) is Name and part.factory) for part in args):
         raise Refusal("it holds a defaultdict whose factory is no builtin type: do not use this file")
     return {}
 
 
-def _inert(module: str, kind: str, *, called: bool) -> Callable[[tuple, Room], Inert]:
-    return lambda args, _room: Inert(module=module, kind=kind, args=args, called=called)
+def _inert(module: str, kind: str, *, called: bool) -> Callable[[tuple, CopyBudget], Inert]:
+    return lambda args, _: Inert(module=module, kind=kind, args=args, called=called)
 
 
-def _reconstructor(args: tuple, room: Room) -> Inert:
+def _reconstructor(args: tuple, budget: CopyBudget) -> Inert:
     """An object whose class asks for the way of protocols 0 and 1: (class, object, None)."""
-    if (
-        len(args) != 3
-        or type(args[0]) is not Name
-        or args[0].create is None
-        or args[1] is not OBJECT
-        or args[2] is not None
-    ):
+    if len(args) != 3 or args[1] is not OBJECT or args[2] is not None:
         raise Refusal("it makes an object in a way that Python does not write")
-    return args[0].create((), room)
+    return _new_object(args[:1], budget)
 
 
-def _new_object(args: tuple, room: Room) -> Inert:
+def _new_object(args: tuple, budget: CopyBudget) -> Inert:
     """An object as opcode NEWOBJ makes it: (class, arguments …)."""
     if not args or type(args[0]) is not Name or args[0].create is None:
         raise Refusal("it makes an object in a way that Python does not write")
-    return args[0].create(args[1:], room)
+    return args[0].create(args[1:], budget)
 
 
 NDARRAY = Name("numpy.ndarray")
 OBJECT = Name("builtins.object")
 
-_CALLS: dict[str, Callable[[tuple, Room], Any]] = {
+_CALLS: dict[str, Callable[[tuple, CopyBudget], Any]] = {
     "numpy.dtype": unfinished_dtype,
     "collections.defaultdict": _defaultdict,
     "_codecs.encode": _encode,
@@ -169,8 +213,8 @@ _CALLS: dict[str, Callable[[tuple, Room], Any]] = {
         ("multiarray.scalar", scalar),
         ("numeric._frombuffer", array_from_buffer),
     )
-}  # fmt: skip
-_TYPES: dict[str, Callable[[tuple, Room], Any] | None] = {
+}
+_TYPES: dict[str, Callable[[tuple, CopyBudget], Any] | None] = {
     "int": None,
     "float": None,
     "bool": None,
@@ -184,24 +228,24 @@ _TYPES: dict[str, Callable[[tuple, Room], Any] | None] = {
     "frozenset": _set_of(frozenset),
 }
 # How protocol 2 spells these modules and types.
-_OF_PYTHON_2 = {"builtins": "__builtin__", "copyreg": "copy_reg"}
+_MODULES_OF_PYTHON_2 = {"builtins": "__builtin__", "copyreg": "copy_reg"}
 _TYPES_OF_PYTHON_2 = {"int": "long", "str": "unicode"}
 
 
 def _list_of_names() -> dict[tuple[str, str], Name]:
-    named = [Name(full, call) for full, call in _CALLS.items()]
-    named += [Name(f"builtins.{kind}", call, factory=True) for kind, call in _TYPES.items()]
-    named += [NDARRAY, OBJECT]
+    entries = [Name(full, call) for full, call in _CALLS.items()]
+    entries += [Name(f"builtins.{kind}", call, factory=True) for kind, call in _TYPES.items()]
+    entries += [NDARRAY, OBJECT]
     for module, kinds in CLASSES.items():
-        named += [
+        entries += [
             Name(f"{module}.{kind}", _inert(module, kind, called=True), _inert(module, kind, called=False))
             for kind in kinds
         ]
-    names = {(name.full.rpartition(".")[0], name.full.rpartition(".")[2]): name for name in named}
+    names = {(entry.full.rpartition(".")[0], entry.full.rpartition(".")[2]): entry for entry in entries}
     old = {
-        (_OF_PYTHON_2[module], _TYPES_OF_PYTHON_2.get(name, name)): found
-        for (module, name), found in names.items()
-        if module in _OF_PYTHON_2
+        (_MODULES_OF_PYTHON_2[module], _TYPES_OF_PYTHON_2.get(name, name)): entry
+        for (module, name), entry in names.items()
+        if module in _MODULES_OF_PYTHON_2
     }
     return names | old
 

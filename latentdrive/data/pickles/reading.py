@@ -1,33 +1,32 @@
-"""The only unpickler: logs, scenes and recorded traffic without running what a file asks for.
+"""The only unpickler: reads logs, scenes and recorded traffic without running anything that a file asks for.
 
-An interpreter of the opcodes that Python 3 writes in protocols 2 to 5. It knows a list of names and calls none of them: `numpy`'s
-are built in `pickled_arrays.py`, classes of nuPlan and NAVSIM become stand-ins (`inert.py`), builtin containers are made here.
-Python's own unpickler does not fit: it applies states and items to whatever lies on its stack, sizes its memo as the file says,
+It interprets the opcodes that Python 3 writes in protocols 2 to 5. Names go to names.py, numpy's
+arrays to arrays.py. Items go to exact builtin containers only, states to arrays, dtypes and
+stand-ins only, so no method that a file could choose is ever called. Python's own unpickler does
+not fit: it applies states and items to whatever lies on its stack, sizes its memo as the file says,
 and hashes nested keys for as long as a file likes.
 """
 
 import pickletools
 import struct
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from latentdrive.data.pickles.arrays import Refusal, Room, Unfinished
-from latentdrive.data.pickles.names import Name, find
-from latentdrive.data.pickles.opcodes import ACTIONS, Marks, Stack
-from latentdrive.data.pickles.stand_ins import Inert
-from latentdrive.data.unreadable import raise_if_out_of_files
-from latentdrive.errors import RefusedPickle, UnreadableLogFile
+from latentdrive.data.pickles.arrays import CopyBudget, Refusal, Unfinished
+from latentdrive.data.pickles.names import Inert, Name, check_keys, find
+from latentdrive.errors import RefusedPickle, UnreadableLogFile, raise_if_out_of_files
 
-# Whatever byte is wrong; Refusal is a ValueError, as are UnicodeDecodeError and what numpy says of impossible arrays.
+Stack = list[Any]
+Marks = list[int]  # where the open MARKs stand on the stack
+
+# What a damaged byte leads to. ValueError covers UnicodeDecodeError and what numpy raises on impossible arrays.
 DAMAGE = (ValueError, TypeError, IndexError, KeyError, OverflowError, MemoryError, struct.error)
-
-
 LEAVES = {type(None), bool, int, float, complex, str, bytes, bytearray, np.ndarray}
 
-# Opcodes that push something, by code (the names are those of `pickletools`).
+# Opcodes that push a value, by code; the names in comments are those of `pickletools`.
 CONSTANTS = {0x4E: None, 0x88: True, 0x89: False, 0x29: ()}  # NONE, NEWTRUE, NEWFALSE, EMPTY_TUPLE
 EMPTY = {0x5D: list, 0x7D: dict, 0x8F: set}  # EMPTY_LIST, EMPTY_DICT, EMPTY_SET
 NUMBERS = {
@@ -61,7 +60,7 @@ COUNTED = {  # bytes of the length, and what is made of as many bytes
 
 
 def read_pickle(path: str | Path) -> Any:
-    """The value in a pickle file; see `loads`. Raises UnreadableLogFile where the file can't be opened."""
+    """The value in a pickle file; see `loads`. Raises UnreadableLogFile if the file can't be opened."""
     try:
         data = Path(path).read_bytes()
     except OSError as error:
@@ -71,13 +70,14 @@ def read_pickle(path: str | Path) -> Any:
 
 
 def loads(data: bytes, where: str) -> Any:
-    """The value of a pickle: None, numbers, text, bytes, plain containers, Inert, numpy arrays, scalars and dtypes, nothing else.
+    """The value of a pickle: None, numbers, text, bytes, plain containers, Inert, numpy arrays,
+    scalars and dtypes, nothing else.
 
-    A `collections.defaultdict` comes as a dict. where: the file, for messages. Raises RefusedPickle for a pickle that asks for
-    anything else, or is damaged; nothing of what it asks for has run.
+    A `collections.defaultdict` comes as a dict. where: the file, for messages. Raises RefusedPickle
+    if the pickle is damaged or asks for anything else; nothing of what it asks for has run.
     """
     try:
-        value = _run(data, Room(len(data)))
+        value = _run(data, CopyBudget(len(data)))
         _check_plain(value)
     except Refusal as refusal:
         raise RefusedPickle(f"{where}: {refusal}") from refusal
@@ -88,8 +88,8 @@ def loads(data: bytes, where: str) -> Any:
     return value
 
 
-def _run(data: bytes, room: Room) -> Any:
-    """Interpret every opcode up to STOP. Most frequent ones first: a log has millions."""
+def _run(data: bytes, budget: CopyBudget) -> Any:
+    """Interpret every opcode up to STOP. Frequent ones come first, because a log has millions of them."""
     if len(data) < 2 or data[0] != 0x80 or not 2 <= data[1] <= 5:
         raise Refusal("it is no pickle of protocol 2 to 5: check that it is the right file, or write it with Python 3")
     stack: Stack = []
@@ -114,15 +114,11 @@ def _run(data: bytes, room: Room) -> Any:
             push(data[at])
             at += 1
         elif opcode in actions:
-            actions[opcode](stack, marks, room)
+            actions[opcode](stack, marks, budget)
         elif opcode in constants:
             push(constants[opcode])
         elif opcode in SHORT_TUPLES:
-            count = SHORT_TUPLES[opcode]
-            items = tuple(stack[-count:])
-            if len(items) != count:
-                raise IndexError("a tuple of more than there is")
-            stack[-count:] = (items,)
+            _short_tuple(stack, SHORT_TUPLES[opcode])
         elif opcode in COUNTED:
             width, make = COUNTED[opcode]
             start = at + width
@@ -146,9 +142,7 @@ def _run(data: bytes, room: Room) -> Any:
             module, name, at = _two_lines(data, at)
             push(find(module, name))
         elif opcode == 0x95:  # FRAME: how many bytes belong together
-            at += 8
-            if at + int.from_bytes(data[at - 8 : at], "little") > len(data):
-                raise IndexError("frame beyond the end")
+            at = _after_frame(data, at)
         elif opcode == 0x2E:  # STOP
             return _last(stack, marks, len(data) - at)
         else:
@@ -159,6 +153,20 @@ def _finished(value: Unfinished) -> Any:
     if value.value is value:
         raise Refusal("it uses an array or dtype before it is complete")
     return value.value
+
+
+def _short_tuple(stack: Stack, count: int) -> None:
+    items = tuple(stack[-count:])
+    if len(items) != count:
+        raise IndexError("a tuple of more than there is")
+    stack[-count:] = (items,)
+
+
+def _after_frame(data: bytes, at: int) -> int:
+    start = at + 8
+    if start + int.from_bytes(data[at:start], "little") > len(data):
+        raise IndexError("frame beyond the end")
+    return start
 
 
 def _two_lines(data: bytes, at: int) -> tuple[str, str, int]:
@@ -181,7 +189,7 @@ def _unknown_opcode(opcode: int) -> str:
 
 
 def _check_plain(value: Any) -> None:
-    """Raises Refusal where a value holds a name or an incomplete array. No recursion: a file may nest as deep as it likes."""
+    """Raises Refusal if a value holds a name or an incomplete array; without recursion, as files may nest deeply."""
     queue: list[Iterable[Any]] = [(value,)]
     seen: set[int] = set()
     while queue:
@@ -189,14 +197,12 @@ def _check_plain(value: Any) -> None:
             kind = type(item)
             if kind in LEAVES or id(item) in seen:
                 continue
-            if kind is list or kind is tuple:
+            if kind in (list, tuple, set, frozenset):
                 parts = (item,)
             elif kind is dict:
                 parts = (item.keys(), item.values())
             elif kind is Inert:
                 parts = (item.args, item.attributes.values())
-            elif kind is set or kind is frozenset:
-                parts = (item,)
             elif isinstance(item, np.generic | np.dtype):
                 continue
             else:
@@ -204,3 +210,119 @@ def _check_plain(value: Any) -> None:
                 raise Refusal(f"it holds {what} where data should be: do not use this file")
             seen.add(id(item))
             queue.extend(part for part in parts if not {*map(type, part)} <= LEAVES)
+
+
+# The opcodes that only take from the stack and put back: collect items, call a name, complete a
+# value.
+
+
+def _since_mark(stack: Stack, marks: Marks) -> list[Any]:
+    start = marks.pop()
+    items = stack[start:]
+    del stack[start:]
+    return items
+
+
+def _pop(stack: Stack, marks: Marks, _budget: CopyBudget) -> None:
+    if marks and marks[-1] == len(stack):
+        marks.pop()
+    else:
+        stack.pop()
+
+
+def _frozenset(stack: Stack, marks: Marks, _budget: CopyBudget) -> None:
+    items = _since_mark(stack, marks)
+    check_keys(items)
+    stack.append(frozenset(items))
+
+
+def _append(stack: Stack, marks: Marks, budget: CopyBudget) -> None:
+    marks.append(len(stack) - 1)
+    _appends(stack, marks, budget)
+
+
+def _appends(stack: Stack, marks: Marks, _budget: CopyBudget) -> None:
+    items = _since_mark(stack, marks)
+    _expect(stack[-1], list).extend(items)
+
+
+def _add_items(stack: Stack, marks: Marks, _budget: CopyBudget) -> None:
+    items = _since_mark(stack, marks)
+    check_keys(items)
+    _expect(stack[-1], set).update(items)
+
+
+def _set_item(stack: Stack, marks: Marks, budget: CopyBudget) -> None:
+    marks.append(len(stack) - 2)
+    _set_items(stack, marks, budget)
+
+
+def _set_items(stack: Stack, marks: Marks, _budget: CopyBudget) -> None:
+    items = _since_mark(stack, marks)
+    keys, values = items[::2], items[1::2]
+    if len(keys) != len(values):
+        raise IndexError("a key without a value")
+    check_keys(keys)
+    _expect(stack[-1], dict).update(zip(keys, values))
+
+
+def _expect(target: Any, kind: type) -> Any:
+    if type(target) is not kind:
+        raise TypeError(f"items for something that is no {kind.__name__}")
+    return target
+
+
+def _reduce(stack: Stack, _marks: Marks, budget: CopyBudget) -> None:
+    args = _expect(stack.pop(), tuple)
+    name = _expect(stack[-1], Name)
+    if name.call is None:
+        raise Refusal(f"it calls {name.full}, which data needs only as a name: do not use this file")
+    stack[-1] = name.call(args, budget)
+
+
+def _new_object(stack: Stack, _marks: Marks, budget: CopyBudget) -> None:
+    args = _expect(stack.pop(), tuple)
+    name = _expect(stack[-1], Name)
+    if name.create is None:
+        raise Refusal(f"it makes an object of {name.full}, which data does not need: do not use this file")
+    stack[-1] = name.create(args, budget)
+
+
+def _stack_global(stack: Stack, _marks: Marks, _budget: CopyBudget) -> None:
+    name = stack.pop()
+    stack[-1] = find(stack[-1], name)
+
+
+def _build(stack: Stack, _marks: Marks, budget: CopyBudget) -> None:
+    """Completes an array or dtype, or sets the attributes of a stand-in; nothing else has a state."""
+    state = stack.pop()
+    target = stack[-1]
+    if type(target) is Unfinished:
+        target.value = stack[-1] = target.finish(state, budget)
+    elif type(target) is Inert:
+        for part in state if type(state) is tuple and len(state) == 2 else (state,):  # (attributes, slots)
+            if part is not None:
+                budget.spend(len(_expect(part, dict)))
+                if {*map(type, part)} - {str}:
+                    raise Refusal(f"an attribute of {target.kind} has no text as its name")
+                target.attributes.update(part)
+    else:
+        raise Refusal(f"it alters the state of a {type(target).__name__}: do not use this file")
+
+
+ACTIONS: dict[int, Callable[[Stack, Marks, CopyBudget], Any]] = {
+    0x28: lambda stack, marks, _: marks.append(len(stack)),  # MARK
+    0x30: _pop,  # POP
+    0x31: lambda stack, marks, _: _since_mark(stack, marks),  # POP_MARK
+    0x52: _reduce,  # REDUCE
+    0x61: _append,  # APPEND
+    0x62: _build,  # BUILD
+    0x65: _appends,  # APPENDS
+    0x73: _set_item,  # SETITEM
+    0x74: lambda stack, marks, _: stack.append(tuple(_since_mark(stack, marks))),  # TUPLE
+    0x75: _set_items,  # SETITEMS
+    0x81: _new_object,  # NEWOBJ
+    0x90: _add_items,  # ADDITEMS
+    0x91: _frozenset,  # FROZENSET
+    0x93: _stack_global,  # STACK_GLOBAL
+}

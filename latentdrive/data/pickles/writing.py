@@ -1,7 +1,8 @@
-"""The only pickler: plain data and numpy arrays, in a form that Python 3.9 with numpy 1.23 opens.
+"""The only pickler: writes plain data and numpy arrays in a form that Python 3.9 with numpy 1.23 opens.
 
-Where the walk leaves the package: logs of the built-in world and submissions are read by the devkit. Protocol 4; arrays name
-`numpy.core`, which numpy 1 and 2 both know. The same content gives the same bytes.
+Writes what NAVSIM's devkit reads: logs of the built-in world, and submissions. It uses protocol 4,
+and names arrays by `numpy.core`, which both numpy 1 and numpy 2 know. The same content always gives
+the same bytes.
 """
 
 import io
@@ -12,20 +13,20 @@ from typing import Any, NoReturn
 import numpy as np
 
 from latentdrive.data.pickles.arrays import PLAIN_DTYPE
-from latentdrive.data.pickles.stand_ins import CLASSES, Inert
+from latentdrive.data.pickles.names import CLASSES, Inert
 from latentdrive.errors import RefusedPickle
 from latentdrive.files import write_atomic
 
 PLAIN = (type(None), bool, int, float, str, bytes, list, tuple, dict)
-KINDS = "biufcSU"  # of dtypes; objects, times and structures are left out: numpy versions write them differently
+KINDS = "biufcSU"  # kinds of dtypes; numpy versions write objects, times and structures differently
 
 
 class _Global(str):
-    """A name to be written as a reference: "module name"."""
+    """A reference to be written, as "module name"."""
 
 
 class _Dtype:
-    """A dtype to be written: one per spelling, so that arrays share it."""
+    """A dtype to be written. There is one per spelling, which arrays share."""
 
     def __init__(self, dtype: np.dtype) -> None:
         self.order, self.spelling = dtype.str[0], dtype.str[1:]
@@ -34,16 +35,18 @@ class _Dtype:
 
 
 def write_pickle(path: str | Path, value: Any) -> None:
-    """Write a value that `dumps` takes; the file appears whole or not at all."""
+    """Write a value that `dumps` accepts. The file appears whole or not at all."""
     data = dumps(value)
     write_atomic(path, lambda new: new.write_bytes(data) and None)
 
 
 def dumps(value: Any) -> bytes:
-    """Bytes of None, bool, int, float, str, bytes, list, tuple, dict, set, frozenset, numpy arrays and Inert, of these types exactly.
+    """The value as pickle bytes.
 
-    An object that stands in several places is written once. Raises RefusedPickle for a value of any other type (numpy scalars
-    too: `.item()` makes a number of one), for arrays of objects or structures, and for what is nested too deep to be written.
+    Accepts None, bool, int, float, str, bytes, list, tuple, dict, set, frozenset, numpy arrays and
+    Inert, and no subclasses of these. An object that stands in several places is written once.
+    Raises RefusedPickle for any other type (for numpy scalars too, which `.item()` makes numbers),
+    for arrays of objects or structures, and for values nested too deep to be written.
     """
     buffer = io.BytesIO()
     try:
@@ -54,7 +57,9 @@ def dumps(value: Any) -> bytes:
 
 
 class _Writer(pickle._Pickler):
-    """Python's own pickler in Python, with a closed list of types: it reduces nothing and looks no name up."""
+    """Python's pickler written in Python, with a closed list of types: it never calls `__reduce__`
+    and looks up no name.
+    """
 
     def __init__(self, file: io.BytesIO, protocol: int) -> None:
         super().__init__(file, protocol=protocol)
@@ -62,18 +67,18 @@ class _Writer(pickle._Pickler):
         self._dtypes: dict[str, _Dtype] = {}
 
     def reducer_override(self, value: Any) -> Any:
-        """Asked before every value that is not yet written."""
+        """Called before every value that is not yet written."""
         return NotImplemented if type(value) in self.dispatch else _refuse(value)
 
     def save_text(self, value: str) -> None:
-        """Equal text is one object, whatever it was in memory, so the bytes don't depend on that."""
+        """Writes equal text once, so that the bytes don't depend on which texts are one object in memory."""
         self._save_once(value, pickle._Pickler.save_str)
 
     def save_name(self, name: _Global) -> None:
         self._save_once(name, _Writer._save_stack_global)
 
     def save_array(self, array: np.ndarray) -> None:
-        """As numpy writes arrays: an empty one, then its state."""
+        """Writes an array as numpy does: an empty one, then its state."""
         if array.dtype.kind not in KINDS or not PLAIN_DTYPE.match(array.dtype.str[1:]):
             raise RefusedPickle(f"an array of dtype {array.dtype} can't be written: only numbers and text ({KINDS})")
         dtype = self._dtypes.setdefault(array.dtype.str, _Dtype(array.dtype))
@@ -86,12 +91,12 @@ class _Writer(pickle._Pickler):
         self._save_called(dtype, "numpy dtype", (dtype.spelling, False, True), dtype.state)
 
     def save_members(self, members: set | frozenset) -> None:
-        """In sorted order: that of a set of text changes from run to run."""
+        """Writes members in sorted order, because the order of a set of text changes from run to run."""
         ordered = sorted(members, key=lambda member: (type(member).__name__, ascii(member)))
         self._save_called(members, f"builtins {type(members).__name__}", (ordered,), None)
 
     def save_inert(self, inert: Inert) -> None:
-        """Under the name of its class, for readers that have it."""
+        """Writes a stand-in under the name of its class, for readers that have the class."""
         if inert.kind not in CLASSES.get(inert.module, ()):
             raise RefusedPickle(
                 f"an object of {inert.module}.{inert.kind} can't be written: the class is not on the list"

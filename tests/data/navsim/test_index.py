@@ -34,16 +34,14 @@ def test_scenes_are_cut_as_navsim_cuts_them(tmp_path: Path):
     assert names(index, SceneFilter(frame_interval=1)) == expected
     assert index.select(SceneFilter(frame_interval=1)).left_out == {"too short": 26, "no route now": 2}
     assert names(index, SceneFilter(frame_interval=1, has_route=False))[6] == token("east", 9)
-    assert names(index, SceneFilter()) == [
-        token("east", 3),
-        token("north", 3),
-    ]  # 14 apart: the second piece is too short
+    # Without an interval, scenes start 14 frames apart, and the second one of each log is too short.
+    assert names(index, SceneFilter()) == [token("east", 3), token("north", 3)]
     few = SceneFilter(num_history_frames=1, num_future_frames=4, frame_interval=3, has_route=False)
     assert names(index, few)[:6] == [token("east", k) for k in (0, 3, 6, 9, 12, 15)]
     assert len(names(index, SceneFilter(frame_interval=1, max_scenes=8))) == 8
 
 
-def test_log_names_and_tokens_choose_and_what_is_nowhere_is_named(tmp_path: Path):
+def test_log_names_and_tokens_select_scenes_and_absent_ones_are_named(tmp_path: Path):
     index = folder(write_openscene(tmp_path, sensors=False)).index()
     chosen = index.select(
         SceneFilter(
@@ -88,7 +86,7 @@ def test_only_changed_logs_are_read_again(tmp_path: Path):
     first = logs.index()
     cached = {path.stem: path.stat().st_mtime_ns for path in (logs.cache / "logs").iterdir()}
     write_log(tmp_path, "north", frames("north", 15))
-    (logs.cache / "logs" / "east.npz").unlink()  # whoever read "east" again would write this anew
+    (logs.cache / "logs" / "east.npz").unlink()  # reading "east" again would restore it
     second = folder(tmp_path).index()
     assert np.diff(first.ends).tolist() == [20, 20] and np.diff(second.ends).tolist() == [20, 15]
     assert [path.stem for path in (logs.cache / "logs").iterdir()] == ["north"]
@@ -134,7 +132,7 @@ def test_an_unreadable_log_is_named_and_bounded_and_the_others_go_on(tmp_path: P
         folder(tmp_path, max_unreadable=0.1).index()
 
 
-def test_a_log_that_could_not_be_read_is_tried_anew_the_next_time(tmp_path: Path, monkeypatch):
+def test_a_log_that_could_not_be_read_is_tried_again_the_next_time(tmp_path: Path, monkeypatch):
     write_openscene(tmp_path, sensors=False)
     read = Path.read_bytes
 
@@ -153,7 +151,7 @@ def test_a_log_that_could_not_be_read_is_tried_anew_the_next_time(tmp_path: Path
 def test_a_folder_without_logs_says_so(tmp_path: Path):
     (tmp_path / "navsim_logs" / "mini").mkdir(parents=True)
     (tmp_path / "navsim_logs" / "mini" / "readme.txt").touch()
-    with pytest.raises(NoScenes, match=r"holds no log \(NAME\.pkl\), but 1 other entries"):
+    with pytest.raises(NoScenes, match=r"holds no log \(NAME\.pkl\) among its 1 entries: unpack OpenScene"):
         folder(tmp_path).index()
 
 
@@ -166,6 +164,6 @@ def test_a_split_of_100_000_scenes_opens_in_seconds_and_in_less_than_2_gb(tmp_pa
         ).stdout
 
     many("write", str(tmp_path / "many"), "--scenes", "100000", "--logs", "1200")
-    found = json.loads(many("open", str(tmp_path / "many")))
-    assert (found["scenes"], found["logs"]) == (100_000, 1200)
-    assert found["peak_memory_gb"] < 2 and found["seconds"] < 30
+    report = json.loads(many("open", str(tmp_path / "many")))
+    assert (report["scenes"], report["logs"]) == (100_000, 1200)
+    assert report["peak_memory_gb"] < 2 and report["seconds"] < 30

@@ -10,8 +10,8 @@ import pytest
 
 from latentdrive.data.navsim.frames import BadFrame, heading_of, log_frame
 from latentdrive.data.navsim.log import PROBLEMS, NavsimLog, log_of, open_log, read_log
+from latentdrive.data.pickles.names import Inert
 from latentdrive.data.pickles.reading import loads
-from latentdrive.data.pickles.stand_ins import Inert
 from latentdrive.errors import UnreadableLogFile
 from tests.support.navsim_fixture import FORWARD, INTRINSICS, START_US, frames, token, write_log
 

@@ -12,7 +12,7 @@ from PIL import Image
 from latentdrive.data.batches.scene_cutting import scene_batch
 from latentdrive.data.navsim.scene_source import NavsimLogs
 from latentdrive.errors import ConfigError, MapError, NoScenes, UnreadableScene
-from latentdrive.types import Command, RoadMap, SceneSource
+from latentdrive.types import Command, RoadMap, SceneSource, Timed
 from tests.support.navsim_fixture import (
     FORWARD,
     START_US,
@@ -50,10 +50,13 @@ def logs(root: Path, **changed: Any) -> NavsimLogs:
 
 def test_a_split_gives_its_scenes_by_token(openscene: Path):
     source = logs(openscene)
-    assert isinstance(source, SceneSource) and len(source) == 6
+    assert isinstance(source, SceneSource) and isinstance(source, Timed) and len(source) == 6
     assert source.tokens == tuple(token("north", k) for k in (3, 4, 5, 6, 7, 8))
     assert source.drive(NOW) == "north" and source.location(NOW).name == "north.pkl"
     assert source.place(NOW) == "us-ma-boston"
+    time_us, pose = source.start(NOW)
+    assert time_us == START_US + 2_500_000 and source.time_s(NOW) == 2.5
+    np.testing.assert_allclose(pose, [1000, 2012.5, np.pi / 2])
     assert logs(openscene, split="val").tokens[0] == token("east", 3)
 
 
@@ -62,7 +65,7 @@ def test_without_a_split_there_are_all_scenes_of_the_data(openscene: Path):
     assert len(source) == 12 and source.drive(token("east", 3)) == "east"
 
 
-def test_a_scene_holds_the_pictures_that_were_asked_for_and_nothing_later(openscene: Path):
+def test_a_scene_holds_the_requested_pictures_and_nothing_later(openscene: Path):
     scene = logs(openscene)[NOW]
     assert set(scene.cameras) == {"front", "cam_l0"} and scene.token == NOW and scene.drive == "north"
     blobs = openscene / "sensor_blobs" / "mini" / "north"
@@ -98,10 +101,9 @@ def test_smaller_pictures_come_with_smaller_intrinsics(openscene: Path):
 
 def test_scenes_make_a_batch_for_the_teacher(openscene: Path):
     source = logs(openscene)
-    batch = scene_batch([source[one] for one in source.tokens[:2]], height=32, width=64)
-    assert (
-        batch.images.shape == (2, 4, 3, 32, 64) and batch.command.tolist() == [1, 1] and bool(batch.command_known.all())
-    )
+    batch = scene_batch([source[token] for token in source.tokens[:2]], height=32, width=64)
+    assert batch.images.shape == (2, 4, 3, 32, 64)
+    assert batch.command.tolist() == [1, 1] and bool(batch.command_known.all())
 
 
 def test_the_truth_is_in_the_global_frame(openscene: Path):
@@ -118,14 +120,14 @@ def test_the_truth_is_in_the_global_frame(openscene: Path):
     assert now.objects.names == ("vehicle", "traffic_cone") and now.objects.tracks == ("car", "cone")
     assert now.lights == (("7001", False), ("7002", False)) and truth.frames[4].lights[0] == ("7001", True)
     np.testing.assert_array_equal(now.velocity, np.float32([5, 0.1]))
-    assert truth.human.dt_s == 0.5 and truth.human.poses.dtype == np.float64
+    assert truth.human.dt_s == 0.5 and truth.human.poses.dtype == np.float64 and not truth.synthetic
     np.testing.assert_allclose(truth.human.poses, [[2.5 * k, 0, 0] for k in range(1, 11)], atol=1e-9)
 
 
 def test_headings_of_objects_are_wrapped(tmp_path: Path):
     def turn(content):
-        for one in content:
-            one["anns"]["gt_boxes"][:, 6] = [3.0, -5.0]  # OpenScene does not wrap them
+        for entry in content:
+            entry["anns"]["gt_boxes"][:, 6] = [3.0, -5.0]  # OpenScene does not wrap them
 
     source = logs(write_openscene(tmp_path, sensors=False, change=turn), cameras=[], lidar=False)
     headings = source.truth(NOW).frames[0].objects.poses[:, 2]
@@ -134,8 +136,8 @@ def test_headings_of_objects_are_wrapped(tmp_path: Path):
 
 def test_without_annotations_there_are_scenes_but_no_truth(tmp_path: Path):
     def hide(content):
-        for one in content:
-            del one["anns"]
+        for entry in content:
+            del entry["anns"]
 
     source = logs(write_openscene(tmp_path, sensors=False, change=hide), cameras=[], lidar=False)
     assert source[NOW].ego.command is Command.STRAIGHT
@@ -147,11 +149,11 @@ def test_without_annotations_there_are_scenes_but_no_truth(tmp_path: Path):
 def test_without_maps_only_the_truth_is_refused(openscene: Path):
     source = logs(openscene, maps=None)
     assert source[NOW].token == NOW
-    with pytest.raises(MapError, match="needs the map us-ma-boston: say where nuPlan's maps are"):
+    with pytest.raises(MapError, match="needs the map us-ma-boston: give the folder of nuPlan's maps"):
         source.truth(NOW)
 
 
-def test_a_missing_or_damaged_sensor_is_named_where_it_was_asked_for(tmp_path: Path):
+def test_a_missing_or_damaged_sensor_is_named_if_it_was_requested(tmp_path: Path):
     root = write_openscene(tmp_path)
     blobs = root / "sensor_blobs" / "mini" / "north"
     (blobs / "CAM_F0" / f"{token('north', 4)}.jpg").unlink()
@@ -178,11 +180,11 @@ def test_missing_files_are_counted_by_listing_folders(tmp_path: Path):
     for cloud in (blobs / "MergedPointCloud").iterdir():
         cloud.write_bytes(b"")  # not opened, so not noticed here
     source = logs(root, split=None, data_split="mini", filter=ALL)
-    found = source.missing()
+    files = source.missing()
     # Frames 0 ... 8 of both logs are seen by some scene; the lidar only at now, 3 ... 8.
-    assert (found["cam_f0"].needed, found["cam_f0"].absent) == (18, 1)
-    assert found["cam_f0"].example == f"north/CAM_F0/{token('north', 4)}.jpg"
-    assert (found["cam_l0"].absent, found["lidar"].needed, found["lidar"].absent) == (0, 12, 0)
+    assert (files["cam_f0"].needed, files["cam_f0"].absent) == (18, 1)
+    assert files["cam_f0"].example == f"north/CAM_F0/{token('north', 4)}.jpg"
+    assert (files["cam_l0"].absent, files["lidar"].needed, files["lidar"].absent) == (0, 12, 0)
     everything = source.missing(sensors=["cam_b0"], sample=2)
     assert (everything["cam_b0"].needed, everything["cam_b0"].absent) == (8, 8)
     whole = source.complete()
@@ -190,7 +192,7 @@ def test_missing_files_are_counted_by_listing_folders(tmp_path: Path):
     assert source.complete(["lidar"]) == source.tokens and source.complete(["cam_b0"]) == ()
 
 
-def test_no_sensor_is_needed_that_nobody_asks_for(tmp_path: Path):
+def test_sensors_that_are_not_requested_may_be_missing(tmp_path: Path):
     root = write_openscene(tmp_path, sensors=False)
     scene = logs(root, cameras=[], lidar=False)[NOW]
     assert scene.cameras == {} and scene.lidar is None
@@ -208,7 +210,7 @@ def test_a_wrong_folder_says_which_one_is_missing_and_what_must_be_there(opensce
         logs(openscene, path="data/navsim")
 
 
-def test_a_split_of_other_data_names_what_is_nowhere(openscene: Path):
+def test_a_split_of_other_data_names_absent_tokens_and_logs(openscene: Path):
     splits = openscene / "splits"
     absent = [f"{k:016x}" for k in range(5)]
     write_split(splits, "other", tokens=absent, log_names=["south", "west"])
@@ -252,7 +254,7 @@ def test_a_log_that_changes_or_goes_while_it_is_used_is_named(tmp_path: Path):
     root = write_openscene(tmp_path, sensors=False)
     source = logs(root, cameras=[], lidar=False)
     write_log(root, "north", frames("north", 10))
-    with pytest.raises(UnreadableScene, match=r"north\.pkl: the log has changed since this data was opened"):
+    with pytest.raises(UnreadableScene, match=r"north\.pkl: the log has changed since its folder was opened"):
         source[NOW]
     (root / "navsim_logs" / "mini" / "north.pkl").unlink()
     again = pickle.loads(pickle.dumps(source))
@@ -261,7 +263,7 @@ def test_a_log_that_changes_or_goes_while_it_is_used_is_named(tmp_path: Path):
 
 
 def test_an_unknown_token_or_camera_is_named(openscene: Path):
-    with pytest.raises(UnreadableScene, match=r"no scene 'ffff' in this split \(train\), which has 6"):
+    with pytest.raises(UnreadableScene, match=r"no scene 'ffff' among the 6 of this split \(train\)"):
         logs(openscene)["ffff"]
     with pytest.raises(ConfigError, match=r"there is no camera CAM_F0, CAM_L0; NAVSIM has cam_f0, cam_l0"):
         logs(openscene, cameras=list(WRITTEN))

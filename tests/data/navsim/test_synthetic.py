@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from latentdrive.data.navsim.lidar import write_pcd
+from latentdrive.data.navsim.sensor_files import write_pcd
 from latentdrive.data.navsim.synthetic import SyntheticScenes
+from latentdrive.data.pickles.names import Inert
 from latentdrive.errors import NoScenes, TooManyUnreadable, UnreadableScene
-from latentdrive.types import Command, RoadMap, SceneSource
+from latentdrive.types import Command, RoadMap, SceneSource, Timed
 from tests.support.navsim_fixture import START_US, points, write_split
-from tests.support.synthetic import frame, write_scene
+from tests.support.synthetic import detections, frame, thing, write_scene
 
 TOKEN, PREVIOUS = "0123456789abcdef0", "0123456789abcdef1"
 BOSTON = RoadMap(
@@ -48,7 +49,8 @@ def scenes(root: Path, **changed: Any) -> SyntheticScenes:
 
 def test_a_synthetic_scene_is_seen_as_any_other(folder: Path):
     source = scenes(folder)
-    assert isinstance(source, SceneSource) and source.tokens == (TOKEN, PREVIOUS) and source.absent == ()
+    assert isinstance(source, SceneSource) and not isinstance(source, Timed)
+    assert source.tokens == (TOKEN, PREVIOUS) and source.absent == ()
     assert source.second_stages[0].followers == ((TOKEN, PREVIOUS),)
     scene = source[TOKEN]
     assert [int(image.pixels.mean()) for image in scene.cameras["front"]] == [0, 40, 80, 120]
@@ -56,6 +58,9 @@ def test_a_synthetic_scene_is_seen_as_any_other(folder: Path):
     assert scene.ego.command is Command.LEFT and scene.drive == "north"
     np.testing.assert_array_equal(scene.lidar, points(3)[:4].T)
     assert source.read(TOKEN).original == "b" * 16 and source.drive(TOKEN) == "north"
+    time_us, pose = source.start(TOKEN)
+    assert time_us == START_US + 1_500_000
+    np.testing.assert_allclose(pose, [10, 27.5, np.pi / 2])
     with pytest.raises(UnreadableScene, match="has no image of cam_b0"):
         scenes(folder, cameras=["cam_b0"])[TOKEN]
 
@@ -75,12 +80,33 @@ def test_its_truth_goes_on_with_others_alone(folder: Path):
     assert later.lights == (("7001", True),) and last.lights == (("7001", False),) and len(last.objects) == 0
 
 
+def test_a_token_of_17_characters_marks_a_synthetic_scene_as_in_navsim(folder: Path):
+    write_scene(folder, "cc", TOKEN[:16])
+    source = scenes(folder, split=None, splits=None)
+    assert [source.truth(token).synthetic for token in (TOKEN, PREVIOUS, TOKEN[:16])] == [True, True, False]
+
+
 def test_later_objects_of_another_kind_are_an_error_in_the_truth_alone(folder: Path):
     write_scene(folder, "aa", TOKEN, extended_detections_tracks=[{"boxes": []}])
     source = scenes(folder)
     assert source[TOKEN].token == TOKEN
     with pytest.raises(UnreadableScene, match=r"aa\.pkl: what others do .* dict has no tracked_objects"):
         source.truth(TOKEN)
+
+
+@pytest.mark.parametrize(
+    ("item", "words"),
+    [
+        (thing(9, "car", 12.0, None), "no type 9 of tracked objects"),
+        (thing(0, "car", float("nan"), None), "a number of object car is not finite"),
+        (thing(0, "car", 12.0, ("fast", 0.0)), "an attribute of object car is no number"),
+        (Inert(module="nuplan.common.actor_state.agent", kind="Agent"), "Agent has no tracked_object_type"),
+    ],
+)
+def test_an_object_that_is_not_nuplans_is_named(folder: Path, item: Inert, words: str):
+    write_scene(folder, "aa", TOKEN, extended_detections_tracks=[detections(item)])
+    with pytest.raises(UnreadableScene, match=rf"aa\.pkl: what others do .* {words}"):
+        scenes(folder).truth(TOKEN)
 
 
 def test_without_a_split_there_is_every_scene(folder: Path):
@@ -104,23 +130,22 @@ def test_damaged_files_are_named_bounded_and_read_again_when_they_change(folder:
 
 
 def test_only_new_files_are_read(folder: Path):
-    read = []
+    files = []
 
     def progress(items, *, what):
         for item in items:
-            read.append(item.name)
+            files.append(item.name)
             yield item
 
     scenes(folder, progress=progress)
     write_scene(folder, "cc", "0123456789abcdef2")
     scenes(folder, progress=progress)
-    assert read == ["aa.pkl", "bb.pkl", "cc.pkl"]
+    assert files == ["aa.pkl", "bb.pkl", "cc.pkl"]
 
 
 def test_a_folder_without_scenes_or_with_those_of_another_split_says_so(folder: Path, tmp_path: Path):
-    with pytest.raises(
-        NoScenes, match=r"synthetic_scene_pickles is not there\. Give NAVSIM v2's folder navhard_two_stage"
-    ):
+    words = r"synthetic_scene_pickles is not there\. Give NAVSIM v2's folder navhard_two_stage"
+    with pytest.raises(NoScenes, match=words):
         scenes(tmp_path, split=None)
     text = f"reactive_all_mapping: [['a', 'b', [['{'d' * 17}', '{'e' * 17}']]]]\n"
     write_split(tmp_path / "splits", "other", data_split="test", more=text)

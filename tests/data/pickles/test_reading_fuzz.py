@@ -19,9 +19,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from latentdrive.data.pickles.names import NAMES
+from latentdrive.data.pickles.names import NAMES, Inert
 from latentdrive.data.pickles.reading import loads
-from latentdrive.data.pickles.stand_ins import Inert
 from latentdrive.data.pickles.writing import dumps
 from latentdrive.errors import RefusedPickle
 
@@ -198,7 +197,7 @@ def test_no_call_of_a_malicious_pickle_has_an_effect(tmp_path: Path):
         name("numpy.core", "multiarray._reconstruct"),
         name("numpy._core.multiarray", "fromfile") + b")R",
         name("numpy.core.numeric", "load") + b")R",
-        name("latentdrive.data.pickles.stand_ins", "Inert"),
+        name("latentdrive.data.pickles.names", "Inert"),
         name("navsim.common.dataclasses", "Scene"),
         name("builtins", "int") + b"K\x01\x85R",
         name("builtins", "int") + b")\x81",

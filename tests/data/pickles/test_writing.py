@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from latentdrive.data.pickles.names import Inert
 from latentdrive.data.pickles.reading import loads, read_pickle
-from latentdrive.data.pickles.stand_ins import Inert
 from latentdrive.data.pickles.writing import dumps, write_pickle
 from latentdrive.errors import RefusedPickle
 
@@ -161,7 +161,8 @@ def test_stand_ins_are_written_under_the_names_of_their_classes():
     assert texts[at + 1] == "Trajectory" and sampling.module in texts
     back = loads(data, "submission.pkl")["token"]
     assert (back.module, back.kind, back.called) == (plan.module, "Trajectory", False)
-    assert back.trajectory_sampling.interval_length == 0.5 and back.poses.shape == (8, 3)
+    assert back.attributes["trajectory_sampling"].attributes["interval_length"] == 0.5
+    assert back.attributes["poses"].shape == (8, 3)
     assert dumps({"token": back}) == data
 
 

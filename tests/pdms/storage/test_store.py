@@ -71,6 +71,7 @@ def prepare(scene: SceneTruth, rules: Rules) -> ScoringScene:
     return ScoringScene(
         token=scene.token,
         drive=scene.drive,
+        synthetic=scene.synthetic,
         generation=rules.generation,
         time_us=now.timestamp_us,
         ego=ego_state(now),
@@ -152,7 +153,7 @@ def odd_scene(seed: int) -> ScoringScene:
     reference = random(51, 3)
     reference[0] = np.nan, -np.inf, -0.0
     return ScoringScene(
-        token=f"tökén/{seed}", drive="", generation=2, time_us=2**60 + seed, ego=random(11),
+        token=f"tökén/{seed}", drive="", synthetic=seed % 2 == 1, generation=2, time_us=2**60 + seed, ego=random(11),
         areas=Areas(
             ids=("1", "1", "ü"), layers=np.array([0, 4, 3], np.int8), on_route=np.array([True, False, True]), polygons=rings
         ),
@@ -322,11 +323,11 @@ def test_another_format_is_named_and_built_anew(tmp_path: Path, monkeypatch: pyt
         older.setattr(store, "FORMAT", 0)
         older.setattr(scene_file, "FORMAT", 0)
         build(tmp_path)
-    with pytest.raises(StoreError, match="has format 0, this version reads 1"):
+    with pytest.raises(StoreError, match="has format 0, this version reads 2"):
         ScoringStore(tmp_path)
     report = build(tmp_path, tokens=("a@0", "a@1"))
     assert report.rebuilt == {store.DAMAGED: 2}
-    with pytest.raises(StoreError, match=r"no scene b@0.* has format 0, this version reads 1"):
+    with pytest.raises(StoreError, match=r"no scene b@0.* has format 0, this version reads 2"):
         ScoringStore(tmp_path).get("b@0")
 
 
