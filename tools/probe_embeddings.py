@@ -22,7 +22,7 @@ from latentdrive.build import build
 from latentdrive.config import compose
 from latentdrive.data.clips.data_set import DataSet
 from latentdrive.data.latent_store import LatentStore
-from latentdrive.planners.latents.source import StoredLatents
+from latentdrive.planners.latents.stored import StoredLatents
 from latentdrive.planners.sampling import NO_SENSORS, POSES
 from latentdrive.run_folder import progress
 from latentdrive.statistics import bootstrap_by_drive

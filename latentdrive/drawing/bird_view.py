@@ -113,7 +113,7 @@ class BirdView:
 
 
 def draw_areas(view: BirdView, scene: ScoringScene) -> None:
-    """Draw roads from the bottom up: car parks, roadblocks and intersections, then lanes, red lights, the centre line."""
+    """Draw roads from the bottom up: car parks, roadblocks, intersections, lanes, red lights, the centre line."""
     fills = {"ROADBLOCK": ROAD, "INTERSECTION": JOINT, "CARPARK_AREA": PAVEMENT}
     areas = list(zip(rings_of(scene.areas.polygons), scene.areas.layers, scene.areas.on_route))
     for kind in ("CARPARK_AREA", "ROADBLOCK", "INTERSECTION"):

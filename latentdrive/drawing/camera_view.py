@@ -41,7 +41,7 @@ def camera_with_trajectories(
 
 
 def projected(image: CameraImage, points: Float[np.ndarray, "n 3"]) -> Float64[np.ndarray, "visible 2"]:
-    """Pixels of those points (ego frame, metres) that lie at least NEAR_M in front of the camera, also off the picture."""
+    """Pixels of the points (ego frame, metres) at least NEAR_M in front of the camera, in the picture or not."""
     local = _in_camera_frame(image, points)
     return _pixels(image, local[local[:, 2] >= NEAR_M])
 
@@ -49,7 +49,7 @@ def projected(image: CameraImage, points: Float[np.ndarray, "n 3"]) -> Float64[n
 def projected_pieces(
     image: CameraImage, starts: Float[np.ndarray, "n 3"], ends: Float[np.ndarray, "n 3"], *, far_m: float = np.inf
 ) -> Float64[np.ndarray, "visible 2 2"]:
-    """Straight pieces between points of the ego frame, as the pixels of both ends, cut off NEAR_M in front of the camera.
+    """Straight pieces between points of the ego frame, as pixels of both ends; cut off NEAR_M in front of the camera.
 
     far_m: pieces whose nearer end is deeper than this are left out, as are pieces far outside the picture.
     """

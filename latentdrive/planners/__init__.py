@@ -1,1 +1,1 @@
-"""Planners: from what the car sees (Scene) to a trajectory; and two that are told the future, to compare with."""
+"""Planners: from what the car sees (a Scene) to a trajectory, and reference planners that are told the future."""

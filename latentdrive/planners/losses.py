@@ -1,34 +1,54 @@
-"""What a planner learns from a human driver: the distance of its plan from the human's.
+"""What a planner's loss is, and the simplest one: the distance of the plan from the human's trajectory.
 
-Beside batch.py; Transfuser and iPad have losses of their own. A loss gives weighted parts by name, whose sum is minimised, so that the
-log shows what each of them adds.
+Transfuser and iPad have losses of their own (transfuser/losses.py, ipad/losses.py).
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Protocol, runtime_checkable
 
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from latentdrive.pdms.scorer import Scorer
+from latentdrive.pdms.score import PdmScores
 from latentdrive.planners.inputs.batch import PlannerOutput, PlannerTargets
 from latentdrive.types import FROZEN
 
 
+@runtime_checkable
+class PlanScorer(Protocol):
+    """NAVSIM's score of plans in the scenes of a batch (pdms/scorer.py)."""
+
+    def score_poses(self, poses: Float[Tensor, "B M P 3"], *, dt_s: float, states: bool = False) -> PdmScores: ...
+
+
+@runtime_checkable
+class PlannerLoss(Protocol):
+    """Weighted parts of a loss by name. Their sum is minimised; the log shows each of them.
+
+    scores: whether the loss needs a scorer over the scenes of the batch; without it, `scorer` is None.
+    """
+
+    scores: bool
+
+    def __call__(
+        self, output: PlannerOutput, targets: PlannerTargets, scorer: PlanScorer | None
+    ) -> dict[str, Tensor]: ...
+
+
 def imitation(trajectory: Float[Tensor, "B P 3"], target: Float[Tensor, "B P 3"]) -> Float[Tensor, ""]:
-    """Mean L1 distance, metres and radians alike."""
+    """Mean L1 distance over x, y and heading; metres and radians count alike."""
     return F.l1_loss(trajectory.float(), target)
 
 
 @dataclass(**FROZEN)
 class ImitationLoss:
-    """For planners that give nothing but a plan. trajectory: weight of its distance from the human's."""
+    """For planners that return a plan and nothing else. trajectory: weight of its distance from the human's."""
 
     trajectory: float
 
-    scores: ClassVar[bool] = False  # needs no true scores
+    scores: ClassVar[bool] = False
 
-    def __call__(self, output: PlannerOutput, targets: PlannerTargets, scorer: Scorer | None) -> dict[str, Tensor]:
+    def __call__(self, output: PlannerOutput, targets: PlannerTargets, scorer: PlanScorer | None) -> dict[str, Tensor]:
         """The weighted loss by name."""
         return {"trajectory": self.trajectory * imitation(output.trajectory, targets.trajectory)}

@@ -1,4 +1,4 @@
-"""The sampling of NAVSIM's trajectories, said once: 8 poses, 0.5 s apart, the first one 0.5 s after now."""
+"""The sampling of NAVSIM's trajectories: 8 poses, 0.5 s apart, the first one 0.5 s after now."""
 
 import numpy as np
 

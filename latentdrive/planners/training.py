@@ -1,43 +1,57 @@
-"""Training any planner: glue between network, loss, optimiser, true scores and log.
+"""Training of any planner: joins the network, its loss, true scores of its plans, and the log.
 
-Last file of the planners; the loss (losses.py, transfuser/losses.py, ipad/losses.py) is a node of the configuration. Where it wants them,
-true PDM scores of the network's own proposals are computed in the step, by the batched scorer, in this process. Held-out scenes are
-driven and scored as `evaluate` does, early numbers for TensorBoard, with pictures of the plans.
+The loss is a node of the configuration (losses.py, transfuser/losses.py, ipad/losses.py). A loss that
+asks for true PDM scores of the network's own proposals gets them in the step, from the batched scorer in
+this process. At every validation, held-out scenes are planned and scored, and some plans are drawn.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
-import lightning as L
 import numpy as np
 import torch
+from jaxtyping import Float, UInt8
 from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LambdaLR
 
-from latentdrive.drawing.plans import side_by_side
-from latentdrive.errors import ConfigError, LatentDriveError
-from latentdrive.pdms.scorer import Scorer
-from latentdrive.planners.inputs.batch import PlannerInputs, PlannerOutput, PlannerTargets
+from latentdrive.errors import ConfigError
+from latentdrive.planners.inputs.batch import PlannerInputs, PlannerTargets
+from latentdrive.planners.inputs.sensors import Sensors
+from latentdrive.planners.latents.fusion import LatentSource
 from latentdrive.planners.learned import LearnedPlanner
+from latentdrive.planners.losses import PlannerLoss, PlanScorer
 from latentdrive.planners.sampling import DT_S
-from latentdrive.schedule import CosineSchedule
+from latentdrive.stages.training import Schedule, StageTraining
 
-PICTURES = 4  # of held-out scenes, at every validation
+PICTURES = 4  # held-out scenes that are drawn at every validation
 
 
 @runtime_checkable
-class PlannerLoss(Protocol):
-    """Weighted losses by name; their sum is what is minimised. scores: whether a Scorer over the batch's scenes is wanted."""
+class PlannerStageBatches(Protocol):
+    """What the training of a planner asks of its batches (PlannerBatches in inputs/scene_batches.py).
 
-    scores: bool
+    latents: the source of the embeddings in the batches; None without. columns: names of the sub-scores.
+    """
 
-    def __call__(self, output: PlannerOutput, targets: PlannerTargets, scorer: Scorer | None) -> dict[str, Tensor]: ...
+    latents: LatentSource | None
+    columns: tuple[str, ...]
+
+    def prepare(self, sensors: Sensors, *, scores: bool, writes: bool) -> None:
+        """Open all scenes once. scores: training needs scorers. writes: this process may write files."""
+
+    def scorer(self, tokens: Sequence[str], device: torch.device) -> PlanScorer:
+        """The score of plans in these scenes."""
+
+    def picture(self, token: str, plans: Mapping[str, Float[np.ndarray, "P 3"]]) -> UInt8[np.ndarray, "H W 3"] | None:
+        """Plans, by name, in a held-out scene; None for a scene that can't be drawn."""
 
 
-class PlannerTraining(L.LightningModule):
-    """Planner + loss + optimiser. seed: of the random numbers of each step (dropout, masks), which depend on nothing but it and the step."""
+class PlannerTraining(StageTraining):
+    """A planner with its loss, optimiser and schedule.
+
+    seed: of the random numbers of each step (dropout, masks), which depend on the seed and the step alone.
+    """
 
     def __init__(
         self,
@@ -45,22 +59,25 @@ class PlannerTraining(L.LightningModule):
         model: LearnedPlanner,
         loss: PlannerLoss,
         optimizer: Callable[..., Optimizer],
-        schedule: CosineSchedule,
+        schedule: Schedule,
         seed: int,
     ) -> None:
-        super().__init__()
-        self.model, self.loss, self.optimizer, self.schedule, self.seed = model, loss, optimizer, schedule, seed
+        super().__init__(model=model, optimizer=optimizer, schedule=schedule)
+        self.loss, self.seed = loss, seed
 
-    def prepare(self, batches: Any, *, new: bool) -> None:
-        """Before the first step: scenes are opened once, and published weights of backbones loaded for a new run.
+    def prepare(self, batches: PlannerStageBatches, *, new: bool) -> None:
+        """Open all scenes once; a new run loads the published weights of its backbones.
 
-        Raises ConfigError for a planner with fusion and no embeddings to learn from, or the other way round.
+        Raises ConfigError for a planner with fusion and batches without embeddings, or the reverse.
         """
         if self.model.fusion is not None and batches.latents is None:
-            raise ConfigError("fusion=latent needs embeddings: latents=FOLDER, stores that a teacher or student wrote")
+            raise ConfigError(
+                "fusion=latent needs embeddings: add latents=FOLDER, stores that a teacher or student wrote"
+            )
         if self.model.fusion is None and batches.latents is not None:
             raise ConfigError(
-                f"latents={batches.latents.folder}: this planner fuses nothing, add fusion=latent or leave latents out"
+                "latents=FOLDER gives embeddings, but this planner fuses nothing: add fusion=latent or leave "
+                "latents out"
             )
         if batches.latents is not None:
             batches.latents.require_widths(self.model.fusion)
@@ -70,12 +87,12 @@ class PlannerTraining(L.LightningModule):
             self.model.load_pretrained()
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
-        """A resumed run draws the numbers of the run that was never interrupted."""
+        """Seed the step, so that a resumed run draws the random numbers of an uninterrupted one."""
         key = (self.seed, self.global_step, batch_idx % self.trainer.accumulate_grad_batches, self.global_rank)
         torch.manual_seed(int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> 1))
 
     def training_step(self, batch: tuple[PlannerInputs, PlannerTargets], _: int) -> Tensor:
-        """Sum of the weighted losses."""
+        """The sum of the weighted parts of the loss."""
         inputs, targets = batch
         parts = self.loss(self.model(inputs), targets, self.scorer(inputs) if self.loss.scores else None)
         loss = torch.stack(list(parts.values())).sum()
@@ -83,45 +100,33 @@ class PlannerTraining(L.LightningModule):
         return loss
 
     def validation_step(self, batch: tuple[PlannerInputs, PlannerTargets], number: int) -> None:
-        """Held-out score and distance from the human; pictures of the first scenes."""
+        """Score the held-out plans and their distance from the human's; draw those of the first batch."""
         inputs, targets = batch
-        output = self.model(inputs)
-        plans = output.trajectory.float()
+        plans = self.model(inputs).trajectory.float()
         scores = self.scorer(inputs).score_poses(plans[:, None], dt_s=DT_S)
-        apart = (plans[..., :2] - targets.trajectory[..., :2]).norm(dim=-1)
-        numbers = {"pdms": scores.score.mean(), "distance_m": apart.mean(), "last_pose_m": apart[:, -1].mean()}
-        for name in self.batches.version.rules.columns:
+        distance = (plans[..., :2] - targets.trajectory[..., :2]).norm(dim=-1)
+        numbers = {"pdms": scores.score.mean(), "distance_m": distance.mean(), "last_pose_m": distance[:, -1].mean()}
+        for name in self.batches.columns:
             values = getattr(scores, name)
             numbers |= {} if values is None or values.isnan().all() else {name: values.nanmean()}
-        # Every rank sees all held-out scenes, so nothing is to be reduced; the scores lie on the CPU, where NCCL reduces nothing.
-        self.log_dict({f"held_out/{k}": v.float() for k, v in numbers.items()}, batch_size=len(inputs))
+        # Every rank scores all held-out scenes, so nothing is reduced. NCCL could not: the scores are on the CPU.
+        self.log_dict({f"held_out/{key}": value.float() for key, value in numbers.items()}, batch_size=len(inputs))
         if number == 0 and self.trainer.is_global_zero:
-            self._draw(inputs, plans, targets)
+            self._draw(inputs.tokens[:PICTURES], plans, targets.trajectory)
 
-    def scorer(self, inputs: PlannerInputs) -> Scorer:
-        """The score of plans in these scenes, on the device of the network where that is a GPU."""
-        device = inputs.velocity.device
-        return Scorer(
-            self.batches.scoring(inputs.tokens), version=self.batches.version,
-            device=device if device.type == "cuda" else "cpu",
-        )  # fmt: skip
+    def scorer(self, inputs: PlannerInputs) -> PlanScorer:
+        """The score of plans in these scenes, on the network's device."""
+        return self.batches.scorer(inputs.tokens, inputs.velocity.device)
 
-    def configure_optimizers(self) -> dict:
-        """Trained weights only; the learning rate follows the schedule step by step."""
-        optimizer = self.optimizer([p for p in self.model.parameters() if p.requires_grad])
-        # A plain function: torch would pickle the attributes of anything else into the resume state.
-        schedule = LambdaLR(optimizer, lambda step: self.schedule.learning_rate(step))
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
-
-    def _draw(self, inputs: PlannerInputs, plans: Tensor, targets: PlannerTargets) -> None:
-        """Plans over camera and bird's-eye view, for TensorBoard. A scene without a front camera is left out."""
+    def _draw(self, tokens: Sequence[str], plans: Float[Tensor, "B P 3"], human: Float[Tensor, "B P 3"]) -> None:
+        """Pictures of plans for TensorBoard."""
         if self.logger is None:
             return
-        for number, token in enumerate(inputs.tokens[:PICTURES]):
-            try:
-                image = self.batches.front_camera(token)
-            except LatentDriveError:
-                continue
-            drawn = {"plan": plans[number].cpu().numpy(), "human": targets.trajectory[number].cpu().numpy()}
-            picture = side_by_side(image, self.batches.scoring([token])[0], drawn)
-            self.logger.experiment.add_image(f"held_out/{number}_{token}", picture, self.global_step, dataformats="HWC")
+        for number, token in enumerate(tokens):
+            picture = self.batches.picture(
+                token, {"plan": plans[number].cpu().numpy(), "human": human[number].cpu().numpy()}
+            )
+            if picture is not None:
+                self.logger.experiment.add_image(
+                    f"held_out/{number}_{token}", picture, self.global_step, dataformats="HWC"
+                )

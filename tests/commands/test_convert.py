@@ -12,7 +12,7 @@ from latentdrive.commands.train import Start
 from latentdrive.config import compose
 from latentdrive.errors import CheckpointError, ConfigError
 from latentdrive.planners.transfuser.model import Transfuser
-from latentdrive.planners.transfuser.official import export_official
+from tests.support.transfuser import official_state
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +21,7 @@ def official(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, 
     torch.manual_seed(3)
     model = build(compose("train_planner", ["planner=ltf_tiny"]).model)
     path = tmp_path_factory.mktemp("official") / "ltf.ckpt"
-    torch.save({"epoch": 3, "state_dict": export_official(model.state_dict())}, path)
+    torch.save({"epoch": 3, "state_dict": official_state(model.state_dict())}, path)
     return path, model.state_dict()
 
 

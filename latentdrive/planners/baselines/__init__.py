@@ -1,1 +1,1 @@
-"""Planners without sensors, and the two that are told the future: what a learned planner is compared with."""
+"""Planners to compare learned ones with: planners without sensors, planners told the future, and recorded plans."""

@@ -1,6 +1,7 @@
 """The blind baseline: straight ahead at the present speed.
 
-As NAVSIM's own (pdms/straight_ahead.py): the speed is the length of the ego's velocity now, and the heading is kept.
+As NAVSIM's own baseline (pdms/straight_ahead.py): the speed is the length of the ego's velocity now, and
+the heading stays 0.
 """
 
 from collections.abc import Sequence
@@ -19,9 +20,9 @@ class ConstantVelocity:
     needs = NO_SENSORS
 
     def plan(self, scenes: Sequence[Scene]) -> Trajectory:
-        """Poses [B, 8, 3] in float32, as NAVSIM's baseline gives them. Raises UnreadableScene where the velocity is unknown."""
+        """Poses [B, 8, 3], float32 as in NAVSIM. Raises UnreadableScene where the velocity is unknown."""
         for scene in scenes:
             if not scene.ego.velocity_known:
-                raise UnreadableScene(scene.token, "the ego's velocity is unknown, and this planner knows nothing else")
+                raise UnreadableScene(scene.token, "the ego's velocity is unknown, and this planner has no other input")
         poses = [straight_ahead(scene.ego.velocity[-1], TIMES_S) for scene in scenes]
         return Trajectory(poses=np.stack(poses), dt_s=DT_S)

@@ -1,7 +1,7 @@
-"""PDM-Closed as a planner: the rule-based driver that progress is measured against. Privileged: it knows everybody's position.
+"""PDM-Closed as a planner: the rule-based driver that the score measures progress against. It is privileged.
 
-Its trajectory is the dear part of preparing a scene for the score, and a prepared scene keeps it. So this planner is given
-ScoringScenes instead of truths, from which it would have to simulate its fifteen proposals once more.
+Simulating its fifteen proposals is the expensive part of preparing a scene for the score, and a prepared
+scene keeps the result. So this planner is given prepared scenes (ScoringScene) instead of truths.
 """
 
 from collections.abc import Sequence
@@ -14,13 +14,13 @@ from latentdrive.types import Trajectory
 
 
 class PdmClosed:
-    """The reference trajectory of each prepared scene (a PrivilegedPlanner, given ScoringScenes)."""
+    """The reference trajectory of each prepared scene (a PrivilegedPlanner that takes ScoringScenes)."""
 
     privileged = True
     takes = ScoringScene
 
     def plan(self, scenes: Sequence[ScoringScene]) -> Trajectory:
-        """Poses [B, 40, 3], 0.1 s apart, seen from the ego now. Its pose of now, which lies on the centre line, is left out."""
+        """Poses [B, 40, 3], 0.1 s apart, in the ego frame of now. The pose of now, on the centre line, is left out."""
         poses = []
         for scene in scenes:
             future = scene.reference[1:STEPS]

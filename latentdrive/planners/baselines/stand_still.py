@@ -1,4 +1,4 @@
-"""The most careful driver there is: it stays where it is. What a score gives it, the score gives for nothing."""
+"""A car that never moves. Its score is what the metric gives for doing nothing."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from latentdrive.types import Scene, Trajectory
 
 
 class StandStill:
-    """All poses at the origin, whatever the car's speed is; needs no sensors (a Planner)."""
+    """All poses at the origin, at any speed; needs no sensors (a Planner)."""
 
     needs = NO_SENSORS
 

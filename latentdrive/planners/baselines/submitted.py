@@ -1,4 +1,4 @@
-"""Trajectories that somebody else planned: those of a NAVSIM submission file, looked up by token."""
+"""The trajectories of a NAVSIM submission file as a planner, looked up by token."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,10 @@ from latentdrive.types import Scene, Trajectory
 
 
 class Submitted:
-    """The trajectories of a submission (a Planner). file: the pickle. seed: which of its lists of predictions, counted from 0."""
+    """The trajectories of a submission (a Planner).
+
+    file: the pickle. seed: number of the list of predictions in it, from 0.
+    """
 
     needs = NO_SENSORS
 
@@ -19,14 +22,16 @@ class Submitted:
         self.submission = read_submission(file, seed=seed)
 
     def plan(self, scenes: Sequence[Scene]) -> Trajectory:
-        """Poses [B, P, 3] as submitted. Raises UnreadableScene for a scene that the file has nothing usable for."""
-        found = [self._trajectory(scene.token) for scene in scenes]
-        if len({(len(one.poses), one.dt_s) for one in found}) > 1:
-            raise WrongShape("these trajectories differ in number of poses: plan them one by one")
-        return Trajectory(poses=np.stack([one.poses for one in found]), dt_s=found[0].dt_s)
+        """Poses [B, P, 3] as submitted. Raises UnreadableScene for a scene without a usable trajectory in the file."""
+        plans = [self._trajectory(scene.token) for scene in scenes]
+        if len({(len(plan.poses), plan.dt_s) for plan in plans}) > 1:
+            raise WrongShape(
+                "the trajectories of these scenes differ in their number of poses or time step: plan them one by one"
+            )
+        return Trajectory(poses=np.stack([plan.poses for plan in plans]), dt_s=plans[0].dt_s)
 
     def strangers(self, tokens: Sequence[str]) -> list[str]:
-        """Tokens of the file that are not among these."""
+        """Tokens of the file that are not among `tokens`."""
         known = set(tokens)
         return [token for token in (*self.submission.trajectories, *self.submission.unusable) if token not in known]
 

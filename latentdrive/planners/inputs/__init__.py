@@ -1,1 +1,1 @@
-"""What learned planners see and learn from: sensors, batches, targets, and caches of both."""
+"""What learned planners see and learn from: sensors, targets, caches of both, and batches."""

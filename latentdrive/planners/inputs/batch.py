@@ -1,7 +1,7 @@
-"""What goes into a planner's network, what it is taught with, and what comes out: tensors for B scenes.
+"""Tensors of B scenes: a planner network's inputs, its training targets, and its output.
 
-Between sensors.py, which makes the inputs of one scene, and the networks. Inputs and targets are two types, so that a network can't be
-handed the future by mistake.
+Sensors (sensors.py) make the inputs of a scene from what the car sees; targets.py makes the targets
+from the truth. They are two types, so that no network can be given the future by mistake.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,16 +16,17 @@ from torch import Tensor
 from latentdrive.types import FROZEN, Batch, Command, LatentFeatures
 
 STATUS = len(Command) + 4  # width of PlannerInputs.status()
-Arrays = Mapping[str, np.ndarray]  # by the names of fields below; of one scene without batch axis, of several with one
+Arrays = Mapping[str, np.ndarray]  # by field names of the types below; with a batch axis if they are of several scenes
 
 
 @dataclass(**FROZEN)
 class PlannerInputs(Batch):
-    """What a planner is given of B scenes; what it has no sensors for is None.
+    """What a planner network is given. Inputs that the planner has no sensors for are None.
 
-    cameras: RGB, V views of one size; a panorama is one view and has no calibration. intrinsics: in pixels of `cameras`.
-    camera_to_ego: metres. lidar: histogram in [0, 1], channels x cells along x x cells along y. velocity (m/s), acceleration (m/s^2):
-    forward, left, now. command: one of Command. latents: a predictor's embeddings, for planners that fuse them.
+    velocity (m/s), acceleration (m/s^2): forward and left, now. command: one of Command.
+    cameras: RGB pictures of V views, all of one size; a panorama is one view without calibration.
+    intrinsics: in pixels of `cameras`. camera_to_ego: in metres. lidar: histogram in [0, 1], channels
+    x cells along x x cells along y. latents: a predictor's embeddings, for planners that fuse them.
     """
 
     tokens: tuple[str, ...]
@@ -49,10 +50,11 @@ class PlannerInputs(Batch):
 
 @dataclass(**FROZEN)
 class PlannerTargets(Batch):
-    """What a planner learns from; the future is in it. What no loss asks for is None.
+    """What a planner learns from, taken from the future. Targets that no loss asks for are None.
 
-    trajectory: the human's, ego frame of now. agents: x, y, heading, length, width of other vehicles, ego frame of now; rows that
-    agents_real calls False are padding. semantics: class of every cell of the bird's-eye view.
+    trajectory: the human's, in the ego frame of now. agents: x, y, heading, length and width of other
+    vehicles, in the ego frame of now. agents_real: False for rows of `agents` that are padding.
+    semantics: class of every cell of the bird's-eye view.
     """
 
     trajectory: Float[Tensor, "B P 3"]
@@ -63,31 +65,31 @@ class PlannerTargets(Batch):
 
 @dataclass(**FROZEN)
 class PlannerOutput(Batch):
-    """What every planner's network gives; those with more to say extend it.
+    """What every planner network returns; networks with further outputs extend this.
 
-    trajectory: the plan, poses in the ego frame of now. proposals: all that it chose from, proposal_scores: what it thinks of them,
-    in [0, 1]; None for a planner that makes one plan.
+    trajectory: the plan, poses in the ego frame of now. proposals: the trajectories it was chosen
+    from; None for a network that makes one plan.
     """
 
     trajectory: Float[Tensor, "B P 3"]
     proposals: Float[Tensor, "B M P 3"] | None = None
-    proposal_scores: Float[Tensor, "B M"] | None = None
 
 
 def inputs_of(tokens: Sequence[str], arrays: Arrays) -> PlannerInputs:
-    """Inputs of several scenes from their stacked arrays."""
-    return PlannerInputs(tokens=tuple(tokens), **_fields(arrays, PlannerInputs))
+    """Inputs of several scenes from their stacked arrays. Further arrays are ignored."""
+    return PlannerInputs(tokens=tuple(tokens), **_tensors(arrays, PlannerInputs))
 
 
 def targets_of(arrays: Arrays) -> PlannerTargets:
-    """Targets of several scenes from their stacked arrays."""
-    return PlannerTargets(**_fields(arrays, PlannerTargets))
+    """Targets of several scenes from their stacked arrays. Further arrays are ignored."""
+    return PlannerTargets(**_tensors(arrays, PlannerTargets))
 
 
 def stacked(scenes: Sequence[Arrays]) -> Arrays:
-    """Arrays of several scenes from those of each."""
-    return {name: np.stack([one[name] for one in scenes]) for name in scenes[0]}
+    """The arrays of several scenes along a new batch axis."""
+    return {name: np.stack([arrays[name] for arrays in scenes]) for name in scenes[0]}
 
 
-def _fields(arrays: Arrays, kind: type[Batch]) -> dict[str, Tensor]:
+def _tensors(arrays: Arrays, kind: type[Batch]) -> dict[str, Tensor]:
+    """Those arrays that are fields of `kind`."""
     return {field.name: torch.from_numpy(arrays[field.name]) for field in fields(kind) if field.name in arrays}

@@ -43,8 +43,8 @@ class BevSemantics:
     def __post_init__(self) -> None:
         if self.width % 2 or min(self.height, self.width, self.centreline_px) < 1 or self.metres_per_cell <= 0:
             raise ConfigError(
-                f"batches.targets.semantics: width must be even, and it, height, centreline_px and metres_per_cell positive; "
-                f"got {self}"
+                f"batches.targets.semantics: width must be even, and it, height, centreline_px and metres_per_cell "
+                f"positive; got {self}"
             )
 
     def __call__(

@@ -1,8 +1,8 @@
-"""Inputs and targets of scenes on disk: every scene is opened and made small once, then read as rows of arrays.
+"""A cache on disk of the scenes' inputs and targets: each scene is opened and shrunk once, then read as rows of arrays.
 
-After sensors.py and targets.py, before scene_data.py. Decoding four cameras takes ten times as long as a training step of a small
-planner. A folder a content: `FIELD.npy` (one row a scene, mapped from disk) and `state.npy` (which rows are there). An interrupted filling goes
-on where it stopped; what could not be opened is tried again.
+Decoding four cameras takes ten times as long as a training step of a small planner. Each content has a
+folder of its own with `FIELD.npy` (a row for each scene, memory-mapped) and `state.npy` (which rows are
+filled). Filling can be interrupted and continued; scenes that could not be opened are tried again.
 """
 
 import fcntl
@@ -23,15 +23,16 @@ from latentdrive.progress import Progress
 
 FORMAT = 1
 STATE, LOCK = "state.npy", "lock"
-MISSING, THERE, UNREADABLE = 0, 1, 2  # values of STATE
-CHUNK = 256  # scenes between two savings of STATE
-Make = Callable[[str], Arrays]  # token → arrays of the scene
+MISSING, FILLED, UNREADABLE = 0, 1, 2  # states of a row
+CHUNK = 256  # scenes after which STATE is saved
+Make = Callable[[str], Arrays]  # from a token to the arrays of its scene
 
 
 class SceneCache:
-    """Arrays of `tokens`, in this order, below `folder`. make: opens a scene; content: everything that decides what it gives.
+    """The arrays of the scenes `tokens`, in this order, in a folder below `folder`.
 
-    reasons: why a scene could not be opened, by token, once `fill` is done.
+    make: opens a scene. content: everything that decides what `make` returns; it names the folder.
+    reasons: after `fill`, why scenes could not be opened, by token.
     """
 
     def __init__(self, folder: str | Path, tokens: Sequence[str], make: Make, *, content: str) -> None:
@@ -41,11 +42,11 @@ class SceneCache:
         self._arrays: dict[str, np.ndarray] = {}
 
     def __getstate__(self) -> dict[str, Any]:
-        """For worker processes: files are mapped anew there."""
+        """Worker processes get the cache without its open files and map them again."""
         return self.__dict__ | {"_arrays": {}}
 
     def bytes(self) -> int:
-        """What all scenes take on disk; opens one scene, the first that can be."""
+        """Size of all scenes on disk, from the first scene that can be opened; 0 where none can."""
         for token in self.tokens:
             try:
                 return len(self.tokens) * sum(np.asarray(array).nbytes for array in self.make(token).values())
@@ -54,29 +55,32 @@ class SceneCache:
         return 0
 
     def fill(self, *, workers: int, progress: Progress) -> None:
-        """Open what is not there yet, in `workers` processes (0: in this one). Another process that fills the same waits for this one."""
+        """Open the scenes that are not filled yet, in `workers` processes (0: in this one).
+
+        A second process that fills the same cache waits for this one.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
         with alone(self.folder / LOCK):
             state = self._state()
-            todo = np.flatnonzero(state != THERE)  # what could not be opened may have been repaired
-            loader = DataLoader(_Opened(self, todo), batch_size=None, num_workers=workers, collate_fn=_as_it_is)
-            opened = progress(loader, what="scenes, once", total=len(todo)) if len(todo) else ()
+            todo = np.flatnonzero(state != FILLED)  # unreadable scenes, too: they may have been repaired
+            loader = DataLoader(_Opened(self, todo), batch_size=None, num_workers=workers, collate_fn=_unchanged)
+            opened = progress(loader, what="opening scenes, once", total=len(todo)) if len(todo) else ()
             for number, (row, arrays, reason) in enumerate(opened, start=1):
                 if arrays is None:
                     self.reasons[self.tokens[row]] = reason
                 else:
                     self._write(row, arrays)
-                state[row] = UNREADABLE if arrays is None else THERE
+                state[row] = UNREADABLE if arrays is None else FILLED
                 if number % CHUNK == 0 or number == len(todo):
                     self._save(state)
         self._arrays = {}
 
     def rows(self) -> list[int]:
-        """Rows that are there."""
-        return np.flatnonzero(self._state() == THERE).tolist()
+        """Numbers of the filled rows."""
+        return np.flatnonzero(self._state() == FILLED).tolist()
 
     def read(self, rows: Sequence[int], names: Container[str] | None = None) -> Arrays:
-        """Arrays of several scenes, by row, stacked. names: only these; None: all."""
+        """The stacked arrays of these rows. names: which arrays; None for all."""
         if not self._arrays:
             files = [path for path in sorted(self.folder.glob("*.npy")) if path.name != STATE]
             self._arrays = {path.stem: np.load(path, mmap_mode="r") for path in files}
@@ -91,9 +95,9 @@ class SceneCache:
     def _open(self, name: str, first: np.ndarray) -> np.ndarray:
         path, shape = self.folder / f"{name}.npy", (len(self.tokens), *first.shape)
         if path.exists():
-            found = np.load(path, mmap_mode="r+")
-            if (found.shape, found.dtype) == (shape, first.dtype):
-                return found
+            array = np.load(path, mmap_mode="r+")
+            if (array.shape, array.dtype) == (shape, first.dtype):
+                return array
         return np.lib.format.open_memmap(path, mode="w+", dtype=first.dtype, shape=shape)
 
     def _state(self) -> np.ndarray:
@@ -101,34 +105,34 @@ class SceneCache:
         return np.load(path) if path.exists() else np.full(len(self.tokens), MISSING, np.uint8)
 
     def _save(self, state: np.ndarray) -> None:
-        """Rows first, then that they are there: a killed process leaves none that is half written and counted."""
+        """Write the rows before their state, so that a killed process leaves no half-written row marked as filled."""
         for array in self._arrays.values():
             array.flush()
         write_atomic(self.folder / STATE, lambda path: _save_array(path, state))
 
 
 class _Opened(Dataset):
-    """Row, arrays and reason of the scenes that are to be opened; a scene that can't be is a reason, not an error."""
+    """Opens the scenes of `rows`: row, arrays, and for a scene that can't be opened None and the reason."""
 
     def __init__(self, cache: SceneCache, rows: np.ndarray) -> None:
-        self.cache, self.rows_ = cache, rows
+        self.cache, self.rows = cache, rows
 
     def __len__(self) -> int:
-        return len(self.rows_)
+        return len(self.rows)
 
     def __getitem__(self, number: int) -> tuple[int, Arrays | None, str]:
-        row = int(self.rows_[number])
+        row = int(self.rows[number])
         token = self.cache.tokens[row]
         try:
             return row, self.cache.make(token), ""
-        except UnreadableScene as error:  # of the scene itself, or of a file of its sensors
+        except UnreadableScene as error:  # names the scene itself, or a file of its sensors
             return row, None, error.reason if error.path == token and error.reason else str(error)
         except (UnreadableClip, MapError) as error:
             return row, None, str(error)
 
 
-def _as_it_is(one: Any) -> Any:
-    return one
+def _unchanged(item: Any) -> Any:
+    return item
 
 
 def _save_array(path: Path, state: np.ndarray) -> None:
@@ -138,7 +142,7 @@ def _save_array(path: Path, state: np.ndarray) -> None:
 
 @contextmanager
 def alone(path: Path) -> Iterator[None]:
-    """One process at a time, by a lock on the file `path`."""
+    """Only one process at a time, by a lock on the file `path`."""
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield

@@ -1,11 +1,13 @@
-"""What a planner learns from in a scene: the human's plan, the vehicles around, and the semantic bird's-eye view.
+"""A planner's training targets: the human's trajectory, the vehicles around, and the semantic bird's-eye view.
 
-The counterpart of sensors.py, made from the truth. Arrays go under the names of PlannerTargets; what no loss asks for is left out.
+The counterpart of sensors.py, made from the truth of a scene. Arrays are named as the fields of
+PlannerTargets; targets that no loss asks for are left out.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Float32
 
 from latentdrive.errors import ConfigError, MapError, UnreadableScene
 from latentdrive.geometry import relative_pose
@@ -17,9 +19,12 @@ from latentdrive.types import FROZEN, LoggedFrame, SceneTruth
 
 @dataclass(**FROZEN)
 class SceneTargets:
-    """poses: of the human's plan, 0.5 s apart. agents: the nearest vehicles, so many; 0 for none. agents_half_m: only within
-    ± so many metres in x and y. bearing_deg: only those that the cameras of LTF see, within ± this angle from straight ahead;
-    None for all around. semantics: None for none.
+    """Which targets are made of a scene.
+
+    poses: of the human's trajectory, 0.5 s apart. agents: how many of the nearest vehicles; 0 for none.
+    agents_half_m: only vehicles within ± this distance of the ego in x and in y. bearing_deg: only
+    vehicles within ± this angle from straight ahead, which LTF's cameras see; None for all directions.
+    semantics: the bird's-eye view; None for none.
     """
 
     poses: int
@@ -35,9 +40,12 @@ class SceneTargets:
             )
 
     def __call__(self, truth: SceneTruth) -> Arrays:
-        """trajectory [poses, 3]; agents [agents, 5] and agents_real; semantics [h, w]. Raises UnreadableScene naming what is missing."""
+        """trajectory [poses, 3], agents [agents, 5] and agents_real [agents], semantics [h, w].
+
+        Raises UnreadableScene naming the scene where the human's future is too short or the map is damaged.
+        """
         frame = truth.frames[truth.now]
-        arrays = {"trajectory": self._human(truth)}
+        arrays = {"trajectory": self._trajectory(truth)}
         if self.agents:
             arrays |= self._vehicles(frame)
         if self.semantics is not None:
@@ -47,22 +55,23 @@ class SceneTargets:
                 raise UnreadableScene(truth.drive, f"scene {truth.token}: {error}") from error
         return arrays
 
-    def _human(self, truth: SceneTruth) -> np.ndarray:
-        driven = truth.human
-        if len(driven.poses) < self.poses or abs(driven.dt_s - DT_S) > 1e-6:
+    def _trajectory(self, truth: SceneTruth) -> Float32[np.ndarray, "P 3"]:
+        human = truth.human
+        if len(human.poses) < self.poses or abs(human.dt_s - DT_S) > 1e-6:
             raise UnreadableScene(
                 truth.drive,
-                f"scene {truth.token}: the human's plan has {len(driven.poses)} poses, {driven.dt_s} s apart; needed are {self.poses}, "
-                f"{DT_S} s apart: leave out scenes near the end of a log (num_future_frames of the scene filter)",
+                f"scene {truth.token}: the human's trajectory has {len(human.poses)} poses {human.dt_s} s apart; "
+                f"training needs {self.poses} poses {DT_S} s apart. Leave out scenes near the end of a log "
+                "(num_future_frames of the scene filter)",
             )
-        return np.asarray(driven.poses[: self.poses], np.float32)
+        return np.asarray(human.poses[: self.poses], np.float32)
 
     def _vehicles(self, frame: LoggedFrame) -> Arrays:
-        """The nearest first. Vehicles out of the bearing keep their row, which is not real: NAVSIM's order of steps."""
-        chosen = np.array([name == "vehicle" for name in frame.objects.names], bool)
-        global_poses = frame.objects.poses[chosen]
+        """The nearest vehicles first. Vehicles outside the bearing keep their row but are not real, as in NAVSIM."""
+        is_vehicle = np.array([name == "vehicle" for name in frame.objects.names], bool)
+        global_poses = frame.objects.poses[is_vehicle]
         poses = relative_pose(np.broadcast_to(frame.ego_pose, global_poses.shape), global_poses)
-        boxes = np.concatenate([poses, frame.objects.sizes[chosen, :2]], 1)
+        boxes = np.concatenate([poses, frame.objects.sizes[is_vehicle, :2]], 1)
         boxes = boxes[(np.abs(boxes[:, :2]) <= self.agents_half_m).all(1)]
         nearest = np.argsort(np.hypot(boxes[:, 0], boxes[:, 1]), kind="stable")[: self.agents]
         agents, real = np.zeros((self.agents, 5), np.float32), np.zeros(self.agents, bool)

@@ -1,6 +1,7 @@
-"""Where the poses of a proposal lie: in the cameras' pictures, as corners of the car's box, and on the grid of queries.
+"""Geometry of a proposal's poses: corners of the ego's box, and places in the pictures and on the grid of queries.
 
-Used by refiner.py. Everything here is geometry in float32, without gradient, whatever the network computes in.
+refiner.py uses these as anchors of attention. Projections are computed in float32 and carry no gradient,
+whatever precision the network computes in.
 """
 
 import torch
@@ -9,18 +10,19 @@ from torch import Tensor
 
 from latentdrive.nuplan_vehicle import LENGTH_M, REAR_TO_CENTRE_M, WIDTH_M
 
-# iPad's box around the car: a little larger than the car.
+# iPad enlarges the ego's box a little.
 HALF_LENGTH_M, HALF_WIDTH_M = LENGTH_M / 2 + 0.25, WIDTH_M / 2 + 0.1
-CORNERS = ((1, 1), (1, -1), (-1, -1), (-1, 1))  # ahead, left; iPad's order, which is not that of boxes.py
-NEAREST_M = 1e-5  # in front of a camera, what it can see
-OUTSIDE = -2.0  # share of a picture's side, for points behind the camera: so far out that no offset leads back in
+CORNERS = ((1, 1), (1, -1), (-1, -1), (-1, 1))  # signs of ahead and left; iPad's order, which is not that of boxes.py
+NEAREST_M = 1e-5  # smallest depth that a camera sees
+# Place, as a share of the picture's sides, of points behind the camera: so far out that no offset leads back in.
+OUTSIDE = -2.0
 
 
 def box_points(poses: Float[Tensor, "B Q 3"], heights_m: Float[Tensor, "h"]) -> Float[Tensor, "B Q n 3"]:
-    """Corners of the car's box at poses of its rear axle, each at every height: n = 4 h points, in the poses' frame.
+    """Corners of the ego's box at every height: n = 4 h points a pose, in the frame of the poses (rear axle).
 
-    The paper has 4 corners x 4 heights = 16 points. (Its code pairs the first corner with the first height, and so on: 4 points, each
-    four times.)
+    As in the paper: 4 corners x 4 heights = 16 points. iPad's code instead pairs the first corner with the
+    first height and so on, which gives 4 points, each four times.
     """
     cos, sin = poses[..., 2:].cos(), poses[..., 2:].sin()
     ahead, left = poses.new_tensor(CORNERS).unbind(-1)
@@ -33,7 +35,7 @@ def box_points(poses: Float[Tensor, "B Q 3"], heights_m: Float[Tensor, "h"]) -> 
 
 
 def heights_between(low_m: float, high_m: float, count: int) -> Float[Tensor, "h"]:
-    """Heights above the ground, evenly spaced, half a metre inside the bounds: iPad's code."""
+    """Evenly spaced heights above the ground, half a metre inside the bounds, as in iPad's code."""
     return torch.linspace(low_m + 0.5, high_m - 0.5, count)
 
 
@@ -46,33 +48,30 @@ def project(
     height: int,
     width: int,
 ) -> tuple[Float[Tensor, "B V Q n 2"], Bool[Tensor, "B V Q n"]]:
-    """Points of the ego frame in each picture of height x width pixels, and whether they are seen there.
+    """Places of points of the ego frame in each picture of height x width pixels, and whether it shows them.
 
-    Places are shares of width and height from the upper left corner, where pixels have their centres at halves; by the intrinsics they
-    lie at whole numbers. Camera frame: x right, y down, z forward.
+    Places are shares of width and height, counted from the upper left corner of the picture. The centre of
+    the first pixel lies half a pixel from there; intrinsics put it at (0, 0). Camera frame: x right, y
+    down, z forward.
     """
     with torch.autocast(points.device.type, enabled=False):
         points, intrinsics, camera_to_ego = points.float(), intrinsics.float(), camera_to_ego.float()
         rotation, position = camera_to_ego[..., :3, :3], camera_to_ego[..., :3, 3]
-        way = points[:, None] - position[:, :, None, None]
-        seen_from = torch.einsum("bvij,bvqni->bvqnj", rotation, way)  # the transposed rotation: ego to camera
-        pixels = torch.einsum("bvij,bvqnj->bvqni", intrinsics, seen_from)
+        offset = points[:, None] - position[:, :, None, None]
+        in_camera = torch.einsum("bvij,bvqni->bvqnj", rotation, offset)  # the transposed rotation: ego to camera
+        pixels = torch.einsum("bvij,bvqnj->bvqni", intrinsics, in_camera)
     depth = pixels[..., 2]
     in_front = depth > NEAREST_M
-    at = pixels[..., :2] / depth.clamp(min=NEAREST_M)[..., None] + 0.5
-    places = at / places_scale(pixels, height, width)
+    from_corner = pixels[..., :2] / depth.clamp(min=NEAREST_M)[..., None] + 0.5
+    places = from_corner / from_corner.new_tensor([width, height])
     inside = ((places > 0) & (places < 1)).all(-1)
     return torch.where(in_front[..., None], places, OUTSIDE), in_front & inside
 
 
-def places_scale(like: Tensor, height: int, width: int) -> Float[Tensor, "2"]:
-    """Width and height, in the order of x and y."""
-    return like.new_tensor([width, height])
-
-
 def on_grid(poses: Float[Tensor, "B Q 3"], reach_m: float) -> Float[Tensor, "B Q 2"]:
-    """Places of poses on the grid of queries, proposals x poses: x over the poses, y over the proposals, [-reach_m, reach_m] each.
+    """Places of poses on the grid of queries, whose rows are proposals and whose columns are poses.
 
-    As iPad's code does it: the further ahead a pose lies, the later the poses that its query looks at.
+    As in iPad's code, x in [-reach_m, reach_m] runs over the poses and y over the proposals: the farther
+    ahead a pose lies, the later are the poses that its query attends to.
     """
     return (poses[..., :2] + reach_m) / (2 * reach_m)

@@ -1,6 +1,6 @@
-"""What iPad says about its proposals: their scores, and in training whom they meet and which areas they cross.
+"""What iPad predicts about its proposals: their scores and, in training, relevant road users and areas.
 
-After the last pass of refiner.py. targets.py makes the truth that these are taught with.
+The heads read the queries after the last pass of refiner.py. targets.py makes their training targets.
 """
 
 from jaxtyping import Float
@@ -10,29 +10,30 @@ from latentdrive.pdms.scene import STEP_S
 from latentdrive.planners.ipad.refiner import Mlp
 from latentdrive.planners.sampling import DT_S
 
-SCORES = ("NC", "DAC", "EP", "TTC", "C", "total")  # what the logits of a proposal are of, in this order
+SCORES = ("NC", "DAC", "EP", "TTC", "C", "total")  # the score logits of a proposal, in this order
 TOTAL = SCORES.index("total")
 STEPS_A_POSE = round(DT_S / STEP_S)  # simulated states from one pose to the next
-AGENTS, FLAGS = 2, 2  # who is hit first, who comes too close first; off the drivable area, in oncoming traffic
-CORNER_NUMBERS = 8  # x, y of the corners of a box
+AGENTS = 2  # the road user that is hit first, and the one that comes too close first
+FLAGS = 2  # off the drivable area; in no lane of the route
+CORNER_NUMBERS = 8  # x and y of the four corners of a box
 
 
 class ScoreHead(nn.Module):
-    """Logits of SCORES, from the strongest of a proposal's queries, channel by channel."""
+    """Logits of SCORES for each proposal, from its queries, max-pooled."""
 
     def __init__(self, *, width: int, hidden: int) -> None:
         super().__init__()
         self.layers = Mlp(width=width, hidden=hidden, out=len(SCORES))
 
     def forward(self, queries: Float[Tensor, "B M P D"]) -> Float[Tensor, "B M 6"]:
-        """Scores before the sigmoid."""
+        """The logits."""
         return self.layers(queries.amax(2))
 
 
 class AgentHead(nn.Module):
-    """For each simulated step S = 5 P, boxes of the two road users that matter most to a proposal, and whether they do at that step.
+    """Boxes of the two road users most relevant to a proposal, and whether they are relevant, at each simulated step.
 
-    unit_m: metres for which the network says 1 (iPad: 1).
+    There are S = 5 P steps. unit_m: metres that an output of 1 stands for (iPad: 1).
     """
 
     def __init__(self, *, width: int, hidden: int, poses: int, unit_m: float) -> None:
@@ -41,18 +42,18 @@ class AgentHead(nn.Module):
         self.layers = Mlp(width=width, hidden=hidden, out=self.steps * AGENTS * (CORNER_NUMBERS + 1))
 
     def forward(self, queries: Float[Tensor, "B M P D"]) -> tuple[Float[Tensor, "B M S 2 8"], Float[Tensor, "B M S 2"]]:
-        """Corners (metres, ego frame of now) and logits."""
-        found = self.layers(queries.amax(2)).unflatten(-1, (self.steps, AGENTS, CORNER_NUMBERS + 1))
-        return found[..., :CORNER_NUMBERS] * self.unit_m, found[..., CORNER_NUMBERS]
+        """Corners (metres, ego frame of now), and logits of relevance."""
+        output = self.layers(queries.amax(2)).unflatten(-1, (self.steps, AGENTS, CORNER_NUMBERS + 1))
+        return output[..., :CORNER_NUMBERS] * self.unit_m, output[..., CORNER_NUMBERS]
 
 
 class AreaHead(nn.Module):
-    """For each of the 5 simulated steps up to a pose, whether the car is off the drivable area, and whether in oncoming traffic."""
+    """Whether the ego is off the drivable area, and in no lane of the route, at each simulated step (5 a pose)."""
 
     def __init__(self, *, width: int, hidden: int) -> None:
         super().__init__()
         self.layers = Mlp(width=width, hidden=hidden, out=STEPS_A_POSE * FLAGS)
 
     def forward(self, queries: Float[Tensor, "B M P D"]) -> Float[Tensor, "B M S 2"]:
-        """Logits, S = 5 P steps."""
+        """Logits at S = 5 P steps."""
         return self.layers(queries).unflatten(-1, (STEPS_A_POSE, FLAGS)).flatten(2, 3)

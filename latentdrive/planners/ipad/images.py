@@ -1,7 +1,7 @@
-"""Camera features for iPad: a timm backbone and a feature pyramid, one map a camera. First step of model.py.
+"""Camera features of iPad: a timm backbone and a feature pyramid give one map for each camera.
 
-The pyramid has one level, made of as many stages of the backbone as are named (iPad: the last one of a ResNet-34). GridMask
-(arXiv:2001.04086) hides squares of the pictures in training, as iPad's code does: one mask a batch.
+The pyramid has one level, made of the named stages of the backbone (iPad: the last stage of a ResNet-34).
+In training, GridMask (arXiv:2001.04086) hides squares of the pictures, as in iPad's code: one mask a batch.
 """
 
 import torch
@@ -12,15 +12,16 @@ from torch import Tensor, nn
 from latentdrive.backbones import IMAGENET_MEAN, IMAGENET_STD, TimmFeatures, load_published
 from latentdrive.errors import ConfigError
 
-TRAINED = ("all", "weights", "nothing")
+TRAINED = ("all", "weights", "nothing")  # values of train_backbone
 
 
 class CameraFeatures(nn.Module):
-    """Feature maps of V cameras, each marked by an embedding of its own, and one of the level.
+    """Feature maps of V cameras. A learned embedding of the camera, and one of the level, are added to each.
 
-    stages: of timm's feature levels, finest first, whose grid the maps have; stride: pixels a cell of the coarsest. weights: as in
-    backbones.py. normalise: by ImageNet's channel statistics. train_backbone: `all`; `weights` but not the statistics of
-    BatchNorm, for batches too small to estimate them; or `nothing`. grid_mask: probability of hiding squares in training.
+    stages: numbers of timm's feature levels; the maps have the grid of the finest. stride: pixels a cell of
+    the coarsest. weights: as in backbones.py. normalise: by ImageNet's channel statistics.
+    train_backbone: `all`; `weights` without the statistics of BatchNorm, for batches too small to estimate
+    them; or `nothing`. grid_mask: probability of hiding squares in training.
     """
 
     def __init__(
@@ -38,14 +39,14 @@ class CameraFeatures(nn.Module):
     ) -> None:
         super().__init__()
         if train_backbone not in TRAINED:
-            raise ConfigError(f"model.train_backbone is one of {', '.join(TRAINED)}, got {train_backbone}")
+            raise ConfigError(f"model.train_backbone must be one of {', '.join(TRAINED)}, got {train_backbone}")
         if train_backbone != "all" and weights == "none":
             raise ConfigError(
-                f"model.train_backbone={train_backbone} needs published weights: set model.weights to package, hub or a "
-                "file, or train all of the backbone"
+                f"model.train_backbone={train_backbone} needs published weights: set model.weights to package, hub "
+                "or a file, or set train_backbone=all"
             )
-        made = TimmFeatures(backbone=backbone, stages=list(stages), stride=stride, weights=weights)
-        self.backbone = made.backbone.requires_grad_(train_backbone != "nothing")
+        features = TimmFeatures(backbone=backbone, stages=list(stages), stride=stride, weights=weights)
+        self.backbone = features.backbone.requires_grad_(train_backbone != "nothing")
         self.name, self.weights, self.train_backbone, self.stride = backbone, weights, train_backbone, stride
         self.normalise, self.grid_mask = normalise, grid_mask
         self.neck = FeaturePyramid(channels=self.backbone.feature_info.channels(), width=width)
@@ -55,18 +56,18 @@ class CameraFeatures(nn.Module):
         self.register_buffer("std", torch.tensor(IMAGENET_STD).view(3, 1, 1), persistent=False)
 
     def train(self, mode: bool = True) -> "CameraFeatures":
-        """Statistics of BatchNorm stay as published unless the whole backbone is trained."""
+        """Unless all of the backbone is trained, its BatchNorm keeps the published statistics."""
         super().train(mode)
         if self.train_backbone != "all":
             self.backbone.train(False)
         return self
 
     def load_pretrained(self) -> None:
-        """Load the published weights that `weights` names, once, before training."""
+        """Load the published weights that `weights` names."""
         load_published(self.backbone, backbone=self.name, weights=self.weights)
 
     def forward(self, cameras: UInt8[Tensor, "B V 3 H W"]) -> Float[Tensor, "B V D h w"]:
-        """One map a camera. Its cells cover the picture as `padded_size` says."""
+        """A map for each camera. Its cells cover the picture after padding to `padded_size`."""
         pixels = cameras.flatten(0, 1).float() / 255
         if self.normalise:
             pixels = (pixels - self.mean) / self.std
@@ -82,7 +83,10 @@ class CameraFeatures(nn.Module):
 
 
 class FeaturePyramid(nn.Module):
-    """Stages of a backbone as one map of `width` at the finest grid: 1x1 convolutions, coarse to fine, then 3x3 (arXiv:1612.03144)."""
+    """Joins stages of a backbone to one map of `width` on the finest grid (arXiv:1612.03144).
+
+    1x1 convolutions, summed from coarse to fine, then a 3x3 convolution.
+    """
 
     def __init__(self, *, channels: list[int], width: int) -> None:
         super().__init__()
@@ -90,7 +94,7 @@ class FeaturePyramid(nn.Module):
         self.out = nn.Conv2d(width, width, 3, padding=1)
 
     def forward(self, maps: list[Tensor]) -> Float[Tensor, "n D h w"]:
-        """maps: [n, channels, h, w] of each stage, finest first."""
+        """The joined map. maps: [n, channels, h, w] of each stage, finest first."""
         joined = self.lateral[-1](maps[-1])
         for lateral, finer in zip(reversed(self.lateral[:-1]), reversed(maps[:-1])):
             joined = lateral(finer) + F.interpolate(joined, finer.shape[-2:], mode="nearest")
@@ -98,14 +102,15 @@ class FeaturePyramid(nn.Module):
 
 
 def padded_size(height: int, width: int, stride: int) -> tuple[int, int]:
-    """What a picture is filled up to, right and below, so that cells of `stride` pixels cover it exactly."""
+    """The size of a picture padded at its right and bottom so that cells of `stride` pixels cover it exactly."""
     return -(-height // stride) * stride, -(-width // stride) * stride
 
 
 def grid_masked(pixels: Float[Tensor, "n 3 H W"], probability: float) -> Float[Tensor, "n 3 H W"]:
-    """Pictures with a grid of squares set to 0, with this probability; period, square and shift are drawn from torch's global state.
+    """With this probability, the pictures with a grid of squares set to 0; otherwise unchanged.
 
-    Half of each period is hidden in both directions, so a quarter of the picture is.
+    Period and shift come from torch's global random state. Half of each period is hidden in both
+    directions, so a quarter of the picture is.
     """
     if torch.rand(()).item() >= probability:
         return pixels

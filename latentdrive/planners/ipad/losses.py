@@ -1,6 +1,6 @@
-"""What iPad learns from: the human's plan for the best of its proposals, and the truth about every one of them.
+"""iPad's losses: distance of the best proposal from the human, and predictions about every proposal against the truth.
 
-Formulas and weights are those of the public code. Last step of training besides planners/training.py.
+Formulas and weights are those of the public code.
 """
 
 from dataclasses import dataclass
@@ -11,19 +11,24 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from latentdrive.errors import ConfigError
+from latentdrive.pdms.score import PdmScores
 from latentdrive.pdms.scorer import Scorer
 from latentdrive.planners.inputs.batch import PlannerTargets
 from latentdrive.planners.ipad.heads import TOTAL
 from latentdrive.planners.ipad.model import IpadOutput
 from latentdrive.planners.ipad.targets import agent_targets, area_targets, score_targets
 from latentdrive.planners.sampling import DT_S
-from latentdrive.types import FROZEN, PdmScores
+from latentdrive.types import FROZEN
 
 
 @dataclass(**FROZEN)
 class IpadLoss:
-    """Weights, 0 is off: trajectory (earlier passes count `previous` times as much as the next one), score: of the total, sub_scores: of all
-    six, agent_class, agent_box, area. Agents and areas are taught in training mode alone, where the network tells them."""
+    """Weights of the parts; 0 switches a part off.
+
+    trajectory: distance of the best proposal from the human. previous: weight of a pass relative to the
+    next one. score: of the total score. sub_scores: of all six scores. agent_class, agent_box, area: of the
+    relevant road users and areas, which the network predicts in training mode only.
+    """
 
     trajectory: float
     previous: float
@@ -35,13 +40,13 @@ class IpadLoss:
 
     @property
     def scores(self) -> bool:
-        """Whether a Scorer over the batch's scenes is wanted."""
+        """Whether any part needs the true scores of the proposals."""
         return any((self.score, self.sub_scores, self.agent_class, self.agent_box, self.area))
 
     def __call__(
         self, output: IpadOutput, targets: PlannerTargets, scorer: Scorer | None
     ) -> dict[str, Float[Tensor, ""]]:
-        """Weighted parts by name; their sum is the loss. Raises ConfigError without a scorer where one is needed."""
+        """The weighted parts by name. Raises ConfigError without a scorer where a part needs one."""
         parts = {}
         if self.trajectory:
             parts["trajectory"] = self.trajectory * chained(best_of(output.passes, targets.trajectory), self.previous)
@@ -51,8 +56,8 @@ class IpadLoss:
             return parts
         if scorer is None:
             raise ConfigError(
-                "IpadLoss: expected a scorer over the batch's scenes, got none; with score, sub_scores, agent_class, agent_box and area at "
-                "0 none is needed"
+                "IpadLoss: expected a scorer over the batch's scenes, got none. To train without one, set score, "
+                "sub_scores, agent_class, agent_box and area of training.loss to 0"
             )
         truth = scorer.score_poses(output.proposals.detach(), dt_s=DT_S, states=area)
         if self.score or self.sub_scores:
@@ -84,16 +89,19 @@ class IpadLoss:
 
 
 def best_of(passes: Float[Tensor, "B R M P 3"], trajectory: Float[Tensor, "B P 3"]) -> Float[Tensor, "R"]:
-    """For every pass, how far the nearest proposal lies from the trajectory: |dx| + |dy| + |dheading|, mean over poses, mean over scenes."""
+    """For every pass, the distance of the nearest proposal from the trajectory, mean over scenes.
+
+    Distance: |dx| + |dy| + |dheading|, mean over poses.
+    """
     distance = (passes.float() - trajectory[:, None, None]).abs().sum(-1).mean(-1)
     return distance.amin(-1).mean(0)
 
 
 def chained(by_pass: Float[Tensor, "R"], previous: float) -> Float[Tensor, ""]:
-    """l = previous * l of the pass before + that of now, from the first pass to the last."""
+    """Sum over passes of their losses, each weighted `previous` times as much as the next pass."""
     total = torch.zeros_like(by_pass[0])
-    for now in by_pass.unbind(0):
-        total = previous * total + now
+    for loss in by_pass.unbind(0):
+        total = previous * total + loss
     return total
 
 
@@ -105,6 +113,6 @@ def bce(logits: Float[Tensor, "*n"], target: Float[Tensor, "*n"] | Bool[Tensor, 
 def box_error(
     boxes: Float[Tensor, "*n 8"], target: Float[Tensor, "*n 8"], real: Bool[Tensor, "*n"]
 ) -> Float[Tensor, ""]:
-    """Mean absolute error of the corners that are real, metres; 0 where none is."""
+    """Mean absolute error of the corners of real boxes, in metres; 0 where no box is real."""
     error = (boxes.float() - target).abs().mean(-1)
     return (error * real).sum() / real.sum().clamp(min=1)

@@ -1,8 +1,9 @@
 """iPad: proposals that look where they lead, and a score for each (arXiv:2505.15111).
 
-Four cameras and the ego's state go in; `proposals` x `poses` queries are refined `passes` times by one Refiner; the plan is the
-proposal with the highest score. Where paper and spec are silent, facts are those of the public code; "latentdrive default" marks what is ours.
-A fusion gives the queries a predictor's embeddings before each pass.
+From four cameras and the ego's state, `proposals` x `poses` queries are refined `passes` times by one
+Refiner; the plan is the proposal with the highest score. What the paper leaves open is taken from the
+public code; choices of our own are marked "latentdrive default". With a fusion, the queries attend to the
+predictor's embeddings before each pass.
 """
 
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from latentdrive.checkpoint_parts import checkpoint_part
 from latentdrive.errors import ConfigError, WrongShape
 from latentdrive.pdms.scene import STEPS
 from latentdrive.planners.inputs.batch import PlannerInputs, PlannerOutput
@@ -28,8 +30,12 @@ STATUS = 7 + len(Command)  # pose, velocity, acceleration, command one-hot
 
 @dataclass(**FROZEN)
 class IpadOutput(PlannerOutput):
-    """passes: proposals of every pass, the last of which are `proposals`. score_logits: see heads.SCORES. In training also, at S = 5 P
-    simulated steps after now: agent_boxes, agent_logits: of the two road users that matter most; area_logits."""
+    """The plan, and what iPad predicts about its proposals.
+
+    passes: proposals of every pass; those of the last one are `proposals`. score_logits: of heads.SCORES.
+    In training mode only, at S = 5 P simulated steps after now: agent_boxes, agent_logits: of the two most
+    relevant road users; area_logits: of leaving the drivable area, and the lanes of the route.
+    """
 
     passes: Float[Tensor, "B R M P 3"]
     score_logits: Float[Tensor, "B M 6"]
@@ -38,9 +44,13 @@ class IpadOutput(PlannerOutput):
     area_logits: Float[Tensor, "B M S 2"] | None = None
 
 
+@checkpoint_part
 class Ipad(LearnedPlanner):
-    """backbone ... grid_mask: see CameraFeatures. proposals, poses: queries are a grid of them. passes: of the one Refiner. width, hidden,
-    heads, and grid_points ... pose_units: see Refiner. box_unit_m: see AgentHead."""
+    """The network. There is a query for each of `poses` poses of each of `proposals` proposals.
+
+    backbone ... grid_mask: see CameraFeatures. passes: how often the Refiner runs. width, hidden, heads and
+    grid_points ... pose_units: see Refiner. box_unit_m: see AgentHead.
+    """
 
     def __init__(
         self,
@@ -71,62 +81,82 @@ class Ipad(LearnedPlanner):
         super().__init__(sensors=sensors, fusion=fusion)
         if not isinstance(sensors.cameras, Surround):
             raise ConfigError(
-                "model.sensors.cameras of iPad must be a Surround: it projects into cameras that are calibrated"
+                "model.sensors.cameras of iPad must be a Surround, because it projects points into calibrated cameras"
             )
         if width % (2 * heads) or passes < 1 or poses * STEPS_A_POSE >= STEPS:
             raise ConfigError(
-                f"iPad needs a width divisible by 2 heads (got {width}, {heads}), at least one pass (got {passes}) and no more than "
-                f"{(STEPS - 1) // STEPS_A_POSE} poses, which is what the score simulates (got {poses})"
+                f"iPad needs a width divisible by 2 heads (got {width} and {heads}), at least one pass (got "
+                f"{passes}) and no more than {(STEPS - 1) // STEPS_A_POSE} poses, because the score simulates no "
+                f"more (got {poses})"
             )
         self.passes, self.poses, self.stride = passes, poses, stride
         self.images = CameraFeatures(
-            backbone=backbone, stages=stages, stride=stride, weights=weights, normalise=normalise,
-            train_backbone=train_backbone, grid_mask=grid_mask, cameras=len(sensors.cameras.names), width=width,
-        )  # fmt: skip
+            backbone=backbone,
+            stages=stages,
+            stride=stride,
+            weights=weights,
+            normalise=normalise,
+            train_backbone=train_backbone,
+            grid_mask=grid_mask,
+            cameras=len(sensors.cameras.names),
+            width=width,
+        )
         self.status = nn.Linear(STATUS, width)
         self.queries = nn.Parameter(torch.randn(proposals * poses, width))
         self.refiner = Refiner(
-            proposals=proposals, poses=poses, width=width, hidden=hidden, heads=heads, grid_points=grid_points,
-            heights=heights, low_m=low_m, high_m=high_m, reach_m=reach_m, pose_units=pose_units,
-        )  # fmt: skip
+            proposals=proposals,
+            poses=poses,
+            width=width,
+            hidden=hidden,
+            heads=heads,
+            grid_points=grid_points,
+            heights=heights,
+            low_m=low_m,
+            high_m=high_m,
+            reach_m=reach_m,
+            pose_units=pose_units,
+        )
         self.score = ScoreHead(width=width, hidden=hidden)
         self.agents = AgentHead(width=width, hidden=hidden, poses=poses, unit_m=box_unit_m)
         self.areas = AreaHead(width=width, hidden=hidden)
 
     def load_pretrained(self) -> None:
-        """Published weights of the backbone."""
+        """Load the published weights of the backbone."""
         self.images.load_pretrained()
 
     def forward(self, inputs: PlannerInputs) -> IpadOutput:
-        """Plans of B scenes. Raises WrongShape for inputs without calibrated cameras."""
+        """Plans of B scenes.
+
+        Raises WrongShape for inputs without calibrated cameras, ConfigError for a fusion without embeddings.
+        """
         views = self._views(inputs)
         queries = self.queries + self.status(ego_status(inputs))[:, None]
-        read = None if self.fusion is None else self.embeddings(inputs)
+        latents = None if self.fusion is None else self.embeddings(inputs)
         passes = []
         for _ in range(self.passes):
-            if read is not None:
-                queries = self.fusion(queries, read)
+            if latents is not None:
+                queries = self.fusion(queries, latents)
             passes.append(self.refiner.propose(queries))
             queries = self.refiner(queries, passes[-1], views)
-        looked = queries.unflatten(1, (-1, self.poses))
-        proposals, logits = passes[-1], self.score(looked)
+        queries = queries.unflatten(1, (-1, self.poses))
+        proposals, logits = passes[-1], self.score(queries)
         chosen = logits[..., TOTAL].argmax(1)
-        boxes, met = self.agents(looked) if self.training else (None, None)
+        boxes, relevance = self.agents(queries) if self.training else (None, None)
         return IpadOutput(
             trajectory=proposals[torch.arange(len(chosen), device=chosen.device), chosen],
             proposals=proposals,
-            proposal_scores=logits[..., TOTAL].sigmoid(),
             passes=torch.stack(passes, 1),
             score_logits=logits,
             agent_boxes=boxes,
-            agent_logits=met,
-            area_logits=self.areas(looked) if self.training else None,
+            agent_logits=relevance,
+            area_logits=self.areas(queries) if self.training else None,
         )
 
     def _views(self, inputs: PlannerInputs) -> Views:
         if inputs.cameras is None or inputs.intrinsics is None or inputs.camera_to_ego is None:
             raise WrongShape(
-                "Ipad: expected cameras with intrinsics and camera_to_ego among the inputs: make them with its `sensors`"
+                "Ipad: expected inputs with cameras, intrinsics and camera_to_ego: make them with the planner's own "
+                "sensors"
             )
         height, width = padded_size(*inputs.cameras.shape[-2:], self.stride)
         values = self.refiner.cameras.read(self.images(inputs.cameras))
@@ -136,7 +166,7 @@ class Ipad(LearnedPlanner):
 
 
 def ego_status(inputs: PlannerInputs) -> Float[Tensor, "B 11"]:
-    """iPad's ego state: pose (the origin of its own frame), velocity, acceleration, command one-hot."""
+    """iPad's ego state: pose (0, the origin of the ego frame), velocity, acceleration, command one-hot."""
     command = F.one_hot(inputs.command, len(Command)).to(inputs.velocity.dtype)
     pose = inputs.velocity.new_zeros(len(inputs), 3)
     return torch.cat([pose, inputs.velocity, inputs.acceleration, command], 1)

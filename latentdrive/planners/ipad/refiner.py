@@ -1,6 +1,6 @@
-"""The step that iPad repeats: read the proposals off the queries, then let the queries look where these lead.
+"""The step that iPad repeats: decode proposals from the queries, then let the queries look where the proposals lead.
 
-After images.py, before heads.py. One Refiner serves all passes, so passes share their weights by construction.
+One Refiner serves all passes, so the passes share their weights.
 """
 
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from latentdrive.planners.ipad.anchors import box_points, heights_between, on_grid, project
 from latentdrive.planners.ipad.attention import CameraAttention, GridAttention
-from latentdrive.planners.learned import in_full
+from latentdrive.planners.learned import run_in_weight_dtype
 from latentdrive.types import FROZEN
 
 CORNERS = 4
@@ -19,8 +19,11 @@ CORNERS = 4
 
 @dataclass(**FROZEN)
 class Views:
-    """What the cameras show in all passes. values: of their maps, by head, n = B V; calibration as in PlannerInputs; height, width: of the
-    pictures that the maps cover."""
+    """The cameras of B scenes, the same in all passes.
+
+    values: attention values of their maps by head, n = B V. intrinsics, camera_to_ego: as in PlannerInputs.
+    height, width: of the padded pictures that the maps cover.
+    """
 
     values: Float[Tensor, "n H d h w"]
     intrinsics: Float[Tensor, "B V 3 3"]
@@ -29,30 +32,38 @@ class Views:
     width: int
 
     def locate(self, points: Float[Tensor, "B Q n 3"]) -> tuple[Float[Tensor, "B V Q n 2"], Bool[Tensor, "B V Q n"]]:
-        """Places of points in the pictures, and whether they are seen."""
+        """Places of points of the ego frame in the pictures, and whether the pictures show them."""
         return project(points, self.intrinsics, self.camera_to_ego, height=self.height, width=self.width)
 
 
 class Mlp(nn.Module):
-    """Two hidden layers with LayerNorm and ReLU, as in iPad's code. The last layer is in float32."""
+    """Two hidden layers with LayerNorm and ReLU, as in iPad's code. The last layer runs in float32."""
 
     def __init__(self, *, width: int, hidden: int, out: int) -> None:
         super().__init__()
         self.layers = nn.Sequential(
-            nn.Linear(width, hidden), nn.LayerNorm(hidden), nn.ReLU(),
-            nn.Linear(hidden, hidden), nn.LayerNorm(hidden), nn.ReLU(),
-        )  # fmt: skip
+            nn.Linear(width, hidden),
+            nn.LayerNorm(hidden),
+            nn.ReLU(),
+            nn.Linear(hidden, hidden),
+            nn.LayerNorm(hidden),
+            nn.ReLU(),
+        )
         self.last = nn.Linear(hidden, out)
 
     def forward(self, inputs: Float[Tensor, "*n D"]) -> Float[Tensor, "*n out"]:
-        """The layers, one behind the other."""
-        return in_full(self.last, self.layers(inputs))
+        """The output, float32."""
+        return run_in_weight_dtype(self.last, self.layers(inputs))
 
 
 class Refiner(nn.Module):
-    """proposals x poses queries of `width`. heads, hidden: of attention and feed-forward. grid_points: places that a query looks at among
-    the queries (iPad's code samples each of 4 twice, alike). heights: how many, between low_m and high_m. reach_m: half side of the
-    square that the grid of queries stands for. pose_units: metres, metres, radians for which the network says 1 (iPad: 1, 1, 1)."""
+    """Decodes `proposals` x `poses` queries of `width` to proposals, and updates the queries.
+
+    heads, hidden: of attention and feed-forward. grid_points: places on the grid of queries that a query
+    reads (iPad's code samples each of 4 places twice). heights: number of heights between low_m and high_m
+    at which corners of the ego's box are projected. reach_m: half the side of the square that the grid of
+    queries covers. pose_units: metres, metres and radians that an output of 1 stands for (iPad: 1, 1, 1).
+    """
 
     def __init__(
         self,
@@ -81,21 +92,21 @@ class Refiner(nn.Module):
         self.register_buffer("pose_units", torch.tensor(pose_units), persistent=False)
 
     def propose(self, queries: Float[Tensor, "B Q D"]) -> Float[Tensor, "B M P 3"]:
-        """The proposals that the queries stand for, poses in the ego frame of now."""
+        """The proposals that the queries encode, as poses in the ego frame of now."""
         return self.decode(queries).unflatten(1, self.shape) * self.pose_units
 
     def forward(
         self, queries: Float[Tensor, "B Q D"], proposals: Float[Tensor, "B M P 3"], views: Views
     ) -> Float[Tensor, "B Q D"]:
-        """The queries after they looked at each other and at the cameras. No gradient flows through where they look from."""
+        """The queries after they read each other and the cameras. Anchors carry no gradient back to `proposals`."""
         poses = proposals.detach().flatten(1, 2)
-        queries = self.norm_own(queries + self.own(queries, self.marks(), on_grid(poses, self.reach_m)))
+        queries = self.norm_own(queries + self.own(queries, self.positions(), on_grid(poses, self.reach_m)))
         places, seen = views.locate(box_points(poses, self.heights_m))
         queries = self.norm_cameras(queries + self.cameras(queries, views.values, places, seen))
         return self.norm_out(queries + self.forward_layers(queries))
 
-    def marks(self) -> Float[Tensor, "Q D"]:
-        """A learned position for every query: which pose, of which proposal."""
+    def positions(self) -> Float[Tensor, "Q D"]:
+        """A learned position embedding for every query: half of it for its pose, half for its proposal."""
         rows, columns = self.shape
         pose, proposal = self.column.expand(rows, -1, -1), self.row[:, None].expand(-1, columns, -1)
         return torch.cat([pose, proposal], -1).flatten(0, 1)

@@ -1,1 +1,1 @@
-"""Latent actions inside a planner: where a predictor's embeddings come from, and how they are fused."""
+"""Latent actions in a planner: sources of a predictor's embeddings, and the fusion that reads them."""

@@ -1,4 +1,5 @@
-"""Transfuser and Latent Transfuser, NAVSIM's learned baselines: camera and LiDAR fused by attention (Chitta et al., arXiv:2205.15997).
+"""Transfuser and Latent Transfuser (LTF), NAVSIM's learned baselines: camera and LiDAR fused by attention.
 
-backbone.py looks, model.py plans, losses.py teaches, official.py reads NAVSIM's own weights.
+Chitta et al., arXiv:2205.15997. Read in this order: exchange.py, backbone.py, model.py, losses.py; then
+official.py, which reads NAVSIM's own weights.
 """

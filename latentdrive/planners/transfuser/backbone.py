@@ -1,7 +1,8 @@
-"""From a panorama and a LiDAR histogram to one bird's-eye-view map: two convolutional networks that exchange after every stage.
+"""From a panorama and a LiDAR histogram to one bird's-eye-view map, by two networks that exchange features.
 
-After exchange.py, before model.py. The LiDAR's map comes out, with what the camera told it. Latent Transfuser (LTF) puts a learned grid
-in the place of the histogram, and so plans from cameras alone. Constructors touch neither files nor network.
+After exchange.py, before model.py. The output is the LiDAR network's last map, which the exchanges have
+filled with image features. Latent Transfuser (LTF) replaces the histogram by a learned grid, so it plans
+from cameras alone. Constructors read no files and download nothing.
 """
 
 import timm
@@ -10,17 +11,19 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from latentdrive.backbones import IMAGENET_MEAN, IMAGENET_STD, load_published, require_known
+from latentdrive.checkpoint_parts import checkpoint_part
 from latentdrive.errors import ConfigError
 from latentdrive.planners.transfuser.exchange import Exchange
 
 STAGES = 4
-USUAL_STRIDE = 32  # of the last stage of timm's convolutional networks, unless told otherwise
+USUAL_STRIDE = 32  # of the last stage of timm's convolutional networks by default
 
 
 class StagedNetwork(nn.Module):
-    """A timm backbone that is run stage by stage. name: timm's. channels_in: of its input. stride: cells a cell of its last map.
+    """A timm backbone that is run stage by stage.
 
-    frozen: how many of the first stages keep their weights (and batch statistics). channels: of the maps of its four stages.
+    name: timm's. channels_in: of its input. stride: input cells a cell of the last map. frozen: how many
+    of the first stages keep their weights and batch statistics. channels: of the maps of its four stages.
     """
 
     def __init__(self, *, name: str, channels_in: int, stride: int, frozen: int) -> None:
@@ -28,9 +31,9 @@ class StagedNetwork(nn.Module):
         require_known(name)
         self.name, self.stride = name, stride
         with torch.device("meta"):
-            places = [one["module"] for one in timm.create_model(name).feature_info]
-        # EfficientNets hold their stages in one Sequential, which timm takes apart when told to.
-        blocks = {"feature_cfg": {"flatten_sequential": True}} if places[-1].startswith("blocks.") else {}
+            stages = [stage["module"] for stage in timm.create_model(name).feature_info]
+        # EfficientNets hold their stages in one Sequential, which timm splits on request.
+        blocks = {"feature_cfg": {"flatten_sequential": True}} if stages[-1].startswith("blocks.") else {}
         self.network = timm.create_model(
             name,
             pretrained=False,
@@ -43,7 +46,8 @@ class StagedNetwork(nn.Module):
         info, ends = self.network.feature_info, list(self.network.return_layers)[-STAGES:]
         if len(ends) < STAGES or info.reduction()[-1] != stride:
             raise ConfigError(
-                f"{name} has {len(ends)} stages and strides {info.reduction()}; needed: {STAGES} stages, the last of stride {stride}"
+                f"{name} has {len(ends)} stages with strides {info.reduction()}, but Transfuser needs {STAGES} "
+                f"stages, the last of stride {stride}: choose another timm backbone"
             )
         self.channels = tuple(info.channels()[-STAGES:])
         self._parts: list[list[str]] = [[]]
@@ -56,39 +60,55 @@ class StagedNetwork(nn.Module):
             layer.requires_grad_(False)
 
     def train(self, mode: bool = True) -> "StagedNetwork":
-        """Batch statistics of frozen stages must not move."""
+        """Frozen stages stay in evaluation mode, so that their batch statistics do not change."""
         super().train(mode)
         for layer in self._frozen:
             layer.eval()
         return self
 
     def stage(self, number: int, maps: Float[Tensor, "B C H W"]) -> Float[Tensor, "B D h w"]:
-        """The map after stage `number` (from 0) from the one before it; before stage 0 that is the input."""
+        """The output map of stage `number`, counted from 0. maps: that of the stage before, or the network's input."""
         for layer in self._parts[number]:
             maps = self.network[layer](maps)
         return maps
 
 
+@checkpoint_part
 class TransfuserBackbone(nn.Module):
-    """Camera and LiDAR as one map in bird's-eye view. image, lidar: names of timm backbones.
+    """Camera and LiDAR as one map in bird's-eye view.
 
-    lidar_input: `points` for the histogram, `learned` for LTF's grid. lidar_channels, lidar_cells: of that, cells along x and y.
-    lidar_stride: cells a cell of the last map. image_weights: published weights of the image backbone (package, hub, a file, none).
-    image_frozen: how many of its first stages keep them. normalise: scale colours by ImageNet's statistics (NAVSIM does not).
+    image, lidar: names of timm backbones. image_weights: published weights of the image backbone (package,
+    hub, a file, or none). image_frozen: how many of its first stages keep them. normalise: scale colours
+    by ImageNet's statistics, which NAVSIM does not do. lidar_input: `points` for the histogram, `learned`
+    for LTF's grid. lidar_channels: of this input; lidar_cells: its cells along x and along y.
+    lidar_stride: input cells a cell of the last map. exchange_blocks and the rest: see Exchange.
     """
 
     def __init__(
-        self, *, image: str, image_weights: str, image_frozen: int, normalise: bool, lidar: str, lidar_input: str, lidar_channels: int,
-        lidar_cells: int, lidar_stride: int, image_anchors: tuple[int, int], lidar_anchors: tuple[int, int], exchange_blocks: int,
-        exchange_heads: int, exchange_dropout: float,
-    ) -> None:  # fmt: skip
+        self,
+        *,
+        image: str,
+        image_weights: str,
+        image_frozen: int,
+        normalise: bool,
+        lidar: str,
+        lidar_input: str,
+        lidar_channels: int,
+        lidar_cells: int,
+        lidar_stride: int,
+        image_anchors: tuple[int, int],
+        lidar_anchors: tuple[int, int],
+        exchange_blocks: int,
+        exchange_heads: int,
+        exchange_dropout: float,
+    ) -> None:
         super().__init__()
         if lidar_input not in ("points", "learned"):
-            raise ConfigError(f"model.backbone.lidar_input is points or learned, got {lidar_input}")
+            raise ConfigError(f"model.backbone.lidar_input must be points or learned, got {lidar_input}")
         if image_frozen and image_weights == "none":
             raise ConfigError(
-                f"model.backbone.image_frozen={image_frozen} keeps published weights, and image_weights=none has none: set it to package, hub or "
-                "a file, or image_frozen to 0"
+                f"model.backbone.image_frozen={image_frozen} keeps published weights, but image_weights=none has "
+                "none: set image_weights to package, hub or a file, or set image_frozen to 0"
             )
         self.image = StagedNetwork(name=image, channels_in=3, stride=USUAL_STRIDE, frozen=image_frozen)
         self.lidar = StagedNetwork(name=lidar, channels_in=lidar_channels, stride=lidar_stride, frozen=0)
@@ -113,28 +133,28 @@ class TransfuserBackbone(nn.Module):
 
     @property
     def channels(self) -> int:
-        """Of the map that comes out."""
+        """Channels of the output map."""
         return self.lidar.channels[-1]
 
     @property
     def cells(self) -> int:
-        """Of the map that comes out, along x and along y."""
+        """Cells of the output map along x, and along y."""
         return -(-self.lidar_cells // self.lidar.stride)
 
     def forward(
         self, camera: UInt8[Tensor, "B 3 H W"], lidar: Float[Tensor, "B L X Y"] | None
     ) -> Float[Tensor, "B C x y"]:
-        """The map, first axis forward. camera: the panorama, RGB. lidar: the histogram; not looked at with a learned grid."""
+        """The map, first axis forward. camera: the RGB panorama. lidar: the histogram; ignored with a learned grid."""
         image = ((camera.float() / 255 - self.pixel_mean) / self.pixel_std).contiguous(
             memory_format=torch.channels_last
         )
         ground = lidar if self.grid is None else self.grid
         for number, exchange in enumerate(self.exchanges):
             image, ground = self.image.stage(number, image), self.lidar.stage(number, ground)
-            # The learned grid is the same for all scenes until the first exchange: its first stage is run once.
+            # The learned grid is the same for all scenes up to the first exchange, so its first stage runs only once.
             image, ground = exchange(image, ground.expand(len(image), -1, -1, -1))
         return ground
 
     def load_pretrained(self) -> None:
-        """Load the published weights of the image backbone; the LiDAR's has none."""
+        """Load the published weights of the image backbone. The LiDAR backbone has none."""
         load_published(self.image.network, backbone=self.image.name, weights=self.image_weights)

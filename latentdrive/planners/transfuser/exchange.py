@@ -1,6 +1,6 @@
-"""What camera and LiDAR tell each other after a stage: a few tokens of each, read together by a small transformer.
+"""Exchange between camera and LiDAR: a small transformer reads a few tokens of both maps and adds to both.
 
-First step of Transfuser, between the stages of backbone.py. Transfuser (arXiv:2205.15997), in the variant of NAVSIM.
+backbone.py runs one exchange after each stage. Transfuser (arXiv:2205.15997), in NAVSIM's variant.
 """
 
 import torch
@@ -10,35 +10,36 @@ from torch import Tensor, nn
 
 from latentdrive.errors import ConfigError
 
-INIT_STD = 0.02  # of all linear layers in the transformer
+INIT_STD = 0.02  # of the weights of all linear layers in the transformer
 
 
 class Attention(nn.Module):
-    """Self-attention over all tokens. dropout: of attention weights, and of what comes out."""
+    """Self-attention over all tokens. dropout: of the attention weights, and of the output."""
 
     def __init__(self, *, width: int, heads: int, dropout: float) -> None:
         super().__init__()
         if width % heads:
             raise ConfigError(
-                f"exchange_heads={heads} does not divide the {width} channels of a stage of the image backbone"
+                f"model.backbone.exchange_heads={heads} must divide the channels of every stage of the image "
+                f"backbone, and one has {width}: choose another number of heads"
             )
         self.heads, self.dropout = heads, dropout
         self.query, self.key, self.value = (nn.Linear(width, width) for _ in range(3))
         self.out = nn.Linear(width, width)
 
     def forward(self, tokens: Float[Tensor, "B N D"]) -> Float[Tensor, "B N D"]:
-        """What every token gathers."""
+        """What each token attends to, projected."""
         query, key, value = (
             layer(tokens).unflatten(-1, (self.heads, -1)).transpose(1, 2)
             for layer in (self.query, self.key, self.value)
         )
         dropout = self.dropout if self.training else 0.0
-        gathered = F.scaled_dot_product_attention(query, key, value, dropout_p=dropout)
-        return F.dropout(self.out(gathered.transpose(1, 2).flatten(2)), dropout)
+        attended = F.scaled_dot_product_attention(query, key, value, dropout_p=dropout)
+        return F.dropout(self.out(attended.transpose(1, 2).flatten(2)), dropout)
 
 
 class Block(nn.Module):
-    """Attention, then a feed-forward of four times the width with ReLU; each after a norm, each added to what it read."""
+    """A pre-norm transformer layer: attention, then a feed-forward network of four times the width with ReLU."""
 
     def __init__(self, *, width: int, heads: int, dropout: float) -> None:
         super().__init__()
@@ -49,21 +50,29 @@ class Block(nn.Module):
         )
 
     def forward(self, tokens: Float[Tensor, "B N D"]) -> Float[Tensor, "B N D"]:
-        """The tokens, one layer later."""
+        """The tokens after this layer."""
         tokens = tokens + self.attention(self.norm_attention(tokens))
         return tokens + self.feedforward(self.norm_feedforward(tokens))
 
 
 class Exchange(nn.Module):
-    """Adds to both maps what the tokens of both say. image_width, lidar_width: channels of the maps of this stage.
+    """Pools both maps to tokens, runs a transformer over all tokens, and adds its output to both maps.
 
-    image_anchors, lidar_anchors: rows and columns that the maps are pooled to. The transformer is as wide as the image's map.
+    image_width, lidar_width: channels of the maps of this stage; the transformer is as wide as the image
+    map. image_anchors, lidar_anchors: rows and columns that the maps are pooled to.
     """
 
     def __init__(
-        self, *, image_width: int, lidar_width: int, image_anchors: tuple[int, int], lidar_anchors: tuple[int, int],
-        blocks: int, heads: int, dropout: float,
-    ) -> None:  # fmt: skip
+        self,
+        *,
+        image_width: int,
+        lidar_width: int,
+        image_anchors: tuple[int, int],
+        lidar_anchors: tuple[int, int],
+        blocks: int,
+        heads: int,
+        dropout: float,
+    ) -> None:
         super().__init__()
         self.image_anchors, self.lidar_anchors = image_anchors, lidar_anchors
         self.lidar_in = nn.Conv2d(lidar_width, image_width, 1)
@@ -81,15 +90,15 @@ class Exchange(nn.Module):
     def forward(
         self, image: Float[Tensor, "B Ci Hi Wi"], lidar: Float[Tensor, "B Cl Hl Wl"]
     ) -> tuple[Float[Tensor, "B Ci Hi Wi"], Float[Tensor, "B Cl Hl Wl"]]:
-        """Both maps, each with its share of the tokens scaled up and added."""
-        seen = F.adaptive_avg_pool2d(image, self.image_anchors).flatten(2)
-        felt = self.lidar_in(F.adaptive_avg_pool2d(lidar, self.lidar_anchors)).flatten(2)
-        tokens = self.dropout(torch.cat([seen, felt], 2).transpose(1, 2) + self.positions)
+        """Both maps plus the transformer's output for their tokens, scaled to the maps' sizes."""
+        image_tokens = F.adaptive_avg_pool2d(image, self.image_anchors).flatten(2)
+        lidar_tokens = self.lidar_in(F.adaptive_avg_pool2d(lidar, self.lidar_anchors)).flatten(2)
+        tokens = self.dropout(torch.cat([image_tokens, lidar_tokens], 2).transpose(1, 2) + self.positions)
         for block in self.blocks:
             tokens = block(tokens)
-        told = self.norm(tokens).transpose(1, 2)
-        to_image = told[..., : seen.shape[-1]].unflatten(-1, self.image_anchors)
-        to_lidar = self.lidar_out(told[..., seen.shape[-1] :].unflatten(-1, self.lidar_anchors))
+        output, images = self.norm(tokens).transpose(1, 2), image_tokens.shape[-1]
+        to_image = output[..., :images].unflatten(-1, self.image_anchors)
+        to_lidar = self.lidar_out(output[..., images:].unflatten(-1, self.lidar_anchors))
         return image + _scaled(to_image, image), lidar + _scaled(to_lidar, lidar)
 
 

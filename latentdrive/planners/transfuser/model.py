@@ -1,8 +1,9 @@
 """Transfuser: from camera and LiDAR to a plan, the vehicles around, and a semantic bird's-eye view.
 
-After backbone.py. Queries, one for the plan and one for each vehicle, look at the cells of the map and at the ego's state. Chitta et al.
-(arXiv:2205.15997) in the variant of NAVSIM (arXiv:2406.15349); the semantic view is learned beside the plan and not used for it.
-LatentVLA's fusion (arXiv:2601.05611), where there is one, looks from the map's cells right before the queries read them.
+After backbone.py. One query for the plan and one for each vehicle attend to the cells of the map and to
+the ego's state. Chitta et al. (arXiv:2205.15997) in NAVSIM's variant (arXiv:2406.15349). The semantic view
+is an auxiliary task; the plan does not read it. With a fusion (LatentVLA, arXiv:2601.05611), the map's
+cells attend to the embeddings right before the queries read the cells.
 """
 
 import math
@@ -14,11 +15,12 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from latentdrive.checkpoint_parts import checkpoint_part
 from latentdrive.errors import ConfigError
 from latentdrive.planners.inputs.batch import STATUS, PlannerInputs, PlannerOutput
 from latentdrive.planners.inputs.sensors import Panorama, Sensors
 from latentdrive.planners.latents.fusion import LatentFusion
-from latentdrive.planners.learned import LearnedPlanner, in_full
+from latentdrive.planners.learned import LearnedPlanner, run_in_weight_dtype
 from latentdrive.planners.transfuser.backbone import TransfuserBackbone
 from latentdrive.planners.transfuser.official import read_official, to_ours
 from latentdrive.types import FROZEN
@@ -28,8 +30,10 @@ BOX = 5  # x, y, heading, length, width
 
 @dataclass(**FROZEN)
 class TransfuserOutput(PlannerOutput):
-    """Also what it thinks is around. agents: x, y, heading, length, width of N vehicles, ego frame of now; agent_logits: whether each is
-    there. semantics: logits of the C classes of every cell of the bird's-eye view, in the order of BevSemantics.
+    """The plan, and the predicted surroundings.
+
+    agents: x, y, heading, length and width of N vehicles in the ego frame of now. agent_logits: of their
+    existence. semantics: logits of C classes for every cell of the bird's-eye view, as in BevSemantics.
     """
 
     agents: Float[Tensor, "B N 5"]
@@ -38,8 +42,9 @@ class TransfuserOutput(PlannerOutput):
 
 
 class SemanticHead(nn.Module):
-    """The backbone's map scaled up and sorted into classes. middle: cells of the map before its last two layers. size: rows and columns
-    of what comes out.
+    """Scales the backbone's map up and classifies its cells.
+
+    middle: rows and columns of the map before the last two layers. size: rows and columns of the output.
     """
 
     def __init__(self, *, channels: int, width: int, classes: int, middle: int, size: tuple[int, int]) -> None:
@@ -52,25 +57,40 @@ class SemanticHead(nn.Module):
         self.sort = nn.Conv2d(width, classes, 1)
 
     def forward(self, bev: Float[Tensor, "B D x y"]) -> Float[Tensor, "B C h w"]:
-        """Logits."""
+        """Logits of the classes."""
         bev = F.relu(self.enter(bev))
         bev = F.relu(self.twice(_resized(bev, (2 * bev.shape[-2], 2 * bev.shape[-1]))))
         bev = F.relu(self.whole(_resized(bev, (self.middle, self.middle))))
         return _resized(self.sort(F.relu(self.refine(bev))), self.size)
 
 
+@checkpoint_part
 class Transfuser(LearnedPlanner):
-    """Transfuser, or LTF with a backbone whose LiDAR grid is learned. width, feedforward, layers, heads, dropout: of the decoder.
+    """Transfuser, or LTF if the backbone's LiDAR grid is learned.
 
-    agents: vehicles that it looks for, within ±agents_half_m of the ego in x and y. semantic_width: channels of the semantic head;
-    semantic_classes, semantic_size: of what it gives (rows, columns). poses: of the plan.
+    width, feedforward, layers, heads, dropout: of the decoder. agents: number of vehicles it predicts,
+    within ±agents_half_m of the ego in x and in y. semantic_width: channels of the semantic head;
+    semantic_classes, semantic_size: classes, rows and columns of its output. poses: of the plan.
     """
 
     def __init__(
-        self, *, sensors: Sensors, fusion: LatentFusion | None, backbone: TransfuserBackbone, width: int, feedforward: int, layers: int, heads: int,
-        dropout: float, agents: int, agents_half_m: float, semantic_width: int, semantic_classes: int, semantic_size: tuple[int, int],
+        self,
+        *,
+        sensors: Sensors,
+        fusion: LatentFusion | None,
+        backbone: TransfuserBackbone,
+        width: int,
+        feedforward: int,
+        layers: int,
+        heads: int,
+        dropout: float,
+        agents: int,
+        agents_half_m: float,
+        semantic_width: int,
+        semantic_classes: int,
+        semantic_size: tuple[int, int],
         poses: int,
-    ) -> None:  # fmt: skip
+    ) -> None:
         super().__init__(sensors=sensors, fusion=fusion)
         _require_fitting(sensors, backbone)
         self.backbone, self.poses, self.agents_half_m = backbone, poses, agents_half_m
@@ -92,17 +112,18 @@ class Transfuser(LearnedPlanner):
         )
 
     def forward(self, inputs: PlannerInputs) -> TransfuserOutput:
-        """The plans of B scenes, and what is around."""
+        """The plans and surroundings of B scenes. Raises ConfigError for a fusion without embeddings."""
         bev = self.backbone(inputs.cameras[:, 0], inputs.lidar)
         cells = self.bev_in(bev).flatten(2).transpose(1, 2)
         if self.fusion is not None:
             cells = self.fusion(cells, self.embeddings(inputs))
         memory = torch.cat([cells, self.status_in(inputs.status())[:, None]], 1) + self.memory_positions.weight
         decoded = self.decoder(self.queries.weight.expand(len(bev), -1, -1), memory)
-        plan, boxes = in_full(self.trajectory, decoded[:, 0]), in_full(self.agent_boxes, decoded[:, 1:])
+        plan = run_in_weight_dtype(self.trajectory, decoded[:, 0])
+        boxes = run_in_weight_dtype(self.agent_boxes, decoded[:, 1:])
         return TransfuserOutput(
-            trajectory=_turned(plan.unflatten(1, (self.poses, 3))),
-            agents=_turned(torch.cat([self.agents_half_m * boxes[..., :2].tanh(), boxes[..., 2:]], -1)),
+            trajectory=_with_heading(plan.unflatten(1, (self.poses, 3))),
+            agents=_with_heading(torch.cat([self.agents_half_m * boxes[..., :2].tanh(), boxes[..., 2:]], -1)),
             agent_logits=self.agent_logits(decoded[:, 1:])[..., 0],
             semantics=self.semantics(bev),
         )
@@ -112,7 +133,7 @@ class Transfuser(LearnedPlanner):
         self.backbone.load_pretrained()
 
     def load_official(self, file: str | Path) -> None:
-        """Load the weights of a NAVSIM checkpoint of this planner; fusion, which it has none of, stays as it is.
+        """Load the weights of a NAVSIM checkpoint of this planner. A fusion, which NAVSIM lacks, keeps its weights.
 
         Raises CheckpointError where the file is no such checkpoint, or one of other sizes or of the other variant.
         """
@@ -123,8 +144,8 @@ class Transfuser(LearnedPlanner):
         )
 
 
-def _turned(rows: Float[Tensor, "*batch n"]) -> Float[Tensor, "*batch n"]:
-    """The same rows, their third entry squeezed into a heading: π tanh."""
+def _with_heading(rows: Float[Tensor, "*batch n"]) -> Float[Tensor, "*batch n"]:
+    """The rows with their third entry squashed to a heading: π tanh."""
     return torch.cat([rows[..., :2], math.pi * rows[..., 2:3].tanh(), rows[..., 3:]], -1)
 
 
@@ -134,21 +155,23 @@ def _resized(maps: Float[Tensor, "B C H W"], size: tuple[int, int]) -> Float[Ten
 
 def _require_fitting(sensors: Sensors, backbone: TransfuserBackbone) -> None:
     if not isinstance(sensors.cameras, Panorama):
-        raise ConfigError("model.sensors.cameras: Transfuser looks at a Panorama, of one picture")
+        raise ConfigError("model.sensors.cameras of Transfuser must be a Panorama, which is one picture")
     if backbone.grid is not None:
         if sensors.lidar is not None:
             raise ConfigError(
-                "model.sensors.lidar must be null with model.backbone.lidar_input=learned: LTF needs no LiDAR, and none should be opened"
+                "model.sensors.lidar must be null with model.backbone.lidar_input=learned: LTF reads no LiDAR, so "
+                "none should be opened"
             )
         return
     if sensors.lidar is None:
         raise ConfigError(
-            "model.backbone.lidar_input=points needs model.sensors.lidar, a LidarGrid (or lidar_input=learned: LTF)"
+            "model.backbone.lidar_input=points needs a LidarGrid as model.sensors.lidar; for LTF set "
+            "lidar_input=learned"
         )
-    seen = (1 + sensors.lidar.ground, round(2 * sensors.lidar.half_m * sensors.lidar.cells_per_m))
-    meant = (backbone.lidar_channels, backbone.lidar_cells)
-    if seen != meant:
+    given = (1 + sensors.lidar.ground, round(2 * sensors.lidar.half_m * sensors.lidar.cells_per_m))
+    expected = (backbone.lidar_channels, backbone.lidar_cells)
+    if given != expected:
         raise ConfigError(
-            f"model.sensors.lidar gives {seen[0]} channels of {seen[1]} cells a side, model.backbone expects lidar_channels={meant[0]}, "
-            f"lidar_cells={meant[1]}: make them agree"
+            f"model.sensors.lidar gives {given[0]} channels of {given[1]} cells a side, but model.backbone expects "
+            f"lidar_channels={expected[0]}, lidar_cells={expected[1]}: make them agree"
         )

@@ -1,4 +1,4 @@
-"""Fusion: an untrained one changes nothing, a trained one looks, and another teacher's widths are refused."""
+"""Fusion: an untrained one changes nothing, an opened gate lets embeddings through, and other widths are refused."""
 
 from dataclasses import replace
 
@@ -6,13 +6,17 @@ import pytest
 import torch
 
 from latentdrive.errors import WrongShape
-from latentdrive.planners.latents.fusion import LatentFusion, places
+from latentdrive.planners.latents.fusion import LatentFusion, positions
 from latentdrive.types import LatentFeatures
 
+QUERIES = torch.randn(2, 7, 16, generator=torch.Generator().manual_seed(3))
 
-def fusion() -> LatentFusion:
+
+def small_fusion(gate: float = 0.0) -> LatentFusion:
     torch.manual_seed(0)
-    return LatentFusion(visual_width=12, action_width=10, width=16, tokens=3, heads=2)
+    fusion = LatentFusion(visual_width=12, action_width=10, width=16, tokens=3, heads=2)
+    torch.nn.init.constant_(fusion.gate, gate)
+    return fusion
 
 
 def latents(scenes: int = 2, seed: int = 1) -> LatentFeatures:
@@ -22,58 +26,55 @@ def latents(scenes: int = 2, seed: int = 1) -> LatentFeatures:
     )
 
 
-def test_an_untrained_fusion_gives_the_queries_back_bit_for_bit():
-    one, queries = fusion(), torch.randn(2, 7, 16)
-    assert torch.equal(one(queries, one.read(latents())), queries)
+def fused(fusion: LatentFusion, embeddings: LatentFeatures, queries: torch.Tensor = QUERIES) -> torch.Tensor:
+    return fusion(queries, fusion.read(embeddings))
 
 
-def test_the_first_gradient_opens_the_gate_and_then_everything_learns():
-    one, queries = fusion(), torch.randn(2, 7, 16)
-    one(queries, one.read(latents())).square().sum().backward()
-    learning = {name for name, weight in one.named_parameters() if weight.grad is not None and weight.grad.any()}
+def test_an_untrained_fusion_returns_the_queries_bit_for_bit():
+    assert torch.equal(fused(small_fusion(), latents()), QUERIES)
+
+
+def test_the_first_gradient_reaches_the_gate_alone_and_later_ones_reach_everything():
+    fusion = small_fusion()
+    fused(fusion, latents()).square().sum().backward()
+    learning = {name for name, weight in fusion.named_parameters() if weight.grad is not None and weight.grad.any()}
     assert learning == {"gate"}
-    one.zero_grad()
-    torch.nn.init.constant_(one.gate, 0.1)
-    one(queries, one.read(latents())).square().sum().backward()
-    still = {name for name, weight in one.named_parameters() if weight.grad is None or not weight.grad.any()}
-    assert not still
+    fusion.zero_grad()
+    torch.nn.init.constant_(fusion.gate, 0.1)
+    fused(fusion, latents()).square().sum().backward()
+    assert not {name for name, weight in fusion.named_parameters() if weight.grad is None or not weight.grad.any()}
 
 
-def test_with_an_open_gate_what_the_predictor_saw_changes_the_queries():
-    one, queries = fusion(), torch.randn(2, 7, 16)
-    torch.nn.init.constant_(one.gate, 1.0)
-    first, second = (one(queries, one.read(latents(seed=seed))) for seed in (1, 2))
-    assert not torch.allclose(first, second)
+def test_with_an_open_gate_the_embeddings_change_the_queries():
+    fusion = small_fusion(gate=1.0)
+    assert not torch.allclose(fused(fusion, latents(seed=1)), fused(fusion, latents(seed=2)))
 
 
-def test_the_same_codes_in_other_places_say_something_else():
-    """One-hot codes do not tell which of them comes first, and by how much it matters: see docs/results.md 8."""
-    one, queries, given = fusion(), torch.randn(2, 7, 16), latents()
-    torch.nn.init.constant_(one.gate, 1.0)
-    turned = replace(given, action=given.action.flip(1))
-    assert not torch.allclose(one(queries, one.read(given)), one(queries, one.read(turned)), atol=1e-3)
+def test_the_same_codes_in_another_order_change_the_queries():
+    """One-hot codes alone do not tell their order; docs/results.md, section 8, shows what that costs."""
+    fusion, embeddings = small_fusion(gate=1.0), latents()
+    reversed_codes = replace(embeddings, action=embeddings.action.flip(1))
+    assert not torch.allclose(fused(fusion, embeddings), fused(fusion, reversed_codes), atol=1e-3)
 
 
-def test_places_differ_from_each_other_and_need_no_fixed_number():
-    near = places(12, 16)
-    assert near.shape == (12, 16) and torch.equal(near, places(300, 16)[:12]) and places(3, 7).shape == (3, 7)
-    apart = torch.cdist(places(300, 16), places(300, 16)) + 9 * torch.eye(300)
-    assert apart.min() > 0.1 and torch.equal(near[0], torch.tensor([0.0, 1.0]).repeat(8))
+def test_position_encodings_differ_and_serve_any_number_of_tokens():
+    few, many = positions(12, 16), positions(300, 16)
+    assert few.shape == (12, 16) and torch.equal(few, many[:12]) and positions(3, 7).shape == (3, 7)
+    assert (torch.cdist(many, many) + 9 * torch.eye(300)).min() > 0.1
+    assert torch.equal(few[0], torch.tensor([0.0, 1.0]).repeat(8))
 
 
 def test_scenes_of_a_batch_do_not_see_each_others_embeddings():
-    one, queries, both = fusion(), torch.randn(2, 7, 16), latents()
-    torch.nn.init.constant_(one.gate, 1.0)
-    whole = one(queries, one.read(both))
-    alone = one(queries[:1], one.read(both._map(lambda tensor: tensor[:1])))
-    assert torch.allclose(whole[:1], alone, atol=1e-6)
+    fusion, both = small_fusion(gate=1.0), latents()
+    first = replace(both, visual=both.visual[:1], action=both.action[:1])
+    assert torch.allclose(fused(fusion, both)[:1], fused(fusion, first, QUERIES[:1]), atol=1e-6)
 
 
 def test_embeddings_of_another_teacher_are_refused_with_both_widths():
     with pytest.raises(WrongShape, match=r"visual embeddings are 13 wide, this planner's fusion takes 12"):
-        fusion().read(LatentFeatures(visual=torch.zeros(1, 8, 13), action=torch.zeros(1, 5, 10)))
+        small_fusion().read(LatentFeatures(visual=torch.zeros(1, 8, 13), action=torch.zeros(1, 5, 10)))
 
 
-def test_half_precision_embeddings_of_a_store_are_taken_as_they_are():
-    one, half = fusion(), latents()._map(lambda tensor: tensor.half())
-    assert one.read(half).dtype == torch.float32
+def test_half_precision_embeddings_of_a_store_are_read_in_the_fusions_precision():
+    half = LatentFeatures(visual=latents().visual.half(), action=latents().action.half())
+    assert small_fusion().read(half).dtype == torch.float32

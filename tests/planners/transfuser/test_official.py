@@ -1,4 +1,4 @@
-"""NAVSIM's weights: every name and shape accounted for, the same answers, and checkpoints that are refused."""
+"""NAVSIM's weights: all names and shapes are accounted for, outputs are the same, and wrong files are refused."""
 
 import builtins
 import json
@@ -13,19 +13,29 @@ import torch
 from omegaconf import OmegaConf
 
 from latentdrive.errors import CheckpointError
-from latentdrive.planners.transfuser.official import PREFIX, export_official, read_official, renamed, to_ours
-from tests.support.transfuser import HERE, full_size, made_inputs, official_shapes, official_weights, tiny
+from latentdrive.planners.latents.fusion import LatentFusion
+from latentdrive.planners.transfuser.official import PREFIX, our_name, read_official, to_ours
+from tests.support.transfuser import (
+    HERE,
+    full_size,
+    made_inputs,
+    official_name,
+    official_shapes,
+    official_state,
+    official_weights,
+    tiny,
+)
 
 VARIANTS = {"transfuser": ("points", 55_970_149, 668), "ltf": ("learned", 56_035_685, 669)}
-# Made from NAVSIM's own network, with the weights and inputs of transfuser_helpers.py; rounded to 1e-6.
+# Outputs of NAVSIM's own network with the weights and inputs of tests/support/transfuser.py, rounded to 1e-6.
 GOLDEN = json.loads((HERE / "golden_transfuser.json").read_text())
 
 
 @pytest.fixture(scope="module")
 def small():
-    """A tiny Transfuser, and its weights as NAVSIM would call them."""
+    """A tiny Transfuser, and its weights under NAVSIM's names."""
     model = tiny("points")
-    return model, export_official(model.state_dict())
+    return model, official_state(model.state_dict())
 
 
 def saved(path: Path, state: dict, **more) -> Path:
@@ -42,9 +52,9 @@ def test_every_official_weight_has_its_place_and_no_other_weight_exists(variant)
     ours = {
         key: (tuple(value.shape), str(value.dtype).removeprefix("torch.")) for key, value in model.state_dict().items()
     }
-    assert len(official) == count and sum(one.numel() for one in model.parameters()) == parameters
-    assert {renamed(key, 0): value for key, value in official.items()} == ours
-    assert {renamed(key, 1): value for key, value in ours.items()} == official
+    assert len(official) == count and sum(weight.numel() for weight in model.parameters()) == parameters
+    assert {our_name(key): value for key, value in official.items()} == ours
+    assert {official_name(key): value for key, value in ours.items()} == official
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -52,33 +62,31 @@ def test_the_official_weights_give_the_official_networks_numbers(variant, tmp_pa
     model = full_size(VARIANTS[variant][0]).eval()
     state = {PREFIX + key: value for key, value in official_weights(variant).items()}
     model.load_official(saved(tmp_path / "navsim.ckpt", state))
-    lidar = 256  # LTF is handed one too, and must not look at it
-    with torch.no_grad():
-        output = model(made_inputs(2, seed=5, size=(256, 1024), cells=lidar))
-    given = {
-        "trajectory": output.trajectory, "agents": output.agents, "agent_logits": output.agent_logits,
+    with torch.no_grad():  # LTF is given a histogram too, and must ignore it
+        output = model(made_inputs(2, seed=5, size=(256, 1024), cells=256))
+    values = {
+        "trajectory": output.trajectory,
+        "agents": output.agents,
+        "agent_logits": output.agent_logits,
         "semantics": output.semantics[:, :, 5::41, 7::67],
-    }  # fmt: skip
-    for name, value in given.items():
+    }
+    for name, value in values.items():
         expected = torch.tensor(GOLDEN[variant][name]).view(value.shape)
         torch.testing.assert_close(value, expected, atol=1e-4, rtol=0, msg=lambda text, name=name: f"{name}: {text}")
 
 
-def test_weights_go_out_under_official_names_and_come_back(small, tmp_path):
+def test_weights_under_official_names_are_loaded_one_to_one(small, tmp_path):
     model, state = small
     other = tiny("points")
     other.load_official(saved(tmp_path / "ours.ckpt", state))
     assert all(torch.equal(value, model.state_dict()[key]) for key, value in other.state_dict().items())
 
 
-def test_a_fusion_is_neither_asked_of_a_checkpoint_nor_changed_by_it(small, tmp_path):
-    from latentdrive.planners.latents.fusion import LatentFusion
-
+def test_a_fusion_is_neither_required_of_a_checkpoint_nor_changed_by_it(small, tmp_path):
     model = tiny("points", fusion=LatentFusion(visual_width=6, action_width=5, width=32, tokens=2, heads=2))
     before = model.fusion.visual.queries.detach().clone()
     model.load_official(saved(tmp_path / "a.ckpt", small[1]))
     assert torch.equal(model.fusion.visual.queries, before)
-    assert export_official(model.state_dict()).keys() == small[1].keys()
 
 
 def test_missing_and_extra_weights_are_named_with_their_number(small, tmp_path):
@@ -103,18 +111,18 @@ def test_the_other_variant_is_recognised(small, tmp_path):
     ltf = tiny("learned")
     with pytest.raises(
         CheckpointError,
-        match=r"a Transfuser checkpoint \(it lacks _backbone.lidar_latent\), the model is an LTF: planner=transfuser",
+        match=r"a Transfuser checkpoint \(it lacks _backbone.lidar_latent\), but .* is an LTF: choose planner=transfuser",
     ):
         ltf.load_official(saved(tmp_path / "a.ckpt", small[1]))
     with pytest.raises(
         CheckpointError,
-        match=r"an LTF checkpoint \(it has _backbone.lidar_latent\), the model is a Transfuser: planner=ltf",
+        match=r"an LTF checkpoint \(it has _backbone.lidar_latent\), but .* is a Transfuser: choose planner=ltf",
     ):
-        tiny("points").load_official(saved(tmp_path / "b.ckpt", export_official(ltf.state_dict())))
+        tiny("points").load_official(saved(tmp_path / "b.ckpt", official_state(ltf.state_dict())))
 
 
 def test_what_is_no_checkpoint_says_what_it_is(small, tmp_path):
-    with pytest.raises(CheckpointError, match="no such file"):
+    with pytest.raises(CheckpointError, match="does not exist: name NAVSIM's checkpoint"):
         read_official(tmp_path / "nowhere.ckpt")
     (tmp_path / "text.ckpt").write_text("<html>not found</html>")
     with pytest.raises(CheckpointError, match="download it again"):
@@ -131,7 +139,7 @@ def test_what_is_no_checkpoint_says_what_it_is(small, tmp_path):
 
 
 class Touch:
-    """Would write a file when unpickled."""
+    """Writes a file when it is unpickled."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -141,7 +149,7 @@ class Touch:
 
 
 class Shell:
-    """Would call os.system when unpickled."""
+    """Calls os.system when it is unpickled."""
 
     def __reduce__(self):
         import os
@@ -149,9 +157,9 @@ class Shell:
         return os.system, ("true",)
 
 
-def test_a_checkpoint_that_asks_to_run_something_is_refused_by_name_and_runs_nothing(small, tmp_path):
+def test_a_checkpoint_that_would_run_something_is_refused_by_name_and_runs_nothing(small, tmp_path):
     path = saved(tmp_path / "evil.ckpt", small[1], extra=Touch(tmp_path / "touched"))
-    with pytest.raises(CheckpointError, match=r"asks for exec, .*nothing of it has run.*torch\.save"):
+    with pytest.raises(CheckpointError, match=r"asks for exec, .*nothing in the file was run.*torch\.save"):
         read_official(path)
     assert not (tmp_path / "touched").exists()
     with pytest.raises(CheckpointError, match=r"asks for posix.system"):
@@ -159,17 +167,17 @@ def test_a_checkpoint_that_asks_to_run_something_is_refused_by_name_and_runs_not
 
 
 def made_class(monkeypatch, full: str, **attributes) -> type:
-    """A class of that module and name, for pickling; the module goes away after the test."""
+    """A class of this module and name, for pickling. The module disappears after the test."""
     module, _, name = full.rpartition(".")
-    made = type(name, (), {"__module__": module} | attributes)
+    created = type(name, (), {"__module__": module} | attributes)
     parts = module.split(".")
     for end in range(1, len(parts) + 1):
         monkeypatch.setitem(sys.modules, ".".join(parts[:end]), types.ModuleType(module))
-    setattr(sys.modules[module], name, made)
-    return made
+    setattr(sys.modules[module], name, created)
+    return created
 
 
-def test_settings_saved_beside_the_weights_are_passed_over(small, tmp_path, monkeypatch):
+def test_settings_saved_beside_the_weights_are_ignored(small, tmp_path, monkeypatch):
     from lightning.fabric.utilities.data import AttributeDict
 
     config = made_class(monkeypatch, "navsim.agents.transfuser.transfuser_config.TransfuserConfig")()
