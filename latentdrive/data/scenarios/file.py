@@ -1,7 +1,8 @@
-"""One scenario file in ScenarioNet form: checked, cut to the 2 Hz frames that everything else works with.
+"""One scenario file in ScenarioNet form, checked and reduced to 2 Hz, the rate of NAVSIM's frames.
 
-Below scenario_logs.py. The file is a pickled dictionary: `tracks` (state arrays over the recording's own rate), `map_features`,
-`dynamic_map_states` (lights) and `metadata`; the map is left as it is and read by scenario_map.py when somebody asks for it.
+First step of reading recorded traffic. The file is a pickled dictionary: `tracks` (state arrays at
+the recording's own rate), `map_features`, `dynamic_map_states` (traffic lights) and `metadata`. The
+map is kept as it is; road_map.py reads it when it is needed.
 """
 
 from collections.abc import Mapping
@@ -17,26 +18,26 @@ from latentdrive.errors import RefusedPickle, UnreadableLogFile
 from latentdrive.geometry import compose
 from latentdrive.types import FROZEN
 
-FRAME_S = 0.5  # NAVSIM's frames
-TIME_SLACK_S = 0.02  # how far a row of the recording may lie from its frame's time
-NAMES = {  # ScenarioNet's types by NAVSIM's names; everything else is a generic_object
+FRAME_S = 0.5  # time between two frames, as in NAVSIM
+TIME_SLACK_S = 0.02  # how far a row of the recording may lie from the time of its frame
+NAMES = {  # ScenarioNet's type → NAVSIM's name; every other type is a generic_object
     "VEHICLE": "vehicle",
     "PEDESTRIAN": "pedestrian",
     "CYCLIST": "bicycle",
     "TRAFFIC_CONE": "traffic_cone",
     "TRAFFIC_BARRIER": "barrier",
 }
-# No car changes its velocity by LEAP_MPS from one row to the next (exporters' clocks jitter by half a row), nor reverses from
-# REVERSE_MPS forward to REVERSE_MPS backward.
+# From one row to the next, no car changes its velocity by LEAP_MPS (exporters' clocks jitter by
+# half a row), and none goes from REVERSE_MPS forward to REVERSE_MPS backward.
 LEAP_MPS, REVERSE_MPS = 20.0, 1.0
 RED = ("TRAFFIC_LIGHT_RED", "LANE_STATE_STOP", "LANE_STATE_ARROW_STOP", "LANE_STATE_FLASHING_STOP")
 
 
 @dataclass(**FROZEN)
 class Tracks:
-    """Everybody but the ego, N tracks over F frames, global frame. Rows where `valid` is False are 0.
+    """The N tracks of other objects over F frames, global frame. Rows where `valid` is False are 0.
 
-    poses: centres. sizes: length, width, height. velocity: recorded, as the exporter made it (some look ahead).
+    poses: of the centres. sizes: length, width, height. velocity: as the exporter wrote it; some exporters look ahead.
     """
 
     names: tuple[str, ...]
@@ -50,11 +51,12 @@ class Tracks:
 
 @dataclass(**FROZEN)
 class Scenario:
-    """A recording at 2 Hz. ego_poses: rear axle, NaN where the ego is not known. path_poses: its known poses at the full rate.
+    """A recording at 2 Hz. ego_poses: rear axle, NaN where unknown. path_poses: all known ones, at the full rate.
 
-    features: the map as it is in the file. lights: by frame, (id of the lane that the light stands over, whether it is red).
-    no_size, not_finite: tracks left out, or cut, because a size is zero or a number of a valid row is NaN or infinite.
-    leaps: places where the ego's recorded position leaps; its pose is unknown from there to the next frame.
+    features: the map as the file has it. lights: by frame, (id of the lane that the light stands
+    over, is red). no_size, not_finite: number of tracks that were left out or cut because a size is
+    zero, or because a number of a valid row is NaN or infinite. leaps: number of places where the
+    ego's recorded position leaps; its pose is unknown from there to the next frame.
     """
 
     path: Path
@@ -74,13 +76,16 @@ class Scenario:
 def read_scenario(path: Path, *, ego_ahead_m: float) -> Scenario:
     """Read and check one file. ego_ahead_m: how far the ego's recorded position lies ahead of its rear axle.
 
-    Raises UnreadableLogFile, with the key at fault, for everything that is not a whole scenario.
+    Raises UnreadableLogFile, with the key at fault, if the file is not a complete scenario.
     """
     content = _content(path)
-    meta, tracks = _part(path, content, "metadata"), _part(path, content, "tracks")
-    tracks = {str(name): track for name, track in tracks.items()}  # some exporters number them
+    meta, tracks = _section(path, content, "metadata"), _section(path, content, "tracks")
+    tracks = {str(name): track for name, track in tracks.items()}  # some exporters use numbers as names
     if "left" in str(meta.get("coordinate", "")):
-        raise UnreadableLogFile(path, f"its coordinates are {meta['coordinate']}, left and right would be exchanged")
+        raise UnreadableLogFile(
+            path,
+            f"its coordinates are {meta['coordinate']}, so left and right would be exchanged: export it right-handed",
+        )
     times = _array(path, meta, "ts", "metadata", rows=None, columns=1)[:, 0]
     if len(times) < 2 or not np.isfinite(times).all() or (np.diff(times) <= 0).any():
         raise UnreadableLogFile(path, "metadata['ts'] must hold two or more finite times that grow")
@@ -90,7 +95,7 @@ def read_scenario(path: Path, *, ego_ahead_m: float) -> Scenario:
         raise UnreadableLogFile(path, f"metadata['sdc_id'] is {sdc!r}, and no track has that name")
     ego, leaps = _without_leaps(_ego(path, tracks[sdc], len(times), ego_ahead_m), times, rows)
     others = {name: track for name, track in tracks.items() if name != sdc}
-    read, no_size, not_finite = _tracks(path, others, len(times), rows)
+    columns, no_size, not_finite = _tracks(path, others, len(times), rows)
     name = content.get("id") or meta.get("scenario_id") or meta.get("id") or path.stem
     return Scenario(
         path=path,
@@ -99,8 +104,8 @@ def read_scenario(path: Path, *, ego_ahead_m: float) -> Scenario:
         times_s=times[rows],
         ego_poses=ego[rows],
         path_poses=ego[np.isfinite(ego).all(-1)],
-        tracks=read,
-        features=_part(path, content, "map_features"),
+        tracks=columns,
+        features=_section(path, content, "map_features"),
         lights=_lights(path, content.get("dynamic_map_states") or {}, len(times), rows),
         no_size=no_size,
         not_finite=not_finite,
@@ -118,52 +123,56 @@ def _content(path: Path) -> Mapping[str, Any]:
     return content
 
 
-def _part(path: Path, content: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    part = content.get(key)
-    if not isinstance(part, Mapping):
-        raise UnreadableLogFile(
-            path, f"{key!r} must hold a dictionary, it holds {type(part).__name__}: export it again"
-        )
-    return part
+def _section(path: Path, content: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    section = content.get(key)
+    if not isinstance(section, Mapping):
+        kind = type(section).__name__
+        raise UnreadableLogFile(path, f"{key!r} must hold a dictionary, it holds {kind}: export the scenario again")
+    return section
 
 
 def _array(
     path: Path, parent: Mapping[str, Any], key: str, where: str, *, rows: int | None, columns: int
 ) -> Float64[np.ndarray, "R C"]:
-    """One array of numbers as [rows, at least `columns`]; raises UnreadableLogFile with its place."""
+    """An array of numbers with shape [rows, `columns` or more]. where: its place, for the
+    UnreadableLogFile that this raises.
+    """
     try:
         array = np.asarray(parent[key], np.float64)
     except KeyError:
-        raise UnreadableLogFile(path, f"{where} has no {key!r}: export it again") from None
+        raise UnreadableLogFile(path, f"{where} has no {key!r}: export the scenario again") from None
     except (TypeError, ValueError) as error:
         raise UnreadableLogFile(path, f"{where}[{key!r}] does not hold numbers ({error})") from None
     array = array[:, None] if array.ndim == 1 else array
     if array.ndim != 2 or array.shape[1] < columns or rows not in (None, len(array)):
         raise UnreadableLogFile(
             path,
-            f"{where}[{key!r}] has shape {array.shape}, expected {rows or 'any number of'} rows of {columns} or more",
+            f"{where}[{key!r}] has shape {array.shape}, expected {rows or 'any number of'} rows of {columns} or more "
+            "numbers: export the scenario again",
         )
     return array
 
 
 def _frame_rows(path: Path, times: Float64[np.ndarray, "R"]) -> np.ndarray:
-    """Rows at the first time and every FRAME_S after it: what is annotated at 2 Hz is annotated there, the rest between."""
-    wanted = times[0] + np.arange(int((times[-1] - times[0] + TIME_SLACK_S) / FRAME_S) + 1) * FRAME_S
-    rows = np.abs(times[:, None] - wanted).argmin(0)
-    far = np.abs(times[rows] - wanted)
+    """Rows at the first time and every FRAME_S after it. Recordings that are annotated at 2 Hz have
+    their annotations there.
+    """
+    frames_s = times[0] + np.arange(int((times[-1] - times[0] + TIME_SLACK_S) / FRAME_S) + 1) * FRAME_S
+    rows = np.abs(times[:, None] - frames_s).argmin(0)
+    far = np.abs(times[rows] - frames_s)
     if far.max() > TIME_SLACK_S:
-        at = wanted[far.argmax()]
+        at = frames_s[far.argmax()]
         raise UnreadableLogFile(
             path,
-            f"metadata['ts'] has no row within {TIME_SLACK_S} s of {at:.2f} s: rows must lie at multiples of {FRAME_S} s",
+            f"metadata['ts'] has no row within {TIME_SLACK_S} s of {at:.2f} s: there must be one every {FRAME_S} s",
         )
     return rows
 
 
 def _state(path: Path, track: Any, name: str, rows: int) -> dict[str, np.ndarray]:
-    """The arrays of a track: pose [R, 3], z [R], velocity [R, 2], valid [R]. NaN stays where it is."""
+    """The arrays of a track: pose [R, 3], z [R], velocity [R, 2], valid [R]. NaN is kept."""
     if not isinstance(track, Mapping) or not isinstance(track.get("state"), Mapping):
-        raise UnreadableLogFile(path, f"tracks[{name!r}] holds no 'state': export it again")
+        raise UnreadableLogFile(path, f"tracks[{name!r}] holds no 'state': export the scenario again")
     state, where = track["state"], f"tracks[{name!r}]['state']"
     position = _array(path, state, "position", where, rows=rows, columns=2)
     heading = _array(path, state, "heading", where, rows=rows, columns=1)
@@ -186,9 +195,10 @@ def _ego(path: Path, track: Any, rows: int, ahead_m: float) -> Float64[np.ndarra
 def _without_leaps(
     poses: Float64[np.ndarray, "R 3"], times: Float64[np.ndarray, "R"], rows: np.ndarray
 ) -> tuple[Float64[np.ndarray, "R 3"], int]:
-    """The ego's poses, NaN from every leap to the next frame; and the number of leaps.
+    """The ego's poses, with NaN from every leap to the next frame; and the number of leaps.
 
-    The nuScenes exporter often puts the ego's last rows behind the ones before them: the car would reverse at 20 m/s.
+    The nuScenes exporter often places the ego's last rows behind the rows before them, as if the
+    car reversed at 20 m/s.
     """
     velocity = np.diff(poses[:, :2], axis=0) / np.diff(times)[:, None]
     turned = (velocity[1:] * velocity[:-1]).sum(-1) < 0
@@ -204,8 +214,8 @@ def _without_leaps(
 
 
 def _tracks(path: Path, tracks: Mapping[str, Any], times: int, rows: np.ndarray) -> tuple[Tracks, int, int]:
-    """Tracks at the frames, and how many have no size or numbers that are not finite."""
-    names, ids, kept, no_size, not_finite = [], [], [], 0, 0
+    """Tracks at the frames; the number of tracks without a size; the number with values that are not finite."""
+    names, ids, valid_rows, values, no_size, not_finite = [], [], [], [], 0, 0
     for name, track in tracks.items():
         state = _state(path, track, name, times)
         where = f"tracks[{name!r}]['state']"
@@ -221,25 +231,25 @@ def _tracks(path: Path, tracks: Mapping[str, Any], times: int, rows: np.ndarray)
         no_size += bool((valid & finite & ~sized).any())
         valid = valid & finite & sized
         if valid.any():
-            names.append(NAMES.get(str(track.get("type")), _rarer_name(track)))
+            names.append(NAMES.get(str(track.get("type"))) or _name_by_source(track))
             ids.append(name)
-            kept.append((valid, np.where(valid[:, None], row, 0.0)))
-    valid = np.stack([one for one, _ in kept]) if kept else np.zeros((0, len(rows)), bool)
-    values = np.stack([one for _, one in kept]) if kept else np.zeros((0, len(rows), 9))
-    read = Tracks(
+            valid_rows.append(valid)
+            values.append(np.where(valid[:, None], row, 0.0))
+    table = np.array(values, np.float64).reshape(-1, len(rows), 9)
+    tracks_at_frames = Tracks(
         names=tuple(names),
         ids=tuple(ids),
-        valid=valid,
-        poses=values[..., :3],
-        centre_z_m=values[..., 3],
-        sizes=values[..., 4:7],
-        velocity=values[..., 7:],
+        valid=np.array(valid_rows, bool).reshape(-1, len(rows)),
+        poses=table[..., :3],
+        centre_z_m=table[..., 3],
+        sizes=table[..., 4:7],
+        velocity=table[..., 7:],
     )
-    return read, no_size, not_finite
+    return tracks_at_frames, no_size, not_finite
 
 
-def _rarer_name(track: Mapping[str, Any]) -> str:
-    """NAVSIM's name by the type that the exporter kept from its source."""
+def _name_by_source(track: Mapping[str, Any]) -> str:
+    """NAVSIM's name by the type in the exporter's source, which the exporter keeps."""
     meta = track.get("metadata")
     kind = str(meta.get("type", "")).lower() if isinstance(meta, Mapping) else ""
     return "czone_sign" if "czone" in kind else "generic_object"
@@ -253,7 +263,9 @@ def _lights(path: Path, states: Any, times: int, rows: np.ndarray) -> tuple[tupl
         state = light.get("state") if isinstance(light, Mapping) else None
         shown = state.get("object_state") if isinstance(state, Mapping) else None
         if shown is None or len(shown) != times:
-            raise UnreadableLogFile(path, f"dynamic_map_states[{name!r}] must show {times} states: export it again")
+            raise UnreadableLogFile(
+                path, f"dynamic_map_states[{name!r}] must show {times} states: export the scenario again"
+            )
         for frame, row in zip(frames, rows):
             if shown[row] is not None:
                 frame.append((str(light.get("lane") or name), str(shown[row]) in RED))

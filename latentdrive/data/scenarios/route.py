@@ -1,7 +1,7 @@
-"""Which lanes the ego drove, and what follows from it: the route and the driving commands.
+"""The lanes that the ego drove on, and what follows from them: the route and the driving commands.
 
-Below scenario_logs.py. All of this is knowledge of the future: it belongs into SceneTruth, and into a Scene only where
-somebody asks for it.
+After road_map.py. All of this is knowledge of the future: it belongs into a SceneTruth, and into a
+Scene only on request.
 """
 
 from collections.abc import Sequence
@@ -17,15 +17,18 @@ from latentdrive.geometry import wrap_angle
 from latentdrive.types import Command, MapLane, RoadMap
 
 AGREE_RAD = np.pi / 4  # a lane is driven along, not across
-LEAP_M = 10.0  # what changing to a lane that does not follow costs, in metres beside the centre line of one pose
+LEAP_M = (
+    10.0  # cost of changing to a lane that does not follow, in metres of distance between one pose and a centre line
+)
 
 
 class DrivenLanes:
-    """The lanes and connectors under a path, in the order they were driven.
+    """The lanes and connectors under a path, in driving order. poses: rear axle, global frame, in order of time.
 
-    Of all that contain a pose and head its way, the sequence with the least sum of distances to the centre lines is taken,
-    where going on to a successor is free and any other change costs LEAP_M: overlapping connectors are told apart by where
-    the path leads. poses: rear axle, global frame, in order of time.
+    Candidates for a pose are all lanes that contain it and have about its heading. Of all sequences
+    of candidates, the one with the least sum of distances to the centre lines is chosen (by dynamic
+    programming); moving on to a successor is free, any other change costs LEAP_M. So the way that
+    the path takes decides between overlapping connectors.
     """
 
     def __init__(self, road_map: RoadMap, poses: Float64[np.ndarray, "R 3"]) -> None:
@@ -33,37 +36,36 @@ class DrivenLanes:
         self._number = {lane.id: number for number, lane in enumerate(self._all)}
         self._lines = [shapely.LineString(lane.baseline) for lane in self._all]
         self._poses = poses
-        self._rows, self._numbers = self._drive()
+        self._rows, self._numbers = self._best_sequence()
 
     @property
     def share(self) -> float:
-        """Share of the poses that lie in a lane or connector with its heading."""
+        """Share of the poses that have a candidate."""
         return len(self._rows) / len(self._poses) if len(self._poses) else 0.0
 
     @property
     def lanes(self) -> tuple[MapLane, ...]:
-        """Every lane and connector once each time it is entered; a short one between two poses is filled in."""
+        """Every lane and connector, once each time it is entered; short ones between two poses are filled in."""
         return tuple(self._all[number] for number, _, _ in self._stretches())
 
     @property
     def route(self) -> tuple[str, ...]:
-        """Roadblocks and roadblock connectors in the order they were driven; lane changes inside of one don't repeat it."""
+        """Roadblocks and roadblock connectors in driving order; lane changes within one do not repeat it."""
         blocks = [lane.roadblock for lane in self.lanes]
         return tuple(block for k, block in enumerate(blocks) if k == 0 or block != blocks[k - 1])
 
     def commands(self, poses: Float64[np.ndarray, "F 3"]) -> tuple[Command, ...]:
-        """NAVSIM's driving command at each pose, from the centre line of the lanes driven.
-
-        Seen from that line's own pose next to the ego, a line that lies 20 m on at least 2 m to the left (right) means LEFT
-        (RIGHT). UNKNOWN where a pose is not finite or the line ends earlier.
-        """
+        """NAVSIM's driving command at each pose, from the centre line of the driven lanes; see `command_along`."""
         line = self.centre_line()
         if line is None:
             return (Command.UNKNOWN,) * len(poses)
         return tuple(command_along(line, pose) for pose in poses)
 
     def centre_line(self) -> Float64[np.ndarray, "n 2"] | None:
-        """Centre lines of the driven lanes in one; each from where it was entered to where it was left, ends whole."""
+        """The centre lines of the driven lanes as one line, each from where the lane was entered to where it was left.
+
+        The first lane counts from its beginning, and the last one to its end. None if no lane was driven.
+        """
         stretches = self._stretches()
         if not stretches:
             return None
@@ -79,10 +81,10 @@ class DrivenLanes:
         line = line[np.concatenate([[True], np.linalg.norm(np.diff(line, axis=0), axis=1) > 1e-6])]
         return line if len(line) > 1 else None
 
-    def _drive(self) -> tuple[np.ndarray, np.ndarray]:
-        """Rows of poses with a lane, and its number."""
+    def _best_sequence(self) -> tuple[np.ndarray, np.ndarray]:
+        """Rows of the poses that have a candidate, and the number of the lane chosen for each."""
         candidates = self._candidates()
-        rows = [row for row, found in enumerate(candidates) if found]
+        rows = [row for row, lanes in enumerate(candidates) if lanes]
         if not rows:
             return np.zeros(0, np.int64), np.zeros(0, np.int64)
         cost, origins = np.array(list(candidates[rows[0]].values())), []
@@ -98,18 +100,18 @@ class DrivenLanes:
         return np.array(rows, np.int64), np.array(numbers, np.int64)
 
     def _candidates(self) -> list[dict[int, float]]:
-        """For every pose: lanes that contain it and head its way, with the distance to their centre lines."""
-        found: list[dict[int, float]] = [{} for _ in self._poses]
+        """For every pose, the numbers of its candidates, with the distance to their centre lines."""
+        candidates: list[dict[int, float]] = [{} for _ in self._poses]
         if not self._all or not len(self._poses):
-            return found
+            return candidates
         points = shapely.points(self._poses[:, :2])
         tree = shapely.STRtree([shapely.Polygon(lane.rings[0], lane.rings[1:]) for lane in self._all])
         for row, number in tree.query(points, predicate="intersects").T:
             line = self._all[number].baseline
             heading = direction_at(line, self._lines[number].project(points[row]))
             if abs(wrap_angle(heading - self._poses[row, 2])) < AGREE_RAD:
-                found[row][int(number)] = float(self._lines[number].distance(points[row]))
-        return found
+                candidates[row][int(number)] = float(self._lines[number].distance(points[row]))
+        return candidates
 
     def _change(self, a: int, b: int) -> float:
         return 0.0 if a == b or self._leads(a, b) or self._between(a, b) is not None else LEAP_M
@@ -125,7 +127,7 @@ class DrivenLanes:
         return None
 
     def _stretches(self) -> list[tuple[int, int, int]]:
-        """(lane, first row, last row) of the path, in order; a lane filled in has the rows around it."""
+        """(lane, first row, last row) in driving order; a lane that was filled in has the rows around it."""
         stretches: list[tuple[int, int, int]] = []
         for row, number in zip(self._rows.tolist(), self._numbers.tolist()):
             if stretches and stretches[-1][0] == number:
@@ -143,12 +145,13 @@ class DrivenLanes:
 
 
 def connectors_under(road_map: RoadMap, lights: Sequence[tuple[str, bool]]) -> tuple[tuple[str, bool], ...]:
-    """Lights over lanes or connectors as lights of connectors: those of a lane hold for every connector that leaves it."""
-    found: dict[str, bool] = {}
+    """Lights over lanes or connectors as lights of connectors. A light over a lane holds for every
+    connector that leaves it.
+    """
+    states: dict[str, bool] = {}
     for name, red in lights:
         for connector in road_map.connectors:
-            if connector.has_light and (
-                name in connector.incoming or name in (connector.id, connector.id.rpartition("#")[0])
-            ):
-                found[connector.id] = found.get(connector.id, False) or red
-    return tuple(found.items())
+            unsplit = connector.id.rpartition("#")[0]  # before a connector of several lanes was split
+            if connector.has_light and name in (*connector.incoming, connector.id, unsplit):
+                states[connector.id] = states.get(connector.id, False) or red
+    return tuple(states.items())

@@ -1,4 +1,4 @@
-"""One scenario file: what is taken over at 2 Hz, where the ego leaps, and how a damaged one is named."""
+"""One scenario file: objects at 2 Hz, leaps of the ego, and the messages for damaged files."""
 
 from pathlib import Path
 
@@ -14,9 +14,9 @@ def test_objects_have_navsims_names_and_are_there_only_while_valid(tmp_path: Pat
     rows = len(content["metadata"]["ts"])
     way = np.column_stack([np.arange(rows) * 0.5, np.full(rows, 7.0)])
     still = np.full((rows, 2), 5.0)
-    seen = (np.arange(rows) >= 10) & (np.arange(rows) <= 30)
+    visible = (np.arange(rows) >= 10) & (np.arange(rows) <= 30)
     content["tracks"] |= {
-        "car": track("VEHICLE", way, velocity=(5, 0), valid=seen),
+        "car": track("VEHICLE", way, velocity=(5, 0), valid=visible),
         "walker": track("PEDESTRIAN", still, size=(0.6, 0.7, 1.8)),
         "rider": track("CYCLIST", still),
         "cone": track("TRAFFIC_CONE", still),
@@ -94,13 +94,13 @@ def broken(key: str) -> dict:
         ("light", r"dynamic_map_states\['C'\] must show 101 states"),
     ],
 )
-def test_what_is_wrong_with_a_file_is_named(tmp_path: Path, key: str, words: str):
+def test_the_problem_of_a_damaged_file_is_named(tmp_path: Path, key: str, words: str):
     file = write_scenario(tmp_path / "a.pkl", broken(key))
     with pytest.raises(TooManyUnreadable, match=rf"a\.pkl: .*{words}"):
         logs(file)
 
 
-def test_what_a_pickle_may_not_ask_for_is_not_run(tmp_path: Path):
+def test_nothing_that_a_pickle_asks_for_is_run(tmp_path: Path):
     class Bad:
         def __reduce__(self):
             return (Path(tmp_path / "ran").touch, ())

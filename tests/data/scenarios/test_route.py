@@ -1,4 +1,4 @@
-"""The lanes that were driven: route, driving commands, and the lights over them."""
+"""The lanes that the ego drove on: route, driving commands, and the lights over them."""
 
 from pathlib import Path
 
@@ -13,10 +13,10 @@ from tests.support.scenario import TURN, along, lane, logs, scenario, turning, w
 def test_the_route_is_the_lanes_that_were_driven(tmp_path: Path):
     truth = logs(write_scenario(tmp_path / "a.pkl", turning())).truth("made@1.5")
     assert truth.route == ("roadblock:A", "roadblock_connector:C2", "roadblock:D")
-    assert {one.id for one in truth.map.roadblock_connectors} == {"roadblock_connector:C1", "roadblock_connector:C2"}
+    assert {way.id for way in truth.map.roadblock_connectors} == {"roadblock_connector:C1", "roadblock_connector:C2"}
 
 
-def test_the_command_looks_20_m_along_what_was_driven_and_stays_out_of_the_scene(tmp_path: Path):
+def test_the_command_looks_20_m_along_the_driven_lanes_and_stays_out_of_the_scene(tmp_path: Path):
     file = write_scenario(tmp_path / "a.pkl", turning())
     source = logs(file)
     commands = [source.truth(token).frames[3].command for token in source.tokens]
@@ -42,10 +42,10 @@ def test_lights_are_those_of_connectors_at_each_frame(tmp_path: Path):
     content["dynamic_map_states"] = {"C2": {"lane": "C2", "state": {"object_state": states}}}
     truth = logs(write_scenario(tmp_path / "a.pkl", content)).truth("made@1.5")
     assert [frame.lights for frame in truth.frames[3:6]] == [(("C2", True),), (("C2", False),), (("C2", False),)]
-    assert {one.id: one.has_light for one in truth.map.connectors} == {"C1": False, "C2": True}
+    assert {connector.id: connector.has_light for connector in truth.map.connectors} == {"C1": False, "C2": True}
 
 
-def test_overlapping_connectors_are_told_apart_by_where_the_path_leads():
+def test_the_way_of_the_path_decides_between_overlapping_connectors():
     road = read_road_map(TURN, name="somewhere", lit=())
     straight = np.column_stack([np.arange(30.0, 100.0), np.zeros(70), np.zeros(70)])
     assert DrivenLanes(road, straight).route == ("roadblock:A", "roadblock_connector:C1", "roadblock:B")
@@ -63,7 +63,7 @@ def test_a_lane_between_two_poses_is_filled_in_and_a_lane_change_costs_one_leap(
     x = np.arange(2.0, 80.0, 3.0)
     path = np.column_stack([x, np.where(x < 20, 4.0, 0.0), 0 * x])
     driven = DrivenLanes(road, path)
-    assert [one.id for one in driven.lanes] == ["L", "A", "A>B", "B", "B>D", "D"]
+    assert [lane.id for lane in driven.lanes] == ["L", "A", "A>B", "B", "B>D", "D"]
     assert driven.share == 1.0
     line = driven.centre_line()
     assert (np.diff(line[:, 0]) > 0).mean() > 0.9 and line[-1].tolist() == [80, 0]
