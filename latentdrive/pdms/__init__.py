@@ -1,1 +1,1 @@
-"""The score: NAVSIM's PDMS and EPDMS, batched in torch, without the devkit. Knows no network."""
+"""NAVSIM's scores, PDMS and EPDMS, batched in torch and without the devkit. Specified in docs/pdms.md."""

@@ -1,8 +1,9 @@
-"""Several scenes as tensors, ready for scoring: the step between scene.py and the sub-scores.
+"""Several scenes stacked as tensors: the form in which the sub-scores read them.
 
-Geometry is told from a whole-metre point near each ego (`origin`): UTM coordinates have too many digits for fast arithmetic in float64
-and far too many for float32, and taking away whole metres loses none of them. The simulation itself runs in global coordinates,
-as the reference does, because its last bits decide some collinear cases (spec section 11, trap 4).
+Geometry is relative to a whole-metre point near each ego (`origin`). UTM coordinates have too many
+digits for fast arithmetic in float64 and far too many for float32, and subtracting whole metres
+loses none of them. The simulation itself runs in global coordinates, as in the devkit, because its
+last bits decide some collinear cases (docs/pdms.md, section 11, trap 4).
 """
 
 from collections.abc import Sequence
@@ -14,20 +15,25 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from latentdrive.boxes import CORNERS, ego_centre
-from latentdrive.pdms.map.line_grid import LineGrid, line_grid
-from latentdrive.pdms.map.polygon_grid import BITS, Group, PolygonGrid, polygon_grid
+from latentdrive.pdms.map.grid_building import line_grid, polygon_grid
+from latentdrive.pdms.map.grids import BITS, Group, LineGrid, PolygonGrid
 from latentdrive.pdms.scene import AGENTS, DRIVABLE, HEADING, LAYERS, STEPS, RedLights, ScoringScene, Tracks
 from latentdrive.types import FROZEN, Batch
 
 LANES = ("LANE", "LANE_CONNECTOR")
-LANE_OFFSET_M = 0.5  # from the route's centreline, what lane keeping allows
-STANDS_MPS = 0.05  # a track that moves no faster at first sight stands for the collision's classification
+LANE_OFFSET_M = 0.5  # distance from the centreline that lane keeping allows
+# A track that is no faster than this when first seen counts as standing; an ego that is no faster is never at fault.
+STANDS_MPS = 0.05
 
 
 @dataclass(**FROZEN)
 class MapBatch(Batch):
-    """Areas and centrelines of B scenes. drivable, on_route, intersections: groups of the grid's polygons; lanes: words of all lanes; centreline: what lies near it. points, steps, along:
-    starts, vectors and arc lengths of the centreline's segments, steps of the padding 0."""
+    """Areas and centrelines of B scenes.
+
+    drivable, on_route, intersections: groups of the grid's polygons. lanes: bits of all lanes, as
+    words. centreline: which points lie near it. points, steps, along: starts, vectors and arc
+    lengths of the centreline's segments, padded. used: False in the padding.
+    """
 
     grid: PolygonGrid
     drivable: Group
@@ -43,9 +49,12 @@ class MapBatch(Batch):
 
 @dataclass(**FROZEN)
 class TrackBatch(Batch):
-    """Other road users of B scenes over S steps, padded to N. centre, cos, sin: of their boxes; half: half lengths and widths. middle: the
-    centre again, with the rounding of the reference (trap 4). stands: static, or slow at first sight; agent: vehicle, pedestrian or
-    bicycle."""
+    """Other road users of B scenes over S steps, padded to N.
+
+    centre, cos, sin: of their boxes. middle: the centre again, rounded as in the devkit
+    (docs/pdms.md, section 11, trap 4). half: half lengths and widths. stands: static, or slow when
+    first seen. agent: vehicle, pedestrian or bicycle.
+    """
 
     centre: Float[Tensor, "B S N 2"]
     middle: Float[Tensor, "B S N 2"]
@@ -59,8 +68,11 @@ class TrackBatch(Batch):
 
 @dataclass(**FROZEN)
 class LightBatch(Batch):
-    """Red connectors of all scenes as one list of L polygons. scene: whose; red: at each of the 41 steps; edges: of the polygons, padded
-    with edges of no length; centre, radius: of a circle around each."""
+    """Red connectors of all scenes, as one list of L polygons.
+
+    scene: whose they are. red: at which of the 41 steps. edges: of the polygons, padded with edges
+    of no length. centre, radius: of a circle around each.
+    """
 
     scene: Int64[Tensor, "L"]
     red: Bool[Tensor, "L T"]
@@ -71,9 +83,13 @@ class LightBatch(Batch):
 
 @dataclass(**FROZEN)
 class SceneTensors(Batch):
-    """B scenes. origin: whole-metre points that geometry counts from. start: state now, global. history: ego states before now, 0.1 s
-    apart, global, the last `history_rows` of the rows; reference_m: PDM-Closed's raw progress times its multiplicative sub-scores.
-    human: sub-scores of the human driver in the order of V2.columns without the last; NaN where nothing is to be filtered."""
+    """B scenes. Quantities called global are not relative to `origin`.
+
+    origin: whole-metre points near the egos. start: state now, global. history: ego states before
+    now, 0.1 s apart, global; the last `history_rows` rows count. reference_m: PDM-Closed's raw
+    progress times its multiplicative sub-scores. human: sub-scores of the human driver, in the
+    order of V2.columns without the last; NaN where nothing is filtered.
+    """
 
     origin: Float[Tensor, "B 2"]
     start: Float[Tensor, "B 11"]
@@ -105,10 +121,10 @@ def stack(scenes: Sequence[ScoringScene]) -> SceneTensors:
     )
 
 
-def with_traffic(one: SceneTensors, tracks: Tracks, lights: RedLights) -> SceneTensors:
-    """The same single scene with other road users and lights: what PDM-Closed expects in place of what came."""
-    origins = [one.origin[0].numpy()]
-    return replace(one, tracks=_tracks([tracks], origins), lights=_lights([lights], origins))
+def with_traffic(scene: SceneTensors, tracks: Tracks, lights: RedLights) -> SceneTensors:
+    """A single scene with other road users and lights, such as PDM-Closed's forecast in place of the log."""
+    origins = [scene.origin[0].numpy()]
+    return replace(scene, tracks=_tracks([tracks], origins), lights=_lights([lights], origins))
 
 
 def _human(scene: ScoringScene) -> np.ndarray:
@@ -124,7 +140,9 @@ def _map(scenes: Sequence[ScoringScene], origins: Sequence[np.ndarray]) -> MapBa
         kind: [np.isin(scene.areas.layers, [LAYERS.index(name) for name in names]) for scene in scenes]
         for kind, names in kinds.items()
     } | {"on_route": [scene.areas.on_route for scene in scenes]}
-    masks = {kind: _tensor(np.stack([_words(one, words) for one in some])) for kind, some in masks.items()}
+    masks = {
+        kind: _tensor(np.stack([_words(chosen, words) for chosen in by_scene])) for kind, by_scene in masks.items()
+    }
     lines = [scene.centreline[:, :2] - origin for scene, origin in zip(scenes, origins)]
     steps = [np.diff(line, axis=0) for line in lines]
     along = [np.concatenate([[0.0], np.cumsum(np.hypot(*step.T))])[:-1] for step in steps]
@@ -140,25 +158,33 @@ def _map(scenes: Sequence[ScoringScene], origins: Sequence[np.ndarray]) -> MapBa
     )
 
 
-def _tracks(some: Sequence[Tracks], origins: Sequence[np.ndarray]) -> TrackBatch:
-    agent = [np.array([name in AGENTS for name in tracks.names], bool) for tracks in some]
-    speed = [np.hypot(*tracks.first_velocity.T) for tracks in some]
-    near = [np.where(one.present[..., None], one.poses - np.append(at, 0.0), 0.0) for one, at in zip(some, origins)]
+def _tracks(by_scene: Sequence[Tracks], origins: Sequence[np.ndarray]) -> TrackBatch:
+    agent = [np.array([name in AGENTS for name in tracks.names], bool) for tracks in by_scene]
+    speed = [np.hypot(*tracks.first_velocity.T) for tracks in by_scene]
+    near = [
+        np.where(tracks.present[..., None], tracks.poses - np.append(origin, 0.0), 0.0)
+        for tracks, origin in zip(by_scene, origins)
+    ]
     heading = _padded([poses[..., 2] for poses in near], axis=1)
     return TrackBatch(
         centre=_tensor(_padded([poses[..., :2] for poses in near], axis=1)),
-        middle=_tensor(_padded([_middle(tracks) - origin for tracks, origin in zip(some, origins)], axis=1)),
+        middle=_tensor(_padded([_middle(tracks) - origin for tracks, origin in zip(by_scene, origins)], axis=1)),
         cos=_tensor(np.cos(heading)),
         sin=_tensor(np.sin(heading)),
-        present=_tensor(_padded([tracks.present for tracks in some], axis=1)),
-        half=_tensor(_padded([tracks.sizes / 2 for tracks in some])),
+        present=_tensor(_padded([tracks.present for tracks in by_scene], axis=1)),
+        half=_tensor(_padded([tracks.sizes / 2 for tracks in by_scene])),
         stands=_tensor(_padded([~is_agent | (v <= STANDS_MPS) for is_agent, v in zip(agent, speed)])),
         agent=_tensor(_padded(agent)),
     )
 
 
 def _middle(tracks: Tracks) -> np.ndarray:
-    """Middles of all boxes as GEOS rounds the centroid of a polygon: in global coordinates, by triangles from the first corner."""
+    """Centres of all boxes as GEOS rounds the centroid of a polygon.
+
+    GEOS adds up triangles that start at the first corner, in global coordinates. The corners are
+    those of the devkit too, from the sine and cosine of heading + pi / 2; those of boxes.py would
+    differ in the last bit, which decides bearings (docs/pdms.md, section 11, trap 4).
+    """
     x, y, heading = np.moveaxis(tracks.poses, -1, 0)
     half_length, half_width = tracks.sizes.T / 2
     across = heading + np.pi / 2
@@ -174,9 +200,9 @@ def _middle(tracks: Tracks) -> np.ndarray:
     return np.stack([sums[0] / 3 / sums[2], sums[1] / 3 / sums[2]], -1)
 
 
-def _lights(some: Sequence[RedLights], origins: Sequence[np.ndarray]) -> LightBatch:
+def _lights(by_scene: Sequence[RedLights], origins: Sequence[np.ndarray]) -> LightBatch:
     rows = []
-    for number, (lights, origin) in enumerate(zip(some, origins)):
+    for number, (lights, origin) in enumerate(zip(by_scene, origins)):
         polygons = lights.polygons
         for light in np.flatnonzero(lights.red.any(0)):
             edges = []
@@ -185,7 +211,7 @@ def _lights(some: Sequence[RedLights], origins: Sequence[np.ndarray]) -> LightBa
                 edges.append(np.concatenate([points, np.roll(points, -1, axis=0)], 1))
             rows.append((number, lights.red[:, light], np.concatenate(edges)))
     longest = max((len(edges) for _, _, edges in rows), default=1)
-    edges = [np.concatenate([one, np.tile(one[-1:, 2:], (longest - len(one), 2))]) for *_, one in rows]
+    edges = [np.concatenate([own, np.tile(own[-1:, 2:], (longest - len(own), 2))]) for *_, own in rows]
     edges = np.stack(edges) if rows else np.zeros((0, 1, 4))
     low, high = edges[..., :2].min(1), edges[..., :2].max(1)
     return LightBatch(
@@ -198,7 +224,7 @@ def _lights(some: Sequence[RedLights], origins: Sequence[np.ndarray]) -> LightBa
 
 
 def _words(chosen: np.ndarray, words: int) -> np.ndarray:
-    """Polygons as bits of 63-bit words."""
+    """Chosen polygons as bits of 63-bit words."""
     out = np.zeros(words, np.int64)
     numbers = np.flatnonzero(chosen)
     np.bitwise_or.at(out, numbers // BITS, np.int64(1) << (numbers % BITS))
@@ -206,7 +232,7 @@ def _words(chosen: np.ndarray, words: int) -> np.ndarray:
 
 
 def _padded(arrays: Sequence[np.ndarray], axis: int = 0) -> np.ndarray:
-    """Arrays of different length along one axis as one, filled up with zeros."""
+    """Arrays of different lengths along one axis, padded with zeros and stacked."""
     longest = max(array.shape[axis] for array in arrays)
     pads = [[(0, longest - array.shape[axis] if k == axis else 0) for k in range(array.ndim)] for array in arrays]
     return np.stack([np.pad(array, pad) for array, pad in zip(arrays, pads)])

@@ -1,7 +1,8 @@
-"""From the truth of a scene to what scoring needs of it: the only step that looks at maps, routes and logs.
+"""Preparing a scene: from its truth to what scoring needs. This is the only step that reads maps, routes and logs.
 
-PDM-Closed proposes (reference.py), the scorer itself picks its best proposal (spec section 9.5), and the same scorer says how far it gets and,
-for v2, what the human driver would have scored. store.py keeps the result.
+PDM-Closed proposes trajectories (pdm_closed/driver.py). The scorer's own sub-scores choose its best
+proposal (docs/pdms.md, section 9.5), say how far that one gets and, for v2, what the human driver
+scores. storage/store.py keeps the result.
 """
 
 from dataclasses import replace
@@ -32,11 +33,11 @@ from latentdrive.pdms.traffic import red_lights, replay
 from latentdrive.pdms.versions import V2, Rules
 from latentdrive.types import SceneTruth
 
-HUMAN_POSES = 8  # of the human driver, 0.5 s apart, that v2 scores for its filter
+HUMAN_POSES = 8  # poses of the human driver, 0.5 s apart, that v2 scores for its filter
 
 
 def prepare_scene(truth: SceneTruth, rules: Rules) -> ScoringScene:
-    """What scoring by `rules` needs of a scene. Raises UnreadableScene, naming it and why, where it can't be scored."""
+    """A scene, prepared for scoring by `rules`. Raises UnreadableScene with the reason if it can't be scored."""
     try:
         return _prepared(truth, rules)
     except MapError as error:
@@ -47,7 +48,7 @@ def _prepared(truth: SceneTruth, rules: Rules) -> ScoringScene:
     frame, index = truth.frames[truth.now], index_of(truth.map)
     ego = ego_state(frame)
     driver = PdmClosed(index, ego, frame, truth.route, rules)
-    second = rules.generation == 2
+    v2 = rules.generation == 2
     blank = ScoringScene(
         token=truth.token,
         drive=truth.drive,
@@ -60,18 +61,17 @@ def _prepared(truth: SceneTruth, rules: Rules) -> ScoringScene:
         tracks=replay(truth, rules),
         lights=red_lights(truth, rules, index),
         reference=np.zeros((51, 3)),
-        reference_states=np.zeros((41, 11)),
         reference_product=0.0,
         reference_progress_m=0.0,
-        history=ego_history(truth) if second else np.zeros((0, 11)),
-        human=np.asarray(truth.human.poses[:HUMAN_POSES], np.float64) if second else np.zeros((0, 3)),
+        history=ego_history(truth) if v2 else np.zeros((0, 11)),
+        human=np.asarray(truth.human.poses[:HUMAN_POSES], np.float64) if v2 else np.zeros((0, 3)),
         human_terms=None,
     )
     return _with_reference(blank, driver, rules, truth.human.dt_s)
 
 
 def _with_reference(blank: ScoringScene, driver: PdmClosed, rules: Rules, human_dt_s: float) -> ScoringScene:
-    """The scene with PDM-Closed's trajectory and what it achieves, and in v2 with the human's sub-scores."""
+    """The scene with PDM-Closed's trajectory, its progress and product and, in v2, the human's sub-scores."""
     scenes = stack([blank])
     expected = with_traffic(scenes, driver.tracks(), driver.lights())
     reference = driver.chosen(_best(expected, torch.from_numpy(driver.proposals())[None], rules))
@@ -86,7 +86,6 @@ def _with_reference(blank: ScoringScene, driver: PdmClosed, rules: Rules, human_
     return replace(
         blank,
         reference=reference,
-        reference_states=states[0, 0].numpy(),
         reference_product=float(raw.product[0, 0]),
         reference_progress_m=float(raw.progress_m[0, 0]),
         human_terms=_human_terms(raw) if filtered else None,
@@ -94,7 +93,10 @@ def _with_reference(blank: ScoringScene, driver: PdmClosed, rules: Rules, human_
 
 
 def _best(expected: SceneTensors, proposals: Tensor, rules: Rules) -> int:
-    """The first proposal with the highest score, all of them measured against the best progress among them."""
+    """The first proposal with the highest score.
+
+    Progress is measured against the best progress among the proposals.
+    """
     raw = raw_scores(expected, simulated(expected, proposals), rules, with_history=False)
     best = best_progress_m(raw.progress_m, raw.product)
     if rules.generation == 1:
@@ -105,6 +107,6 @@ def _best(expected: SceneTensors, proposals: Tensor, rules: Rules) -> int:
 
 
 def _human_terms(raw: RawScores) -> np.ndarray:
-    """Sub-scores of the human, the second trajectory; alone in its batch it makes all the progress there is."""
+    """Sub-scores of the human, who is the second trajectory. Compared with nobody, the human has EP = 1."""
     terms = raw.terms | {EP: torch.ones_like(raw.product)}
     return np.array([float(terms[name][0, 1]) for name in V2.columns[:-1]])

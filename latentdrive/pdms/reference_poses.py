@@ -1,7 +1,8 @@
-"""From a planned trajectory to the 41 poses, 0.1 s apart, that the simulated car is told to follow.
+"""From a planned trajectory to the 41 poses, 0.1 s apart, that the simulated car follows: the first step of scoring.
 
-First step of scoring, before simulate.py. NAVSIM computes times in floating-point seconds and cuts them down to whole microseconds, so
-that some knots lie a microsecond early: at 10 m/s that is 1e-5 m, and it is repeated here (spec section 2).
+NAVSIM computes times in floating-point seconds and truncates them to whole microseconds, so that
+some knots lie a microsecond early. At 10 m/s that is 1e-5 m, and it is repeated here (docs/pdms.md,
+section 2).
 """
 
 import math
@@ -22,7 +23,7 @@ def wrap_pv(angle: Tensor) -> Tensor:
 
 
 def to_global(now: Float64[Tensor, "B 3"], poses: Float64[Tensor, "B M P 3"]) -> Float64[Tensor, "B M P 3"]:
-    """Poses in the frame of `now`, in the frame that `now` is given in: product of the two SE(2) matrices."""
+    """Poses given in the frame of `now`, converted to the frame of `now` itself by a product of SE(2) matrices."""
     now = now[:, None, None]
     cos, sin = now[..., 2].cos(), now[..., 2].sin()
     own_cos, own_sin = poses[..., 2].cos(), poses[..., 2].sin()
@@ -34,20 +35,22 @@ def to_global(now: Float64[Tensor, "B 3"], poses: Float64[Tensor, "B M P 3"]) ->
 def reference_poses(
     now: Float64[Tensor, "B 3"], poses: Float64[Tensor, "B M P 3"], *, dt_s: float, times_us: list[int]
 ) -> Float64[Tensor, "B M 41 3"]:
-    """What is to be followed, 0.1 s apart from now on, in the frame that `now` is given in.
+    """The poses to follow, 0.1 s apart from now on, in the frame of `now` itself.
 
-    now: true pose of the rear axle. poses: planned, in the frame of `now`, the first one dt_s later. times_us: of now, a scene. A plan
-    shorter than 4 s stays at its last pose.
+    A plan shorter than 4 s stays at its last pose.
+
+    now: true pose of the rear axle. poses: planned, as seen from `now`, the first one dt_s later.
+    times_us: time of now in each scene.
     """
     knots = torch.cat([now[:, None, None].expand(-1, poses.shape[1], 1, -1), to_global(now, poses)], 2)
     times = [_knots_and_queries(time, poses.shape[2], dt_s) for time in times_us]
-    return interpolate(knots, [one[0] for one in times], [one[1] for one in times])
+    return interpolate(knots, [knot for knot, _ in times], [query for _, query in times])
 
 
 def interpolate(
     knots: Float64[Tensor, "B M n 3"], knot_us: list[np.ndarray], query_us: list[np.ndarray]
 ) -> Float64[Tensor, "B M 41 3"]:
-    """Poses at the query times: positions linearly, headings unwrapped, linearly, in [-pi, pi)."""
+    """Poses at the query times: positions and unwrapped headings are linear in time; headings end up in [-pi, pi)."""
     below, weight = zip(*(_places(knot, query) for knot, query in zip(knot_us, query_us)))
     below = torch.from_numpy(np.stack(below)).to(knots.device)[:, None, :, None]
     weight = torch.from_numpy(np.stack(weight)).to(knots.device, knots.dtype)[:, None, :, None]
@@ -62,7 +65,7 @@ def interpolate(
 
 
 def reference_of_knots(knots: Float64[Tensor, "B 51 3"], times_us: list[int]) -> Float64[Tensor, "B 1 41 3"]:
-    """PDM-Closed's trajectory, resampled as any other: its knots lie exactly 0.1 s apart."""
+    """PDM-Closed's trajectory, resampled as any other. Its knots lie exactly 0.1 s apart."""
     even = [time + np.arange(knots.shape[1]) * (US // 10) for time in times_us]
     queries = [np.clip(_queries(time), knot[0], knot[-1]) for time, knot in zip(times_us, even)]
     return interpolate(knots[:, None], even, queries)
@@ -79,6 +82,6 @@ def _queries(time_us: int) -> np.ndarray:
 
 
 def _places(knots: np.ndarray, queries: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """For each query the knot before it and the share of the way to the next one."""
+    """For each query, the knot before it and the share of the way to the next knot."""
     below = np.clip(np.searchsorted(knots, queries, side="left") - 1, 0, len(knots) - 2)
     return below, (queries - knots[below]) / (knots[below + 1] - knots[below])

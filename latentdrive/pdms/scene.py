@@ -1,8 +1,9 @@
-"""A scene as the score needs it: everything that does not depend on what is scored, once, in plain arrays.
+"""A scene prepared for scoring: everything that does not depend on the scored trajectory, in plain arrays.
 
-prepare.py makes it from a SceneTruth, store.py keeps it on disk, batch.py stacks several for scoring. Global frame, float64;
-steps are 0.1 s apart and step 0 is now. State rows have 11 columns: x, y, heading, vx, vy, ax, ay (rear axle; velocities and
-accelerations forward and left), steering angle, steering rate, angular velocity, angular acceleration.
+prepare.py makes it from a SceneTruth, storage/store.py keeps it on disk, and batch.py stacks
+several scenes for scoring. Everything is in the global frame and float64; steps are 0.1 s apart and
+step 0 is now. A state has 11 columns: x, y, heading, vx, vy, ax, ay (of the rear axle; velocities
+and accelerations forward and left), steering angle, steering rate, yaw rate and yaw acceleration.
 """
 
 from dataclasses import dataclass
@@ -12,20 +13,20 @@ from jaxtyping import Bool, Float64, Int8, Int32
 
 from latentdrive.types import FROZEN
 
-STEP_S, STEPS = 0.1, 41  # of what is simulated and scored: now and 4 s
+STEP_S, STEPS = 0.1, 41  # of the simulation that is scored: now and 4 s
 X, Y, HEADING, VX, VY, AX, AY, STEERING, STEERING_RATE, YAW_RATE, YAW_ACCELERATION = range(11)
 AGENTS = ("vehicle", "pedestrian", "bicycle")  # everything else is a static object
-FETCH_M = 100.0  # half side of the square around the ego in which areas of the map are looked at
+FETCH_M = 100.0  # half side of the square around the ego from which map areas are fetched
 LAYERS = ("ROADBLOCK", "LANE", "LANE_CONNECTOR", "INTERSECTION", "CARPARK_AREA")  # names as in nuPlan
 DRIVABLE = ("ROADBLOCK", "INTERSECTION", "CARPARK_AREA")
 
 
 @dataclass(**FROZEN)
 class Tracks:
-    """Other road users over S steps, N of them, in order of first appearance.
+    """N other road users over S steps, in order of first appearance.
 
-    sizes: length, width. poses: centre x, y, heading; rows of absent ones are 0. first_velocity: global axes, at first sight, 0 for
-    static objects: the score asks it whether a track stands.
+    sizes: length, width. poses: centre x, y, heading; 0 while a track is absent. first_velocity: in
+    global axes, when first seen; 0 for static objects. It decides whether a track stands.
     """
 
     tokens: tuple[str, ...]
@@ -41,8 +42,11 @@ class Tracks:
 
 @dataclass(**FROZEN)
 class Polygons:
-    """P polygons as rings of vertices: ring r has vertices[ends[r]:ends[r + 1]] (the last one does not repeat the first) and belongs
-    to polygon owner[r]; holes are further rings of the same polygon."""
+    """P polygons as rings of vertices.
+
+    Ring r has vertices[ends[r]:ends[r + 1]], of which the last does not repeat the first, and
+    belongs to polygon owner[r]. Holes are further rings of the same polygon.
+    """
 
     vertices: Float64[np.ndarray, "V 2"]
     ends: Int32[np.ndarray, "ends"]
@@ -51,7 +55,10 @@ class Polygons:
 
 @dataclass(**FROZEN)
 class Areas:
-    """Polygons of the map that lie within the fetch square. layers: index into LAYERS. on_route: lanes of the corrected route."""
+    """Polygons of the map near the ego (docs/pdms.md, section 5).
+
+    layers: index into LAYERS. on_route: whether a polygon is a lane of the corrected route.
+    """
 
     ids: tuple[str, ...]
     layers: Int8[np.ndarray, "P"]
@@ -61,7 +68,10 @@ class Areas:
 
 @dataclass(**FROZEN)
 class RedLights:
-    """Lane connectors of the logged route that are red at some step (v2). red: step, connector."""
+    """Lane connectors of the logged route that are red at some step (v2).
+
+    red: whether, by step and connector.
+    """
 
     connectors: tuple[str, ...]
     red: Bool[np.ndarray, "T L"]
@@ -70,13 +80,17 @@ class RedLights:
 
 @dataclass(**FROZEN)
 class ScoringScene:
-    """All that scoring one scene needs.
+    """Everything that scoring one scene needs.
 
-    synthetic: as in SceneTruth. generation: the rules it was prepared by (1 or 2). time_us: of now. ego: state now. centreline: x, y, heading of the route's
-    centre line. reference: PDM-Closed's trajectory, 51 poses 0.1 s apart, the first one now. reference_states: the same, simulated.
-    reference_product: its multiplicative sub-scores, reference_progress_m: its raw progress. v2 only (empty or None in v1): lights;
-    history: ego states before now, 0.1 s apart; human: poses of the human driver in the frame of now, 0.5 s apart, human_terms:
-    sub-scores of the human in the order of V2.columns without the last one, before any filter.
+    synthetic: as in SceneTruth. generation: the rules by which it was prepared (1 or 2). time_us:
+    time of now. ego: state now. centreline: x, y, heading of the route's centreline. reference:
+    PDM-Closed's trajectory, 51 poses 0.1 s apart, the first one now. reference_product: product of
+    its multiplicative sub-scores. reference_progress_m: its raw progress.
+
+    In v1, the rest is empty or None. lights: red lights. history: ego states before now, 0.1 s
+    apart. human: poses of the human driver in the ego frame of now, 0.5 s apart. human_terms: the
+    human's sub-scores before any filter, in the order of V2.columns without the last one; None in a
+    synthetic scene.
     """
 
     token: str
@@ -90,7 +104,6 @@ class ScoringScene:
     tracks: Tracks
     lights: RedLights
     reference: Float64[np.ndarray, "51 3"]
-    reference_states: Float64[np.ndarray, "41 11"]
     reference_product: float
     reference_progress_m: float
     history: Float64[np.ndarray, "h 11"]

@@ -1,7 +1,8 @@
-"""From sub-scores to the score: PDMS (NAVSIM v1) and EPDMS (NAVSIM v2), what both make of progress, and the human filter.
+"""From sub-scores to the score, the last step of scoring: PDMS, EPDMS, their progress terms, and the human filter.
 
-The last step of the walk through pdms/. Terms are sub-scores by the column names of the devkit's result file (`Rules.columns`
-in versions.py): torch tensors or numpy arrays, all of one kind, float64, of shapes that broadcast. Further terms are ignored.
+Specified in docs/pdms.md, sections 7 and 8. Terms are sub-scores by their column names in the
+devkit's result file (`Rules.columns` in versions.py). They are torch tensors or numpy arrays, all
+of one kind, float64, of shapes that broadcast. Terms that a formula does not name are ignored.
 """
 
 from collections.abc import Mapping
@@ -26,17 +27,17 @@ LK, C, HC, EC = "lane_keeping", "comfort", "history_comfort", "two_frame_extende
 PDMS_FACTORS, PDMS_WEIGHTS = (NC, DAC), {EP: 5.0, TTC: 5.0, C: 2.0, DDC: 0.0}
 EPDMS_FACTORS, EPDMS_WEIGHTS = (NC, DAC, DDC, TLC), {EP: 5.0, TTC: 5.0, LK: 2.0, HC: 2.0}
 EC_WEIGHT = 2.0  # where it is known
-ENOUGH_PROGRESS_M = 5.0  # below that nobody's progress is compared with anybody's
+ENOUGH_PROGRESS_M = 5.0  # if the best progress is not larger, progress is not compared
 
 
 @dataclass(**FROZEN)
 class PdmScores(Batch):
     """NAVSIM's score of M trajectories in each of B scenes. Every sub-score and the total lie in [0, 1].
 
-    tokens: of the scenes. version: stamp of the score. Sub-scores are named as in the devkit's result
-    file, and None where the version does not have them. score: the total. valid: False where a
-    trajectory can't be scored; its scores are 0, and `failures` gives the reason by token.
-    progress_m: along the route's centre line. reference_progress_m: PDM-Closed's progress, times its
+    tokens: of the scenes. version: stamp of the score. Sub-scores are named as in the devkit's
+    result file, and None where the version does not have them. score: the total. valid: False where
+    a trajectory can't be scored; its scores are 0, and `failures` gives the reason by token.
+    progress_m: along the route's centreline. reference_progress_m: PDM-Closed's progress, times its
     multiplicative sub-scores. product: of the multiplicative sub-scores. collision_step, ttc_step:
     first state (0.1 s apart, 0 is now) of an at-fault collision, and of a time to collision below
     the bound; -1 for none. collision_track, ttc_track: index of the other road user in `tracks`; -1
@@ -88,7 +89,8 @@ def epdms_product(terms: Terms) -> Any:
 def epdms_total(terms: Terms) -> Any:
     """EPDMS: NC * DAC * DDC * TLC * (5 EP + 5 TTC + 2 LK + 2 HC + 2 EC) / 16.
 
-    Where EC is not known (no such term, or NaN: no scene came before) it is left out, and 14 divides.
+    Where EC is not known (no such term, or NaN, because no scene came before), it is left out and
+    the divisor is 14.
     """
     weighted, weight = _weighted(terms, EPDMS_WEIGHTS)
     product = epdms_product(terms)
@@ -102,10 +104,11 @@ def epdms_total(terms: Terms) -> Any:
 
 
 def best_progress_m(progress_m: Array, product: Array, reference_m: Array | None = None) -> Array:
-    """What progress is measured against, metres: the largest progress * product of those who are scored together.
+    """The progress that others are measured against, metres: the largest progress * product in a comparison.
 
-    progress_m, product: [..., M]. reference_m: PDM-Closed's progress * product, broadcasts over them: each trajectory is scored
-    together with it alone, so the best differs by trajectory. Without it (PDM-Closed's own proposals) all M are scored together.
+    progress_m, product: [..., M]. reference_m: PDM-Closed's progress * product, which broadcasts
+    over them. Each trajectory is compared with it alone, so the best differs by trajectory. Without
+    it, all M are compared with each other, which is how PDM-Closed chooses among its own proposals.
     """
     gained = progress_m * product
     xp = torch if isinstance(gained, Tensor) else np
@@ -113,7 +116,10 @@ def best_progress_m(progress_m: Array, product: Array, reference_m: Array | None
 
 
 def pdms_ego_progress(progress_m: Array, product: Array, best_m: Array) -> Array:
-    """EP of v1: progress * product as a share of the best; where nobody got beyond 5 m, 1 for those whose product is not 0."""
+    """EP of v1: progress * product as a share of the best.
+
+    If the best is at most 5 m: 1, but 0 where the product is 0.
+    """
     xp = torch if isinstance(progress_m, Tensor) else np
     gained = progress_m * product
     compared, best_m = xp.broadcast_to(best_m > ENOUGH_PROGRESS_M, gained.shape), xp.broadcast_to(best_m, gained.shape)
@@ -121,14 +127,20 @@ def pdms_ego_progress(progress_m: Array, product: Array, best_m: Array) -> Array
 
 
 def epdms_ego_progress(progress_m: Array, best_m: Array) -> Array:
-    """EP of v2: progress as a share of the best, at most 1, whatever its own product; 1 where nobody got beyond 5 m."""
+    """EP of v2: progress as a share of the best, at most 1, whatever its own product.
+
+    If the best is at most 5 m: 1.
+    """
     xp = torch if isinstance(progress_m, Tensor) else np
     compared = best_m > ENOUGH_PROGRESS_M
     return xp.where(compared, xp.clip(progress_m / xp.where(compared, best_m, 1.0), 0.0, 1.0), 1.0)
 
 
 def filter_by_human(terms: Terms, human_terms: Terms) -> dict[str, Any]:
-    """Terms of v2 in which 1 stands wherever the human driver got exactly 0; EC has no human value and stays as it is."""
+    """Terms of v2, replaced by 1 where the human driver's value is exactly 0.
+
+    EC has no human value and stays as it is.
+    """
     filtered = dict(terms)
     for name in V2.columns:
         if name != EC:
@@ -139,7 +151,7 @@ def filter_by_human(terms: Terms, human_terms: Terms) -> dict[str, Any]:
 
 @dataclass(**FROZEN)
 class Epdms:
-    """printed: the sub-scores that a result file shows. product, score: as this version computes them."""
+    """EPDMS. printed: the sub-scores that a result file shows. product, score: as this version computes them."""
 
     printed: dict[str, Any]
     product: Any
@@ -147,12 +159,13 @@ class Epdms:
 
 
 def epdms(terms: Terms, human_terms: Terms | None, version: Version) -> Epdms:
-    """EPDMS by one of its versions. human_terms: None where nothing is filtered (synthetic scenes).
+    """EPDMS in one of its versions. human_terms: None if nothing is filtered, as in synthetic scenes.
 
-    v2.2 computes product and score from the filtered terms; v2.0 to v2.1.2 filter what is printed and nothing else.
+    v2.2 computes product and score from the filtered terms. v2.0 to v2.1.2 filter only the printed
+    terms.
     """
     if version is Version.PDMS_V1_1:
-        raise ValueError(f"epdms: {version} has no human filter; use pdms_total")
+        raise ValueError(f"epdms: {version} is no version of EPDMS; use pdms_total")
     printed = dict(terms) if human_terms is None else filter_by_human(terms, human_terms)
     scored = printed if version is Version.EPDMS_V2_2 else terms
     return Epdms(printed=printed, product=epdms_product(scored), score=epdms_total(scored))

@@ -1,10 +1,13 @@
-"""The score: trajectories in, PdmScores out. Evaluator, selector, label factory and reward in one.
+"""The scorer: trajectories in, PdmScores out.
 
-    scorer = Scorer(scenes, version="epdms_v2.2")          # ScoringScene from store.py or prepare.py
+Evaluation, training targets and the choice of proposals all use it.
+
+    scorer = Scorer(scenes, version="epdms_v2.2")              # scenes from storage/store.py or prepare.py
     scores = scorer.score(Trajectory(poses=poses, dt_s=0.5))   # poses [scenes, proposals, P, 3]
 
-The walk: reference_poses.py (what is to be followed) → simulate.py (what the car does) → terms.py (one file a sub-score) → score.py
-(progress against PDM-Closed, the human filter, the totals).
+The steps: reference_poses.py resamples the plan, simulate.py drives the car along it,
+sub_scores/terms.py rates the drive, and score.py adds progress against PDM-Closed, the human filter
+and the totals.
 """
 
 import math
@@ -34,16 +37,18 @@ from latentdrive.pdms.sub_scores.terms import RawScores, raw_scores
 from latentdrive.pdms.versions import V2, Version
 from latentdrive.types import Trajectory
 
-# Scenes and rows (scenes x proposals) that are scored at once: what fits a CPU's second-level cache, and what fills a GPU.
-FARTHEST_M = 1e7  # a number beyond, headings included, counts as infinite: it is damage, and overflows what follows
+FARTHEST_M = 1e7  # larger numbers, also headings, count as infinite: they are damage, and would overflow later steps
 SHORTEST_STEP_S = 1e-3
+# Scenes and rows (scenes x proposals) that are scored at once: they fit a CPU's second-level cache, or fill a GPU.
 AT_ONCE = {"cpu": (16, 512), "cuda": (256, 65_536)}
 
 
 class Scorer:
-    """Scores trajectories in B scenes. scenes: prepared by the rules of `version`. device: cpu (float64, as the devkit) or cuda.
+    """Scores trajectories in B scenes.
 
-    Raises StoreError where a scene was prepared by other rules, naming it.
+    scenes: prepared by the rules of `version`. device: cpu or cuda; both compute in float64.
+
+    Raises StoreError for a scene that was prepared by other rules.
     """
 
     def __init__(
@@ -52,11 +57,11 @@ class Scorer:
         self.version, self.device = Version(version), torch.device(device)
         self.rules, self.scenes = self.version.rules, tuple(scenes)
         if not scenes:
-            raise WrongShape("Scorer: no scenes were given; expected at least one")
+            raise WrongShape("Scorer: got no scenes; expected at least one")
         if wrong := [scene for scene in scenes if scene.generation != self.rules.generation]:
             raise StoreError(
-                f"scene {wrong[0].token} ({len(wrong)} in all) was prepared for NAVSIM v{wrong[0].generation}, {self.version} needs "
-                f"v{self.rules.generation}: prepare the scenes with the rules of {self.version}"
+                f"scene {wrong[0].token} ({len(wrong)} in all) was prepared for NAVSIM v{wrong[0].generation}, "
+                f"but {self.version} needs v{self.rules.generation}: prepare the scenes by the rules of that version"
             )
         together, self._rows = AT_ONCE["cpu" if self.device.type == "cpu" else "cuda"]
         self._groups = [
@@ -66,51 +71,54 @@ class Scorer:
 
     @property
     def tokens(self) -> tuple[str, ...]:
-        """Of the scenes, in order."""
+        """Tokens of the scenes, in order."""
         return tuple(scene.token for scene in self.scenes)
 
     @property
     def groups(self) -> Iterator[tuple[slice, SceneTensors]]:
-        """Scenes as they are scored together: which of `scenes`, and these as tensors, on the scorer's device."""
-        return ((slice(start, start + len(some)), some) for start, some in self._groups)
+        """Groups of scenes that are scored together: which of `scenes`, and their tensors on the scorer's device."""
+        return ((slice(start, start + len(group)), group) for start, group in self._groups)
 
     def score(self, trajectory: Trajectory, *, states: bool = False) -> PdmScores:
-        """Scores of trajectories, poses [B, M, P, 3] in the ego frame of each scene's now, at any sampling.
+        """Scores of trajectories: poses [B, M, P, 3] in the ego frame of each scene's now, at any sampling.
 
-        states: whether the simulated states are wanted. A trajectory with numbers that are NaN, infinite or beyond FARTHEST_M scores 0
-        and is named in `failures`. Raises WrongShape where the poses don't fit the scenes.
+        states: whether to return the simulated states. A trajectory that holds NaN, infinity or a
+        number beyond FARTHEST_M scores 0 and is named in `failures`. Raises WrongShape if the poses
+        don't fit the scenes.
         """
         return self.score_poses(torch.from_numpy(trajectory.poses), dt_s=trajectory.dt_s, states=states)
 
     @torch.no_grad()
     def score_poses(self, poses: Float[Tensor, "B M P 3"], *, dt_s: float, states: bool = False) -> PdmScores:
-        """The same for a tensor, from any device; no gradient flows through a score, and autocast does not reach it."""
+        """The same for a tensor on any device.
+
+        No gradient flows through a score, and autocast does not affect it.
+        """
         self._check(poses, dt_s)
         with torch.autocast(self.device.type, enabled=False):
             return self._score_all(poses, dt_s, states)
 
     def _score_all(self, poses: Float[Tensor, "B M P 3"], dt_s: float, states: bool) -> PdmScores:
         poses = poses.to(self.device, torch.float64)  # float32 plans are widened first, as the devkit does
-        valid = (poses.abs() <= FARTHEST_M).all(-1).all(-1)  # false for NaN, too
+        valid = (poses.abs() <= FARTHEST_M).all(-1).all(-1)  # also false for NaN
         poses = torch.where(valid[..., None, None], poses, 0.0)
         parts = []
-        for start, scenes in self._groups:
-            mine = slice(start, start + len(scenes))
-            many = max(1, self._rows // len(scenes))
-            chunks = zip(poses[mine].split(many, 1), valid[mine].split(many, 1))
-            parts.append(_joined([self._score(mine, scenes, *chunk, dt_s, states) for chunk in chunks], 1))
+        for rows, scenes in self.groups:
+            at_once = max(1, self._rows // len(scenes))
+            chunks = zip(poses[rows].split(at_once, 1), valid[rows].split(at_once, 1))
+            parts.append(_joined([self._score(rows, scenes, *chunk, dt_s, states) for chunk in chunks], 1))
         return self._scores(_joined(parts, 0), valid)
 
     def _score(
         self,
-        mine: slice,
+        rows: slice,
         scenes: SceneTensors,
         poses: Float64[Tensor, "b m P 3"],
         valid: Bool[Tensor, "b m"],
         dt_s: float,
         with_states: bool,
     ) -> dict[str, Tensor]:
-        times = [scene.time_us for scene in self.scenes[mine]]
+        times = [scene.time_us for scene in self.scenes[rows]]
         follow = reference_poses(scenes.start[:, :3], poses, dt_s=dt_s, times_us=times)
         states = simulated(scenes, follow)
         raw = raw_scores(scenes, states, self.rules, with_history=True)
@@ -125,7 +133,7 @@ class Scorer:
         return columns | ({"states": states} if with_states else {})
 
     def _totals(self, scenes: SceneTensors, raw: RawScores) -> dict[str, Tensor]:
-        """Sub-scores as this version prints them, their product, and the score (sections 7 and 8)."""
+        """Sub-scores as this version prints them, their product, and the score (docs/pdms.md, sections 7 and 8)."""
         best = best_progress_m(raw.progress_m, raw.product, scenes.reference_m[:, None])
         if self.version is Version.PDMS_V1_1:
             terms = raw.terms | {EP: pdms_ego_progress(raw.progress_m, raw.product, best)}
@@ -155,11 +163,11 @@ class Scorer:
         if poses.ndim != 4 or poses.shape[0] != len(self.scenes) or poses.shape[3] != 3 or 0 in poses.shape:
             raise WrongShape(f"Scorer.score: expected poses {expected}, got {list(poses.shape)}")
         if not SHORTEST_STEP_S <= dt_s < math.inf:
-            raise WrongShape(f"Scorer.score: expected poses {SHORTEST_STEP_S} s apart or more, got dt_s={dt_s}")
+            raise WrongShape(f"Scorer.score: expected poses at least {SHORTEST_STEP_S} s apart, got dt_s={dt_s}")
 
 
 def simulated(scenes: SceneTensors, follow: Float64[Tensor, "B M 41 3"]) -> Float64[Tensor, "B M 41 11"]:
-    """States of the car in every scene as it follows M references, global frame."""
+    """States of the car in every scene while it follows M sets of reference poses. All in the global frame."""
     count = follow.shape[1]
     start = scenes.start.repeat_interleave(count, 0)
     return simulate(start, follow.reshape(-1, *follow.shape[2:])).view(len(scenes), count, -1, start.shape[1])
@@ -172,6 +180,6 @@ def _joined(parts: list[dict[str, Tensor]], axis: int) -> dict[str, Tensor]:
 def _failures(tokens: Sequence[str], valid: Bool[Tensor, "B M"]) -> Iterator[tuple[str, str]]:
     for token, row in zip(tokens, valid.numpy()):
         if bad := np.flatnonzero(~row).tolist():
-            many = f"trajectories {bad[0]} and {len(bad) - 1} more"
-            which = "trajectory" if len(row) == 1 else f"trajectory {bad[0]}" if len(bad) == 1 else many
+            several = f"trajectories {bad[0]} and {len(bad) - 1} more"
+            which = "trajectory" if len(row) == 1 else f"trajectory {bad[0]}" if len(bad) == 1 else several
             yield token, f"{which}: NaN or infinite numbers among its poses"

@@ -1,7 +1,9 @@
-"""Other road users while a scene is scored: the log played back at 10 Hz, and the lights that were red. Before prepare.py; the
-specification's section 4.
+"""Other road users and red lights while a scene is scored: the log, replayed at 10 Hz.
 
-Frames are 0.5 s apart by name: nobody asks for their time stamps here (the ego's own history does, in history.py).
+Specified in docs/pdms.md, section 4.
+
+Frames count as exactly 0.5 s apart. Their time stamps are not used here, though history.py does use
+them for the ego's past.
 """
 
 import numpy as np
@@ -16,33 +18,39 @@ from latentdrive.pdms.versions import Rules
 from latentdrive.types import LoggedFrame, SceneTruth
 
 FRAME_STEPS, FRAME_S = 5, 0.5
-# Order of the kinds within a frame: nuPlan's numbers of them.
+# The order in which kinds are sorted within a frame: that of nuPlan's numbers.
 KINDS = (*AGENTS, "traffic_cone", "barrier", "czone_sign", "generic_object")
 
 
 def replay(truth: SceneTruth, rules: Rules) -> Tracks:
-    """Everybody else over `rules.track_steps` steps, as logged.
+    """Other road users over `rules.track_steps` steps, as logged.
 
-    Between two sightings an object moves evenly, gaps included; before its first and after its last one it is absent. Who is seen
-    in one frame alone stands there all the time, with the velocity it had. Size, kind and velocity are those of the first sighting.
-    In v2 objects that touch the ego now are left out altogether. Raises UnreadableScene where the log ends before
-    the last frame that the rules read (objects would vanish, and the score flatter), or where a frame names a track twice.
+    Between two sightings a track moves evenly, also across gaps; before its first and after its
+    last sighting it is absent. A track seen in a single frame stands there at every step, with the
+    velocity of that sighting. Size, kind and velocity are those of the first sighting. In v2,
+    tracks that touch the ego now are left out.
+
+    Raises UnreadableScene if the log ends before the last frame that the rules read, because tracks
+    would vanish and the score would rise, or if a frame names a track twice.
     """
     tracks = _resampled(_future(truth, rules), truth)
-    return _taken(tracks, np.flatnonzero(~touching_now(truth, tracks))) if rules.generation == 2 else tracks
+    return _picked(tracks, np.flatnonzero(~touching_now(truth, tracks))) if rules.generation == 2 else tracks
 
 
 def touching_now(truth: SceneTruth, tracks: Tracks) -> Bool[np.ndarray, "N"]:
-    """Tracks that are present now and whose rectangle touches, or overlaps, the ego's."""
+    """Whether each track is present now and its box touches the ego's."""
     ego = shapely.polygons(ego_corners(truth.frames[truth.now].ego_pose))
     return tracks.present[0] & shapely.intersects(shapely.polygons(corners(tracks.poses[0], tracks.sizes)), ego)
 
 
 def red_lights(truth: SceneTruth, rules: Rules, index: MapIndex) -> RedLights:
-    """Lane connectors of the route as logged (not as corrected) that are red at some step; none in v1, which has no such term.
+    """Lane connectors of the logged route, before any correction, that are red at some step.
 
-    index: of the scene's map. A light holds for the five steps from its frame on; lights of connectors that the map lacks are
-    ignored. Raises UnreadableScene where the log ends too early, as `replay` does.
+    None in v1, which has no such term.
+
+    index: of the scene's map. A light holds for five steps from its frame on. Lights of connectors
+    that the map lacks are ignored. Raises UnreadableScene if the log ends too early, as `replay`
+    does.
     """
     rows: dict[str, int] = {}
     lit: list[set[str]] = []
@@ -62,12 +70,12 @@ def red_lights(truth: SceneTruth, rules: Rules, index: MapIndex) -> RedLights:
 
 
 def _future(truth: SceneTruth, rules: Rules) -> tuple[LoggedFrame, ...]:
-    """Now and the frames that the rules read."""
+    """The frame of now and the later frames that the rules read."""
     frames = truth.frames[truth.now : truth.now + 1 + rules.future_frames]
     if len(frames) <= rules.future_frames:
         raise UnreadableScene(
             truth.drive,
-            f"scene {truth.token} has {len(frames) - 1} frames after now; NAVSIM v{rules.generation}'s score reads "
+            f"scene {truth.token} has {len(frames) - 1} frames after now, but NAVSIM v{rules.generation} reads "
             f"{rules.future_frames} ({rules.future_frames * FRAME_S} s): use scenes with num_future_frames="
             f"{rules.future_frames} or more (data=scenarios: data.scenes.future_frames={rules.future_frames})",
         )
@@ -75,13 +83,13 @@ def _future(truth: SceneTruth, rules: Rules) -> tuple[LoggedFrame, ...]:
 
 
 def _resampled(frames: tuple[LoggedFrame, ...], truth: SceneTruth) -> Tracks:
-    rows, first, seen, values = _sightings(frames, truth)
+    rows, first, sighted, values = _sightings(frames, truth)
     count, steps = len(rows), FRAME_STEPS * (len(frames) - 1) + 1
     step, number = np.arange(steps)[:, None], np.arange(count)
-    before, after = _neighbours(seen)
-    # Headings of frames without a sighting repeat the one before: unwrapped, they add no turn.
+    before, after = _neighbours(sighted)
+    # Where a frame has no sighting, the heading before it is repeated, which adds no turn when unwrapped.
     values[:, :, 2] = np.unwrap(values[before.clip(0), number, 2], axis=0)
-    # At a frame's own time the stretch before it counts, as in NAVSIM: the last bit may differ from the sighting's.
+    # At a frame's own time the interval before it is used, as in NAVSIM; the last bit may differ from the sighting's.
     frame = -(-step // FRAME_STEPS)
     low, high = before[(frame - 1).clip(0), number], after[frame, number]
     low = np.where(low < 0, high, low)
@@ -91,8 +99,8 @@ def _resampled(frames: tuple[LoggedFrame, ...], truth: SceneTruth) -> Tracks:
     slope = (end - start) / np.where(high > low, (high - low) * FRAME_S, 1.0)[..., None]
     poses = slope * (step * STEP_S - low * FRAME_S)[..., None] * (high > low)[..., None] + start
     poses[..., 2] = np.arctan2(np.sin(poses[..., 2]), np.cos(poses[..., 2]))
-    once = seen.sum(0) == 1
-    at = seen.argmax(0)
+    once = sighted.sum(0) == 1
+    at = sighted.argmax(0)
     poses[:, once], present[:, once] = values[at, number, :3][once], True
     poses[~present] = 0.0
     tracks = Tracks(
@@ -103,9 +111,9 @@ def _resampled(frames: tuple[LoggedFrame, ...], truth: SceneTruth) -> Tracks:
         present=present,
         first_velocity=values[at, number, 3:],
     )
-    # By first step of presence (who is seen once is there from the start), then kind, then first sighting.
+    # Sorted by first step of presence (0 for a single sighting), then kind, then first sighting.
     kinds = np.array([KINDS.index(name) for name in tracks.names], np.int64)
-    return _taken(tracks, np.lexsort((kinds, present.argmax(0))))
+    return _picked(tracks, np.lexsort((kinds, present.argmax(0))))
 
 
 def _sightings(
@@ -116,7 +124,11 @@ def _sightings(
     Bool[np.ndarray, "F N"],
     Float64[np.ndarray, "F N 5"],
 ]:
-    """Row of each track, in order of first sighting; its kind and size then; where it is seen; x, y, heading, vx, vy there."""
+    """All sightings of all tracks.
+
+    Returns the row of each track, in order of first sighting; its kind and size then; in which
+    frames it is seen; and its x, y, heading, vx and vy there.
+    """
     rows: dict[str, int] = {}
     first, where = [], []
     for frame in frames:
@@ -130,24 +142,24 @@ def _sightings(
         if len(set(objects.tracks)) < len(objects):
             twice = next(track for track in objects.tracks if objects.tracks.count(track) > 1)
             raise UnreadableScene(truth.drive, f"frame {frame.token} of scene {truth.token} holds track {twice} twice")
-    seen, values = np.zeros((len(frames), len(rows)), bool), np.zeros((len(frames), len(rows), 5))
+    sighted, values = np.zeros((len(frames), len(rows)), bool), np.zeros((len(frames), len(rows), 5))
     for number, (frame, at) in enumerate(zip(frames, where)):
         moves = np.array([name in AGENTS for name in frame.objects.names], bool)[:, None]
-        seen[number, at] = True
+        sighted[number, at] = True
         values[number, at, :3] = frame.objects.poses
         values[number, at, 3:] = np.where(moves, frame.objects.velocity, 0.0)
-    return rows, first, seen, values
+    return rows, first, sighted, values
 
 
-def _neighbours(seen: Bool[np.ndarray, "F N"]) -> tuple[Int64[np.ndarray, "F N"], Int64[np.ndarray, "F N"]]:
-    """At every frame: the last one at or before it, and the first one at or after it, with a sighting; -1 and F where none is."""
-    frame = np.arange(len(seen))[:, None]
-    before = np.maximum.accumulate(np.where(seen, frame, -1), axis=0)
-    after = np.minimum.accumulate(np.where(seen, frame, len(seen))[::-1], axis=0)[::-1]
+def _neighbours(sighted: Bool[np.ndarray, "F N"]) -> tuple[Int64[np.ndarray, "F N"], Int64[np.ndarray, "F N"]]:
+    """For every frame, the last frame up to it with a sighting (-1: none) and the first one from it on (F: none)."""
+    frame = np.arange(len(sighted))[:, None]
+    before = np.maximum.accumulate(np.where(sighted, frame, -1), axis=0)
+    after = np.minimum.accumulate(np.where(sighted, frame, len(sighted))[::-1], axis=0)[::-1]
     return before, after
 
 
-def _taken(tracks: Tracks, rows: Int64[np.ndarray, "_"]) -> Tracks:
+def _picked(tracks: Tracks, rows: Int64[np.ndarray, "_"]) -> Tracks:
     return Tracks(
         tokens=tuple(tracks.tokens[i] for i in rows),
         names=tuple(tracks.names[i] for i in rows),

@@ -1,8 +1,9 @@
-"""The two-stage score (navhard): what a plan leads to is scored too, in synthetic scenes that start near its end.
+"""The two-stage score (navhard): a plan is scored together with the situations it may lead to.
 
-Section 8.4 of the specification. An entry of the mapping is a pair of original scenes, now and shortly before, with pairs of
-synthetic scenes that follow them. Each of the two gets: its own score times the mean score of its followers, weighted by how near
-they start to where its plan ends.
+These situations are synthetic scenes that start near its end. An entry of the mapping is a pair of
+original scenes, now and shortly before, with pairs of synthetic scenes that follow them. Each
+original scene counts as its own score times the mean score of its followers, weighted by how near
+they start to the end of its plan. Specified in docs/pdms.md, section 8.4.
 """
 
 from collections import Counter
@@ -21,22 +22,21 @@ from latentdrive.pdms.sub_scores.extended_comfort import FARTHEST_S, extended_co
 from latentdrive.pdms.versions import V2
 from latentdrive.types import FROZEN
 
-TERMS = tuple(
-    name for name in V2.columns if name != EC
-)  # columns of what is aggregated, before extended comfort is known
-SPREAD_M2 = 0.1  # variance of the bell over the distance between a plan's end and a follower's start
-NEARLY_NOTHING = 1e-8  # a sum of weights that is as good as 0
-NAMED = 5  # tokens that a message names
+TERMS = tuple(name for name in V2.columns if name != EC)  # known before extended comfort
+SPREAD_M2 = 0.1  # variance of the Gaussian weight over the distance between a plan's end and a follower's start
+NEGLIGIBLE_WEIGHT = 1e-8  # a sum of weights up to this counts as 0
+TOKENS_SHOWN = 5  # in a message
 
 
 @dataclass(**FROZEN)
 class StageRows:
-    """N scenes of both stages, scored but for extended comfort.
+    """N scenes of both stages with all sub-scores except extended comfort.
 
-    terms: sub-scores after any filter, columns TERMS. scored: those that the score is computed from; the same unless the version
-    filters only what is printed. start_s: time of now, seconds. end_points: last pose of the plan (not of the simulation),
-    start_points: rear axle now; global x, y, metres. states: simulated; not-a-number where a plan could not be simulated, which
-    is then not comfortable. synthetic: of the second stage.
+    terms: sub-scores after any filter, columns TERMS. scored: sub-scores from which the score is
+    computed; they differ from terms if the version filters only what is printed. start_s: time of
+    now, seconds. end_points: last pose of the plan, not of the simulation. start_points: rear axle
+    now. Both are global x, y in metres. states: simulated states; NaN where a plan could not be
+    simulated, which then is not comfortable. synthetic: whether a scene is of the second stage.
     """
 
     tokens: tuple[str, ...]
@@ -54,8 +54,11 @@ class StageRows:
 
 @dataclass(**FROZEN)
 class TwoStage:
-    """extended_comfort, weight (1 in the first stage), score: by row. combined, stage_one, stage_two: means over the mapping of each
-    column of V2.columns and of "score", which is the EPDMS."""
+    """The two-stage score, by row and for the whole mapping.
+
+    extended_comfort, weight (1 in the first stage), score: by row. combined, stage_one, stage_two:
+    means over the mapping of each column of V2.columns and of "score", which is the EPDMS.
+    """
 
     extended_comfort: Float64[Tensor, "N"]
     weight: Float64[Tensor, "N"]
@@ -68,7 +71,8 @@ class TwoStage:
 def aggregate(mapping: Sequence[SecondStage], rows: StageRows) -> TwoStage:
     """The two-stage score of scored scenes.
 
-    Raises ConfigError where mapping and rows do not belong together, WrongShape where a sub-score is not a number.
+    Raises ConfigError if mapping and rows do not belong together, and WrongShape if a sub-score is
+    not finite.
     """
     _check_rows(rows)
     row = {token: index for index, token in enumerate(rows.tokens)}
@@ -79,43 +83,47 @@ def aggregate(mapping: Sequence[SecondStage], rows: StageRows) -> TwoStage:
     values = torch.stack([*columns, score], -1)
 
     weight = torch.ones_like(score)
-    first, second = [], []  # a row for each of the two scenes of each entry
+    first, second = [], []  # one row for each of the two scenes of each entry
     for entry in mapping:
         for original, followers in zip((entry.now, entry.previous), zip(*entry.followers)):
             after = torch.tensor([row[token] for token in followers], device=score.device)
             weight[after] = nearness(rows.end_points[row[original]], rows.start_points[after])
             first.append(values[row[original]])
             second.append(weight[after] @ values[after])
-    one, two = torch.stack(first), torch.stack(second)
+    stage_one, stage_two = torch.stack(first), torch.stack(second)
     names = (*V2.columns, "score")
     return TwoStage(
-        extended_comfort=comfort, weight=weight, score=score, combined=_means(names, one * two), stage_one=_means(names, one),
-        stage_two=_means(names, two),
-    )  # fmt: skip
+        extended_comfort=comfort,
+        weight=weight,
+        score=score,
+        combined=_means(names, stage_one * stage_two),
+        stage_one=_means(names, stage_one),
+        stage_two=_means(names, stage_two),
+    )
 
 
 def nearness(end: Float64[Tensor, "2"], starts: Float64[Tensor, "F 2"]) -> Float64[Tensor, "F"]:
-    """Weights of F followers, which sum to 1: a bell over the distance between the plan's end and their starts.
+    """Weights of F followers, which sum to 1: a Gaussian of the distance between the plan's end and their starts.
 
-    All the same where none is anywhere near, or where the end is not a number.
+    All weights are equal if no follower is anywhere near, or if the end is NaN.
     """
     bell = torch.exp(-(starts - end).square().sum(-1) / (2.0 * SPREAD_M2))
     total = bell.sum()
-    if total.isnan() or total.abs() <= NEARLY_NOTHING:
+    if total.isnan() or total.abs() <= NEGLIGIBLE_WEIGHT:
         return torch.full_like(bell, 1.0 / len(bell))
     return bell / total
 
 
 def _comfort(mapping: Sequence[SecondStage], rows: StageRows, row: dict[str, int]) -> Float64[Tensor, "N"]:
     """Extended comfort of each pair, written to both of its scenes."""
-    both = [pair for entry in mapping for pair in entry.pairs]
-    now, previous = (torch.tensor([row[pair[side]] for pair in both], device=rows.states.device) for side in (0, 1))
+    pairs = [pair for entry in mapping for pair in entry.pairs]
+    now, previous = (torch.tensor([row[pair[side]] for pair in pairs], device=rows.states.device) for side in (0, 1))
     apart = rows.start_s[now] - rows.start_s[previous]
-    wrong = [pair for pair, good in zip(both, ((apart > 0.0) & (apart < FARTHEST_S)).tolist()) if not good]
+    wrong = [pair for pair, good in zip(pairs, ((apart > 0.0) & (apart < FARTHEST_S)).tolist()) if not good]
     if wrong:
         raise ConfigError(
-            f"two-stage mapping: {len(wrong)} of {len(both)} pairs (now, previous) do not start within {FARTHEST_S} s of each other, "
-            f"previous first: {_some(wrong)}"
+            f"two-stage mapping: in {len(wrong)} of {len(pairs)} pairs (now, previous), previous does not start less "
+            f"than {FARTHEST_S} s before now: {_listed(wrong)}"
         )
     value = extended_comfort(rows.states[now], rows.states[previous], apart).to(rows.states.dtype)
     comfort = torch.full_like(rows.start_s, torch.nan)
@@ -124,7 +132,7 @@ def _comfort(mapping: Sequence[SecondStage], rows: StageRows, row: dict[str, int
 
 
 def _means(names: Sequence[str], values: Float64[Tensor, "G C"]) -> dict[str, float]:
-    """Every entry has two rows, so the mean of all rows is the mean of the entries' means."""
+    """Means of all rows. Every entry has two rows, so these are also the means of the entries' means."""
     return dict(zip(names, values.mean(0).tolist()))
 
 
@@ -132,41 +140,43 @@ def _check_rows(rows: StageRows) -> None:
     repeated = [token for token, times in Counter(rows.tokens).items() if times > 1]
     if repeated:
         raise ConfigError(
-            f"two-stage score: {len(repeated)} tokens have several rows, expected one each: {_some(repeated)}"
+            f"two-stage score: {len(repeated)} tokens have several rows, expected one each: {_listed(repeated)}"
         )
     good = torch.isfinite(rows.terms).all(-1) & torch.isfinite(rows.scored).all(-1) & torch.isfinite(rows.start_s)
     if not good.all():
         bad = [token for token, fine in zip(rows.tokens, good.tolist()) if not fine]
         raise WrongShape(
             f"two-stage score: {len(bad)} of {len(rows)} rows hold sub-scores or times that are not finite numbers; "
-            f"give a scene that could not be scored zeros: {_some(bad)}"
+            f"give a scene that could not be scored zeros: {_listed(bad)}"
         )
 
 
 def _check_mapping(mapping: Sequence[SecondStage], rows: StageRows, row: dict[str, int]) -> None:
     if not mapping:
-        raise ConfigError("two-stage mapping: no entries; expected pairs of original scenes with their followers")
+        raise ConfigError(
+            "two-stage mapping: it has no entries; expected pairs of original scenes with their followers"
+        )
     alone = [entry.now for entry in mapping if not entry.followers]
     if alone:
-        raise ConfigError(f"two-stage mapping: {len(alone)} entries have no second-stage scenes: {_some(alone)}")
+        raise ConfigError(f"two-stage mapping: {len(alone)} entries have no second-stage scenes: {_listed(alone)}")
     times = Counter(token for entry in mapping for pair in entry.pairs for token in pair)
     for problem, tokens in (
-        ("name the same token several times", [token for token, number in times.items() if number > 1]),
+        ("name a token several times", [token for token, number in times.items() if number > 1]),
         ("name scenes that have no row", [token for token in times if token not in row]),
         ("leave rows out", [token for token in rows.tokens if token not in times]),
     ):
         if tokens:
-            raise ConfigError(f"two-stage mapping: its entries {problem} ({len(tokens)} of them): {_some(tokens)}")
+            raise ConfigError(f"two-stage mapping: its entries {problem} ({len(tokens)} tokens): {_listed(tokens)}")
     for stage, synthetic in (("first", False), ("second", True)):
         named = [pair for entry in mapping for pair in (entry.pairs[1:] if synthetic else entry.pairs[:1])]
         other = [token for pair in named for token in pair if bool(rows.synthetic[row[token]]) is not synthetic]
         if other:
             kind = "original" if synthetic else "synthetic"
             raise ConfigError(
-                f"two-stage mapping: {len(other)} scenes of the {stage} stage are {kind} ones: {_some(other)}"
+                f"two-stage mapping: {len(other)} scenes of the {stage} stage are {kind} ones: {_listed(other)}"
             )
 
 
-def _some(of: Sequence[Any]) -> str:
-    names = ", ".join(str(one) for one in of[:NAMED])
-    return names if len(of) <= NAMED else f"{names}, …"
+def _listed(items: Sequence[Any]) -> str:
+    names = ", ".join(str(item) for item in items[:TOKENS_SHOWN])
+    return names if len(items) <= TOKENS_SHOWN else f"{names}, …"

@@ -1,7 +1,8 @@
-"""The versions of the score, and what differs between them. Every result carries one of these names.
+"""The versions of the score, and how they differ. Every result carries one of their names.
 
-pdms_v1.1: NAVSIM v1 (PDMS). epdms_v2.2: NAVSIM v2 (EPDMS) as of v2.2. epdms_v2.0: EPDMS as v2.0 to v2.1.2 computed it, with the
-human filter in the printed sub-scores only: the literature prints both.
+pdms_v1.1 is PDMS (NAVSIM v1). epdms_v2.2 is EPDMS (NAVSIM v2) as of v2.2. epdms_v2.0 is EPDMS as
+v2.0 to v2.1.2 computed it: the human filter changes only the printed sub-scores. Published numbers
+exist in both.
 """
 
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from enum import StrEnum
 
 from latentdrive.types import FROZEN
 
-REVISION = 1  # raise it when preparing a scene would give other numbers: stores are then built anew
+REVISION = 1  # raise it when preparing a scene gives other numbers: stores are then built anew
 
 
 class Version(StrEnum):
@@ -21,7 +22,7 @@ class Version(StrEnum):
 
     @property
     def rules(self) -> "Rules":
-        """What a scene is prepared and simulated by; both EPDMS share theirs."""
+        """The rules by which a scene is prepared and scored; both versions of EPDMS share theirs."""
         return V1 if self is Version.PDMS_V1_1 else V2
 
 
@@ -29,9 +30,9 @@ class Version(StrEnum):
 class Rules:
     """What NAVSIM v1 and v2 do differently before any number is averaged.
 
-    generation: 1 or 2. future_frames: frames of the log after now that other road users are read from, 0.5 s apart. ttc_steps:
-    states at which the time to collision is looked at (it looks 9 steps ahead of each). columns: sub-scores in the order of the
-    devkit's result file.
+    generation: 1 or 2. future_frames: frames of the log after now, 0.5 s apart, from which other
+    road users are read. ttc_steps: states at which the time to collision is evaluated; it looks 9
+    steps ahead of each. columns: sub-scores in the order of the devkit's result file.
     """
 
     generation: int
@@ -50,16 +51,27 @@ V1 = Rules(
     future_frames=10,
     ttc_steps=41,
     columns=(
-        "no_at_fault_collisions", "drivable_area_compliance", "ego_progress", "time_to_collision_within_bound", "comfort",
+        "no_at_fault_collisions",
+        "drivable_area_compliance",
+        "ego_progress",
+        "time_to_collision_within_bound",
+        "comfort",
         "driving_direction_compliance",
     ),
-)  # fmt: skip
+)
 V2 = Rules(
     generation=2,
     future_frames=8,
     ttc_steps=32,
     columns=(
-        "no_at_fault_collisions", "drivable_area_compliance", "driving_direction_compliance", "traffic_light_compliance",
-        "ego_progress", "time_to_collision_within_bound", "lane_keeping", "history_comfort", "two_frame_extended_comfort",
+        "no_at_fault_collisions",
+        "drivable_area_compliance",
+        "driving_direction_compliance",
+        "traffic_light_compliance",
+        "ego_progress",
+        "time_to_collision_within_bound",
+        "lane_keeping",
+        "history_comfort",
+        "two_frame_extended_comfort",
     ),
-)  # fmt: skip
+)

@@ -1,1 +1,3 @@
-"""The map as the score reads it: an index of lanes, areas, and grids of polygons and lines on the device."""
+"""The map as the score reads it: an index of a place, the areas near the ego, and grids that answer
+where a point lies.
+"""

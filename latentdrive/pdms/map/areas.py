@@ -1,6 +1,6 @@
-"""The part of the map that a scene is scored on: polygons in the square around the ego (PDMS.md, section 5).
+"""The part of the map that a scene is scored on: polygons near the ego (docs/pdms.md, section 5).
 
-Second step of preparing a scene; drivable_area.py, driving_direction.py and lane_keeping.py count points in these polygons.
+Sub-scores ask in which of these polygons a point lies.
 """
 
 from collections.abc import Iterable
@@ -15,9 +15,10 @@ from latentdrive.pdms.scene import FETCH_M, LAYERS, Areas
 
 
 def areas_near(index: MapIndex, ego_pose: Float64[np.ndarray, "3"], route_lane_ids: Iterable[str]) -> Areas:
-    """The polygons a scene is scored on, layer by layer in the order of LAYERS, each in the map's order.
+    """The polygons that a scene is scored on, layer by layer in the order of LAYERS, each in the map's order.
 
-    ego_pose: rear axle, global frame. route_lane_ids: lanes and lane connectors of the corrected route.
+    ego_pose: rear axle, global frame. route_lane_ids: lanes and lane connectors of the corrected
+    route.
     """
     numbers = areas_fetched(index, ego_pose)
     on_route = np.array([index.number[lane] for lane in route_lane_ids], np.int64)
@@ -30,19 +31,20 @@ def areas_near(index: MapIndex, ego_pose: Float64[np.ndarray, "3"], route_lane_i
 
 
 def areas_fetched(index: MapIndex, ego_pose: Float64[np.ndarray, "3"]) -> Int64[np.ndarray, "P"]:
-    """Numbers in the index of the same polygons.
+    """Numbers of these polygons in the index.
 
-    A roadblock, intersection or car park is in where it meets the square of half side 100 m, parallel to the axes, around the
-    ego's centre. Lanes come with their roadblock, lane connectors with their roadblock connector, wherever they lie themselves.
+    Roadblocks, intersections and car parks are included if they meet a square of half side 100 m,
+    parallel to the axes, around the ego's centre. Lanes come with their roadblock, and lane
+    connectors with their roadblock connector, wherever they lie themselves.
     """
     x, y, _ = ego_centre(ego_pose).tolist()
     square = shapely.box(x - FETCH_M, y - FETCH_M, x + FETCH_M, y + FETCH_M)
-    met = {layer: np.sort(tree.query(square, "intersects")) for layer, tree in _asked(index).items()}
+    met = {layer: np.sort(tree.query(square, "intersects")) for layer, tree in _fetched_trees(index).items()}
     connectors = met.pop("ROADBLOCK_CONNECTOR") + len(index.map.roadblocks)
     inside = {"LANE": index.lanes_within(met["ROADBLOCK"]), "LANE_CONNECTOR": index.lanes_within(connectors)}
     whole = {layer: numbers + index.first[layer] for layer, numbers in met.items()}
     return np.concatenate([(inside | whole)[layer] for layer in LAYERS])
 
 
-def _asked(index: MapIndex) -> dict[str, shapely.STRtree]:
+def _fetched_trees(index: MapIndex) -> dict[str, shapely.STRtree]:
     return {name: index.trees[name] for name in ("ROADBLOCK", "ROADBLOCK_CONNECTOR", "INTERSECTION", "CARPARK_AREA")}

@@ -1,7 +1,8 @@
-"""A place's map made ready for questions: what lies near a point, what leads where, and polygons packed for scoring.
+"""An index of a place's map: what lies near a point, which lane or block leads where, and polygons
+packed for scoring.
 
-First step of preparing a scene for the score, shared by all scenes of a place: map_areas.py, route.py and centreline.py ask it.
-List order is that of the RoadMap everywhere, which is the order of the map file.
+All scenes of a place share it. Preparing a scene queries it for areas, route and centreline. Lists
+are in the order of the RoadMap, which is that of the map file.
 """
 
 from collections.abc import Sequence
@@ -21,12 +22,13 @@ MAPS_KEPT = 8  # nuPlan has four places
 class MapIndex:
     """Polygons, baselines and links of one map.
 
-    Areas are numbered through the layers in the order of LAYERS: ids, layers (index into LAYERS) and polygons (shapely) go by that
-    number, `number` finds it by id. block_polygons, block_ids: roadblocks, then roadblock connectors, numbered by `blocks`.
+    Areas are numbered through all layers, in the order of LAYERS. ids, layers (index into LAYERS)
+    and polygons (shapely) are indexed by this number, and `number` gives it by id. block_polygons,
+    block_ids: roadblocks, then roadblock connectors, in the numbering of `blocks`.
     """
 
     def __init__(self, road_map: RoadMap) -> None:
-        """Raises MapError where an id is used twice, or a polygon or baseline has too few points."""
+        """Raises MapError if an id is used twice, or if a polygon or baseline has too few points."""
         self.map = road_map
         kinds = (road_map.roadblocks, road_map.lanes, road_map.connectors, road_map.intersections, road_map.carparks)
         areas = [area for kind in kinds for area in kind]
@@ -40,14 +42,14 @@ class MapIndex:
         self._index_blocks(road_map)
         self._index_lanes((*road_map.lanes, *road_map.connectors))
         if len(areas) + len(road_map.roadblock_connectors) != len(self.number | self.blocks):
-            raise MapError(f"map {road_map.name}: an id belongs to two things; ids must be unique over all layers")
+            raise MapError(f"map {road_map.name}: two things have the same id; ids must be unique over all layers")
         first = np.searchsorted(self.layers, np.arange(len(LAYERS) + 1))
         self.first = dict(zip(LAYERS, first[:-1].tolist(), strict=True))  # number of the first area of a layer
         self.trees = {name: shapely.STRtree(self.polygons[first[i] : first[i + 1]]) for i, name in enumerate(LAYERS)}
         self.trees["ROADBLOCK_CONNECTOR"] = shapely.STRtree(self.block_polygons[len(road_map.roadblocks) :])
 
     def __contains__(self, block: str) -> bool:
-        """Whether it is a roadblock or a roadblock connector of this map."""
+        """Whether the map has a roadblock or roadblock connector with this id."""
         return block in self.blocks
 
     def is_connector(self, block: str) -> bool:
@@ -59,7 +61,7 @@ class MapIndex:
         return self._inside.get(block, ())
 
     def outgoing(self, block: str) -> tuple[str, ...]:
-        """Blocks that a block leads to; ids that the map lacks are left out."""
+        """Blocks that a block leads to, without those that the map lacks."""
         return tuple(self._leads_to.get(block, ()))
 
     def incoming(self, block: str) -> tuple[str, ...]:
@@ -67,16 +69,16 @@ class MapIndex:
         return tuple(self._comes_from.get(block, ()))
 
     def baseline(self, lane: str) -> Float64[np.ndarray, "n 3"]:
-        """Vertices of a lane's centre line: x, y and the direction to the next vertex (the last one repeats it)."""
+        """Vertices of a lane's centreline: x, y and the direction to the next vertex, which the last one repeats."""
         place = self._place[lane]
         return self._baselines[self._lane_ends[place] : self._lane_ends[place + 1]]
 
     def length(self, lane: str) -> float:
-        """Of a lane's centre line, metres."""
+        """Length of a lane's centreline, metres."""
         return float(self._lengths[self._place[lane]])
 
     def take(self, numbers: Int64[np.ndarray, "P"]) -> Polygons:
-        """Some areas by number, packed."""
+        """The areas with these numbers, packed."""
         rings = _ranges(self._first_ring[numbers], self._rings_of[numbers])
         sizes = self._ring_sizes[rings]
         vertices = self._vertices[_ranges(self._ring_ends[rings], sizes)]
@@ -85,7 +87,7 @@ class MapIndex:
         return Polygons(vertices=vertices, ends=ends.astype(np.int32), owner=owner.astype(np.int32))
 
     def lanes_within(self, blocks: Int64[np.ndarray, "_"]) -> Int64[np.ndarray, "_"]:
-        """Numbers of the lanes of some blocks (given by block number), block by block."""
+        """Numbers of the lanes of some blocks, block by block. blocks: numbers of the blocks."""
         return self._members[_ranges(self._first_member[blocks], self._member_counts[blocks])]
 
     def _pack_rings(self, areas: Sequence[MapArea]) -> None:
@@ -101,9 +103,9 @@ class MapIndex:
 
     def _index_blocks(self, road_map: RoadMap) -> None:
         joints = road_map.roadblock_connectors
-        self.blocks: dict[str, int] = {one.id: i for i, one in enumerate((*road_map.roadblocks, *joints))}
+        self.blocks: dict[str, int] = {block.id: i for i, block in enumerate((*road_map.roadblocks, *joints))}
         self.block_ids = tuple(self.blocks)
-        polygons = [shapely.Polygon(one.rings[0], one.rings[1:]) for one in joints]
+        polygons = [shapely.Polygon(joint.rings[0], joint.rings[1:]) for joint in joints]
         self.block_polygons = np.array([*self.polygons[: len(road_map.roadblocks)], *polygons, None], object)[:-1]
         self._leads_to: dict[str, list[str]] = {}
         self._comes_from: dict[str, list[str]] = {}
@@ -122,7 +124,9 @@ class MapIndex:
         self._inside = {block: tuple(ids) for block, ids in inside.items()}
         self._member_counts = np.array([len(inside.get(block, ())) for block in self.blocks], np.int64)
         self._first_member = np.cumsum(self._member_counts) - self._member_counts
-        self._members = np.array([self.number[one] for block in self.blocks for one in inside.get(block, ())], np.int64)
+        self._members = np.array(
+            [self.number[lane] for block in self.blocks for lane in inside.get(block, ())], np.int64
+        )
         sizes = np.array([len(lane.baseline) for lane in lanes], np.int64)
         if len(sizes) and sizes.min() < 2:
             raise MapError(
@@ -139,12 +143,12 @@ class MapIndex:
 
 
 @lru_cache(maxsize=MAPS_KEPT)
-def _index_of(held: "_SameMap") -> MapIndex:
-    return MapIndex(held.map)
+def _index_of(key: "_SameMap") -> MapIndex:
+    return MapIndex(key.map)
 
 
 class _SameMap:
-    """A map as a key: equal to itself alone. Comparing maps by content would take as long as indexing them."""
+    """A map as a cache key, compared by identity. Comparing by content would take as long as indexing."""
 
     def __init__(self, road_map: RoadMap) -> None:
         self.map = road_map
@@ -157,11 +161,11 @@ class _SameMap:
 
 
 def index_of(road_map: RoadMap) -> MapIndex:
-    """The index of a map; those of the last few maps are kept, known by identity."""
+    """The index of a map. The indices of the last few maps are kept, recognised by identity."""
     return _index_of(_SameMap(road_map))
 
 
 def _ranges(starts: Int64[np.ndarray, "_"], counts: Int64[np.ndarray, "_"]) -> Int64[np.ndarray, "_"]:
-    """All of range(start, start + count), one after the other."""
+    """All of range(start, start + count), one range after the other."""
     total = np.cumsum(counts)
     return np.arange(total[-1] if len(total) else 0) + np.repeat(starts - total + counts, counts)

@@ -1,7 +1,7 @@
-"""PDM-Closed, the driver that progress is measured against, up to its choice: route, centre line, what it expects, and its 15 proposals
-(PDMS.md, sections 9.1 to 9.4).
+"""PDM-Closed up to its proposals: route, centreline, forecast, and 15 trajectories to choose from.
 
-Puts map_index.py to idm.py together for one scene. prepare.py scores the proposals and has the best one driven on.
+Progress is measured against this driver. prepare.py scores the proposals and has the best one
+continued. Specified in docs/pdms.md, sections 9.1 to 9.4.
 """
 
 import numpy as np
@@ -23,14 +23,18 @@ UNKNOWN_LIMIT_MPS = 15.0
 class PdmClosed:
     """PDM-Closed in one scene, from what is known now.
 
-    blocks, lanes: of the corrected route, by id. start: lane that the ego is in; line [n, 3]: centre line from there, x, y, heading.
+    blocks, lanes: of the corrected route, by id. start: the lane that the ego is in. line: the
+    centreline from there, x, y and heading [n, 3].
     """
 
     def __init__(
         self, index: MapIndex, ego: Float64[np.ndarray, "11"], frame: LoggedFrame, route: tuple[str, ...], rules: Rules
     ) -> None:
-        """ego: state now, columns as in scene.py. frame: the log's frame of now. route: blocks as logged. Raises MapError where there is
-        no way to follow the route."""
+        """Plan the proposals.
+
+        ego: state now, columns as in scene.py. frame: the log's frame of now. route: blocks as
+        logged. Raises MapError if the route can't be followed.
+        """
         pose = ego[: HEADING + 1]
         self._index, self._rules = index, rules
         self.blocks = correct_route(index, pose, route)
@@ -42,22 +46,24 @@ class PdmClosed:
         limit = UNKNOWN_LIMIT_MPS if limit is None else limit
         if not limit > 0:
             raise MapError(
-                f"map {index.map.name}: lane {self.start} has a speed limit of {limit} m/s; expected more than 0"
+                f"map {index.map.name}: lane {self.start} has a speed limit of {limit} m/s, expected more than 0"
             )
         self.drivers = IntelligentDrivers(self.line, limit, self.expected, pose, float(ego[VX]))
 
     def proposals(self) -> Float64[np.ndarray, "15 41 3"]:
-        """Poses of the rear axle, global frame, 0.1 s apart from now on. They begin on their path, not at the ego."""
+        """Poses of the rear axle, global frame, 0.1 s apart from now on. They begin on their path,
+        not at the ego.
+        """
         return self.drivers.poses()
 
     def tracks(self) -> Tracks:
-        """Other road users as the proposals are scored against them: 51 steps in v1, 41 in v2."""
+        """The other road users against which the proposals are scored: 51 steps in v1, 41 in v2."""
         return tracks_of(self.expected, self._rules.track_steps)
 
     def lights(self) -> RedLights:
-        """Red connectors as the proposals are scored against them; none in v1."""
+        """The red connectors against which the proposals are scored; none in v1."""
         return red_lights_of(self._index, self.expected, self._rules.generation)
 
     def chosen(self, proposal: int) -> Float64[np.ndarray, "51 3"]:
-        """Poses of one proposal, driven on to 5 s."""
+        """Poses of one proposal, continued to 5 s."""
         return self.drivers.chosen_poses(proposal)

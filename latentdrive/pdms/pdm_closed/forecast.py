@@ -1,7 +1,8 @@
-"""What PDM-Closed expects of everybody else, from the current frame alone: constant velocity (PDMS.md, end of section 9.4).
+"""PDM-Closed's forecast of all other road users from the current frame: constant velocity.
 
-After route.py (lights count on the corrected route), before idm.py, which drives behind these objects, and the score of the proposals,
-which is against them too. Positions are told every 0.2 s: step k stands on those of k div 2.
+The proposals keep their distance from these objects (idm.py) and are scored against them. Positions
+are updated every 0.2 s: step k uses those of k div 2. Specified at the end of section 9.4 of
+docs/pdms.md.
 """
 
 from collections.abc import Sequence
@@ -18,19 +19,23 @@ from latentdrive.pdms.scene import AGENTS, STEP_S, STEPS, RedLights, Tracks
 from latentdrive.types import FROZEN, LoggedFrame
 
 RADIUS_M = 100.0
-MAP_STEPS = 2  # steps of 0.1 s from one set of positions to the next
-# The most objects of a kind, in the order in which they are listed.
+MOMENT_STEPS = 2  # steps of 0.1 s from one moment of the forecast to the next
+# The largest number of objects of each kind, in the order in which kinds are listed.
 NEAREST = (("static", 50), *zip(AGENTS, (50, 25, 10), strict=True))
 
 
 @dataclass(**FROZEN)
 class Forecast:
-    """N objects near the ego (static ones, vehicles, pedestrians, bicycles, each from near to far) and L red connectors, from now on.
+    """N objects near the ego and L red connectors, from now on.
 
-    poses: of centres, at each of T moments 0.2 s apart, with the heading that objects have now; sizes: length, width. velocity: global
-    axes, 0 for static objects; agent: vehicle, pedestrian or bicycle. touched: the object meets the ego's footprint now, and is ignored
-    from then on. lights: red connectors of the corrected route, light_numbers: their areas in the map's index, light_polygons: the same
-    for shapely; light_touched: the ego's footprint lies wholly inside now, so it is ignored.
+    Objects are static ones, vehicles, pedestrians and bicycles, in this order, each kind from near
+    to far. poses: of their centres at T moments 0.2 s apart; headings stay those of now. sizes:
+    length, width. velocity: in global axes, 0 for static objects. agent: vehicle, pedestrian or
+    bicycle. touched: the object touches the ego's box now, and is ignored from then on.
+
+    lights: red connectors of the corrected route. light_numbers: their areas in the map's index.
+    light_polygons: their polygons for shapely. light_touched: the ego's box lies wholly inside now,
+    so the light is ignored.
     """
 
     tokens: tuple[str, ...]
@@ -47,14 +52,14 @@ class Forecast:
 
 
 def forecast(index: MapIndex, frame: LoggedFrame, lanes: Sequence[str], steps: int) -> Forecast:
-    """Everybody else for `steps` steps of 0.1 s, now included. frame: now. lanes: of the corrected route."""
-    kept = _nearest(frame)
+    """Forecast for `steps` steps of 0.1 s, including now. frame: now. lanes: of the corrected route."""
+    nearest = _nearest(frame)
     objects = frame.objects
-    names = tuple(objects.names[place] for place in kept)
+    names = tuple(objects.names[row] for row in nearest)
     agent = np.array([name in AGENTS for name in names], bool)
-    velocity = np.where(agent[:, None], objects.velocity[kept], 0.0)
-    now, sizes = objects.poses[kept], objects.sizes[kept, :2]
-    moments = np.arange(-(-steps // MAP_STEPS)) * (MAP_STEPS * STEP_S)
+    velocity = np.where(agent[:, None], objects.velocity[nearest], 0.0)
+    now, sizes = objects.poses[nearest], objects.sizes[nearest, :2]
+    moments = np.arange(-(-steps // MOMENT_STEPS)) * (MOMENT_STEPS * STEP_S)
     poses = np.repeat(now[None], len(moments), axis=0)
     poses[..., :2] += moments[:, None, None] * _along_heading(now[:, 2], velocity)
     ego = shapely.polygons(ego_corners(frame.ego_pose))
@@ -62,7 +67,7 @@ def forecast(index: MapIndex, frame: LoggedFrame, lanes: Sequence[str], steps: i
     red = tuple(dict.fromkeys(name for name, is_red in frame.lights if is_red and name in on_route))
     numbers = np.array([index.number[name] for name in red], np.int64)
     return Forecast(
-        tokens=tuple(objects.tracks[place] for place in kept),
+        tokens=tuple(objects.tracks[row] for row in nearest),
         names=names,
         sizes=sizes,
         poses=poses,
@@ -77,22 +82,27 @@ def forecast(index: MapIndex, frame: LoggedFrame, lanes: Sequence[str], steps: i
 
 
 def tracks_of(expected: Forecast, steps: int) -> Tracks:
-    """The same objects as the score asks for them, for `steps` steps; those that touch the ego now are left out, as PDM-Closed's own
-    scoring ignores them."""
-    kept = np.flatnonzero(~expected.touched)
-    poses = expected.poses[np.arange(steps) // MAP_STEPS][:, kept]
+    """The forecast objects as tracks, for `steps` steps.
+
+    Objects that touch the ego now are left out, because PDM-Closed ignores them when it scores its
+    proposals.
+    """
+    rows = np.flatnonzero(~expected.touched)
+    poses = expected.poses[np.arange(steps) // MOMENT_STEPS][:, rows]
     return Tracks(
-        tokens=tuple(expected.tokens[place] for place in kept),
-        names=tuple(expected.names[place] for place in kept),
-        sizes=expected.sizes[kept],
+        tokens=tuple(expected.tokens[row] for row in rows),
+        names=tuple(expected.names[row] for row in rows),
+        sizes=expected.sizes[rows],
         poses=poses,
         present=np.ones(poses.shape[:2], bool),
-        first_velocity=expected.velocity[kept],
+        first_velocity=expected.velocity[rows],
     )
 
 
 def red_lights_of(index: MapIndex, expected: Forecast, generation: int) -> RedLights:
-    """The red connectors as the score asks for them, red at each of the 41 steps; none in v1, which has no such term."""
+    """The forecast lights in the form of the score, red at each of the 41 steps. None in v1, which
+    has no such term.
+    """
     lights = len(expected.lights) if generation == 2 else 0
     return RedLights(
         connectors=expected.lights[:lights],
@@ -102,7 +112,7 @@ def red_lights_of(index: MapIndex, expected: Forecast, generation: int) -> RedLi
 
 
 def _nearest(frame: LoggedFrame) -> Int64[np.ndarray, "N"]:
-    """Places in the frame of the objects that PDM-Closed sees, kind by kind, each from near to far."""
+    """Indices of the objects that PDM-Closed considers, kind by kind, each from near to far."""
     objects = frame.objects
     away = np.hypot(*(objects.poses[:, :2] - ego_centre(frame.ego_pose)[:2]).T)
     kinds = np.array([name if name in AGENTS else "static" for name in objects.names], str)
@@ -116,7 +126,10 @@ def _nearest(frame: LoggedFrame) -> Int64[np.ndarray, "N"]:
 def _along_heading(
     heading: Float64[np.ndarray, "N"], velocity: Float64[np.ndarray, "N 2"]
 ) -> Float64[np.ndarray, "N 2"]:
-    """The velocities turned onto the headings, or against them where they point that way more: agents do not slide."""
+    """Velocities turned onto the headings, so that agents do not slide sideways.
+
+    A velocity that points backwards (90° or more) is turned against the heading.
+    """
     against = np.abs(wrap_angle(heading - np.arctan2(velocity[:, 1], velocity[:, 0]))) >= np.pi / 2
     speed = np.where(against, -1.0, 1.0) * np.hypot(velocity[:, 0], velocity[:, 1])
     return speed[:, None] * np.column_stack([np.cos(heading), np.sin(heading)])

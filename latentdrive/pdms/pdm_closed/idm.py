@@ -1,9 +1,9 @@
-"""PDM-Closed's proposals: 3 paths x 5 cruising speeds, each driven by the Intelligent Driver Model behind whoever is ahead on
-the path (PDMS.md, section 9.4).
+"""PDM-Closed's proposals: 3 paths times 5 cruising speeds, driven by the Intelligent Driver Model.
 
-After centreline.py and forecast.py; reference.py puts them together. A proposal is path * 5 + policy. Its state is arc length on its
-path and speed; its record is what it knows of its leader: arc length of the point that it must not reach, speed, and a length to
-keep behind that point.
+Each proposal keeps its distance from the leader on its path. Proposal numbers are path * 5 +
+policy. A proposal's state is its arc length and speed. Its leader record is the arc length that it
+must not reach, the leader's speed, and a length to keep in front of that point. Specified in
+docs/pdms.md, section 9.4.
 """
 
 from collections.abc import Sequence
@@ -17,30 +17,34 @@ from jaxtyping import Bool, Float64, Int64
 from latentdrive.boxes import corners, ego_corners
 from latentdrive.nuplan_vehicle import HALF_LENGTH_M, WIDTH_M
 from latentdrive.pdms.pdm_closed.centreline import LEAST_S_M, TREE_NODE, Path, between
-from latentdrive.pdms.pdm_closed.forecast import MAP_STEPS, Forecast
+from latentdrive.pdms.pdm_closed.forecast import MOMENT_STEPS, Forecast
 from latentdrive.pdms.scene import STEP_S, STEPS
 from latentdrive.types import FROZEN
 
-OFFSETS_M = (0.0, -1.0, 1.0)  # of the paths, to the left
+OFFSETS_M = (0.0, -1.0, 1.0)  # of the paths, positive to the left
 SPEED_SHARES = np.array([0.2, 0.4, 0.6, 0.8, 1.0])  # of the speed limit
 MIN_GAP_M, HEADWAY_S, MAX_ACCELERATION, MAX_DECELERATION, EXPONENT = 1.0, 1.5, 1.5, 3.0, 10
-CORRIDOR_S = 5.0  # at the highest cruising speed
-ALL_STEPS = 51  # of the proposal that is chosen in the end
+CORRIDOR_S = 5.0  # length of a corridor, at the highest cruising speed
+ALL_STEPS = 51  # of the chosen proposal
 S_LEAD, V_LEAD, REAR = range(3)
 
 
 @dataclass(**FROZEN)
 class Unrolled:
-    """R proposals over K steps. states: arc length, speed. records: what led to the state of the same step."""
+    """R proposals over K steps.
+
+    states: arc length, speed. records: the leader records that led to the states of the same steps.
+    """
 
     states: Float64[np.ndarray, "R K 2"]
     records: Float64[np.ndarray, "R K 3"]
 
 
 class Traffic:
-    """Everybody expected, as seen from the 3 paths: objects, then red lights, at T moments 0.2 s apart.
+    """The forecast as seen from the 3 paths: objects, then red lights, at T moments 0.2 s apart.
 
-    polygons [T, N]: of those anywhere near; places [3, T, N]: arc length on the path of who stands in its corridor, else -inf.
+    polygons: of objects near a corridor, and of all lights [T, N]. places: arc length on the path
+    of each object in its corridor, else -inf [3, T, N].
     """
 
     def __init__(
@@ -63,21 +67,24 @@ class Traffic:
         middles[:, objects:] = shapely.get_coordinates(shapely.centroid(expected.light_polygons))
         shown = np.concatenate([near, np.ones((moments, count - objects), bool)], axis=1)
         shown[:, np.concatenate([expected.touched, expected.light_touched])] = False
-        # Who stands is looked at once: most of a crowd does, and projecting is what takes long.
+        # Standing objects are looked at once, because they are the majority and projecting takes long.
         still = np.concatenate([~expected.velocity.any(1), np.ones(count - objects, bool)])
         shown[1:, still] = False
         self.places = np.full((len(paths), moments, count), -np.inf)
         for number, (path, corridor) in enumerate(zip(paths, self.corridors, strict=True)):
             shapely.prepare(corridor)
-            met = shown.copy()
-            met[shown] = shapely.intersects(corridor, self.polygons[shown])
-            self.places[number][met] = path.project(middles[met])
+            inside = shown.copy()
+            inside[shown] = shapely.intersects(corridor, self.polygons[shown])
+            self.places[number][inside] = path.project(middles[inside])
         self.places[:, 1:, still] = self.places[:, :1, still]
 
     def leaders(
         self, path: Int64[np.ndarray, "R"], s: Float64[np.ndarray, "R"], poses: Float64[np.ndarray, "R 3"], moment: int
     ) -> tuple[Int64[np.ndarray, "R"], Float64[np.ndarray, "R"]]:
-        """Who is nearest ahead of each of R egos at arc lengths s of their paths (-1: nobody), and how far its polygon is away."""
+        """The nearest object ahead of each of R egos (-1: none), and the distance to its polygon.
+
+        path: of each ego. s: its arc length there. poses: of its rear axle.
+        """
         ahead = self.places[path, moment] > s[:, None]
         away = np.full(ahead.shape, np.inf)
         row, who = np.nonzero(ahead)
@@ -93,29 +100,36 @@ class Traffic:
         return leader, nearest
 
     def _rank(self, path: int, moment: int) -> Int64[np.ndarray, "N"]:
-        """Order in which the devkit's search tree gives what meets a corridor; it settles equal distances."""
+        """The order in which the devkit's search tree returns the objects in a corridor.
+
+        It settles equal distances (docs/pdms.md, section 12).
+        """
         objects = self._corners.shape[1]
         everyone = np.concatenate([shapely.polygons(self._corners[moment]), self.polygons[moment, objects:]])
-        found = shapely.STRtree(everyone, node_capacity=TREE_NODE).query(self.corridors[path], "intersects")
+        hits = shapely.STRtree(everyone, node_capacity=TREE_NODE).query(self.corridors[path], "intersects")
         order = np.full(len(everyone), len(everyone))
-        order[found] = np.arange(len(found))
+        order[hits] = np.arange(len(hits))
         return order
 
     def _near(self) -> Bool[np.ndarray, "T N"]:
-        """Objects whose bounding boxes meet that of the corridors."""
+        """Whether the bounding box of each object meets that of the corridors."""
         bounds = shapely.bounds(np.array(self.corridors, object))
         low, high = bounds[:, :2].min(0), bounds[:, 2:].max(0)
         return ((self._corners.max(-2) >= low) & (self._corners.min(-2) <= high)).all(-1)
 
 
 class IntelligentDrivers:
-    """The 15 drivers of one scene. paths: the 3; targets [5]: cruising speeds of the policies, m/s."""
+    """The 15 drivers of one scene. paths: the 3 paths. targets: cruising speeds of the policies, m/s [5]."""
 
     def __init__(
-        self, line: Float64[np.ndarray, "n 3"], speed_limit_mps: float, expected: Forecast, ego_pose: Float64[np.ndarray, "3"],
+        self,
+        line: Float64[np.ndarray, "n 3"],
+        speed_limit_mps: float,
+        expected: Forecast,
+        ego_pose: Float64[np.ndarray, "3"],
         speed_mps: float,
-    ) -> None:  # fmt: skip
-        """line: centre line. expected: for 51 steps. ego_pose: rear axle, global frame. speed_mps: forward, now."""
+    ) -> None:
+        """line: centreline. expected: for 51 steps. ego_pose: rear axle, global. speed_mps: forward, now."""
         centre = Path(line)
         self.paths = [centre.shifted(offset) if offset else centre for offset in OFFSETS_M]
         self.targets = SPEED_SHARES * speed_limit_mps
@@ -127,73 +141,73 @@ class IntelligentDrivers:
 
     @cached_property
     def proposals(self) -> Unrolled:
-        """All 15, up to step 40."""
+        """All 15 proposals up to step 40."""
         policies = len(self.targets)
         states = np.zeros((len(self.paths) * policies, STEPS, 2))
         states[:, 0, 0], states[:, 0, 1] = np.repeat(self._starts, policies), self._speed_mps
-        made = Unrolled(states=states, records=np.zeros((len(states), STEPS, 3)))
-        self._drive(made, np.arange(len(states)), range(1, STEPS))
-        return made
+        unrolled = Unrolled(states=states, records=np.zeros((len(states), STEPS, 3)))
+        self._unroll(unrolled, np.arange(len(states)), range(1, STEPS))
+        return unrolled
 
     def poses(self) -> Float64[np.ndarray, "15 41 3"]:
-        """Of the rear axle, along all proposals."""
-        s = np.split(self.proposals.states[..., 0], len(self.paths))
-        return np.concatenate([path.at(one) for path, one in zip(self.paths, s, strict=True)])
+        """Poses of the rear axle along all proposals."""
+        by_path = np.split(self.proposals.states[..., 0], len(self.paths))
+        return np.concatenate([path.at(s) for path, s in zip(self.paths, by_path, strict=True)])
 
     def chosen(self, proposal: int) -> Unrolled:
-        """One proposal, driven on to step 50: one row of 51 steps."""
+        """One proposal, continued to step 50: one row of 51 steps."""
         states, records = np.zeros((1, ALL_STEPS, 2)), np.zeros((1, ALL_STEPS, 3))
         states[0, :STEPS] = self.proposals.states[proposal]
         records[0, :STEPS] = self.proposals.records[proposal]
-        made = Unrolled(states=states, records=records)
-        self._drive(made, np.array([proposal]), range(STEPS, ALL_STEPS))
-        return made
+        unrolled = Unrolled(states=states, records=records)
+        self._unroll(unrolled, np.array([proposal]), range(STEPS, ALL_STEPS))
+        return unrolled
 
     def chosen_poses(self, proposal: int) -> Float64[np.ndarray, "51 3"]:
-        """Of the rear axle, along one proposal up to step 50."""
+        """Poses of the rear axle along one proposal up to step 50."""
         return self.paths[proposal // len(self.targets)].at(self.chosen(proposal).states[0, :, 0])
 
-    def _drive(self, made: Unrolled, rows: Int64[np.ndarray, "R"], steps: range) -> None:
-        """Write the states and records of some steps. rows: which proposals; whole paths, or one alone."""
+    def _unroll(self, unrolled: Unrolled, rows: Int64[np.ndarray, "R"], steps: range) -> None:
+        """Write the states and records of some steps. rows: proposals, either whole paths or a single one."""
         path, target = rows // len(self.targets), self.targets[rows % len(self.targets)]
         for step in steps:
-            s, speed = made.states[:, step - 1].T
-            if step % MAP_STEPS:
-                made.records[:, step] = made.records[:, step - 1]
+            s, speed = unrolled.states[:, step - 1].T
+            if step % MOMENT_STEPS:
+                unrolled.records[:, step] = unrolled.records[:, step - 1]
             else:
-                made.records[:, step] = self._records(path, s, step // MAP_STEPS)
-            made.states[:, step, 0] = s + STEP_S * speed
-            made.states[:, step, 1] = speed + STEP_S * acceleration(s, speed, target, made.records[:, step])
+                unrolled.records[:, step] = self._records(path, s, step // MOMENT_STEPS)
+            unrolled.states[:, step, 0] = s + STEP_S * speed
+            unrolled.states[:, step, 1] = speed + STEP_S * acceleration(s, speed, target, unrolled.records[:, step])
 
     def _records(
         self, path: Int64[np.ndarray, "R"], s: Float64[np.ndarray, "R"], moment: int
     ) -> Float64[np.ndarray, "R 3"]:
-        """Who leads proposals that have come to arc lengths s. moment: 0.2 s each, from now.
+        """Leader records of proposals that have come to arc lengths s. moment: of the forecast, 0.2 s apart.
 
-        The policies of a path write one after the other into one record that is cleared once: what a policy does not write, it
-        has from the one before. Nothing is written about the speed of a red light or of an empty road, nor about the length to keep
-        where somebody leads.
+        The policies of a path write one after the other into one record that is cleared once, so a
+        policy inherits whatever it does not write from the policy before. A red light and an empty
+        road write no speed, and a leader writes no length to keep.
         """
         traffic, poses = self._traffic, self._poses(path, s)
         leader, gap = traffic.leaders(path, s, poses, moment)
         alone = leader < 0
-        told = ~alone & (leader < len(traffic.expected.tokens))
-        who = np.where(told, leader, 0)
+        by_object = ~alone & (leader < len(traffic.expected.tokens))  # and not by a red light
+        who = np.where(by_object, leader, 0)
         records = np.zeros((len(s), 3))
         records[:, S_LEAD] = np.where(alone, self._progress[path, -1], s + gap)
-        if told.any():
+        if by_object.any():
             turn = traffic.expected.poses[moment, who, 2] - poses[:, 2]
             records[:, V_LEAD] = np.hypot(*traffic.expected.velocity[who].T) * np.cos(turn)
         group = (-1, min(len(s), len(self.targets)))  # the policies of a path
         policies = np.arange(len(s)) % len(self.targets)
-        last = np.maximum.accumulate(np.where(told, policies, -1).reshape(group), axis=1)
+        last = np.maximum.accumulate(np.where(by_object, policies, -1).reshape(group), axis=1)
         speeds = np.take_along_axis(records[:, V_LEAD].reshape(group), last.clip(0), axis=1)
         records[:, V_LEAD] = np.where(last < 0, 0.0, speeds).ravel()
         records[:, REAR] = np.logical_or.accumulate(alone.reshape(group), axis=1).ravel() * HALF_LENGTH_M
         return records
 
     def _poses(self, path: Int64[np.ndarray, "R"], s: Float64[np.ndarray, "R"]) -> Float64[np.ndarray, "R 3"]:
-        """`Path.at` for one arc length on each of several paths: their vertices are equally many."""
+        """`Path.at` for one arc length on each of several paths, which have equally many vertices."""
         s = np.clip(s, LEAST_S_M, self._progress[path, -1])
         end = np.clip((self._progress[path] < s[:, None]).sum(1), 1, self._progress.shape[1] - 1)
         low, high = self._progress[path, end - 1], self._progress[path, end]
@@ -206,10 +220,13 @@ def acceleration(
     target: Float64[np.ndarray, "R"],
     records: Float64[np.ndarray, "R 3"],
 ) -> Float64[np.ndarray, "R"]:
-    """The Intelligent Driver Model, m/s^2: a (1 - (v / target)^10 - (s* / gap)^2), s* = 1 + 1.5 v + v (v - v_lead) / (2 sqrt(a b)),
-    the gap at least 1 m, the result between -3 and 1.5."""
+    """The Intelligent Driver Model, m/s²: a (1 - (v / target)^10 - (s* / gap)²).
+
+    s* = 1 + 1.5 v + v (v - v_lead) / (2 sqrt(a b)). The gap is at least 1 m, and the result lies
+    between -3 and 1.5.
+    """
     gap = np.maximum(records[:, S_LEAD] - s - records[:, REAR], MIN_GAP_M)
     approach = speed * (speed - records[:, V_LEAD]) / (2.0 * np.sqrt(MAX_ACCELERATION * MAX_DECELERATION))
-    wanted = MIN_GAP_M + HEADWAY_S * speed + approach
-    free = 1.0 - (speed / target) ** EXPONENT - (wanted / gap) ** 2
+    desired_gap = MIN_GAP_M + HEADWAY_S * speed + approach
+    free = 1.0 - (speed / target) ** EXPONENT - (desired_gap / gap) ** 2
     return np.clip(MAX_ACCELERATION * free, -MAX_DECELERATION, MAX_ACCELERATION)

@@ -1,7 +1,7 @@
-"""The logged route made drivable: it starts where the ego is, its roadblocks are linked, and it makes no loop (PDMS.md, section 9.2).
+"""Route correction: the logged route starts where the ego is, has no gaps, and makes no loop.
 
-After map_index.py, before centreline.py. Logged routes miss blocks now and then; PDM-Closed and the score see the corrected one.
-A block is a roadblock or a roadblock connector, by id.
+Logged routes miss blocks now and then. PDM-Closed and the score use the corrected route. A block is
+a roadblock or a roadblock connector, given by its id. Specified in docs/pdms.md, section 9.2.
 """
 
 from collections import deque
@@ -16,26 +16,26 @@ from latentdrive.errors import MapError
 from latentdrive.geometry import wrap_angle
 from latentdrive.pdms.map.index import MapIndex
 
-HALF_SIDE_M = 1.0  # of the square around the rear axle in which the ego's block is looked for
-NEAR_M, ALIGNED = 3.0, np.pi / 4  # what a lane must lie within to count as the ego's
-BACKWARD_DEPTH, FORWARD_DEPTH = 15, 30  # blocks in a chain, both ends counted
-FIRST_BLOCKS = 3  # of the route, that may be joined by driving on
-OVERLAP_M2 = 1.0
+HALF_SIDE_M = 1.0  # of the square around the rear axle in which the ego's block is searched
+NEAR_M, ALIGNED = 3.0, np.pi / 4  # bounds within which a lane qualifies as the ego's
+BACKWARD_DEPTH, FORWARD_DEPTH = 15, 30  # blocks in a chain, both ends included
+FIRST_BLOCKS = 3  # of the route: the goals of the forward search
+OVERLAP_M2 = 1.0  # connectors that overlap by more form a loop
 
 
 def correct_route(index: MapIndex, ego_pose: Float64[np.ndarray, "3"], route: Sequence[str]) -> tuple[str, ...]:
     """The blocks of the corrected route, each once.
 
-    ego_pose: rear axle, global frame. route: blocks as logged. Raises MapError for an empty route, a block that the map lacks, and a
-    map without roadblocks.
+    ego_pose: rear axle, global frame. route: blocks as logged. Raises MapError for an empty route,
+    for a block that the map lacks, and for a map without roadblocks.
     """
     blocks = list(dict.fromkeys(route))
     if not blocks:
-        raise MapError("the scene has no route (roadblock_ids is empty), so it can't be scored; leave it out")
+        raise MapError("the scene has no route (roadblock_ids is empty), so it can't be scored: leave it out")
     for block in blocks:
         if block not in index:
             raise MapError(
-                f"route: roadblock {block} is not in map {index.map.name}; log and map do not belong together"
+                f"route: roadblock {block} is not in map {index.map.name}: log and map do not belong together"
             )
     start, candidates = starting_block(index, ego_pose, blocks)
     if start not in blocks:
@@ -44,7 +44,7 @@ def correct_route(index: MapIndex, ego_pose: Float64[np.ndarray, "3"], route: Se
 
 
 def route_lane_ids(index: MapIndex, blocks: Sequence[str]) -> tuple[str, ...]:
-    """Lanes and lane connectors inside the blocks, block by block. Raises MapError where there are none."""
+    """Lanes and lane connectors inside the blocks, block by block. Raises MapError if there are none."""
     lanes = tuple(lane for block in blocks for lane in index.inside(block))
     if not lanes:
         raise MapError(f"map {index.map.name}: the route's roadblocks {', '.join(blocks)} have no lanes")
@@ -54,39 +54,46 @@ def route_lane_ids(index: MapIndex, blocks: Sequence[str]) -> tuple[str, ...]:
 def starting_block(
     index: MapIndex, ego_pose: Float64[np.ndarray, "3"], route: Sequence[str]
 ) -> tuple[str, tuple[str, ...]]:
-    """The block the ego stands in, and all that it may stand in as well as can be told.
+    """The ego's block, and all candidates that qualify for it equally.
 
-    Blocks near the ego are tried: those with a lane that is near and points the ego's way come before others, and among them
-    those of the route; the nearest lane decides. Raises MapError for a map without roadblocks.
+    A lane qualifies if it is near and points the ego's way. The nearest qualifying lane of a block
+    on the route decides, or else the nearest qualifying lane of any block, or else the nearest
+    lane. The candidates are the blocks of the group that decided. Raises MapError for a map without
+    roadblocks.
     """
     near = _blocks_near(index, ego_pose)
     if not near:
         raise MapError(f"map {index.map.name} has no roadblocks, so no route can be followed")
     distances: list[float] = []
-    fitting: list[tuple[float, str]] = []
+    qualifying: list[tuple[float, str]] = []
     for block in near:
         errors = [_errors(index.baseline(lane), ego_pose) for lane in index.inside(block)]
         distances.append(min((away for away, _ in errors), default=np.inf))
-        fitting += [(away, block) for away, turn in errors if turn < ALIGNED and away < NEAR_M]
-    for group in ([one for one in fitting if one[1] in set(route)], fitting):
+        qualifying += [(away, block) for away, turn in errors if turn < ALIGNED and away < NEAR_M]
+    on_route = [(away, block) for away, block in qualifying if block in set(route)]
+    for group in (on_route, qualifying):
         if group:
-            return min(group, key=lambda one: one[0])[1], tuple(dict.fromkeys(block for _, block in group))
+            return min(group, key=lambda lane: lane[0])[1], tuple(dict.fromkeys(block for _, block in group))
     return near[int(np.argmin(distances))], tuple(near)
 
 
 def heading_error(baseline: Float64[np.ndarray, "n 3"], ego_pose: Float64[np.ndarray, "3"]) -> float:
-    """How far the ego is turned against the nearest vertex of a lane's baseline, radians, never negative."""
+    """Angle between the ego and the nearest vertex of a lane's baseline, radians, never negative."""
     return _errors(baseline, ego_pose)[1]
 
 
 def _errors(baseline: Float64[np.ndarray, "n 3"], ego_pose: Float64[np.ndarray, "3"]) -> tuple[float, float]:
-    """Distance to the nearest vertex of a baseline (metres), and the angle between there and the ego."""
+    """Distance to the nearest vertex of a baseline, metres, and the angle between the ego and that vertex."""
     away = np.hypot(baseline[:, 0] - ego_pose[0], baseline[:, 1] - ego_pose[1])
     nearest = int(np.argmin(away))
     return float(away[nearest]), float(np.abs(wrap_angle(baseline[nearest, 2] - ego_pose[2])))
 
 
 def _blocks_near(index: MapIndex, ego_pose: Float64[np.ndarray, "3"]) -> list[str]:
+    """Blocks that meet a square around the rear axle, roadblocks first.
+
+    If there are none, the nearest roadblock and the nearest connector.
+    """
     x, y = ego_pose[:2].tolist()
     square = shapely.box(x - HALF_SIDE_M, y - HALF_SIDE_M, x + HALF_SIDE_M, y + HALF_SIDE_M)
     trees = [(index.trees["ROADBLOCK"], 0), (index.trees["ROADBLOCK_CONNECTOR"], len(index.map.roadblocks))]
@@ -98,16 +105,20 @@ def _blocks_near(index: MapIndex, ego_pose: Float64[np.ndarray, "3"]) -> list[st
 
 
 def _joined(index: MapIndex, start: str, candidates: Sequence[str], blocks: list[str]) -> list[str]:
-    """A route that the ego is not on, led to from where it is: back from the route's start, or else on from the ego."""
-    back = _chain(index.incoming, blocks[0], candidates, BACKWARD_DEPTH)
-    if back:
-        return [*reversed(back[1:]), *blocks]
-    on = _chain(index.outgoing, start, blocks[:FIRST_BLOCKS], FORWARD_DEPTH)
-    return [*on, *blocks[blocks.index(on[-1]) + 1 :]] if on else blocks
+    """A route that the ego is not on, extended to where it is.
+
+    The extension leads backwards from the start of the route, or else forwards from the ego. If
+    neither is found, the route stays.
+    """
+    backward = _chain(index.incoming, blocks[0], candidates, BACKWARD_DEPTH)
+    if backward:
+        return [*reversed(backward[1:]), *blocks]
+    forward = _chain(index.outgoing, start, blocks[:FIRST_BLOCKS], FORWARD_DEPTH)
+    return [*forward, *blocks[blocks.index(forward[-1]) + 1 :]] if forward else blocks
 
 
 def _linked(index: MapIndex, blocks: Sequence[str]) -> list[str]:
-    """The route with missing blocks between unlinked neighbours filled in."""
+    """The route with the missing blocks between unlinked neighbours inserted."""
     linked = list(blocks[:1])
     for before, after in pairwise(blocks):
         if before not in index.incoming(after):
@@ -136,7 +147,10 @@ def _without_loop(index: MapIndex, blocks: Sequence[str]) -> list[str]:
 
 
 def _chain(links: Callable[[str], Sequence[str]], start: str, goals: Sequence[str], depth: int) -> list[str]:
-    """The shortest chain of blocks from start to the first goal met, both included; empty where none has `depth` blocks at most."""
+    """The shortest chain of blocks from `start` to the first goal that is reached, both included.
+
+    It is empty if no chain of at most `depth` blocks leads there.
+    """
     parents: dict[str, str | None] = {start: None}
     queue = deque([(start, 1)])
     while queue:

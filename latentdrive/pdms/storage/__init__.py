@@ -1,1 +1,1 @@
-"""Prepared scoring scenes on disk: one file a scene, content keys, and the processes that prepare them."""
+"""Prepared scoring scenes on disk: the store, one file for the scenes of each log, and their keys."""

@@ -1,8 +1,9 @@
-"""Prepared scenes on disk: one safetensors file for the scenes of one log, nothing pickled. Under store.py.
+"""Prepared scenes on disk: one safetensors file for the scenes of one log, with nothing pickled.
 
-Scenes of a log overlap, so the polygons of the map that they are scored on are kept once a file, and each scene holds their
-numbers. A scene is an inner safetensors archive, deflated. Floats are laid out axis by axis and byte by byte before (all first bytes,
-then all second ones): what neighbours share lies together then, and every bit comes back. Each part has a checksum.
+Scenes of a log overlap, so a file holds each map polygon once, and scenes refer to polygons by
+number. A scene is an inner safetensors archive, compressed with deflate. Before that, floats are
+laid out axis by axis and byte by byte (all first bytes, then all second ones), so that the bytes
+that neighbouring numbers share lie together; every bit is restored. Each part has a checksum.
 """
 
 import json
@@ -21,18 +22,21 @@ from latentdrive.files import write_atomic
 from latentdrive.pdms.scene import LAYERS, Areas, Polygons, RedLights, ScoringScene, Tracks
 from latentdrive.types import FROZEN
 
-FORMAT = 2  # 2: scenes say whether they are synthetic
+FORMAT = 2  # since 2, scenes say whether they are synthetic and leave out the simulated reference
 HEAD, SCENE, AREAS = "about", "scene/", "areas"
-PLANES = "/planes"  # how the name of an array ends that lies byte by byte
-LEVEL = 6  # of zlib: a tenth smaller than the fastest, and opened as quickly
+PLANES = "/planes"  # suffix of the names of arrays that are stored byte by byte
+LEVEL = 6  # of zlib: files are a tenth smaller than at the fastest level, and open as quickly
 CONNECTOR = LAYERS.index("LANE_CONNECTOR")
-PLAIN = ("ego", "centreline", "reference", "reference_states", "history", "human", "human_terms")
+PLAIN = ("ego", "centreline", "reference", "history", "human", "human_terms")
 DAMAGE = (SafetensorError, zlib.error, ValueError, KeyError, IndexError, TypeError, OSError)
 
 
 @dataclass(**FROZEN)
 class Header:
-    """What stands at the head of a file. scenes: token, to key and checksum of the scene. areas: checksum of the polygons."""
+    """The header of a file.
+
+    scenes: key and checksum of each scene, by token. areas: checksum of the polygons.
+    """
 
     format: int
     generation: int
@@ -41,7 +45,7 @@ class Header:
 
 
 class AreaTable:
-    """Polygons of the map, each once. Filled by `number` before writing, asked by `take` after reading."""
+    """Map polygons, each stored once. `number` fills the table before writing, `take` reads from it."""
 
     def __init__(self) -> None:
         self._numbers: dict[tuple[str, int, tuple[bytes, ...]], int] = {}
@@ -50,18 +54,20 @@ class AreaTable:
         self.rings: list[list[Float64[np.ndarray, "_ 2"]]] = []
 
     def number(self, ids: tuple[str, ...], layers: Int8[np.ndarray, "P"], polygons: Polygons) -> Int32[np.ndarray, "P"]:
-        """Numbers of some polygons in this table, which gains those that it lacks."""
+        """Numbers of the given polygons in this table. Polygons that it lacks are added."""
         if (np.diff(polygons.owner) < 0).any() or len(ids) != len(layers):
-            raise WrongShape(f"rings of {len(ids)} polygons are not in the polygons' order: {polygons.owner.tolist()}")
+            raise WrongShape(
+                f"rings of {len(ids)} polygons are not in the order of the polygons: {polygons.owner.tolist()}"
+            )
         rings: list[list[np.ndarray]] = [[] for _ in ids]
         for owner, start, end in zip(polygons.owner.tolist(), polygons.ends[:-1].tolist(), polygons.ends[1:].tolist()):
             rings[owner].append(polygons.vertices[start:end])
         numbers = []
-        for id_, layer, its in zip(ids, layers.tolist(), rings):
-            key = (id_, layer, tuple(ring.tobytes() for ring in its))
+        for id_, layer, outline in zip(ids, layers.tolist(), rings):
+            key = (id_, layer, tuple(ring.tobytes() for ring in outline))
             if key not in self._numbers:
                 self._numbers[key] = len(self.ids)
-                self._append(id_, layer, its)
+                self._append(id_, layer, outline)
             numbers.append(self._numbers[key])
         return np.array(numbers, np.int32)
 
@@ -69,23 +75,23 @@ class AreaTable:
         """Ids, layers and polygons by number."""
         picked = numbers.tolist()
         rings = [self.rings[number] for number in picked]
-        sizes = [len(ring) for its in rings for ring in its]
+        flat = [ring for outline in rings for ring in outline]
         polygons = Polygons(
-            vertices=np.concatenate([np.zeros((0, 2)), *(ring for its in rings for ring in its)]),
-            ends=np.cumsum([0, *sizes]).astype(np.int32),
-            owner=np.repeat(np.arange(len(rings), dtype=np.int32), [len(its) for its in rings]),
+            vertices=np.concatenate([np.zeros((0, 2)), *flat]),
+            ends=np.cumsum([0, *(len(ring) for ring in flat)]).astype(np.int32),
+            owner=np.repeat(np.arange(len(rings), dtype=np.int32), [len(outline) for outline in rings]),
         )
         layers = np.array([self.layers[number] for number in picked], np.int8)
         return tuple(self.ids[number] for number in picked), layers, polygons
 
     def packed(self) -> bytes:
         """The table as bytes."""
-        rings = [ring for its in self.rings for ring in its]
+        rings = [ring for outline in self.rings for ring in outline]
         return _pack(
             {
                 "ids": _text(self.ids),
                 "layers": np.array(self.layers, np.int8),
-                "counts": np.array([len(its) for its in self.rings], np.int32),
+                "counts": np.array([len(outline) for outline in self.rings], np.int32),
                 "sizes": np.array([len(ring) for ring in rings], np.int32),
                 "vertices": np.concatenate([np.zeros((0, 2)), *rings]),
             }
@@ -93,7 +99,7 @@ class AreaTable:
 
     @classmethod
     def unpacked(cls, content: bytes) -> "AreaTable":
-        """The table back from its bytes."""
+        """The table, restored from its bytes."""
         arrays, table = _unpack(content), cls()
         ends = np.cumsum(arrays["sizes"])[:-1]
         rings = np.split(arrays["vertices"], ends) if len(arrays["sizes"]) else []
@@ -111,7 +117,7 @@ class AreaTable:
 
 
 def write_scenes(path: Path, scenes: Mapping[str, tuple[str, ScoringScene]], *, generation: int) -> None:
-    """Keys and scenes by token as one file, which appears whole or not at all. Raises DiskFull."""
+    """Write keys and scenes, by token, as one file, which appears whole or not at all. Raises DiskFull."""
     table, parts, listed = AreaTable(), {}, {}
     for token, (key, scene) in sorted(scenes.items()):
         content = _pack_scene(scene, table)
@@ -120,13 +126,17 @@ def write_scenes(path: Path, scenes: Mapping[str, tuple[str, ScoringScene]], *, 
     areas = table.packed()
     parts[AREAS] = np.frombuffer(areas, np.uint8)
     head = {"format": FORMAT, "generation": generation, "areas": zlib.crc32(areas), "scenes": listed}
-    # One entry, because safetensors writes several in an order that differs; as bytes, because its own writer hides a full disk.
+    # One entry of metadata, because safetensors writes several in a varying order. write_atomic
+    # writes the bytes, because safetensors' own writer hides a full disk.
     content = safetensors.numpy.save(parts, metadata={HEAD: json.dumps(head)})
     write_atomic(path, lambda new: new.write_bytes(content))
 
 
 class SceneFile:
-    """One open file: `with SceneFile(path) as file: file.scene(token, file.areas())`. Raises StoreError where it is damaged."""
+    """One open file: `with SceneFile(path) as file: file.scene(token, file.areas())`.
+
+    Raises StoreError if the file is damaged.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -134,7 +144,7 @@ class SceneFile:
             self._file = safe_open(path, framework="np")
             self._file.__enter__()
         except FileNotFoundError:
-            raise StoreError(f"{path} is gone since the store was opened") from None
+            raise StoreError(f"{path} was removed after the store was opened") from None
         except DAMAGE as error:
             raise StoreError(f"{path} is cut short or damaged ({error})") from None
         try:
@@ -150,7 +160,7 @@ class SceneFile:
             raise StoreError(f"{path} has a damaged header ({error or type(error).__name__})") from None
         if self.header.format != FORMAT:
             self.__exit__()
-            raise StoreError(f"{path} has format {self.header.format}, this version reads {FORMAT}")
+            raise StoreError(f"{path} has format {self.header.format}, but this version reads {FORMAT}")
 
     def __enter__(self) -> "SceneFile":
         return self
@@ -164,17 +174,19 @@ class SceneFile:
         try:
             return AreaTable.unpacked(content)
         except DAMAGE as error:
-            raise StoreError(f"{self.path}: its polygons can't be read ({error})") from None
+            raise StoreError(f"{self.path}: the map polygons can't be read ({error})") from None
 
     def scene(self, token: str, areas: AreaTable) -> ScoringScene:
-        """One scene, which the header lists. areas: of this file."""
+        """One scene that the header lists. areas: those of this file."""
         content = self._part(SCENE + token, self.header.scenes[token][1])
         try:
             scene = _unpack_scene(content, areas)
         except DAMAGE as error:
             raise StoreError(f"{self.path}: scene {token} can't be read ({error})") from None
         if scene.token != token or scene.generation != self.header.generation:
-            raise StoreError(f"{self.path}: under {token} stands scene {scene.token} of generation {scene.generation}")
+            raise StoreError(
+                f"{self.path}: the entry of scene {token} holds scene {scene.token} of generation {scene.generation}"
+            )
         return scene
 
     def _part(self, name: str, checksum: int) -> bytes:
@@ -183,7 +195,7 @@ class SceneFile:
         except DAMAGE as error:
             raise StoreError(f"{self.path}: {name} can't be read ({error})") from None
         if zlib.crc32(content) != checksum:
-            raise StoreError(f"{self.path}: {name} is damaged, its checksum is not the header's")
+            raise StoreError(f"{self.path}: {name} is damaged, its checksum differs from the header's")
         return content
 
 

@@ -1,6 +1,7 @@
-"""The address of a prepared scene: a hash of everything that preparing it reads. Under store.py.
+"""The key of a prepared scene: a hash of everything that its preparation reads.
 
-Two scenes with one key were prepared from the same frames, route and map by the same rules; when any of it changes, so does the key.
+Two scenes with the same key were prepared from the same frames, route and map by the same rules. If
+any of these changes, so does the key.
 """
 
 import hashlib
@@ -15,18 +16,21 @@ from latentdrive.pdms.map.index import MAPS_KEPT, MapIndex, index_of
 from latentdrive.pdms.versions import REVISION, Rules
 from latentdrive.types import LoggedFrame, SceneTruth
 
-UNREAD = ("crosswalks", "walkways")  # parts of a map that no score asks for
+UNREAD = ("crosswalks", "walkways")  # layers of a map that no score reads
 
 
 @runtime_checkable
 class _Hash(Protocol):
-    """hashlib names no public type for its objects."""
+    """The type of hashlib's objects, for which hashlib has no public name."""
 
     def update(self, data: bytes, /) -> None: ...
 
 
 def scene_key(truth: SceneTruth, rules: Rules, format_number: int) -> str:
-    """32 hexadecimal digits over the frames that `rules` read, route, human and map. format_number: of whoever keeps the result."""
+    """32 hexadecimal digits over the frames that `rules` read, and over route, human and map.
+
+    format_number: format of the file that keeps the scene.
+    """
     past = PAST_FRAMES if rules.generation == 2 else 0
     frames = truth.frames[max(truth.now - past, 0) : truth.now + 1 + rules.future_frames]
     digest = hashlib.sha256()
@@ -39,7 +43,7 @@ def scene_key(truth: SceneTruth, rules: Rules, format_number: int) -> str:
 
 @lru_cache(maxsize=MAPS_KEPT)
 def map_fingerprint(index: MapIndex) -> str:
-    """64 hexadecimal digits over what the score may ask of a map; once a map (half a second for a city), then remembered."""
+    """64 hexadecimal digits over what the score reads of a map. Computed once a map; half a second for a city."""
     digest = hashlib.sha256()
     for field in fields(index.map):
         if field.name not in UNREAD:
@@ -48,14 +52,14 @@ def map_fingerprint(index: MapIndex) -> str:
 
 
 def _read_of(frame: LoggedFrame) -> tuple[Any, ...]:
-    """A frame without what no score reads: the driving command, and how high objects stand."""
+    """The parts of a frame that a score reads: all but the driving command and the heights of objects."""
     objects = frame.objects
-    seen = (objects.poses, objects.sizes, objects.velocity, objects.names, objects.tracks)
-    return frame.timestamp_us, frame.ego_pose, frame.velocity, frame.acceleration, frame.lights, seen
+    tracked = (objects.poses, objects.sizes, objects.velocity, objects.names, objects.tracks)
+    return frame.timestamp_us, frame.ego_pose, frame.velocity, frame.acceleration, frame.lights, tracked
 
 
 def _feed(digest: _Hash, value: Any) -> None:
-    """Every part with its kind and length, so that no two values give the same bytes."""
+    """Hash a value with its type and length, so that no two values give the same bytes."""
     if isinstance(value, np.ndarray):
         digest.update(f"a{value.dtype.str}{value.shape}".encode())
         digest.update(value.tobytes())
@@ -66,9 +70,9 @@ def _feed(digest: _Hash, value: Any) -> None:
         _feed(digest, tuple(getattr(value, field.name) for field in fields(value)))
     elif isinstance(value, tuple):
         digest.update(b"t%d:" % len(value))
-        for one in value:
-            _feed(digest, one)
+        for item in value:
+            _feed(digest, item)
     elif value is None or isinstance(value, bool | int | float):
         digest.update(f"n{value!r};".encode())
     else:
-        raise TypeError(f"a scene's key has no place for {type(value).__name__}")
+        raise TypeError(f"scene_key: can't hash a value of type {type(value).__name__}")

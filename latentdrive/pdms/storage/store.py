@@ -1,8 +1,10 @@
-"""Prepared scenes on disk (what the devkit calls metric cache): built once, then opened by every scoring run and process.
+"""Prepared scenes on disk (the devkit's metric cache): built once, then opened by every scoring run and process.
 
-A folder: `store.json` (format and generation), and one file for the scenes of each log (scene_file.py). An entry's key is a hash of
-everything that its preparation read (scene_key.py), so a second build sees what is stale. Files appear whole or not
-at all, and one by one: a build that is killed goes on where it stopped. `failed.csv` names scenes that could not be prepared.
+A store is a folder with `store.json` (format and generation) and one file for the scenes of each
+log (scene_file.py). The key of an entry is a hash of everything that its preparation read
+(scene_key.py), so a second build recognises stale entries. Files appear one by one, and whole or
+not at all: a build that was killed continues where it stopped. `failed.csv` lists the scenes that
+could not be prepared.
 """
 
 import csv
@@ -32,10 +34,10 @@ from latentdrive.types import FROZEN, SceneTruth
 from latentdrive.worker_pool import run_jobs
 
 CARD, FAILED, SUFFIX = "store.json", "failed.csv", ".scenes"
-OPEN_TABLES = 16  # files whose polygons stay in memory; some 100 kB each
-AGAIN = "run the same command again (latentdrive evaluate prepares what is missing)"
+OPEN_TABLES = 16  # files whose polygons stay in memory, some 100 kB each
+AGAIN = "run the same command again, or latentdrive evaluate, which prepares missing scenes"
 STALE, DAMAGED = "log, map or route changed", "damaged, cut short or of another format"
-# What preparing one scene may raise without an end to the others.
+# Errors in preparing one scene that do not end the build.
 FAILURES = (
     LatentDriveError,
     ArithmeticError,
@@ -50,7 +52,10 @@ Prepare = Callable[[SceneTruth], ScoringScene]
 
 @runtime_checkable
 class TruthSource(Protocol):
-    """What a build asks of a SceneSource. location: the file that a scene is read from; its scenes are prepared together."""
+    """The part of a SceneSource that a build needs.
+
+    location: the file that a scene is read from. Scenes of one file are prepared together.
+    """
 
     def truth(self, token: str) -> SceneTruth: ...
 
@@ -59,9 +64,11 @@ class TruthSource(Protocol):
 
 @dataclass(**FROZEN)
 class BuildReport:
-    """What a build did. built: new scenes. kept: fresh before. rebuilt: count by reason. failed: reason by token.
+    """The result of a build.
 
-    bytes_per_scene: on disk, over all that the store holds. scenes_per_second: prepared, all processes together.
+    built: number of new scenes. kept: number of scenes that were up to date. rebuilt: counts by
+    reason. failed: reasons by token. bytes_per_scene: on disk, over the whole store.
+    scenes_per_second: prepared scenes, all processes together.
     """
 
     built: int
@@ -72,28 +79,34 @@ class BuildReport:
     scenes_per_second: float
 
     def lines(self) -> list[str]:
-        """The same in sentences."""
+        """The report in sentences."""
         made = self.built + sum(self.rebuilt.values())
         text = [f"{made:,} scenes prepared, {self.kept:,} kept, {self.bytes_per_scene / 1000:.1f} kB a scene"]
         if made:
             text[0] += f", {self.scenes_per_second:.1f} scenes a second"
-        text += [f"{count:,} of these were prepared anew: {reason}" for reason, count in sorted(self.rebuilt.items())]
+        text += [f"{count:,} of these were prepared again: {reason}" for reason, count in sorted(self.rebuilt.items())]
         if self.failed:
             token, reason = next(iter(self.failed.items()))
-            text.append(f"{len(self.failed):,} scenes can't be prepared ({FAILED}), the first one: {token}: {reason}")
+            text.append(
+                f"{len(self.failed):,} scenes can't be prepared (see {FAILED}); the first one, {token}: {reason}"
+            )
         return text
 
 
 def store_name(scenes_id: str, rules: Rules) -> str:
-    """Folder name of the prepared scenes: the same for all planners on the same scenes by the same rules. scenes_id: SceneSettings.id_of."""
+    """Folder name of a store, the same for all planners on the same scenes by the same rules.
+
+    scenes_id: SceneSettings.id_of.
+    """
     return f"scoring_v{rules.generation}_{scenes_id}"
 
 
 class ScoringStore:
-    """A store to read from. Many processes may do so at once, also while it is built anew: what is open stays as it was.
+    """A store to read from, also by many processes at once and during a build: open files stay as they were.
 
-    rules: what the scenes must have been prepared by, or None. tokens: of all scenes, by file. Raises StoreError where the folder
-    is no store, or one of another format or generation; files that are damaged are known by `verify` and named by `get`.
+    rules: the rules by which the scenes must have been prepared, or None. tokens: of all scenes, by
+    file. Raises StoreError if the folder is no store, or one of another format or generation. `get`
+    reports damaged files.
     """
 
     def __init__(self, folder: str | Path, *, rules: Rules | None = None) -> None:
@@ -123,26 +136,18 @@ class ScoringStore:
         return token in self._files
 
     def get(self, token: str) -> ScoringScene:
-        """A prepared scene. Raises StoreError where it is missing, damaged, or of another format or generation."""
+        """A prepared scene. Raises StoreError if it is missing, damaged, or of another format or generation."""
         if token not in self._files:
             raise StoreError(self._missing(token))
         try:
             with SceneFile(self._files[token]) as file:
                 if file.header.generation != self.generation or token not in file.header.scenes:
-                    raise StoreError(f"{file.path} was replaced since the store was opened, by one without this scene")
+                    raise StoreError(
+                        f"{file.path} was replaced after the store was opened, and no longer has this scene"
+                    )
                 return file.scene(token, self._areas(file))
         except StoreError as error:
             raise StoreError(f"scene {token} of the store {self.folder}: {error}; {AGAIN}") from None
-
-    def verify(self) -> dict[str, str]:
-        """Read everything. What is wrong, by token, and by name of a file that can't be opened; empty where all is well."""
-        wrong = dict(self._damaged)
-        for token in self.tokens:
-            try:
-                self.get(token)
-            except StoreError as error:
-                wrong[token] = str(error)
-        return wrong
 
     def _areas(self, file: SceneFile) -> AreaTable:
         key = (file.path, file.header.areas, len(file.header.scenes))
@@ -160,7 +165,7 @@ class ScoringStore:
                 return f"{text}: it could not be prepared ({failed[token]})"
         if self._damaged:
             name, reason = next(iter(self._damaged.items()))
-            text += f"; {len(self._damaged)} of its files can't be read, the first one is {name}: {reason}"
+            text += f"; {len(self._damaged)} of its files can't be read, the first one, {name}: {reason}"
         return f"{text}; {AGAIN}"
 
 
@@ -175,11 +180,14 @@ def build_store(
     memory_gb: float,
     progress: Progress | None,
 ) -> BuildReport:
-    """Prepare the scenes that the store lacks, or holds stale or damaged; others that it holds stay.
+    """Prepare the scenes that are missing, stale or damaged in the store. Its other scenes stay.
 
-    prepare: a function of a module, of the same `rules`. processes, memory_gb: as in run_jobs; scenes of one file are
-    one job, so logs are opened once, and maps once a worker. progress: shows files, or None. Raises StoreError for a folder that
-    holds scenes of the other generation, DiskFull; a scene that fails is listed, here and in `failed.csv`, and ends nothing.
+    prepare: a function of a module, for the same `rules`. processes, memory_gb: as in run_jobs. The
+    scenes of one file are one job, so each log is opened once, and each map once by every worker.
+    progress: shows files, or None.
+
+    Raises DiskFull, and StoreError for a folder that holds scenes of the other generation. A scene
+    that fails is listed in the report and in `failed.csv`; it does not end the build.
     """
     folder, begun = Path(folder), time.perf_counter()
     _write_card(folder, rules)
@@ -191,9 +199,7 @@ def build_store(
             failed[token] = str(error)
     jobs = [(folder / _file_name(name), tuple(group)) for name, group in groups.items()]
     work = partial(_prepare_file, source=source, prepare=prepare, rules=rules)
-    done = run_jobs(
-        work, jobs, processes=processes, memory_gb=memory_gb, progress=progress, what="preparing scenes"
-    )
+    done = run_jobs(work, jobs, processes=processes, memory_gb=memory_gb, progress=progress, what="preparing scenes")
     counts: Counter[str] = Counter()
     try:
         for (_, group), result in done:
@@ -221,21 +227,28 @@ def build_store(
 def _prepare_file(
     job: tuple[Path, tuple[str, ...]], *, source: TruthSource, prepare: Prepare, rules: Rules
 ) -> tuple[Counter[str], dict[str, str]]:
-    """Bring one file up to date. How many scenes were built, kept, or rebuilt by reason; and reasons of those that failed."""
+    """Bring one file up to date.
+
+    Returns how many scenes were built, kept, or rebuilt by reason, and the reasons of those that
+    failed.
+    """
     path, tokens = job
-    found, damaged, unreadable = _found(path, rules)
-    scenes, counts, failed = dict(found), Counter(), {}
+    stored, damaged, unreadable = _stored(path, rules)
+    scenes, counts, failed = dict(stored), Counter(), {}
     for token in tokens:
         try:
             truth = source.truth(token)
             key = scene_key(truth, rules, FORMAT)
-            if token in found and found[token][0] == key:
+            if token in stored and stored[token][0] == key:
                 counts["kept"] += 1
                 continue
-            scenes.pop(token, None)  # what fails now must not be scored by what was true before
+            scenes.pop(token, None)  # if it fails now, its earlier state must not be scored
             scene = prepare(truth)
             if (scene.token, scene.generation) != (token, rules.generation):
-                raise StoreError(f"it was prepared as scene {scene.token} by the rules of NAVSIM v{scene.generation}")
+                raise StoreError(
+                    f"it was prepared as scene {scene.token} by the rules of NAVSIM v{scene.generation}, "
+                    f"expected v{rules.generation}"
+                )
             scenes[token] = (key, scene)
         except (DiskFull, TooManyOpenFiles):
             raise
@@ -244,14 +257,14 @@ def _prepare_file(
                 f"{type(error).__name__}: {error}" if not isinstance(error, LatentDriveError) else str(error)
             )
             continue
-        counts[DAMAGED if unreadable or token in damaged else STALE if token in found else "built"] += 1
-    if damaged or scenes.keys() != found.keys() or counts.total() > counts["kept"]:
+        counts[DAMAGED if unreadable or token in damaged else STALE if token in stored else "built"] += 1
+    if damaged or scenes.keys() != stored.keys() or counts.total() > counts["kept"]:
         write_scenes(path, scenes, generation=rules.generation)
     return counts, failed
 
 
-def _found(path: Path, rules: Rules) -> tuple[dict[str, tuple[str, ScoringScene]], set[str], bool]:
-    """Scenes of a file with their keys, tokens of those that are damaged, and whether the whole file is."""
+def _stored(path: Path, rules: Rules) -> tuple[dict[str, tuple[str, ScoringScene]], set[str], bool]:
+    """Scenes of a file with their keys; tokens of damaged scenes; whether the whole file is damaged."""
     scenes: dict[str, tuple[str, ScoringScene]] = {}
     damaged: set[str] = set()
     if not path.exists():
@@ -271,48 +284,53 @@ def _found(path: Path, rules: Rules) -> tuple[dict[str, tuple[str, ScoringScene]
 
 
 def _file_name(name: str) -> str:
-    """For the scenes of a file: its own name, as far as every disk takes it, and a hash that tells apart what is left."""
-    return f"{quote(name, safe='')[:120]}-{hashlib.sha256(name.encode('utf-8', 'surrogateescape')).hexdigest()[:8]}{SUFFIX}"
+    """File name for the scenes of a log.
+
+    It is the log's own name, as far as every file system accepts it, and a hash that keeps similar
+    names apart.
+    """
+    digest = hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()[:8]
+    return f"{quote(name, safe='')[:120]}-{digest}{SUFFIX}"
 
 
 def _read_card(folder: Path) -> int:
-    """The generation that a store's scenes were prepared by."""
+    """The generation of the rules by which a store's scenes were prepared."""
     try:
         card = json.loads((folder / CARD).read_text(encoding="utf-8"))
         format_number, generation = card["format"], int(card["generation"])
     except FileNotFoundError:
         raise StoreError(
-            f"{folder} is no store of prepared scenes, it has no {CARD}: {AGAIN}, or correct the folder"
+            f"{folder} is no store of prepared scenes, because it has no {CARD}: {AGAIN}, or correct the folder"
         ) from None
     except (ValueError, KeyError, TypeError) as error:
         raise StoreError(f"{folder / CARD} is damaged ({error}): remove it, and {AGAIN}") from None
     if format_number != FORMAT:
-        raise StoreError(f"the store {folder} has format {format_number}, this version reads {FORMAT}: {AGAIN}")
+        raise StoreError(f"the store {folder} has format {format_number}, but this version reads {FORMAT}: {AGAIN}")
     return generation
 
 
 def _write_card(folder: Path, rules: Rules) -> None:
-    """Say what the folder holds, unless it says so already. Raises StoreError for the other generation."""
+    """Write a card unless the folder has one. Raises StoreError if it is of the other generation."""
     folder.mkdir(parents=True, exist_ok=True)
-    found = None
-    with suppress(StoreError):  # none, or of another format: it is written anew
-        found = _read_card(folder)
-    if found is None:
+    generation = None
+    with suppress(StoreError):  # without a card, or with one of another format, a new card is written
+        generation = _read_card(folder)
+    if generation is None:
         text = json.dumps({"format": FORMAT, "generation": rules.generation}) + "\n"
         write_atomic(folder / CARD, lambda path: path.write_text(text, encoding="utf-8"))
-    elif found != rules.generation:
-        raise StoreError(_other_generation(folder, found, rules))
+    elif generation != rules.generation:
+        raise StoreError(_other_generation(folder, generation, rules))
 
 
-def _other_generation(folder: Path, found: int, rules: Rules) -> str:
+def _other_generation(folder: Path, generation: int, rules: Rules) -> str:
     return (
-        f"the store {folder} holds scenes prepared by the rules of NAVSIM v{found}, v{rules.generation} is asked for: "
-        "give another folder (store=FOLDER)"
+        f"the store {folder} holds scenes prepared by the rules of NAVSIM v{generation}, but v{rules.generation} is "
+        "needed: give another folder (store=FOLDER)"
     )
 
 
 def _write_failed(folder: Path, failed: dict[str, str], tokens: Sequence[str]) -> None:
-    """Those of this build, and of earlier ones what this build did not try."""
+    """List the scenes that failed in this build, and those of earlier builds that this one did not try."""
     rows, tried = dict(failed), set(tokens)
     with suppress(FileNotFoundError), (folder / FAILED).open(encoding="utf-8", newline="") as file:
         rows |= {row["token"]: row["reason"] for row in csv.DictReader(file) if row["token"] not in tried}

@@ -1,9 +1,8 @@
-"""Comfort: six smoothed signals of the simulated states, each within its bounds (docs/pdms.md,
-section 6.7 for v1, 6.8 for v2).
+"""Comfort: six smoothed signals of the simulated states, each within its bounds.
 
-Comfort is measured on the simulated states and not on the plan itself. v1 fits one parabola to all
-41 states. v2 smooths over short windows, puts the driver's history in front, and moves
-accelerations to the centre of the car.
+Specified in docs/pdms.md, section 6.7 for v1 and 6.8 for v2. Comfort is measured on the simulated
+states and not on the plan itself. v1 fits one parabola to all 41 states. v2 smooths over short
+windows, puts the driver's history in front, and moves accelerations to the centre of the car.
 
 The filters are Savitzky-Golay filters as constant matrices, made by scipy: a least-squares
 polynomial through `window` samples is read, or differentiated, at their middle. The first and last

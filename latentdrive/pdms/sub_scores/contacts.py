@@ -1,5 +1,4 @@
-"""Contacts of the scored car with other road users, and the two sub-scores that judge them:
-collisions and time to collision.
+"""Contacts of the scored car with other road users, and the sub-scores NC and TTC, which judge them.
 
 A contact is a step at which the car's box touches another one, where it is or where it would be
 within 0.9 s at its present speed. Both sub-scores judge only the first contact with each road user:
@@ -158,9 +157,7 @@ def _circles_overlap(
 
 
 def collision_contacts(found: Contacts) -> Contacts:
-    """The contacts that may be collisions: the first one with each track, where the car is and not
-    where it would be.
-    """
+    """The contacts that may be collisions: the first one with each track, where the car really is."""
     return found[found.ahead == 0].first_each()
 
 
@@ -245,11 +242,11 @@ def front_touches(car: Footprint, tracks: TrackBatch, found: Contacts) -> Bool[T
 
 
 def bearing_deg(car: Footprint, tracks: TrackBatch, found: Contacts) -> Float[Tensor, "C"]:
-    """Angle between the car's heading and the way from its rear axle, not moved ahead, to the
-    middle of the other box then.
+    """Angle between the car's heading and the way from its rear axle to the middle of the other box, degrees.
 
-    The cosine is not clamped. Where rounding makes it exceed 1, the bearing is NaN, and the other
-    road user is neither ahead nor behind (section 11, trap 4). For a lead exactly ahead the last
+    The car is not moved ahead for it; the other box is the one of the contact. The cosine is not
+    clamped. Where rounding makes it exceed 1, the bearing is NaN, and the other road user is
+    neither ahead nor behind (docs/pdms.md, section 11, trap 4). For a lead exactly ahead the last
     bit decides that, so sums of two products are rounded once, as the devkit's linear algebra does.
     """
     places = found.scene, found.step, found.trajectory

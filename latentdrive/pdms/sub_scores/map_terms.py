@@ -1,5 +1,4 @@
-"""Sub-scores that look at the map: drivable area, driving direction, lane keeping, red lights, and
-progress along the route.
+"""Sub-scores that look at the map: drivable area, direction, lane keeping, red lights, and progress.
 
 They start from the car's box and the areas it is in (footprint.py). Specified in docs/pdms.md,
 sections 6.3 to 6.5, 6.9 and 6.10.
@@ -22,18 +21,15 @@ PAIRS_AT_ONCE = 4096  # of box and polygon; keeps memory bounded
 
 
 def drivable_area_compliance(car: Footprint, areas: EgoAreas) -> Float[Tensor, "B M"]:
-    """DAC (section 6.3): 0 if a corner of the car leaves roadblocks, intersections and car parks at
-    any step, else 1.
-    """
+    """DAC (section 6.3): 0 if a corner of the car leaves the drivable areas at any step, else 1."""
     return (~areas.off_road.any(1)).to(car.speed.dtype)
 
 
 def driving_direction_compliance(car: Footprint, areas: EgoAreas, *, intersections_count: bool) -> Float[Tensor, "B M"]:
-    """DDC (section 6.4): 1 if the centre moves less than 2 m outside the lanes of the route within
-    a second, 0.5 below 6 m, else 0.
+    """DDC (section 6.4): 1, 0.5 or 0, by how far the car moves within a second outside the lanes of its route.
 
-    intersections_count: whether movement inside intersections counts. It does in NAVSIM v1, and not
-    in v2.
+    It is 1 below 2 m and 0.5 below 6 m. intersections_count: whether movement inside intersections
+    counts. It does in NAVSIM v1, and not in v2.
     """
     wrong = areas.oncoming if intersections_count else areas.oncoming & ~areas.centre_in
     moved = torch.zeros_like(car.speed)
@@ -57,8 +53,9 @@ def lane_keeping(car: Footprint, areas: EgoAreas, road: MapBatch) -> Float[Tenso
 
 
 def traffic_light_compliance(car: Footprint, lights: LightBatch) -> Float[Tensor, "B M"]:
-    """TLC (section 6.9, v2): 0 if the car's box touches a red connector of its route at any step,
-    the first one included, else 1.
+    """TLC (section 6.9, v2): 0 if the car's box touches a red connector of its route at any step, else 1.
+
+    The first step counts too.
     """
     score = torch.ones_like(car.speed[:, 0])
     if not len(lights.scene):
@@ -78,8 +75,9 @@ def traffic_light_compliance(car: Footprint, lights: LightBatch) -> Float[Tensor
 
 
 def raw_progress(car: Footprint, road: MapBatch) -> Float[Tensor, "B M"]:
-    """Progress (section 6.5), metres: arc length of the centreline between the first and the last
-    centre, never below 0.
+    """Raw progress (section 6.5), metres, never below 0.
+
+    It is the arc length of the centreline between the first and the last centre of the car.
     """
     start = _arc_length(car.centre[:, 0, :1], road)  # every trajectory of a scene starts here
     return (_arc_length(car.centre[:, -1], road) - start).clamp(min=0.0)
