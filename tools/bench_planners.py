@@ -39,7 +39,8 @@ from latentdrive.build import build
 from latentdrive.config import compose, configs_folder
 from latentdrive.pdms.prepare import prepare_scene
 from latentdrive.pdms.scorer import Scorer
-from latentdrive.pdms.storage.store import ScoringStore, build_store
+from latentdrive.pdms.storage.building import build_store
+from latentdrive.pdms.storage.store import ScoringStore
 from latentdrive.pdms.versions import Version
 from latentdrive.planners.inputs.batch import PlannerInputs, PlannerTargets
 from latentdrive.planners.inputs.sensors import Sensors, Surround

@@ -38,7 +38,8 @@ from latentdrive.evaluation.summary import SUMMARY, as_text, flat, summarise
 from latentdrive.evaluation.terminal import audit_lines, failure_lines, latency_lines, mapping_lines, score_table
 from latentdrive.evaluation.trajectories_file import TRAJECTORIES, write_trajectories
 from latentdrive.pdms.prepare import prepare_scene
-from latentdrive.pdms.storage.store import ScoringStore, build_store, store_name
+from latentdrive.pdms.storage.building import build_store
+from latentdrive.pdms.storage.store import ScoringStore, store_name
 from latentdrive.pdms.versions import Version
 from latentdrive.planners.baselines.submitted import Submitted
 from latentdrive.planners.learned import LearnedPlanner

@@ -11,7 +11,8 @@ from latentdrive.errors import StoreError
 from latentdrive.pdms.prepare import prepare_scene
 from latentdrive.pdms.scene import ScoringScene
 from latentdrive.pdms.scorer import Scorer
-from latentdrive.pdms.storage.store import ScoringStore, build_store, store_name
+from latentdrive.pdms.storage.building import build_store
+from latentdrive.pdms.storage.store import ScoringStore, store_name
 from latentdrive.pdms.versions import Version
 from latentdrive.planners.inputs.scene_cache import alone
 from latentdrive.progress import Progress
