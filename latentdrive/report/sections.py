@@ -18,8 +18,8 @@ from latentdrive.report.prediction_charts import student_charts, teacher_charts
 from latentdrive.report.runs import Run
 
 ABOUT = {
-    "train codebook": "A codebook looks at pairs of frames and encodes what happened between them as a "
-    "few small integers: ego codes for the driver's actions, environment codes for those of all others. It uses no labels.",
+    "train codebook": "A codebook looks at pairs of frames and encodes what happened between them as a few "
+    "small integers: ego codes for the driver's actions, environment codes for those of all others. It uses no labels.",
     "train teacher": "A vision-language model sees the present picture and learns to predict the ego codes of the next "
     "seconds. The codes that it learns from have seen the future; the teacher has not.",
     "distill": "A small student learns to reproduce the teacher's predictions with a fraction of its parameters.",

@@ -1,5 +1,5 @@
-"""`latentdrive evaluate data=navhard` on a made-up folder: two stages are driven, scored and joined
-by the split's mapping.
+"""`latentdrive evaluate data=navhard` on a made-up folder: two stages are planned, scored and
+joined by the split's mapping.
 
 Every car drives east at 5 m/s on an empty street, so a plan at constant velocity ends 20 m ahead of
 its start. Log "north" has scenes "now" (x = 10 m) and "previous" (x = 7.5 m), which end at 30 and
@@ -31,6 +31,7 @@ from latentdrive.pdms.score import epdms_total
 from tests.support.map_file import FILE_VERSION, ORIGIN, PLACE, box, line, small_map, write_index, write_map_file
 from tests.support.navsim_fixture import START_US, write_log, write_split
 from tests.support.navsim_fixture import frame as logged
+from tests.support.paths import TOOLS
 from tests.support.synthetic import detections, write_scene
 from tests.support.synthetic import frame as imagined
 
@@ -141,15 +142,15 @@ def score(home: Path) -> Callable[..., Path]:
     """Runs the verb in this process; returns its folder."""
 
     def call(name: str, *words: str) -> Path:
-        given = [
+        settings = [
             "data=navhard",
             f"data.path={home / 'navhard_two_stage'}",
             f"data.splits={home / 'splits'}",
             "data.split.test=both",
         ]
-        given += ["processes=1", "data.scenes.processes=1", "device=cpu", "pictures=0", "human=false"]
+        settings += ["processes=1", "data.scenes.processes=1", "device=cpu", "pictures=0", "human=false"]
         places = [f"out={home / name}", f"store={home / 'store'}", f"data.cache_folder={home / 'cache'}"]
-        return evaluate.run(compose("evaluate", [*given, *places, *words]))
+        return evaluate.run(compose("evaluate", [*settings, *places, *words]))
 
     return call
 
@@ -170,37 +171,37 @@ def summary(folder: Path) -> dict[str, Any]:
 
 def totals(folder: Path) -> list[float]:
     """Stage one, stage two, combined, as the file's last rows say."""
-    found = rows(folder)
+    table = rows(folder)
     names = ("stage_one", "stage_two", "combined")
-    return [float(found[f"extended_pdm_score_{name}"]["score"]) for name in names]
+    return [float(table[f"extended_pdm_score_{name}"]["score"]) for name in names]
 
 
-def test_what_follows_counts_by_how_near_it_starts_to_the_plans_end(both: Path):
-    found = rows(both)
+def test_followers_are_weighted_by_how_near_they_start_to_the_plans_end(both: Path):
+    table = rows(both)
     for log in ("north", "east"):
         for when in ("now", "previous"):
-            weights = [float(found[token(log, f"{when}{n}")]["weight"]) for n in (0, 1)]
+            weights = [float(table[token(log, f"{when}{n}")]["weight"]) for n in (0, 1)]
             assert weights == pytest.approx([1 / (1 + NEAR), NEAR / (1 + NEAR)], abs=1e-6)
-            assert found[token(log, f"{when}0")]["follows"] == token(log, when)
-            assert float(found[token(log, f"{when}1")]["score"]) == 0  # it leaves the street
-            assert found[token(log, when)]["follows"] == "" and float(found[token(log, when)]["weight"]) == 1
+            assert table[token(log, f"{when}0")]["follows"] == token(log, when)
+            assert float(table[token(log, f"{when}1")]["score"]) == 0  # it leaves the street
+            assert table[token(log, when)]["follows"] == "" and float(table[token(log, when)]["weight"]) == 1
 
 
 def test_the_combined_score_is_the_first_stages_times_the_weighted_second_by_hand(both: Path):
-    found, first, second = rows(both), [], []
+    table, first, second = rows(both), [], []
     for log in ("north", "east"):
         for when in ("now", "previous"):
-            first.append(float(found[token(log, when)]["score"]))
-            second.append(float(found[token(log, f"{when}0")]["score"]) / (1 + NEAR))
+            first.append(float(table[token(log, when)]["score"]))
+            second.append(float(table[token(log, f"{when}0")]["score"]) / (1 + NEAR))
     assert min(first) > 0.5 and min(second) > 0.3
-    products = [one * two for one, two in zip(first, second)]
+    products = [original * followers for original, followers in zip(first, second)]
     assert totals(both) == pytest.approx([np.mean(first), np.mean(second), np.mean(products)], abs=1e-6)
-    told = summary(both)
-    assert [told[stage]["score"]["mean"] for stage in ("stage_one", "stage_two")] == pytest.approx(totals(both)[:2])
-    assert told["score"]["mean"] == pytest.approx(totals(both)[2])
-    assert told["score"] | {"scenes": 4, "drives": 2} == told["score"]  # of the first stage
-    lane = [told[stage]["sub_scores"]["lane_keeping"]["mean"] for stage in ("stage_one", "stage_two")]
-    assert lane[0] == 1.0 and told["sub_scores"]["lane_keeping"]["mean"] == pytest.approx(lane[1])
+    numbers = summary(both)
+    assert [numbers[stage]["score"]["mean"] for stage in ("stage_one", "stage_two")] == pytest.approx(totals(both)[:2])
+    assert numbers["score"]["mean"] == pytest.approx(totals(both)[2])
+    assert numbers["score"] | {"scenes": 4, "drives": 2} == numbers["score"]  # of the first stage
+    lane = [numbers[stage]["sub_scores"]["lane_keeping"]["mean"] for stage in ("stage_one", "stage_two")]
+    assert lane[0] == 1.0 and numbers["sub_scores"]["lane_keeping"]["mean"] == pytest.approx(lane[1])
 
 
 def test_rows_fill_the_columns_of_their_stage_and_each_score_is_that_of_its_sub_scores(both: Path):
@@ -215,85 +216,88 @@ def test_rows_fill_the_columns_of_their_stage_and_each_score_is_that_of_its_sub_
     for name, row in rows(both).items():
         if name in last:
             continue
-        mine, other = (ONE, TWO) if len(name) == 16 else (TWO, ONE)
+        own, other = (ONE, TWO) if len(name) == 16 else (TWO, ONE)
         assert not any(row[column + other] for column in columns)
-        terms = {column: np.float64(row[column + mine]) for column in columns}
+        terms = {column: np.float64(row[column + own]) for column in columns}
         assert float(row["score"]) == pytest.approx(epdms_total(terms))
 
 
 def test_extended_comfort_is_that_of_the_pair_in_both_stages(both: Path):
-    found = rows(both)
+    table = rows(both)
     for what, suffix in (("now", ONE), ("previous", ONE), ("now0", TWO), ("previous0", TWO), ("previous1", TWO)):
-        assert float(found[token("north", what)][f"two_frame_extended_comfort{suffix}"]) == 1.0, what
+        assert float(table[token("north", what)][f"two_frame_extended_comfort{suffix}"]) == 1.0, what
 
 
-def test_the_results_say_that_traffic_is_not_reactive(score, both: Path, capsys):
+def test_the_results_say_that_traffic_is_not_reactive(both: Path):
     assert "replayed from the log in both stages (non-reactive)" in summary(both)["mapping"]["traffic"]
     metrics = json.loads((both / "metrics.json").read_text())
     assert metrics["mapping"] == summary(both)["mapping"] and metrics["mapping"]["entries"] == 2
     assert metrics["metrics"]["evaluate/score_stage_two"] == pytest.approx(totals(both)[1])
-    score("said", "limit=1")
-    said = capsys.readouterr().out
-    assert "non-reactive" in said and "1 entries of the split's mapping" in said and "stage two" in said
-    assert "6 scenes of 1 drives" in said
+    log = (both / "log.txt").read_text()
+    assert "non-reactive" in log and "2 entries of the split's mapping" in log and "stage two" in log
 
 
-def test_the_human_is_asked_of_the_first_stage_alone(both: Path):
-    told = summary(both)
-    assert told["audit"]["progress_above_human"]["of"] == 4 and told["failed"] == 0
+def test_a_limit_counts_entries_of_the_mapping(score, capsys):
+    score("limited", "limit=1", "dry_run=true")
+    assert "6 scenes of 1 drives" in capsys.readouterr().out
 
 
-def test_the_written_file_is_recomputed_by_the_tool_and_read_back(both: Path, monkeypatch, capsys):
-    monkeypatch.syspath_prepend(str(Path(__file__).resolve().parents[2] / "tools"))
+def test_the_human_driver_is_scored_in_the_first_stage_alone(both: Path):
+    numbers = summary(both)
+    assert numbers["audit"]["progress_above_human"]["of"] == 4 and numbers["failed"] == 0
+
+
+def test_the_tool_recomputes_the_written_file_and_it_reads_back(both: Path, monkeypatch, capsys):
+    monkeypatch.syspath_prepend(str(TOOLS))
     import rescore
 
     monkeypatch.setattr(sys, "argv", ["rescore.py", str(both / "scores.csv")])
     with pytest.raises(SystemExit) as ended:
         rescore.main()
-    said = capsys.readouterr().out
-    assert ended.value.code == 0 and "EPDMS, two stages; 12 valid rows" in said and "12 of 12 rows agree" in said
-    results, told = read_evaluation(both)
-    assert results.counted().means()["score"] == told["score"]["mean"]
-    assert results.stages()[1].means()["ego_progress"] == told["stage_two"]["sub_scores"]["ego_progress"]["mean"]
+    output = capsys.readouterr().out
+    assert ended.value.code == 0 and "EPDMS, two stages; 12 valid rows" in output and "12 of 12 rows agree" in output
+    results, numbers = read_evaluation(both)
+    assert results.averaged().means()["score"] == numbers["score"]["mean"]
+    assert results.stages()[1].means()["ego_progress"] == numbers["stage_two"]["sub_scores"]["ego_progress"]["mean"]
 
 
 def test_a_submission_holds_both_stages_and_scores_as_the_planner_that_made_it(score, home: Path, both: Path):
     content = read_pickle(home / "both.pkl")
     lists = [content[f"{stage}_stage_predictions"][0] for stage in ("first", "second")]
-    assert [len(one) for one in lists] == [4, 8] and {len(name) for name in lists[1]} == {17}
+    assert [len(predictions) for predictions in lists] == [4, 8] and {len(name) for name in lists[1]} == {17}
     assert len(read_submission(home / "both.pkl", seed=0).trajectories) == 12
     again = score("again", "planner=submission", f"planner.file={home / 'both.pkl'}")
     assert rows(again) == rows(both)
 
 
-def test_a_scene_without_a_plan_scores_0_is_named_and_keeps_its_weight(score, home: Path, both: Path):
+def test_a_scene_without_a_plan_scores_0_is_listed_and_keeps_its_weight(score, home: Path, both: Path):
     content = read_pickle(home / "both.pkl")
     del content["second_stage_predictions"][0][token("north", "now0")]
     write_pickle(home / "less.pkl", content)
     folder = score("less", "planner=submission", f"planner.file={home / 'less.pkl'}")
-    told, found, before = summary(folder), rows(folder), rows(both)
-    assert told["failed"] == 1 and "holds no trajectory for it" in told["failures"][token("north", "now0")]
-    assert told["devkit_mean_without_failed_scenes"] is None
-    lost = found[token("north", "now0")]
+    numbers, table, before = summary(folder), rows(folder), rows(both)
+    assert numbers["failed"] == 1 and "holds no trajectory for it" in numbers["failures"][token("north", "now0")]
+    assert numbers["devkit_mean_without_failed_scenes"] is None
+    lost = table[token("north", "now0")]
     assert lost["valid"] == "False" and float(lost["score"]) == 0
-    assert all(row["weight"] == before[name]["weight"] for name, row in found.items())
-    # The other one of the pair loses its extended comfort, 2 of 16, and nothing else changes.
-    pair, was = (float(one[token("north", "previous0")]["score"]) for one in (found, before))
+    assert all(row["weight"] == before[name]["weight"] for name, row in table.items())
+    # The other scene of the pair loses its extended comfort, 2 of 16; nothing else changes.
+    pair, was = (float(scores[token("north", "previous0")]["score"]) for scores in (table, before))
     assert was - pair == pytest.approx(2 / 16)
     gone = float(before[token("north", "now0")]["score"]) / (1 + NEAR)
     assert totals(both)[1] - totals(folder)[1] == pytest.approx((gone + (was - pair) / (1 + NEAR)) / 4, abs=1e-6)
 
 
-def test_a_scene_that_can_not_be_prepared_scores_0_is_named_and_keeps_its_weight(score, both: Path):
+def test_a_scene_that_cannot_be_prepared_scores_0_is_listed_and_keeps_its_weight(score, both: Path):
     folder = score("damaged", "data.split.test=damaged")
-    told, found = summary(folder), rows(folder)
+    numbers, table = summary(folder), rows(folder)
     assert (
-        list(told["failures"]) == [token("north", "now2")]
-        and "what others do" in told["failures"][token("north", "now2")]
+        list(numbers["failures"]) == [token("north", "now2")]
+        and "what others do" in numbers["failures"][token("north", "now2")]
     )
-    weights = [float(found[token("north", f"now{n}")]["weight"]) for n in range(3)]
+    weights = [float(table[token("north", f"now{n}")]["weight"]) for n in range(3)]
     assert weights == pytest.approx([1 / (2 + NEAR), NEAR / (2 + NEAR), 1 / (2 + NEAR)], abs=1e-6)
-    assert found[token("east", "now")] == rows(both)[token("east", "now")]
+    assert table[token("east", "now")] == rows(both)[token("east", "now")]
 
 
 @pytest.mark.parametrize(
@@ -303,23 +307,23 @@ def test_a_scene_that_can_not_be_prepared_scores_0_is_named_and_keeps_its_weight
         ("apart", token("east", "now"), r"east-now3_* starts 2\.5 s after east-previous3_* \(1 of 3 pairs\)"),
     ],
 )
-def test_an_entry_that_can_not_be_scored_is_left_out_and_named_and_no_other_is(
+def test_only_an_entry_that_cannot_be_scored_is_left_out_with_its_reason(
     score, both: Path, capsys, split, name, reason
 ):
     folder = score(split, f"data.split.test={split}")
     (left_out,) = summary(folder)["mapping"]["left_out"].items()
-    said = capsys.readouterr().out
-    assert left_out[0] == name and f"  {name}: {left_out[1]}" in said and "1 entries are left out" in said
+    output = capsys.readouterr().out
+    assert left_out[0] == name and f"  {name}: {left_out[1]}" in output and "1 entries are left out" in output
     assert re.search(reason, left_out[1])
-    kept = [one for one in rows(folder) if not one.startswith("extended")]
-    assert len(kept) == 6 and {one: rows(folder)[one] for one in kept} == {one: rows(both)[one] for one in kept}
+    scenes = [name for name in rows(folder) if not name.startswith("extended")]
+    assert len(scenes) == 6 and all(rows(folder)[name] == rows(both)[name] for name in scenes)
 
 
 def test_two_evaluations_of_two_stages_are_compared_by_the_scenes_of_the_first(score, home: Path, both: Path):
     still = score("still", "planner=stand_still")
-    found = compare_folders(both, still)
-    assert (found.scenes, found.only) == (4, (0, 0))
-    assert found.differences["score"].mean == pytest.approx(totals(still)[2] - totals(both)[2])
+    comparison = compare_folders(both, still)
+    assert (comparison.scenes, comparison.only) == (4, (0, 0))
+    assert comparison.differences["score"].mean == pytest.approx(totals(still)[2] - totals(both)[2])
     words = ["data=navsim", f"data.path={home}", f"data.splits={home / 'splits'}", "data.source.processes=1"]
     with pytest.raises(ConfigError, match=r"was scored in two stages, .* in one stage"):
         compare_folders(both, score("single", *words, "data.split.test=single"))
@@ -335,7 +339,7 @@ def test_a_split_of_one_stage_or_without_a_whole_entry_says_so(score):
     with pytest.raises(ConfigError, match="split single has one stage"):
         score("refused", "data.split.test=single")
     with pytest.raises(
-        NoScenes, match=r"none of the 2 entries of the mapping of hopeless is whole, the first one: north-now"
+        NoScenes, match=r"none of the 2 entries in the mapping of hopeless is whole, the first one: north-now"
     ):
         score("refused", "data.split.test=hopeless")
 

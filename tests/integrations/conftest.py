@@ -3,8 +3,9 @@ that serves the tests' planners."""
 
 import functools
 import importlib.util
+import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any
 
@@ -12,6 +13,8 @@ import pytest
 
 from tests.support import navsim_stand_in
 from tests.support.paths import DEVKIT_FILE, ROOT
+
+SUPPORT = ROOT / "tests" / "support"
 
 
 def load_devkit(patch: pytest.MonkeyPatch, version: str) -> ModuleType:
@@ -41,19 +44,24 @@ def devkit(monkeypatch: pytest.MonkeyPatch) -> Callable[..., ModuleType]:
 
 
 @pytest.fixture(scope="session")
-def toy_python(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """An interpreter for `python=` that runs toy_child.py whatever it is asked to run."""
-    path = tmp_path_factory.mktemp("toy") / "python"
-    child = ROOT / "tests" / "support" / "toy_child.py"
-    path.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{child}" "$@"\n')
-    path.chmod(0o755)
-    return str(path)
+def toy_python(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """An interpreter for `python=` that runs toy_child.py in any case, forked from a process that
+    has loaded torch."""
+    folder = tmp_path_factory.mktemp("toy")
+    with subprocess.Popen(
+        [sys.executable, str(SUPPORT / "toy_server.py"), str(folder / "socket")], stdout=subprocess.PIPE, text=True
+    ) as server:
+        assert server.stdout.readline() == "ready\n"
+        python, client = folder / "python", f'"{SUPPORT / "toy_client.py"}" "{folder / "socket"}"'
+        python.write_text(f'#!/bin/sh\nexec "{sys.executable}" -I -S {client} "$@"\n')
+        python.chmod(0o755)
+        yield str(python)
+        server.terminate()
 
 
 @pytest.fixture
-def agent(devkit, toy_python) -> Callable[..., Any]:
-    """agent("dies", "v2"): an agent of its own, whose planner is that of toy_child.py by this
-    name."""
+def new_agent(devkit, toy_python) -> Callable[..., Any]:
+    """new_agent("dies", "v2"): an agent whose planner is that of toy_child.py by this name."""
     return lambda checkpoint, version="v1", **options: make_agent(
         devkit(version), toy_python, version, checkpoint, **options
     )
@@ -61,7 +69,7 @@ def agent(devkit, toy_python) -> Callable[..., Any]:
 
 @pytest.fixture(scope="session")
 def shared_agent(toy_python) -> Callable[..., Any]:
-    """The same, made once: starting a process takes seconds. For tests that leave it as it is."""
+    """The same, made once for all tests that leave it as it is."""
 
     @functools.cache
     def make(checkpoint: str, version: str = "v1") -> Any:

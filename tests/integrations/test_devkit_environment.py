@@ -1,4 +1,4 @@
-"""What the devkit's environment asks of navsim_devkit.py: Python 3.9, no package of ours, and
+"""What the devkit's environment requires of navsim_devkit.py: Python 3.9, no package of ours, and
 agents' YAML that fits."""
 
 import ast
@@ -57,13 +57,15 @@ def tree() -> ast.Module:
 def test_it_is_python_3_9():
     nodes = list(ast.walk(tree()))
     assert not any(isinstance(node, ast.Match) for node in nodes)
-    # `X | None` in annotations is text under this import, and is never evaluated.
+    # Under this import `X | None` in annotations is text that is never evaluated.
     first = next(node for node in tree().body if isinstance(node, ast.ImportFrom))
     assert (first.module, first.names[0].name) == ("__future__", "annotations")
     for node in nodes:
         if isinstance(node, ast.Call):
             named = {keyword.arg for keyword in node.keywords}
-            assert not named & {"slots", "kw_only"}, f"line {node.lineno}: dataclasses learned this in Python 3.10"
+            assert not named & {"slots", "kw_only"}, (
+                f"line {node.lineno}: dataclasses accept this only from Python 3.10"
+            )
             assert not (getattr(node.func, "id", "") == "zip" and "strict" in named), (
                 f"line {node.lineno}: zip(strict=)"
             )

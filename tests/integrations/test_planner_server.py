@@ -1,5 +1,5 @@
-"""A scene from the devkit is the scene that we open from the same log; what the devkit did not give
-is named."""
+"""A scene from the devkit equals the one that we open from the same log, and missing sensors are
+named."""
 
 import io
 from pathlib import Path
@@ -31,7 +31,7 @@ def devkit_input(root: Path, log: str, now: int) -> AgentInput:
     """What the devkit makes of frames now - 3 to now of a log, by its own formulas as its interface
     states them."""
     entries = frames(log)[now - 3 : now + 1]
-    poses = np.array([[*one["ego2global_translation"][:2], yaw(*one["ego2global_rotation"])] for one in entries])
+    poses = np.array([[*entry["ego2global_translation"][:2], yaw(*entry["ego2global_rotation"])] for entry in entries])
     cos, sin = np.cos(-poses[-1, 2]), np.sin(-poses[-1, 2])
     relative = poses - poses[-1]
     relative[:, :2] = relative[:, :2] @ np.array([[cos, -sin], [sin, cos]]).T
@@ -39,13 +39,13 @@ def devkit_input(root: Path, log: str, now: int) -> AgentInput:
     for entry, pose in zip(entries, relative):
         motion = np.array(entry["ego_dynamic_state"], np.float32)
         states.append(EgoStatus(pose.astype(np.float32), motion[:2], motion[2:], entry["driving_command"]))
-        seen = {name: Camera() for name in CAMERAS}
+        cameras = {name: Camera() for name in CAMERAS}
         for name in WRITTEN:
-            one = entry["cams"][name]
-            picture = np.array(Image.open(root / "sensor_blobs" / "mini" / one["data_path"]))
-            mount = one["sensor2lidar_rotation"], one["sensor2lidar_translation"]
-            seen[name.lower()] = Camera(picture, *mount, one["cam_intrinsic"], one["distortion"])
-        views.append(Cameras(**seen))
+            camera = entry["cams"][name]
+            picture = np.array(Image.open(root / "sensor_blobs" / "mini" / camera["data_path"]))
+            mount = camera["sensor2lidar_rotation"], camera["sensor2lidar_translation"]
+            cameras[name.lower()] = Camera(picture, *mount, camera["cam_intrinsic"], camera["distortion"])
+        views.append(Cameras(**cameras))
         lidars.append(Lidar(points(entry["frame_idx"])))
     return AgentInput(states, views, lidars)
 
@@ -56,8 +56,8 @@ def yaw(w: float, x: float, y: float, z: float) -> float:
 
 @pytest.mark.parametrize("log", ["east", "north"])
 @pytest.mark.parametrize("seen", ["now", "all"])
-def test_a_scene_from_the_devkit_is_the_one_that_we_open_from_the_log(openscene: Path, devkit, log: str, seen: str):
-    ours = NavsimLogs(
+def test_a_scene_from_the_devkit_equals_the_one_opened_from_the_log(openscene: Path, devkit, log: str, seen: str):
+    opened = NavsimLogs(
         path=str(openscene),
         data_split="mini",
         split=None,
@@ -75,48 +75,48 @@ def test_a_scene_from_the_devkit_is_the_one_that_we_open_from_the_log(openscene:
     needs = SensorNeeds(cameras=("cam_f0", "cam_l0"), frames=seen, lidar=True)
     sent = io.BytesIO()
     module = devkit()
-    given = module.scene_arrays(
+    arrays = module.scene_arrays(
         devkit_input(openscene, log, 5), {"cameras": needs.cameras, "frames": seen, "lidar": True}
     )
-    module.send(sent, {"scene": "s"}, given)
-    theirs = scene_of("s", receive(io.BytesIO(sent.getvalue()))[1], needs)
+    module.send(sent, {"scene": "s"}, arrays)
+    received = scene_of("s", receive(io.BytesIO(sent.getvalue()))[1], needs)
 
-    assert list(theirs.cameras) == list(ours.cameras) == ["front", "cam_l0"]
-    for name, images in ours.cameras.items():
-        assert len(images) == len(theirs.cameras[name]) == (4 if seen == "all" else 1)
-        for one, other in zip(images, theirs.cameras[name]):
+    assert list(received.cameras) == list(opened.cameras) == ["front", "cam_l0"]
+    for name, images in opened.cameras.items():
+        assert len(images) == len(received.cameras[name]) == (4 if seen == "all" else 1)
+        for image, other in zip(images, received.cameras[name]):
             for field in ("pixels", "intrinsics", "camera_to_ego"):
-                same(getattr(one, field), getattr(other, field))
+                same(getattr(image, field), getattr(other, field))
             assert other.pixels.flags.c_contiguous
     for field in ("times_s", "poses", "velocity", "acceleration"):
-        same(getattr(ours.ego, field), getattr(theirs.ego, field))
-    assert theirs.ego.command == ours.ego.command
+        same(getattr(opened.ego, field), getattr(received.ego, field))
+    assert received.ego.command == opened.ego.command
     assert (
-        theirs.ego.poses_known
-        and theirs.ego.velocity_known
-        and theirs.ego.acceleration_known
-        and theirs.ego.command_known
+        received.ego.poses_known
+        and received.ego.velocity_known
+        and received.ego.acceleration_known
+        and received.ego.command_known
     )
-    same(ours.lidar, theirs.lidar)
+    same(opened.lidar, received.lidar)
 
 
-def same(one: np.ndarray, other: np.ndarray) -> None:
-    assert one.dtype == other.dtype
-    np.testing.assert_array_equal(one, other)
+def same(first: np.ndarray, second: np.ndarray) -> None:
+    assert first.dtype == second.dtype
+    np.testing.assert_array_equal(first, second)
 
 
-def given(devkit, needs: SensorNeeds, **options) -> dict[str, np.ndarray]:
-    wanted = {"cameras": needs.cameras, "frames": needs.frames, "lidar": needs.lidar}
-    return devkit().scene_arrays(agent_input(**options), wanted)
+def arrays_of(devkit, needs: SensorNeeds, **options) -> dict[str, np.ndarray]:
+    sensors = {"cameras": needs.cameras, "frames": needs.frames, "lidar": needs.lidar}
+    return devkit().scene_arrays(agent_input(**options), sensors)
 
 
 def test_only_what_the_planner_needs_is_sent(devkit):
     ego = {"poses", "velocity", "acceleration", "command"}
     seen = {"cameras": ("cam_f0", "cam_b0"), "points": 5}
-    assert set(given(devkit, SensorNeeds(cameras=(), frames="all", lidar=False), **seen)) == ego
-    now = given(devkit, SensorNeeds(cameras=("cam_b0",), frames="now", lidar=True), **seen)
+    assert set(arrays_of(devkit, SensorNeeds(cameras=(), frames="all", lidar=False), **seen)) == ego
+    now = arrays_of(devkit, SensorNeeds(cameras=("cam_b0",), frames="now", lidar=True), **seen)
     assert set(now) == ego | {"lidar"} | {
-        f"cam_b0/3/{one}" for one in ("pixels", "rotation", "translation", "intrinsics")
+        f"cam_b0/3/{part}" for part in ("pixels", "rotation", "translation", "intrinsics")
     }
     assert now["lidar"].shape == (4, 5)
 
@@ -126,23 +126,23 @@ def test_only_what_the_planner_needs_is_sent(devkit):
     [
         (
             SensorNeeds(cameras=("cam_f0", "cam_r0"), frames="now", lidar=False),
-            "s: the devkit gave no picture of cam_r0 for now",
+            "s: the devkit sent no picture of cam_r0 from the present",
         ),
         (
             SensorNeeds(cameras=("cam_r0",), frames="all", lidar=False),
-            "s: the devkit gave no picture of cam_r0 for 1.5 s ago",
+            "s: the devkit sent no picture of cam_r0 from 1.5 s ago",
         ),
-        (SensorNeeds(cameras=("cam_f0",), frames="now", lidar=True), "s: the devkit gave no point cloud"),
+        (SensorNeeds(cameras=("cam_f0",), frames="now", lidar=True), "s: the devkit sent no present point cloud"),
     ],
 )
-def test_a_sensor_that_the_devkit_did_not_give_is_named(devkit, needs: SensorNeeds, says: str):
+def test_a_sensor_that_the_devkit_did_not_send_is_named(devkit, needs: SensorNeeds, says: str):
     with pytest.raises(UnreadableScene, match=says):
-        scene_of("s", given(devkit, needs, cameras=("cam_f0",)), needs)
+        scene_of("s", arrays_of(devkit, needs, cameras=("cam_f0",)), needs)
 
 
 def test_a_command_that_is_not_one_hot_is_refused(devkit):
     needs = SensorNeeds(cameras=(), frames="now", lidar=False)
-    arrays = given(devkit, needs) | {"command": np.zeros((4, 4), np.int64)}
+    arrays = arrays_of(devkit, needs) | {"command": np.zeros((4, 4), np.int64)}
     with pytest.raises(UnreadableScene, match=r"driving_command: expected one 1 and three 0, got \[0, 0, 0, 0\]"):
         scene_of("s", arrays, needs)
 
@@ -158,7 +158,7 @@ def answers_to(planner, requests: list[dict[str, np.ndarray]]) -> list:
 
 
 def test_a_planner_says_what_it_needs_and_answers_until_its_input_ends(devkit):
-    scene = given(devkit, ConstantVelocity.needs, velocity=(3.0, 4.0))
+    scene = arrays_of(devkit, ConstantVelocity.needs, velocity=(3.0, 4.0))
     bad = scene | {"command": np.zeros((4, 4), np.int64)}
     hello, first, second, third = answers_to(ConstantVelocity(), [scene, bad, scene])
     assert hello == ({"planner": "ConstantVelocity", **NO_SENSORS}, {})
@@ -167,7 +167,7 @@ def test_a_planner_says_what_it_needs_and_answers_until_its_input_ends(devkit):
     np.testing.assert_array_equal(third[1]["poses"], first[1]["poses"])
 
 
-def test_an_error_that_is_no_scenes_fault_is_the_last_answer():
+def test_an_error_that_is_not_the_fault_of_a_scene_is_the_last_answer():
     def make():
         raise ConfigError("no planner here")
 

@@ -30,15 +30,16 @@ def message(wire, header=None, arrays=None) -> bytes:
 
 
 def shared_code(path: str | Path) -> dict[str, str]:
-    found = {}
+    """The syntax trees of the definitions in SHARED."""
+    code = {}
     for node in ast.parse(Path(path).read_text()).body:
         if isinstance(node, ast.FunctionDef):
-            found[node.name] = ast.dump(node)
+            code[node.name] = ast.dump(node)
         elif isinstance(node, ast.Assign):
             target = node.targets[0]
             for name in target.elts if isinstance(target, ast.Tuple) else [target]:
-                found[name.id] = ast.dump(node)
-    return {name: found[name] for name in SHARED}
+                code[name.id] = ast.dump(node)
+    return {name: code[name] for name in SHARED}
 
 
 def test_the_two_sides_have_word_for_word_the_same_code():
@@ -83,14 +84,14 @@ def test_objects_and_text_are_refused_by_both_ends():
         (lambda sent: b"Welcome to this computer!" + sent, "starts with b'latentdrive', got b'Welcome"),
         (lambda sent: sent[:5], "got b'laten'"),
         (lambda sent: sent[:30], "ended within a message"),
-        (lambda sent: sent[:-1], "expected 24 bytes more, got 23"),
+        (lambda sent: sent[:-1], "expected 24 more bytes, got 23"),
         (
             lambda sent: sent[:11] + b"\2\0" + sent[13:],
-            "version 2 came, this side speaks version 1: take navsim_devkit.py",
+            "message of version 2, expected version 1: copy navsim_devkit.py",
         ),
-        (lambda sent: sent[:13] + b"\xff\xff\xff\xff" + sent[17:], "4294967295 bytes was announced"),
+        (lambda sent: sent[:13] + b"\xff\xff\xff\xff" + sent[17:], "a header of 4294967295 bytes"),
     ],
 )
-def test_what_is_no_message_is_refused_with_what_came(damage, says: str):
+def test_anything_but_a_message_is_refused_with_what_was_received(damage, says: str):
     with pytest.raises(ValueError, match=says):
         planner_wire.receive(io.BytesIO(damage(message(planner_wire, {}, {"x": np.zeros(3)}))))

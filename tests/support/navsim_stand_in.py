@@ -1,6 +1,8 @@
-"""A stand-in of the NAVSIM devkit, as far as its agents see it, written from the facts of its public interface (v1.1 and v2.2).
+"""A stand-in of the NAVSIM devkit, as far as its agents see it, written from the facts of its
+public interface (v1.1 and v2.2).
 
-Valid Python 3.9, numpy and torch alone: the tests put it in sys.modules in place of the devkit, in this environment and in an older one.
+Valid Python 3.9, numpy and torch alone: the tests put it in sys.modules in place of the devkit, in
+this environment and in an older one.
 """
 
 from __future__ import annotations
@@ -81,13 +83,13 @@ class AgentV2(nn.Module):
 
 
 def modules(version: str) -> dict[str, types.ModuleType]:
-    """What `import navsim...` finds, by name. version: v1 or v2."""
+    """The modules that stand in for navsim, by name. version: v1 or v2."""
     names = ("navsim", "navsim.agents", "navsim.agents.abstract_agent", "navsim.common", "navsim.common.dataclasses")
-    made = {name: types.ModuleType(name) for name in names}
-    made["navsim.agents.abstract_agent"].AbstractAgent = AgentV1 if version == "v1" else AgentV2
-    for one in (AgentInput, SensorConfig, Trajectory):
-        setattr(made["navsim.common.dataclasses"], one.__name__, one)
-    return made
+    stubs = {name: types.ModuleType(name) for name in names}
+    stubs["navsim.agents.abstract_agent"].AbstractAgent = AgentV1 if version == "v1" else AgentV2
+    for kind in (AgentInput, SensorConfig, Trajectory):
+        setattr(stubs["navsim.common.dataclasses"], kind.__name__, kind)
+    return stubs
 
 
 def agent_input(
@@ -98,17 +100,18 @@ def agent_input(
     points: int = 0,
     grey: int = 7,
 ) -> AgentInput:
-    """What the devkit gives an agent: four frames at constant velocity. cameras: seen in all of them. points: of the LiDAR, now."""
+    """What the devkit gives an agent: four frames at constant velocity. cameras: seen in all of
+    them. points: of the LiDAR, now."""
     states, views, lidars = [], [], []
     for frame in range(4):
         pose = np.array([velocity[0] * 0.5 * (frame - 3), 0, 0], np.float32)
         command = np.array([0, 1, 0, 0])
         states.append(EgoStatus(pose, np.array(velocity, np.float32), np.zeros(2, np.float32), command))
-        seen = {name: Camera() for name in CAMERAS}
+        images = {name: Camera() for name in CAMERAS}
         for name in cameras:
             picture = np.full((*size, 3), grey + frame, np.uint8)
-            seen[name] = Camera(picture, np.eye(3), np.array([1.5, 0.0, 1.6]), 100 * np.eye(3), np.zeros(5))
-        views.append(Cameras(**seen))
+            images[name] = Camera(picture, np.eye(3), np.array([1.5, 0.0, 1.6]), 100 * np.eye(3), np.zeros(5))
+        views.append(Cameras(**images))
         cloud = np.arange(6 * points, dtype=np.float32).reshape(6, points)
         lidars.append(Lidar(cloud if points and frame == 3 else None))
     return AgentInput(states, views, lidars)

@@ -1,4 +1,5 @@
-"""Stands in for planner_process.py: serves a planner of the tests, picked by the name of the checkpoint folder. Run as a program."""
+"""Stands in for planner_process.py: serves a planner of the tests, chosen by the name of the
+checkpoint folder. Run as a program."""
 
 import os
 import sys
@@ -24,26 +25,27 @@ from latentdrive.types import SensorNeeds, Trajectory  # noqa: E402
 
 
 class Seeing:
-    """Its plan is what it saw: mean grey of each camera and frame, then of the LiDAR, then the sizes."""
+    """Its poses are what it saw: mean grey of each camera and frame, sum and number of the LiDAR's
+    points, and the number of threads."""
 
     def __init__(self, frames: str) -> None:
         self.needs = SensorNeeds(cameras=("cam_f0", "cam_l0"), frames=frames, lidar=True)
 
     def plan(self, scenes):
         print("a planner that prints")
-        seen = [image.pixels.mean() for images in scenes[0].cameras.values() for image in images]
-        seen += [
+        values = [image.pixels.mean() for images in scenes[0].cameras.values() for image in images]
+        values += [
             scenes[0].lidar.sum(dtype=np.float64),
             len(scenes[0].lidar),
             float(os.environ.get("OMP_NUM_THREADS", 0)),
         ]
         poses = np.zeros(24)
-        poses[: len(seen)] = seen
+        poses[: len(values)] = values
         return Trajectory(poses=poses.reshape(1, 8, 3), dt_s=DT_S)
 
 
 class Failing:
-    """Does at its second scene what its name says."""
+    """Fails at its second scene in the way that the checkpoint's name says."""
 
     needs = NO_SENSORS
 
