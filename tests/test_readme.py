@@ -38,7 +38,7 @@ SMALL = {
     "doctor": ["sample=2", *PICTURE],
     "train codebook": [
         "features=pixels", "model.width=32", "model.layers=1", "model.heads=2", "training.calibration_frames=16",
-        "training.reader_steps=2", "training.probe_windows=16", "training.schedule.warmup=1", "training.schedule.ego=2", "batches.batch_size=4", "batches.workers=0", *PICTURE, *TRAINER,
+        "training.judges.probes.reader_steps=2", "training.judges.probes.windows=16", "training.schedule.warmup=1", "training.schedule.ego=2", "batches.batch_size=4", "batches.workers=0", *PICTURE, *TRAINER,
     ],
     "label": ["batch_size=8", "device=cpu", *PICTURE],
     "train teacher": PREDICTOR,

@@ -32,7 +32,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="write the numbers as JSON")
     options = parser.parse_args()
     config = compose("train_codebook", [*options.data, "out=none"])
-    batches, weights = build(config.batches), config.training.weights.plain()
+    batches, shares = build(config.batches), config.training.loss.plain()
     coded, agreement, backbone = {}, {}, None
     for word in options.models:
         name, _, folder = word.partition("=")
@@ -44,7 +44,7 @@ def main() -> None:
             raise ConfigError(f"{name} sees other features than {next(iter(coded))}: their errors don't compare")
         frames = None if batches.data.block_s is None else round(batches.data.block_s * batches.data.rate_hz)
         coded[name] = code(
-            model, batches.validation_batches(), features=weights["features"], pixels=weights["pixels"],
+            model, batches.validation_batches(), features=shares["features"], pixels=shares["pixels"],
             block_frames=frames,
         )  # fmt: skip
         if model.environment_slots:

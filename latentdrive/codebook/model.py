@@ -101,6 +101,13 @@ class Codebook(SpeaksCodes, nn.Module):
         self.ego_forward = kind(conditions=environment_slots + ego_slots, **forward)
         self.motion_head = nn.Linear(ego_slots * code_width, MOTION - 1) if regress_motion else None
 
+    @property
+    def books(self) -> dict[str, Quantizer]:
+        """The books by the phase that learns them: `ego`, and `environment` in two-stage training."""
+        if not self.environment_slots:
+            return {"ego": self.ego_book}
+        return {"environment": self.environment_book, "ego": self.ego_book}
+
     # ---- what the networks see ----
 
     def observe(

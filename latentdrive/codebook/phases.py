@@ -1,7 +1,7 @@
-"""The phases of training a codebook: how long each lasts, what learns in it, and what it begins with.
+"""The phases of training a codebook: how long each lasts, what learns in it, and what it starts from.
 
-`motion` (forward dynamics from motion alone), `environment` (codes for what motion does not explain), `reader` (the same codes
-from frames alone), `ego`. The phase follows from the step alone.
+`motion`: forward dynamics learns from motion alone. `environment`: codes for what motion does not explain.
+`reader`: the same codes from frames alone. `ego`: ego codes. The phase follows from the step alone.
 """
 
 import math
@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from latentdrive.codebook.model import Codebook
 
-PHASES = ("motion", "environment", "reader", "ego")
-# What learns in each phase; all else is in evaluation mode, so that books and statistics of a finished stage stand still.
+# The parts that learn in each phase. All others are in evaluation mode, so that books and batch statistics
+# of a finished stage stand still.
 LEARNING = {
     "motion": ("features", "motion", "environment_forward"),
     "environment": ("features", "motion", "environment_inverse", "environment_book", "environment_forward"),
@@ -21,10 +21,11 @@ LEARNING = {
 
 @dataclass(frozen=True, kw_only=True)
 class PhaseSchedule:
-    """Steps of each phase; 0 leaves it out (one-stage training has `ego` only). warmup: steps at each phase's start.
+    """Steps of each phase; 0 leaves it out (one-stage training has `ego` only). warmup: steps at the start of each.
 
-    open_share: of the steps of `environment` and `ego` before the book is made. Until then forward dynamics gets the vectors
-    as they are: a book that is made from an encoder that sees nothing yet locks in what it happens to say.
+    open_share: share of the steps of `environment` and `ego` before their book is made. Until then
+    forward dynamics gets the encoder's vectors as they are: a book made from an encoder that sees
+    nothing yet would lock in whatever it says.
     """
 
     motion: int
@@ -35,14 +36,18 @@ class PhaseSchedule:
     open_share: float
 
     @property
+    def lengths(self) -> dict[str, int]:
+        """Steps of each phase, in order."""
+        return {"motion": self.motion, "environment": self.environment, "reader": self.reader, "ego": self.ego}
+
+    @property
     def steps(self) -> int:
         """Steps in all."""
-        return sum(getattr(self, phase) for phase in PHASES)
+        return sum(self.lengths.values())
 
     def at(self, step: int) -> tuple[str, int]:
-        """The phase of `step`, and the step within it; past the end, the last step of `ego`."""
-        for phase in PHASES:
-            length = getattr(self, phase)
+        """The phase of `step`, and the step within it. Past the end: the last step of `ego`."""
+        for phase, length in self.lengths.items():
             if step < length:
                 return phase, step
             step -= length
@@ -51,23 +56,23 @@ class PhaseSchedule:
     def quantised(self, step: int) -> bool:
         """Whether the codes of the step's phase come from a book already."""
         phase, within = self.at(step)
-        return phase in ("motion", "reader") or within >= self.open_share * getattr(self, phase)
+        return phase in ("motion", "reader") or within >= self.open_share * self.lengths[phase]
 
     def learning_rate(self, step: int) -> float:
         """Factor on the learning rate: in each phase a linear rise, then half a cosine down to 0.05."""
         phase, within = self.at(step)
         rise = min(1.0, (within + 1) / max(1, self.warmup))
-        return rise * (0.525 + 0.475 * math.cos(math.pi * within / max(1, getattr(self, phase))))
+        return rise * (0.525 + 0.475 * math.cos(math.pi * within / max(1, self.lengths[phase])))
 
 
 def enter(model: Codebook, phase: str) -> None:
-    """Put what learns in this phase in training mode and the rest in evaluation mode."""
+    """Put the parts that learn in this phase in training mode, and all others in evaluation mode."""
     learning = set(LEARNING[phase])
     if phase == "ego" and model.environment_source == "relearned":
         learning.add("reader")
     if phase == "ego" and not model.environment_slots:
-        learning.add("features")  # the only phase there is
-    if model.environment_slots:  # relearned, UniVLA's way: book and queries stand still, the encoder learns again
+        learning.add("features")  # it is the only phase
+    if model.environment_slots:  # a relearned reader keeps its queries; its encoder learns again, as in UniVLA
         model.reader.queries.requires_grad_(phase != "ego")
     for name, part in model.named_children():
         part.train(name in learning)
@@ -76,13 +81,14 @@ def enter(model: Codebook, phase: str) -> None:
 
 
 def start_ego_from_environment(model: Codebook) -> None:
-    """Stage 2 begins with what stage 1 knows of frames and of seeing motion; only the meaning of its codes is new."""
+    """Start stage 2 from stage 1's forward dynamics and reader: they know frames and motion, only the codes are new."""
     for known, own in ((model.environment_forward, model.ego_forward), (model.reader, model.ego_inverse)):
         old, new = known.state_dict(), own.state_dict()
         own.load_state_dict({k: old[k] if k in old and old[k].shape == v.shape else v for k, v in new.items()})
 
 
 def start_reader_from_encoder(model: Codebook) -> None:
-    """The reader begins with the encoder's weights; its stem keeps the two pictures that both see, without the prediction."""
+    """Start the reader from the encoder's weights. Its stem keeps the two pictures that both see, not the prediction.
+    """
     known, own = model.environment_inverse.state_dict(), model.reader.state_dict()
     model.reader.load_state_dict({k: known[k][:, : v.shape[1]] if v.dim() > 1 else known[k] for k, v in own.items()})

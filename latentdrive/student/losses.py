@@ -1,21 +1,23 @@
-"""What the student learns from: the teacher's distributions, optionally its codes, and its features.
+"""What the student minimises: the divergence from the teacher's distributions, and perhaps its codes and features.
 
-After model.py. Every slot is compared on the prefix that the store records: both sides have been given the same earlier codes.
+Every slot is compared on the prefix that the store records: teacher and student saw the same earlier codes.
 """
+
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from latentdrive.errors import WrongShape
-from latentdrive.types import LatentFeatures
+from latentdrive.errors import StoreError, WrongShape
+from latentdrive.types import FROZEN, LatentActions, LatentFeatures
 
 
 def slot_divergence(
     student: Float[Tensor, "B A K"], teacher: Float[Tensor, "B A K"], *, temperature: float
 ) -> Float[Tensor, "B A"]:
-    """KL(teacher ‖ student) of the softened distributions of every slot, nats; 0 for equal logits."""
+    """KL(teacher ‖ student) of every slot's softened distributions, in nats; 0 for equal logits."""
     log_p = F.log_softmax(teacher.float() / temperature, dim=-1)
     log_q = F.log_softmax(student.float() / temperature, dim=-1)
     return F.kl_div(log_q, log_p, log_target=True, reduction="none").sum(-1)
@@ -24,35 +26,71 @@ def slot_divergence(
 def distillation(
     student: Float[Tensor, "B A K"], teacher: Float[Tensor, "B A K"], *, temperature: float
 ) -> Float[Tensor, ""]:
-    """Mean divergence over slots times temperature² (Hinton et al., arXiv:1503.02531, section 2: gradients keep their size)."""
+    """Mean divergence over slots times temperature², which keeps the size of the gradients.
+
+    After Hinton et al., arXiv:1503.02531, section 2.
+    """
     return slot_divergence(student, teacher, temperature=temperature).mean() * temperature**2
 
 
 def hard_labels(student: Float[Tensor, "B A K"], codes: Int64[Tensor, "B A"]) -> Float[Tensor, ""]:
-    """Cross-entropy against the teacher's codes, nats a slot."""
+    """Cross-entropy against the teacher's codes, in nats a slot."""
     return F.cross_entropy(student.flatten(0, 1).float(), codes.flatten())
 
 
 def feature_error(student: LatentFeatures, teacher: LatentFeatures) -> Float[Tensor, ""]:
-    """Squared error of the features as a share of the teacher's mean square, mean of visual and action.
+    """Squared error of the features as a share of the teacher's mean square, mean of visual and action features.
 
-    1 is what predicting zero would give, whatever scale the teacher's states have; the student learns that scale too, so a
-    planner can take either's features. Raises WrongShape where the student was built for another teacher.
+    Predicting zero gives 1, whatever the scale of the teacher's states. The student learns that scale
+    too, so that a planner can take either's features. Raises WrongShape where the student was built for
+    another teacher.
     """
+    pairs = {"visual": (student.visual, teacher.visual), "action": (student.action, teacher.action)}
     shares = []
-    for name in ("visual", "action"):
-        ours, theirs = getattr(student, name).float(), getattr(teacher, name).float()
+    for name, (ours, theirs) in pairs.items():
         if ours.shape != theirs.shape:
             raise WrongShape(
                 f"{name} features: the student makes {list(ours.shape[1:])}, the store holds {list(theirs.shape[1:])} "
                 "(tokens, width); set model.visual_grid, model.visual_width and model.action_width to the store's"
             )
+        ours, theirs = ours.float(), theirs.float()
         shares.append((ours - theirs).square().mean() / theirs.square().mean().clamp_min(1e-12))
     return (shares[0] + shares[1]) / 2
 
 
+@dataclass(**FROZEN)
+class StudentLoss:
+    """Weights of the parts; 0 switches `hard` and `features` off.
+
+    distillation: of the divergence, both sides softened by `temperature`. hard: of the teacher's codes
+    as labels. features: of the error of the features.
+    """
+
+    distillation: float
+    temperature: float
+    hard: float
+    features: float
+
+    def __call__(
+        self, logits: Float[Tensor, "B A K"], features: LatentFeatures, teacher: LatentActions
+    ) -> dict[str, Float[Tensor, ""]]:
+        """The weighted parts by name; their sum is minimised. logits, features: the student's.
+
+        Raises StoreError where the store lacks what a weight asks for.
+        """
+        if teacher.logits is None or (self.features and teacher.features is None):
+            raise StoreError("the store holds no logits or no features: label again with a teacher")
+        divergence = distillation(logits, teacher.logits, temperature=self.temperature)
+        parts = {"distillation": self.distillation * divergence}
+        if self.hard:
+            parts["hard"] = self.hard * hard_labels(logits, teacher.codes)
+        if self.features:
+            parts["features"] = self.features * feature_error(features, teacher.features)
+        return parts
+
+
 def judge(student: Float[Tensor, "B A K"], teacher: Float[Tensor, "B A K"]) -> dict[str, Float[Tensor, "B A"]]:
-    """Divergence from the teacher (nats) and whether the likeliest codes agree, slot by slot."""
+    """Numbers of every slot. kl: divergence from the teacher, nats. top1: whether the likeliest codes agree."""
     return {
         "kl": slot_divergence(student, teacher, temperature=1.0),
         "top1": (student.argmax(-1) == teacher.argmax(-1)).to(torch.float32),

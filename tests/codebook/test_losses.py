@@ -1,12 +1,21 @@
 """The codebook's losses, worked by hand."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 
 from latentdrive.codebook.forward_dynamics import Prediction
-from latentdrive.codebook.losses import copy_share, motion_regression, reading, transition_error
+from latentdrive.codebook.losses import (
+    copy_share,
+    in_share,
+    motion_regression,
+    moving_weights,
+    reading,
+    transition_error,
+)
+from tests.support.codebook import make_batch
 
 GRID, PATCH = (2, 4), 4
 
@@ -104,3 +113,23 @@ def test_motion_regression_is_the_mean_absolute_error_of_the_clips_whose_motion_
     predicted, motion = torch.zeros(2, 1, 3), torch.tensor([[[1.0, -2.0, 3.0]], [[100.0, 100.0, 100.0]]])
     assert motion_regression(predicted, motion, torch.tensor([1.0, 0.0])).item() == pytest.approx(2.0)
     assert motion_regression(predicted, motion, torch.tensor([0.0, 0.0])).item() == 0.0
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5])
+def test_the_share_of_clips_holds_in_every_stretch_of_the_list(share: float):
+    chosen = in_share(torch.arange(1200), share)
+    assert chosen.double().mean() == pytest.approx(share, abs=0.005)
+    for begin in range(0, 1200, 100):  # a sorted list has all highways in one stretch
+        assert chosen[begin : begin + 100].double().mean() == pytest.approx(share, abs=0.03)
+    assert in_share(torch.arange(1200), 1.0).all() and not in_share(torch.arange(1200), 0.0).any()
+
+
+def test_the_weight_of_moving_patches_is_1_plus_the_share_that_agents_cover():
+    batch = make_batch(clips=2, transitions=1, moving=True)
+    moving = torch.zeros(2, 1, 4, 8)
+    moving[0, 0, 1, 2] = 0.5
+    weights = moving_weights(replace(batch, moving=moving), 10.0, (4, 8))
+    assert weights[0, 1, 2] == 6.0 and weights.sum() == 64 + 5
+    assert moving_weights(replace(batch, moving=moving), 10.0, (2, 4))[0, 0, 1] == 1 + 10 * 0.5 / 4
+    assert moving_weights(batch, 0.0, (4, 8)) is None
+    assert moving_weights(replace(batch, moving=None), 10.0, (4, 8)) is None

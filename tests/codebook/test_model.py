@@ -4,14 +4,14 @@ import pytest
 import torch
 
 from latentdrive.backbones import PixelFeatures, TimmFeatures
+from latentdrive.codebook.losses import CodebookLoss
 from latentdrive.codebook.model import Codebook
-from latentdrive.codebook.phase_losses import CodebookLossWeights, phase_loss
 from latentdrive.errors import ConfigError, WrongShape
 from latentdrive.types import Origin
-from tests.support.codebook import make_batch, make_model, settle, wake
+from tests.support.codebook import make_batch, make_model, phase_loss, settle, wake
 
 torch.set_num_threads(1)
-WEIGHTS = CodebookLossWeights(features=0.5, pixels=0.5, moving=0.0, regression=0.1, regression_share=1.0)
+LOSS = CodebookLoss(features=0.5, pixels=0.5, moving=0.0, regression=0.1, regression_share=1.0)
 KINDS = pytest.mark.parametrize("kind", ["warp", "plain"])
 
 
@@ -70,7 +70,7 @@ def test_the_second_stage_s_loss_does_not_depend_on_motion():
     for motion in (batch.motion, other_motion(batch.motion)):
         model = settled()
         moved = type(batch)(**{name: getattr(batch, name) for name in batch.__slots__} | {"motion": motion})
-        losses.append(phase_loss(model, moved, "ego", WEIGHTS, quantised=True)[0])
+        losses.append(phase_loss(model, moved, "ego", LOSS)[0])
     assert torch.equal(*losses)
 
 
@@ -82,7 +82,7 @@ def gradients(model: Codebook, phase: str) -> set[str]:
     batch = make_batch(clips=8)
     model.train()
     model.zero_grad()
-    loss, _ = phase_loss(model, batch, phase, WEIGHTS, quantised=True)
+    loss, _ = phase_loss(model, batch, phase, LOSS)
     loss.backward()
     return {
         name.split(".")[0] for name, weight in model.named_parameters() if weight.grad is not None and weight.grad.any()
@@ -107,7 +107,7 @@ def test_after_stage_1_neither_book_nor_encoder_nor_their_statistics_move(source
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=0.1, weight_decay=0.1)
     for seed in range(2):
         optimizer.zero_grad()
-        phase_loss(model, make_batch(clips=8, seed=seed), phase, WEIGHTS, quantised=True)[0].backward()
+        phase_loss(model, make_batch(clips=8, seed=seed), phase, LOSS)[0].backward()
         optimizer.step()
     assert [key for key, value in before.items() if not torch.equal(value, model.state_dict()[key])] == []
 
@@ -117,7 +117,7 @@ def test_stage_2_leaves_the_reader_alone(source: str):
     model = wake(settle(make_model(environment_source=source)))
     before = {key: value.clone() for key, value in model.reader.state_dict().items()}
     model.train()
-    phase_loss(model, make_batch(clips=8), "ego", WEIGHTS, quantised=True)[0].backward()
+    phase_loss(model, make_batch(clips=8), "ego", LOSS)[0].backward()
     assert all(torch.equal(value, model.reader.state_dict()[key]) for key, value in before.items())
     assert all(weight.grad is None for weight in model.reader.parameters())
 
@@ -216,5 +216,5 @@ def test_codebooks_on_larger_patches_run_through_all_phases(features):
     frames = batch.frames.repeat(1, 1, 1, 2, 1)[..., : model.height, : model.width_px]
     batch = type(batch)(**{name: getattr(batch, name) for name in batch.__slots__} | {"frames": frames})
     for phase in ("motion", "environment", "reader", "ego"):
-        loss, _ = phase_loss(model, batch, phase, WEIGHTS, quantised=True)
+        loss, _ = phase_loss(model, batch, phase, LOSS)
         assert loss.isfinite()

@@ -1,47 +1,33 @@
-"""The student learns its teacher's distributions, every weight counts, and resuming changes nothing."""
+"""The student learns its teacher's distributions, and a resumed run ends like an uninterrupted one."""
 
 from dataclasses import replace
 from functools import partial
 
-import lightning as L
 import pytest
 import torch
-from lightning.pytorch.callbacks import ModelCheckpoint
-from torch.utils.data import DataLoader
 
 from latentdrive.errors import StoreError
 from latentdrive.schedule import CosineSchedule
-from latentdrive.student.training import StudentLossWeights, StudentTraining, judge_scenes, loss_parts
+from latentdrive.student.losses import StudentLoss
+from latentdrive.student.training import StudentTraining, judge_scenes
+from tests.support.fitting import fit
 from tests.support.student import make_latents, make_scenes, make_student
 
-ALL = StudentLossWeights(distillation=1.0, temperature=2.0, hard=0.5, features=0.3)
+ALL = StudentLoss(distillation=1.0, temperature=2.0, hard=0.5, features=0.3)
 
 
-def make_training(*, steps: int = 6, lr: float = 3e-3, weights: StudentLossWeights = ALL) -> StudentTraining:
+def make_training(*, steps: int = 6, lr: float = 3e-3, loss: StudentLoss = ALL) -> StudentTraining:
     schedule = CosineSchedule(steps=steps, warmup=2, floor=0.1)
     return StudentTraining(
-        model=make_student(), optimizer=partial(torch.optim.AdamW, lr=lr), schedule=schedule, weights=weights
-    )
-
-
-def fit(module: StudentTraining, batches: list, folder, *, steps: int, resume: str | None = None) -> None:
-    trainer = L.Trainer(
-        max_steps=steps, logger=False, accelerator="cpu", enable_progress_bar=False, enable_model_summary=False,
-        callbacks=[ModelCheckpoint(dirpath=folder, filename="last", every_n_train_steps=3, enable_version_counter=False)],
-    )  # fmt: skip
-    trainer.fit(
-        module,
-        DataLoader(batches, batch_size=None, collate_fn=lambda batch: batch),
-        ckpt_path=resume,
-        weights_only=True,
+        model=make_student(), loss=loss, optimizer=partial(torch.optim.AdamW, lr=lr), schedule=schedule
     )
 
 
 def test_a_small_student_overfits_eight_windows(tmp_path):
-    module = make_training(steps=90, lr=8e-3, weights=replace(ALL, temperature=1.0, hard=0.0))
+    module = make_training(steps=90, lr=8e-3, loss=replace(ALL, temperature=1.0, hard=0.0))
     batch = (make_scenes(8), make_latents(8))
     before = judge_scenes(module.model.eval(), *batch)["kl"].mean()
-    fit(module, [batch] * 90, tmp_path, steps=90)
+    fit(module, [batch] * 90, tmp_path, steps=90, save_every=90)
     after = judge_scenes(module.model.eval(), *batch)
     assert after["kl"].mean() < 0.05 * before and after["top1"].mean() > 0.95 and after["decoded"].mean() > 0.9
     _, features = module.model(batch[0], batch[1].codes)
@@ -50,11 +36,11 @@ def test_a_small_student_overfits_eight_windows(tmp_path):
 
 @pytest.mark.parametrize("name", ["distillation", "hard", "features"])
 def test_each_weighted_loss_contributes_gradient(name):
-    batch = (make_scenes(4), make_latents(4))
+    scenes, teacher = make_scenes(4), make_latents(4)
     gradients = []
-    for weights in (ALL, replace(ALL, **{name: 0.0})):
+    for loss in (ALL, replace(ALL, **{name: 0.0})):
         model = make_student()
-        sum(loss_parts(model, *batch, weights).values()).backward()
+        sum(loss(*model(scenes, teacher.codes), teacher).values()).backward()
         gradients.append(
             torch.cat([torch.zeros(p.numel()) if p.grad is None else p.grad.flatten() for p in model.parameters()])
         )
@@ -66,11 +52,13 @@ def test_a_killed_and_resumed_run_ends_with_the_same_weights(tmp_path):
     whole, killed, resumed = make_training(), make_training(), make_training()
     fit(whole, batches, tmp_path / "a", steps=6)
     fit(killed, batches, tmp_path / "b", steps=3)
-    fit(resumed, batches[3:], tmp_path / "c", steps=6, resume=str(tmp_path / "b" / "last.ckpt"))
+    fit(resumed, batches[3:], tmp_path / "c", steps=6, resume=tmp_path / "b" / "last.ckpt")
     ours, theirs = whole.model.state_dict(), resumed.model.state_dict()
     assert all(torch.equal(ours[key], theirs[key]) for key in ours)
 
 
 def test_a_store_without_logits_is_refused():
+    teacher = replace(make_latents(2), logits=None)
+    output = make_student()(make_scenes(2), teacher.codes)
     with pytest.raises(StoreError, match="label again with a teacher"):
-        loss_parts(make_student(), make_scenes(2), replace(make_latents(2), logits=None), ALL)
+        ALL(*output, teacher)

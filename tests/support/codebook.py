@@ -4,7 +4,9 @@ import torch
 import torch.nn.functional as F
 
 from latentdrive.backbones import PixelFeatures
+from latentdrive.codebook.losses import CodebookLoss
 from latentdrive.codebook.model import Codebook
+from latentdrive.codebook.phase_outputs import run_phase
 from latentdrive.data.batches.transitions import TransitionBatch
 
 HEIGHT, WIDTH, STRIDE = 32, 64, 8
@@ -59,6 +61,13 @@ def make_batch(
         moving=torch.rand(clips, transitions, *GRID, generator=generator) if moving else None,
         clip=torch.arange(clips), start=torch.zeros(clips, dtype=torch.long),
     )  # fmt: skip
+
+
+def phase_loss(
+    model: Codebook, batch: TransitionBatch, phase: str, loss: CodebookLoss, *, quantised: bool = True
+) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    """The loss of one phase on one batch, and its parts for the log, as in a training step."""
+    return loss(run_phase(model, batch, phase, quantised=quantised))
 
 
 def settle(model: Codebook, *, seed: int = 0) -> Codebook:

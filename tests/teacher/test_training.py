@@ -3,17 +3,14 @@
 import math
 from functools import partial
 
-import lightning as L
 import pytest
 import torch
-from lightning.pytorch.callbacks import ModelCheckpoint
-from torch.utils.data import DataLoader
 
 from latentdrive.schedule import CosineSchedule
 from latentdrive.teacher.losses import TeacherLoss
 from latentdrive.teacher.training import TeacherTraining, judge_scenes
+from tests.support.fitting import fit
 from tests.support.teacher import as_latents, make_codes, make_scenes, make_teacher
-
 
 BOTH = {"autoregressive": 1.0, "one_pass": 1.0}
 
@@ -27,29 +24,11 @@ def make_training(folder, *, steps: int = 6, lr: float = 3e-3, weights: dict = B
     )
 
 
-def fit(module: TeacherTraining, batches: list, folder, *, steps: int, resume: str | None = None) -> None:
-    saving = ModelCheckpoint(dirpath=folder, filename="last", every_n_train_steps=3, enable_version_counter=False)
-    trainer = L.Trainer(
-        max_steps=steps,
-        logger=False,
-        accelerator="cpu",
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        callbacks=[saving],
-    )
-    trainer.fit(
-        module,
-        DataLoader(batches, batch_size=None, collate_fn=lambda batch: batch),
-        ckpt_path=resume,
-        weights_only=True,
-    )
-
-
 def test_a_toy_overfits_eight_windows_both_ways(tmp_path):
     torch.manual_seed(0)
     module = make_training(tmp_path, steps=150, lr=1e-2)
     batch = (make_scenes(8, known=1.0), as_latents(make_codes(8)))
-    fit(module, [batch] * 150, tmp_path / "ckpt", steps=150)
+    fit(module, [batch] * 150, tmp_path / "ckpt", steps=150, save_every=150)
     numbers = judge_scenes(module.model.eval(), *batch)
     assert numbers["nats"].mean() < 0.15 and numbers["one_pass_nats"].mean() < 0.3
     assert numbers["top1"].mean() > 0.95 and numbers["agreement"].mean() > 0.9
@@ -64,7 +43,7 @@ def test_code_only_and_black_teachers_cannot_tell_eight_scenes_apart(tmp_path):
     codes[:, 0] = torch.arange(8)
     batch = (make_scenes(8, known=1.0), as_latents(codes))
     module = make_training(tmp_path, steps=60, lr=1e-2, images="black", state=False)
-    fit(module, [batch] * 60, tmp_path / "ckpt", steps=60)
+    fit(module, [batch] * 60, tmp_path / "ckpt", steps=60, save_every=60)
     first = judge_scenes(module.model.eval(), *batch)
     assert first["nats_first"].mean() > math.log(8) / 4 - 0.02
 
@@ -86,7 +65,7 @@ def test_a_killed_and_resumed_run_ends_with_the_same_weights(tmp_path):
     whole, killed, resumed = (make_training(tmp_path / "tiny") for _ in range(3))
     fit(whole, batches, tmp_path / "a", steps=6)
     fit(killed, batches, tmp_path / "b", steps=3)
-    fit(resumed, batches[3:], tmp_path / "c", steps=6, resume=str(tmp_path / "b" / "last.ckpt"))
+    fit(resumed, batches[3:], tmp_path / "c", steps=6, resume=tmp_path / "b" / "last.ckpt")
     ours, theirs = whole.model.state_dict(), resumed.model.state_dict()
     assert all(torch.equal(ours[key], theirs[key]) for key in ours)
 

@@ -112,7 +112,7 @@ def test_a_finished_row_is_skipped_and_one_of_another_configuration_made_anew(to
         tools.run.main([*arguments, "--", "data.path=/elsewhere/data", "paths.stores=/big"]) == 0
     )  # the same, elsewhere
     assert not calls(home) and capsys.readouterr().out.count("done before") == 2
-    assert tools.run.main([*arguments, "--", "train:training.weights.pixels=0"]) == 0
+    assert tools.run.main([*arguments, "--", "train:training.loss.pixels=0"]) == 0
     said = capsys.readouterr().out
     assert ["small", "0", "stale", "2"] in [line.split() for line in said.splitlines()]
     assert "small, seed 0: made by another configuration" in said and "still: done before" in said
@@ -271,7 +271,7 @@ def test_real_commands_train_and_score(tools, home: Path, monkeypatch: pytest.Mo
         )
     write_scenario(home / "scenarios/sd_made_scene-0001.pkl", scenario())
     tiny = (
-        "features=pixels codebook=one_stage model.width=32 model.layers=1 model.heads=2 training.calibration_frames=16 training.reader_steps=2 "
+        "features=pixels codebook=one_stage model.width=32 model.layers=1 model.heads=2 training.calibration_frames=16 training.judges.probes.reader_steps=2 "
         "training.schedule.warmup=1 training.schedule.ego=2 batches.batch_size=4 batches.workers=0 batches.held_out_windows=8 "
         "data.height=48 data.width=80 trainer.enable_progress_bar=false trainer.accelerator=cpu threads=1"
     )

@@ -1,7 +1,7 @@
-"""Do the codes matter? Held-out errors of the next-frame prediction with true, shuffled and zeroed codes, and by copying.
+"""Do the codes matter? Held-out errors of the predicted next frame with true, shuffled and zeroed codes.
 
-An error below copying, or a high perplexity, proves nothing: a decoder can ignore its codes. What counts is what it costs to
-give it the codes of another clip.
+An error below that of copying, or a high perplexity, proves nothing: a decoder can ignore its codes. What
+counts is how much larger the error becomes with the codes of another clip.
 """
 
 import math
@@ -26,8 +26,9 @@ CASES = ("true", "ego_shuffled", "environment_shuffled", "both_shuffled", "zeroe
 class Codes:
     """Codes of N held-out transitions.
 
-    environment, ego: codes. motion: dx, dy, dyaw, speed. clip, start: window the transition belongs to; place: its number in
-    the window.
+    motion: dx, dy (metres), dyaw (radians) over the transition and speed (m/s) at its start. clip,
+    start: the window that the transition belongs to, by its clip and first frame. place: number of the
+    transition in its window.
     """
 
     environment: Int64[np.ndarray, "N E"]
@@ -37,55 +38,63 @@ class Codes:
     start: Int64[np.ndarray, "N"]
     place: Int64[np.ndarray, "N"]
 
+    @property
+    def by_book(self) -> dict[str, Int64[np.ndarray, "N slots"]]:
+        """The codes of each book that has slots."""
+        books = {"environment": self.environment, "ego": self.ego}
+        return {book: codes for book, codes in books.items() if codes.size}
+
     def perplexities(self, book: str) -> tuple[float, list[float]]:
-        """Overall and per slot, of `environment` or `ego`."""
-        codes = getattr(self, book)
-        entries = int(codes.max()) + 1  # what is never said changes no perplexity
+        """Perplexity over all slots and of each slot; book: `environment` or `ego`."""
+        codes = self.by_book[book]
+        entries = int(codes.max()) + 1  # a code that never occurs changes no perplexity
         counts = np.stack([np.bincount(slot, minlength=entries) for slot in codes.T])
-        return perplexity(torch.tensor(counts.sum(0)).float()).item(), perplexity(torch.tensor(counts).float()).tolist()
+        overall = perplexity(torch.tensor(counts.sum(0)).float()).item()
+        return overall, perplexity(torch.tensor(counts).float()).tolist()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Coded(Codes):
-    """Codes and what they predict. errors: case → error of each transition, features and pixels each as a share of the mean
-    copy error and averaged. drives: what is resampled together in an interval.
+    """Codes and the errors of the predictions from them.
+
+    errors: case → error of each transition: of features and of pixels, each as a share of its mean copy
+    error, and averaged. drives: number of each transition's drive; an interval resamples whole drives.
     """
 
     errors: dict[str, Float64[np.ndarray, "N"]]
     drives: np.ndarray
 
     def share(self, case: str, of: str) -> Interval:
-        """Mean error in one case over that in another, with its interval by drive."""
+        """Mean error in `case` divided by that in `of`, with its interval by drive."""
         return ratio_by_drive(self.errors[case], self.errors[of], self.drives)
 
     def summary(self) -> dict[str, float]:
-        """Shares of the copy error, what other codes cost (0.05: 5 % more error), intervals by drive, perplexities."""
+        """Share of the copy error, costs of other codes (0.05 is 5 % more error), intervals by drive, perplexities."""
         share = self.share("true", of="copy")
-        found = {"share_of_copy": share.mean, "share_of_copy_low": share.low, "share_of_copy_high": share.high}
+        numbers = {"share_of_copy": share.mean, "share_of_copy_low": share.low, "share_of_copy_high": share.high}
         for case in CASES[1:]:
             if case in self.errors:
                 cost = self.share(case, of="true")
-                found |= {
+                numbers |= {
                     f"cost_{case}": cost.mean - 1,
                     f"cost_{case}_low": cost.low - 1,
                     f"cost_{case}_high": cost.high - 1,
                 }
-        for book in ("environment", "ego"):
-            if getattr(self, book).size:
-                overall, slots = self.perplexities(book)
-                found |= {f"{book}_perplexity": overall} | {
-                    f"{book}_perplexity_slot_{i}": p for i, p in enumerate(slots)
-                }
-        return found | {"transitions": len(self.clip), "drives": share.drives}
+        for book in self.by_book:
+            overall, slots = self.perplexities(book)
+            numbers[f"{book}_perplexity"] = overall
+            numbers |= {f"{book}_perplexity_slot_{i}": value for i, value in enumerate(slots)}
+        return numbers | {"transitions": len(self.clip), "drives": share.drives}
 
 
 def code(
     model: Codebook, batches: Iterable[TransitionBatch], *, features: float, pixels: float, block_frames: int | None
 ) -> Coded:
-    """Run a trained codebook over held-out windows. features, pixels: shares of the two targets, as in training.
-    block_frames: frames that count as one drive for intervals where clips are few and long; None: a clip is a drive.
+    """Run a trained codebook over held-out windows.
 
-    Shuffled codes come from another clip of the same batch: batches must mix clips, and their order is that of `batches`.
+    features, pixels: shares of the two targets, as in training. block_frames: frames that count as one
+    drive in an interval, for data of few long clips; None: a clip is a drive. Shuffled codes come from
+    another clip of the same batch, so batches must mix clips.
     """
     joined = _over(model, batches, _errors)
     errors = {}
@@ -101,14 +110,15 @@ def code(
 
 
 def read_codes(model: Codebook, batches: Iterable[TransitionBatch]) -> Codes:
-    """The codes alone, which is much cheaper."""
+    """The codes without predictions, which is much cheaper than `code`."""
     return Codes(**_over(model, batches, lambda *_: {}))
 
 
 @torch.no_grad()
 def reader_agreement(model: Codebook, batches: Iterable[TransitionBatch]) -> float:
-    """Share of the environment codes in which the reader (frames alone) and the encoder (with motion) agree, over all
-    transitions whose motion is known; NaN where none is.
+    """Share of the environment codes in which the reader (frames alone) and the encoder (with motion) agree.
+
+    Over all transitions whose motion is known; NaN where none is.
     """
     model.eval()
     same, count = 0, 0
@@ -124,7 +134,7 @@ def reader_agreement(model: Codebook, batches: Iterable[TransitionBatch]) -> flo
 def _over(
     model: Codebook, batches: Iterable[TransitionBatch], more: Callable[..., dict[str, Tensor]]
 ) -> dict[str, np.ndarray]:
-    """Codes of all transitions and what else `more` says of a batch, by name."""
+    """Codes of all transitions, and the arrays that `more` adds for every batch, by name."""
     model.eval()
     parts: list[dict[str, Tensor]] = []
     for batch in (usable(model, batch) for batch in batches):
@@ -150,7 +160,7 @@ def _over(
 
 
 def usable(model: Codebook, batch: TransitionBatch) -> TransitionBatch:
-    """The rows that the model can code: those with motion where it takes environment codes from the encoder."""
+    """The windows that the model can code: those with motion where it takes environment codes from the encoder."""
     return with_motion(batch) if model.environment_slots and model.environment_source == "encoder" else batch
 
 
@@ -165,17 +175,17 @@ def _errors(
         cases["environment_shuffled"] = (environment[other], ego)
         cases["both_shuffled"] = (environment[other], ego[other])
     cases["zeroed"] = (None if environment is None else torch.zeros_like(environment), torch.zeros_like(ego))
-    found = {}
+    errors = {}
     for case, (e, a) in cases.items():
         predicted = model.predict_from_codes(seen, e, a)
         error = transition_error(predicted.features, predicted.pixels, *second, None)
-        found |= {f"features/{case}": error.features.double(), f"pixels/{case}": error.pixels.double()}
+        errors |= {f"features/{case}": error.features.double(), f"pixels/{case}": error.pixels.double()}
     copied = transition_error(*first, *second, None)
-    return found | {"features/copy": copied.features.double(), "pixels/copy": copied.pixels.double()}
+    return errors | {"features/copy": copied.features.double(), "pixels/copy": copied.pixels.double()}
 
 
 def other_clip(clip: Int64[Tensor, "B"]) -> Int64[Tensor, "B"]:
-    """For each row the next row (cyclically) that belongs to another clip; itself where all rows are of one clip."""
+    """For each window the next one (cyclically) of another clip; itself where all windows are of one clip."""
     rows = torch.arange(len(clip))
     other = rows.clone()
     for step in range(len(clip) - 1, 0, -1):

@@ -1,7 +1,9 @@
-"""The leakage matrix: how well ego codes, environment codes and the bare present frame tell the ego's and the others' motion.
+"""The leakage matrix: how well ego codes, environment codes and the bare present frame tell the ego's
+and the others' motion.
 
-A good pair of books has ego codes that tell the ego's motion and nothing of the others', and the reverse; the present frame
-alone is the floor. Only the built-in world knows the truth, on drives where both move independently.
+A good pair of books has ego codes that tell the ego's motion and nothing of the others', and the
+reverse; the present frame alone is the floor. Only the built-in world knows the truth, on drives where
+both move independently.
 """
 
 from collections.abc import Iterable
@@ -12,28 +14,30 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float64
 
+from latentdrive.codebook.batches import TrueClips
 from latentdrive.codebook.judging.evaluation import Codes, read_codes
 from latentdrive.codebook.judging.probe import EGO_TARGETS, ProbeResult, one_hot, probe
 from latentdrive.codebook.model import Codebook
 from latentdrive.data.batches.transitions import TransitionBatch
 from latentdrive.data.clips.clip_truth import others_motion
-from latentdrive.data.clips.frame_cache import CachedClips
 from latentdrive.errors import ConfigError
 from latentdrive.geometry import nearest_rows
-from latentdrive.run_folder import progress
+from latentdrive.progress import Progress, unwatched
 from latentdrive.statistics import ratio_by_drive
 
 FRAME_CELLS = (3, 5)  # the present frame as a probe's input: features, averaged in this many cells
 SECTORS = ("left", "middle", "right")
-# Percentiles at which the others' motion is cut: one vehicle that passes close by outweighs a whole drive otherwise.
+# Percentiles at which the others' motion is cut: one vehicle that passes close by outweighs a whole
+# drive otherwise.
 OUTLIERS = ([1.0], [99.0])
 OTHERS = tuple(f"others {sector} {axis}" for sector in SECTORS for axis in ("across", "down"))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Leakage:
-    """results: (input, probe kind) → ProbeResult; inputs: `present frame` (the floor), `ego codes`, `environment codes`, and
-    the frame together with each of them."""
+    """results: (input, probe kind) → ProbeResult; inputs: `present frame` (the floor), `ego codes`,
+    `environment codes`, and the frame together with each of them.
+    """
 
     results: dict[tuple[str, str], ProbeResult]
 
@@ -76,15 +80,20 @@ class Leakage:
         return found
 
 
-def measure(model: Codebook, clips: CachedClips, batches: Iterable[TransitionBatch], *, seed: int) -> Leakage:
-    """Code the probe windows (one transition each) and read ego and others' motion from codes and from the present frame."""
-    codes = read_codes(model, progress(batches, what="codes for the probes"))
+def measure(
+    model: Codebook, clips: TrueClips, batches: Iterable[TransitionBatch], *, seed: int, watch: Progress = unwatched
+) -> Leakage:
+    """Code the probe windows (one transition each), and read ego and others' motion from codes and present frames.
+
+    batches: iterated twice. watch: shows the progress over them.
+    """
+    codes = read_codes(model, watch(batches, what="codes for the probes"))
     targets = {name: codes.motion[:, column] for name, column in EGO_TARGETS.items()}
     others = true_others(clips, codes, transition_s=model.transition_s)
     bounded = others.clip(*np.percentile(others, OUTLIERS, axis=0))
     targets |= {name: bounded[:, i] for i, name in enumerate(OTHERS)}
     targets |= {f"raw {name}": others[:, i] for i, name in enumerate(OTHERS)}
-    present = present_frames(model, progress(batches, what="present frames"))
+    present = present_frames(model, watch(batches, what="present frames"))
     inputs = {"present frame": present}
     for name, found in (("ego codes", codes.ego), ("environment codes", codes.environment)):
         if found.size:
@@ -99,7 +108,7 @@ def measure(model: Codebook, clips: CachedClips, batches: Iterable[TransitionBat
     )
 
 
-def check_truth(clips: CachedClips, transition_s: float) -> None:
+def check_truth(clips: TrueClips, transition_s: float) -> None:
     """Raises ConfigError where the world's truth is over another time than the codebook's transition."""
     truth = clips.truth(0)
     if truth is not None and abs(truth.transition_s - transition_s) > 1e-6:
@@ -109,8 +118,10 @@ def check_truth(clips: CachedClips, transition_s: float) -> None:
         )
 
 
-def true_others(clips: CachedClips, codes: Codes, *, transition_s: float) -> Float64[np.ndarray, "N 6"]:
-    """Mean image motion caused by the agents themselves, per sector and axis, in per cent of the picture's width and height."""
+def true_others(clips: TrueClips, codes: Codes, *, transition_s: float) -> Float64[np.ndarray, "N 6"]:
+    """Mean image motion caused by the agents themselves, per sector and axis, in per cent of the
+    picture's width and height.
+    """
     found = np.zeros((len(codes.clip), len(OTHERS)))
     step = round(transition_s * clips.rate_hz)
     for index in np.unique(codes.clip):

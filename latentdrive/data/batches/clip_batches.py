@@ -3,7 +3,6 @@
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Callable
 from contextlib import suppress
 from functools import cached_property, partial
 from pathlib import Path
@@ -77,10 +76,10 @@ class ClipBatches(StageBatches):
         """What computes the features of a clip's frames, and the name that decides their place in the cache."""
         self._features = {"features": extractor, "features_id": fingerprint}
 
-    def fill(self, progress: Callable[[int, int], None]) -> None:
-        """Compute all features that the cache lacks, until it is full. progress: is told clips done and clips in all."""
+    def fill(self) -> None:
+        """Compute the features that the cache lacks, until it is full."""
         for part in ("train", "val"):
-            self._open(part).prepare(progress)
+            self._open(part).prepare(partial(self.watch, what=f"features of {part}"))
 
     @cached_property
     def train(self) -> CachedClips:

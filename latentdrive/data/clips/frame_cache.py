@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -178,17 +178,18 @@ class CachedClips:
         except UnreadableClip:
             return None
 
-    def prepare(self, progress: Callable[[int, int], None] | None = None) -> list[UnreadableClip]:
-        """Decode every clip that is missing, until the bound; what was stored before is kept. Returns what can't be read."""
+    def prepare(self, watch: Callable[[range], Iterable[int]] = iter) -> list[UnreadableClip]:
+        """Decode and store the clips that the cache lacks, until it is full. Returns the clips that can't be read.
+
+        watch: shows the progress over the clips.
+        """
         unreadable = []
-        for index in range(len(self)):
+        for index in watch(range(len(self))):
             try:
                 self.read(index)
                 self.features(index)
             except UnreadableClip as error:
                 unreadable.append(error)
-            if progress is not None:
-                progress(index + 1, len(self))
             if self._ledger.used() >= self.bound:
                 break
         return unreadable
