@@ -70,9 +70,10 @@ def run_verb(verb: str, overrides: list[str]) -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come to us; the ones a user can cause are said in one sentence
     import hydra
 
-    from latentdrive.config import configs_folder, explain, foreign_errors
+    from latentdrive.config import configs_folder, explain, foreign_errors, register_resolvers
     from latentdrive.errors import LatentDriveError
 
+    register_resolvers()
     _, name, _ = VERBS[verb]
     sys.argv = [sys.argv[0], *overrides]  # the program stays: on several devices Lightning starts it again
     try:

@@ -1,7 +1,7 @@
 """From YAML to a configuration: composing it with Hydra, reading it, writing it back.
 
-The rest of the package sees a `Config`: attribute access that remembers what was read, so that a key nobody reads is an
-error before any work begins. build.py makes objects of it.
+The rest of the package sees a `Config`: attribute access that remembers what was read, so that a
+key nobody reads is an error before any work begins. build.py makes objects of it.
 """
 
 import difflib
@@ -16,6 +16,7 @@ import yaml
 
 from latentdrive.errors import ConfigError
 from latentdrive.overrides import data_words
+from latentdrive.places import place
 
 # Keys that were typed in earlier versions, and what is typed now.
 RENAMED = {
@@ -35,10 +36,12 @@ def configs_folder() -> Path:
 
 
 class Config:
-    """A node of a composed configuration: `cfg.data.rate_hz`, `"data" in cfg`; reading a leaf marks it as read.
+    """A node of a composed configuration: `cfg.data.rate_hz`, `"data" in cfg`; reading a leaf marks
+    it as read.
 
-    command: what a person would type to get it; run folders and cards state it. data_words: what a person would add to
-    another verb for the same data in the same places; hints at the next command say it.
+    command: what a person would type to get it; run folders and cards state it. data_words: what a
+    person would add to another verb for the same data in the same places; hints at the next command
+    say it.
     """
 
     def __init__(
@@ -121,9 +124,11 @@ def references(node: Any) -> set[str]:
 
 
 def compose(name: str, overrides: Sequence[str]) -> Config:
-    """The configuration `configs/NAME.yaml` with overrides, exactly as the command line gives it to the verb's `run`.
+    """The configuration `configs/NAME.yaml` with overrides, exactly as the command line gives it to
+    the verb's `run`.
 
-    For tests, notebooks, and verbs that call others. Raises ConfigError for a key, an option or a value that does not fit.
+    For tests, notebooks, and verbs that call others. Raises ConfigError for a key, an option or a
+    value that does not fit.
     """
     from hydra.core.hydra_config import HydraConfig
 
@@ -144,6 +149,7 @@ def _composer() -> Iterator[Callable[..., Any]]:
     from hydra.core.global_hydra import GlobalHydra
     from hydra.core.hydra_config import HydraConfig
 
+    register_resolvers()
     outer, current = GlobalHydra.instance().hydra, HydraConfig.instance().cfg
     GlobalHydra.instance().clear()
     try:
@@ -151,6 +157,13 @@ def _composer() -> Iterator[Callable[..., Any]]:
             yield hydra.compose
     finally:
         GlobalHydra.instance().hydra, HydraConfig.instance().cfg = outer, current
+
+
+def register_resolvers() -> None:
+    """Let `${place:KEY,DEFAULT}` in our YAML files read the file of places; call it before Hydra composes."""
+    from omegaconf import OmegaConf
+
+    OmegaConf.register_new_resolver("place", place, replace=True)
 
 
 def read_composed(composed: Any, overrides: Sequence[str]) -> Config:
@@ -173,12 +186,16 @@ def foreign_errors() -> tuple[type[Exception], ...]:
 
 
 def explain(error: Exception, name: str) -> str:
-    """An error of Hydra's about `configs/NAME.yaml` in our words: an unknown key gets the nearest, a missing value its key."""
+    """An error of Hydra's about `configs/NAME.yaml` in our words: an unknown key gets the nearest,
+    a missing value its key.
+    """
     text = str(error).strip()
+    if inner := re.search(r"ConfigError raised while resolving interpolation: (.*)", text):
+        return inner[1]
     if found := re.search(r"Could not override '([^'@]+)", text):
         key = found[1]
         if key in RENAMED:
-            return f"unknown key {key}: type {RENAMED[key]}=NAME; data.split says for every verb which split is used for what"
+            return f"unknown key {key}: type {RENAMED[key]}=NAME; data.split names the splits for every verb"
         near = difflib.get_close_matches(key, _keys(name), 1, cutoff=0.5)
         return f"unknown key {key}" + (f"; did you mean {near[0]}?" if near else ";") + " --cfg job shows all keys"
     if found := re.search(r"Missing mandatory value: ([\w.]+)", text):

@@ -52,7 +52,7 @@ def test_yaml_comes_back_as_it_was_written():
 
 def test_composing_gives_what_the_command_line_gives_and_knows_its_command(tmp_path):
     cfg = compose("train_codebook", ["data=world", f"data.path={tmp_path}", "seed=5"])
-    assert (cfg.seed, cfg.batches.seed, cfg.data.source.path) == (5, 5, str(tmp_path))
+    assert (cfg.seed, cfg.batches.seed, cfg.data.part.path) == (5, 5, str(tmp_path))
     assert cfg.command == f"latentdrive train codebook data=world data.path={tmp_path} seed=5"
     assert cfg.data_words == f"data=world data.path={tmp_path}"
 

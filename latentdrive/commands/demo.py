@@ -90,7 +90,7 @@ class _Plan:
         self.out, self.demo = Path(cfg.out), cfg.demo
         self.shared = [f"paths.data={self.out / 'data'}", f"paths.stores={self.out / 'stores'}", f"seed={cfg.seed}"]
         self.clips = [*self.shared, "data=world", *self.demo.data]
-        self.navsim = [*self.shared, "data=navsim"]
+        self.navsim = [*self.shared, "data=navsim", f"data.path={self.out / 'data/navsim'}"]
         self.stores = {name: self.out / "stores" / name for name in ("codebook", "teacher", "student", "expected")}
 
     def step(self, verb: str, name: str, about: str, overrides: list[str], makes: Path | None = None) -> Step:

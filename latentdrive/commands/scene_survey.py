@@ -1,131 +1,138 @@
-"""What decision points a data set holds, and what of them is missing: lines for `doctor`.
+"""What decision points a data set holds, and what is missing of them: findings for `doctor`.
 
-Opens the index of every split, lists folders to see which sensor files are there, and reads a few scenes to say how long all take.
+Opens the index of every split, lists folders to see which sensor files are there, and reads a few
+scenes to estimate how long all of them take.
 """
 
 import time
-from collections.abc import Callable, Iterator
-from enum import StrEnum
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from latentdrive.data.clips.data_set import DataSet
 from latentdrive.data.maps.nuplan_maps import NuplanMaps
 from latentdrive.data.navsim.frames import CAMERAS, LIDAR
+from latentdrive.data.navsim.scene_settings import OpenSceneSettings
 from latentdrive.data.navsim.scene_source import NavsimLogs
+from latentdrive.data.navsim.sensor_files import SensorFiles
 from latentdrive.errors import ConfigError, MapError, NoScenes, UnreadableClip
+from latentdrive.findings import Finding, good, lacking, wrong
+from latentdrive.progress import Progress
 from latentdrive.types import SceneSource
 
-TIMED = 8  # scenes that are opened for a guess at how long all take
+TIMED = 8  # scenes that are opened to estimate how long all of them take
 
 
-class Finding(StrEnum):
-    """good: as it should be. lacking: something is not there, and may not be needed. wrong: something must be mended."""
+@dataclass
+class SceneSurvey:
+    """The survey of all splits of a data set; iterate over `findings` once, then read `counts`.
 
-    GOOD = "good"
-    LACKING = "lacking"
-    WRONG = "wrong"
-
-
-Lines = Iterator[tuple[Finding, str]]
-
-
-def survey(data: DataSet, *, sample: int, progress: Callable | None, counts: dict[str, int]) -> Lines:
-    """Findings about all splits of a data set. sample: scenes of each split whose files are looked for. counts: filled with the
-    number of scenes by split.
-
-    Raises NoScenes where no split has any.
+    sample: of how many scenes of each split the files are looked for. progress: shows how far
+    reading new logs has come. counts: the number of scenes by split.
     """
-    failed: list[str] = []
-    source = None
-    for name in data.splits() or [None]:
-        what = name or "scenes"
-        try:
-            source = data.open_scenes(split=name, progress=progress)
-        except (NoScenes, ConfigError) as error:
-            failed.append(f"{what}: {error}")
-            # Splits of data that was not downloaded are common: the devkit's folder names them all.
-            yield Finding.LACKING, failed[-1]
-            continue
-        counts[what] = len(source.tokens)
+
+    data: DataSet
+    sample: int
+    progress: Progress | None
+    counts: dict[str, int] = field(default_factory=dict)
+
+    def findings(self) -> Iterator[Finding]:
+        """Findings split by split. Raises NoScenes if no split has a usable scene."""
+        failed: list[str] = []
+        for split in self.data.splits() or [None]:
+            label = split or "scenes"
+            try:
+                source = self.data.open_scenes(split=split, progress=self.progress)
+            except (NoScenes, ConfigError) as error:
+                failed.append(f"{label}: {error}")
+                # The devkit's folder names splits of all data, most of which nobody downloads: that is no fault.
+                yield lacking(failed[-1])
+                continue
+            self.counts[label] = len(source.tokens)
+            for finding in self._of_split(source):
+                yield Finding(finding.severity, f"{label}: {finding.text}")
+        if isinstance(self.data.scenes, OpenSceneSettings) and self.data.scenes.maps is not None and self.counts:
+            yield from _map_problems(self.data.scenes.maps)
+        if not any(self.counts.values()):
+            raise NoScenes(f"no scene can be used. {failed[0] if failed else self.data.path}")
+
+    def _of_split(self, source: SceneSource) -> Iterator[Finding]:
         if isinstance(source, NavsimLogs):
-            yield from _navsim(what, source, sample)
+            yield from source.counts().findings()
+            yield from _sensor_findings(source, self.sample)
+            yield from _map_findings(source)
         else:
-            yield Finding.GOOD, f"{what}: {source.summary()}"
-        yield from _speed(what, source)
-    if isinstance(maps := getattr(source, "maps", None), NuplanMaps):
-        yield from _other_maps(maps)
-    if not any(counts.values()):
-        raise NoScenes(f"no scene can be used. {failed[0] if failed else data.path}")
+            yield good(source.summary())
+        yield from _speed_findings(source)
 
 
-def _navsim(what: str, source: NavsimLogs, sample: int) -> Lines:
-    first, *others = source.counts().lines()
-    yield Finding.GOOD, f"{what}: {first}"
-    for line in others:
-        told = "left out" in line and "not in the filter" in line
-        yield (Finding.GOOD if told else Finding.LACKING), f"{what}: {line}"
-    looked = min(sample, len(source.tokens))
-    found = source.missing(sample, [*CAMERAS, LIDAR])
-    there = [sensor for sensor, files in found.items() if not files.absent]
-    nowhere = [sensor for sensor, files in found.items() if files.absent == files.needed and files.needed]
-    if there:
-        yield Finding.GOOD, f"{what}: all files of {', '.join(there)} are there, in {looked:,} scenes looked at"
-    if nowhere:
-        example = found[nowhere[0]].example
-        yield Finding.LACKING, f"{what}: no file of {', '.join(nowhere)} in {looked:,} scenes (for example {example})"
-    for sensor, files in found.items():
-        if sensor not in (*there, *nowhere):
-            yield (
-                Finding.LACKING,
-                f"{what}: {files.absent:,} of {files.needed:,} files of {sensor} are missing (for example {files.example})",
-            )
-    yield from _maps(what, source)
+def _sensor_findings(source: NavsimLogs, sample: int) -> Iterator[Finding]:
+    """Which sensors have all, some, or none of their files, in a sample of the scenes."""
+    scenes = min(sample, len(source.tokens))
+    sensors = source.missing(sample, [*CAMERAS, LIDAR])
+    complete = [name for name, files in sensors.items() if not files.absent]
+    empty = [name for name, files in sensors.items() if files.needed and files.absent == files.needed]
+    if complete:
+        yield good(f"all files of {', '.join(complete)} are there, in {scenes:,} scenes looked at")
+    if empty:
+        example = sensors[empty[0]].example
+        yield lacking(f"no file of {', '.join(empty)} in {scenes:,} scenes (for example {example})")
+    for name, files in sensors.items():
+        if name not in (*complete, *empty):
+            yield lacking(_some_missing(name, files))
 
 
-def _maps(what: str, source: NavsimLogs) -> Lines:
-    """Whether the maps are there that the split's logs were driven on, and whole."""
+def _some_missing(name: str, files: SensorFiles) -> str:
+    return f"{files.absent:,} of {files.needed:,} files of {name} are missing (for example {files.example})"
+
+
+def _map_findings(source: NavsimLogs) -> Iterator[Finding]:
+    """Whether the maps of the places where the split's logs were recorded are there and complete."""
     if source.maps is None:
-        yield (
-            Finding.WRONG,
-            f"{what}: no maps, so nothing can be scored: say where they are, data.scenes.maps.root=FOLDER",
-        )
+        yield wrong("no maps, so nothing can be scored: say where they are, data.scenes.maps.root=FOLDER")
         return
-    whole = []
+    complete = []
     for name in sorted({source.place(token) for token in source.tokens}):
         try:
             road_map = source.maps[name]
         except MapError as error:
-            yield Finding.WRONG, f"{what}: no scene in {name} can be scored: {error}"
+            yield wrong(f"no scene in {name} can be scored: {error}")
             continue
-        whole.append(f"{name} ({len(road_map.lanes):,} lanes)")
+        complete.append(f"{name} ({len(road_map.lanes):,} lanes)")
         if loose := source.maps.loose_ends(name):
-            yield Finding.LACKING, f"{what}: {name}: {len(loose):,} connectors lead to no lane, for example {loose[0]}"
-    if whole:
-        yield Finding.GOOD, f"{what}: maps of {', '.join(whole)}"
+            yield lacking(f"{name}: {len(loose):,} connectors lead to no lane, for example {loose[0]}")
+    if complete:
+        yield good(f"maps of {', '.join(complete)}")
 
 
-def _other_maps(maps: NuplanMaps) -> Lines:
-    """What the maps lack that our own reading does not need, but the devkit does."""
+def _map_problems(maps: NuplanMaps) -> Iterator[Finding]:
+    """What the maps lack that latentdrive does not need, but the devkit does."""
     try:
         for problem in maps.problems():
-            yield Finding.LACKING, problem
-    except MapError:  # told before, with the scenes that need them
+            yield lacking(problem)
+    except MapError:  # reported already, with the scenes that need the map
         return
 
 
-def _speed(what: str, source: SceneSource) -> Lines:
-    """How long opening every scene takes, with the sensors that are configured; and the first scene that can't be opened."""
-    picked = np.unique(np.linspace(0, len(source.tokens) - 1, min(TIMED, len(source.tokens))).astype(int))
-    begun, opened = time.monotonic(), 0
-    for index in picked:
+def _speed_findings(source: SceneSource) -> Iterator[Finding]:
+    """How long opening every scene takes with the configured sensors; or the first scene that can't be opened."""
+    started, opened = time.monotonic(), 0
+    for token in _spread(source.tokens, TIMED):
         try:
-            source[source.tokens[int(index)]]
-            opened += 1
+            source[token]
         except UnreadableClip as error:
-            yield Finding.WRONG, f"{what}: {error}"
+            yield wrong(str(error))
             break
+        opened += 1
     if opened:
-        rate = opened / max(time.monotonic() - begun, 1e-9)
-        text = f"{what}: about {rate:,.0f} scenes a second on one core with the sensors of data.scenes"
-        yield Finding.GOOD, f"{text}, all of them in {max(1, round(len(source.tokens) / rate)):,} s"
+        rate = opened / max(time.monotonic() - started, 1e-9)
+        total_s = max(1, round(len(source.tokens) / rate))
+        text = f"about {rate:,.0f} scenes a second on one core with the sensors of data.scenes"
+        yield good(f"{text}, all of them in {total_s:,} s")
+
+
+def _spread(tokens: Sequence[str], count: int) -> list[str]:
+    """Some tokens, spread evenly over all."""
+    rows = np.unique(np.linspace(0, len(tokens) - 1, min(count, len(tokens))).astype(int))
+    return [tokens[row] for row in rows]

@@ -1,5 +1,7 @@
 """doctor: counts, samples, and says what is wrong."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -25,7 +27,7 @@ def examine(clips, *overrides):
         f"data.path={clips}",
         "data.height=48",
         "data.width=80",
-        "data.source.poses=recorded",
+        "data.options.poses=recorded",
         f"out={clips.parent}/run",
     ]
     return doctor.run(compose("doctor", [*words, *overrides]))
@@ -34,8 +36,14 @@ def examine(clips, *overrides):
 def test_clips_are_counted_and_described(clips, capsys):
     assert examine(clips)["train"] == {"clips": 3, "looked_at": 3, "unreadable": 0, "too_short": 0}
     said = capsys.readouterr().out
-    for part in ("train: 3 clips; 3 of them looked at", "10 frames a second, read at 10; 80 x 48 pixels", "no poses",
-                 "camera guessed", "windows of 3 transitions of 0.5 s", "The cache needs about"):  # fmt: skip
+    for part in (
+        "train: 3 clips; 3 of them looked at",
+        "10 frames a second, read at 10; 80 x 48 pixels",
+        "no poses",
+        "camera guessed",
+        "windows of 3 transitions of 0.5 s",
+        "The cache needs about",
+    ):
         assert part in said
     assert f"Next: latentdrive train codebook data=video data.path={clips}" in said
 
@@ -120,7 +128,8 @@ def test_a_dry_run_looks_at_the_machine_only(tmp_path, capsys):
 
 
 def navsim(root, *overrides):
-    words = ["data=navsim", f"data.path={root}", f"paths.data={root.parent}/data", f"out={root.parent}/run"]
+    home = Path(root).parent
+    words = ["data=navsim", f"data.path={root}", f"data.cache_folder={home / 'data/cache'}", f"out={home / 'run'}"]
     return doctor.run(compose("doctor", [*words, *overrides]))
 
 
@@ -137,9 +146,15 @@ def test_scenes_missing_files_and_maps_are_told(openscene, capsys):
     found = navsim(openscene)
     assert found["scenes"]["train"] > 0 and found["train"]["clips"] == 2
     said = capsys.readouterr().out
-    for part in ("ok train: ", "scenes in 2 of 2 logs", "all files of cam_f0, cam_b0, lidar are there",
-                 "-- train: no file of cam_l0, cam_l1, cam_l2, cam_r0, cam_r1, cam_r2 in", "!! train: no scene in us-ma-boston can be scored",
-                 "scenes a second on one core", f"Next: latentdrive train codebook data=navsim data.path={openscene}"):  # fmt: skip
+    for part in (
+        "ok train: ",
+        "scenes in 2 of 2 logs",
+        "all files of cam_f0, cam_b0, lidar are there",
+        "-- train: no file of cam_l0, cam_l1, cam_l2, cam_r0, cam_r1, cam_r2 in",
+        "!! train: no scene in us-ma-boston can be scored",
+        "scenes a second on one core",
+        f"Next: latentdrive train codebook data=navsim data.path={openscene}",
+    ):
         assert part in said
 
 
@@ -171,3 +186,57 @@ def test_no_scene_at_all_is_an_error(openscene):
 def test_a_folder_that_is_not_there_is_named(tmp_path):
     with pytest.raises(ConfigError, match="no split 'train': looked for"):
         navsim(tmp_path / "nowhere")
+
+
+@pytest.fixture
+def copy_elsewhere(openscene, monkeypatch):
+    """The data's splits lie elsewhere, as the devkit's do; the working folder is that of the test."""
+    monkeypatch.chdir(openscene.parent)
+    monkeypatch.delenv("LATENTDRIVE_PATHS", raising=False)
+    (openscene / "splits").rename(openscene.parent / "devkit")
+    return openscene, ["data.splits=devkit", "data.split.test=val"]
+
+
+def test_saved_places_make_the_next_command_short(copy_elsewhere, capsys):
+    root, words = copy_elsewhere
+    navsim("openscene", *words, "save=latentdrive.yaml")
+    said = capsys.readouterr().out
+    assert "saved in latentdrive.yaml, which every command that is given in this folder reads: " in said
+    assert "Next: latentdrive train codebook data=navsim data.cache_folder=data/cache\n" in said
+    short = compose("evaluate", ["data=navsim"])
+    assert (short.data.path, short.data.splits) == (str(root), str(root.parent / "devkit"))
+    assert short.data.split.plain() == {"train": "train", "val": "val", "test": "val"}
+    again = doctor.run(compose("doctor", ["data=navsim", "out=run", "paths.data=data"]))
+    assert again["scenes"]["val"] > 0 and "ok places of this machine: latentdrive.yaml" in capsys.readouterr().out
+
+
+def test_a_file_elsewhere_is_read_once_the_environment_names_it(copy_elsewhere, capsys):
+    root, words = copy_elsewhere
+    navsim("openscene", *words, "save=here/mine.yaml")
+    said = capsys.readouterr().out
+    assert (
+        f"Next: export LATENTDRIVE_PATHS={root.parent}/here/mine.yaml && latentdrive train codebook data=navsim" in said
+    )
+
+
+@pytest.mark.parametrize(
+    ("word", "message"),
+    [
+        ("data.splits=nowhere", "data.splits=nowhere: there is no such folder, so nothing is saved"),
+        ("data.scenes.maps.root=nowhere", "data.scenes.maps.root=nowhere: there is no such folder"),
+        (
+            "data.split.val=mine",
+            "data.split.val=mine: there is no such split, so nothing is saved; there are train, val",
+        ),
+    ],
+)
+def test_nothing_is_saved_that_is_not_there(copy_elsewhere, word, message):
+    _, words = copy_elsewhere
+    with pytest.raises(ConfigError, match=message.replace(".", r"\.")):
+        navsim("openscene", *words, word, "save=latentdrive.yaml")
+    assert not (copy_elsewhere[0].parent / "latentdrive.yaml").exists()
+
+
+def test_only_navsim_data_are_remembered(clips):
+    with pytest.raises(ConfigError, match=r"save=x\.yaml remembers data=navsim and data=navhard; data=video is given"):
+        examine(clips, "save=x.yaml")

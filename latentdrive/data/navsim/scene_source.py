@@ -5,7 +5,7 @@ index.py finds them in the logs, and scenes.py opens one.
 """
 
 from collections import Counter, OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float64
 
-from latentdrive.data.navsim.index import NavsimIndex, Selection
+from latentdrive.data.navsim.index import NOT_LISTED, NavsimIndex, Selection
 from latentdrive.data.navsim.log import NavsimLog
 from latentdrive.data.navsim.log_folder import LogFolder, navsim_folders
 from latentdrive.data.navsim.scene_filter import SceneFilter, choose_split
@@ -29,6 +29,7 @@ from latentdrive.data.navsim.scenes import (
 )
 from latentdrive.data.navsim.sensor_files import SensorFiles, is_there, missing_files
 from latentdrive.errors import NoScenes, UnreadableLogFile, UnreadableScene
+from latentdrive.findings import Finding, good, lacking
 from latentdrive.progress import Progress
 from latentdrive.types import FROZEN, Scene, SceneTruth
 
@@ -62,31 +63,37 @@ class SceneCounts:
     absent_logs: tuple[str, ...]
     strangers: tuple[str, ...]
 
-    def lines(self) -> list[str]:
-        """The counts in sentences. All but the first one report something that may be wrong."""
-        text = [f"{self.scenes:,} scenes in {self.drives:,} of {self.logs:,} logs, {self.frames:,} frames"]
+    def findings(self) -> Iterator[Finding]:
+        """The counts in sentences, each with its severity."""
+        yield good(f"{self.scenes:,} scenes in {self.drives:,} of {self.logs:,} logs, {self.frames:,} frames")
         if self.left_out:
-            text.append(f"scenes left out: {_counted(self.left_out)}")
+            listed = NOT_LISTED in self.left_out  # the filter names its scenes, so leaving others out is intended
+            text = f"scenes left out: {_counted(self.left_out)}"
+            yield good(text) if listed else lacking(text)
         if self.unreadable:
             name, reason = next(iter(self.unreadable.items()))
-            text.append(f"{len(self.unreadable):,} unreadable logs, the first one: {name}: {reason}")
+            yield lacking(f"{len(self.unreadable):,} unreadable logs, the first one: {name}: {reason}")
         if self.bad_frames:
             name, reason = next(iter(self.examples.items()))
-            text.append(f"bad frames: {_counted(self.bad_frames)}; the first one: {name}: {reason}")
+            yield lacking(f"bad frames: {_counted(self.bad_frames)}; the first one: {name}: {reason}")
         if self.lost_boxes:
-            text.append(
+            yield lacking(
                 f"{self.lost_boxes:,} annotated boxes left out: a size that is not positive, or a number not finite"
             )
         if self.unannotated:
-            text.append(f"{self.unannotated:,} frames without annotations: their scenes can be planned, but not scored")
+            yield lacking(
+                f"{self.unannotated:,} frames without annotations: their scenes can be planned, but not scored"
+            )
         if self.uneven:
-            text.append(f"{self.uneven:,} scenes with a gap between two of their frames (used, as NAVSIM does)")
-        for what, names in (("tokens", self.absent_tokens), ("logs", self.absent_logs), ("entries", self.strangers)):
-            if names:
-                where = "in the log folder that are no logs" if what == "entries" else "of the filter that no log holds"
-                where = "of the filter without a file" if what == "logs" else where
-                text.append(f"{len(names):,} {what} {where}: {_first(names)}")
-        return text
+            yield lacking(f"{self.uneven:,} scenes with a gap between two of their frames (used, as NAVSIM does)")
+        if self.absent_tokens:
+            text = f"{len(self.absent_tokens):,} tokens of the filter that no log holds"
+            yield lacking(f"{text}: {_first(self.absent_tokens)}")
+        if self.absent_logs:
+            yield lacking(f"{len(self.absent_logs):,} logs of the filter without a file: {_first(self.absent_logs)}")
+        if self.strangers:
+            text = f"{len(self.strangers):,} entries in the log folder that are no logs"
+            yield lacking(f"{text}: {_first(self.strangers)}")
 
 
 class NavsimLogs:
@@ -216,7 +223,7 @@ class NavsimLogs:
 
     def summary(self) -> str:
         """The counts in a few lines."""
-        return "\n".join(self.counts().lines())
+        return "\n".join(finding.text for finding in self.counts().findings())
 
     def missing(self, sample: int | None = None, sensors: Iterable[str] | None = None) -> dict[str, SensorFiles]:
         """Which files of each sensor are absent. Folders are listed; no file is opened.
