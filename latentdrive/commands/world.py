@@ -1,8 +1,9 @@
-"""`latentdrive world`: write the built-in world, as clips for the codebook or as a NAVSIM data set, perhaps with video beside it.
+"""`latentdrive world`: write the built-in world as clips or as a NAVSIM data set, perhaps with
+videos beside it.
 
     latentdrive world world=small preview=true
 
-draws a few scenes of a NAVSIM data set that was written before, as `data=navsim` reads them.
+only draws a few scenes of a NAVSIM data set that was written earlier, as `data=navsim` reads them.
 """
 
 import time
@@ -19,7 +20,7 @@ from latentdrive.files import write_atomic
 from latentdrive.overrides import quoted
 from latentdrive.run_folder import RunFolder, progress
 from latentdrive.types import SensorNeeds
-from latentdrive.world.navsim.data_set import UNFILTERED
+from latentdrive.world.navsim.split_files import UNFILTERED
 
 PREVIEWED = ("cam_l0", "cam_f0", "cam_r0", "cam_b0")
 VIDEO = "video"  # folder of the clips beside a NAVSIM data set
@@ -27,63 +28,71 @@ Counts = dict[str, dict[str, int]]
 
 
 def run(cfg: Config) -> dict[str, Counts] | None:
-    """Write the world into cfg.path, and the clips beside it, if there are any, into cfg.path/video.
+    """Write the world into cfg.path and its videos, if there are any, into cfg.path/video.
 
-    The same command finishes an interrupted one. Returns counts by part and split. Nothing is written in a dry run.
+    The same command finishes an interrupted one. A dry run writes nothing. Returns counts by world
+    and split; None for a dry run and for a preview.
     """
     folder, started = RunFolder(cfg, verb=cfg.verb), time.monotonic()
-    path, processes, then, dry_run = Path(cfg.path), cfg.processes, cfg.next, cfg.dry_run
+    path, processes, next_command, dry_run = Path(cfg.path), cfg.processes, cfg.next, cfg.dry_run
     preview, previews = cfg.preview, cfg.previews
     folder.say(f"World {cfg.name}, in {path}")
-    parts = {path: build(cfg.world.plain())}
+    worlds = {path: build(cfg.world.plain())}
     if cfg.video is not None:
-        parts[path / VIDEO] = build(cfg.video.plain())
+        worlds[path / VIDEO] = build(cfg.video.plain())
     cfg.require_all_read()
     if preview and not dry_run:
-        return _preview(
-            folder, [f"data.path={quoted(str(path))}", f"paths.data={quoted(cfg.paths.data)}"], previews, then
-        )
+        overrides = [f"data.path={quoted(str(path))}", f"paths.data={quoted(cfg.paths.data)}"]
+        return _preview(folder, overrides, previews, next_command)
     counts: dict[str, Counts] = {}
-    for place, world in parts.items():
+    for world_path, world in worlds.items():
         for line in world.lines():
             folder.say(line)
         if dry_run:
-            folder.say(f"dry run: would write them below {place}")
+            folder.say(f"dry run: would write these below {world_path}")
             continue
-        counts[place.name] = world.write(place, processes)
-        for name, numbers in counts[place.name].items():
-            told = [f"{value:,} {what.replace('_', ' ')}" for what, value in numbers.items()]
-            folder.say(f"{name}: {', '.join(told)}")
-            if numbers.get("points", 0) < numbers.get("points_wanted", 0):
-                folder.say(
-                    "  fewer scenes than wanted: too few moments count, or the score drops too many of them "
-                    f"(world.points): raise world.splits.{name}.drives"
-                )
+        counts[world_path.name] = world.write(world_path, processes)
+        _say_counts(folder, counts[world_path.name])
     if dry_run:
         return None
     folder.metrics({"parts": counts, "seconds": round(time.monotonic() - started, 1)})
-    folder.finish(path, then)
+    folder.finish(path, next_command)
     return counts
 
 
-def _preview(folder: RunFolder, where: list[str], previews: int, then: str) -> None:
-    """Draw scenes of every split (what the score dropped is not drawn), of as many drives, into the run's folder. where: overrides that say where the data is."""
-    data = build(compose("doctor", ["data=navsim", *where]).data)
-    drawn = []
+def _say_counts(folder: RunFolder, counts: Counts) -> None:
+    """Print the counts of each split, and what to do where it has fewer scenes than wanted."""
+    for split, numbers in counts.items():
+        facts = [f"{value:,} {name.replace('_', ' ')}" for name, value in numbers.items()]
+        folder.say(f"{split}: {', '.join(facts)}")
+        if numbers.get("points", 0) < numbers.get("points_wanted", 0):
+            folder.say(
+                "  fewer scenes than wanted: there are too few candidate moments, or the score drops too many of them "
+                f"(world.points). Raise world.splits.{split}.drives."
+            )
+
+
+def _preview(folder: RunFolder, overrides: list[str], previews: int, next_command: str) -> None:
+    """Draw one scene of each of `previews` drives of every split into the run's folder.
+
+    Scenes that the score has dropped are not drawn. overrides: say where the data is.
+    """
+    data = build(compose("doctor", ["data=navsim", *overrides]).data)
+    pictures = []
     for split in [name for name in data.splits() if not name.endswith(UNFILTERED)] or [None]:
         source = data.open_scenes(split=split, needs=SensorNeeds(cameras=PREVIEWED, frames="now", lidar=True))
-        drives: dict[str, list[str]] = {}
+        tokens: dict[str, list[str]] = {}
         for token in source.tokens:
-            drives.setdefault(source.drive(token), []).append(token)
-        picked = np.unique(np.linspace(0, len(drives) - 1, min(previews, len(drives))).astype(int))
-        for drive in progress([list(drives)[int(one)] for one in picked], what=f"drawing {split}"):
-            token = drives[drive][len(drives[drive]) // 2]
+            tokens.setdefault(source.drive(token), []).append(token)
+        evenly = np.unique(np.linspace(0, len(tokens) - 1, min(previews, len(tokens))).astype(int))
+        for drive in progress([list(tokens)[index] for index in evenly.tolist()], what=f"drawing {split}"):
+            token = tokens[drive][len(tokens[drive]) // 2]
             picture = scene_picture(source[token], source.truth(token))
             folder.path.mkdir(parents=True, exist_ok=True)
             write_atomic(folder.path / f"{drive}.png", partial(_save, picture))
-            drawn.append(f"{drive}.png")
-    folder.metrics({"pictures": drawn})
-    folder.finish(folder.path, then)
+            pictures.append(f"{drive}.png")
+    folder.metrics({"pictures": pictures})
+    folder.finish(folder.path, next_command)
 
 
 def _save(picture: np.ndarray, path: Path) -> None:

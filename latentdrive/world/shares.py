@@ -1,4 +1,4 @@
-"""What the plans of both worlds share: a seed for each split, and exact shares of kinds over its drives."""
+"""Seeds of splits, and exact shares of kinds over their drives, for the plans of both worlds."""
 
 import hashlib
 from collections.abc import Mapping
@@ -10,12 +10,15 @@ Kind = TypeVar("Kind")
 
 
 def split_seed(name: str) -> int:
-    """A number that only this split has."""
+    """Return a number that is unique to this split."""
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "little")
 
 
 def in_shares(shares: Mapping[Kind, float], count: int) -> list[Kind]:
-    """`count` kinds in the shares given, one kind after the other: a small split is no worse mixed than a large one."""
+    """Return `count` kinds with the given shares, sorted by kind.
+
+    The shares are exact up to rounding, so a small split is mixed as well as a large one.
+    """
     places = (np.arange(count) + 0.5) / max(count, 1)
     bounds = np.cumsum(list(shares.values())) / sum(shares.values())
     return [list(shares)[min(int(np.searchsorted(bounds, place)), len(bounds) - 1)] for place in places]

@@ -80,7 +80,13 @@ def truth() -> SceneTruth:
     )
     path = np.stack([np.arange(1, 9) * 4.0, np.zeros(8), np.zeros(8)], -1)
     return SceneTruth(
-        token="t", drive="d", frames=(now,), now=0, route=("10",), map=road_map, human=Trajectory(poses=path, dt_s=0.5),
+        token="t",
+        drive="d",
+        frames=(now,),
+        now=0,
+        route=("10",),
+        map=road_map,
+        human=Trajectory(poses=path, dt_s=0.5),
         synthetic=False,
     )
 

@@ -1,4 +1,4 @@
-"""Junctions of the built-in world, by number."""
+"""Junctions of the built-in world. The same number gives the same junction."""
 
 import numpy as np
 
@@ -7,6 +7,7 @@ from latentdrive.world.roads.layouts import Layout
 
 
 def crossing(number: int, **changes) -> Layout:
+    """Draw a crossing with traffic lights. changes: of its settings."""
     ranges = {
         "arms": (3, 4),
         "lane_m": (3.5, 4.0),
@@ -19,5 +20,6 @@ def crossing(number: int, **changes) -> Layout:
 
 
 def circle(number: int) -> Layout:
+    """Draw a roundabout."""
     ranges = {"radius_m": (15.0, 22.0), "entry_m": (10.0, 16.0), "lane_m": (4.0, 4.6), "approach_m": (20.0, 50.0)}
     return Circle(**ranges, speed_mps=(0.0, 10.0)).layout(np.random.default_rng(number), 200.0)

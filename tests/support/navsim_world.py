@@ -8,12 +8,11 @@ import numpy as np
 
 from latentdrive.build import build
 from latentdrive.config import compose
-from latentdrive.world.navsim.city_drive import CityDrive, make_city_drive
-from latentdrive.world.navsim.data_set import NavsimWorld, Order
+from latentdrive.world.navsim.data_set import NavsimWorld
 
 WIDTH, HEIGHT = 96, 54
 PICTURES = ("CAM_F0", "CAM_B0")
-SEED = 12  # its first crossings are a right and a left turn, both within the 12 s
+SEED = 12  # with this seed the first crossings are a right and a left turn, both within the 12 s
 SPLITS = {
     "train": ("trainval", {"crossing": {"none": 0.67}, "curves": {"none": 0.33}}, 3),
     "val": ("trainval", {"curves": {"none": 1.0}}, 1),
@@ -22,7 +21,7 @@ SPLITS = {
 
 
 def small_world(splits: dict[str, tuple] = SPLITS, *, drive_s: float = 12.0) -> NavsimWorld:
-    """splits: folder of the logs, kinds and number of drives of each."""
+    """Build a NAVSIM world with small sensors. splits: data split, kinds and number of drives by name."""
     overrides = [
         "world=small",
         f"world.drive_s={drive_s}",
@@ -47,29 +46,14 @@ def small_world(splits: dict[str, tuple] = SPLITS, *, drive_s: float = 12.0) -> 
     return build(plain)
 
 
-def remade(world: NavsimWorld, order: Order) -> CityDrive:
-    """The drive of an order, as it was simulated for the log."""
-    return make_city_drive(
-        road_type=order.road_type,
-        road=world.roads[order.road_type],
-        hazard=order.hazard,
-        seed=order.seed,
-        spec=world.city,
-        frames=round(world.drive_s * world.rate_hz),
-        rate_hz=world.rate_hz,
-        first_id=order.first_id,
-        name=order.place.map_name,
-    )
-
-
 def ego_poses(frames: list[dict[str, Any]]) -> np.ndarray:
-    """x, y, heading of the rear axle in the global frame, of every frame of a log."""
+    """Poses of the rear axle in the global frame, of every frame of a log."""
     rotations = np.stack([frame["ego2global_rotation"] for frame in frames])
     places = np.stack([frame["ego2global_translation"][:2] for frame in frames])
     return np.column_stack([places, 2 * np.arctan2(rotations[:, 3], rotations[:, 0])])
 
 
 def contents(folder: Path) -> dict[str, str]:
-    """Digest of every file below a folder, by its path there."""
+    """Digests of all files below a folder, by their paths in it."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}

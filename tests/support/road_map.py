@@ -1,22 +1,25 @@
-"""Small RoadMaps made by hand: two roads and the intersection between them, in UTM metres; and how to compare two maps."""
+"""A small RoadMap made by hand (two roads and an intersection, in UTM metres), and checks of maps."""
 
+from collections.abc import Sequence
 from dataclasses import fields
 
 import numpy as np
+import shapely
 
 from latentdrive.types import MapArea, MapConnection, MapLane, RoadMap
+from latentdrive.world.roads.map_checks import KINDS
 
 PLACE, CRS = "us-ma-boston", "EPSG:32619"
 ORIGIN = np.array([330000.0, 4690000.0])
-KINDS = tuple(item.name for item in fields(RoadMap) if item.name != "name")
 
 
 def ring(*points: tuple[float, float]) -> tuple[np.ndarray, ...]:
+    """The rings of an area without holes. points: metres about ORIGIN."""
     return (np.array(points, np.float64) + ORIGIN,)
 
 
 def ribbon(line: np.ndarray, half_m: float) -> tuple[np.ndarray, ...]:
-    """The polygon about an eastward or northward line: left side forwards, right side back."""
+    """The polygon about a straight line: its left side forwards, its right side backwards."""
     step = line[-1] - line[0]
     left = half_m * np.array([-step[1], step[0]]) / np.hypot(*step)
     return (np.concatenate([line + left, (line - left)[::-1]]),)
@@ -32,7 +35,7 @@ def lane(id_: int, block: int, points: list, *, index: int | None = 0, **ends) -
 
 
 def small_map(name: str = PLACE) -> RoadMap:
-    """Lane 1 → connector 11 (with a light) → lane 2, along y = 0 from x = 0 to 50; the car park has a hole."""
+    """Lane 1 → connector 11 (with a light) → lane 2 along y = 0 from x = 0 to 50, and a car park with a hole."""
     square = ((20, -2), (30, -2), (30, 2), (20, 2))
     hole = ring((5, 8), (5, 12), (9, 12), (9, 8))
     return RoadMap(
@@ -56,19 +59,24 @@ def small_map(name: str = PLACE) -> RoadMap:
     )
 
 
-def assert_same_map(one: RoadMap, other: RoadMap, *, atol_m: float) -> None:
-    """Every object, in order, with every field; points to within atol_m."""
-    assert one.name == other.name
+def union(areas: Sequence[MapArea]) -> shapely.Geometry:
+    """The union of areas, without their holes."""
+    return shapely.union_all([shapely.Polygon(area.rings[0]) for area in areas])
+
+
+def assert_same_map(expected: RoadMap, actual: RoadMap, *, atol_m: float) -> None:
+    """Assert that two maps agree in all objects, their order and their fields, and in points within atol_m."""
+    assert expected.name == actual.name
     for kind in KINDS:
-        ours, theirs = getattr(one, kind), getattr(other, kind)
-        assert [item.id for item in ours] == [item.id for item in theirs], kind
-        for a, b in zip(ours, theirs, strict=True):
+        pairs = getattr(expected, kind), getattr(actual, kind)
+        assert [item.id for item in pairs[0]] == [item.id for item in pairs[1]], kind
+        for a, b in zip(*pairs, strict=True):
             assert type(a) is type(b)
             for field in fields(a):
-                value, found = getattr(a, field.name), getattr(b, field.name)
+                values = getattr(a, field.name), getattr(b, field.name)
                 if field.name in ("rings", "baseline"):
-                    pairs = zip(value, found, strict=True) if field.name == "rings" else [(value, found)]
-                    for points, read in pairs:
+                    lines = zip(*values, strict=True) if field.name == "rings" else [values]
+                    for points, read in lines:
                         np.testing.assert_allclose(read, points, rtol=0, atol=atol_m, err_msg=f"{kind} {a.id}")
                 else:
-                    assert value == found, (kind, a.id, field.name)
+                    assert values[0] == values[1], (kind, a.id, field.name)

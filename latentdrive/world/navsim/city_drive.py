@@ -1,7 +1,9 @@
-"""Makes a drive with everything that a NAVSIM log records: a map, a route, lights, walkers, perhaps a hazard, and a good ego.
+"""Makes a drive with everything that a NAVSIM log records: a map, a route, lights, walkers, perhaps
+a hazard, and a good ego.
 
-Joins roads/road_map.py with the traffic. A drive in which the ego brakes or corners hard, or leaves the road, is drawn again.
-Everything lies in the drive's own plane; log_frames.py places it in the global frame.
+Joins roads/road_map.py with the traffic. A drive in which the ego brakes or corners hard, or leaves
+the road, is drawn again. Everything lies in the drive's own plane; log_frames.py places it in the
+global frame.
 """
 
 from dataclasses import dataclass, replace
@@ -42,10 +44,10 @@ class Comfort:
 class CitySpec:
     """The settings that all drives share. Pairs are ranges.
 
-    comfort: bounds for the ego; a drive that exceeds them is drawn again. attempts: how often that may happen.
-    limit_share: speed limit of a drive as a share of the fastest speed of its road. The speeds of the moods in `traffic` are
-    shares of this limit. walkers, walk_mps: number of people on the pavements, and their speeds.
-    block_m, joint_m, shoulder_m: see road_map.map_roads.
+    comfort: bounds for the ego; a drive that exceeds them is drawn again. attempts: how often that
+    may happen. limit_share: speed limit of a drive as a share of the fastest speed of its road. The
+    speeds of the moods in `traffic` are shares of this limit. walkers, walk_mps: number of people
+    on the pavements, and their speeds. block_m, joint_m, shoulder_m: see road_map.map_roads.
     """
 
     traffic: TrafficSpec
@@ -65,8 +67,9 @@ class CitySpec:
 class CityDrive:
     """A drive, its map and what happened on it.
 
-    route: roadblock ids. reds: when each lane connector with a light is red, by id. signals: pose of the post and colours
-    over time of each light. hazard_s: begin and end of the hazard in s. attempt: number of drives rejected before this one.
+    route: roadblock ids. reds: when each lane connector with a light is red, by id. signals: pose
+    of the post and colours over time of each light. hazard_s: begin and end of the hazard in s.
+    attempt: number of drives rejected before this one.
     """
 
     drive: SimulatedDrive
@@ -82,7 +85,9 @@ class CityDrive:
 
 @dataclass(**FROZEN)
 class _Ground:
-    """What is drawn first of a drive: settle_s, the time before the first frame, the speed limit, the road and its map."""
+    """What is drawn first of a drive: settle_s, the time before the first frame, the speed limit,
+    the road and its map.
+    """
 
     settle_s: float
     limit_mps: float
@@ -104,8 +109,8 @@ def make_city_drive(
 ) -> CityDrive:
     """Return the first acceptable drive of its kind: the ego drives well, and the hazard happens.
 
-    first_id: ids of the map count up from here. name: of the map. The same arguments give the same drive.
-    Raises ConfigError if no attempt is acceptable.
+    first_id: ids of the map count up from here. name: of the map. The same arguments give the same
+    drive. Raises ConfigError if no attempt is acceptable.
     """
     reasons: list[str] = []
     for attempt in count():

@@ -1,8 +1,9 @@
-"""What the human and constant velocity score (PDMS v1.1) at the moments of a drive that may become scenes.
+"""Scores (PDMS v1.1) of the human and of constant velocity at the candidate moments of a drive.
 
-Between navsim_writer.py, whose log is read back as data=navsim reads it, and decision_points.py, which deals out those that are
-kept: NAVSIM leaves out what is too easy, and what its own human fails. Scores lie beside the card of the drive: a world that
-is finished later, or whose splits are written again, is not scored again.
+NAVSIM leaves out scenes that are too easy and scenes that its own human fails; split_files.py keeps
+the others. The log is read back from the disk as data=navsim reads it. Scores are stored beside the
+card of the drive, so a world that is finished later, or whose splits are written again, is not
+scored again.
 """
 
 import json
@@ -28,7 +29,7 @@ DIGITS = 6  # of a score in the file
 
 @dataclass(**FROZEN)
 class PointScore:
-    """Scores at one moment. row: in the log."""
+    """The scores at one moment. row: its row in the log."""
 
     row: int
     human: float
@@ -38,8 +39,10 @@ class PointScore:
 def score_points(
     log: Path, rows: Sequence[int], road_map: RoadMap, points: PointSpec, *, log_hz: float
 ) -> list[PointScore]:
-    """Scores at some rows of a log. road_map: in the global frame. A moment that can't be
-    prepared scores 0. Raises UnreadableLogFile."""
+    """Score the given rows of a log. A moment that cannot be prepared scores 0.
+
+    road_map: in the global frame. log_hz: rate of the log. Raises UnreadableLogFile.
+    """
     if not rows:
         return []
     frames, times_s = read_log(log), np.arange(1, points.horizon + 1) / log_hz
@@ -56,41 +59,41 @@ def score_points(
         truth = open_truth(cut, log, {road_map.name: road_map})
         try:
             scenes.append(prepare_scene(truth, Version.PDMS_V1_1.rules))
-        except UnreadableScene:  # no way to follow its route: nobody can drive there, the human neither
+        except UnreadableScene:  # its route cannot be followed, so nobody can drive there, not even the human
             continue
         scored.append(row)
         straight = straight_ahead(truth.frames[truth.now].velocity, times_s)
         poses.append(np.stack([truth.human.poses[: points.horizon], straight.astype(np.float64)]))
-    found = {row: (0.0, 0.0) for row in rows}
+    scores_at = {row: (0.0, 0.0) for row in rows}
     if scored:
         scorer = Scorer(scenes, version=Version.PDMS_V1_1)
         scores = scorer.score(Trajectory(poses=np.stack(poses), dt_s=1 / log_hz)).score
-        found |= dict(zip(scored, scores.tolist(), strict=True))
+        scores_at |= dict(zip(scored, scores.tolist(), strict=True))
     return [
         PointScore(row=row, human=round(human, DIGITS), constant_velocity=round(straight, DIGITS))
-        for row, (human, straight) in found.items()
+        for row, (human, straight) in scores_at.items()
     ]
 
 
 def write_scores(path: Path, scores: Sequence[PointScore]) -> None:
-    """Keep them, atomically."""
-    text = json.dumps([asdict(one) for one in scores], indent=1) + "\n"
+    """Store scores, atomically."""
+    text = json.dumps([asdict(score) for score in scores], indent=1) + "\n"
     write_atomic(path, lambda new: new.write_text(text, encoding="utf-8"))
 
 
 def read_scores(path: Path, rows: Sequence[int]) -> list[PointScore] | None:
-    """The scores that were kept; None where there are none, or those of other rows."""
+    """Read stored scores; None if there are none, or if they are of other rows."""
     if not path.is_file():
         return None
-    scores = [PointScore(**one) for one in json.loads(path.read_text(encoding="utf-8"))]
-    return scores if [one.row for one in scores] == list(rows) else None
+    scores = [PointScore(**fields) for fields in json.loads(path.read_text(encoding="utf-8"))]
+    return scores if [score.row for score in scores] == list(rows) else None
 
 
 def too_easy(score: PointScore, points: PointSpec) -> bool:
-    """Whether going straight on is good enough."""
+    """Return whether constant velocity scores too well."""
     return score.constant_velocity > points.constant_velocity_at_most
 
 
 def too_hard(score: PointScore, points: PointSpec) -> bool:
-    """Whether the human itself does not do well by the score, where it is not too easy."""
+    """Return whether the human itself scores badly where constant velocity does not score too well."""
     return not too_easy(score, points) and score.human < points.human_at_least

@@ -1,6 +1,7 @@
-"""Meshes: quads with a texture and a tint, gathered by what the renderer draws in one go.
+"""Meshes of textured, tinted quads, grouped by what the renderer draws in one call.
 
-Below scenery.py (what stands where) and cameras.py (what shows it). x, y in the plane of the drive, z up, metres.
+scenery.py and vehicles.py build them, cameras.py renders them. x and y lie in the plane of the
+drive, z points up; metres.
 """
 
 from collections import defaultdict
@@ -12,16 +13,20 @@ from jaxtyping import Float, Float64, UInt32
 
 from latentdrive.types import FROZEN
 
-CELL_M = 60.0  # what lies in one cell is culled together
+CELL_M = 60.0  # the renderer culls cells of this size
 VERTEX = np.dtype([("position", "<f4", 3), ("colour", "u1", 4), ("texcoord", "<f4", 2)])
-SUN = np.array([0.6, -0.8])  # where the light comes from, in the plane
-ROOF_LIGHT = 1.05  # beside walls, which get 0.55 to 1
+SUN = np.array([0.6, -0.8])  # direction from which the light comes, in the plane
+ROOF_LIGHT = 1.05  # brightness of roofs; walls get 0.55 to 1
 Colour = Float64[np.ndarray, "3"]
 Values = float | Float64[np.ndarray, "m"]
 
 
 class Layer(IntEnum):
-    """Order of painting. What lies flat is painted in order without a depth test, so nothing flickers; the rest has depth."""
+    """The order of painting.
+
+    Flat layers are painted in this order without a depth test, so that they do not flicker; SOLID
+    has a depth test.
+    """
 
     GROUND = 1
     KERB = 2
@@ -33,7 +38,7 @@ class Layer(IntEnum):
 
 @dataclass(**FROZEN)
 class Mesh:
-    """Quads of one layer and texture; four vertices each, in order around the quad."""
+    """Quads of one layer and texture, with four vertices each, in order around the quad."""
 
     layer: Layer
     texture: str
@@ -41,13 +46,13 @@ class Mesh:
 
     @property
     def triangles(self) -> UInt32[np.ndarray, "n 3"]:
-        """Two triangles a quad, as numbers of vertices."""
+        """Indices of the vertices of the triangles, two for each quad."""
         first = np.arange(0, len(self.vertices), 4, dtype=np.uint32)[:, None]
         return (first + np.array([0, 1, 2, 0, 2, 3], np.uint32)).reshape(-1, 3)
 
 
 class Workbench:
-    """Collects quads and hands them out as meshes, one for each layer, texture and cell of the plane."""
+    """Collects quads, and groups them into meshes: one for each layer, texture and cell of the plane."""
 
     def __init__(self) -> None:
         self._pieces: dict[tuple[Layer, str], list[tuple[np.ndarray, np.ndarray, np.ndarray]]] = defaultdict(list)
@@ -61,7 +66,7 @@ class Workbench:
         texcoords: Float[np.ndarray, "m 4 2"],
         colours: Float[np.ndarray, "m 3"],
     ) -> None:
-        """Add quads. colours: one a quad in [0, 1]; what exceeds 1 is cut."""
+        """Add quads. colours: one for each quad in [0, 1]; larger values are clipped."""
         self._pieces[layer, texture].append((corners, texcoords, colours))
 
     def ribbon(
@@ -74,7 +79,9 @@ class Workbench:
         tile_m: float,
         colour: Colour,
     ) -> None:
-        """A strip on the ground between two lines. The picture spans its width and repeats every tile_m metres along it."""
+        """Add a strip on the ground between two lines. The texture spans its width and repeats
+        every tile_m metres.
+        """
         steps = np.linalg.norm(np.diff((left + right) / 2, axis=0), axis=1)
         along = np.concatenate([[0.0], np.cumsum(steps)]) / tile_m
         flat = [np.concatenate([line, np.zeros((len(line), 1))], -1) for line in (left, right)]
@@ -96,9 +103,11 @@ class Workbench:
         taper: float = 0.0,
         top: bool = True,
     ) -> None:
-        """Boxes on the ground or above it, shaded face by face. poses: centre and heading. sizes: length, width, height.
+        """Add upright boxes, shaded by face. poses: x, y, heading of the centres. sizes: length,
+        width, height.
 
-        base_m: height of the foot. tile_m: metres that the picture spans. taper: share by which the roof is smaller.
+        base_m: height of the foot. tile_m: metres that the texture spans. taper: share by which the
+        roof is smaller than the foot. top: whether there is a roof.
         """
         foot = np.broadcast_to(base_m, len(poses))[:, None]
         self._solids.append(np.concatenate([poses, foot, sizes], 1))
@@ -127,18 +136,18 @@ class Workbench:
     def patch(
         self, layer: Layer, texture: str, ring: Float64[np.ndarray, "n 2"], *, tile_m: float, colour: Colour
     ) -> None:
-        """A flat area that all of its rim can be seen from the middle of."""
+        """Add a flat area. The whole ring must be visible from the mean of its points."""
         rim = np.concatenate([ring, np.zeros((len(ring), 1))], -1)
         following, middle = np.roll(rim, -1, axis=0), np.broadcast_to(rim.mean(0), rim.shape)
         corners = np.stack([middle, rim, following, following], 1)
         self.quads(layer, texture, corners, corners[..., :2] / tile_m, np.tile(colour, (len(ring), 1)))
 
     def solids(self) -> Float64[np.ndarray, "m 7"]:
-        """All boxes: x, y, heading, height of the foot, length, width, height."""
+        """Return all boxes: x, y, heading, height of the foot, length, width, height."""
         return np.concatenate(self._solids) if self._solids else np.zeros((0, 7))
 
     def meshes(self) -> list[Mesh]:
-        """Everything added so far."""
+        """Return everything that was added."""
         result = []
         for (layer, texture), pieces in sorted(self._pieces.items(), key=lambda item: item[0]):
             corners, texcoords, colours = (np.concatenate(parts) for parts in zip(*pieces, strict=True))

@@ -1,6 +1,7 @@
-"""Scenery: road, markings, ground, buildings, trees and poles as meshes, drawn at random around given lanes.
+"""Scenery as meshes: roads, markings, ground, and randomly placed buildings, trees and poles around
+given lanes.
 
-Fourth step of the world, after drives.py. Enough stands about that motion is visible in every part of the picture. Knows no renderer.
+It is dense enough that motion is visible in every part of a picture. cameras.py renders the meshes.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,26 +18,29 @@ from latentdrive.world.traffic.recording import Lane, Mark
 
 MARK_M, DASH_M, GAP_M = 0.16, 3.0, 4.5  # width of a line, length of a dash, gap between dashes
 ZEBRA_M = 1.0  # from one bar of a crosswalk to the next
-KERB_M = 0.5  # what shows of the kerb beside the outermost lane
+KERB_M = 0.5  # visible width of the kerb beside the outermost lane
 MARGIN_M = 130.0  # ground beyond the lanes
 PLASTER, LEAVES, BARK = np.array([0.95, 0.9, 0.82]), np.array([0.42, 0.62, 0.26]), np.array([0.34, 0.25, 0.18])
 STEEL, RED = np.array([0.45, 0.46, 0.48]), np.array([0.9, 0.2, 0.1])
 POST_M, MARKER_M, BAND_M = (0.22, 0.22, 6.5), (0.16, 0.16, 0.95), (0.17, 0.17, 0.2)
 WHITE, YELLOW = np.array([0.95, 0.95, 0.93]), np.array([0.95, 0.75, 0.2])
+Line = Float64[np.ndarray, "n 2"]
 
 
 class Surface(StrEnum):
-    """What may lie flat beside the lanes."""
+    """The kinds of flat areas beside the lanes."""
 
     JUNCTION = "junction"
     CROSSWALK = "crosswalk"
     WALKWAY = "walkway"
-    PAVED = "paved"  # a stretch of road with its shoulders, left side first
+    PAVED = "paved"  # a stretch of road with its shoulders; the ring begins with its left side
 
 
 @dataclass(**FROZEN)
 class Density:
-    """How much stands about. buildings, trees: for every 100 m x 100 m of free ground. poles_m: metres between poles."""
+    """The density of scenery. buildings, trees: number on 100 m x 100 m of free ground. poles_m:
+    distance between poles.
+    """
 
     buildings: float
     trees: float
@@ -45,7 +49,11 @@ class Density:
 
 @dataclass(**FROZEN)
 class Look:
-    """What a drive looks like. sky, ground: names of pictures. daylight in [0.5, 1]. tints darken the pictures."""
+    """What a drive looks like.
+
+    sky, ground: names of textures. daylight: brightness in [0.5, 1]. ground_tint, road_tint:
+    colours that darken textures. seed: of the placement of buildings, trees and poles.
+    """
 
     sky: str
     ground: str
@@ -56,7 +64,7 @@ class Look:
 
 
 def random_look(rng: np.random.Generator) -> Look:
-    """Weather, ground and road surface of a drive."""
+    """Draw the weather, ground and road surface of a drive."""
     green, dry = np.array([0.62, 0.78, 0.42]), np.array([0.85, 0.74, 0.52])
     share = rng.random()
     return Look(
@@ -76,7 +84,11 @@ def surroundings(
     areas: Mapping[Surface, Sequence[Float64[np.ndarray, "_ 2"]]] | None = None,
     shoulder_m: float = 0.0,
 ) -> Workbench:
-    """Everything that stands still. areas: what lies flat beside the lanes. shoulder_m: what stands is so much farther from them."""
+    """Build everything that stands still.
+
+    areas: rings of flat areas by kind. shoulder_m: width of the shoulders; buildings, trees and
+    poles keep off them.
+    """
     rng = np.random.default_rng(look.seed)
     bench = Workbench()
     _ground(bench, lanes, look)
@@ -94,14 +106,14 @@ def surroundings(
 
 
 def edges(points: Float64[np.ndarray, "n 2"], offset_m: float) -> Float64[np.ndarray, "n 2"]:
-    """The polyline moved to its left by offset_m."""
+    """Return the polyline shifted to its left by offset_m."""
     tangent = np.gradient(points, axis=0)
     normal = np.stack([-tangent[:, 1], tangent[:, 0]], -1) / np.linalg.norm(tangent, axis=1, keepdims=True)
     return points + offset_m * normal
 
 
 def _ground(bench: Workbench, lanes: tuple[Lane, ...], look: Look) -> None:
-    """A grid of tiles; large ones would be cut badly by the renderer."""
+    """Add the ground as a grid of tiles, because the renderer clips large ones badly."""
     points = np.concatenate([lane.points for lane in lanes])
     tile = 24.0
     low, high = points.min(0) - MARGIN_M, points.max(0) + MARGIN_M
@@ -114,29 +126,34 @@ def _ground(bench: Workbench, lanes: tuple[Lane, ...], look: Look) -> None:
 
 
 def _road(bench: Workbench, lane: Lane, look: Look) -> None:
+    """Add a lane with its kerb and its markings."""
     half, light = lane.width_m / 2, look.daylight
     left, right = edges(lane.points, half), edges(lane.points, -half)
-    outer = edges(lane.points, half + KERB_M), edges(lane.points, -half - KERB_M)
-    bench.ribbon(Layer.KERB, "kerb", *outer, tile_m=2.5, colour=np.full(3, 0.8 * light))
-    bench.ribbon(Layer.ROAD, "asphalt", left, right, tile_m=9.0, colour=look.road_tint * light)
+    _pave(bench, left, right, edges(lane.points, half + KERB_M), edges(lane.points, -half - KERB_M), look)
     for mark, offset in ((lane.left, half - 0.12), (lane.right, 0.12 - half)):
         _mark(bench, edges(lane.points, offset), mark, light)
 
 
-def _flat(bench: Workbench, surface: Surface, ring: Float64[np.ndarray, "n 2"], look: Look) -> None:
+def _pave(bench: Workbench, left: Line, right: Line, kerb_left: Line, kerb_right: Line, look: Look) -> None:
+    """Add a strip of asphalt, and the wider kerb below it."""
+    light = look.daylight
+    bench.ribbon(Layer.KERB, "kerb", kerb_left, kerb_right, tile_m=2.5, colour=np.full(3, 0.8 * light))
+    bench.ribbon(Layer.ROAD, "asphalt", left, right, tile_m=9.0, colour=look.road_tint * light)
+
+
+def _flat(bench: Workbench, surface: Surface, ring: Line, look: Look) -> None:
+    """Add a flat area beside the lanes."""
     light = look.daylight
     if surface == Surface.JUNCTION:
         bench.patch(Layer.ROAD, "asphalt", ring, tile_m=9.0, colour=look.road_tint * light)
     elif surface == Surface.PAVED:
         half = len(ring) // 2
         left, right = ring[:half], ring[half:][::-1]
-        outer = edges(left, KERB_M), edges(right, -KERB_M)
-        bench.ribbon(Layer.KERB, "kerb", *outer, tile_m=2.5, colour=np.full(3, 0.8 * light))
-        bench.ribbon(Layer.ROAD, "asphalt", left, right, tile_m=9.0, colour=look.road_tint * light)
+        _pave(bench, left, right, edges(left, KERB_M), edges(right, -KERB_M), look)
     elif surface == Surface.WALKWAY:
         half = len(ring) // 2
         bench.ribbon(Layer.GROUND, "kerb", ring[:half], ring[half:][::-1], tile_m=2.5, colour=np.full(3, 0.62 * light))
-    else:  # a crosswalk: bars along the road, from its right edge to its left
+    else:  # a crosswalk: bars along the road, from its right edge to its left edge
         count = max(2, round(float(np.linalg.norm(ring[3] - ring[0])) / ZEBRA_M))
         share = np.arange(count)[:, None] / count + np.array([0.0, 0.5 / count])
         near, far = (a + share[..., None] * (b - a) for a, b in ((ring[0], ring[3]), (ring[1], ring[2])))
@@ -146,6 +163,7 @@ def _flat(bench: Workbench, surface: Surface, ring: Float64[np.ndarray, "n 2"], 
 
 
 def _mark(bench: Workbench, line: Float64[np.ndarray, "n 2"], mark: Mark, light: float) -> None:
+    """Add a painted line along `line`."""
     if mark == Mark.NONE:
         return
     colour = (YELLOW if mark == Mark.CENTRE else WHITE) * light
@@ -166,7 +184,9 @@ def _mark(bench: Workbench, line: Float64[np.ndarray, "n 2"], mark: Mark, light:
 def _free_places(
     rng, centres: Float64[np.ndarray, "n 2"], count: int, clear_m: float, reach_m: float
 ) -> Float64[np.ndarray, "m 3"]:
-    """Random x, y and heading of the nearest lane, at least clear_m and at most reach_m from every lane's centre."""
+    """Draw places within reach_m of a lane's centre and at least clear_m from all: x, y, heading of
+    the nearest lane.
+    """
     nearest = rng.integers(len(centres), size=count)
     places = centres[nearest] + rng.uniform(-reach_m, reach_m, (count, 2))
     distance = np.sqrt(((places[:, None] - centres[None]) ** 2).sum(-1))
@@ -177,12 +197,13 @@ def _free_places(
 
 
 def _count(centres: Float64[np.ndarray, "n 2"], density: float, reach_m: float) -> int:
-    """How many places to try, for a density per 100 m x 100 m, along centres about a metre or two apart."""
+    """Number of places to try for a density per 100 m x 100 m. centres: of the lanes."""
     extent = np.ptp(centres, axis=0).max() * 2 * reach_m
     return int(extent / 1e4 * density)
 
 
 def _buildings(bench, rng, centres, half, look, density) -> None:
+    """Add buildings with different walls."""
     reach = 60.0
     poses = _free_places(rng, centres, _count(centres, density.buildings, reach), half + 13.0, reach)
     count = len(poses)
@@ -194,12 +215,14 @@ def _buildings(bench, rng, centres, half, look, density) -> None:
         rng.integers(textures.WALLS, size=count),
     )
     for number in np.unique(wall):
-        of = wall == number
-        bench.boxes(f"wall{number}", poses[of], sizes[of], base_m=0.0, colours=colours[of], tile_m=tile[of], top=False)
+        rows = wall == number
+        bench.boxes(
+            f"wall{number}", poses[rows], sizes[rows], base_m=0.0, colours=colours[rows], tile_m=tile[rows], top=False
+        )
 
 
 def _trees(bench, rng, centres, half, look, density) -> None:
-    """A trunk, a crown that widens and one that closes."""
+    """Add trees: a trunk, a crown that widens upwards, and a tip that narrows."""
     reach = 45.0
     poses = _free_places(rng, centres, _count(centres, density.trees, reach), half + 3.0, reach)
     count = len(poses)
@@ -216,7 +239,7 @@ def _trees(bench, rng, centres, half, look, density) -> None:
 
 
 def _poles(bench, rng, lanes, centres, half, look, density) -> None:
-    """Lamp posts, and small posts with a red band, beside the lanes wherever no other lane is in the way."""
+    """Add lamp posts, and small posts with a red band, beside the lanes where no other lane is in the way."""
     for lane in lanes:
         _posts(bench, rng, lane, centres, density.poles_m, half + 1.6, POST_M, STEEL * look.daylight)
         small = _posts(bench, rng, lane, centres, density.poles_m / 2.5, half + 0.9, MARKER_M, WHITE * look.daylight)
@@ -242,7 +265,7 @@ def _posts(
     size: tuple[float, float, float],
     colour: Float64[np.ndarray, "3"],
 ) -> Float64[np.ndarray, "m 3"]:
-    """Posts `offset` metres to the right of the middle of a lane; returns where they stand."""
+    """Add posts `offset` metres to the right of a lane's centre line; return their poses."""
     along = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(lane.points, axis=0), axis=1))])
     s, line = np.arange(rng.uniform(0, spacing), along[-1], spacing), edges(lane.points, -offset)
     places = np.stack([np.interp(s, along, line[:, 0]), np.interp(s, along, line[:, 1]), np.zeros(len(s))], -1)

@@ -1,20 +1,40 @@
-"""Pictures that the world is painted with: asphalt, grass, walls with windows, foliage, sky.
+"""The textures of the world: asphalt, grass, walls with windows, foliage and sky.
 
-Made from noise by a fixed seed, the same for every drive; drives differ in the tint they give them and in which they choose.
-Every picture is uint8[H, W, 3], repeats without a seam, and is bright, since tints only darken.
+They are made from noise with a fixed seed. All drives have the same textures, and differ in which
+they use and how they tint them. Every texture is uint8[H, W, 3], repeats without a seam, and is
+bright, because tints only darken.
 """
 
 import numpy as np
 from jaxtyping import Float64, UInt8
 
-SIZE = 128  # texels, a power of two as the software renderer wants
+SIZE = 128  # texels; the software renderer needs a power of two
 SKIES, WALLS, GROUNDS = 6, 5, 4
+# Colours of the skies, at the top and at the horizon.
+ZENITHS = (
+    (0.35, 0.55, 0.92),
+    (0.5, 0.6, 0.75),
+    (0.28, 0.42, 0.75),
+    (0.62, 0.65, 0.7),
+    (0.45, 0.6, 0.85),
+    (0.55, 0.5, 0.65),
+)
+HORIZONS = (
+    (0.82, 0.9, 0.98),
+    (0.85, 0.86, 0.88),
+    (0.95, 0.82, 0.7),
+    (0.8, 0.8, 0.8),
+    (0.9, 0.92, 0.9),
+    (0.98, 0.85, 0.75),
+)
 
 
 def noise(
     rng: np.random.Generator, *, octaves: tuple[int, ...], size: tuple[int, int] = (SIZE, SIZE)
 ) -> Float64[np.ndarray, "H W"]:
-    """Seamless noise in [0, 1]: octaves of random grids, each of so many cells a side, blurred up by Fourier series."""
+    """Return seamless noise in [0, 1]. octaves: cells along a side of each octave, which is white
+    noise after a low-pass.
+    """
     total = np.zeros(size)
     for cells in octaves:
         spectrum = np.fft.fft2(rng.standard_normal(size))
@@ -25,7 +45,7 @@ def noise(
 
 
 def all_textures() -> dict[str, UInt8[np.ndarray, "H W 3"]]:
-    """Every picture by name."""
+    """Return every texture by name."""
     rng = np.random.default_rng(20260611)
     pictures = {
         "plain": np.full((8, 8, 3), 255, np.uint8),
@@ -77,7 +97,7 @@ def _ground(rng, index: int) -> UInt8[np.ndarray, "H W 3"]:
 
 
 def _wall(rng, index: int) -> UInt8[np.ndarray, "H W 3"]:
-    """A tile of a facade, 2 x 2 windows; a texture of 128 texels covers about 7 x 6 m."""
+    """A tile of a facade with 2 x 2 windows, about 7 m x 6 m."""
     picture = np.repeat((0.86 + 0.2 * (noise(rng, octaves=(20, 5)) - 0.5))[..., None], 3, -1)
     if index in (1, 3):  # rows of bricks
         picture[::8] *= 0.8
@@ -97,29 +117,10 @@ def _wall(rng, index: int) -> UInt8[np.ndarray, "H W 3"]:
 
 
 def _sky(rng, index: int) -> UInt8[np.ndarray, "H W 3"]:
-    """A panorama: gradient, clouds, and hills or a skyline at the foot. Row 0 is the zenith."""
+    """A panorama: a gradient, clouds, and hills or a skyline at the foot. Row 0 is the zenith."""
     height, width = SIZE, 4 * SIZE
     above = np.linspace(0.0, 1.0, height)[:, None, None]
-    zenith = np.array(
-        [
-            [0.35, 0.55, 0.92],
-            [0.5, 0.6, 0.75],
-            [0.28, 0.42, 0.75],
-            [0.62, 0.65, 0.7],
-            [0.45, 0.6, 0.85],
-            [0.55, 0.5, 0.65],
-        ][index]
-    )
-    foot = np.array(
-        [
-            [0.82, 0.9, 0.98],
-            [0.85, 0.86, 0.88],
-            [0.95, 0.82, 0.7],
-            [0.8, 0.8, 0.8],
-            [0.9, 0.92, 0.9],
-            [0.98, 0.85, 0.75],
-        ][index]
-    )
+    zenith, foot = np.array(ZENITHS[index]), np.array(HORIZONS[index])
     picture = np.broadcast_to(zenith + (foot - zenith) * above, (height, width, 3)).copy()
     clouds = np.clip(
         (noise(rng, octaves=(14, 6, 30), size=(height, width)) - (0.52, 0.42, 0.6, 0.38, 0.5, 0.55)[index]) * 4, 0, 0.85
@@ -129,7 +130,7 @@ def _sky(rng, index: int) -> UInt8[np.ndarray, "H W 3"]:
     rows = np.arange(height)[:, None]
     for depth, shade in ((0.20, (0.55, 0.62, 0.68)), (0.11, (0.34, 0.42, 0.36))):
         line = height * (1 - depth * (0.35 + np.roll(ridge, round(depth * 1000))))
-        if index % 2:  # a skyline of blocks in place of hills
+        if index % 2:  # a skyline of blocks instead of hills
             line = np.repeat(line[::8], 8)
         picture = np.where(
             (rows > line[None])[..., None], np.array(shade) * (0.85 + 0.3 * ridge[None, :, None]), picture

@@ -1,6 +1,7 @@
-"""Vehicles as meshes: bodies of boxes with dark windows, wheels, lamps and a shadow.
+"""Road users and traffic lights as meshes: boxes for bodies, windows, wheels, lamps and shadows.
 
-Beside scenery.py, below cameras.py. A body is a table of parts in shares of the vehicle's length, width and height.
+The body of a vehicle is a table of parts, in shares of its length, width and height. cameras.py
+renders the meshes.
 """
 
 from dataclasses import dataclass
@@ -19,15 +20,21 @@ GLASS, TYRE = np.array([0.16, 0.2, 0.25]), np.array([0.06, 0.06, 0.06])
 HEADLIGHT, TAILLIGHT = np.array([1.6, 1.55, 1.3]), np.array([1.35, 0.1, 0.08])
 SKIN = np.array([0.85, 0.65, 0.5])
 LAMPS = {  # colour, height of the lamp's foot in metres
-    "red": (np.array([1.7, 0.1, 0.08]), 3.87), "amber": (np.array([1.7, 1.0, 0.1]), 3.46), "green": (np.array([0.1, 1.5, 0.5]), 3.05),
-}  # fmt: skip
+    "red": (np.array([1.7, 0.1, 0.08]), 3.87),
+    "amber": (np.array([1.7, 1.0, 0.1]), 3.46),
+    "green": (np.array([0.1, 1.5, 0.5]), 3.05),
+}
 WHEEL_M, LAMP_M = (0.66, 0.24, 0.62), (0.08, 0.34, 0.2)
 SHADOW, SHADOW_RIM_M = np.array([0.09, 0.09, 0.09]), 0.12
 
 
 @dataclass(**FROZEN)
 class Part:
-    """A box. x: its middle before that of the vehicle; low, high: its foot and top. surface: paint, glass or load. Shares."""
+    """A box of a body, in shares of the vehicle's size.
+
+    surface: paint, glass or load. x: its centre ahead of the vehicle's centre. low, high: heights
+    of its foot and its top. taper: by how much its top is smaller than its foot.
+    """
 
     surface: str
     x: float = 0.0
@@ -63,12 +70,12 @@ BODIES = {
 
 
 def road_user(rng: np.random.Generator, size: Float64[np.ndarray, "3"], kind: str, daylight: float) -> list[Mesh]:
-    """A vehicle or a pedestrian at the origin, facing along x. size: length, width, height in metres."""
+    """Build a vehicle or a pedestrian at the origin, facing along x. size: length, width, height in metres."""
     return pedestrian(rng, size, daylight) if kind == "pedestrian" else vehicle(rng, size, kind, daylight)
 
 
 def pedestrian(rng: np.random.Generator, size: Float64[np.ndarray, "3"], daylight: float) -> list[Mesh]:
-    """Somebody who walks along x, in random clothes: legs, body, head."""
+    """Build a pedestrian at the origin who walks along x: legs, body and head, in random colours."""
     bench = Workbench()
     clothes = PAINTS[rng.integers(len(PAINTS), size=2)] * daylight
     middle = np.zeros((1, 3))
@@ -85,7 +92,7 @@ def pedestrian(rng: np.random.Generator, size: Float64[np.ndarray, "3"], dayligh
 
 
 def signal(colour: str, daylight: float) -> list[Mesh]:
-    """A traffic light that shows one colour, at the origin, facing against x: a post, a dark box, a lamp."""
+    """Build a traffic light at the origin, facing against x, that shows one colour: a post, a dark box and a lamp."""
     bench = Workbench()
     middle = np.zeros((1, 3))
     grey = np.full((1, 3), 0.25) * daylight
@@ -104,7 +111,7 @@ def signal(colour: str, daylight: float) -> list[Mesh]:
 
 
 def vehicle(rng: np.random.Generator, size: Float64[np.ndarray, "3"], kind: str, daylight: float) -> list[Mesh]:
-    """A vehicle at the origin, its length along x, in random paint. size: length, width, height in metres."""
+    """Build a vehicle at the origin, facing along x, in random colours. size: length, width, height in metres."""
     bench = Workbench()
     length, width, height = size
     paint, load = PAINTS[rng.integers(len(PAINTS), size=2)] * daylight

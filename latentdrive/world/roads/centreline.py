@@ -1,7 +1,9 @@
-"""Centrelines: the curve that a straight road is bent along, and that an ego on its own follows.
+"""Centrelines: curves along which straight roads are bent, and which the ego of a decorrelated
+drive follows.
 
-First step of the world. Traffic is simulated in road coordinates, s metres along and d metres to the left; a centreline
-places them in the plane. Bending a straight road gives curves of any shape at the price of a straight one.
+The lowest module of the world. Traffic is simulated in road coordinates: s metres along the road, d
+metres to its left. A centreline maps them into the plane, so a curved road costs no more to
+simulate than a straight one.
 """
 
 from dataclasses import dataclass
@@ -18,7 +20,10 @@ STRAIGHTENING_RAD = 0.9  # a road that has turned this far turns back, so it nev
 
 @dataclass(**FROZEN)
 class Centreline:
-    """A curve in the plane, sampled every STEP_M metres from s = 0. heading in radians, unwrapped; curvature in 1/m, left positive."""
+    """A curve in the plane, sampled every STEP_M metres from s = 0.
+
+    heading: radians, unwrapped. curvature: 1/m, positive in left bends.
+    """
 
     points: Float64[np.ndarray, "S 2"]
     heading: Float64[np.ndarray, "S"]
@@ -26,7 +31,7 @@ class Centreline:
 
     @classmethod
     def from_curvature(cls, curvature: Float64[np.ndarray, "S"]) -> "Centreline":
-        """The curve that starts at the origin along x and has this curvature, one value every STEP_M metres."""
+        """Return the curve that starts at the origin along x. curvature: 1/m, one value every STEP_M metres."""
         heading = np.concatenate([[0.0], np.cumsum((curvature[1:] + curvature[:-1]) / 2 * STEP_M)])
         middle = (heading[1:] + heading[:-1]) / 2
         steps = STEP_M * np.stack([np.cos(middle), np.sin(middle)], -1)
@@ -35,7 +40,7 @@ class Centreline:
 
     @classmethod
     def through(cls, points: Float64[np.ndarray, "n 2"], *, smooth_m: float) -> "Centreline":
-        """The curve through a polyline, its heading smoothed over smooth_m metres."""
+        """Return the curve through a polyline (metres), with the heading smoothed over smooth_m metres."""
         steps = np.linalg.norm(np.diff(points, axis=0), axis=1)
         keep = np.concatenate([[True], steps > 1e-6])
         points = points[keep]
@@ -52,13 +57,15 @@ class Centreline:
 
     @property
     def length_m(self) -> float:
-        """Metres from the first sample to the last."""
+        """Length from the first sample to the last, in metres."""
         return (len(self.heading) - 1) * STEP_M
 
     def place(self, road: Float[np.ndarray, "*n 3"]) -> Float64[np.ndarray, "*n 3"]:
-        """Poses in the plane of poses in road coordinates (s, d in metres, heading against the road in radians).
+        """Map poses from road coordinates into the plane.
 
-        Beyond the ends the road goes on straight. What moves along its own heading in road coordinates does so in the plane.
+        road: s and d in metres, and the heading relative to the road in radians. Beyond its ends
+        the road continues straight. An object that moves along its heading in road coordinates also
+        does so in the plane.
         """
         s, d, turn = road[..., 0], road[..., 1], road[..., 2]
         grid = np.arange(len(self.heading)) * STEP_M
@@ -70,18 +77,19 @@ class Centreline:
         return np.stack([x, y, wrap_angle(heading + np.arctan2(left, along))], -1)
 
     def stretch(self, s: Float[np.ndarray, "*n"], d: Float[np.ndarray, "*n"]) -> Float64[np.ndarray, "*n"]:
-        """Metres travelled at offset d for a metre of s: shorter inside a curve, longer outside."""
+        """Metres travelled at offset d for each metre of s: fewer than 1 inside a curve, more outside."""
         return 1.0 - self.curvature_at(s) * d
 
     def curvature_at(self, s: Float[np.ndarray, "*n"]) -> Float64[np.ndarray, "*n"]:
-        """Curvature in 1/m; 0 beyond the ends."""
+        """Curvature at s metres, in 1/m; 0 beyond the ends."""
         grid = np.arange(len(self.heading)) * STEP_M
         return np.interp(s, grid, self.curvature, left=0.0, right=0.0)
 
     def speed_limit(self, *, lateral_mps2: float, yaw_rate: float, braking_mps2: float, step_m: float) -> "SpeedLimit":
-        """The speed at which curves are comfortable, every step_m metres, for both directions of travel.
+        """Return the comfortable speed every step_m metres, for both directions of travel.
 
-        lateral_mps2: lateral acceleration. yaw_rate: rad/s. braking_mps2: a driver slows down this gently before a curve.
+        lateral_mps2, yaw_rate (rad/s): the largest comfortable values. braking_mps2: the
+        deceleration before a curve.
         """
         s = np.arange(0.0, self.length_m + step_m, step_m)
         bend = np.maximum(np.abs(self.curvature_at(s)), 1e-4)
@@ -97,14 +105,16 @@ class Centreline:
 
 @dataclass(**FROZEN)
 class SpeedLimit:
-    """Comfortable speed in m/s every step_m metres, for driving with growing s and with falling s."""
+    """Comfortable speeds in m/s, one every step_m metres: `forward_mps` for growing s,
+    `backward_mps` for falling s.
+    """
 
     forward_mps: Float64[np.ndarray, "n"]
     backward_mps: Float64[np.ndarray, "n"]
     step_m: float
 
     def at(self, s: float, *, forward: bool) -> float:
-        """Limit at s metres; the nearest sample beyond the ends."""
+        """Comfortable speed at s metres, in m/s. Beyond the ends the nearest sample counts."""
         values = self.forward_mps if forward else self.backward_mps
         return float(values[min(max(int(s / self.step_m), 0), len(values) - 1)])
 
@@ -118,10 +128,12 @@ def random_curvature(
     straight_m: tuple[float, float],
     ramp_m: float,
 ) -> Float64[np.ndarray, "S"]:
-    """Curvature of a road of bends of both signs and straights, one value every STEP_M metres.
+    """Draw the curvature (1/m, one value every STEP_M metres) of a road that alternates straights
+    and bends.
 
-    radius_m, bend_m, straight_m: smallest and largest radius (drawn evenly in curvature), length of a bend, of a straight.
-    ramp_m: curvature changes linearly over about this length.
+    The ranges are (smallest, largest). radius_m: radius of a bend, drawn uniformly in curvature.
+    bend_m, straight_m: lengths of a bend and of a straight. ramp_m: the length over which the
+    curvature changes linearly.
     """
     pieces, heading = [], 0.0
     while sum(map(len, pieces)) * STEP_M < length_m:
@@ -135,7 +147,7 @@ def random_curvature(
 
 
 def _smooth(values: Float64[np.ndarray, "n"], window: int) -> Float64[np.ndarray, "n"]:
-    """Moving average; the ends are repeated."""
+    """Moving average over `window` samples; the end values are repeated beyond the ends."""
     window = max(1, window | 1)
     padded = np.pad(values, window // 2, mode="edge")
     return np.convolve(padded, np.full(window, 1 / window), mode="valid")

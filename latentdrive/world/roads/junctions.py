@@ -1,7 +1,9 @@
-"""Junctions: roundabouts and intersections, as networks of highway-env in its own coordinates, y down.
+"""Types of road with crossing ways: roundabouts and intersections, as highway-env networks with y
+down.
 
-Beside roads.py, which has the roads without crossing ways. highway-env's own shapes serve clips; `Crossing` and `Circle` are
-drawn anew for every drive, so that no two drives share their geometry.
+Extends layouts.py, which has the roads without crossing ways. `Junction` takes highway-env's own
+shapes and serves clips; `Crossing` and `Circle` are drawn anew for each drive of the NAVSIM world,
+so that no two drives share their geometry.
 """
 
 from collections.abc import Callable
@@ -18,12 +20,17 @@ from latentdrive.types import FROZEN
 from latentdrive.world.roads.layouts import AHEAD_M, BEHIND_M, CENTRE_LINE, FREE_MPS, Layout, Start, highway_env_network
 
 QUEUE_M = 70.0  # traffic starts up to this far before a junction
-QUEUE_GAP, CIRCLING_GAP = 1.3, 0.8  # gaps there, and inside a circle, as multiples of the usual ones
+QUEUE_GAP, CIRCLING_GAP = 1.3, 0.8  # factors on the usual gaps: on approaches, and inside a circle
+LOOK_AHEAD_M = 40.0  # drivers slow down for lanes of their route up to this far ahead
 
 
 @dataclass(**FROZEN)
 class Junction:
-    """highway-env's roundabout or intersection, four arms, one lane a direction. approach_m: the ego starts so far before it."""
+    """highway-env's own roundabout or intersection, with four arms and one lane in each direction.
+
+    shape: "roundabout" or "intersection". approach_m: range of the distance from the ego's start to
+    the junction.
+    """
 
     shape: str
     approach_m: tuple[float, float]
@@ -31,17 +38,19 @@ class Junction:
 
     def __post_init__(self) -> None:
         if self.shape not in ("roundabout", "intersection"):
-            raise ConfigError(f"world.roads: a junction is a roundabout or an intersection, not {self.shape!r}")
+            raise ConfigError(
+                f"world.roads: shape of a junction is {self.shape!r}; it must be roundabout or intersection"
+            )
 
     def layout(self, rng: np.random.Generator, travel_m: float) -> Layout:
-        """Vehicles come from all arms and leave by any; the ego comes from a random one."""
+        """Build the layout. Vehicles arrive on all arms and leave by any arm; the ego's arm is drawn at random."""
         if self.shape == "roundabout":
             network = highway_env_network(RoundaboutEnv)
             approaches = [(f"{arm}er", f"{arm}es", 0) for arm in "senw"]
             exits = tuple(f"{arm}xr" for arm in "senw")
             for lane in network.lanes_list():
-                lane.priority = int(isinstance(lane, CircularLane))  # who is in the circle goes first
-            circle = [(a, b, i) for a, b in (("ex", "ee"), ("nx", "ne"), ("wx", "we"), ("sx", "se")) for i in (1,)]
+                lane.priority = int(isinstance(lane, CircularLane))  # vehicles in the circle have right of way
+            circle = [(a, b, 1) for a, b in (("ex", "ee"), ("nx", "ne"), ("wx", "we"), ("sx", "se"))]
         else:
             network = highway_env_network(IntersectionEnv)
             approaches = [(f"o{arm}", f"ir{arm}", 0) for arm in range(4)]
@@ -62,15 +71,18 @@ class Junction:
             obstacles=(),
             kinds=("car", "van"),
             ego_starts=_before(approaches, length, self.approach_m),
-            own_offsets_m=(-0.7, 0.7),
+            ego_offsets_m=(-0.7, 0.7),
         )
 
 
 @dataclass(**FROZEN)
 class Crossing:
-    """An intersection of one lane a direction, drawn at random. arms: fewest and most (3 or 4). lane_m: width of a lane.
-    corner_m: radius of a right turn. lights: whether traffic lights let one road go after the other. approach_m: the ego starts
-    so far before it."""
+    """A randomly drawn intersection with one lane in each direction. Pairs are ranges.
+
+    arms: number of arms, 3 or 4. lane_m: width of a lane. corner_m: radius of the corner that a
+    right turn follows. approach_m: distance from the ego's start to the junction. lights: whether
+    there are traffic lights.
+    """
 
     arms: tuple[int, int]
     lane_m: tuple[float, float]
@@ -80,30 +92,15 @@ class Crossing:
     speed_mps: tuple[float, float]
 
     def layout(self, rng: np.random.Generator, travel_m: float) -> Layout:
-        """Vehicles come from all arms and leave by any; the ego comes from a random one."""
+        """Draw a layout. Vehicles arrive on all arms and leave by any arm; the ego's arm is drawn at random."""
         count, width = int(rng.integers(*self.arms, endpoint=True)), float(rng.uniform(*self.lane_m))
         inner = float(rng.uniform(*self.corner_m)) + width / 2
         arms = sorted(rng.permutation(4)[:count].tolist())
         before, behind = inner + max(QUEUE_M, self.approach_m[1]) + BEHIND_M, inner + travel_m + AHEAD_M
         network, turns = RoadNetwork(), set()
         for arm in arms:
-            out = _direction(arm)
-            side = width / 2 * np.array([out[1], -out[0]])  # to the right of who comes in, in coordinates with y down
-            coming = StraightLane(
-                before * out + side,
-                inner * out + side,
-                width=width,
-                speed_limit=FREE_MPS,
-                line_types=[CENTRE_LINE, LineType.CONTINUOUS_LINE],
-            )
-            leaving = StraightLane(
-                inner * out - side,
-                behind * out - side,
-                width=width,
-                speed_limit=FREE_MPS,
-                line_types=[LineType.NONE, LineType.CONTINUOUS_LINE],
-            )
-            network.add_lane(f"o{arm}", f"ir{arm}", coming)
+            arriving, leaving = _arm_lanes(arm, width, inner=inner, before=before, behind=behind)
+            network.add_lane(f"o{arm}", f"ir{arm}", arriving)
             network.add_lane(f"il{arm}", f"o{arm}x", leaving)
             for other in arms:
                 if other != arm:
@@ -121,7 +118,7 @@ class Crossing:
             starts=_before(approaches, length, (0.0, QUEUE_M), gap=QUEUE_GAP),
             ego_starts=_before(approaches, length, self.approach_m),
             kinds=("car", "van"),
-            own_offsets_m=(-0.4, 0.4),
+            ego_offsets_m=(-0.4, 0.4),
             turns=frozenset(turns),
             phases=tuple(groups) if self.lights else (),
         )
@@ -129,8 +126,11 @@ class Crossing:
 
 @dataclass(**FROZEN)
 class Circle:
-    """A roundabout of one lane and four arms, drawn at random. radius_m: of the circle. entry_m: of the arcs that lead into it
-    and out of it. The rest as in Crossing."""
+    """A randomly drawn roundabout with four arms and one lane. Pairs are ranges.
+
+    radius_m: radius of the circle. entry_m: radius of the arcs that lead into the circle and out of
+    it. lane_m and approach_m: see Crossing.
+    """
 
     radius_m: tuple[float, float]
     entry_m: tuple[float, float]
@@ -139,45 +139,22 @@ class Circle:
     speed_mps: tuple[float, float]
 
     def layout(self, rng: np.random.Generator, travel_m: float) -> Layout:
-        """Vehicles come from all arms and leave by any; the ego comes from a random one. Who is in the circle goes first."""
+        """Draw a layout. Vehicles in the circle have right of way; the ego's arm is drawn at random."""
         radius, entry, width = (float(rng.uniform(*size)) for size in (self.radius_m, self.entry_m, self.lane_m))
-        aside = width / 2 + entry  # of the middle of an entry's arc from the arm
-        inner = float(np.sqrt((radius + entry) ** 2 - aside**2))  # the arc touches the circle
+        aside = width / 2 + entry  # distance from the arm's axis to the centre of an entry arc
+        inner = float(
+            np.sqrt((radius + entry) ** 2 - aside**2)
+        )  # an entry arc begins here, so that it touches the circle
         before, behind = inner + max(QUEUE_M, self.approach_m[1]) + BEHIND_M, inner + travel_m + AHEAD_M
-        reach = float(np.arctan2(aside, inner))  # angle at the circle's middle between an arm and where its arcs touch
         network = RoadNetwork()
-        lane = {"width": width, "speed_limit": FREE_MPS, "line_types": [LineType.CONTINUOUS_LINE, LineType.NONE]}
-        plain = lane | {"line_types": [LineType.NONE, LineType.CONTINUOUS_LINE]}
         for arm in range(4):
-            out, middle = _direction(arm), np.arctan2(*_direction(arm)[::-1])
-            side = np.array([out[1], -out[0]])
-            coming = StraightLane(
-                before * out + width / 2 * side,
-                inner * out + width / 2 * side,
-                **lane | {"line_types": [CENTRE_LINE, LineType.CONTINUOUS_LINE]},
-            )
-            leaving = StraightLane(inner * out - width / 2 * side, behind * out - width / 2 * side, **plain)
-            into = CircularLane(
-                inner * out + aside * side, entry, middle + np.pi / 2, middle + np.pi - reach, clockwise=True, **plain
-            )
-            out_of = CircularLane(
-                inner * out - aside * side,
-                entry,
-                middle + np.pi + reach,
-                middle + 3 * np.pi / 2,
-                clockwise=True,
-                **plain,
-            )
-            past = CircularLane(np.zeros(2), radius, middle + reach, middle - reach, clockwise=False, **lane)
-            onward = CircularLane(
-                np.zeros(2), radius, middle - reach, middle - np.pi / 2 + reach, clockwise=False, **lane
-            )
-            past.priority = onward.priority = 1
-            network.add_lane(f"o{arm}", f"in{arm}", coming)
-            network.add_lane(f"in{arm}", f"enter{arm}", into)
-            network.add_lane(f"exit{arm}", f"enter{arm}", past)
-            network.add_lane(f"enter{arm}", f"exit{(arm + 3) % 4}", onward)
-            network.add_lane(f"exit{arm}", f"out{arm}", out_of)
+            arriving, leaving = _arm_lanes(arm, width, inner=inner, before=before, behind=behind)
+            entering, passing, circling, exiting = _circle_lanes(arm, radius, entry, aside, inner, width)
+            network.add_lane(f"o{arm}", f"in{arm}", arriving)
+            network.add_lane(f"in{arm}", f"enter{arm}", entering)
+            network.add_lane(f"exit{arm}", f"enter{arm}", passing)
+            network.add_lane(f"enter{arm}", f"exit{(arm + 3) % 4}", circling)
+            network.add_lane(f"exit{arm}", f"out{arm}", exiting)
             network.add_lane(f"out{arm}", f"o{arm}x", leaving)
         approaches, length = [(f"o{arm}", f"in{arm}", 0) for arm in range(4)], before - inner
         turns = {
@@ -193,7 +170,7 @@ class Circle:
             starts=_before(approaches, length, (0.0, QUEUE_M), gap=QUEUE_GAP),
             obstacles=(),
             kinds=("car", "van"),
-            own_offsets_m=(-0.4, 0.4),
+            ego_offsets_m=(-0.4, 0.4),
             turns=frozenset(turns),
             gives_way={
                 (f"o{arm}", f"in{arm}"): ((f"enter{(arm + 1) % 4}", f"exit{arm}"), (f"exit{arm}", f"enter{arm}"))
@@ -206,15 +183,61 @@ class Circle:
 def _before(
     approaches: list[tuple[str, str, int]], length: float, before_m: tuple[float, float], *, gap: float = 1.0
 ) -> tuple[Start, ...]:
-    """Stretches of approaches of that length, from so far to so far before their ends."""
+    """Stretches of approaches of this length (metres). before_m: nearest and farthest distance to their ends."""
     near, far = before_m
     return tuple(
         Start(lane=lane, from_m=length - far, to_m=length - near, gap=gap, movable=False) for lane in approaches
     )
 
 
+def _arm_lanes(
+    arm: int, width: float, *, inner: float, before: float, behind: float
+) -> tuple[StraightLane, StraightLane]:
+    """The arriving and the leaving lane of an arm: from `before` and to `behind` metres from the
+    middle, up to `inner`.
+    """
+    out = _direction(arm)
+    side = width / 2 * np.array([out[1], -out[0]])  # right of the arriving traffic, in coordinates with y down
+    arriving = StraightLane(
+        before * out + side,
+        inner * out + side,
+        width=width,
+        speed_limit=FREE_MPS,
+        line_types=[CENTRE_LINE, LineType.CONTINUOUS_LINE],
+    )
+    leaving = StraightLane(
+        inner * out - side,
+        behind * out - side,
+        width=width,
+        speed_limit=FREE_MPS,
+        line_types=[LineType.NONE, LineType.CONTINUOUS_LINE],
+    )
+    return arriving, leaving
+
+
+def _circle_lanes(
+    arm: int, radius: float, entry: float, aside: float, inner: float, width: float
+) -> tuple[CircularLane, CircularLane, CircularLane, CircularLane]:
+    """The arcs at an arm of a roundabout: into the circle, past the arm, on to the next arm, and
+    out of the circle.
+    """
+    reach = float(np.arctan2(aside, inner))  # angle at the centre between the arm and the point where its arcs touch
+    circle = {"width": width, "speed_limit": FREE_MPS, "line_types": [LineType.CONTINUOUS_LINE, LineType.NONE]}
+    arc = circle | {"line_types": [LineType.NONE, LineType.CONTINUOUS_LINE]}
+    out, middle = _direction(arm), np.arctan2(*_direction(arm)[::-1])
+    side = np.array([out[1], -out[0]])
+    into, out_of = inner * out + aside * side, inner * out - aside * side
+    entering = CircularLane(into, entry, middle + np.pi / 2, middle + np.pi - reach, clockwise=True, **arc)
+    exiting = CircularLane(out_of, entry, middle + np.pi + reach, middle + 3 * np.pi / 2, clockwise=True, **arc)
+    passing = CircularLane(np.zeros(2), radius, middle + reach, middle - reach, clockwise=False, **circle)
+    onward = middle - np.pi / 2 + reach
+    circling = CircularLane(np.zeros(2), radius, middle - reach, onward, clockwise=False, **circle)
+    passing.priority = circling.priority = 1
+    return entering, passing, circling, exiting
+
+
 def curve_limit(lane: AbstractLane, *, lateral_mps2: float, yaw_rate: float) -> float:
-    """Comfortable speed in a lane of a junction, m/s; infinite where it is straight."""
+    """Comfortable speed on a lane of a junction in m/s; infinity on a straight lane."""
     if isinstance(lane, CircularLane):
         radius = lane.radius
     elif isinstance(lane, SineLane):
@@ -227,7 +250,9 @@ def curve_limit(lane: AbstractLane, *, lateral_mps2: float, yaw_rate: float) -> 
 def junction_limit(
     network: RoadNetwork, *, lateral_mps2: float, yaw_rate: float, braking_mps2: float
 ) -> Callable[..., float]:
-    """What a driver's speed should not exceed, in m/s, with a look at the next two lanes of the driver's route."""
+    """Return the function from a driver to its comfortable speed in m/s, which looks ahead along
+    the driver's route.
+    """
     limits = {
         index: curve_limit(lane, lateral_mps2=lateral_mps2, yaw_rate=yaw_rate)
         for index, lane in network.lanes_dict().items()
@@ -242,7 +267,7 @@ def junction_limit(
                 continue
             result = min(result, np.sqrt(limits[following] ** 2 + 2 * braking_mps2 * max(left, 0.0)))
             left += network.get_lane(following).length
-            if left > 40.0:
+            if left > LOOK_AHEAD_M:
                 break
         return result
 
@@ -250,12 +275,12 @@ def junction_limit(
 
 
 def _direction(arm: int) -> np.ndarray:
-    """Where an arm leads to from the middle; arms lie a quarter turn apart."""
+    """Unit vector from the middle of a junction along an arm; arms are a quarter turn apart."""
     return np.array([(0.0, 1.0), (-1.0, 0.0), (0.0, -1.0), (1.0, 0.0)][arm])
 
 
 def _turn(arm: int, other: int, inner: float, width: float) -> AbstractLane:
-    """The way from one arm to another: straight on, or an arc; both ends lie `inner` metres from the middle."""
+    """The lane from one arm to another, a straight line or an arc. Both ends lie `inner` metres from the middle."""
     come, leave = _direction(arm), _direction(other)
     start = inner * come + width / 2 * np.array([come[1], -come[0]])
     end = inner * leave - width / 2 * np.array([leave[1], -leave[0]])

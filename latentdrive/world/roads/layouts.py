@@ -1,7 +1,10 @@
-"""Types of road: highways, curves and merges as networks of highway-env; junctions.py has those where ways cross.
+"""Road layouts as highway-env networks, with the types of road that have no crossing ways: bent
+roads and merges.
 
-Second step of the world, after centreline.py. Everything here is in highway-env's own coordinates, y down; traffic.py
-mirrors what it records. Bent roads and merges are built straight and bent afterwards; junctions lie in the plane as they are.
+The types of road with crossing ways are in junctions.py. Everything here uses highway-env's
+coordinates, with y down; traffic/simulate.py mirrors what it records. Bent roads and merges are
+built straight and bent along a centreline after the simulation; junctions are built in the plane
+directly.
 """
 
 from collections.abc import Mapping
@@ -18,21 +21,22 @@ from jaxtyping import Float64
 from latentdrive.types import FROZEN
 from latentdrive.world.roads.centreline import Centreline, random_curvature
 
-CENTRE_LINE = 4  # beside highway-env's LineType: what parts the directions of a two-way road
-AHEAD_M = 180.0  # road that is seen beyond the ego's last position
-BEHIND_M = 30.0  # where the ego starts on a bent road: something of the road lies behind it
-RAMP_CONVERGES_M, RAMP_BESIDE_M = 70.0, 90.0  # a ramp nears the main road, then runs beside it
-FREE_MPS = 100.0  # no limit: a driver's speed is bounded by its wish, a lane's limit would clip it a second time
+CENTRE_LINE = 4  # extends highway-env's LineType: the line between the directions of a two-way road
+AHEAD_M = 180.0  # length of road beyond the last position of the ego, so that cameras see no end of it
+BEHIND_M = 30.0  # the ego starts at this s on a bent road, so that some road lies behind it
+RAMP_CONVERGES_M, RAMP_BESIDE_M = 70.0, 90.0  # a ramp approaches the main road, then runs beside it
+FREE_MPS = 100.0  # speed limit of lanes: none, because the drivers' own wishes bound their speeds
 ONCOMING_M = 260.0  # oncoming traffic starts up to this far ahead
 
-Road = tuple[str, str]  # names of the nodes that a road leads from and to
+Road = tuple[str, str]  # the names of its start node and its end node
 
 
 @dataclass(**FROZEN)
 class Start:
-    """A stretch of a lane that vehicles start on: metres along the lane. gap: multiplies the gaps between them.
+    """A stretch of a lane on which vehicles start.
 
-    movable: the road looks the same all along, so a replay may be moved along it.
+    from_m, to_m: metres along the lane. gap: factor on the gaps between the vehicles. movable:
+    whether the road looks the same everywhere, so that a replayed vehicle may be shifted along it.
     """
 
     lane: LaneIndex
@@ -44,13 +48,23 @@ class Start:
 
 @dataclass(**FROZEN)
 class Layout:
-    """One road, drawn at random. line: what it is bent along, or None. exits: nodes that routes lead to, if there is a choice.
+    """One randomly drawn road.
 
-    regulated: vehicles yield where ways cross. obstacles: ends of lanes that nobody may pass, metres. kinds: vehicles that
-    can turn there. own_offsets_m: smallest and largest lateral offset of an ego that goes its own way, to the left of the
-    line or of its route. turns: roads (from node, to node) that join others inside a junction. phases: approaches that
-    traffic lights let go together, one group after the other; none where there are no lights. gives_way: for an approach, the
-    roads whose traffic it lets pass, the one before its own way in last. crosswalks: whether people cross where a map cuts it.
+    line: the centreline along which the road is bent; None if the network lies in the plane as it
+        is.
+    ego_starts, starts: where the ego and the other vehicles start.
+    exits: nodes to which routes lead; empty where there is only one way.
+    regulated: whether vehicles yield to each other where ways cross.
+    obstacles: positions (metres) at the ends of lanes that nobody may pass.
+    kinds: kinds of vehicles that fit on the road.
+    ego_offsets_m: smallest and largest lateral offset of the ego of a decorrelated drive, to the
+        left of `line` or, on a junction, of its route.
+    turns: the roads that connect other roads inside a junction.
+    phases: groups of approaches that have a green light together, in order; empty where there are
+        no lights.
+    gives_way: for each approach, the roads to whose traffic it yields; the last of them leads past
+        the approach's entry.
+    crosswalks: whether the map gets a crosswalk at each place where it cuts the road.
     """
 
     network: RoadNetwork
@@ -61,7 +75,7 @@ class Layout:
     regulated: bool
     obstacles: tuple[tuple[float, float], ...]
     kinds: tuple[str, ...]
-    own_offsets_m: tuple[float, float]
+    ego_offsets_m: tuple[float, float]
     turns: frozenset[Road] = frozenset()
     phases: tuple[tuple[Road, ...], ...] = ()
     gives_way: Mapping[Road, tuple[Road, ...]] = field(default_factory=dict)
@@ -70,16 +84,22 @@ class Layout:
 
 @runtime_checkable
 class RoadType(Protocol):
-    """Draws layouts. travel_m: how far the ego may come. speed_mps: range of wanted speeds."""
+    """A type of road, from which layouts are drawn. speed_mps: range of the drivers' desired speeds."""
 
     speed_mps: tuple[float, float]
 
-    def layout(self, rng: np.random.Generator, travel_m: float) -> Layout: ...
+    def layout(self, rng: np.random.Generator, travel_m: float) -> Layout:
+        """Draw a layout. travel_m: the farthest that the ego may travel on it."""
 
 
 @dataclass(**FROZEN)
 class Bends:
-    """The shape of a bent road: radius (even in curvature), lengths of bends, of straights, and of the change between them, m."""
+    """The shape of a bent road, in metres. Pairs are ranges; the radius is drawn uniformly in
+    curvature.
+
+    radius_m, bend_m: radius and length of a bend. straight_m: length of a straight. ramp_m: length
+    of the change between.
+    """
 
     radius_m: tuple[float, float]
     bend_m: tuple[float, float]
@@ -87,7 +107,7 @@ class Bends:
     ramp_m: float
 
     def line(self, rng: np.random.Generator, length_m: float) -> Centreline:
-        """A curve at least this long."""
+        """Draw a centreline of at least length_m metres."""
         return Centreline.from_curvature(
             random_curvature(
                 rng,
@@ -102,8 +122,11 @@ class Bends:
 
 @dataclass(**FROZEN)
 class BentRoad:
-    """A road of lanes side by side. own, oncoming: fewest and most lanes a direction. median_m: between the directions.
-    crosswalks: whether people may cross it."""
+    """A road of parallel lanes. Pairs are ranges.
+
+    own, oncoming: number of lanes in the ego's direction and against it. lane_m: width of a lane.
+    median_m: width between the two directions. crosswalks: whether the map has crosswalks.
+    """
 
     own: tuple[int, int]
     oncoming: tuple[int, int]
@@ -114,7 +137,9 @@ class BentRoad:
     speed_mps: tuple[float, float]
 
     def layout(self, rng: np.random.Generator, travel_m: float) -> Layout:
-        """Own lanes along +x and right of the middle line (y > 0 on highway-env's map), oncoming ones left of it."""
+        """Draw a layout: own lanes along +x, to the right of the middle (y > 0 in highway-env),
+        oncoming ones to its left.
+        """
         own, oncoming = (int(rng.integers(low, high + 1)) for low, high in (self.own, self.oncoming))
         width, median = float(rng.uniform(*self.lane_m)), float(rng.uniform(*self.median_m))
         length = BEHIND_M + travel_m + AHEAD_M
@@ -131,10 +156,10 @@ class BentRoad:
         ego = tuple(
             Start(lane=("a", "b", i), from_m=BEHIND_M, to_m=BEHIND_M, gap=1.0, movable=True) for i in range(own)
         )
-        with_us = [
+        own_starts = [
             Start(lane=("a", "b", i), from_m=0.0, to_m=BEHIND_M + 95.0, gap=1.0, movable=True) for i in range(own)
         ]
-        against = [
+        oncoming_starts = [
             Start(
                 lane=("c", "d", i),
                 from_m=max(0.0, length - BEHIND_M - ONCOMING_M),
@@ -148,19 +173,24 @@ class BentRoad:
             network=network,
             line=self.bends.line(rng, length),
             ego_starts=ego,
-            starts=(*with_us, *against),
+            starts=(*own_starts, *oncoming_starts),
             exits=(),
             regulated=False,
             obstacles=(),
             kinds=("car", "van", "truck", "bus"),
-            own_offsets_m=(-median / 2 - own * width + 1.2, -median / 2 - 1.2),
+            ego_offsets_m=(-median / 2 - own * width + 1.2, -median / 2 - 1.2),
             crosswalks=self.crosswalks,
         )
 
 
 @dataclass(**FROZEN)
 class MergeRoad:
-    """highway-env's merge: a ramp joins from the right; oncoming lanes beyond a median are ours. before_m: length before the ramp."""
+    """highway-env's merge, where a ramp joins from the right, extended by oncoming lanes beyond a
+    median.
+
+    lanes, oncoming: ranges of the number of lanes. before_m: range of the length before the ramp
+    begins to converge.
+    """
 
     lanes: tuple[int, int]
     oncoming: tuple[int, int]
@@ -170,7 +200,7 @@ class MergeRoad:
     speed_mps: tuple[float, float]
 
     def layout(self, rng: np.random.Generator, travel_m: float) -> Layout:
-        """The ego is on the main road or on the ramp, shortly before they meet."""
+        """Draw a layout. The ego starts on the main road or on the ramp, shortly before they meet."""
         lanes, before = int(rng.integers(*self.lanes, endpoint=True)), float(rng.uniform(*self.before_m))
         converge, parallel, width = RAMP_CONVERGES_M, RAMP_BESIDE_M, float(AbstractLane.DEFAULT_WIDTH)
         network = highway_env_network(
@@ -195,7 +225,7 @@ class MergeRoad:
         ]
         ramp = Start(lane=("j", "k", 0), from_m=0.0, to_m=before, gap=0.8, movable=False)
         ends = length - before - ONCOMING_M, length - before
-        against = [
+        oncoming_starts = [
             Start(lane=("e", "f", i), from_m=ends[0], to_m=ends[1], gap=1.2, movable=True) for i in range(oncoming)
         ]
         ego = [
@@ -206,18 +236,20 @@ class MergeRoad:
             network=network,
             line=self.bends.line(rng, length),
             ego_starts=tuple(ego),
-            starts=(*main, ramp, *against),
+            starts=(*main, ramp, *oncoming_starts),
             exits=(),
             regulated=False,
             obstacles=((before + converge + parallel, float(lanes * width)),),
             kinds=("car", "van", "truck"),
             turns=frozenset({("k", "b")}),
-            own_offsets_m=(-(lanes - 0.5) * width + 1.2, width / 2 - 1.2),
+            ego_offsets_m=(-(lanes - 0.5) * width + 1.2, width / 2 - 1.2),
         )
 
 
 class _AlongX(StraightLane):
-    """A straight lane along x. Most of a simulation is spent asking where vehicles are in their lanes: this asks less."""
+    """A straight lane along x. A simulation spends most of its time on local coordinates; these are
+    cheaper to compute.
+    """
 
     def local_coordinates(self, position: np.ndarray) -> tuple[float, float]:
         sign = 1.0 if self.end[0] > self.start[0] else -1.0
@@ -229,7 +261,7 @@ def _straight(start: float, end: float, y: float, width: float, lines: list[int]
 
 
 def highway_env_network(environment: type, **config: int | float) -> RoadNetwork:
-    """The road network of one of highway-env's environments, without the environment."""
+    """Return the road network of one of highway-env's environments, without starting the environment."""
     config |= {"show_trajectories": False, "neighbour_vehicles_connected_lanes": True}
     stub = SimpleNamespace(np_random=None, config=config, road=None)
     environment._make_road(stub)
@@ -239,13 +271,18 @@ def highway_env_network(environment: type, **config: int | float) -> RoadNetwork
 
 
 def mirrored(states: Float64[np.ndarray, "*n width"]) -> Float64[np.ndarray, "*n width"]:
-    """x, y[, heading, speed] with y up instead of down. The only mirror of the package."""
+    """Turn y down into y up, or back. states: x, y and perhaps heading, speed. Nothing else in the
+    package mirrors.
+    """
     return states * np.array([1.0, -1.0, -1.0, 1.0])[: states.shape[-1]]
 
 
 def lane_points(
     lane: AbstractLane, along: Float64[np.ndarray, "n"], aside: float | Float64[np.ndarray, "n"] = 0.0
 ) -> Float64[np.ndarray, "n 2"]:
-    """Points of a lane in the coordinates of its layout, y to the left. along: metres from its start. aside: to the left."""
+    """Return points of a lane in the coordinates of its layout, with y to the left.
+
+    along: metres from the start of the lane. aside: metres to the left of its centre line.
+    """
     sides = np.broadcast_to(aside, along.shape)
     return mirrored(np.array([lane.position(s, -side) for s, side in zip(along, sides)]))

@@ -1,9 +1,11 @@
-"""Making a drive: a road, the traffic on it, and an ego that takes part in it or goes its own way.
+"""Makes the drives of clips: a road, traffic on it, and an ego that takes part in it or moves
+independently of it.
 
-Joins roads.py, traffic.py and own_way.py; what comes out is a Drive in the plane.
+Joins roads/layouts.py, simulate.py and decorrelated.py. The result is a SimulatedDrive in the
+plane.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TypeVar
@@ -16,18 +18,28 @@ from latentdrive.types import FROZEN
 from latentdrive.world.roads.centreline import Centreline, SpeedLimit
 from latentdrive.world.roads.junctions import junction_limit
 from latentdrive.world.roads.layouts import BEHIND_M, Layout, RoadType
-from latentdrive.world.traffic.decorrelated import OwnWay, Replay, go_own_way, place_replay, without_contact
-from latentdrive.world.traffic.drivers import Calm, Driver, Mood
-from latentdrive.world.traffic.recording import Agents, Body, Drive, Lane
+from latentdrive.world.traffic.decorrelated import (
+    IndependentMotion,
+    Replay,
+    independent_motion,
+    place_replay,
+    without_contact,
+)
+from latentdrive.world.traffic.drivers import Calm, Driver, Event, Mood
+from latentdrive.world.traffic.recording import Agents, Body, Lane, SimulatedDrive
 from latentdrive.world.traffic.simulate import Recording, simulate
 
-Wish = TypeVar("Wish", Mood, OwnWay)
-LIMIT_STEP_M = 2.0  # spacing of speed limits along a curve
-ROUTE_SMOOTH_M = 6.0  # where lanes of a junction meet, the heading changes over about this length
+Speeds = TypeVar("Speeds", Mood, IndependentMotion)
+# Poses of the ego's rear axle, its speeds in m/s, and the others, in the plane.
+Motion = tuple[Float64[np.ndarray, "T 3"], Float64[np.ndarray, "T"], Agents]
+LIMIT_STEP_M = 2.0  # spacing of the comfortable speeds along a curve
+ROUTE_SMOOTH_M = 6.0  # the heading of a route is smoothed over this length where lanes of a junction meet
 
 
-class Kind(StrEnum):
-    """natural: the ego takes part in the traffic. decorrelated: it goes its own way, the others are a replay."""
+class DriveKind(StrEnum):
+    """natural: the ego takes part in the traffic. decorrelated: it moves independently, and the
+    others are a replay.
+    """
 
     NATURAL = "natural"
     DECORRELATED = "decorrelated"
@@ -35,10 +47,12 @@ class Kind(StrEnum):
 
 @dataclass(**FROZEN)
 class TrafficSpec:
-    """How people drive, on every type of road. See Calm, Mood, Replay and simulate for the parts.
+    """How people drive on every type of road. For the fields see Body, Calm, Mood, Replay and
+    simulate.simulate.
 
-    Speeds of the moods are in m/s, and cut to those of the road (in clips), or shares of the speed limit (in NAVSIM's world).
-    replay: None where no drive is decorrelated.
+    In clips the speeds of the moods are in m/s and clipped to those of the road; in the NAVSIM
+    world they are shares of the speed limit. curve_braking_mps2: deceleration before curves.
+    replay: None if no drive is decorrelated.
     """
 
     ego: Body
@@ -57,18 +71,54 @@ class TrafficSpec:
 def make_drive(
     *,
     road_type: str,
-    kind: Kind,
+    kind: DriveKind,
     seed: tuple[int, ...],
     road: RoadType,
     traffic: TrafficSpec,
     frames: int,
     rate_hz: float,
-) -> Drive:
-    """One drive; the same arguments give the same drive."""
+) -> SimulatedDrive:
+    """Simulate a drive of `frames` states at rate_hz. The same arguments give the same drive."""
     rng = np.random.default_rng(seed)
     settle_s = float(rng.uniform(*traffic.settle_s))
     layout = road.layout(rng, road.speed_mps[1] * (frames / rate_hz + settle_s))
-    recording = simulate(
+    recording = record_traffic(
+        rng,
+        layout,
+        traffic,
+        ego_mood=clipped_to_road(traffic.ego_mood, road),
+        mood=clipped_to_road(traffic.mood, road),
+        settle_s=settle_s,
+        frames=frames,
+        rate_hz=rate_hz,
+    )
+    if kind == DriveKind.NATURAL:
+        motion = plane_motion(layout, recording, traffic.ego)
+    else:
+        if traffic.replay is None:
+            raise ConfigError(
+                f"world.traffic.replay is null, but a drive on {road_type} is to be decorrelated: set traffic.replay, "
+                "or decorrelated_share=0"
+            )
+        replay = replace(traffic.replay, ego_motion=clipped_to_road(traffic.replay.ego_motion, road))
+        motion = _decorrelated_motion(rng, layout, recording, traffic, replay, rate_hz)
+    return plane_drive(layout, recording, motion, road_type=road_type, seed=seed)
+
+
+def record_traffic(
+    rng: np.random.Generator,
+    layout: Layout,
+    traffic: TrafficSpec,
+    *,
+    ego_mood: Mood,
+    mood: Mood,
+    settle_s: float,
+    frames: int,
+    rate_hz: float,
+    events: Sequence[Event] = (),
+) -> Recording:
+    """Simulate the traffic of a layout. ego_mood, mood: those of `traffic`, with speeds in m/s."""
+    return simulate(
         rng,
         layout,
         frames=frames,
@@ -77,21 +127,32 @@ def make_drive(
         settle_s=settle_s,
         body=traffic.ego,
         calm=traffic.calm,
-        ego_mood=cut_to(traffic.ego_mood, road),
-        mood=cut_to(traffic.mood, road),
+        ego_mood=ego_mood,
+        mood=mood,
         gap_m=traffic.gap_m,
         limit=comfortable_speed(layout, traffic),
         hazard_every_s=traffic.hazard_every_s,
         lane_wish_every_s=traffic.lane_wish_every_s,
+        events=events,
     )
-    if kind == Kind.NATURAL:
-        ego, speed, agents = in_the_plane(layout, recording, traffic.ego)
-    else:
-        if traffic.replay is None:
-            raise ConfigError(f"a decorrelated drive ({road_type}) needs traffic.replay; this world has none")
-        replay = replace(traffic.replay, own_way=cut_to(traffic.replay.own_way, road))
-        ego, speed, agents = _decorrelated(rng, layout, recording, traffic, replay, rate_hz)
-    return Drive(
+
+
+def plane_motion(layout: Layout, recording: Recording, body: Body) -> Motion:
+    """Return the motion of a recording in the plane, without agents that touch the ego or each other."""
+    ego, speed, line = recording.ego, recording.ego_speed_mps, layout.line
+    agents = without_contact(recording.agents, ego, body)
+    if line is None:
+        return ego, speed, agents
+    speed = speed * np.hypot(line.stretch(ego[:, 0], ego[:, 1]) * np.cos(ego[:, 2]), np.sin(ego[:, 2]))
+    return line.place(ego), speed, replace(agents, poses=line.place(agents.poses))
+
+
+def plane_drive(
+    layout: Layout, recording: Recording, motion: Motion, *, road_type: str, seed: tuple[int, ...]
+) -> SimulatedDrive:
+    """Return the drive of a motion in the plane, with the lanes and times of the recording that it comes from."""
+    ego, speed, agents = motion
+    return SimulatedDrive(
         road_type=road_type,
         seed=seed,
         times_s=recording.times_s,
@@ -102,45 +163,35 @@ def make_drive(
     )
 
 
-def in_the_plane(
-    layout: Layout, recording: Recording, body: Body
-) -> tuple[Float64[np.ndarray, "T 3"], Float64[np.ndarray, "T"], Agents]:
-    """The recording as it is, in the plane."""
-    ego, speed, line = recording.ego, recording.ego_speed_mps, layout.line
-    agents = without_contact(recording.agents, ego, body)
-    if line is None:
-        return ego, speed, agents
-    speed = speed * np.hypot(line.stretch(ego[:, 0], ego[:, 1]) * np.cos(ego[:, 2]), np.sin(ego[:, 2]))
-    return line.place(ego), speed, replace(agents, poses=line.place(agents.poses))
-
-
-def _decorrelated(
+def _decorrelated_motion(
     rng: np.random.Generator, layout: Layout, recording: Recording, traffic: TrafficSpec, replay: Replay, rate_hz: float
-) -> tuple[Float64[np.ndarray, "T 3"], Float64[np.ndarray, "T"], Agents]:
-    """The ego on its own way along the road, or along a route through the junction; the others on replay."""
+) -> Motion:
+    """The motion of an ego that moves independently along the road, or its route over a junction,
+    and of the replay.
+    """
     line = layout.line if layout.line is not None else Centreline.through(recording.ego_route, smooth_m=ROUTE_SMOOTH_M)
     start_m = BEHIND_M
     if layout.line is None:
         start = layout.ego_starts[0]
         start_m = float(rng.uniform(start.from_m, start.to_m))
-    own, speed = go_own_way(
+    along_line, speed = independent_motion(
         rng,
         line,
         _speed_limit(line, traffic),
-        way=replay.own_way,
+        motion=replay.ego_motion,
         frames=len(recording.times_s),
         rate_hz=rate_hz,
         start_m=start_m,
-        offsets_m=layout.own_offsets_m,
+        offsets_m=layout.ego_offsets_m,
     )
-    ego = line.place(own)
-    road_ego = own if layout.line is not None else ego
-    agents = place_replay(rng, recording.agents, road_ego, traffic.ego, replay.appearance, recording.movable)
+    ego = line.place(along_line)
+    layout_ego = along_line if layout.line is not None else ego
+    agents = place_replay(rng, recording.agents, layout_ego, traffic.ego, replay.appearance, recording.movable)
     return ego, speed, agents if layout.line is None else replace(agents, poses=line.place(agents.poses))
 
 
 def comfortable_speed(layout: Layout, traffic: TrafficSpec) -> Callable[[Driver], float]:
-    """Comfortable speed where a driver is, m/s."""
+    """Return the function from a driver to the comfortable speed (m/s) at its place."""
     if layout.line is None:
         calm = traffic.calm
         return junction_limit(
@@ -163,14 +214,14 @@ def _speed_limit(line: Centreline, traffic: TrafficSpec) -> SpeedLimit:
     )
 
 
-def cut_to(wish: Wish, road: RoadType) -> Wish:
-    """Wanted speeds, cut to those of the road."""
-    low, high = (float(np.clip(speed, *road.speed_mps)) for speed in wish.speed_mps)
-    return replace(wish, speed_mps=(low, high))
+def clipped_to_road(speeds: Speeds, road: RoadType) -> Speeds:
+    """Return `speeds` with the range of desired speeds clipped to that of the road."""
+    low, high = (float(np.clip(speed, *road.speed_mps)) for speed in speeds.speed_mps)
+    return replace(speeds, speed_mps=(low, high))
 
 
 def bent_lane(lane: Lane, line: Centreline | None) -> Lane:
-    """The lane as it lies in the plane."""
+    """Return the lane as it lies in the plane once the road is bent along `line`."""
     if line is None:
         return lane
     road = np.concatenate([lane.points, np.zeros((len(lane.points), 1))], -1)

@@ -1,9 +1,11 @@
-"""Decorrelated drives: the ego moves independently of the others, who are a replay that does not react to it.
+"""Decorrelated drives: the ego moves independently of the others, who are a replay that does not
+react to it.
 
-In natural traffic the motion of the ego and that of the others are correlated, so codes of one predict the other and cannot
-be separated. Here the ego's speed and lateral offset are drawn at random, and each recorded vehicle is shifted along the
-road to a place where the ego will see it. It is replayed at a random pace, or standing; otherwise its position and heading
-would determine nearly all of its motion, and a single frame would tell as much as two.
+In natural traffic the motion of the ego and that of the others are correlated, so codes of one
+predict the other and cannot be separated. Here the ego's speed and lateral offset are drawn at
+random, and each recorded vehicle is shifted along the road to a place where the ego will see it. It
+is replayed at a random pace, or standing; otherwise its position and heading would determine nearly
+all of its motion, and a single frame would tell as much as two.
 """
 
 from dataclasses import dataclass, replace
@@ -24,9 +26,10 @@ CLEAR_M = 0.4  # boxes that are closer to each other than this count as touching
 class IndependentMotion:
     """How an ego moves independently of the others. Pairs are ranges.
 
-    speed_mps: desired speeds. hold_s: how long one of them is held. stop_share: probability that a desired speed is 0.
-    acceleration_mps2: largest acceleration along the road. offset_s: time between changes of the lateral offset.
-    lateral_mps2: largest lateral acceleration that a change of offset adds.
+    speed_mps: desired speeds. hold_s: how long one of them is held. stop_share: probability that a
+    desired speed is 0. acceleration_mps2: largest acceleration along the road. offset_s: time
+    between changes of the lateral offset. lateral_mps2: largest lateral acceleration that a change
+    of offset adds.
     """
 
     speed_mps: tuple[float, float]
@@ -41,9 +44,9 @@ class IndependentMotion:
 class Appearance:
     """Where and how replayed vehicles appear. Pairs are ranges.
 
-    ahead_m: distance ahead of the ego at which a vehicle is at a random moment. copies: how often each movable vehicle of the
-    recording is shown. tries: attempts to find a place where it touches nobody. pace: factor on its recorded speed.
-    still_share: share of the vehicles that stand.
+    ahead_m: distance ahead of the ego at which a vehicle is at a random moment. copies: how often
+    each movable vehicle of the recording is shown. tries: attempts to find a place where it touches
+    nobody. pace: factor on its recorded speed. still_share: share of the vehicles that stand.
     """
 
     ahead_m: tuple[float, float]
@@ -72,7 +75,8 @@ def independent_motion(
     start_m: float,
     offsets_m: tuple[float, float],
 ) -> tuple[Float64[np.ndarray, "T 3"], Float64[np.ndarray, "T"]]:
-    """Draw the motion of an ego along a centreline: poses of the rear axle in road coordinates, and speeds in m/s.
+    """Draw the motion of an ego along a centreline: poses of the rear axle in road coordinates, and
+    speeds in m/s.
 
     limit: comfortable speeds. start_m: s of the first pose. offsets_m: smallest and largest d.
     """
@@ -103,10 +107,11 @@ def place_replay(
     appearance: Appearance,
     movable: Bool[np.ndarray, "N"],
 ) -> Agents:
-    """Shift every movable vehicle along the road to where the ego sees it; drop those that touch the ego or each other.
+    """Shift every movable vehicle along the road to where the ego sees it; drop those that touch
+    the ego or each other.
 
-    ego: poses of the rear axle. Poses are in the coordinates of the layout. Vehicles keep their recorded paths, at a random
-    pace.
+    ego: poses of the rear axle. Poses are in the coordinates of the layout. Vehicles keep their
+    recorded paths, at a random pace.
     """
     kept: list[int] = []
     own = body.centre(ego), np.array(body.size_m)
@@ -161,7 +166,9 @@ def touches(
     b: Float64[np.ndarray, "T 3"],
     b_size: Float64[np.ndarray, "3"],
 ) -> Bool[np.ndarray, "T"]:
-    """Return whether two boxes are closer than CLEAR_M, by separating axes. a, b: poses of their centres; NaN never touches."""
+    """Return whether two boxes are closer than CLEAR_M, by separating axes. a, b: poses of their
+    centres; NaN never touches.
+    """
     headings = ((np.cos(pose[:, 2]), np.sin(pose[:, 2])) for pose in (a, b))
     return boxes_touch(b[:, :2] - a[:, :2], *headings, a_size[:2] / 2, b_size[:2] / 2, margin_m=CLEAR_M)
 
@@ -175,9 +182,15 @@ def _steps(rng, count: int, hold_s: tuple[float, float], draw) -> Float64[np.nda
 
 
 def _offsets(
-    rng, s: Float64[np.ndarray, "n"], speed: Float64[np.ndarray, "n"], motion: IndependentMotion, bounds: tuple[float, float]
+    rng,
+    s: Float64[np.ndarray, "n"],
+    speed: Float64[np.ndarray, "n"],
+    motion: IndependentMotion,
+    bounds: tuple[float, float],
 ) -> tuple[Float64[np.ndarray, "n"], Float64[np.ndarray, "n"]]:
-    """Lateral offsets and their slopes over s: half cosine waves between random offsets, so a standing ego does not slide."""
+    """Lateral offsets and their slopes over s: half cosine waves between random offsets, so a
+    standing ego does not slide.
+    """
     d, slope = np.empty(len(s)), np.zeros(len(s))
     index, here = 0, rng.uniform(*bounds)
     while index < len(s):

@@ -1,8 +1,9 @@
-"""Drivers: highway-env's IDM and MOBIL drivers, calmer and moodier, and the road that they share.
+"""Drivers based on highway-env's IDM and MOBIL vehicles, and the road that they share.
 
-Below traffic.py, which puts them on a road. Drivers differ from highway-env's in being calm (yaw rate and lateral acceleration
-are bounded: the originals steer up to 2.7 rad/s) and moody (they change the speed they want, brake for no reason, cut in),
-since a world in which everybody holds 25 m/s teaches nothing.
+simulate.py puts them on a road. They differ from highway-env's drivers in two ways. Their yaw rate
+and lateral acceleration are bounded (the originals steer with up to 2.7 rad/s), and their desired
+speed changes over time with stops and cut-ins, because traffic in which everybody holds 25 m/s
+teaches nothing.
 """
 
 from dataclasses import dataclass
@@ -12,23 +13,27 @@ import numpy as np
 from highway_env.road.regulation import RegulatedRoad
 from highway_env.road.road import RoadNetwork
 from highway_env.vehicle.behavior import IDMVehicle
+from highway_env.vehicle.kinematics import Vehicle
 from highway_env.vehicle.objects import Obstacle
 from jaxtyping import Float64
 
 from latentdrive.types import FROZEN
 
-CONFLICT_M = 40.0  # vehicles farther apart need not yield to each other
+CONFLICT_M = 40.0  # vehicles farther apart than this never have to yield to each other
 STANDSTILL_MPS = 0.1
-NEIGHBOUR_M = 70.0  # vehicles farther away, along x or y, are no neighbours
+NEIGHBOUR_M = 70.0  # vehicles farther away than this along x or y are no neighbours
 
 
 @dataclass(**FROZEN)
 class Calm:
-    """What a driver never exceeds. yaw_rate: rad/s. lateral, braking, accelerating: m/s^2. lane_change_s: time constant.
+    """The bounds of a calm driver.
 
-    curve_share: how much of yaw rate and lateral acceleration a curve may take; the rest is for changing lanes in it.
-    foresight_mps2: the braking that IDM plans with when it nears somebody: less of it means braking earlier. coolness: how far
-    a driver trusts that nobody brakes suddenly, in place of IDM's fright when a gap is short (Kesting et al., 2010, c); 0 to 1.
+    yaw_rate: rad/s. lateral_mps2, braking_mps2, accelerating_mps2: largest accelerations.
+    lane_change_s: time constant. curve_share: the share of yaw_rate and lateral_mps2 that a curve
+    may use; the rest is left for lane changes in it. foresight_mps2: the comfortable deceleration
+    of IDM; with a smaller one the driver brakes earlier. coolness: from 0 (IDM, which brakes hard
+    when a gap is short) to 1 (the driver trusts that nobody brakes suddenly); the coolness factor c
+    of Kesting et al. (2010).
     """
 
     yaw_rate: float
@@ -43,7 +48,11 @@ class Calm:
 
 @dataclass(**FROZEN)
 class Mood:
-    """How the wanted speed wanders. Ranges in m/s and s; stop_share: how often the next wanted speed is standstill."""
+    """How the desired speed of a driver varies over time. Pairs are ranges.
+
+    speed_mps: desired speeds. hold_s: how long one of them is held. stop_share: probability that
+    the next desired speed is 0. stop_s: how long a stop lasts.
+    """
 
     speed_mps: tuple[float, float]
     hold_s: tuple[float, float]
@@ -52,25 +61,27 @@ class Mood:
 
 
 class StopLine(Obstacle):
-    """A place that nobody may pass for now. Who could only stop before it by braking hard passes: as at an amber light."""
+    """A line that nobody may pass while it is on the road, except drivers who could only stop by braking hard."""
 
     def binds(self, driver: "Driver") -> bool:
-        """Whether the driver can still stop here in comfort."""
+        """Return whether the driver can still stop here with comfortable braking."""
         gap = float(np.hypot(*(self.position - driver.position))) - driver.size[0] / 2 - self.LENGTH / 2
         return bool(driver.speed**2 <= 2 * driver.calm.braking_mps2 * max(gap, 0.0) or driver.speed < STANDSTILL_MPS)
 
 
 @runtime_checkable
 class Event(Protocol):
-    """Something that happens in a simulation beside the drivers: lights, hazards. Called before everybody acts."""
+    """Something that happens in a simulation besides the driving, such as traffic lights and hazards."""
 
-    def tick(self, rng: np.random.Generator, world: "QuietRoad", ego: "Driver", now_s: float) -> None: ...
+    def tick(self, rng: np.random.Generator, world: "QuietRoad", ego: "Driver", now_s: float) -> None:
+        """Change the road or its drivers. Called before every step. now_s: seconds since the first recorded frame."""
 
 
 class Driver(IDMVehicle):
-    """highway-env's IDM/MOBIL driver, calmer in steering and braking, with wishes that change over time."""
+    """highway-env's IDM/MOBIL driver with bounded steering and braking and a desired speed that changes over time."""
 
-    TAU_HEADING = 0.4  # s; the original 0.2 is too stiff for our longer steps
+    is_yielding: bool = False  # set by RegulatedRoad.enforce_road_rules while another vehicle has right of way
+    TAU_HEADING = 0.4  # s; the original 0.2 is too stiff for the longer steps of this simulation
     KP_HEADING = 1 / TAU_HEADING
     TAU_PURSUIT = 0.5 * TAU_HEADING
     DISTANCE_WANTED = 3.0  # m between bumpers at standstill
@@ -86,23 +97,27 @@ class Driver(IDMVehicle):
         movable: bool,
         rear_to_centre_m: float | None = None,
     ) -> None:
-        """wishes: rows of time in s and wanted speed in m/s, held until the next row. steering_share: of the calm's bounds.
-        rear_to_centre_m: from the rear axle, which moves along the heading; half a length where None."""
+        """Set what highway-env's constructor does not know.
+
+        steering_share: the share of the yaw rate and lateral acceleration of `calm` that steering
+        may use. wishes: rows of time in s and desired speed in m/s, which is held until the next
+        row. rear_to_centre_m: from the rear axle to the centre; half the length if None.
+        """
         self.calm, self.wishes, self.size, self.kind, self.movable = calm, wishes, size, kind, movable
         self.yaw_bound, self.lateral_bound = steering_share * calm.yaw_rate, steering_share * calm.lateral_mps2
-        # highway-env's bicycle has its axles half a LENGTH before and behind the centre; bodies are measured by `size`.
+        # highway-env's bicycle model has its axles LENGTH / 2 before and behind the centre. The box
+        # of the vehicle has `size`.
         self.LENGTH = float(size[0]) if rear_to_centre_m is None else 2 * rear_to_centre_m
         self.WIDTH = float(size[1])
         self.KP_LATERAL, self.COMFORT_ACC_MIN = 1 / calm.lane_change_s, -calm.foresight_mps2
 
     def wish(self, now_s: float, limit_mps: float) -> None:
-        """Want what the mood says, but no more than the curve allows."""
+        """Set the target speed to the desired one, but to no more than limit_mps; a yielding driver stops."""
         row = max(0, int(np.searchsorted(self.wishes[:, 0], now_s, side="right")) - 1)
-        yields = getattr(self, "is_yielding", False)
-        self.target_speed = 0.01 if yields else max(0.01, min(self.wishes[row, 1], limit_mps))
+        self.target_speed = 0.01 if self.is_yielding else max(0.01, min(self.wishes[row, 1], limit_mps))
 
     def steering_control(self, target_lane_index) -> float:
-        """The original's steering, with yaw rate and lateral acceleration bounded."""
+        """Return the steering angle of the original driver, bounded in yaw rate and lateral acceleration."""
         steering = super().steering_control(target_lane_index)
         speed = max(abs(self.speed), 0.5)
         yaw_rate = min(self.yaw_bound, self.lateral_bound / speed)
@@ -111,23 +126,23 @@ class Driver(IDMVehicle):
         return float(max(-bound, min(steering, bound)))
 
     def acceleration(self, ego_vehicle, front_vehicle=None, rear_vehicle=None) -> float:
-        """IDM (Treiber et al., 2000) with the gap measured between bumpers and bounded braking on a free road."""
+        """IDM (Treiber et al., 2000), with gaps between bumpers and with bounded braking on a free road."""
         if not isinstance(ego_vehicle, Driver):
             return 0.0
         calm = ego_vehicle.calm
-        wanted = max(ego_vehicle.target_speed, 0.01)
-        free = 1 - (max(ego_vehicle.speed, 0.0) / wanted) ** self.DELTA
+        target_speed = max(ego_vehicle.target_speed, 0.01)
+        free = 1 - (max(ego_vehicle.speed, 0.0) / target_speed) ** self.DELTA
         result = max(calm.accelerating_mps2 * free, -calm.braking_mps2)
         if front_vehicle is not None:
             gap = ego_vehicle.lane_distance_to(front_vehicle) - (_length(ego_vehicle) + _length(front_vehicle)) / 2
-            wanted_gap = max(self.desired_gap(ego_vehicle, front_vehicle), self.DISTANCE_WANTED)
-            result -= calm.accelerating_mps2 * (wanted_gap / max(gap, 0.5)) ** 2
+            desired_gap = max(self.desired_gap(ego_vehicle, front_vehicle), self.DISTANCE_WANTED)
+            result -= calm.accelerating_mps2 * (desired_gap / max(gap, 0.5)) ** 2
             if calm.coolness:
                 result = _cooled(result, ego_vehicle, front_vehicle, max(gap, 0.5))
         return float(result)
 
     def on_state_update(self) -> None:
-        """The original's search for the lane, among those that can be reached from the present one."""
+        """Find the lane of the driver, as the original does, among those that can be reached from the present one."""
         graph, (start, end, _) = self.road.network.graph, self.lane_index
         roads = [(start, end), self.target_lane_index[:2], *((end, following) for following in graph.get(end, {}))]
         indices = [(*road, number) for road in dict.fromkeys(roads) for number in range(len(graph[road[0]][road[1]]))]
@@ -136,20 +151,25 @@ class Driver(IDMVehicle):
         self.lane_index, self.lane = indices[nearest], lanes[nearest]
 
     def step(self, dt: float) -> None:
-        """The original's step, but nobody rolls backwards."""
+        """Advance by dt seconds, as the original does, but never backwards."""
         self.action["acceleration"] = max(self.action["acceleration"], -self.speed / dt)
         super().step(dt)
         self.speed = max(self.speed, 0.0)
 
 
 class QuietRoad(RegulatedRoad):
-    """A road that does not look for collisions: vehicles that touch are dropped from the recording. Some roads have rules."""
+    """A road that ignores collisions; vehicles that touch are dropped from the recording
+    afterwards.
+
+    rules: whether vehicles yield where ways cross.
+    """
 
     def __init__(self, network: RoadNetwork, rng: np.random.Generator, *, rules: bool) -> None:
         super().__init__(network=network, np_random=rng, neighbour_vehicles_connected_lanes=True)
         self.rules = rules
 
     def step(self, dt: float) -> None:
+        """Advance all vehicles by dt seconds, and apply the right of way at highway-env's rate."""
         self.steps += 1
         if self.rules and self.steps % round(1 / dt / self.REGULATION_FREQUENCY) == 0:
             self.enforce_road_rules()
@@ -157,7 +177,7 @@ class QuietRoad(RegulatedRoad):
             vehicle.step(dt)
 
     def neighbour_vehicles(self, vehicle, lane_index=None):
-        """The original's search, among those near enough to matter: it is what a simulation spends its time on."""
+        """Search for neighbours as the original does, but only nearby: a simulation spends most of its time here."""
         x, y = vehicle.position
         everybody, everything = self.vehicles, self.objects
         self.vehicles = [
@@ -171,24 +191,27 @@ class QuietRoad(RegulatedRoad):
 
     @staticmethod
     def is_conflict_possible(v1, v2, horizon: int = 3, step: float = 0.25) -> bool:
+        """Apply the original's test to vehicles that are near each other."""
         near = np.hypot(*(v1.position - v2.position)) < CONFLICT_M
         return bool(near and RegulatedRoad.is_conflict_possible(v1, v2, horizon, step))
 
 
 def _cooled(idm: float, driver: Driver, front: Driver | Obstacle, gap: float) -> float:
-    """The acceleration of the ACC model of Kesting et al. (2010): IDM's, softened where a constant one would do."""
+    """The ACC model of Kesting et al. (2010): IDM's acceleration, softened where a constant braking is sufficient."""
     calm, speed = driver.calm, driver.speed
-    theirs = min(getattr(front, "action", {}).get("acceleration", 0.0), calm.accelerating_mps2)
+    lead_acceleration = front.action["acceleration"] if isinstance(front, Vehicle) else 0.0  # obstacles never move
+    lead_acceleration = min(lead_acceleration, calm.accelerating_mps2)
     lead = max(float(np.dot(front.velocity, driver.direction)), 0.0)
-    if theirs < 0 and lead * (speed - lead) <= -2 * gap * theirs:
-        enough = speed**2 * theirs / (lead**2 - 2 * gap * theirs)
+    if lead_acceleration < 0 and lead * (speed - lead) <= -2 * gap * lead_acceleration:
+        enough = speed**2 * lead_acceleration / (lead**2 - 2 * gap * lead_acceleration)
     else:
-        enough = theirs - max(speed - lead, 0.0) ** 2 / (2 * gap)
+        enough = lead_acceleration - max(speed - lead, 0.0) ** 2 / (2 * gap)
     if idm >= enough:
         return idm
     braking = calm.foresight_mps2
     return (1 - calm.coolness) * idm + calm.coolness * (enough + braking * np.tanh((idm - enough) / braking))
 
 
-def _length(thing: Driver | Obstacle) -> float:
-    return float(thing.size[0]) if isinstance(thing, Driver) else float(thing.LENGTH)
+def _length(obstacle: Driver | Obstacle) -> float:
+    """Length in metres: a driver's box is its `size`, since its LENGTH is that of the bicycle model."""
+    return float(obstacle.size[0]) if isinstance(obstacle, Driver) else float(obstacle.LENGTH)

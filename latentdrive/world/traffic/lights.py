@@ -1,6 +1,7 @@
-"""Who waits at a junction: traffic lights, and giving way to who is in a circle.
+"""Traffic lights, and the right of way at roundabouts, as events of the simulation.
 
-Beside hazards.py, above drivers.py: a light that isn't green, or a circle that isn't free, is a stop line for who can still stop.
+A light that is not green, or a roundabout that is not free, puts a stop line on the approach. It
+binds the drivers who can still stop (see drivers.StopLine).
 """
 
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ LINE_M = 1.0  # the stop line lies this far before the end of an approach
 
 @dataclass(**FROZEN)
 class LightTimes:
-    """Seconds of green, of amber, and of red for all before the next group goes (ranges)."""
+    """Durations: green_s (range), amber_s, and clear_s, for which all are red before the next group has green."""
 
     green_s: tuple[float, float]
     amber_s: float
@@ -24,9 +25,10 @@ class LightTimes:
 
 
 class Lights:
-    """The lights of one junction (an Event). green_s: how long a group goes. shift_s: how far into the cycle the first frame is.
+    """The traffic lights of one junction, an Event.
 
-    held: an approach that has red until that time, whatever the cycle says.
+    green_s: how long a group has green. shift_s: how far into the cycle the first frame is. held:
+    an approach and the time until which its group is red, whatever the cycle says.
     """
 
     def __init__(
@@ -45,7 +47,7 @@ class Lights:
 
     @classmethod
     def at_random(cls, rng: np.random.Generator, layout: Layout, times: LightTimes) -> "Lights":
-        """Lights somewhere in their cycle."""
+        """Return lights at a random moment of their cycle."""
         green = float(rng.uniform(*times.green_s))
         cycle = len([phase for phase in layout.phases if phase]) * (green + times.amber_s + times.clear_s)
         return cls(layout, times, green_s=green, shift_s=float(rng.uniform(0.0, cycle)))
@@ -54,14 +56,14 @@ class Lights:
     def red_until(
         cls, rng: np.random.Generator, layout: Layout, times: LightTimes, *, road: Road, until_s: float
     ) -> "Lights":
-        """Lights that turn green for `road` at until_s, and are red for it before."""
+        """Return lights that are red for `road` until until_s and then turn green."""
         green = float(rng.uniform(*times.green_s))
         group = next(number for number, phase in enumerate(filter(None, layout.phases)) if road in phase)
         shift = group * (green + times.amber_s + times.clear_s) - until_s
         return cls(layout, times, green_s=green, shift_s=shift, held=(road, until_s))
 
     def colour(self, road: Road, time_s: float) -> str:
-        """green, amber or red for who comes by `road`."""
+        """Return green, amber or red: what the light on the approach `road` shows."""
         if self._held is not None and time_s < self._held[1] and self._group(road) == self._group(self._held[0]):
             return "red"
         place = (time_s + self._shift) % (len(self.phases) * self._phase_s) - self._group(road) * self._phase_s
@@ -70,38 +72,39 @@ class Lights:
         return "green" if place < self._green else "amber"
 
     def tick(self, rng: np.random.Generator, world: QuietRoad, ego: Driver, now_s: float) -> None:
-        """Put up and take away stop lines."""
+        """Put stop lines on approaches without green, and remove them from the others."""
         for road in (road for phase in self.phases for road in phase):
-            free = self.colour(road, now_s) == "green"
-            if free and road in self._lines:
-                world.objects.remove(self._lines.pop(road))
-            elif not free and road not in self._lines:
-                lane = world.network.get_lane((*road, 0))
-                self._lines[road] = StopLine(world, lane.position(lane.length - LINE_M, 0.0))
-                world.objects.append(self._lines[road])
+            _set_line(world, self._lines, road, closed=self.colour(road, now_s) != "green")
 
     def _group(self, road: Road) -> int:
         return next(number for number, phase in enumerate(self.phases) if road in phase)
 
 
 class GiveWay:
-    """Who comes to a roundabout waits while somebody in it is about to pass the entry (an Event)."""
+    """The right of way in a roundabout, an Event: approaches are closed while somebody is about to
+    pass their entries.
+    """
 
     def __init__(self, layout: Layout) -> None:
         self._gives_way = layout.gives_way
         self._lines: dict[Road, StopLine] = {}
 
     def tick(self, rng: np.random.Generator, world: QuietRoad, ego: Driver, now_s: float) -> None:
-        """Put up and take away the lines before the entries."""
+        """Put stop lines before occupied entries, and remove them from the others."""
         for approach, roads in self._gives_way.items():
-            past = roads[-1]
-            busy = any(
-                driver.lane_index[:2] in roads and past in {lane[:2] for lane in driver.route or ()}
+            passing = roads[-1]
+            occupied = any(
+                driver.lane_index[:2] in roads and passing in {lane[:2] for lane in driver.route or ()}
                 for driver in world.vehicles
             )
-            if busy and approach not in self._lines:
-                lane = world.network.get_lane((*approach, 0))
-                self._lines[approach] = StopLine(world, lane.position(lane.length - LINE_M, 0.0))
-                world.objects.append(self._lines[approach])
-            elif not busy and approach in self._lines:
-                world.objects.remove(self._lines.pop(approach))
+            _set_line(world, self._lines, approach, closed=occupied)
+
+
+def _set_line(world: QuietRoad, lines: dict[Road, StopLine], road: Road, *, closed: bool) -> None:
+    """Put a stop line at the end of a closed road, and remove it from an open one. lines: those on the road now."""
+    if closed and road not in lines:
+        lane = world.network.get_lane((*road, 0))
+        lines[road] = StopLine(world, lane.position(lane.length - LINE_M, 0.0))
+        world.objects.append(lines[road])
+    elif not closed and road in lines:
+        world.objects.remove(lines.pop(road))

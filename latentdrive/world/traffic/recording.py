@@ -1,7 +1,9 @@
-"""Simulated drives: the motion of the ego and of all others, and the road, before any picture is rendered.
+"""Simulated drives: the motion of the ego and of all others, and the road, before any picture is
+rendered.
 
-The simulation (simulate.py) produces them; rendering and truth read them. Poses are x, y in metres and a counter-clockwise
-heading in radians, in the plane of the drive with y up: highway-env's y axis is already mirrored here.
+The simulation (simulate.py) produces them; rendering and truth read them. Poses are x, y in metres
+and a counter-clockwise heading in radians, in the plane of the drive with y up: highway-env's y
+axis is already mirrored here.
 """
 
 from dataclasses import dataclass
@@ -58,7 +60,8 @@ class Body:
 class Agents:
     """Other road users over time; NaN while they are absent.
 
-    poses: of the centres of their boxes. sizes: length, width, height in metres. kinds: car, van, truck, bus or pedestrian.
+    poses: of the centres of their boxes. sizes: length, width, height in metres. kinds: car, van,
+    truck, bus or pedestrian.
     """
 
     poses: Float64[np.ndarray, "T N 3"]

@@ -1,7 +1,7 @@
-"""Traffic: drivers on a road, recorded in the coordinates of their layout, y to the left.
+"""The traffic simulation: puts drivers on a road and records them in the coordinates of the layout.
 
-Third step of the world, after roads.py and drivers.py. highway-env's y axis points down; `mirrored` is the only place that
-turns it over. What leaves this file has y to the left and headings counter-clockwise.
+highway-env's y axis points down. The recordings that leave this file have y to the left and
+counter-clockwise headings; `layouts.mirrored` converts between the two.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,9 +19,10 @@ from latentdrive.world.roads.layouts import CENTRE_LINE, Layout, Road, Start, mi
 from latentdrive.world.traffic.drivers import Calm, Driver, Event, Mood, QuietRoad
 from latentdrive.world.traffic.recording import Agents, Body, Lane, Mark
 
-LANE_POINT_M = 2.0  # spacing of the points that lanes are drawn with
+LANE_POINT_M = 2.0  # spacing of the points of recorded lanes
 MARKS = {LineType.NONE: Mark.NONE, LineType.STRIPED: Mark.DASHED, CENTRE_LINE: Mark.CENTRE}
-# length, width, height in metres: smallest and largest (common European vehicles), and how often.
+# By kind of vehicle: smallest and largest length, width and height in metres, and relative
+# frequency. The sizes are those of common European vehicles.
 SHAPES = {
     "car": ((3.9, 1.7, 1.4), (4.9, 1.9, 1.6), 0.66),
     "van": ((4.9, 1.9, 1.9), (6.0, 2.1, 2.6), 0.16),
@@ -32,10 +33,12 @@ SHAPES = {
 
 @dataclass(**FROZEN)
 class Recording:
-    """Poses in the coordinates of the layout, y to the left: on a bent road s along and d to the left. ego: rear axle.
+    """A recorded simulation, in the coordinates of the layout with y to the left (s and d on a bent
+    road).
 
-    agents: centres. movable: see roads.Start. ego_route: centre points of the lanes that the ego's route leads over; ego_roads:
-    those lanes' roads, to the end of the network. settle_s: simulated before the first frame.
+    ego: poses of the rear axle. agents: poses of the centres. movable: of each agent, see
+    layouts.Start. ego_route: centre points of the lanes of the ego's route. ego_roads: the roads of
+    the route, continued to the end of the network. settle_s: simulated time before the first frame.
     """
 
     times_s: Float64[np.ndarray, "T"]
@@ -67,11 +70,14 @@ def simulate(
     lane_wish_every_s: float,
     events: Sequence[Event] = (),
 ) -> Recording:
-    """Let everybody drive and record `frames` states, rate_hz a second.
+    """Simulate the traffic on a layout and record `frames` states at rate_hz.
 
-    step_s: longest step of the simulation. settle_s: time before the recording. limit(driver): comfortable speed where the
-    driver is. hazard_every_s: mean time between a leader's braking or a cut-in before the ego. lane_wish_every_s: mean time
-    between the ego's own wishes for another lane. events: what else happens; their time counts from the first frame.
+    step_s: longest time step. settle_s: simulated time before the recording. calm, mood, ego_mood:
+    see drivers.py. gap_m: range of the initial gaps between vehicles. limit: gives the comfortable
+    speed (m/s) at the place of a driver. hazard_every_s: mean time between disturbances ahead of
+    the ego (a leader brakes or a neighbour cuts in). lane_wish_every_s: mean time between the lane
+    changes that the ego wishes for no reason. events: what else happens; their time counts from the
+    first recorded frame.
     """
     world = QuietRoad(layout.network, rng, rules=layout.regulated)
     world.objects += [Obstacle(world, position) for position in layout.obstacles]
@@ -88,9 +94,9 @@ def simulate(
             for vehicle in world.vehicles:
                 vehicle.wish(now_s, limit(vehicle))
             if rng.random() < dt / hazard_every_s:
-                _hazard(rng, world, ego, now_s)
+                _disturb(rng, world, ego, now_s)
             if rng.random() < dt / lane_wish_every_s and not layout.exits:
-                _other_lane(rng, world, ego)
+                _wish_other_lane(rng, world, ego)
             for event in events:
                 event.tick(rng, world, ego, now_s - settle / rate_hz)
             world.act()
@@ -101,7 +107,7 @@ def simulate(
 
 
 def _populate(rng, world, layout, body, calm, ego_mood, mood, gap_m, horizon_s) -> Driver:
-    """Put the ego on one of its starts and others on all stretches, at random gaps."""
+    """Put the ego on one of its starts, and other drivers on all stretches at random gaps. Return the ego."""
     share = 1.0 - calm.curve_share if layout.line is not None else 1.0
     start = layout.ego_starts[int(rng.integers(len(layout.ego_starts)))]
     ego_s = float(rng.uniform(start.from_m, start.to_m))
@@ -118,7 +124,7 @@ def _populate(rng, world, layout, body, calm, ego_mood, mood, gap_m, horizon_s) 
 def _add(
     rng, world, layout: Layout, start: Start, s, calm, share, mood, horizon_s, *, body: Body | None = None
 ) -> Driver:
-    """Put a driver on a lane; the ego has a body of its own."""
+    """Put a driver on a lane. body: that of the ego; other drivers get a random kind and size."""
     lane = world.network.get_lane(start.lane)
     wishes = _wishes(rng, mood, horizon_s)
     vehicle = Driver(
@@ -147,9 +153,10 @@ def _add(
 
 
 def _with_lanes(network: RoadNetwork, route: list) -> list:
-    """The route with a lane for every road: that of the start where there are several, the outermost after a single one.
+    """Return the route with a lane for every road: the start's lane, or the outermost one if the
+    start has only one lane.
 
-    highway-env looks up lanes that do not exist where a route leaves them open.
+    Where a route leaves lanes open, highway-env looks up lanes that do not exist.
     """
     counts = [len(network.graph[start][end]) for start, end, _ in route]
     first = route[0][2] if counts[0] > 1 else max(counts)
@@ -157,7 +164,7 @@ def _with_lanes(network: RoadNetwork, route: list) -> list:
 
 
 def _wishes(rng, mood: Mood, horizon_s: float) -> Float64[np.ndarray, "n 2"]:
-    """Wanted speeds: held for a while around a personal cruising speed, with stops."""
+    """Draw desired speeds around a personal cruising speed, with stops. Rows of time in s and speed in m/s."""
     cruise, now_s, rows = rng.uniform(*mood.speed_mps), 0.0, []
     while now_s < horizon_s:
         if rng.random() < mood.stop_share:
@@ -169,8 +176,8 @@ def _wishes(rng, mood: Mood, horizon_s: float) -> Float64[np.ndarray, "n 2"]:
     return np.array(rows)
 
 
-def _hazard(rng, world: QuietRoad, ego: Driver, now_s: float) -> None:
-    """The nearest vehicle ahead of the ego brakes to a halt for a while, or one beside cuts in before it."""
+def _disturb(rng, world: QuietRoad, ego: Driver, now_s: float) -> None:
+    """Let the nearest vehicle ahead of the ego slow down for a while, or cut in if it is on another lane."""
     ahead = [
         vehicle
         for vehicle in world.vehicles
@@ -189,8 +196,8 @@ def _hazard(rng, world: QuietRoad, ego: Driver, now_s: float) -> None:
         vehicle.target_lane_index = ego.lane_index
 
 
-def _other_lane(rng, world: QuietRoad, vehicle: Driver) -> None:
-    """Wish for a neighbouring lane, if nobody is there."""
+def _wish_other_lane(rng, world: QuietRoad, vehicle: Driver) -> None:
+    """Let the vehicle change to a neighbouring lane if there is room."""
     sides = [
         index for index in world.network.side_lanes(vehicle.lane_index) if not world.network.get_lane(index).forbidden
     ]
@@ -202,7 +209,7 @@ def _other_lane(rng, world: QuietRoad, vehicle: Driver) -> None:
 
 
 def _route_points(network: RoadNetwork, driver: Driver) -> Float64[np.ndarray, "n 2"]:
-    """The lanes from where the driver is to where the route ends, as points a metre apart."""
+    """Centre points, a metre apart, of the lanes from the driver's lane to the end of its route."""
     points = []
     for index in driver.route or [driver.lane_index]:
         lane = network.get_lane(index)
@@ -211,7 +218,7 @@ def _route_points(network: RoadNetwork, driver: Driver) -> Float64[np.ndarray, "
 
 
 def _route_roads(network: RoadNetwork, driver: Driver) -> tuple[Road, ...]:
-    """Roads of the driver's route, and the ones that follow where there is only one way on."""
+    """The roads of the driver's route, continued as long as only one road follows."""
     roads = [index[:2] for index in driver.route or [driver.lane_index]]
     while len(following := list(network.graph.get(roads[-1][1], {}))) == 1 and len(roads) <= len(network.lanes_list()):
         roads.append((roads[-1][1], following[0]))
@@ -219,12 +226,12 @@ def _route_roads(network: RoadNetwork, driver: Driver) -> tuple[Road, ...]:
 
 
 def _lanes(network: RoadNetwork) -> tuple[Lane, ...]:
-    """Every lane as it lies in the layout."""
+    """Every lane in the coordinates of the layout."""
     lanes = []
     for lane in network.lanes_list():
         count = max(2, round(lane.length / LANE_POINT_M) + 1)
         points = np.array([lane.position(s, 0.0) for s in np.linspace(0.0, lane.length, count)])
-        # highway-env's first line type is at negative lateral positions, which with y down is the left.
+        # highway-env's first line type is at negative lateral positions: on the left, because its y points down.
         left, right = (MARKS.get(line, Mark.SOLID) for line in lane.line_types)
         lanes.append(Lane(points=mirrored(points), width_m=float(lane.width_at(0.0)), left=left, right=right))
     return tuple(lanes)
@@ -240,10 +247,13 @@ def _recording(
     roads: tuple[Road, ...],
     settle_s: float,
 ) -> Recording:
+    """Split the recorded states into the ego and the others. states: x, y, heading, speed in
+    highway-env's coordinates.
+    """
     states = mirrored(states)
     row = vehicles.index(ego)
     x, y, heading, speed = states[:, row].T
-    # The rear axle, which moves along the heading, is half a LENGTH behind the middle: see Driver.set_up.
+    # The rear axle, which moves along the heading, is LENGTH / 2 behind the centre: see Driver.set_up.
     back = ego.LENGTH / 2
     rear = np.stack([x - back * np.cos(heading), y - back * np.sin(heading), utils.wrap_to_pi(heading)], -1)
     others = np.array([index for index in range(len(vehicles)) if index != row], int)

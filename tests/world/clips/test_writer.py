@@ -1,4 +1,4 @@
-"""Writing worlds: the same bytes however it is done, what is interrupted goes on, and data/ reads it as any video."""
+"""Writing clips: always the same bytes, interrupted runs are finished, and data/ reads the files like any video."""
 
 import errno
 import json
@@ -34,34 +34,36 @@ def folder(short_world: World, tmp_path_factory) -> Path:
     return folder
 
 
-def content(folder: Path) -> dict[str, bytes]:
+def contents(folder: Path) -> dict[str, bytes]:
     return {
         path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()
     }
 
 
 def test_videos_may_stand_alone(folder: Path, short_world: World, tmp_path: Path):
-    one = {"train": replace(SPLITS["train"], drives=1)}
-    replace(short_world, sidecars=False, splits=one).write(tmp_path, processes=1)
+    single = {"train": replace(SPLITS["train"], drives=1)}
+    replace(short_world, sidecars=False, splits=single).write(tmp_path, processes=1)
     assert sorted(path.name for path in (tmp_path / "train").iterdir()) == ["card.json", "curves_natural_00000.mp4"]
     video = "train/curves_natural_00000.mp4"
-    assert content(tmp_path)[video] == content(folder)[video]
+    assert contents(tmp_path)[video] == contents(folder)[video]
 
 
 def test_two_processes_write_the_same_bytes_as_one(folder: Path, short_world: World, tmp_path: Path):
     short_world.write(tmp_path, processes=2)
-    assert content(tmp_path) == content(folder)
+    assert contents(tmp_path) == contents(folder)
 
 
-def test_an_interrupted_world_is_finished_and_nothing_is_made_twice(folder: Path, short_world: World, tmp_path: Path):
-    for name, data in content(folder).items():
+def test_an_interrupted_world_is_finished_and_nothing_is_written_twice(
+    folder: Path, short_world: World, tmp_path: Path
+):
+    for name, data in contents(folder).items():
         if not name.endswith("00001.mp4"):
             (tmp_path / name).parent.mkdir(exist_ok=True)
             (tmp_path / name).write_bytes(data)
-    kept = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*00000.mp4")}
+    finished = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*00000.mp4")}
     short_world.write(tmp_path, processes=1)
-    assert content(tmp_path) == content(folder)
-    assert all(path.stat().st_mtime_ns == before for path, before in kept.items())
+    assert contents(tmp_path) == contents(folder)
+    assert all(path.stat().st_mtime_ns == before for path, before in finished.items())
 
 
 def test_a_full_disk_is_named_and_leaves_no_half_written_drive(short_world: World, tmp_path: Path, monkeypatch):
@@ -69,7 +71,7 @@ def test_a_full_disk_is_named_and_leaves_no_half_written_drive(short_world: Worl
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(Path, "write_bytes", full)
-    with pytest.raises(DiskFull, match="free space and repeat"):
+    with pytest.raises(DiskFull, match="free space"):
         short_world.write(tmp_path, processes=1)
     assert not list(tmp_path.rglob("*.mp4")) and not list(tmp_path.rglob("*.new"))
 
@@ -80,7 +82,7 @@ def test_another_world_is_refused_in_the_same_folder(folder: Path, short_world: 
 
 
 @pytest.mark.parametrize(
-    ("changed", "said"),
+    ("changed", "message"),
     [
         (
             {"drives": 3},
@@ -89,26 +91,28 @@ def test_another_world_is_refused_in_the_same_folder(folder: Path, short_world: 
         ({"decorrelated_share": 1.0}, r"decorrelated_share 0\.5, not 1\.0"),
     ],
 )
-def test_a_split_of_another_plan_is_refused_and_nothing_is_touched(folder: Path, short_world: World, changed, said):
-    before = content(folder)
-    with pytest.raises(ConfigError, match=said):
+def test_a_split_with_other_settings_is_refused_and_nothing_is_touched(
+    folder: Path, short_world: World, changed, message
+):
+    before = contents(folder)
+    with pytest.raises(ConfigError, match=message):
         splits = {"probe": SPLITS["probe"], "train": replace(SPLITS["train"], **changed)}
         replace(short_world, splits=splits).write(folder, processes=1)
-    assert content(folder) == before
+    assert contents(folder) == before
 
 
-def test_drives_of_nobody_are_named(short_world: World, tmp_path: Path):
+def test_foreign_drives_are_named(short_world: World, tmp_path: Path):
     (tmp_path / "train").mkdir()
     (tmp_path / "train" / "holiday.mp4").touch()
     with pytest.raises(
-        ConfigError, match=r"train holds 1 drives that are not of this world, for example holiday: remove"
+        ConfigError, match=r"train holds 1 drives that do not belong to this world, for example holiday: remove"
     ):
         short_world.write(tmp_path, processes=1)
     assert not (tmp_path / "train" / "card.json").exists()
 
 
-def test_an_unknown_road_is_named(short_world: World, tmp_path: Path):
-    with pytest.raises(ConfigError, match="no road is called motorway"):
+def test_an_unknown_type_of_road_is_named(short_world: World, tmp_path: Path):
+    with pytest.raises(ConfigError, match=r"world\.splits\.train\.roads names unknown types of road: motorway"):
         split = Split(drives=1, roads={"motorway": 1.0}, decorrelated_share=0.0)
         replace(short_world, splits={"train": split}).write(tmp_path, processes=1)
 

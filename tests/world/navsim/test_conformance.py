@@ -1,4 +1,4 @@
-"""Logs of the NAVSIM world, key by key as NAVSIM's own loaders read them: frames, boxes, lights, cameras, point clouds."""
+"""Logs of the NAVSIM world have what NAVSIM's loaders read: frames, boxes, lights, cameras and point clouds."""
 
 import pickletools
 from itertools import pairwise
@@ -15,7 +15,7 @@ from latentdrive.geometry import compose, relative_pose, wrap_angle
 from latentdrive.world.navsim.drive_writer import Stage
 from latentdrive.world.navsim.log_frames import token
 from latentdrive.world.rendering.cameras import Renderer
-from tests.support.navsim_world import HEIGHT, PICTURES, WIDTH, ego_poses, remade
+from tests.support.navsim_world import HEIGHT, PICTURES, WIDTH, ego_poses
 
 CAMERAS = {"CAM_F0", "CAM_L0", "CAM_L1", "CAM_L2", "CAM_R0", "CAM_R1", "CAM_R2", "CAM_B0"}
 NAMES = {"vehicle", "pedestrian", "bicycle", "traffic_cone", "barrier", "czone_sign", "generic_object"}
@@ -51,12 +51,6 @@ KEYS = {
 }
 
 
-@pytest.fixture(scope="module")
-def drives(navsim_world, navsim_orders):
-    """Each drive as it was simulated, in its own plane."""
-    return {name: remade(navsim_world, order) for name, order in navsim_orders.items()}
-
-
 def global_boxes(frame: dict, ego: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Poses and velocities of a frame's boxes in the global frame."""
     boxes = frame["anns"]["gt_boxes"]
@@ -69,7 +63,7 @@ def centres(ego: np.ndarray) -> np.ndarray:
     return ego + np.stack([np.cos(ego[:, 2]), np.sin(ego[:, 2]), 0 * ego[:, 2]], -1) * REAR_TO_CENTRE_M
 
 
-def test_a_frame_has_every_key_with_the_type_that_the_loaders_need(navsim_logs):
+def test_a_frame_has_every_key_with_the_type_that_loaders_need(navsim_logs):
     for name, log in navsim_logs.items():
         for number, frame in enumerate(log):
             assert set(frame) == KEYS
@@ -102,7 +96,8 @@ def test_a_frame_has_every_key_with_the_type_that_the_loaders_need(navsim_logs):
                 assert np.isfinite(frame[key]).all()
             assert [type(value) for value in frame["ego_dynamic_state"]] == [float] * 4
             assert all(
-                type(one) is tuple and [type(part) for part in one] == [int, bool] for one in frame["traffic_lights"]
+                type(light) is tuple and [type(part) for part in light] == [int, bool]
+                for light in frame["traffic_lights"]
             )
             command = frame["driving_command"]
             assert command.shape == (4,) and command.dtype.kind == "i" and sorted(command) == [0, 0, 0, 1]
@@ -120,7 +115,7 @@ def test_frames_are_half_a_second_apart_and_name_their_neighbours(navsim_logs):
 
 
 def test_old_numpy_can_open_the_logs(navsim_orders):
-    # numpy 1 knows no module numpy._core, and Python 3.9 no protocol beyond 5.
+    # numpy 1 has no module numpy._core, and Python 3.9 no pickle protocol beyond 5.
     for order in navsim_orders.values():
         opcodes = [(code.name, value) for code, value, _ in pickletools.genops(order.files.log.read_bytes())]
         assert dict(opcodes)["PROTO"] <= 5
@@ -141,21 +136,21 @@ def test_rotation_matrices_and_quaternions_agree(navsim_logs):
             np.testing.assert_allclose(frame["can_bus"][:7], [x, y, 0, *frame["ego2global_rotation"]])
 
 
-def test_the_ego_moves_where_it_looks_as_fast_as_it_says(navsim_logs):
+def test_the_ego_moves_along_its_heading_with_its_recorded_speed(navsim_logs):
     for log in navsim_logs.values():
         ego, state = ego_poses(log), np.array([frame["ego_dynamic_state"] for frame in log])
         step = np.diff(ego[:, :2], axis=0)
         length, moving = np.hypot(*step.T), np.hypot(*step.T) > 1.0
         middle = ego[:-1, 2] + wrap_angle(np.diff(ego[:, 2])) / 2
         assert np.abs(wrap_angle(np.arctan2(step[:, 1], step[:, 0]) - middle))[moving].max() < 0.05
-        # The mean of both ends is the mean speed, up to what a change of acceleration by 6 m/s^2 in between can do.
+        # The mean of the speeds at both ends is the mean speed, but for changes of the acceleration (up to 6 m/s^2).
         assert np.abs(length / 0.5 - (state[1:, 0] + state[:-1, 0]) / 2).max() < 0.4
         assert (state[:, 0] >= 0).all() and np.abs(state[:, 1]).max() < 0.5
         assert np.abs(state[:, 2]).max() < 4.05 and np.abs(state[:, 3]).max() < 4.9  # NAVSIM's bounds of comfort
 
 
 def test_a_left_turn_has_the_command_left_and_a_right_turn_right(navsim_logs, navsim_orders):
-    seen = set()
+    commands_at_turns = set()
     for name, log in navsim_logs.items():
         ego = ego_poses(log)
         commands = [int(np.argmax(frame["driving_command"])) for frame in log]
@@ -167,10 +162,10 @@ def test_a_left_turn_has_the_command_left_and_a_right_turn_right(navsim_logs, na
             aside = np.interp(20.0, along, ahead[:, 1])
             if navsim_orders[name].road_type == "crossing" and abs(aside) > 5.0:
                 assert command == (LEFT if aside > 0 else RIGHT), (name, now)
-                seen.add(command)
-            # Beside turns there is some play: who changes lanes leaves the centre line that the command is taken from.
+                commands_at_turns.add(command)
+            # Elsewhere there is some tolerance, because an ego that changes lanes leaves the centre line.
             assert {command, int(np.sign(aside)) + 4} not in ({LEFT, 3}, {RIGHT, 5}) or abs(aside) < 4.0, (name, now)
-    assert seen == {LEFT, RIGHT}
+    assert commands_at_turns == {LEFT, RIGHT}
     assert {int(np.argmax(frame["driving_command"])) for log in navsim_logs.values() for frame in log} >= {
         LEFT,
         STRAIGHT,
@@ -178,9 +173,9 @@ def test_a_left_turn_has_the_command_left_and_a_right_turn_right(navsim_logs, na
     }
 
 
-def test_boxes_are_the_agents_in_the_ego_frame(navsim_logs, navsim_orders, drives):
+def test_boxes_are_the_agents_in_the_ego_frame(navsim_logs, navsim_orders, navsim_drives):
     for name, log in navsim_logs.items():
-        agents, place = drives[name].drive.agents, navsim_orders[name].place
+        agents, place = navsim_drives[name].drive.agents, navsim_orders[name].place
         tracks = {token(place.key, "track", number): number for number in range(len(agents))}
         for row, (frame, ego) in enumerate(zip(log, ego_poses(log))):
             row, anns = 5 * row, frame["anns"]
@@ -189,14 +184,14 @@ def test_boxes_are_the_agents_in_the_ego_frame(navsim_logs, navsim_orders, drive
             assert anns["gt_boxes"].shape == (number, 7) and anns["gt_velocity_3d"].shape == (number, 3)
             assert anns["gt_names"].shape == (number,) and set(anns["gt_names"].tolist()) <= NAMES
             assert len(anns["instance_tokens"]) == len(anns["track_tokens"]) == len(set(anns["track_tokens"])) == number
-            who = [tracks[one] for one in anns["track_tokens"]]
+            who = [tracks[track] for track in anns["track_tokens"]]
             true = compose(np.broadcast_to(place.pose, (number, 3)).copy(), agents.poses[row, who])
             poses, _ = global_boxes(frame, ego)
             np.testing.assert_allclose(poses[:, :2], true[:, :2], atol=1e-6)
             assert np.abs(wrap_angle(poses[:, 2] - true[:, 2])).max(initial=0) < 1e-9
             np.testing.assert_array_equal(anns["gt_boxes"][:, 3:6], agents.sizes[who])
             np.testing.assert_allclose(anns["gt_boxes"][:, 2], agents.sizes[who, 2] / 2)  # feet on the ground
-            near = np.hypot(*(agents.poses[row, :, :2] - drives[name].drive.ego[row, :2]).T) < 80.0
+            near = np.hypot(*(agents.poses[row, :, :2] - navsim_drives[name].drive.ego[row, :2]).T) < 80.0
             assert set(np.flatnonzero(near)) <= set(who)
 
 
@@ -207,8 +202,8 @@ def test_velocities_are_those_of_the_global_positions(navsim_logs):
         tracks: dict[str, dict[int, tuple]] = {}
         for row, frame in enumerate(log):
             poses, velocities = global_boxes(frame, ego[row])
-            for one, pose, velocity in zip(frame["anns"]["track_tokens"], poses, velocities):
-                tracks.setdefault(one, {})[row] = (pose, velocity)
+            for track, pose, velocity in zip(frame["anns"]["track_tokens"], poses, velocities):
+                tracks.setdefault(track, {})[row] = (pose, velocity)
         for rows in tracks.values():
             for row in rows:
                 if row - 1 not in rows or row + 1 not in rows:
@@ -221,22 +216,24 @@ def test_velocities_are_those_of_the_global_positions(navsim_logs):
     assert checked > 100
 
 
-def test_the_ego_enters_no_connector_on_red_and_stops_before_one(navsim_logs, drives):
+def test_the_ego_enters_no_connector_on_red_and_stops_before_one(navsim_logs, navsim_drives):
     stops = 0
     for name, log in navsim_logs.items():
-        made = drives[name]
-        lit = {lane.id: lane for lane in made.map.connectors if lane.has_light}
-        shapes = [shapely.Polygon(outline) for outline in ego_corners(made.drive.ego)]
+        city_drive = navsim_drives[name]
+        lit = {lane.id: lane for lane in city_drive.map.connectors if lane.has_light}
+        shapes = [shapely.Polygon(outline) for outline in ego_corners(city_drive.drive.ego)]
         for number, frame in enumerate(log):
-            assert dict(frame["traffic_lights"]) == {int(one): bool(red[5 * number]) for one, red in made.reds.items()}
-            assert {str(one) for one, _ in frame["traffic_lights"]} == set(lit)
-        for one in {lane.id for lane in lit.values() if lane.roadblock in made.route}:
-            way, red = shapely.Polygon(lit[one].rings[0]), made.reds[one]
-            on = np.array([way.intersects(shape) for shape in shapes])
-            # Whoever is on it when it turns red may leave it; nobody comes onto it while it is red.
+            assert dict(frame["traffic_lights"]) == {
+                int(lane_id): bool(red[5 * number]) for lane_id, red in city_drive.reds.items()
+            }
+            assert {str(lane_id) for lane_id, _ in frame["traffic_lights"]} == set(lit)
+        for lane_id in {lane.id for lane in lit.values() if lane.roadblock in city_drive.route}:
+            connector, red = shapely.Polygon(lit[lane_id].rings[0]), city_drive.reds[lane_id]
+            on = np.array([connector.intersects(shape) for shape in shapes])
+            # An ego on the connector when it turns red may leave it, but it may not enter a red one.
             assert not (red[1:] & red[:-1] & on[1:] & ~on[:-1]).any(), name
-            near = np.array([way.distance(shape) < 8.0 for shape in shapes])
-            stops += int((red & ~on & near & (made.drive.ego_speed_mps < 0.3)).sum())
+            near = np.array([connector.distance(shape) < 8.0 for shape in shapes])
+            stops += int((red & ~on & near & (city_drive.drive.ego_speed_mps < 0.3)).sum())
     assert stops > 0
 
 
@@ -260,7 +257,7 @@ def test_eight_calibrated_cameras_of_which_the_chosen_have_pictures(navsim_logs,
                 assert view["cam_intrinsic"].shape == (3, 3) and view["cam_intrinsic"][2].tolist() == [0, 0, 1]
                 assert view["data_path"] == f"{name}/{camera}/{Path(view['data_path']).stem}.jpg"
                 assert (blobs / view["data_path"]).is_file() == (camera in PICTURES)
-            # Where they look: front ahead, L to the left, R to the right, B back.
+            # F looks ahead, L to the left, R to the right and B backwards.
             ahead = {camera: view["sensor2lidar_rotation"][:, 2] for camera, view in frame["cams"].items()}
             assert ahead["CAM_F0"][0] > 0.9 and ahead["CAM_B0"][0] < -0.9
             assert all(ahead[f"CAM_L{n}"][1] > 0.5 and ahead[f"CAM_R{n}"][1] < -0.5 for n in range(3))
@@ -268,37 +265,43 @@ def test_eight_calibrated_cameras_of_which_the_chosen_have_pictures(navsim_logs,
             assert picture.format == "JPEG" and picture.mode == "RGB" and picture.size == (WIDTH, HEIGHT)
 
 
-def test_an_annotated_box_is_where_the_picture_shows_it(navsim_world, navsim_logs, navsim_orders, drives):
+def test_an_annotated_box_is_where_the_picture_shows_it(navsim_world, navsim_logs, navsim_orders, navsim_drives):
     name = next(name for name, order in navsim_orders.items() if order.road_type == "crossing")
-    made, order, log = drives[name], navsim_orders[name], navsim_logs[name]
+    city_drive, order, log = navsim_drives[name], navsim_orders[name], navsim_logs[name]
     spec = navsim_world.sensors.cameras["CAM_F0"]
     renderer, shown = Renderer(spec), 0
     stage = Stage(
-        np.random.default_rng((*made.drive.seed, 1)), made, renderer, navsim_world.density, navsim_world.city.shoulder_m
+        np.random.default_rng((*city_drive.drive.seed, 1)),
+        city_drive,
+        renderer,
+        navsim_world.density,
+        navsim_world.city.shoulder_m,
     )
     for number, frame in enumerate(log):
         view, anns, row = frame["cams"]["CAM_F0"], frame["anns"], 5 * number
         poses = stage.poses(row)
-        whole = renderer.picture(made.drive.ego[row], poses, spec).astype(int)
+        whole = renderer.picture(city_drive.drive.ego[row], poses, spec).astype(int)
         stored = np.asarray(Image.open(order.files.blobs / view["data_path"])).astype(int)
         assert np.abs(whole - stored).mean() < 6.0  # JPEG loses that much
-        for one, box in zip(anns["track_tokens"], anns["gt_boxes"]):
+        for track, box in zip(anns["track_tokens"], anns["gt_boxes"]):
             outline = np.concatenate([corners(box[[0, 1, 6]], box[3:5])] * 2)
             outline = np.column_stack([outline, np.repeat([0.0, box[5]], 4)])
-            seen = (outline - view["sensor2lidar_translation"]) @ view["sensor2lidar_rotation"]
-            pixels = (seen / seen[:, 2:]) @ view["cam_intrinsic"].T
+            in_camera = (outline - view["sensor2lidar_translation"]) @ view["sensor2lidar_rotation"]
+            pixels = (in_camera / in_camera[:, 2:]) @ view["cam_intrinsic"].T
             low, high = pixels[:, :2].min(0), pixels[:, :2].max(0)
-            if seen[:, 2].min() < 4.0 or (low < 0).any() or (high > [WIDTH - 1, HEIGHT - 1]).any():
+            if in_camera[:, 2].min() < 4.0 or (low < 0).any() or (high > [WIDTH - 1, HEIGHT - 1]).any():
                 continue
-            agent = next(k for k in range(len(made.drive.agents)) if token(order.place.key, "track", k) == one)
+            agent = next(k for k in range(len(city_drive.drive.agents)) if token(order.place.key, "track", k) == track)
             without = poses.copy()
             without[agent] = np.nan
-            changed = np.abs(renderer.picture(made.drive.ego[row], without, spec).astype(int) - whole).sum(-1) > 30
+            changed = (
+                np.abs(renderer.picture(city_drive.drive.ego[row], without, spec).astype(int) - whole).sum(-1) > 30
+            )
             v, u = np.nonzero(changed)
             if len(u) >= 4:
-                found = np.array([[u.min(), v.min()], [u.max(), v.max()]])
+                extent = np.array([[u.min(), v.min()], [u.max(), v.max()]])
                 # Mirrors, wheels and shadows reach a little beyond the box.
-                assert (found[0] > low - 3).all() and (found[1] < high + 3).all(), (row, low, high, found)
+                assert (extent[0] > low - 3).all() and (extent[1] < high + 3).all(), (row, low, high, extent)
                 shown += 1
     renderer.close()
     assert shown >= 3
@@ -324,6 +327,6 @@ def test_point_clouds_have_the_devkits_layout_and_lie_on_the_boxes(navsim_logs, 
                 cos, sin = np.cos(box[6]), np.sin(box[6])
                 inside = np.abs((points[:2].T - box[:2]) @ np.array([[cos, -sin], [sin, cos]])) - box[3:5] / 2
                 deep = np.maximum(inside.max(1), np.maximum(points[2] - box[5], -points[2]))
-                assert deep.min() > -0.15, name  # no return from within: noise is 0.02 m
+                assert deep.min() > -0.15, name  # no return from inside a box; the noise is 0.02 m
                 on_vehicles += int(((np.abs(deep) < 0.1) & (points[2] > 0.2)).sum())
     assert on_vehicles > 200

@@ -1,4 +1,4 @@
-"""Maps and splits of the NAVSIM world, as the devkit reads them: layers and columns, ids, the graph of lanes, filters."""
+"""Maps and splits of the NAVSIM world, as the devkit reads them: layers, ids, the graph of lanes, scene filters."""
 
 import json
 import shutil
@@ -17,13 +17,37 @@ from latentdrive.data.navsim.scene_filter import read_split
 from tests.support.navsim_world import ego_poses
 
 PLACES = {
-    "us-ma-boston": "EPSG:32619", "us-pa-pittsburgh-hazelwood": "EPSG:32617", "sg-one-north": "EPSG:32648",
+    "us-ma-boston": "EPSG:32619",
+    "us-pa-pittsburgh-hazelwood": "EPSG:32617",
+    "sg-one-north": "EPSG:32648",
     "us-nv-las-vegas-strip": "EPSG:32611",
-}  # fmt: skip
+}
 LAYERS = {
-    "lanes_polygons": ("Polygon", {"lane_fid", "lane_group_fid", "left_boundary_fid", "right_boundary_fid", "lane_index", "speed_limit_mps"}),
-    "lane_connectors": ("LineString", {"exit_lane_fid", "entry_lane_fid", "lane_group_connector_fid", "speed_limit_mps", "traffic_light_stop_line_fids"}),
-    "gen_lane_connectors_scaled_width_polygons": ("Polygon", {"lane_connector_fid", "left_boundary_fid", "right_boundary_fid"}),
+    "lanes_polygons": (
+        "Polygon",
+        {
+            "lane_fid",
+            "lane_group_fid",
+            "left_boundary_fid",
+            "right_boundary_fid",
+            "lane_index",
+            "speed_limit_mps",
+        },
+    ),
+    "lane_connectors": (
+        "LineString",
+        {
+            "exit_lane_fid",
+            "entry_lane_fid",
+            "lane_group_connector_fid",
+            "speed_limit_mps",
+            "traffic_light_stop_line_fids",
+        },
+    ),
+    "gen_lane_connectors_scaled_width_polygons": (
+        "Polygon",
+        {"lane_connector_fid", "left_boundary_fid", "right_boundary_fid"},
+    ),
     "lane_groups_polygons": ("Polygon", set()),
     "lane_group_connectors": ("Polygon", {"from_lane_group_fid", "to_lane_group_fid", "intersection_fid"}),
     "intersections": ("Polygon", {"intersection_type_fid"}),
@@ -35,8 +59,9 @@ LAYERS = {
     "walkways": ("Polygon", set()),
     "road_segments": ("Polygon", set()),
     "generic_drivable_areas": ("Polygon", set()),
-}  # fmt: skip
-# Columns that the devkit turns into text to look a row up: a gap would make numbers of them, "7" would become "7.0".
+}
+# Columns that the devkit turns into text to look up a row. A missing value would make them floats,
+# and "7" would become "7.0".
 WHOLE = {
     "lanes_polygons": ("lane_fid", "lane_group_fid", "left_boundary_fid", "right_boundary_fid", "lane_index"),
     "lane_connectors": ("exit_lane_fid", "entry_lane_fid", "lane_group_connector_fid"),
@@ -54,22 +79,23 @@ DRIVEN = (
 
 
 class Layer:
-    """A layer as pyogrio gives it to the devkit: row numbers as text, columns, shapes."""
+    """A layer as the devkit gets it from pyogrio: row numbers as text, columns, shapes."""
 
     def __init__(self, path: Path, name: str) -> None:
         meta, fids, binary, fields = pyogrio.raw.read(path, layer=name, return_fids=True)
-        self.crs, self.ids = meta["crs"], [str(one) for one in fids]
+        self.crs, self.ids = meta["crs"], [str(fid) for fid in fids]
         self.columns = dict(zip(meta["fields"], fields))
         self.shapes = None if binary is None else shapely.from_wkb(binary)
 
     def row(self, id_: str) -> dict:
+        """The columns of the row with an id."""
         index = self.ids.index(id_)
         return {name: values[index] for name, values in self.columns.items()}
 
 
 @pytest.fixture(scope="module")
 def files(navsim_folder) -> dict[str, dict[str, Layer]]:
-    """Every layer of every place, its path found as the devkit finds it."""
+    """Every layer of every place. Paths are found as the devkit finds them."""
     versions = json.loads((navsim_folder / "maps" / "nuplan-maps-v1.0.json").read_text())
     assert set(versions) == set(PLACES)
     paths = {place: navsim_folder / "maps" / place / entry["version"] / "map.gpkg" for place, entry in versions.items()}
@@ -98,30 +124,30 @@ def test_ids_are_whole_and_found_and_unique_over_all_that_is_driven(files):
         for name, columns in WHOLE.items():
             assert all(layers[name].columns[column].dtype.kind == "i" for column in columns), name
         lanes, connectors = layers["lanes_polygons"], layers["lane_connectors"]
-        assert [str(one) for one in lanes.columns["lane_fid"]] == lanes.ids
-        driven = [one for name in DRIVEN for one in layers[name].ids]
+        assert [str(fid) for fid in lanes.columns["lane_fid"]] == lanes.ids
+        driven = [id_ for name in DRIVEN for id_ in layers[name].ids]
         assert len(set(driven)) == len(driven)
 
-        def found(name: str, column: str, target: str, layers=layers) -> None:
-            assert {str(one) for one in layers[name].columns[column]} <= set(layers[target].ids), (name, column)
+        def assert_refers(name: str, column: str, target: str, layers=layers) -> None:
+            assert {str(fid) for fid in layers[name].columns[column]} <= set(layers[target].ids), (name, column)
 
-        found("lanes_polygons", "lane_group_fid", "lane_groups_polygons")
-        found("lane_connectors", "exit_lane_fid", "lanes_polygons")
-        found("lane_connectors", "entry_lane_fid", "lanes_polygons")
-        found("lane_connectors", "lane_group_connector_fid", "lane_group_connectors")
-        found("lane_group_connectors", "from_lane_group_fid", "lane_groups_polygons")
-        found("lane_group_connectors", "to_lane_group_fid", "lane_groups_polygons")
-        found("lane_group_connectors", "intersection_fid", "intersections")
+        assert_refers("lanes_polygons", "lane_group_fid", "lane_groups_polygons")
+        assert_refers("lane_connectors", "exit_lane_fid", "lanes_polygons")
+        assert_refers("lane_connectors", "entry_lane_fid", "lanes_polygons")
+        assert_refers("lane_connectors", "lane_group_connector_fid", "lane_group_connectors")
+        assert_refers("lane_group_connectors", "from_lane_group_fid", "lane_groups_polygons")
+        assert_refers("lane_group_connectors", "to_lane_group_fid", "lane_groups_polygons")
+        assert_refers("lane_group_connectors", "intersection_fid", "intersections")
         for name in ("lanes_polygons", "gen_lane_connectors_scaled_width_polygons"):
-            found(name, "left_boundary_fid", "boundaries")
-            found(name, "right_boundary_fid", "boundaries")
+            assert_refers(name, "left_boundary_fid", "boundaries")
+            assert_refers(name, "right_boundary_fid", "boundaries")
         polygons = layers["gen_lane_connectors_scaled_width_polygons"].columns["lane_connector_fid"]
         assert sorted(map(str, polygons)) == sorted(connectors.ids)
         baselines = layers["baseline_paths"].columns
         owners = [np.asarray(baselines[column], float) for column in ("lane_fid", "lane_connector_fid")]
-        assert (np.isnan(owners[0]) != np.isnan(owners[1])).all()  # each line is one lane's or one connector's
+        assert (np.isnan(owners[0]) != np.isnan(owners[1])).all()  # each line belongs to one lane or one connector
         for values, ids in zip(owners, (lanes.ids, connectors.ids)):
-            assert sorted(str(int(one)) for one in values[~np.isnan(values)]) == sorted(ids)
+            assert sorted(str(int(fid)) for fid in values[~np.isnan(values)]) == sorted(ids)
 
 
 def test_the_graph_of_blocks_is_that_of_their_lanes(files):
@@ -132,8 +158,8 @@ def test_the_graph_of_blocks_is_that_of_their_lanes(files):
             joint = layers["lane_group_connectors"].row(str(connector["lane_group_connector_fid"]))
             assert block[str(connector["exit_lane_fid"])] == joint["from_lane_group_fid"]
             assert block[str(connector["entry_lane_fid"])] == joint["to_lane_group_fid"]
-        for one in set(block.values()):  # lane_index 0 is the leftmost, then one by one
-            lanes = [lane for lane, group in block.items() if group == one]
+        for block_id in set(block.values()):  # lane_index counts from 0, from the left
+            lanes = [lane for lane, group in block.items() if group == block_id]
             indices = [int(layers["lanes_polygons"].row(lane)["lane_index"]) for lane in lanes]
             assert indices == list(range(len(lanes)))
 
@@ -142,16 +168,16 @@ def test_lanes_meet_end_to_end_in_line_and_cover_the_ground_between(maps):
     for place in PLACES:
         road_map = maps[place]
         lanes = {lane.id: lane for lane in (*road_map.lanes, *road_map.connectors)}
-        shapes = {one: shapely.Polygon(lane.rings[0]) for one, lane in lanes.items()}
+        shapes = {lane_id: shapely.Polygon(lane.rings[0]) for lane_id, lane in lanes.items()}
         for connector in road_map.connectors:
             assert connector.outgoing and connector.incoming
             for before, after in ((connector.incoming[0], connector.id), (connector.id, connector.outgoing[0])):
-                one, two = lanes[before].baseline, lanes[after].baseline
-                assert np.hypot(*(one[-1] - two[0])) < 1e-3 and shapes[before].distance(shapes[after]) < 1e-3
+                first, second = lanes[before].baseline, lanes[after].baseline
+                assert np.hypot(*(first[-1] - second[0])) < 1e-3 and shapes[before].distance(shapes[after]) < 1e-3
                 turn = (
-                    np.cross(one[-1] - one[-2], two[1] - two[0])
-                    / np.linalg.norm(one[-1] - one[-2])
-                    / np.linalg.norm(two[1] - two[0])
+                    np.cross(first[-1] - first[-2], second[1] - second[0])
+                    / np.linalg.norm(first[-1] - first[-2])
+                    / np.linalg.norm(second[1] - second[0])
                 )
                 assert abs(turn) < 0.1
         for lane in lanes.values():
@@ -176,15 +202,15 @@ def test_a_lit_connector_has_the_stop_polygon_that_its_line_meets(files):
 def test_logs_name_blocks_and_lights_of_their_map_and_stay_on_their_route(navsim_logs, maps):
     for log in navsim_logs.values():
         road_map = maps[log[0]["map_location"]]
-        blocks = {one.id for one in (*road_map.roadblocks, *road_map.roadblock_connectors)}
-        connectors = {one.id: one for one in road_map.connectors}
-        follows = {one.id: (one.from_roadblock, one.to_roadblock) for one in road_map.roadblock_connectors}
+        blocks = {block.id for block in (*road_map.roadblocks, *road_map.roadblock_connectors)}
+        connectors = {lane.id: lane for lane in road_map.connectors}
+        follows = {joint.id: (joint.from_roadblock, joint.to_roadblock) for joint in road_map.roadblock_connectors}
         ego = ego_poses(log)
         for number, frame in enumerate(log):
             route = frame["roadblock_ids"]
             assert set(route) <= blocks and len(set(route)) == len(route)
             assert all(follows[b][0] == a if b in follows else follows[a][1] == b for a, b in pairwise(route))
-            assert {str(one) for one, _ in frame["traffic_lights"]} <= set(connectors)
+            assert {str(lane_id) for lane_id, _ in frame["traffic_lights"]} <= set(connectors)
             lanes = [lane for lane in (*road_map.lanes, *road_map.connectors) if lane.roadblock in route]
             assert any(shapely.Polygon(lane.rings[0]).dwithin(shapely.Point(ego[number, :2]), 0.5) for lane in lanes)
 
@@ -210,11 +236,11 @@ def test_splits_are_navsims_own_and_their_tokens_are_scenes(navsim_folder, navsi
         top = yaml.safe_load((navsim_folder / "splits" / f"{name}.yaml").read_text())
         assert top == {"defaults": [{"scene_filter": name}], "data_split": spec.data_split}
     logs = [path.name for path in (navsim_folder / "navsim_logs").glob("*/*")]
-    assert sorted(logs) == sorted(f"{name}.pkl" for name in navsim_logs)  # NAVSIM unpickles whatever lies there
+    assert sorted(logs) == sorted(f"{name}.pkl" for name in navsim_logs)  # NAVSIM unpickles all files in this folder
 
 
 def test_tokens_that_look_like_numbers_stay_text_for_navsim(navsim_folder, navsim_world, tmp_path):
-    # NAVSIM reads its YAML with OmegaConf, which takes digits around an e for a number where PyYAML does not; quotes keep them.
+    # NAVSIM reads its YAML with OmegaConf, which unlike PyYAML takes digits around an e for a number, unless quoted.
     folder = tmp_path / "world"
     shutil.copytree(navsim_folder, folder)
     card = folder / "drives" / "latentdrive_val_00000.json"
@@ -237,15 +263,14 @@ def test_no_two_splits_share_a_drive_a_seed_or_a_road(navsim_folder, navsim_orde
         own, road_map = range(order.first_id, order.first_id + 1000), maps[order.place.map_name]
         roads[name] = {_form(lane.baseline) for lane in (*road_map.lanes, *road_map.connectors) if int(lane.id) in own}
         assert any(turn for _, turn in roads[name])
-    for one, two in combinations(navsim_orders, 2):
-        shared = {
-            form for form in roads[one] & roads[two] if form[0] > 10.0 and form[1] > 0
-        }  # short or straight ones are alike
-        assert not shared, (one, two)
+    for first, second in combinations(navsim_orders, 2):
+        # Short or straight lines are alike.
+        shared = {form for form in roads[first] & roads[second] if form[0] > 10.0 and form[1] > 0}
+        assert not shared, (first, second)
 
 
 def _form(line: np.ndarray) -> tuple[float, float]:
-    """Length and turning of a line, which say nothing of where it lies."""
+    """Length and turning of a line, which do not depend on its place."""
     steps = np.diff(line, axis=0)
     turns = np.diff(np.unwrap(np.arctan2(steps[:, 1], steps[:, 0])))
     return round(float(np.hypot(*steps.T).sum()), 2), round(float(np.abs(turns).sum()), 3)

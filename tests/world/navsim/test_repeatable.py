@@ -1,4 +1,4 @@
-"""The NAVSIM world is a function of its settings: processes and interruptions change no byte of it."""
+"""The NAVSIM world depends on its settings alone: neither processes nor interruptions change a byte."""
 
 import shutil
 from pathlib import Path
@@ -32,7 +32,7 @@ def test_two_processes_write_the_same_bytes_as_one(world: NavsimWorld, first: Pa
     assert contents(tmp_path) == contents(first)
 
 
-def test_a_run_that_was_stopped_is_finished_with_the_same_bytes(world: NavsimWorld, first: Path, tmp_path: Path):
+def test_an_interrupted_run_is_finished_with_the_same_bytes(world: NavsimWorld, first: Path, tmp_path: Path):
     folder = tmp_path / "world"
     shutil.copytree(first, folder)
     (folder / "navsim_logs" / "trainval" / "latentdrive_train_00000.pkl").unlink()
@@ -48,13 +48,13 @@ def test_a_run_that_was_stopped_is_finished_with_the_same_bytes(world: NavsimWor
     assert contents(folder) == contents(first)
 
 
-def test_what_is_there_is_not_written_again(world: NavsimWorld, first: Path):
-    kept = {
+def test_finished_files_are_not_written_again(world: NavsimWorld, first: Path):
+    written = {
         path: path.stat().st_mtime_ns for path in first.rglob("*.*") if path.suffix in (".pkl", ".jpg", ".pcd", ".json")
     }
-    kept = {path: when for path, when in kept.items() if path.parent.name != "maps" and path.name != "world.json"}
+    written = {path: when for path, when in written.items() if path.parent.name != "maps" and path.name != "world.json"}
     world.write(first, processes=1)
-    assert kept == {path: path.stat().st_mtime_ns for path in kept}
+    assert written == {path: path.stat().st_mtime_ns for path in written}
 
 
 def test_another_world_is_refused_before_anything_is_written(first: Path):

@@ -1,4 +1,4 @@
-"""Pictures agree with geometry: what is left is left, boxes fit, and yawing left moves the picture to the right."""
+"""Pictures agree with the geometry: sides, boxes, and the motion of the picture when the ego moves."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ CAR = np.array([4.5, 1.8, 1.5])
 
 @pytest.fixture(scope="module")
 def stage(renderer):
-    """A straight road with one car, on the stage; the car is at pose NaN until it is put somewhere."""
+    """A renderer with a straight road and one car, which is absent until a test places it."""
     rng = np.random.default_rng(0)
     points = np.stack([np.arange(-50.0, 200.0, 2.0), np.full(125, -1.8)], -1)
     lanes = (Lane(points=points, width_m=3.6, left=Mark.DASHED, right=Mark.SOLID),)
@@ -24,14 +24,15 @@ def stage(renderer):
 
 
 def picture(stage, ego, car=(np.nan, np.nan, np.nan)) -> np.ndarray:
+    """Photograph the stage. ego: pose of the rear axle. car: pose of the car's centre."""
     return stage.picture(np.array(ego, float), np.array([car], float)).astype(float)
 
 
 def test_pictures_have_the_size_asked_for_and_texture_everywhere(stage, level_camera):
-    seen = picture(stage, (0, 0, 0))
-    assert seen.shape == (level_camera.height, level_camera.width, 3)
-    blocks = seen.mean(-1).reshape(8, 12, 10, 16)
-    assert (blocks.std((1, 3)) > 1.0).mean() > 0.9  # no large part of the picture is bare
+    pixels = picture(stage, (0, 0, 0))
+    assert pixels.shape == (level_camera.height, level_camera.width, 3)
+    blocks = pixels.mean(-1).reshape(8, 12, 10, 16)
+    assert (blocks.std((1, 3)) > 1.0).mean() > 0.9  # no large part of the picture is uniform
 
 
 def test_yawing_to_the_left_moves_the_picture_to_the_right(stage):
@@ -52,14 +53,14 @@ def test_a_car_is_seen_where_its_box_says(stage, level_camera, car):
     changed = np.abs(picture(stage, (0, 0, 0), car) - picture(stage, (0, 0, 0))).max(-1) > 6
     rows, columns = np.flatnonzero(changed.any(1)), np.flatnonzero(changed.any(0))
     box = image_boxes(np.array([car]), CAR[None], np.zeros(3), level_camera)[0] * [160, 96, 160, 96]
-    seen = [columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]
-    # The shadow and the lamps stand out by a few centimetres, the roof is narrower than the box.
-    np.testing.assert_allclose(seen, box, atol=3.0)
+    extent = [columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]
+    # The shadow and the lamps reach a few centimetres beyond the box, and the roof is narrower.
+    np.testing.assert_allclose(extent, box, atol=3.0)
 
 
 def test_the_same_moment_gives_the_same_picture(stage):
-    one, two = (picture(stage, (3, 0, 0.1), (20, 2, 0)) for _ in range(2))
-    np.testing.assert_array_equal(one, two)
+    first, again = (picture(stage, (3, 0, 0.1), (20, 2, 0)) for _ in range(2))
+    np.testing.assert_array_equal(first, again)
 
 
 def test_intrinsics_say_where_a_point_is_seen(level_camera):

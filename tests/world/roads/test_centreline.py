@@ -1,4 +1,4 @@
-"""Centrelines: bending keeps lengths, sides and directions of travel."""
+"""Centrelines: bending a road keeps lengths, sides and directions of travel."""
 
 import numpy as np
 
@@ -6,6 +6,7 @@ from latentdrive.world.roads.centreline import STEP_M, Centreline, random_curvat
 
 
 def circle(radius_m: float, length_m: float) -> Centreline:
+    """An arc to the left."""
     return Centreline.from_curvature(np.full(round(length_m / STEP_M) + 1, 1 / radius_m))
 
 
@@ -22,27 +23,26 @@ def test_positive_offsets_lie_to_the_left():
     np.testing.assert_allclose(inside[:2], [47.0, 50.0], atol=0.02)
 
 
-def test_what_moves_along_its_heading_on_the_straight_road_does_so_on_the_bent_one():
+def test_motion_along_the_heading_stays_so_when_the_road_is_bent():
     line = circle(30.0, 60.0)
     turn, start = 0.2, np.array([10.0, -2.0])
-    here, there = (
+    start_pose, end_pose = (
         line.place(np.array([[*(start + step * np.array([np.cos(turn), np.sin(turn)])), turn]]))[0]
         for step in (0.0, 1e-3)
     )
-    direction = np.arctan2(there[1] - here[1], there[0] - here[0])
-    np.testing.assert_allclose(
-        direction, here[2], atol=STEP_M / 2 / 30.0
-    )  # the heading of a sample holds for half a step
+    direction = np.arctan2(end_pose[1] - start_pose[1], end_pose[0] - start_pose[0])
+    # The heading is sampled: it may be off by what the curve turns within half a step.
+    np.testing.assert_allclose(direction, start_pose[2], atol=STEP_M / 2 / 30.0)
 
 
-def test_a_road_goes_on_straight_beyond_its_end():
+def test_a_road_continues_straight_beyond_its_end():
     line = circle(50.0, 20.0)
     last, beyond = line.place(np.array([[20.0, 0.0, 0.0], [30.0, 0.0, 0.0]]))
     np.testing.assert_allclose(beyond[2], last[2])
     np.testing.assert_allclose(np.hypot(*(beyond[:2] - last[:2])), 10.0, atol=1e-6)
 
 
-def test_random_roads_bend_both_ways_and_keep_to_their_radius():
+def test_random_roads_bend_both_ways_and_respect_the_smallest_radius():
     rng = np.random.default_rng(0)
     curvature = random_curvature(
         rng, length_m=2000.0, radius_m=(20.0, 150.0), bend_m=(15.0, 70.0), straight_m=(5.0, 40.0), ramp_m=10.0

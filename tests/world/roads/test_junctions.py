@@ -1,4 +1,4 @@
-"""Junctions drawn anew: every way begins where the one before it ends, and turns lead where they say."""
+"""Randomly drawn junctions: lanes are connected, and turns lead where their names say."""
 
 from itertools import product
 
@@ -10,10 +10,12 @@ from latentdrive.world.roads.layouts import Layout, lane_points
 from tests.support.junctions import circle, crossing
 
 
-@pytest.mark.parametrize(("made", "number"), list(product((crossing, circle), range(4))))
-def test_every_way_begins_where_the_one_before_it_ends(made, number):
-    graph = made(number).network.graph
-    joints = [(one[0], two[0]) for a in graph for b, one in graph[a].items() for two in graph.get(b, {}).values()]
+@pytest.mark.parametrize(("draw", "number"), list(product((crossing, circle), range(4))))
+def test_every_lane_begins_where_the_one_before_it_ends(draw, number):
+    graph = draw(number).network.graph
+    joints = [
+        (lanes[0], later[0]) for a in graph for b, lanes in graph[a].items() for later in graph.get(b, {}).values()
+    ]
     assert len(joints) >= 12
     for before, after in joints:
         gap = before.position(before.length, 0.0) - after.position(0.0, 0.0)
@@ -22,7 +24,7 @@ def test_every_way_begins_where_the_one_before_it_ends(made, number):
 
 
 def turned(layout: Layout, road: tuple[str, str]) -> float:
-    """How far a way turns, to the left, once y points to the left."""
+    """By how many radians a road turns to the left."""
     lane = layout.network.get_lane((*road, 0))
     points = lane_points(lane, np.linspace(0.0, lane.length, 50))
     headings = np.unwrap(np.arctan2(*np.diff(points, axis=0).T[::-1]))
@@ -36,23 +38,21 @@ def test_the_arm_to_the_right_is_a_right_turn():
     assert turned(layout, ("ir0", "il2")) == pytest.approx(0.0, abs=1e-6)
 
 
-def test_vehicles_go_round_a_circle_to_the_left_and_enter_it_to_the_right():
+def test_vehicles_circle_to_the_left_and_enter_and_leave_to_the_right():
     layout = circle(0)
     for arm in range(4):
         assert turned(layout, (f"exit{arm}", f"enter{arm}")) > 0.3
         assert turned(layout, (f"in{arm}", f"enter{arm}")) < -0.3 > turned(layout, (f"exit{arm}", f"out{arm}"))
 
 
-def test_opposite_approaches_go_together():
+def test_opposite_approaches_have_green_together():
     layout = crossing(0, arms=(4, 4))
     assert layout.phases == ((("o0", "ir0"), ("o2", "ir2")), (("o1", "ir1"), ("o3", "ir3")))
     assert crossing(0, lights=False).phases == ()
 
 
 def test_no_two_crossings_have_the_same_shape():
-    lengths = {
-        round(crossing(number).network.get_lane(("ir0", "il1", 0)).length, 6)
-        for number in range(12)
-        if "ir0" in crossing(number).network.graph and "il1" in crossing(number).network.graph["ir0"]
-    }
+    graphs = [crossing(number).network.graph for number in range(12)]
+    turns = [graph["ir0"]["il1"][0] for graph in graphs if "il1" in graph.get("ir0", {})]
+    lengths = {round(turn.length, 6) for turn in turns}
     assert len(lengths) >= 5

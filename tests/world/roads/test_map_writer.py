@@ -1,4 +1,4 @@
-"""Map files of the built-in world: read back as they were, with all that the devkit reads, and the same bytes each time."""
+"""Map files of the built-in world: unchanged when read back, complete for the devkit, and always the same bytes."""
 
 import gzip
 import hashlib
@@ -23,12 +23,12 @@ from latentdrive.types import MapArea, MapConnection, MapLane, RoadMap
 from latentdrive.world.roads import map_writer
 from latentdrive.world.roads.map_edges import lane_edges, stop_polygon
 from latentdrive.world.roads.map_writer import write_maps
+from tests.support.paths import ROOT, SHARED
 from tests.support.road_map import CRS, ORIGIN, PLACE, assert_same_map, ring, small_map
 
 VERSION = "nuplan-maps-v1.0"
 ZONES = dict(zip(PLACES, ("EPSG:32619", "EPSG:32617", "EPSG:32648", "EPSG:32611"), strict=True))
-ROOT = Path(__file__).resolve().parents[3]
-GOLDEN = ROOT.parent / "shared" / "golden" / "public"
+GOLDEN = SHARED / "golden" / "public"
 
 
 @pytest.fixture
@@ -46,18 +46,18 @@ def rows(path: Path, query: str) -> list[tuple]:
 def shapes(path: Path, layer: str) -> np.ndarray:
     """Geometry of a layer in metres about the origin of the small map."""
     _, _, binary, _ = pyogrio.raw.read(path, layer=layer)
-    there = map_writer.reproject(shapely.from_wkb(binary), source="EPSG:4326", target=CRS)
-    return shapely.transform(there, lambda points: points - ORIGIN)
+    metric = map_writer.reproject(shapely.from_wkb(binary), source="EPSG:4326", target=CRS)
+    return shapely.transform(metric, lambda points: points - ORIGIN)
 
 
-def test_a_map_is_read_back_as_it_was(written: Path):
+def test_a_map_is_unchanged_when_read_back(written: Path):
     maps = NuplanMaps(root=written.parents[2], version=VERSION)
     assert maps.names == (PLACE,) and maps.loose_ends(PLACE) == ()
     assert_same_map(small_map(), maps[PLACE], atol_m=1e-6)
 
 
-def test_all_four_places_with_every_layer_and_column_leave_nothing_to_say(tmp_path: Path):
-    # Far from a zone's middle UTM still is exact enough; what counts here is that every file is whole.
+def test_files_of_all_four_places_have_every_layer_and_column(tmp_path: Path):
+    # The small map lies far from the middle of three of the zones, where UTM is still exact enough.
     maps = {place: small_map(place) for place in PLACES}
     write_maps(tmp_path, maps, crs=ZONES, version=VERSION)
     read = NuplanMaps(root=tmp_path, version=VERSION)
@@ -67,15 +67,16 @@ def test_all_four_places_with_every_layer_and_column_leave_nothing_to_say(tmp_pa
 
 
 def golden_map(path: Path) -> tuple[str, RoadMap]:
+    """The place and the map of a golden scene."""
     with gzip.open(path, "rt", encoding="utf-8") as file:
         content = json.load(file)
-    found, place = content["map"], content["map_location"]
+    objects, place = content["map"], content["map_location"]
 
     def rings(item: dict) -> tuple[np.ndarray, ...]:
         return (np.array(item["polygon"], np.float64),)
 
     def areas(kind: str) -> tuple[MapArea, ...]:
-        return tuple(MapArea(id=item["id"], rings=rings(item)) for item in found[kind])
+        return tuple(MapArea(id=item["id"], rings=rings(item)) for item in objects[kind])
 
     lanes = tuple(
         MapLane(
@@ -89,7 +90,7 @@ def golden_map(path: Path) -> tuple[str, RoadMap]:
             speed_limit_mps=item["speed_limit_mps"],
             has_light=False,
         )
-        for item in found["lanes"]
+        for item in objects["lanes"]
     )
     connectors = tuple(
         MapLane(
@@ -103,7 +104,7 @@ def golden_map(path: Path) -> tuple[str, RoadMap]:
             speed_limit_mps=item["speed_limit_mps"],
             has_light=item["has_traffic_light"],
         )
-        for item in found["lane_connectors"]
+        for item in objects["lane_connectors"]
     )
     joins = tuple(
         MapConnection(
@@ -113,7 +114,7 @@ def golden_map(path: Path) -> tuple[str, RoadMap]:
             to_roadblock=item["to_roadblock"],
             intersection=item["intersection"],
         )
-        for item in found["roadblock_connectors"]
+        for item in objects["roadblock_connectors"]
     )
     road_map = RoadMap(
         name=place,
@@ -130,7 +131,7 @@ def golden_map(path: Path) -> tuple[str, RoadMap]:
 
 
 @pytest.mark.parametrize("number", [0, 8, 16])
-def test_maps_of_the_golden_scenes_are_read_back_as_they_were(tmp_path: Path, number: int):
+def test_maps_of_the_golden_scenes_are_unchanged_when_read_back(tmp_path: Path, number: int):
     files = sorted(GOLDEN.glob("0*.json.gz"))[number : number + 4]
     if not files:
         pytest.skip(f"no golden scenes in {GOLDEN}")
@@ -234,7 +235,7 @@ def test_edges_of_a_ribbon_are_its_sides_whichever_comes_first():
 
 
 def test_edges_of_another_polygon_lie_half_its_mean_width_beside_the_line():
-    # 20 m x 4 m less a corner of 4 m2 / 2: an area of 78 m2, so 1.95 m to each side.
+    # 20 m x 4 m without a corner of 2 m2: an area of 78 m2, hence 1.95 m to each side.
     lane = replace(small_map().lanes[0], rings=ring((0, -2), (20, -2), (20, 0), (18, 2), (0, 2)))
     left, right = lane_edges(lane)
     np.testing.assert_allclose(left - ORIGIN, [[0, 1.95], [10, 1.95], [20, 1.95]], atol=1e-9)
@@ -242,7 +243,7 @@ def test_edges_of_another_polygon_lie_half_its_mean_width_beside_the_line():
 
 
 def test_edges_turn_with_the_line_and_survive_a_doubled_vertex():
-    # East, then north: at the corner the way to the left is north-west.
+    # East, then north: at the corner, left is north-west.
     points = np.array([[0, 0], [10, 0], [10, 0], [10, 10]], np.float64) + ORIGIN
     lane = replace(small_map().lanes[0], baseline=points, rings=ring((0, 0), (20, 0), (20, 2), (0, 2)))
     left, _ = lane_edges(lane)  # 40 m2 by 20 m: 1 m to each side
@@ -275,7 +276,7 @@ def test_another_process_writes_the_same_bytes_later(written: Path, tmp_path_fac
     assert len(sums[0]) == 2 and sums[0] == sums[1]
 
 
-def test_the_time_that_gdal_writes_is_as_it_was_afterwards(tmp_path: Path):
+def test_the_options_of_gdal_are_restored(tmp_path: Path):
     option, before = "OGR_CURRENT_DATE", "2011-11-11T11:11:11.000Z"
     pyogrio.set_gdal_config_options({option: before})
     try:
@@ -299,26 +300,30 @@ def with_connector(**values) -> RoadMap:
 
 SMALL = small_map()
 REFUSED = {
-    "a word for an id": (with_lane(id="a"), "ids of lanes must be whole numbers from 1 on, 'a' is not"),
-    "another form of an id": (with_lane(id="01"), "'01' is not"),
-    "descending": (replace(SMALL, lanes=SMALL.lanes[::-1]), "ids of lanes must ascend, 1 does not"),
-    "twice": (replace(SMALL, carparks=(replace(SMALL.carparks[0], id="41"),)), "unique over all kinds, 41 used twice"),
-    "no lane ahead": (with_connector(outgoing=()), "connector 11 must lead from one lane of the map to one other"),
+    "a word for an id": (with_lane(id="a"), "ids of lanes must be whole numbers from 1 on, got 'a'"),
+    "another form of an id": (with_lane(id="01"), "got '01'"),
+    "descending": (replace(SMALL, lanes=SMALL.lanes[::-1]), "ids of lanes must ascend.*1 is not greater"),
+    "twice": (
+        replace(SMALL, carparks=(replace(SMALL.carparks[0], id="41"),)),
+        "may occur only once in the whole map; repeated ids: 41",
+    ),
+    "no lane ahead": (with_connector(outgoing=()), "connector 11 must lead from one lane of the map to another"),
     "a lane elsewhere": (with_connector(outgoing=("77",)), "connector 11 must lead from one lane"),
-    "two stories": (with_lane(outgoing=()), r"lane 1 names connectors \(\) and \(\); by the connectors.*\('11',\)"),
-    "no such roadblock": (with_lane(roadblock="99"), "1 names '99', which the map does not hold"),
-    "one point": (with_lane(baseline=np.zeros((1, 2))), "centre line of 1 needs two"),
-    "one place": (with_lane(baseline=np.ones((3, 2))), "centre line of 1 needs two"),
-    "two corners": (with_lane(rings=(np.zeros((2, 2)),)), "polygon of lanes, 1, needs rings of three"),
-    "not finite": (with_lane(rings=(np.full((4, 2), np.nan),)), "polygon of lanes, 1, needs rings of three"),
-    "another place": (replace(SMALL, name="sg-one-north"), "says that it is of sg-one-north"),
+    "contradictions": (
+        with_lane(outgoing=()),
+        r"lane 1 lists incoming connectors \(\) and outgoing ones \(\); the connectors .*\('11',\)",
+    ),
+    "no such roadblock": (with_lane(roadblock="99"), "1 refers to '99', which the map does not hold"),
+    "one point": (with_lane(baseline=np.zeros((1, 2))), "centre line of 1 needs at least two"),
+    "one place": (with_lane(baseline=np.ones((3, 2))), "centre line of 1 needs at least two"),
+    "two corners": (with_lane(rings=(np.zeros((2, 2)),)), "every ring of lanes 1 needs at least three"),
+    "not finite": (with_lane(rings=(np.full((4, 2), np.nan),)), "every ring of lanes 1 needs at least three"),
+    "another place": (replace(SMALL, name="sg-one-north"), "has the name sg-one-north"),
 }
 
 
 @pytest.mark.parametrize(("road_map", "message"), REFUSED.values(), ids=REFUSED)
-def test_a_map_that_would_be_read_otherwise_is_refused_before_anything_is_written(
-    tmp_path: Path, road_map: RoadMap, message: str
-):
+def test_a_map_that_would_change_is_refused_before_anything_is_written(tmp_path: Path, road_map: RoadMap, message: str):
     with pytest.raises(MapError, match=message):
         write_maps(tmp_path, {PLACE: road_map}, crs={PLACE: CRS}, version=VERSION)
     assert not list(tmp_path.iterdir())
@@ -326,14 +331,14 @@ def test_a_map_that_would_be_read_otherwise_is_refused_before_anything_is_writte
 
 @pytest.mark.parametrize("crs", [{}, {PLACE: "EPSG:4326"}, {PLACE: "nonsense"}])
 def test_a_place_needs_a_coordinate_system_in_metres(tmp_path: Path, crs: dict[str, str]):
-    with pytest.raises(MapError, match="us-ma-boston needs a coordinate system in metres"):
+    with pytest.raises(MapError, match="us-ma-boston needs a metric coordinate system"):
         write_maps(tmp_path, {PLACE: SMALL}, crs=crs, version=VERSION)
 
 
-def test_maps_of_others_are_left_alone(tmp_path: Path):
+def test_other_maps_in_the_folder_are_left_alone(tmp_path: Path):
     index = tmp_path / f"{VERSION}.json"
     index.write_text(json.dumps({PLACE: {"version": "9.12.1817", "layers": {}}}), encoding="utf-8")
-    with pytest.raises(MapError, match="names other maps than those to be written"):
+    with pytest.raises(MapError, match="lists other maps than those to be written"):
         write_maps(tmp_path, {PLACE: SMALL}, crs={PLACE: CRS}, version=VERSION)
     assert "9.12.1817" in index.read_text(encoding="utf-8") and list(tmp_path.iterdir()) == [index]
 

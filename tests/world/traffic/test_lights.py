@@ -1,4 +1,4 @@
-"""Traffic lights and giving way: who may go when, and who has to stop."""
+"""Traffic lights and the right of way in roundabouts: who may go when."""
 
 import numpy as np
 import pytest
@@ -15,13 +15,13 @@ def layout():
     return crossing(0, arms=(4, 4))
 
 
-def test_one_road_goes_after_the_other(layout):
+def test_the_two_roads_have_green_in_turn(layout):
     lights = Lights(layout, TIMES, green_s=10.0, shift_s=0.0)
-    seen = {
+    colours = {
         time: (lights.colour(NORTH, time), lights.colour(EAST, time))
         for time in (0.0, 9.9, 10.1, 13.9, 14.5, 15.1, 30.1)
     }
-    assert seen == {
+    assert colours == {
         0.0: ("green", "red"),
         9.9: ("green", "red"),
         10.1: ("amber", "red"),
@@ -32,7 +32,7 @@ def test_one_road_goes_after_the_other(layout):
     }
 
 
-def test_two_roads_never_go_at_once(layout):
+def test_one_of_the_two_roads_is_always_red(layout):
     lights = Lights.at_random(np.random.default_rng(3), layout, TIMES)
     for time in np.arange(0.0, 60.0, 0.1):
         assert "red" in (lights.colour(NORTH, time), lights.colour(EAST, time))
@@ -44,6 +44,6 @@ def test_a_light_can_be_held_red_until_a_moment(layout):
     assert lights.colour(EAST, 7.05) == "green" and lights.colour(NORTH, 7.05) == "red"
 
 
-def test_an_approach_gives_way_to_those_who_pass_its_entry():
-    watched = circle(0).gives_way
-    assert watched[("o0", "in0")] == (("enter1", "exit0"), ("exit0", "enter0")) and len(watched) == 4
+def test_an_approach_yields_to_those_who_pass_its_entry():
+    gives_way = circle(0).gives_way
+    assert gives_way[("o0", "in0")] == (("enter1", "exit0"), ("exit0", "enter0")) and len(gives_way) == 4
