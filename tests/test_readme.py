@@ -16,6 +16,7 @@ from latentdrive import cli
 from latentdrive.config import compose
 from tests.support.comma import film, write_segment
 from tests.support.data import passing, write_video
+from tests.support.map_file import FILE_VERSION, PLACE, small_map, write_index, write_map_file
 from tests.support.navsim_fixture import write_openscene, write_split
 from tests.support.scenario import scenario, write_scenario
 
@@ -76,6 +77,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     poses = folder / "kitti/dataset/poses/00.txt"
     poses.parent.mkdir()
     write_openscene(folder / "openscene")
+    write_map_file(folder / "maps" / PLACE / FILE_VERSION / "map.gpkg", small_map())
+    write_index(folder / "maps")
     (folder / "openscene/splits").rename(folder / "splits")
     write_split(folder / "splits", "navtrain", log_names=["north", "east"])
     write_scenario(folder / "scenarios/sd_made_scene-0001.pkl", scenario())
@@ -111,11 +114,15 @@ def test_the_command_runs(command: str, home: Path, monkeypatch: pytest.MonkeyPa
         return
     paths = [str(path) for word in overrides if "*" in word for path in sorted(home.glob(word))]  # as a shell would
     overrides = [word for word in overrides if "*" not in word] + paths
+    saves = "save=latentdrive.yaml" in overrides
     small = NAVSIM if "world=small" in overrides else SMALL[verb]
     stages = TWO_STAGES if verb == "train codebook" and "codebook=one_stage" not in overrides else []
     cli.main([*verb.split(), *overrides, *small, *stages])
     said = capsys.readouterr().out
     assert "Next: " in said or "dry_run=true" in small
+    if saves:
+        assert compose("evaluate", ["data=navsim"]).data.path == str(home / "openscene")
+        (home / "latentdrive.yaml").unlink()  # the next sections go on with the built-in world
 
 
 def full_size(verb: str, overrides: list[str]) -> None:
