@@ -1,6 +1,7 @@
-"""The command line: the first one or two words name a verb, the rest are Hydra overrides.
+"""The command line: the first one or two words name a verb, the other words are Hydra overrides.
 
-Importing this file imports neither torch nor Hydra; a verb's module is imported when it is called.
+Importing this module imports neither torch nor Hydra. The module of a verb is imported when the
+verb is called.
 """
 
 import difflib
@@ -13,28 +14,24 @@ import sys
 from pathlib import Path
 from typing import Any
 
-VERBS = {  # verb: (module, configuration, what it does)
+VERBS = {  # verb: (module, name of the configuration, what it does)
     "train codebook": ("latentdrive.commands.train", "train_codebook", "learn latent actions from driving video"),
     "train teacher": ("latentdrive.commands.train", "train_teacher", "teach a Qwen2.5-VL to predict them"),
     "distill": ("latentdrive.commands.train", "distill", "distil the teacher's stored predictions into a student"),
-    "train planner": (
-        "latentdrive.commands.train",
-        "train_planner",
-        "a planner learns to drive, with or without their embeddings",
-    ),
-    "convert": ("latentdrive.commands.convert", "convert", "NAVSIM's published weights as a checkpoint of ours"),
+    "train planner": ("latentdrive.commands.train", "train_planner", "train a planner, with or without embeddings"),
+    "convert": ("latentdrive.commands.convert", "convert", "turn NAVSIM's published weights into a checkpoint"),
     "label": ("latentdrive.commands.label", "label", "write a latent store with a codebook, teacher or student"),
     "evaluate": ("latentdrive.commands.evaluate", "evaluate", "score a planner on a split, with NAVSIM's own score"),
-    "report": ("latentdrive.commands.report", "report", "one HTML file about finished runs"),
-    "demo": ("latentdrive.commands.demo", "demo", "the whole walk on the built-in world, minutes on a CPU"),
-    "doctor": ("latentdrive.commands.doctor", "doctor", "what is there, what is missing, what to type next"),
+    "report": ("latentdrive.commands.report", "report", "write one HTML file about finished runs"),
+    "demo": ("latentdrive.commands.demo", "demo", "run the whole walk on the built-in world, minutes on a CPU"),
+    "doctor": ("latentdrive.commands.doctor", "doctor", "say what is there, what is missing, what to type next"),
     "world": ("latentdrive.commands.world", "world", "write driving clips of the built-in world"),
 }
 USAGE = "usage: latentdrive VERB [key=value ...] [-m] [--cfg job] [--help]"
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run one verb; exit status 0 done, 1 a named error, 2 an unknown verb."""
+    """Run one verb. The exit status is 0 if it is done, 1 for a named error, 2 for an unknown verb."""
     arguments = sys.argv[1:] if arguments is None else arguments
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(overview())
@@ -52,12 +49,12 @@ def main(arguments: list[str] | None = None) -> None:
     if verb == "report":
         overrides = _runs_override(overrides)
     if verb == "evaluate":
-        overrides = [word for one in overrides for word in _planner_override(one)]
+        overrides = [word for override in overrides for word in _planner_override(override)]
     run_verb(verb, overrides)
 
 
 def overview() -> str:
-    """The verbs in the order of the walk, one line each."""
+    """One line for each verb, in the order of the walk."""
     width = max(map(len, VERBS))
     return "\n".join([USAGE, "", *(f"  {verb:<{width}}  {text}" for verb, (_, _, text) in VERBS.items())])
 
@@ -67,7 +64,7 @@ def run_verb(verb: str, overrides: list[str]) -> None:
     if {"-h", "--help"} & set(overrides):
         print(help_text(verb))
         return
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # errors come to us; the ones a user can cause are said in one sentence
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # we catch the errors, and say those that a user can cause in one sentence
     import hydra
 
     from latentdrive.config import configs_folder, explain, foreign_errors, register_resolvers
@@ -75,7 +72,7 @@ def run_verb(verb: str, overrides: list[str]) -> None:
 
     register_resolvers()
     _, name, _ = VERBS[verb]
-    sys.argv = [sys.argv[0], *overrides]  # the program stays: on several devices Lightning starts it again
+    sys.argv = [sys.argv[0], *overrides]  # argv[0] stays, because Lightning starts it again on several devices
     try:
         hydra.main(version_base="1.3", config_path=str(configs_folder()), config_name=name)(
             lambda composed: _job(verb, composed)
@@ -91,7 +88,7 @@ def run_verb(verb: str, overrides: list[str]) -> None:
 
 
 def _job(verb: str, composed: Any) -> None:
-    """One run: of the whole command, or of one combination of a sweep (-m), which gets a folder of its own."""
+    """Run the command once. In a sweep (-m) every combination is a run of its own, with a folder of its own."""
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
@@ -123,13 +120,13 @@ def _fail(verb: str, text: str, *, status: int = 1) -> None:
 
 
 def help_text(verb: str) -> str:
-    """What the verb makes and costs, its own keys with their meaning, and the options of its groups; from its YAML files."""
+    """Help for a verb, from its YAML files: what it makes and costs, its own keys, and the options of its groups."""
     from latentdrive.config import configs_folder
 
     folder = configs_folder()
     lines = (folder / f"{VERBS[verb][1]}.yaml").read_text(encoding="utf-8").splitlines()
     about = list(itertools.takewhile(lambda line: line.startswith("#"), lines))
-    groups = [found[1] for line in lines if (found := re.match(r"  - (?:override /?)?(\w+): \S+", line))]
+    groups = [match[1] for line in lines if (match := re.match(r"  - (?:override /?)?(\w+): \S+", line))]
     keys = itertools.dropwhile(lambda line: line.startswith(("defaults:", "  - ")), lines[len(about) :])
     text = [f"latentdrive {verb}: {VERBS[verb][2]}", "", *(line.removeprefix("#").strip() for line in about), ""]
     text += ["Keys of its own (key=value; all keys with their values: --cfg job):", "", *(f"  {k}" for k in keys if k)]
@@ -145,7 +142,11 @@ def help_text(verb: str) -> str:
 
 
 def takes(verb: str, group: str, option: Path) -> bool:
-    """Whether a verb takes an option, by its file: of experiments and planners, which several verbs share, the head shows the command."""
+    """Whether a verb takes an option, given the option's file.
+
+    Several verbs share the groups experiment and planner; the first lines of such a file show the
+    commands that take it.
+    """
     if group not in ("experiment", "planner"):
         return True
     shown = rf"^# latentdrive {verb}( \S+)* {group}={option.stem}( |$)"
@@ -157,7 +158,7 @@ def _package(line: str) -> bool:
 
 
 def _planner_override(word: str) -> list[str]:
-    """`planner=FOLDER` → `planner=checkpoint planner.folder=FOLDER`; any other word as it is."""
+    """`planner=FOLDER` → `planner=checkpoint planner.folder=FOLDER`; other words are unchanged."""
     from latentdrive.overrides import quoted
 
     key, _, value = word.partition("=")
@@ -166,9 +167,9 @@ def _planner_override(word: str) -> list[str]:
 
 
 def _runs_override(arguments: list[str]) -> list[str]:
-    """`report runs/a runs/b key=value` → `runs=['runs/a','runs/b'] key=value`; a path with = in it counts if it exists."""
+    """`report runs/a runs/b key=value` → `runs=['runs/a','runs/b'] key=value`; a word with = is a path if it exists."""
     from latentdrive.overrides import quoted
 
-    bare = [a for a in arguments if not a.startswith("-") and ("=" not in a or os.path.exists(a))]
-    rest = [a for a in arguments if a not in bare]
+    bare = [word for word in arguments if not word.startswith("-") and ("=" not in word or os.path.exists(word))]
+    rest = [word for word in arguments if word not in bare]
     return rest + ([f"runs=[{','.join(map(quoted, bare))}]"] if bare else [])

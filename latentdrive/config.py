@@ -1,7 +1,7 @@
-"""From YAML to a configuration: composing it with Hydra, reading it, writing it back.
+"""Configurations: composed from YAML files with Hydra, read strictly, and written back as YAML.
 
-The rest of the package sees a `Config`: attribute access that remembers what was read, so that a
-key nobody reads is an error before any work begins. build.py makes objects of it.
+The rest of the package sees a `Config`. It remembers which keys were read, so that a key that
+nobody reads is an error before any work begins. build.py makes objects of its nodes.
 """
 
 import difflib
@@ -25,7 +25,7 @@ RENAMED = {
     "data.train.split": "data.split.train",
     "data.val.split": "data.split.val",
 }
-SHARED = {"paths", "seed"}  # what base.yaml gives every verb, whether it draws random numbers and uses all paths or not
+SHARED = {"paths", "seed"}  # base.yaml gives these to every verb, so a verb need not read them
 
 
 def configs_folder() -> Path:
@@ -36,18 +36,22 @@ def configs_folder() -> Path:
 
 
 class Config:
-    """A node of a composed configuration: `cfg.data.rate_hz`, `"data" in cfg`; reading a leaf marks
-    it as read.
+    """A node of a composed configuration, with access by `cfg.data.rate_hz` and `"data" in cfg`.
 
-    command: what a person would type to get it; run folders and cards state it. data_words: what a
-    person would add to another verb for the same data in the same places; hints at the next command
-    say it.
+    Reading a leaf marks it as read. command: what a person types to get this configuration; run
+    folders and cards state it. data_words: what a person adds to another verb to get the same data
+    in the same places, for hints at the next command.
     """
 
     def __init__(
-        self, node: Mapping[str, Any], *, path: str = "", read: set[str] | None = None, command: str = "",
+        self,
+        node: Mapping[str, Any],
+        *,
+        path: str = "",
+        read: set[str] | None = None,
+        command: str = "",
         data_words: str = "",
-    ) -> None:  # fmt: skip
+    ) -> None:
         self._node = dict(node)
         self._path = path
         self._read = set() if read is None else read
@@ -55,12 +59,12 @@ class Config:
 
     @property
     def command(self) -> str:
-        """What a person would type to get this configuration."""
+        """What a person types to get this configuration."""
         return self._command
 
     @property
     def data_words(self) -> str:
-        """What a person would add to another verb for the same data in the same places."""
+        """What a person adds to another verb to get the same data in the same places."""
         return self._data_words
 
     def __getattr__(self, name: str) -> Any:
@@ -89,24 +93,28 @@ class Config:
     def __repr__(self) -> str:
         return f"Config({self._node!r})"
 
+    def snapshot(self) -> dict[str, Any]:
+        """The node as plain dictionaries, for the record: no key counts as read."""
+        return _copy(self._node)
+
     def plain(self) -> dict[str, Any]:
         """The node as plain dictionaries, every key marked as read."""
         self._read.update(f"{self._path}{leaf}" for leaf in _leaves(self._node))
         return _copy(self._node)
 
     def mark_read(self, names: Iterable[str]) -> None:
-        """Count these dotted names, and all below them, as read: other keys refer to them by interpolation."""
+        """Mark these dotted names and everything below them as read, because other keys refer to them."""
         prefixes = tuple(names)
         for leaf in _leaves(self._node):
             if any(leaf == name or leaf.startswith(f"{name}.") for name in prefixes):
                 self._read.add(leaf)
 
     def unread(self) -> list[str]:
-        """Dotted names of all leaves below this node that nobody has read so far."""
+        """Dotted names of all leaves below this node that were not read so far."""
         return sorted(name for leaf in _leaves(self._node) if (name := f"{self._path}{leaf}") not in self._read)
 
     def require_all_read(self) -> None:
-        """Raise ConfigError if a key was given that nobody read; commands call it before the work begins."""
+        """Raise ConfigError if there is a key that nobody read. Commands call this before the work begins."""
         if unread := self.unread():
             raise ConfigError(
                 f"nobody reads {', '.join(unread)}: remove {'it' if len(unread) == 1 else 'them'}, "
@@ -127,8 +135,8 @@ def compose(name: str, overrides: Sequence[str]) -> Config:
     """The configuration `configs/NAME.yaml` with overrides, exactly as the command line gives it to
     the verb's `run`.
 
-    For tests, notebooks, and verbs that call others. Raises ConfigError for a key, an option or a
-    value that does not fit.
+    For tests, notebooks, and verbs that call other verbs. Raises ConfigError for a key, an option
+    or a value that does not fit.
     """
     from hydra.core.hydra_config import HydraConfig
 
@@ -144,7 +152,7 @@ def compose(name: str, overrides: Sequence[str]) -> Config:
 
 @contextmanager
 def _composer() -> Iterator[Callable[..., Any]]:
-    """Hydra's compose over our folder; a verb that Hydra itself started finds Hydra as it was when this ends."""
+    """Hydra's `compose` for our folder. A verb that Hydra itself started finds Hydra unchanged afterwards."""
     import hydra
     from hydra.core.global_hydra import GlobalHydra
     from hydra.core.hydra_config import HydraConfig
@@ -167,7 +175,7 @@ def register_resolvers() -> None:
 
 
 def read_composed(composed: Any, overrides: Sequence[str]) -> Config:
-    """What Hydra composed (an omegaconf DictConfig), resolved. overrides: those it was composed with, for `command`."""
+    """A Config of what Hydra composed (an omegaconf DictConfig) with these overrides."""
     from omegaconf import OmegaConf
 
     plain, written = (OmegaConf.to_container(composed, resolve=resolve) for resolve in (True, False))
@@ -178,7 +186,7 @@ def read_composed(composed: Any, overrides: Sequence[str]) -> Config:
 
 
 def foreign_errors() -> tuple[type[Exception], ...]:
-    """What Hydra and omegaconf raise at a wrong override."""
+    """What Hydra and omegaconf raise for a wrong override."""
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
@@ -186,26 +194,24 @@ def foreign_errors() -> tuple[type[Exception], ...]:
 
 
 def explain(error: Exception, name: str) -> str:
-    """An error of Hydra's about `configs/NAME.yaml` in our words: an unknown key gets the nearest,
-    a missing value its key.
-    """
+    """An error that Hydra raised about `configs/NAME.yaml`, as one sentence that says what to type instead."""
     text = str(error).strip()
-    if inner := re.search(r"ConfigError raised while resolving interpolation: (.*)", text):
-        return inner[1]
-    if found := re.search(r"Could not override '([^'@]+)", text):
-        key = found[1]
+    if match := re.search(r"ConfigError raised while resolving interpolation: (.*)", text):
+        return match[1]
+    if match := re.search(r"Could not override '([^'@]+)", text):
+        key = match[1]
         if key in RENAMED:
             return f"unknown key {key}: type {RENAMED[key]}=NAME; data.split names the splits for every verb"
         near = difflib.get_close_matches(key, _keys(name), 1, cutoff=0.5)
         return f"unknown key {key}" + (f"; did you mean {near[0]}?" if near else ";") + " --cfg job shows all keys"
-    if found := re.search(r"Missing mandatory value: ([\w.]+)", text):
-        return f"{found[1]} has no value: give it on the command line, as {found[1]}=..."
-    if found := re.search(r"Could not find '([^']+)'\s+Available options in [^\n]*((?:\n\t\S+)+)", text):
-        group, _, option = found[1].rpartition("/")
-        there = sorted(found[2].split())
-        near = difflib.get_close_matches(option, there, 1)
+    if match := re.search(r"Missing mandatory value: ([\w.]+)", text):
+        return f"{match[1]} has no value: give it on the command line, as {match[1]}=..."
+    if match := re.search(r"Could not find '([^']+)'\s+Available options in [^\n]*((?:\n\t\S+)+)", text):
+        group, _, option = match[1].rpartition("/")
+        options = sorted(match[2].split())
+        near = difflib.get_close_matches(option, options, 1)
         guess = f"; did you mean {group}={near[0]}?" if near else ""
-        return f"{group}={option}: there is no such option, {group} may be {', '.join(there)}{guess}"
+        return f"{group}={option}: there is no such option, {group} may be {', '.join(options)}{guess}"
     return text.split("\nSet the environment variable")[0]
 
 
@@ -246,5 +252,5 @@ def to_yaml(node: Config | Mapping[str, Any]) -> str:
 
 
 def from_yaml(text: str) -> dict[str, Any]:
-    """What `to_yaml` wrote."""
+    """The content of YAML text that `to_yaml` wrote."""
     return yaml.safe_load(text)

@@ -1,12 +1,12 @@
-"""A run's folder and its voice: every verb's config, log, metrics and last words live here.
+"""The folder of a run, and what the run says on the terminal.
 
-`config.yaml` (composed and resolved) · `log.txt` · `metrics.json` · TensorBoard events · `checkpoint/`, as far as the verb makes
-them. Sits beside checkpoint.py in the import order.
+The folder holds `config.yaml` (composed and resolved), `log.txt`, `metrics.json`, TensorBoard
+events and `checkpoint/`, as far as the verb makes them.
 """
 
 import json
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,19 +22,22 @@ Item = TypeVar("Item")
 
 
 class RunFolder:
-    """The folder of one run. `say` prints and logs; `metrics` writes numbers; `finish` says where things are and what is next.
+    """The folder of one run. `say` prints and logs, `metrics` writes numbers, `finish` says what to
+    type next.
 
-    config.yaml always belongs to the numbers and the saved state beside it: a command that is refused, or a dry run, leaves
-    the one of an earlier run as it was. writes: false in the processes of a run but one, which writes for all.
+    config.yaml always belongs to the numbers and the saved state beside it: a command that is
+    refused, or a dry run, leaves the config.yaml of an earlier run as it was. writes: if a run has
+    several processes, true in one of them alone.
     """
 
     def __init__(self, cfg: Config, *, verb: str, writes: bool = True) -> None:
         self.path, self.verb, self.writes, self.started = Path(cfg.out), verb, writes, time.time()
-        self.commit = commit()  # of the code that is running: files may change while it does
+        self.commit = commit()  # asked at the start, because the files may change while the run goes on
         if writes:
             self.path.mkdir(parents=True, exist_ok=True)
         self.console = Console(highlight=False, soft_wrap=True)
-        self.command, self._node, self._begun = cfg.command, cfg._node, bool(cfg._node.get("dry_run"))
+        self.command, self._config = cfg.command, cfg.snapshot()
+        self._begun = bool(self._config.get("dry_run"))  # a dry run writes no configuration
 
     @property
     def seconds(self) -> float:
@@ -42,17 +45,21 @@ class RunFolder:
         return time.time() - self.started
 
     def go_on(self, seconds: float) -> None:
-        """Go on with a run that had taken so many seconds when it was interrupted."""
+        """Continue a run that had taken this many seconds when it was interrupted."""
         self.started -= seconds
 
     def begin_anew(self) -> None:
-        """Remove the numbers of an earlier run: from now on the folder holds the state of this one."""
+        """Remove the numbers of an earlier run. From now on the folder holds the state of this run."""
         if self.writes:
             (self.path / METRICS).unlink(missing_ok=True)
         self._write_config()
 
     def say(self, text: str) -> None:
-        """One line for the user and for log.txt. The first one begins the run: verbs speak once all keys have been read."""
+        """Print a line and append it to log.txt.
+
+        The first line begins the run and writes config.yaml, so a verb must have read all its keys
+        before.
+        """
         self.console.print(text, markup=False)
         if not self.writes:
             return
@@ -63,46 +70,49 @@ class RunFolder:
         self._begun = True
 
     def metrics(self, numbers: dict[str, Any]) -> None:
-        """Write metrics.json: verb, command, commit, seconds, and the numbers; and the configuration that they come from."""
+        """Write the numbers to metrics.json, with verb, command, commit and seconds; and config.yaml beside it."""
         self._write_config()
         content = {
-            "verb": self.verb, "command": self.command, "commit": self.commit,
-            "seconds": round(self.seconds, 1), **numbers,
-        }  # fmt: skip
+            "verb": self.verb,
+            "command": self.command,
+            "commit": self.commit,
+            "seconds": round(self.seconds, 1),
+            **numbers,
+        }
         self.write(METRICS, json.dumps(content, indent=1, default=float) + "\n")
 
     def numbers(self) -> dict[str, Any] | None:
-        """What `metrics` wrote when a run came to its end here; None before."""
+        """What `metrics` wrote at the end of a run in this folder; None if no run has ended."""
         file = self.path / METRICS
         return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
 
     def write(self, name: str, text: str) -> None:
-        """Write a file of the run as a whole, or leave it to the process that writes. Raises DiskFull."""
+        """Write a file of the run atomically, if this process is the one that writes. Raises DiskFull."""
         if self.writes:
             write_atomic(self.path / name, lambda path: path.write_text(text, encoding="utf-8"))
 
     def finish(self, result: str | Path, then: str) -> None:
-        """Last words: where the result is and what to type next."""
+        """Say where the result is and what to type next."""
         self.say(f"Done in {self.seconds:.0f} s. Result: {result}")
         self.say(f"Next: {then}")
 
     def _holds_results(self) -> bool:
-        """Numbers, or a saved state to resume from."""
+        """Whether there are numbers, or a saved state to resume from."""
         return (self.path / METRICS).is_file() or any((self.path / RESUME).glob("*.ckpt"))
 
     def _write_config(self) -> None:
-        self.write(CONFIG, to_yaml(self._node))
+        self.write(CONFIG, to_yaml(self._config))
 
 
 def progress_bar(what: str) -> Progress:
-    """A bar that shows count, time passed and time left."""
+    """A progress bar that shows count, elapsed time and remaining time."""
     columns = [TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn()]
     return Progress(*columns, transient=False)
 
 
 def progress(items: Iterable[Item], *, what: str, total: int | None = None) -> Iterator[Item]:
-    """Iterate with a bar."""
-    total = len(items) if total is None and hasattr(items, "__len__") else total
+    """Iterate over the items with a progress bar. total: their number, if they don't know it themselves."""
+    total = len(items) if total is None and isinstance(items, Sized) else total
     with progress_bar(what) as bar:
         task = bar.add_task(what, total=total)
         for item in items:
