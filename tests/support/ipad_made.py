@@ -1,10 +1,11 @@
-"""A very small iPad, what it is given, and scenes that score what it plans; for the tests of iPad."""
+"""A very small iPad, its inputs, and prepared scenes that score its plans."""
 
 from dataclasses import replace
 
 import numpy as np
 import torch
 
+from latentdrive.build import build
 from latentdrive.pdms.scene import VX, ScoringScene
 from latentdrive.planners.inputs.batch import PlannerInputs, PlannerTargets
 from latentdrive.planners.ipad.model import Ipad
@@ -32,7 +33,7 @@ NODE = {
 
 
 def camera_to_ego(yaw_deg: float, position: tuple[float, float, float] = (1.5, 0.0, 1.6)) -> torch.Tensor:
-    """A level camera that looks there; its axes are right, down, forward."""
+    """Pose of a level camera that looks in this direction; its axes are right, down, forward."""
     yaw = np.deg2rad(yaw_deg)
     forward = np.array([np.cos(yaw), np.sin(yaw), 0.0])
     right = np.array([np.sin(yaw), -np.cos(yaw), 0.0])
@@ -47,7 +48,7 @@ def pinhole(height: int = HEIGHT, width: int = WIDTH, focal: float = FOCAL) -> t
 
 
 def made_inputs(count: int, seed: int = 0) -> PlannerInputs:
-    """Noise for pictures, real calibration, a different state for each scene."""
+    """Inputs with noise as pictures, a real calibration, and a different ego state for each scene."""
     draw = torch.Generator().manual_seed(seed)
     poses = torch.stack([camera_to_ego(yaw) for yaw in YAWS_DEG])
     return PlannerInputs(
@@ -62,14 +63,14 @@ def made_inputs(count: int, seed: int = 0) -> PlannerInputs:
 
 
 def scoring_scene(speed: float, *others: Other, generation: int = 1, token: str = "scene") -> ScoringScene:
-    """A car that drives along x, and others. PDM-Closed got 20 m far."""
+    """An ego that drives along x, and other road users. PDM-Closed gets 20 m far."""
     ego = np.zeros(11)
     ego[VX] = speed
     return made_scene(*others, ego=ego, generation=generation, token=token)
 
 
 def made_task(count: int) -> tuple[PlannerInputs, PlannerTargets, list[ScoringScene]]:
-    """Inputs, humans that keep their speed (some of whom stop for a parked car), and scenes to score plans in."""
+    """Inputs, targets and scenes. The humans keep their speed, but every fourth one stops for a parked car."""
     inputs, scenes, plans = made_inputs(count), [], []
     for number, token in enumerate(inputs.tokens):
         speed, stops = inputs.velocity[number, 0].item(), number % 4 == 3
@@ -82,12 +83,10 @@ def made_task(count: int) -> tuple[PlannerInputs, PlannerTargets, list[ScoringSc
 
 def small(**changed) -> Ipad:
     """The model of NODE, with some arguments changed."""
-    from latentdrive.build import build
-
     return build(NODE | changed)
 
 
 def elsewhere(inputs: PlannerInputs) -> PlannerInputs:
-    """The same with all cameras under the ground, looking down: they see no proposal."""
+    """The inputs with all cameras under the ground, looking down, so that they see no proposal."""
     down = torch.tensor([[0.0, -1.0, 0.0, 0.0], [-1.0, 0.0, 0.0, 0.0], [0.0, 0.0, -1.0, -50.0], [0.0, 0.0, 0.0, 1.0]])
     return replace(inputs, camera_to_ego=down.expand_as(inputs.camera_to_ego).clone())

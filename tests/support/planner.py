@@ -1,13 +1,21 @@
-"""A small NAVSIM world and latent stores for it, shared by the tests of learned planners."""
+"""A small NAVSIM world, latent stores for it, and interruptions of training, for the tests of learned planners."""
 
+import itertools
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import torch
 
+from latentdrive import checkpoint
 from latentdrive.commands import train, world
 from latentdrive.config import compose
 from latentdrive.data.latent_store import LatentWriter, StoreInfo, Windows
+from latentdrive.planners.training import PlannerTraining
+from latentdrive.run_folder import CHECKPOINT
 from latentdrive.types import LatentActions, LatentFeatures, Origin
 
 WORLD = (
@@ -24,7 +32,7 @@ SHORT = (
 
 
 def write_world(folder: Path) -> list[str]:
-    """Write the world; returns the words that every command is told about it."""
+    """Write the world; returns the words of every command that name it."""
     world.run(compose("world", [*WORLD, f"path={folder / 'navsim'}", f"out={folder / 'world'}"]))
     return [
         "data=navsim", f"data.path={folder / 'navsim'}", f"paths.data={folder}", f"paths.runs={folder}/runs",
@@ -41,7 +49,7 @@ def write_store(
     folder: Path, windows: list[tuple[str, float]], *, origin: Origin = Origin.TEACHER, codebook: str = "book-a", width: int = 96,
     features: bool = True,
 ) -> Path:  # fmt: skip
-    """A store of one part whose embeddings of window i are all i. windows: drive and time of each."""
+    """A store of one part, in which all embeddings of window i are i. windows: drive and time of each."""
     info = StoreInfo(
         origin=origin, codebook_id=codebook, maker=f"maker-{codebook}", data="data", transition_s=0.5, transitions=3,
         codes_per_transition=4, codes=16, settings={}, known=("motion",),
@@ -62,3 +70,35 @@ def write_store(
     )  # fmt: skip
     writer.finish()
     return folder
+
+
+def weights(out: Path) -> bytes:
+    """The weights file of a run's checkpoint."""
+    return (out / CHECKPOINT / checkpoint.WEIGHTS).read_bytes()
+
+
+@contextmanager
+def killed_in_step(number: int) -> Iterator[None]:
+    """The training step of this number, counted from 1, raises ZeroDivisionError."""
+    calls, step = itertools.count(1), PlannerTraining.training_step
+
+    def dying_step(self: PlannerTraining, *given: Any) -> Any:
+        if next(calls) == number:
+            raise ZeroDivisionError
+        return step(self, *given)
+
+    with patch.object(PlannerTraining, "training_step", dying_step):
+        yield
+
+
+@contextmanager
+def hidden_pictures(home: Path, camera: str) -> Iterator[list[Path]]:
+    """The pictures of a camera in the first log of the world below `home` do not exist meanwhile; their paths."""
+    log = min((home / "navsim/sensor_blobs/trainval").iterdir())
+    pictures = sorted((log / camera).glob("*.jpg"))
+    hidden = [path.rename(path.with_suffix(".gone")) for path in pictures]
+    try:
+        yield pictures
+    finally:
+        for path in hidden:
+            path.rename(path.with_suffix(".jpg"))

@@ -1,4 +1,4 @@
-"""Planners without sensors: what they plan follows from one number or none."""
+"""Planners without sensors: their plan depends on the speed, or on nothing."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ def test_constant_velocity_goes_straight_ahead_at_the_length_of_the_velocity():
     assert not trajectory.poses[0, :, 1:].any() and not trajectory.poses[1].any()
 
 
-def test_without_a_velocity_constant_velocity_names_the_scene():
+def test_constant_velocity_names_a_scene_without_a_velocity():
     with pytest.raises(UnreadableScene, match="a: the ego's velocity is unknown"):
         ConstantVelocity().plan([make_scene("a", velocity_known=False)])
 
@@ -34,10 +34,10 @@ def test_both_are_planners_that_open_no_sensor():
 
 
 @pytest.mark.skipif(not FILES, reason="no golden files")
-def test_constant_velocity_is_what_the_golden_scenes_drive_by_that_name():
-    """Theirs takes the forward speed alone: half a millimetre a second of sideways slip apart, over 4 s."""
+def test_constant_velocity_is_the_plan_of_that_name_in_the_golden_scenes():
+    """The golden plan uses the forward speed alone; with the sideways speed it differs by 2 mm after 4 s."""
     answers, truth = golden(FILES[0]).answers(0), golden(FILES[0]).truth(0)
-    case = next(one for one in answers["cases"] if one["name"] == "const_velocity")
+    case = next(case for case in answers["cases"] if case["name"] == "const_velocity")
     velocity = tuple(truth.frames[truth.now].velocity.tolist())
     planned = ConstantVelocity().plan([make_scene("a", velocity=velocity)])
     assert planned.poses[0] == pytest.approx(np.array(case["poses"]), abs=2e-3)

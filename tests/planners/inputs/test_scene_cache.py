@@ -1,4 +1,4 @@
-"""Scenes on disk: each opened once, an interrupted filling goes on, what can't be opened is named."""
+"""The scene cache: each scene is opened once, interrupted filling continues, and unreadable scenes are named."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ TOKENS = [f"t{number}" for number in range(7)]
 
 
 class Maker:
-    """Scene i is the number i, as a picture and a scalar. bad: can't be opened; stop: raises as an interruption does."""
+    """Opens scene i as a picture and a scalar of the number i. bad: unreadable scenes. stop: scene that interrupts."""
 
     def __init__(self, bad: tuple[int, ...] = (), stop: int | None = None) -> None:
         self.bad, self.stop, self.opened = bad, stop, []
@@ -39,21 +39,21 @@ def test_every_scene_is_opened_once_and_read_back(tmp_path: Path):
     maker = Maker()
     cache = fill(tmp_path, maker)
     assert maker.opened == list(range(7)) and cache.rows() == list(range(7))
-    one = cache.read([5, 2])
-    assert one["number"].tolist() == [5, 2] and one["picture"][0].tolist() == [[5] * 3] * 2
+    arrays = cache.read([5, 2])
+    assert arrays["number"].tolist() == [5, 2] and arrays["picture"][0].tolist() == [[5] * 3] * 2
     assert list(cache.read([5], names=("number",))) == ["number"]
     again = Maker()
     assert fill(tmp_path, again).rows() == list(range(7)) and not again.opened
 
 
-def test_other_eyes_have_a_cache_of_their_own(tmp_path: Path):
+def test_another_content_has_a_cache_of_its_own(tmp_path: Path):
     fill(tmp_path, Maker())
     other = Maker()
     fill(tmp_path, other, content="other sensors")
     assert len(other.opened) == 7
 
 
-def test_an_interrupted_filling_keeps_what_is_whole_and_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_interrupted_filling_keeps_whole_scenes_and_continues(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(scene_cache, "CHUNK", 2)
     with pytest.raises(KeyboardInterrupt):
         fill(tmp_path, Maker(stop=5))
@@ -62,7 +62,7 @@ def test_an_interrupted_filling_keeps_what_is_whole_and_goes_on(tmp_path: Path, 
     assert rest.opened == [4, 5, 6] and cache.read(cache.rows())["number"].tolist() == list(range(7))
 
 
-def test_a_scene_that_cannot_be_opened_is_named_every_time_until_it_is_repaired(tmp_path: Path):
+def test_an_unreadable_scene_is_named_at_every_filling_until_it_is_repaired(tmp_path: Path):
     for _ in range(2):
         cache = fill(tmp_path, Maker(bad=(3,)))
         assert cache.reasons == {"t3": "the image is not there"} and cache.rows() == [0, 1, 2, 4, 5, 6]
@@ -71,6 +71,6 @@ def test_a_scene_that_cannot_be_opened_is_named_every_time_until_it_is_repaired(
     assert repaired.opened == [3] and not cache.reasons and len(cache.rows()) == 7
 
 
-def test_the_size_is_known_before_anything_is_kept(tmp_path: Path):
+def test_the_size_is_known_before_anything_is_written(tmp_path: Path):
     cache = SceneCache(tmp_path, TOKENS, Maker(bad=(0,)), content="sensors")
     assert cache.bytes() == 7 * (6 + 8) and not list(tmp_path.iterdir())

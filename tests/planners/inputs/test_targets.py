@@ -1,4 +1,4 @@
-"""What a planner learns from, on truths made by hand."""
+"""A planner's training targets, on truths made by hand."""
 
 from dataclasses import replace
 
@@ -29,7 +29,7 @@ def targets(**changed) -> SceneTargets:
 
 
 def truth(*others: tuple, ego: tuple[float, float, float] = (0.0, 0.0, 0.0), **parts):
-    """A street along x; the ego at the origin unless told otherwise."""
+    """A street along x, with the ego at the origin by default."""
     return made_truth(road_map(**(street(3) | parts)), ("r0",), *others, ego=ego)
 
 
@@ -37,19 +37,18 @@ def vehicle(x: float, y: float, heading: float = 0.0) -> tuple:
     return (f"v{x}{y}", "vehicle", x, y, heading, 0.0, 0.0)
 
 
-def test_the_plan_is_the_humans():
+def test_the_trajectory_is_the_humans():
     arrays = targets(agents=0)(truth())
     assert arrays.keys() == {"trajectory"} and arrays["trajectory"].dtype == np.float32
     assert np.allclose(arrays["trajectory"], [[4.0 * k, 0, 0] for k in range(1, 9)])  # 8 m/s
 
 
 @pytest.mark.parametrize("dt_s", [0.5, 0.1])
-def test_a_plan_that_is_too_short_or_sampled_otherwise_is_refused(dt_s):
+def test_a_human_trajectory_that_is_too_short_or_has_another_step_is_refused(dt_s):
     made = truth()
     cut = replace(made, human=Trajectory(poses=made.human.poses[: 5 if dt_s == 0.5 else 8], dt_s=dt_s))
-    with pytest.raises(
-        UnreadableScene, match=rf"{len(cut.human.poses)} poses, {dt_s} s apart; needed are 8, 0.5 s apart"
-    ):
+    poses = len(cut.human.poses)
+    with pytest.raises(UnreadableScene, match=rf"{poses} poses {dt_s} s apart; training needs 8 poses 0.5 s apart"):
         targets()(cut)
 
 
@@ -62,19 +61,19 @@ def test_the_nearest_vehicles_come_first_and_the_rest_is_padding():
     assert np.allclose(arrays["agents"], expected)
 
 
-def test_vehicles_are_seen_from_the_ego():
+def test_vehicles_are_in_the_ego_frame():
     arrays = targets()(truth(vehicle(10, 7, np.pi / 2), ego=(10.0, 2.0, np.pi / 2)))
     assert np.allclose(arrays["agents"][0], [5, 0, 0, 4.2, 1.9], atol=1e-6)
 
 
-def test_only_the_nearest_and_only_within_the_square():
+def test_vehicles_beyond_the_nearest_or_outside_the_square_are_left_out():
     many = [vehicle(2.0 + k, 0) for k in range(6)] + [vehicle(32, -32), vehicle(32.1, 0), vehicle(0, -33)]
     assert targets()(truth(*many))["agents"][:, 0].tolist() == [2, 3, 4, 5]
     arrays = targets(agents=10)(truth(*many))
     assert arrays["agents_real"].sum() == 7 and arrays["agents"][6, :2].tolist() == [32, -32]
 
 
-def test_what_ltf_cannot_see_keeps_its_row_and_does_not_count():
+def test_vehicles_outside_the_bearing_keep_their_row_but_are_not_real():
     at_81 = vehicle(10 * np.cos(np.deg2rad(81)), 10 * np.sin(np.deg2rad(81)))
     at_79 = vehicle(20 * np.cos(np.deg2rad(-79)), 20 * np.sin(np.deg2rad(-79)))
     arrays = targets(bearing_deg=80.0)(truth(vehicle(-5, 0), at_81, at_79))
@@ -89,21 +88,18 @@ def test_without_vehicles_all_is_padding():
 def test_row_0_lies_at_the_ego_and_columns_run_from_right_to_left():
     view = NAVSIM_VIEW(truth(vehicle(20.1, 8.1)).map, np.zeros(3), truth(vehicle(20.1, 8.1)).frames[3].objects)
     assert view.shape == (128, 256) and view.dtype == np.uint8
-    where = np.argwhere(view == VEHICLE)
-    # 20.1 ± 2.1 m ahead and 8.1 ± 0.95 m to the left, in cells of 0.25 m, both ends drawn.
-    assert where.min(0).tolist() == [72, 128 + 28] and where.max(0).tolist() == [88, 128 + 36]
+    cells = np.argwhere(view == VEHICLE)
+    # 20.1 ± 2.1 m ahead and 8.1 ± 0.95 m to the left, in cells of 0.25 m; both ends are drawn.
+    assert cells.min(0).tolist() == [72, 128 + 28] and cells.max(0).tolist() == [88, 128 + 36]
     mirrored = NAVSIM_VIEW(truth().map, np.zeros(3), truth(vehicle(20.1, -8.1)).frames[3].objects)
     assert np.argwhere(mirrored == VEHICLE)[:, 1].max() < 128
 
 
 def test_a_street_along_x_is_a_band_with_a_line_in_its_middle():
     view = NAVSIM_VIEW(truth().map, np.array([5.0, 0.0, 0.0]), truth().frames[3].objects)
-    # The lane of 4 m ends at x = 20, 15 m ahead; then a connector, whose area is not drawn, but its line is.
-    assert (
-        set(view[30, 128 - 8 : 128 + 9]) == {ROAD, CENTRELINE}
-        and not view[30, : 128 - 8].any()
-        and not view[30, 137:].any()
-    )
+    # The lane, 4 m wide, ends 15 m ahead at x = 20. Of the connector behind it only the centre line is drawn.
+    assert set(view[30, 128 - 8 : 128 + 9]) == {ROAD, CENTRELINE}
+    assert not view[30, : 128 - 8].any() and not view[30, 137:].any()
     assert set(view[70]) == {0, CENTRELINE}
     line = np.flatnonzero(view[30] == CENTRELINE)
     assert 128 in line and 2 <= len(line) <= 3
@@ -126,20 +122,20 @@ def test_later_classes_lie_over_earlier_ones():
 
 
 def test_the_view_turns_with_the_car():
-    """The whole scene turned and moved gives the same picture but for rounding at the edges."""
+    """The whole scene, turned and moved, gives the same view except for rounding at edges."""
     made = street_truth(ego=(18.0, 0.1, 0.01))
     far = moved_truth(made, np.array([331_000.0, 4_690_000.0, 2.0]))
     given = targets(semantics=NAVSIM_VIEW)
-    # Areas that meet the square around the ego are drawn, and the square does not turn: look where it has no edge.
-    one, two = given(made)["semantics"][:90, 60:200], given(far)["semantics"][:90, 60:200]
-    assert (one != two).mean() < 0.01 and len(np.unique(one)) == 6
+    # Only areas that meet a square around the ego are drawn. The square does not turn; compare where it has no edge.
+    near, moved = (given(place)["semantics"][:90, 60:200] for place in (made, far))
+    assert (near != moved).mean() < 0.01 and len(np.unique(near)) == 6
 
 
 @pytest.mark.parametrize(
     ("corners", "drawn"), [((14, 6, 22, 12), True), ((32.1, 0, 36, 4), False), ((0, 32.1, 4, 36), False)]
 )
 def test_areas_are_drawn_where_they_meet_the_square_around_the_ego(corners, drawn):
-    """The picture turns with the ego, the square of 64 m does not: at 45 degrees the picture ends beyond its sides."""
+    """The view turns with the ego, the square of 64 m does not: at 45 degrees the view reaches beyond its sides."""
     nobody, diagonal = truth(), np.array([0.0, 0.0, np.pi / 4])
     area = MapArea(id="i", rings=(rectangle(*corners),))
     place = replace(nobody.map, lanes=(), connectors=(), intersections=(area,))
@@ -159,7 +155,7 @@ def test_a_map_that_cannot_be_indexed_names_the_scene():
 
 
 def test_impossible_settings_are_refused():
-    with pytest.raises(ConfigError, match="width even"):
+    with pytest.raises(ConfigError, match="width must be even"):
         BevSemantics(height=128, width=255, metres_per_cell=0.25, centreline_px=2)
     with pytest.raises(ConfigError, match="poses must be at least 1"):
         targets(poses=0)

@@ -1,4 +1,4 @@
-"""Where iPad looks: corners of the car, their places in pictures and on the grid of queries, by hand."""
+"""iPad's anchors by hand: corners of the ego's box, and their places in pictures and on the grid of queries."""
 
 import numpy as np
 import pytest
@@ -17,9 +17,9 @@ def test_heights_lie_half_a_metre_inside_the_bounds():
 def test_box_points_are_four_corners_at_every_height():
     points = box_points(torch.tensor([[[10.0, 2.0, 0.0]]]), torch.tensor([0.0, 1.0]))
     assert points.shape == (1, 1, 8, 3)
-    found = {tuple(np.round(point, 4)) for point in points[0, 0].tolist()}
+    rounded = {tuple(np.round(point, 4)) for point in points[0, 0].tolist()}
     corners = [(FRONT_M, SIDE_M), (FRONT_M, -SIDE_M), (REAR_M, -SIDE_M), (REAR_M, SIDE_M)]
-    assert found == {(round(10 + x, 4), round(2 + y, 4), z) for x, y in corners for z in (0.0, 1.0)}
+    assert rounded == {(round(10 + x, 4), round(2 + y, 4), z) for x, y in corners for z in (0.0, 1.0)}
 
 
 def test_box_points_turn_with_the_car():
@@ -35,11 +35,11 @@ def projected(point: tuple[float, float, float], yaw_deg: float = 0.0) -> tuple[
     return places[0, 0, 0, 0], bool(seen[0, 0, 0, 0])
 
 
-def test_a_point_ahead_lands_where_a_pinhole_says():
-    """10 m ahead of the rear axle is 8.5 m ahead of a camera that sits 1.5 m ahead and 1.6 m up; 2 m left; focal length 30 pixels."""
+def test_a_point_ahead_lands_on_its_pinhole_projection():
+    """The camera is 1.5 m ahead and 1.6 m up, so the point is 8.5 m ahead, 1 m below, 2 m left; focal length 30 px."""
     places, seen = projected((10.0, 2.0, 0.6))
     column, row = WIDTH / 2 - 30 * 2.0 / 8.5, HEIGHT / 2 + 30 * 1.0 / 8.5
-    # Intrinsics count from the middle of the first pixel, which lies half a pixel inside the picture.
+    # Intrinsics count from the centre of the first pixel, half a pixel inside the picture.
     assert seen and places.tolist() == pytest.approx([(column + 0.5) / WIDTH, (row + 0.5) / HEIGHT], abs=1e-6)
 
 
@@ -47,7 +47,7 @@ def test_a_point_ahead_lands_where_a_pinhole_says():
     ((-10.0, 0.0, 1.6), 0.0, False), ((-10.0, 0.0, 1.6), 180.0, True), ((5.0, 6.0, 1.6), 60.0, True),
     ((5.0, 6.0, 1.6), -60.0, False), ((1.5, 0.0, 1.6), 0.0, False), ((4.0, 9.0, 1.6), 0.0, False),
 ])  # fmt: skip
-def test_which_camera_sees_it(point, yaw_deg, expected):
+def test_a_camera_sees_only_points_inside_its_picture(point, yaw_deg, expected):
     places, seen = projected(point, yaw_deg)
     assert seen is expected and torch.isfinite(places).all()
 

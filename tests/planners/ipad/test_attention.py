@@ -1,4 +1,4 @@
-"""Deformable attention by hand: what is sampled, how it is weighed, what a query gets that nobody sees."""
+"""Deformable attention by hand: sampling, weights, and queries that no camera sees."""
 
 import pytest
 import torch
@@ -9,8 +9,8 @@ from latentdrive.planners.ipad.attention import CameraAttention, GridAttention, 
 def test_sample_reads_cell_centres_and_between_them():
     ramp = torch.tensor([[[[[0.0, 1.0, 2.0, 3.0]]]]])  # one map, one head, one channel, 1 x 4 cells
     places = torch.tensor([[0.125, 0.5], [0.5, 0.5], [0.875, 0.5], [5.0, 0.5]])[None, :, None, None]
-    found = sample(ramp, places, torch.ones(1, 4, 1, 1))
-    assert found[0, :, 0].tolist() == pytest.approx([0.0, 1.5, 3.0, 0.0])
+    values = sample(ramp, places, torch.ones(1, 4, 1, 1))
+    assert values[0, :, 0].tolist() == pytest.approx([0.0, 1.5, 3.0, 0.0])
 
 
 def test_sample_weighs_points_and_keeps_heads_apart():
@@ -34,13 +34,13 @@ def test_grid_attention_reads_the_query_whose_place_it_is_given():
         torch.nn.init.eye_(layer.weight)
     torch.nn.init.zeros_(attention.samples.offsets.bias)
     queries = torch.randn(1, 6, 4)
-    there = torch.tensor([0.75, 0.5]).expand(1, 6, 2)  # column 1 of 2, row 1 of 3: query 3
-    found = attention(queries, torch.zeros(6, 4), there)
-    torch.testing.assert_close(found, queries[:, 3:4].expand_as(found))
+    place = torch.tensor([0.75, 0.5]).expand(1, 6, 2)  # column 1 of 2, row 1 of 3: query 3
+    output = attention(queries, torch.zeros(6, 4), place)
+    torch.testing.assert_close(output, queries[:, 3:4].expand_as(output))
 
 
 def cameras(count: int, points: int) -> tuple[CameraAttention, torch.Tensor, torch.Tensor]:
-    """An attention that passes values on, values of map k all k + 1, and places in the middle."""
+    """An attention that passes values on, maps whose values are all k + 1 for map k, and places in the middle."""
     attention = CameraAttention(width=4, heads=2, points=points)
     torch.nn.init.eye_(attention.out.weight)
     torch.nn.init.zeros_(attention.samples.offsets.bias)
@@ -51,13 +51,13 @@ def cameras(count: int, points: int) -> tuple[CameraAttention, torch.Tensor, tor
 def test_cameras_that_see_a_point_are_averaged():
     attention, values, places = cameras(3, 2)
     seen = torch.tensor([[[[True, False], [False, False]], [[False] * 2] * 2, [[True, True], [False, True]]]])
-    found = attention(torch.randn(1, 2, 4), values, places, seen)
-    assert found[0, 0].tolist() == pytest.approx([2.0] * 4)  # of cameras 1 and 3
-    assert found[0, 1].tolist() == pytest.approx([3.0] * 4)
+    output = attention(torch.randn(1, 2, 4), values, places, seen)
+    assert output[0, 0].tolist() == pytest.approx([2.0] * 4)  # mean of cameras 1 and 3
+    assert output[0, 1].tolist() == pytest.approx([3.0] * 4)
 
 
 def test_a_query_that_no_camera_sees_gets_nothing():
     attention, values, places = cameras(2, 3)
     torch.nn.init.ones_(attention.out.bias)
-    found = attention(torch.randn(1, 2, 4), values, places * 50, torch.zeros(1, 2, 2, 3, dtype=torch.bool))
-    assert torch.equal(found, torch.zeros(1, 2, 4))
+    output = attention(torch.randn(1, 2, 4), values, places * 50, torch.zeros(1, 2, 2, 3, dtype=torch.bool))
+    assert torch.equal(output, torch.zeros(1, 2, 4))

@@ -1,4 +1,4 @@
-"""What iPad is taught: by hand, part by part, against the scorer, and by overfitting a few scenes."""
+"""iPad's losses and targets: by hand, part by part, against the scorer, and by overfitting a few scenes."""
 
 from dataclasses import replace
 
@@ -14,7 +14,7 @@ from latentdrive.planners.ipad.heads import TOTAL
 from latentdrive.planners.ipad.losses import IpadLoss, best_of, box_error, chained
 from latentdrive.planners.ipad.targets import agent_targets, area_targets, score_targets
 from tests.support.ipad_made import PROPOSALS, made_inputs, made_task, scoring_scene, small
-from tests.support.made_scenes import FRONT_M, OFF_Y, ONCOMING_Y, Other, driving, plan_of
+from tests.support.made_scenes import FRONT_M, OFF_Y, ONCOMING_Y, Other, driving, moved_scene, plan_of
 
 OFF = {
     "trajectory": 0.0,
@@ -29,7 +29,7 @@ ALL = IpadLoss(trajectory=1.0, previous=0.1, score=1.0, sub_scores=1.0, agent_cl
 CPU = torch.device("cpu")
 
 
-def test_the_best_proposal_of_every_pass_counts():
+def test_the_trajectory_loss_takes_the_best_proposal_of_every_pass():
     passes = torch.zeros(1, 2, 3, 2, 3)
     passes[0, 0, 0] = torch.tensor([[1.0, 0.0, 0.0], [3.0, -1.0, 0.5]])  # 1 and 4.5 away: 2.75
     passes[0, 0, 1:] = 10.0
@@ -41,7 +41,7 @@ def test_the_best_proposal_of_every_pass_counts():
     assert chained(torch.tensor([1.0, 2.0, 3.0]), 0.1).item() == pytest.approx(0.01 + 0.2 + 3.0)
 
 
-def test_box_error_looks_at_real_boxes_alone():
+def test_box_error_ignores_boxes_that_are_not_real():
     boxes, real = torch.zeros(2, 8), torch.tensor([True, False])
     target = torch.stack([torch.full((8,), 2.0), torch.full((8,), 50.0)])
     assert box_error(boxes, target, real).item() == 2.0
@@ -49,7 +49,7 @@ def test_box_error_looks_at_real_boxes_alone():
 
 
 def scored(plans: list[np.ndarray], *others: Other, version: Version = Version.PDMS_V1_1, speed: float = 5.0):
-    """A scorer of one scene, and what it says of these plans."""
+    """A scorer of one scene, and its scores of these plans."""
     scene = scoring_scene(speed, *others, generation=version.rules.generation)
     scorer = Scorer([scene], version=version)
     poses = torch.from_numpy(np.stack(plans))[None]
@@ -76,11 +76,11 @@ def test_score_targets_are_the_scorers_numbers(version):
     assert torch.allclose(targets[..., TOTAL], again.score.float())
 
 
-def test_the_road_user_that_is_hit_is_told_until_it_is_hit():
+def test_a_road_user_is_relevant_until_it_is_hit():
     scorer, scores = scored([STRAIGHT, STANDS], Other("vehicle", 20.0, 30.0), PARKED)
     boxes, real = agent_targets(scorer, scores, 40, CPU)
     hit, close = scores.collision_step[0, 0].item(), scores.ttc_step[0, 0].item()
-    assert 14 <= hit <= 18 and 5 <= close < hit  # 8 m at 5 m/s; 0.9 s before
+    assert 14 <= hit <= 18 and 5 <= close < hit  # 8 m at 5 m/s take 1.6 s; too close 0.9 s before
     assert scores.collision_track[0].tolist() == [1, -1] and scores.ttc_track[0].tolist()[0] == 1
     assert real[0, 0, :, 0].tolist() == [step <= hit for step in range(1, 41)]
     assert real[0, 0, :, 1].tolist() == [step <= close for step in range(1, 41)]
@@ -90,19 +90,17 @@ def test_the_road_user_that_is_hit_is_told_until_it_is_hit():
     assert not boxes[~real].any()
 
 
-def test_boxes_are_seen_from_the_ego():
-    """The whole scene is turned and shifted: nothing of it is seen by the car."""
-    from tests.support.made_scenes import moved_scene
-
+def test_boxes_are_in_the_ego_frame():
+    """Turning and shifting the whole scene changes nothing in the ego frame."""
     plans = torch.from_numpy(STRAIGHT)[None, None]
     scene = scoring_scene(5.0, Other("vehicle", FRONT_M + 10.03, 0.2))
     moved = moved_scene(scene, np.array([431000.4, 4585000.7, 2.0]))
-    found = []
-    for one in (scene, moved):
-        scorer = Scorer([one], version=Version.PDMS_V1_1)
-        found.append(agent_targets(scorer, scorer.score_poses(plans, dt_s=0.5), 40, CPU))
-    assert torch.equal(found[0][1], found[1][1]) and found[0][1].any()
-    torch.testing.assert_close(found[0][0], found[1][0], atol=1e-4, rtol=0)
+    scorers = [Scorer([place], version=Version.PDMS_V1_1) for place in (scene, moved)]
+    (boxes, real), (moved_boxes, moved_real) = (
+        agent_targets(scorer, scorer.score_poses(plans, dt_s=0.5), 40, CPU) for scorer in scorers
+    )
+    assert torch.equal(real, moved_real) and real.any()
+    torch.testing.assert_close(boxes, moved_boxes, atol=1e-4, rtol=0)
 
 
 def test_a_scene_without_road_users_has_no_boxes():
@@ -111,7 +109,7 @@ def test_a_scene_without_road_users_has_no_boxes():
     assert boxes.shape == (1, 1, 40, 2, 8) and not boxes.any() and not real.any()
 
 
-def test_area_flags_say_off_the_road_and_in_oncoming_traffic():
+def test_area_targets_flag_leaving_the_road_and_the_lanes_of_the_route():
     aside = STRAIGHT.copy()
     aside[:, 1] = OFF_Y * np.arange(1, 9) / 8
     over = STRAIGHT.copy()
@@ -125,7 +123,7 @@ def test_area_flags_say_off_the_road_and_in_oncoming_traffic():
 
 
 def part_gradients(name: str) -> set[str]:
-    """Parts of the network that a loss with one weight alone reaches."""
+    """Parts of the network that get a gradient from one part of the loss."""
     torch.manual_seed(0)
     model = small().train()
     inputs, targets, scenes = made_task(4)
@@ -133,7 +131,9 @@ def part_gradients(name: str) -> set[str]:
     parts = loss(model(inputs), targets, Scorer(scenes, version=Version.PDMS_V1_1))
     assert set(parts) == {name} and torch.isfinite(parts[name])
     parts[name].backward()
-    return {key.split(".")[0] for key, one in model.named_parameters() if one.grad is not None and one.grad.any()}
+    return {
+        key.split(".")[0] for key, weight in model.named_parameters() if weight.grad is not None and weight.grad.any()
+    }
 
 
 SHARED = {"images", "status", "queries", "refiner"}
@@ -142,11 +142,11 @@ SHARED = {"images", "status", "queries", "refiner"}
 @pytest.mark.parametrize(("name", "heads"), [
     ("trajectory", set()), ("score", {"score"}), ("sub_scores", {"score"}), ("agent_class", {"agents"}), ("area", {"areas"}),
 ])  # fmt: skip
-def test_every_part_teaches_what_it_should(name, heads):
+def test_every_part_trains_its_head_and_the_shared_network(name, heads):
     assert part_gradients(name) == SHARED | heads
 
 
-def test_the_box_part_teaches_where_somebody_is_met():
+def test_the_box_part_trains_where_a_road_user_is_relevant():
     torch.manual_seed(0)
     model, inputs = small().train(), made_inputs(2)
     torch.nn.init.zeros_(model.refiner.decode.last.weight)
@@ -163,7 +163,7 @@ def test_the_box_part_teaches_where_somebody_is_met():
 
 
 def test_a_part_without_weight_is_not_computed():
-    """Without a scorer, which everything but the trajectory needs."""
+    """Every part but the trajectory needs a scorer; here there is none."""
     model, (inputs, targets, _) = small().train(), made_task(2)
     assert set(IpadLoss(**OFF | {"trajectory": 1.0})(model(inputs), targets, None)) == {"trajectory"}
     for name in ("score", "sub_scores", "agent_class", "agent_box", "area"):
@@ -171,7 +171,7 @@ def test_a_part_without_weight_is_not_computed():
             IpadLoss(**OFF | {name: 1.0})(model(inputs), targets, None)
 
 
-def test_weights_weigh_and_parts_are_what_the_sum_is_made_of():
+def test_parts_are_proportional_to_their_weights():
     torch.manual_seed(0)
     model, (inputs, targets, scenes) = small().train(), made_task(2)
     output, scorer = model(inputs), Scorer(scenes, version=Version.PDMS_V1_1)
@@ -182,13 +182,13 @@ def test_weights_weigh_and_parts_are_what_the_sum_is_made_of():
     assert set(once) == {"trajectory", "score", "sub_scores", "agent_class", "agent_box", "area"}
 
 
-def test_in_use_the_network_tells_no_agents_and_none_are_asked():
+def test_in_evaluation_mode_agents_and_areas_have_no_loss():
     model, (inputs, targets, scenes) = small().eval(), made_task(2)
     parts = ALL(model(inputs), targets, Scorer(scenes, version=Version.PDMS_V1_1))
     assert set(parts) == {"trajectory", "score", "sub_scores"}
 
 
-def test_only_losses_about_the_truth_of_proposals_want_their_scores():
+def test_only_parts_about_the_proposals_need_true_scores():
     none = replace(ALL, score=0.0, sub_scores=0.0, agent_class=0.0, agent_box=0.0, area=0.0)
     assert not none.scores
     for name in ("score", "sub_scores", "agent_class", "agent_box", "area"):
@@ -203,9 +203,9 @@ def test_losses_are_finite_in_float32_under_bfloat16_and_with_damaged_proposals(
         parts = ALL(model(inputs), targets, scorer)
     assert all(value.dtype == torch.float32 and torch.isfinite(value) for value in parts.values())
     output = model(inputs)
-    bad = output.proposals.clone()
-    bad[0, 0, 0, 0] = torch.nan
-    parts = ALL(replace(output, proposals=bad), targets, scorer)
+    damaged = output.proposals.clone()
+    damaged[0, 0, 0, 0] = torch.nan
+    parts = ALL(replace(output, proposals=damaged), targets, scorer)
     assert torch.isfinite(parts["score"]) and torch.isfinite(parts["area"])
 
 
