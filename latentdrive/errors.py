@@ -1,7 +1,7 @@
 """Every error that latentdrive raises on purpose.
 
-The bottom of the import order. A message says where, what was expected, what came, and what to do next; the command line
-prints it without a traceback and exits with status 1.
+The bottom of the import order. A message says where the problem is, what was expected, what came,
+and what to do next. The command line prints it without a traceback and exits with status 1.
 """
 
 import errno
@@ -9,10 +9,10 @@ from pathlib import Path
 
 
 class LatentDriveError(Exception):
-    """Base of all named errors; anything else that reaches the user is a bug."""
+    """Base of all named errors; any other error that reaches the user is a bug."""
 
     def __str__(self) -> str:
-        """One sentence; from a worker process of a loader it arrives inside a traceback."""
+        """The message alone. From a worker process of a loader, it arrives inside a traceback."""
         text = super().__str__()
         return text.rpartition(f".{type(self).__name__}: ")[2].strip() if text.startswith("Caught ") else text
 
@@ -26,40 +26,41 @@ class WrongShape(LatentDriveError):
 
 
 class UnreadableClip(LatentDriveError):
-    """One clip can't be used. Sources raise it; loaders count it and name it in `unreadable_PART.csv`.
+    """One clip can't be used. Sources raise it; loaders count it and list it in `unreadable_PART.csv`.
 
     path: the file or folder. reason: one sentence, in the user's terms.
     """
 
     def __init__(self, path: str | Path, reason: str = "") -> None:
-        # A loader (and pickle, before it restores path and reason) builds it anew from its text alone.
+        # Loaders, and pickle before it restores path and reason, rebuild the error from its text
+        # alone.
         super().__init__(f"{path}: {reason}" if reason else str(path))
         self.path = str(path)
         self.reason = reason
 
 
 class TooShort(UnreadableClip):
-    """A clip that can be read but holds no window: it is left out, and is no sign of damaged data."""
+    """A clip that can be read but is too short for a window. It is left out, and is no sign of damaged data."""
 
 
 class UnreadableScene(UnreadableClip):
-    """One scene can't be used: a missing or damaged image, point cloud, log or map. Counted and named as clips are."""
+    """One scene can't be used, because an image, point cloud, log or map is missing or damaged."""
 
 
 class UnreadableLogFile(UnreadableClip):
-    """A log file can't be used, with everything in it."""
+    """A log file can't be used, with all its scenes."""
 
 
 class RefusedPickle(LatentDriveError):
-    """A pickle asks for something that is not on the allow-list, or is damaged; nothing of it was run."""
+    """A pickle is damaged, or asks for something that is not on the list of allowed names. Nothing of it was run."""
 
 
 class MapError(LatentDriveError):
-    """A map file lacks a layer or column, or a place has no map."""
+    """A map file lacks a layer or column, or a place has no map file."""
 
 
 class NoScenes(LatentDriveError):
-    """A scene source holds nothing to work on; its text says what was found instead."""
+    """A scene source has no scene; the message says what was found instead."""
 
 
 class TooManyUnreadable(LatentDriveError):
@@ -67,7 +68,7 @@ class TooManyUnreadable(LatentDriveError):
 
 
 class NoClips(LatentDriveError):
-    """A data source holds nothing to work on."""
+    """A clip source has no clip."""
 
 
 class CheckpointError(LatentDriveError):
@@ -75,7 +76,7 @@ class CheckpointError(LatentDriveError):
 
 
 class StoreError(LatentDriveError):
-    """A latent store or a cache on disk is incomplete, altered, or made by something else."""
+    """A store or cache on disk is incomplete, altered, or made from something else."""
 
 
 class MixedCodebooks(LatentDriveError):
@@ -83,11 +84,11 @@ class MixedCodebooks(LatentDriveError):
 
 
 class DiskFull(LatentDriveError):
-    """The disk filled up; what was complete before is intact, and the same command resumes."""
+    """The disk is full. Everything that was complete before is intact, and the same command resumes."""
 
 
 class TooManyOpenFiles(LatentDriveError):
-    """The system lets this process open no more files; nothing is wrong with the file at hand."""
+    """The system does not let this process open more files; the file at hand is not at fault."""
 
 
 class WorkerDied(LatentDriveError):
@@ -95,9 +96,9 @@ class WorkerDied(LatentDriveError):
 
 
 def raise_if_out_of_files(error: Exception) -> None:
-    """Raise TooManyOpenFiles if that is what `error` says. Sources call it before they take an error for a damaged file."""
+    """Raise TooManyOpenFiles if `error` means that. Sources call it before they take an error for a damaged file."""
     if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
         raise TooManyOpenFiles(
-            f"no more files can be opened ({error.strerror}): raise the limit, for example with `ulimit -n 8192`, lower the "
-            "number of workers, or close other programs, and run the same command again"
+            f"no more files can be opened ({error.strerror}): raise the limit, for example with `ulimit -n 8192`, "
+            "lower the number of workers, or close other programs, and run the same command again"
         ) from error

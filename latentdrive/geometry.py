@@ -1,8 +1,9 @@
-"""SE(2), angles and resampling of poses: the geometry every stage shares.
+"""SE(2), angles and resampling of poses: the geometry that all stages share.
 
-Beside types.py at the bottom of the import order. A pose is x, y in metres and heading in radians, counter-clockwise,
-in the last axis; poses broadcast over leading axes. Functions take numpy arrays or torch tensors (both operands of one
-kind) and give back the same kind; only `interpolate_poses` and `planar_poses` are numpy alone.
+A pose is x, y in metres and heading in radians, counter-clockwise, in the last axis; poses
+broadcast over leading axes. Functions take numpy arrays or torch tensors (all operands of one kind)
+and return the same kind, except that `interpolate_poses`, `backward_speed`, `planar_poses` and
+`nearest_rows` take numpy only.
 """
 
 from typing import TypeVar
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from latentdrive.errors import WrongShape
 
-Array = TypeVar("Array", np.ndarray, np.floating, Tensor)  # numpy gives scalars for arrays without axes
+Array = TypeVar("Array", np.ndarray, np.floating, Tensor)  # numpy returns scalars for arrays without axes
 
 
 def wrap_angle(angle: Array) -> Array:
@@ -22,7 +23,7 @@ def wrap_angle(angle: Array) -> Array:
     xp = _library(angle)
     turn = 2.0 * np.pi
     wrapped = xp.remainder(angle + np.pi, turn) - np.pi
-    # remainder gives [-pi, pi): the half-open end is moved to the other side.
+    # remainder gives [-pi, pi): move the closed end to the other side.
     return xp.where(wrapped <= -np.pi, wrapped + turn, wrapped)
 
 
@@ -63,7 +64,9 @@ def interpolate_poses(
     times: ascending seconds. Neighbouring rows must turn by less than half a circle.
     """
     if len(times) != len(poses) or len(times) == 0:
-        raise WrongShape(f"interpolate_poses: {len(times)} times for {len(poses)} poses; one pose a time, at least one")
+        raise WrongShape(
+            f"interpolate_poses: {len(times)} times for {len(poses)} poses; give one pose for each time, at least one"
+        )
     poses = np.asarray(poses, np.float64)
     heading = np.interp(at, times, np.unwrap(poses[:, 2]))
     columns = [np.interp(at, times, poses[:, 0]), np.interp(at, times, poses[:, 1]), wrap_angle(heading)]
@@ -71,28 +74,41 @@ def interpolate_poses(
 
 
 def backward_speed(times: Float64[np.ndarray, "T"], poses: Float[np.ndarray, "T 3"]) -> Float64[np.ndarray, "T"]:
-    """Forward speed in m/s at each pose, from the step that led to it. One pose alone stands still.
+    """Forward speed in m/s at each pose, from the step that led to it; 0 for a single pose.
 
-    No row but the first uses anything later than its pose; no step led to the first, so it repeats the second.
+    Only the first row uses a later pose than its own: no step led to it, so it repeats the second row.
     """
     if len(poses) < 2:
         return np.zeros(len(poses))
     step = relative_pose(np.asarray(poses[:-1], np.float64), np.asarray(poses[1:], np.float64))
-    # Half the turn lies behind the middle of the step: the chord is measured along the mean heading.
+    # The heading in the middle of the step has half the turn: measure the chord along it.
     along = step[:, 0] * np.cos(step[:, 2] / 2) + step[:, 1] * np.sin(step[:, 2] / 2)
     speed = along / np.diff(times)
     return np.concatenate([speed[:1], speed])
 
 
 def planar_poses(camera: Float[np.ndarray, "T 3 4"]) -> Float64[np.ndarray, "T 3"]:
-    """Camera-to-world matrices with camera axes (x right, y down, z forward) as planar poses (x forward, y left, heading).
+    """Planar poses (x forward, y left, heading) of camera-to-world matrices with camera axes (x
+    right, y down, z forward).
 
-    Both are relative to the first camera's frame, as in KITTI odometry; the camera's height, roll and pitch are dropped.
+    Both are relative to the first camera's frame, as in KITTI odometry. The camera's height, roll
+    and pitch are dropped.
     """
     x, y = camera[:, 2, 3], -camera[:, 0, 3]
-    # The third column is where the camera looks: (right, down, forward) of the first frame.
+    # The third column is the viewing direction as (right, down, forward) of the first frame.
     heading = np.arctan2(-camera[:, 0, 2], camera[:, 2, 2])
     return np.stack([x, y, heading], -1).astype(np.float64)
+
+
+def nearest_rows(times_s: np.ndarray, at: np.ndarray) -> Int64[np.ndarray, "N"]:
+    """For each time in `at`, the row of `times_s` (ascending) that is nearest to it."""
+    after = np.clip(np.searchsorted(times_s, at), 1, max(1, len(times_s) - 1))
+    before = after - 1
+    return np.where(
+        at - times_s[before] <= times_s[np.minimum(after, len(times_s) - 1)] - at,
+        before,
+        np.minimum(after, len(times_s) - 1),
+    )
 
 
 def _library(array: np.ndarray | np.floating | Tensor):
@@ -103,14 +119,3 @@ def _check(*poses: np.ndarray | Tensor) -> None:
     for pose in poses:
         if pose.shape[-1] != 3:
             raise WrongShape(f"a pose is x, y, heading in the last axis; got shape {tuple(pose.shape)}")
-
-
-def nearest_rows(times_s: np.ndarray, at: np.ndarray) -> Int64[np.ndarray, "N"]:
-    """For each time in `at` the row of `times_s` (ascending) that is nearest to it."""
-    after = np.clip(np.searchsorted(times_s, at), 1, max(1, len(times_s) - 1))
-    before = after - 1
-    return np.where(
-        at - times_s[before] <= times_s[np.minimum(after, len(times_s) - 1)] - at,
-        before,
-        np.minimum(after, len(times_s) - 1),
-    )

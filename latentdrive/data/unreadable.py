@@ -1,6 +1,8 @@
-"""Clips that can't be used: counted, named in a file, and bounded; and clips that are fine but too short, counted apart.
+"""Clips that can't be used: counted, listed in a file, and bounded. Clips that are intact but too
+short are counted apart.
 
-Readers raise UnreadableClip; batches.py hands it here and goes on with another clip, until the bound is reached.
+Sources raise UnreadableClip. Loaders (data/batches) hand it to an UnreadableLog and go on with
+another clip, until the bound is reached.
 """
 
 import csv
@@ -12,10 +14,11 @@ HEADER = ("path", "reason")
 
 
 class UnreadableLog:
-    """Remembers clips that were left out, by index. max_unreadable: share of clips that may be unreadable.
+    """Clips that were left out, by index. max_unreadable: share of clips that may be unreadable.
 
-    file: unreadable*.csv, or None for memory alone; clips that are too short go to too_short*.csv beside it. Worker processes
-    append to one file; a clip that several of them met stands there several times until it is read with `read_unreadable`.
+    file: unreadable*.csv, or None to keep the list in memory; clips that are too short go to
+    too_short*.csv beside it. Worker processes append to the same file, which may then name a clip
+    several times; `read_unreadable` drops repetitions.
     """
 
     def __init__(self, *, clips: int, max_unreadable: float, file: str | Path | None) -> None:
@@ -25,14 +28,14 @@ class UnreadableLog:
         self._short: dict[int, TooShort] = {}
 
     def __len__(self) -> int:
-        """Unreadable clips that this process met."""
+        """Number of unreadable clips that this process met."""
         return len(self._failed)
 
     def __contains__(self, index: int) -> bool:
         return index in self._failed or index in self._short
 
     def add(self, index: int, error: UnreadableClip) -> None:
-        """Count one clip. Raises TooManyUnreadable beyond the bound, with the last reason in its text."""
+        """Count one clip. Raises TooManyUnreadable, with the last reason, once there are more than the bound allows."""
         if index in self:
             return
         if isinstance(error, TooShort):
@@ -42,27 +45,28 @@ class UnreadableLog:
         self._failed[index] = error
         _append(self.file, error)
         if len(self._failed) > self.max_unreadable * self.clips:
-            where = f"; all of them: {self.file}" if self.file is not None else ""
+            listed = f"; all of them: {self.file}" if self.file is not None else ""
             raise TooManyUnreadable(
                 f"{len(self._failed)} of {self.clips} clips can't be used, data.max_unreadable allows "
-                f"{self.max_unreadable:.2%}. The last one: {error}{where}. Repair or remove them, or raise data.max_unreadable"
+                f"{self.max_unreadable:.2%}. The last one: {error}{listed}. Repair or remove them, or raise "
+                "data.max_unreadable"
             )
 
     @property
     def last(self) -> UnreadableClip | None:
-        """The last clip that this process left out, too short ones first."""
+        """The last clip that this process found too short, or if there is none, the last unreadable one."""
         return next(reversed((self._failed | self._short).values()), None)
 
     def unreadable(self) -> int:
-        """How many clips are unreadable; with a file, by every process and before a resume, too."""
+        """Number of unreadable clips; with a file, those of all processes and of the run before a resume as well."""
         return len(self._failed) if self.file is None else len(read_unreadable(self.file))
 
     def too_short(self) -> int:
-        """How many clips are too short for a window; counted as `unreadable` does."""
+        """Number of clips that are too short for a window, counted as `unreadable` does."""
         return len(self._short) if self._short_file is None else len(read_unreadable(self._short_file))
 
     def summary(self) -> str:
-        """One line for the end of a run."""
+        """Both counts in one line, for the end of a run."""
         failed, short = self.unreadable(), self.too_short()
         share = failed / max(1, self.clips)
         text = f"{failed} of {self.clips} clips unreadable ({share:.2%}, limit {self.max_unreadable:.2%})"
@@ -76,7 +80,7 @@ class UnreadableLog:
 
 
 def read_unreadable(file: str | Path) -> list[tuple[str, str]]:
-    """(path, reason) of every clip named in a file of UnreadableLog, each once; empty where there is no such file."""
+    """(path, reason) of every clip in a file of UnreadableLog, without repetitions; empty if there is no such file."""
     if not Path(file).is_file():
         return []
     with open(file, newline="", encoding="utf-8") as opened:

@@ -1,7 +1,8 @@
-"""A small nuPlan map file written straight through GDAL: two roads, an intersection between them, a car park with a hole.
+"""A small nuPlan map file written through GDAL: two roads, an intersection between them, and a car park with a hole.
 
-Eastwards along y = 0 in UTM zone 19 (offset ORIGIN): lane 101 of roadblock 201 for x = 0 … 20, then connector 111 (straight on, with
-a light) or 112 (to the left) through intersection 401, x = 20 … 30, to lane 102 (roadblock 202, x = 30 … 50) or 103 (roadblock 203).
+It goes east along y = 0 in UTM zone 19 (offset ORIGIN). Lane 101 of roadblock 201 has x = 0 … 20.
+Connector 111 (straight on, with a light) or 112 (to the left) leads through intersection 401, x =
+20 … 30, to lane 102 (roadblock 202, x = 30 … 50) or lane 103 (roadblock 203).
 """
 
 import json

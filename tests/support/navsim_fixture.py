@@ -1,8 +1,9 @@
-"""A tiny but complete folder of OpenScene data, written by hand: two logs of 20 frames, two cameras, lidar, boxes, lights.
+"""A tiny but complete folder of OpenScene data: two logs of 20 frames, two cameras, lidar, boxes, lights.
 
-Every number follows from the frame's number k, so that tests can work theirs out by hand. Log "north" starts at (1000, 2000)
-and drives north at 5 m/s, log "east" starts at (3000, 4000) and drives east at 5 m/s. In every frame a car stands 10 m ahead and
-2 m to the left of the rear axle as seen from it, and moves at 3 m/s ahead and 1 m/s to the left (in ego axes), turned by 0.1 rad.
+Every number follows from the frame's number k, so that tests can work results out by hand. Log
+"north" starts at (1000, 2000) and drives north at 5 m/s; log "east" starts at (3000, 4000) and
+drives east at 5 m/s. In every frame, a car stands 10 m ahead of and 2 m to the left of the rear
+axle, turned by 0.1 rad. It moves at 3 m/s ahead and 1 m/s to the left, in ego axes.
 """
 
 from collections.abc import Callable, Sequence
@@ -11,6 +12,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+import yaml
 
 from latentdrive.data.navsim.sensor_files import write_pcd
 from latentdrive.data.pickles.writing import write_pickle
@@ -107,19 +109,19 @@ def write_sensors(root: Path, name: str, count: int, *, cameras: Sequence[str], 
     """Images and point clouds of a log's first frames."""
     blobs = root / "sensor_blobs" / data_split / name
     pictures = passing(sorted(LOGS).index(name), np.arange(count) * 8.0, (HEIGHT, WIDTH))
-    for one in cameras:
-        (blobs / one).mkdir(parents=True)
+    for camera_name in cameras:
+        (blobs / camera_name).mkdir(parents=True)
         for k, picture in enumerate(pictures):
-            path = blobs / one / f"{token(name, k)}.jpg"
+            path = blobs / camera_name / f"{token(name, k)}.jpg"
             cv2.imwrite(str(path), cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 95])
     for k in range(count):
         write_pcd(blobs / "MergedPointCloud" / f"{token(name, k)}.pcd", points(k))
 
 
 def write_split(folder: Path, name: str, *, data_split: str = "mini", more: str = "", **keys: Any) -> Path:
-    """A split file and its filter, with NAVSIM's usual numbers where none are given. more: text behind the split file's."""
-    import yaml
-
+    """A split file and its filter, with NAVSIM's usual numbers where none are given. more: text to
+    append to the split file.
+    """
     settings = {
         "_target_": "navsim.common.dataclasses.SceneFilter",
         "_convert_": "all",
@@ -147,7 +149,9 @@ def write_openscene(
     data_split: str = "mini",
     change: Change | None = None,
 ) -> Path:
-    """navsim_logs/, sensor_blobs/ and splits/ (train: north, val: east) below `root`. change: alters the frames of "north"."""
+    """Writes navsim_logs/, sensor_blobs/ and splits/ (train: north, val: east). change: alters the
+    frames of "north".
+    """
     for name in LOGS:
         content = frames(name, count)
         if change is not None and name == "north":

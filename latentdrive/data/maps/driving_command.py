@@ -1,6 +1,7 @@
-"""NAVSIM's driving command: on which side the route lies 20 m ahead.
+"""NAVSIM's driving command: the side on which the route lies 20 m ahead.
 
-Shared by whoever knows a route: recorded traffic (scenario_route.py) and the world that writes logs.
+Used by everything that knows a route: recorded traffic (data/scenarios/route.py) and the built-in
+world, which writes logs.
 """
 
 import numpy as np
@@ -9,23 +10,24 @@ from jaxtyping import Float64
 
 from latentdrive.types import Command
 
-AHEAD_M, ASIDE_M = 20.0, 2.0
+AHEAD_M, ASIDE_M = 20.0, 2.0  # distance along the route, and sideways distance from which on it is a turn
 
 
 def command_along(line: Float64[np.ndarray, "n 2"], pose: Float64[np.ndarray, "3"]) -> Command:
     """The command at a pose whose route is `line`, both in one frame.
 
-    Seen from the line's own pose next to the ego, a line that lies 20 m on at least 2 m to the left (right) means LEFT (RIGHT).
-    UNKNOWN where the pose is not finite or the line ends earlier.
+    The route is seen from the pose on the line that is nearest to the ego. If it lies 2 m or more
+    to the left (right) after 20 m, the command is LEFT (RIGHT), else STRAIGHT. UNKNOWN if the pose
+    is not finite or the line ends earlier.
     """
     if not np.isfinite(pose).all():
         return Command.UNKNOWN
-    whole = shapely.LineString(line)
-    at = whole.project(shapely.Point(pose[:2]))
-    if at + AHEAD_M > whole.length:
+    route = shapely.LineString(line)
+    along_m = route.project(shapely.Point(pose[:2]))
+    if along_m + AHEAD_M > route.length:
         return Command.UNKNOWN
-    here, ahead = (whole.interpolate(way) for way in (at, at + AHEAD_M))
-    heading = direction_at(line, at)
+    here, ahead = (route.interpolate(metres) for metres in (along_m, along_m + AHEAD_M))
+    heading = direction_at(line, along_m)
     aside = -np.sin(heading) * (ahead.x - here.x) + np.cos(heading) * (ahead.y - here.y)
     if abs(aside) < ASIDE_M:
         return Command.STRAIGHT
@@ -33,7 +35,7 @@ def command_along(line: Float64[np.ndarray, "n 2"], pose: Float64[np.ndarray, "3
 
 
 def direction_at(line: Float64[np.ndarray, "n 2"], along_m: float) -> float:
-    """Heading of the segment that lies this far along a line, radians."""
+    """Heading of the segment of a line that lies `along_m` from its beginning, radians."""
     steps = np.diff(line, axis=0)
     lengths = np.linalg.norm(steps, axis=1)
     steps, ends = steps[lengths > 0], np.cumsum(lengths[lengths > 0])  # joined lines repeat the point where they meet

@@ -1,10 +1,11 @@
-"""The layers of a nuPlan map file (map.gpkg): their names, their columns, and how a layer is read.
+"""The layers of a nuPlan map file (map.gpkg): their names and columns, and how a layer is read.
 
-Below nuplan_maps.py, which makes a RoadMap of them, and world/roads/map_writer.py, which writes them. Geometry is stored in
-longitude and latitude, as a rule, and is projected here to the metres of the place; the projection stands in layer `meta`.
+Below nuplan_maps.py, which makes a RoadMap of them, and world/roads/map_writer.py, which writes
+them. Geometry is usually stored in longitude and latitude. It is projected here to the metres of
+the place, by the projection that layer `meta` names.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -38,10 +39,8 @@ META = "meta"
 FID = "fid"
 LANE, CONNECTOR = "lane_fid", "lane_connector_fid"
 ROADBLOCK, ROADBLOCK_CONNECTOR = "lane_group_fid", "lane_group_connector_fid"
-EXIT_LANE, ENTRY_LANE = (
-    "exit_lane_fid",
-    "entry_lane_fid",
-)  # seen from the lanes: a connector begins where a lane is left
+# Named from the lanes' point of view: a connector begins where its exit lane is left.
+EXIT_LANE, ENTRY_LANE = "exit_lane_fid", "entry_lane_fid"
 FROM_ROADBLOCK, TO_ROADBLOCK = "from_lane_group_fid", "to_lane_group_fid"
 INTERSECTION, INTERSECTION_TYPE = "intersection_fid", "intersection_type_fid"
 LEFT_BOUNDARY, RIGHT_BOUNDARY = "left_boundary_fid", "right_boundary_fid"
@@ -55,15 +54,21 @@ REAL_COLUMNS = frozenset({SPEED_LIMIT})
 TEXT_COLUMNS = frozenset({STOP_LINES, KEY, VALUE})
 
 DAMAGE = (
-    ogr.DataSourceError, ogr.FeatureError, ogr.FieldError, ogr.GeometryError, ogr.CRSError, shapely.errors.ShapelyError,
-)  # fmt: skip
+    ogr.DataSourceError,
+    ogr.FeatureError,
+    ogr.FieldError,
+    ogr.GeometryError,
+    ogr.CRSError,
+    shapely.errors.ShapelyError,
+)
 
 
 @dataclass(**FROZEN)
 class Layer:
-    """A layer as the devkit expects it. geometry: Polygon, LineString, or None for a table alone.
+    """A layer as the devkit expects it. geometry: Polygon, LineString, or None for a table without geometry.
 
-    columns: what a RoadMap is made from. devkit: columns that the devkit alone reads. used: whether a RoadMap needs it.
+    columns: those that a RoadMap is made from. devkit: those that only the devkit reads. used:
+    whether a RoadMap needs the layer.
     """
 
     geometry: str | None
@@ -99,9 +104,9 @@ LAYERS = {
 
 @dataclass(**FROZEN)
 class LayerRows:
-    """The rows of one layer in the order of the file. ids: their numbers (fid) as text. columns: values by name.
+    """The rows of one layer in the order of the file. ids: row numbers (fid) as text. columns: values by name.
 
-    shapes: one part each, in the coordinates of `crs`; None, like crs, for a layer without geometry.
+    shapes: one part each, in the coordinates of `crs`; both are None for a layer without geometry.
     """
 
     path: Path
@@ -112,20 +117,22 @@ class LayerRows:
     crs: str | None
 
     def named(self, column: str) -> list[str | None]:
-        """The ids in a column as text, None where the file has none; whole numbers stored as floats or text count as ids."""
+        """The ids in a column as text, None where the file has none. Whole numbers stored as floats
+        or text count as ids.
+        """
         return [
             self._id(row, value, column) for row, value in zip(self.ids, self.columns[column].tolist(), strict=True)
         ]
 
     def required(self, column: str) -> list[str]:
-        """As `named`, for a column that may have no gap. Raises MapError with the first row that has one."""
-        found = self.named(column)
-        if None in found:
-            raise self.error(f"row {self.ids[found.index(None)]} has no {column}, and every row needs one")
-        return found
+        """As `named`, for a column without gaps. Raises MapError with the first row that has one."""
+        names = self.named(column)
+        if None in names:
+            raise self.error(f"row {self.ids[names.index(None)]} has no {column}, and every row needs one")
+        return names
 
     def numbers(self, column: str) -> list[float | None]:
-        """The numbers in a column, None where the file has none or NaN."""
+        """The numbers in a column; None where the file has none, or NaN."""
         numbers = []
         for row, value in zip(self.ids, self.columns[column].tolist(), strict=True):
             try:
@@ -136,7 +143,7 @@ class LayerRows:
         return numbers
 
     def texts(self, column: str) -> list[str]:
-        """The texts in a column, empty where the file has none; numbers as text."""
+        """The values in a column as text; empty where the file has none."""
         return ["" if value is None or value != value else str(value) for value in self.columns[column].tolist()]
 
     def lines(self) -> list[Float64[np.ndarray, "_ 2"]]:
@@ -144,11 +151,11 @@ class LayerRows:
         return [shapely.get_coordinates(shape) for shape in self.shapes]
 
     def rings(self) -> list[tuple[Float64[np.ndarray, "_ 2"], ...]]:
-        """The rings of each row's polygon, exterior first; the last point does not repeat the first."""
+        """The rings of each row's polygon, exterior first. The last point does not repeat the first."""
         return [tuple(shapely.get_coordinates(ring)[:-1] for ring in shapely.get_rings(shape)) for shape in self.shapes]
 
     def error(self, problem: str) -> MapError:
-        """The error for this layer: file, layer, problem, what to do."""
+        """The error for a problem of this layer, as `layer_error` makes it."""
         return layer_error(self.path, self.layer, problem)
 
     def _id(self, row: str, value: object, column: str) -> str | None:
@@ -165,7 +172,7 @@ class LayerRows:
 
 
 def layer_error(path: Path, layer: str, problem: str) -> MapError:
-    """A MapError that names the file and the layer, with the columns that belong there and what to do."""
+    """A MapError that names the file, the layer, the columns that belong there, and what to do."""
     spec = LAYERS[layer]
     columns = ", ".join((*spec.columns, *spec.devkit)) or "none but its fid"
     return MapError(
@@ -175,10 +182,11 @@ def layer_error(path: Path, layer: str, problem: str) -> MapError:
 
 
 def read_layer(path: Path, layer: str, *, projection: str | None) -> LayerRows:
-    """The rows of one layer, in the order of the file, their geometry in `projection` (left as it is where None).
+    """The rows of one layer in the order of the file, with geometry in `projection` (None: as it is stored).
 
-    A lone row with empty geometry only shows the columns and counts as none. Raises MapError for a damaged file, a layer or
-    column that is not there, and geometry that is absent, of another type, or of several parts.
+    A layer whose only row has empty geometry has no rows; such a row just declares the columns.
+    Raises MapError for a damaged file, a missing layer or column, and geometry that is missing, of
+    another type, or of several parts.
     """
     spec = LAYERS[layer]
     try:
@@ -203,15 +211,13 @@ def read_layer(path: Path, layer: str, *, projection: str | None) -> LayerRows:
     if spec.geometry is None:
         return rows
     if len(rows.ids) == 1 and shapes[0] is not None and shapely.is_empty(shapes[0]):
-        rows = LayerRows(
-            path=path, layer=layer, ids=(), columns={name: values[:0] for name, values in columns.items()},
-            shapes=shapes[:0], crs=rows.crs,
-        )  # fmt: skip
+        empty = {name: values[:0] for name, values in columns.items()}
+        rows = replace(rows, ids=(), columns=empty, shapes=shapes[:0])
     return _projected(rows, _single_parts(rows, spec.geometry), projection)
 
 
 def reproject(shapes: np.ndarray, *, source: str, target: str) -> np.ndarray:
-    """Geometry from one coordinate system to another, x (or longitude) first. Raises ProjError or CRSError."""
+    """Geometry in another coordinate system. x (or longitude) comes first. Raises ProjError or CRSError."""
     transformer = Transformer.from_crs(CRS.from_user_input(source), CRS.from_user_input(target), always_xy=True)
     return shapely.transform(shapes, lambda points: np.stack(transformer.transform(*points.T, errcheck=True), -1))
 
@@ -219,33 +225,36 @@ def reproject(shapes: np.ndarray, *, source: str, target: str) -> np.ndarray:
 def read_projection(path: Path) -> str:
     """The coordinate system in metres that a map file names for its place, such as EPSG:32619. Raises MapError."""
     rows = read_layer(path, META, projection=None)
-    found = [value.strip() for key, value in zip(rows.texts(KEY), rows.texts(VALUE), strict=True) if key == PROJECTION]
-    if not found:
+    entries = zip(rows.texts(KEY), rows.texts(VALUE), strict=True)
+    projection = next((value.strip() for key, value in entries if key == PROJECTION), None)
+    if projection is None:
         raise rows.error(f"it must name the coordinate system in metres in a row with key {PROJECTION}; there is none")
     try:
-        projected = CRS.from_user_input(found[0]).is_projected
+        projected = CRS.from_user_input(projection).is_projected
     except CRSError:
         projected = False
     if not projected:
-        raise rows.error(f"{PROJECTION} must name a coordinate system in metres such as EPSG:32619, it is {found[0]!r}")
-    return found[0]
+        raise rows.error(
+            f"{PROJECTION} must name a coordinate system in metres such as EPSG:32619, it is {projection!r}"
+        )
+    return projection
 
 
 def layer_problems(path: Path) -> list[str]:
-    """What a map file lacks, one sentence each; no geometry is read. Empty: all layers and columns are there."""
+    """What a map file lacks, one sentence each; empty if all layers and columns are there. No geometry is read."""
     try:
-        there = _layers_of(path)
+        present = _layers_of(path)
         problems = []
         for name, spec in LAYERS.items():
-            if name not in there:
-                whom = "" if spec.used else " (the devkit alone needs it)"
-                problems.append(f"{path}: no layer {name}{whom}")
+            if name not in present:
+                reader = "" if spec.used else " (only the devkit needs it)"
+                problems.append(f"{path}: no layer {name}{reader}")
                 continue
             fields = set(pyogrio.read_info(path, layer=name)["fields"])
             for column in (*spec.columns, *spec.devkit):
                 if column not in fields:
-                    whom = " (the devkit alone reads it)" if column in spec.devkit else ""
-                    problems.append(f"{path}: layer {name} has no column {column}{whom}")
+                    reader = " (only the devkit reads it)" if column in spec.devkit else ""
+                    problems.append(f"{path}: layer {name} has no column {column}{reader}")
     except MapError as error:
         return [str(error)]
     except (*DAMAGE, ogr.DataLayerError) as error:
@@ -259,7 +268,7 @@ def layer_problems(path: Path) -> list[str]:
 
 
 def damaged(path: Path, error: Exception) -> MapError:
-    """The error for a file that GDAL does not read."""
+    """The error for a file that GDAL can't read."""
     return MapError(f"{path}: no intact map file (GeoPackage): {error}. Download the nuPlan maps again")
 
 
@@ -271,9 +280,9 @@ def _layers_of(path: Path) -> list[str]:
 
 
 def _single_parts(rows: LayerRows, kind: str) -> np.ndarray:
-    """The shapes, those of one part in a collection taken out of it.
+    """The shapes, each taken out of its collection if it is the only part.
 
-    Several parts are refused: the devkit would take their union, which no list of rings can say.
+    Several parts are refused: the devkit would take their union, which no list of rings can express.
     """
     shapes = rows.shapes.copy()
     for index, shape in enumerate(shapes):
@@ -289,7 +298,7 @@ def _single_parts(rows: LayerRows, kind: str) -> np.ndarray:
 
 
 def _projected(rows: LayerRows, shapes: np.ndarray, projection: str | None) -> LayerRows:
-    """The rows with these shapes in the projection."""
+    """The rows with these shapes, projected."""
     crs = rows.crs
     if projection is not None and len(shapes):
         if crs is None:
@@ -302,4 +311,4 @@ def _projected(rows: LayerRows, shapes: np.ndarray, projection: str | None) -> L
         if not np.isfinite(shapely.get_coordinates(shapes)).all():
             raise rows.error(f"coordinates in {crs} have no place in {projection}")
         crs = projection
-    return LayerRows(path=rows.path, layer=rows.layer, ids=rows.ids, columns=rows.columns, shapes=shapes, crs=crs)
+    return replace(rows, shapes=shapes, crs=crs)

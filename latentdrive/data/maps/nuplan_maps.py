@@ -1,7 +1,8 @@
-"""nuPlan maps as RoadMaps: VERSION.json names each place's file, map_layers.py reads it, and here it becomes a graph of lanes.
+"""nuPlan maps as RoadMaps. VERSION.json names each place's file, map_layers.py reads its layers,
+and a graph of lanes is made here.
 
-The first thing that scoring and training targets need of NAVSIM beside the logs. Ids are the row numbers of the file as
-text, and everything keeps the order of the file, because results of the devkit depend on it.
+Scoring and training targets need it beside the logs. Ids are the row numbers of the file as text,
+and everything keeps the order of the file, because results of the devkit depend on it.
 """
 
 import json
@@ -26,10 +27,11 @@ Rings = tuple[Float64[np.ndarray, "_ 2"], ...]
 
 
 class NuplanMaps:
-    """The maps below one folder by place. root: $NUPLAN_MAPS_ROOT. version: nuplan-maps-v1.0, the name of its JSON file.
+    """The maps below one folder, by place. root: $NUPLAN_MAPS_ROOT. version: name of its JSON file (nuplan-maps-v1.0).
 
-    `maps["us-ma-boston"]` reads that map when it is first asked for, and keeps it. Nothing is read before; every use raises
-    MapError where the JSON file is missing or damaged. identity: what stands for these maps in the id of scenes.
+    `maps["us-ma-boston"]` reads that map at its first use, and keeps it. Nothing is read before, so
+    that every use may raise MapError for a missing or damaged JSON file. identity: stands for these
+    maps in the id of scenes.
     """
 
     def __init__(self, *, root: str | Path, version: str) -> None:
@@ -40,7 +42,7 @@ class NuplanMaps:
         self._loose_ends: dict[str, tuple[str, ...]] = {}
 
     def __getstate__(self) -> dict[str, Any]:
-        """For worker processes: maps are read anew there."""
+        """For worker processes, which read maps on their own."""
         return self.__dict__ | {"_maps": {}, "_loose_ends": {}}
 
     @cached_property
@@ -53,12 +55,12 @@ class NuplanMaps:
         return tuple(name for name in self._versions if self._file(name).is_file())
 
     def path(self, name: str) -> Path:
-        """The map file of a place, which need not exist. Raises MapError for a place that the JSON file does not name."""
+        """The map file of a place; it may be absent. Raises MapError for a place that the JSON file does not name."""
         name = MAP_ALIASES.get(name, name)
         if name not in self._versions:
             raise MapError(
                 f"{self.index} has no map of {name!r}, only of {', '.join(self._versions) or 'no place'}: "
-                "name one of these, or point the maps' folder to where that map is"
+                "name one of these, or give the folder of maps that holds it"
             )
         return self._file(name)
 
@@ -75,12 +77,14 @@ class NuplanMaps:
         return self._maps[name]
 
     def loose_ends(self, name: str) -> tuple[str, ...]:
-        """Lane connectors of a map that name a lane it does not hold, one sentence each; the graph ends there."""
+        """Lane connectors of a map that name a lane it does not hold, one sentence each. The graph
+        of lanes ends there.
+        """
         name = self[name].name
         return self._loose_ends[name]
 
     def problems(self) -> list[str]:
-        """What is missing (places, files, layers, columns), one sentence each, without reading any map whole."""
+        """What is missing (places, files, layers, columns), one sentence each. No map is read completely."""
         problems = [
             f"{self.index}: no entry for {name}; the devkit opens the maps of all four places"
             for name in PLACES
@@ -96,12 +100,12 @@ class NuplanMaps:
 
 
 def map_file(root: Path, name: str, version: str) -> Path:
-    """Where the map file of a place lies."""
+    """The path of a place's map file."""
     return root / name / version / MAP_FILE
 
 
 def read_versions(index: Path) -> dict[str, str]:
-    """The version of each place's map, from VERSION.json. Raises MapError where it is missing or anything else."""
+    """The version of each place's map, from VERSION.json. Raises MapError if it is missing or has another form."""
     try:
         content = json.loads(index.read_text(encoding="utf-8"))
         versions = {name: entry["version"] for name, entry in content.items()}
@@ -121,7 +125,7 @@ def read_versions(index: Path) -> dict[str, str]:
 
 
 def read_road_map(path: Path, name: str) -> tuple[RoadMap, tuple[str, ...]]:
-    """One map file as a RoadMap, and its lane connectors that name a lane that it lacks. Raises MapError."""
+    """One map file as a RoadMap; and sentences on lane connectors that name a missing lane. Raises MapError."""
     projection = read_projection(path)
 
     def rows(layer: str) -> LayerRows:
@@ -146,27 +150,25 @@ def read_road_map(path: Path, name: str) -> tuple[RoadMap, tuple[str, ...]]:
         crosswalks=_areas(rows(layers.CROSSWALKS)),
         walkways=_areas(rows(layers.WALKWAYS)),
     )
-    twice = repeated_ids(road_map)
-    if twice:
+    repeated = repeated_ids(road_map)
+    if repeated:
         raise MapError(
             f"{path}: ids must be unique over lanes, connectors, roadblocks, intersections and car parks; "
-            f"{len(twice)} are used twice, {', '.join(twice[:5])} among them. Download the nuPlan maps again"
+            f"{len(repeated)} are used twice, for example {', '.join(repeated[:5])}. Download the nuPlan maps again"
         )
     return road_map, loose
 
 
 def repeated_ids(road_map: RoadMap) -> list[str]:
-    """Ids that two objects share, of all kinds that share one list of ids when driving is scored."""
-    kinds = (
-        road_map.lanes, road_map.connectors, road_map.roadblocks, road_map.roadblock_connectors, road_map.intersections,
-        road_map.carparks,
-    )  # fmt: skip
-    uses = Counter(item.id for kind in kinds for item in kind)
+    """Ids that two objects share. Scoring keeps lanes, roadblocks, intersections and car parks in one list of ids."""
+    lanes = (*road_map.lanes, *road_map.connectors)
+    blocks = (*road_map.roadblocks, *road_map.roadblock_connectors)
+    uses = Counter(item.id for item in (*lanes, *blocks, *road_map.intersections, *road_map.carparks))
     return [id_ for id_, count in uses.items() if count > 1]
 
 
 class _LaneGraph:
-    """Which connectors leave and enter a lane, and which lanes a connector joins; all in the order of the connectors."""
+    """Which connectors leave and enter a lane, and which lanes a connector joins, in the order of the connectors."""
 
     def __init__(self) -> None:
         self.outgoing: defaultdict[str, list[str]] = defaultdict(list)
@@ -182,8 +184,8 @@ def _lane_graph(rows: LayerRows, lanes: set[str]) -> tuple[_LaneGraph, tuple[str
     for connector, start, end in zip(rows.ids, exits, entries, strict=True):
         for lane, column in ((start, layers.EXIT_LANE), (end, layers.ENTRY_LANE)):
             if lane not in lanes:
-                named = "no lane" if lane is None else f"lane {lane}, which is not in {layers.LANES}"
-                loose.append(f"{rows.path}: lane connector {connector}: {column} names {named}")
+                target = "no lane" if lane is None else f"lane {lane}, which is not in {layers.LANES}"
+                loose.append(f"{rows.path}: lane connector {connector}: {column} names {target}")
         if start in lanes:
             graph.outgoing[start].append(connector)
             graph.incoming[connector].append(start)
@@ -198,17 +200,21 @@ def _lanes(rows: LayerRows, baselines: dict[str, np.ndarray], graph: _LaneGraph)
         if lane != id_:
             raise rows.error(f"row {id_} has {layers.LANE} {lane}, and both must be equal")
     _require_all(rows, baselines, f"a line in {layers.BASELINES} with that {layers.LANE}")
-    columns = zip(
-        rows.ids, rows.rings(), rows.required(layers.ROADBLOCK), rows.numbers(layers.SPEED_LIMIT),
-        rows.numbers(layers.LANE_INDEX), strict=True,
-    )  # fmt: skip
+    roadblocks, limits = rows.required(layers.ROADBLOCK), rows.numbers(layers.SPEED_LIMIT)
+    columns = zip(rows.ids, rows.rings(), roadblocks, limits, rows.numbers(layers.LANE_INDEX), strict=True)
     return tuple(
         MapLane(
-            id=id_, rings=rings, roadblock=roadblock, baseline=baselines[id_], speed_limit_mps=limit,
-            index=None if index is None else int(index), has_light=False, **graph.ends(id_),
+            id=id_,
+            rings=rings,
+            roadblock=roadblock,
+            baseline=baselines[id_],
+            speed_limit_mps=limit,
+            index=None if index is None else int(index),
+            has_light=False,
+            **graph.ends(id_),
         )
         for id_, rings, roadblock, limit, index in columns
-    )  # fmt: skip
+    )
 
 
 def _connectors(
@@ -216,24 +222,26 @@ def _connectors(
 ) -> tuple[MapLane, ...]:
     _require_all(rows, baselines, f"a line in {layers.BASELINES} with that {layers.CONNECTOR}")
     _require_all(rows, polygons, f"a polygon in {layers.CONNECTOR_POLYGONS} with that {layers.CONNECTOR}")
-    columns = zip(
-        rows.ids, rows.required(layers.ROADBLOCK_CONNECTOR), rows.numbers(layers.SPEED_LIMIT),
-        rows.texts(layers.STOP_LINES), strict=True,
-    )  # fmt: skip
+    roadblocks, limits = rows.required(layers.ROADBLOCK_CONNECTOR), rows.numbers(layers.SPEED_LIMIT)
+    columns = zip(rows.ids, roadblocks, limits, rows.texts(layers.STOP_LINES), strict=True)
     return tuple(
         MapLane(
-            id=id_, rings=polygons[id_], roadblock=roadblock, baseline=baselines[id_], speed_limit_mps=limit, index=None,
-            has_light=bool(stops.replace(",", " ").strip()), **graph.ends(id_),
+            id=id_,
+            rings=polygons[id_],
+            roadblock=roadblock,
+            baseline=baselines[id_],
+            speed_limit_mps=limit,
+            index=None,
+            has_light=bool(stops.replace(",", " ").strip()),
+            **graph.ends(id_),
         )
         for id_, roadblock, limit, stops in columns
-    )  # fmt: skip
+    )
 
 
 def _connections(rows: LayerRows) -> tuple[MapConnection, ...]:
-    columns = zip(
-        rows.ids, rows.rings(), rows.required(layers.FROM_ROADBLOCK), rows.required(layers.TO_ROADBLOCK),
-        rows.named(layers.INTERSECTION), strict=True,
-    )  # fmt: skip
+    starts, ends = rows.required(layers.FROM_ROADBLOCK), rows.required(layers.TO_ROADBLOCK)
+    columns = zip(rows.ids, rows.rings(), starts, ends, rows.named(layers.INTERSECTION), strict=True)
     return tuple(
         MapConnection(id=id_, rings=rings, from_roadblock=start, to_roadblock=end, intersection=intersection)
         for id_, rings, start, end, intersection in columns
@@ -245,7 +253,7 @@ def _areas(rows: LayerRows) -> tuple[MapArea, ...]:
 
 
 def _by_owner(rows: LayerRows, column: str, shapes: list) -> dict[str, np.ndarray | Rings]:
-    """Shapes by the lane or connector that a column names. Raises MapError where two name the same one."""
+    """Shapes by the lane or connector that a column names. Raises MapError if two rows name the same one."""
     owned: dict[str, np.ndarray | Rings] = {}
     for id_, owner, shape in zip(rows.ids, rows.named(column), shapes, strict=True):
         if owner in owned:
@@ -256,7 +264,7 @@ def _by_owner(rows: LayerRows, column: str, shapes: list) -> dict[str, np.ndarra
 
 
 def _require_all(rows: LayerRows, owned: Iterable[str], what: str) -> None:
-    """Raises MapError with the first rows that have no shape in another layer."""
+    """Raises MapError, with the first rows, if any row has no shape in `owned`. what: they lack."""
     absent = [id_ for id_ in rows.ids if id_ not in owned]
     if absent:
         raise rows.error(f"{len(absent)} rows ({', '.join(absent[:5])}) lack {what}")

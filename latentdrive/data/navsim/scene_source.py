@@ -4,7 +4,7 @@ The first step of everything that plans on NAVSIM. scene_filter.py says which sc
 index.py finds them in the logs, and scenes.py opens one.
 """
 
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +30,7 @@ from latentdrive.data.navsim.scenes import (
 from latentdrive.data.navsim.sensor_files import SensorFiles, is_there, missing_files
 from latentdrive.errors import NoScenes, UnreadableLogFile, UnreadableScene
 from latentdrive.findings import Finding, good, lacking
+from latentdrive.lru_cache import LruCache
 from latentdrive.progress import Progress
 from latentdrive.types import FROZEN, Scene, SceneTruth
 
@@ -147,11 +148,7 @@ class NavsimLogs:
         tokens = self._index.tokens[self._selection.rows]
         self.tokens: tuple[str, ...] = tuple(token.decode() for token in tokens.tolist())
         self._rows = dict(zip(self.tokens, self._selection.rows.tolist()))
-        self._open: OrderedDict[str, NavsimLog] = OrderedDict()
-
-    def __getstate__(self) -> dict[str, Any]:
-        """For worker processes: logs are opened anew there."""
-        return self.__dict__ | {"_open": OrderedDict()}
+        self._open: LruCache[str, NavsimLog] = LruCache(OPEN_LOGS)
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -272,15 +269,10 @@ class NavsimLogs:
         return self._rows[token]
 
     def _log(self, name: str) -> NavsimLog:
-        if name not in self._open:
-            try:
-                self._open[name] = self._logs.open(name)
-            except UnreadableLogFile as error:
-                raise UnreadableScene(error.path, error.reason) from error
-            if len(self._open) > OPEN_LOGS:
-                self._open.popitem(last=False)
-        self._open.move_to_end(name)
-        return self._open[name]
+        try:
+            return self._open.get(name, lambda: self._logs.open(name))
+        except UnreadableLogFile as error:
+            raise UnreadableScene(error.path, error.reason) from error
 
 
 def _nothing_left(folder: Path, index: NavsimIndex, chosen: Selection, filter: SceneFilter) -> str:

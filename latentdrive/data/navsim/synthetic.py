@@ -5,7 +5,6 @@ with its frames. What other road users do after its last frame is stored as obje
 classes (nuplan_objects.py).
 """
 
-from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,6 +23,7 @@ from latentdrive.data.pickles.reading import read_pickle
 from latentdrive.data.unreadable import UnreadableLog
 from latentdrive.errors import NoScenes, RefusedPickle, UnreadableLogFile, UnreadableScene, raise_if_out_of_files
 from latentdrive.files import read_arrays, write_atomic
+from latentdrive.lru_cache import LruCache
 from latentdrive.progress import Progress
 from latentdrive.types import FROZEN, Command, LoggedFrame, Scene, SceneTruth
 
@@ -79,7 +79,7 @@ class SyntheticScenes:
         self.second_stages: tuple[SecondStage, ...] = ()
         if split is not None and splits is not None:
             self.second_stages = read_split(Path(splits).expanduser(), split).second_stages
-        self._open: OrderedDict[str, SyntheticScene] = OrderedDict()
+        self._open: LruCache[str, SyntheticScene] = LruCache(OPEN_SCENES)
         self._files, self.unreadable = self._listed(Path(cache_folder).expanduser(), max_unreadable, progress)
         listed = dict.fromkeys(token for stage in self.second_stages for pair in stage.followers for token in pair)
         self.absent = tuple(token for token in listed if token not in self._files)
@@ -91,10 +91,6 @@ class SyntheticScenes:
                 f"files; none of the {len(listed):,} that split {split} names. Give the folder that was made for this "
                 "split"
             )
-
-    def __getstate__(self) -> dict[str, Any]:
-        """For worker processes: scenes are opened anew there."""
-        return self.__dict__ | {"_open": OrderedDict()}
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -131,15 +127,10 @@ class SyntheticScenes:
     def read(self, token: str) -> SyntheticScene:
         """One scene, from memory or from its file. Raises UnreadableScene if it is damaged or lacks something."""
         path = self.location(token)
-        if token not in self._open:
-            try:
-                self._open[token] = read_synthetic(path)
-            except UnreadableLogFile as error:
-                raise UnreadableScene(path, error.reason) from error
-            if len(self._open) > OPEN_SCENES:
-                self._open.popitem(last=False)
-        self._open.move_to_end(token)
-        return self._open[token]
+        try:
+            return self._open.get(token, lambda: read_synthetic(path))
+        except UnreadableLogFile as error:
+            raise UnreadableScene(path, error.reason) from error
 
     def summary(self) -> str:
         """What was found, in a sentence."""

@@ -6,7 +6,6 @@ road_map.py makes nuPlan's map of its lanes, route.py finds the lanes that the e
 logged_scenario.py joins them.
 """
 
-from collections import OrderedDict
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from latentdrive.data.scene_settings import SceneSettings
 from latentdrive.data.unreadable import UnreadableLog
 from latentdrive.errors import ConfigError, NoScenes, UnreadableLogFile, UnreadableScene
 from latentdrive.geometry import relative_pose
+from latentdrive.lru_cache import LruCache
 from latentdrive.progress import Progress
 from latentdrive.types import Command, EgoHistory, Scene, SceneTruth, Trajectory
 
@@ -87,7 +87,7 @@ class ScenarioLogs:
         self.command = command
         self._points: dict[str, tuple[str, int]] = {}
         self._files: dict[str, tuple[Path, str]] = {}
-        self._open: OrderedDict[str, LoggedScenario] = OrderedDict()
+        self._open: LruCache[str, LoggedScenario] = LruCache(OPEN_SCENARIOS)
         self._counts = {"tracks": 0, "no_size": 0, "not_finite": 0, "leaps": 0, "no_centre_line": 0, "no_point": 0}
         files = self._find()
         self.unreadable = UnreadableLog(clips=len(files), max_unreadable=max_unreadable, file=None)
@@ -102,10 +102,6 @@ class ScenarioLogs:
                 f"{self.path}: none of {len(files)} files gives a decision point ({self.unreadable.unreadable()} "
                 f"unreadable, {self._counts['no_point']} shorter than {self._shortest_s:g} s of known ego){last}"
             )
-
-    def __getstate__(self) -> dict[str, Any]:
-        """For worker processes, which open scenarios on their own."""
-        return self.__dict__ | {"_open": OrderedDict()}
 
     @property
     def tokens(self) -> tuple[str, ...]:
@@ -237,13 +233,9 @@ class ScenarioLogs:
     def _at(self, token: str) -> tuple[LoggedScenario, int]:
         """The scenario of a point, opened, and the number of the point's frame."""
         name, now = self._known(token)
-        if name not in self._open:
-            file = self._files[name][0]
-            try:
-                self._open[name] = LoggedScenario(read_scenario(file, ego_ahead_m=self.ego_ahead_m))
-            except UnreadableLogFile as error:
-                raise UnreadableScene(file, f"it changed since it was first read: {error.reason}") from error
-            if len(self._open) > OPEN_SCENARIOS:
-                self._open.popitem(last=False)
-        self._open.move_to_end(name)
-        return self._open[name], now
+        file = self._files[name][0]
+        try:
+            scenario = self._open.get(name, lambda: LoggedScenario(read_scenario(file, ego_ahead_m=self.ego_ahead_m)))
+        except UnreadableLogFile as error:
+            raise UnreadableScene(file, f"it changed since it was first read: {error.reason}") from error
+        return scenario, now

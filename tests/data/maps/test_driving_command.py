@@ -1,4 +1,4 @@
-"""Driving commands worked out by hand: where a line lies 20 m on, seen from its own pose next to the ego."""
+"""Driving commands worked out by hand: on which side a line lies after 20 m, seen from its point next to the ego."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ NORTH = np.pi / 2
 
 
 def bent(aside_m: float) -> np.ndarray:
-    """10 m north, then straight to a point 10 m farther north and so far to the west, then north again."""
+    """A line that goes north, moves `aside_m` to the west between y = 10 and y = 20, and goes north again."""
     return np.array([[0.0, -20.0], [0.0, 10.0], [-aside_m, 20.0], [-aside_m, 60.0]])
 
 
@@ -31,17 +31,16 @@ def test_two_metres_to_a_side_are_a_turn(aside_m: float, command: Command):
 
 def test_it_is_seen_from_the_line_not_from_the_ego():
     line = bent(2.5)
-    assert (
-        command_along(line, np.array([0.0, 0.0, NORTH + 0.4])) == Command.LEFT
-    )  # a heading of its own changes nothing
+    turned = np.array([0.0, 0.0, NORTH + 0.4])  # the ego's own heading changes nothing
+    assert command_along(line, turned) == Command.LEFT
 
 
-def test_where_the_line_ends_or_the_pose_is_unknown_nothing_is_commanded():
+def test_the_command_is_unknown_where_the_line_ends_or_the_pose_is_unknown():
     assert command_along(bent(0.0), np.array([0.0, 41.0, NORTH])) == Command.UNKNOWN
     assert command_along(bent(0.0), np.array([0.0, np.nan, NORTH])) == Command.UNKNOWN
 
 
-def test_points_that_come_twice_have_no_direction_of_their_own():
+def test_repeated_points_have_no_direction_of_their_own():
     joined = np.array([[0.0, 0.0], [5.0, 0.0], [5.0, 0.0], [5.0, 5.0]])
     assert direction_at(joined, 2.0) == 0.0 and direction_at(joined, 5.0) == pytest.approx(NORTH)
     assert direction_at(joined, 99.0) == pytest.approx(NORTH)

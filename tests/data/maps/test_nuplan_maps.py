@@ -1,4 +1,4 @@
-"""nuPlan maps: what the file says becomes a RoadMap, in its order; every way to be damaged has its own sentence."""
+"""nuPlan maps: a file becomes a RoadMap in the file's order; every kind of damage has its own message."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -150,32 +150,61 @@ def test_a_connector_to_a_lane_that_is_not_there_ends_the_graph_and_is_named(map
 
 TWO = shapely.MultiPolygon([box(20, -2, 24, 2), box(26, -2, 30, 2)])
 BAD = {
-    "a layer is missing": (without("lane_groups_polygons"), "layer lane_groups_polygons .*no such layer; the file has lanes_pol"),
-    "a column is missing": (without("lane_connectors", "exit_lane_fid"), "layer lane_connectors .*has no column exit_lane_fid"),
+    "a layer is missing": (
+        without("lane_groups_polygons"),
+        "layer lane_groups_polygons .*no such layer; the file has lanes_pol",
+    ),
+    "a column is missing": (
+        without("lane_connectors", "exit_lane_fid"),
+        "layer lane_connectors .*has no column exit_lane_fid",
+    ),
     "no projection": (setting("meta", "key", ["mapName", "other"]), "layer meta .*projectedCoordSystem; there is none"),
-    "no such projection": (setting("meta", "value", ["b", "UTM"]), "must name a coordinate system in metres .*it is 'UTM'"),
+    "no such projection": (
+        setting("meta", "value", ["b", "UTM"]),
+        "must name a coordinate system in metres .*it is 'UTM'",
+    ),
     "degrees": (setting("meta", "value", ["b", "EPSG:4326"]), "system in metres .*it is 'EPSG:4326'"),
     "another lane id": (setting("lanes_polygons", "lane_fid", [101, 7, 103]), "row 102 has lane_fid 7, and both must"),
     "no roadblock": (setting("lanes_polygons", "lane_group_fid", [201, None, 203]), "row 102 has no lane_group_fid"),
     "half an id": (setting("lane_connectors", "exit_lane_fid", [101, 101.5]), "row 112: exit_lane_fid .*it is 101.5"),
-    "a word for an id": (setting("lane_connectors", "exit_lane_fid", ["x", "101"]), "row 111: exit_lane_fid .*it is 'x'"),
-    "a word for a limit": (setting("lanes_polygons", "speed_limit_mps", ["fast", "5", "6"]), "row 101: speed_limit_mps must be"),
-    "no centre line": (setting("baseline_paths", "lane_fid", [None, 101, 102, 7, None]), r"1 rows \(103\) lack a line in base"),
-    "two centre lines": (setting("baseline_paths", "lane_fid", [None, 101, 102, 101, None]), "row 4 is the second .*lane_fid 101"),
+    "a word for an id": (
+        setting("lane_connectors", "exit_lane_fid", ["x", "101"]),
+        "row 111: exit_lane_fid .*it is 'x'",
+    ),
+    "a word for a limit": (
+        setting("lanes_polygons", "speed_limit_mps", ["fast", "5", "6"]),
+        "row 101: speed_limit_mps must be",
+    ),
+    "no centre line": (
+        setting("baseline_paths", "lane_fid", [None, 101, 102, 7, None]),
+        r"1 rows \(103\) lack a line in base",
+    ),
+    "two centre lines": (
+        setting("baseline_paths", "lane_fid", [None, 101, 102, 101, None]),
+        "row 4 is the second .*lane_fid 101",
+    ),
     "no connector polygon": (
-        setting("gen_lane_connectors_scaled_width_polygons", "lane_connector_fid", [112, 7]), r"\(111\) lack a polygon in gen_"
+        setting("gen_lane_connectors_scaled_width_polygons", "lane_connector_fid", [112, 7]),
+        r"\(111\) lack a polygon in gen_",
     ),
     "several parts": (setting("intersections", "geometry", [TWO]), "row 401 is a MultiPolygon of 2 parts"),
-    "another type": (setting("intersections", "geometry", [line((0, 0), (1, 1))]), "row 401 is a LineString, not a Polygon"),
-    "no geometry": (
-        setting("lane_groups_polygons", "geometry", [box(0, 0, 1, 1), shapely.Polygon(), box(0, 0, 1, 1)]), "row 202 has no geom"
+    "another type": (
+        setting("intersections", "geometry", [line((0, 0), (1, 1))]),
+        "row 401 is a LineString, not a Polygon",
     ),
-    "an id of two kinds": (setting("intersections", "fid", [201]), "unique over lanes.*1 are used twice, 201"),
-}  # fmt: skip
+    "no geometry": (
+        setting("lane_groups_polygons", "geometry", [box(0, 0, 1, 1), shapely.Polygon(), box(0, 0, 1, 1)]),
+        "row 202 has no geom",
+    ),
+    "an id of two kinds": (
+        setting("intersections", "fid", [201]),
+        "unique over lanes.*1 are used twice, for example 201",
+    ),
+}
 
 
 @pytest.mark.parametrize(("change", "message"), BAD.values(), ids=BAD)
-def test_a_bad_map_is_refused_in_its_own_words(maps, change: Callable[[dict], None], message: str):
+def test_a_bad_map_is_refused_with_a_message_of_its_own(maps, change: Callable[[dict], None], message: str):
     with pytest.raises(MapError, match=message) as caught:
         maps(change)[PLACE]
     assert "map.gpkg" in str(caught.value) and "again" in str(caught.value)
@@ -191,7 +220,7 @@ def test_a_damaged_file_is_refused(maps, kept: int):
     assert kept < 0 or again.problems()
 
 
-def test_unknown_places_and_missing_files_are_told_apart(tmp_path: Path):
+def test_unknown_places_and_missing_files_have_different_messages(tmp_path: Path):
     write_index(tmp_path, {PLACE: FILE_VERSION, "sg-one-north": "9.17.1964"})
     maps = NuplanMaps(root=tmp_path, version=VERSION)
     with pytest.raises(MapError, match="no map of 'atlantis', only of us-ma-boston, sg-one-north"):
@@ -204,10 +233,13 @@ def test_unknown_places_and_missing_files_are_told_apart(tmp_path: Path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (None, r"v1\.0\.json is missing"), ("{", "expected {place"), ("[1]", "expected {place"),
-        ('{"a": {}}', "KeyError"), ('{"a": {"version": 3}}', "must be text, it is 3"),
+        (None, r"v1\.0\.json is missing"),
+        ("{", "expected {place"),
+        ("[1]", "expected {place"),
+        ('{"a": {}}', "KeyError"),
+        ('{"a": {"version": 3}}', "must be text, it is 3"),
     ],
-)  # fmt: skip
+)
 def test_the_index_must_name_the_version_of_each_place(tmp_path: Path, text: str | None, message: str):
     if text is not None:
         (tmp_path / f"{VERSION}.json").write_text(text, encoding="utf-8")
@@ -230,14 +262,18 @@ def test_problems_name_every_layer_column_and_file_that_is_missing(maps, tmp_pat
     write_index(tmp_path, {PLACE: FILE_VERSION, "sg-one-north": "9.17.1964"})
     problems = "\n".join(NuplanMaps(root=tmp_path, version=VERSION).problems())
     for sentence in (
-        "no layer boundaries (the devkit alone", "no layer walkways\n", "no layer meta\n",
-        "lanes_polygons has no column left_boundary_fid (the devkit alone", "lane_connectors has no column exit_lane_fid\n",
-        "sg-one-north/9.17.1964/map.gpkg is missing", "no entry for us-nv-las-vegas-strip",
-    ):  # fmt: skip
+        "no layer boundaries (only the devkit",
+        "no layer walkways\n",
+        "no layer meta\n",
+        "lanes_polygons has no column left_boundary_fid (only the devkit",
+        "lane_connectors has no column exit_lane_fid\n",
+        "sg-one-north/9.17.1964/map.gpkg is missing",
+        "no entry for us-nv-las-vegas-strip",
+    ):
         assert sentence in problems + "\n"
     assert len(problems.splitlines()) == 8
 
 
-def test_problems_tell_of_a_projection_that_is_not_named(maps):
+def test_a_projection_that_is_not_named_is_among_the_problems(maps):
     problems = maps(setting("meta", "key", ["mapName", "other"])).problems()
     assert any("projectedCoordSystem; there is none" in problem for problem in problems)

@@ -10,21 +10,26 @@ import pytest
 
 from latentdrive.build import build
 from latentdrive.config import compose
-from latentdrive.data.clips.clip_reader import ClipReader
 from latentdrive.data.clips.clip_source import ReadableSource
+from latentdrive.data.clips.file_clips import FileClips
 from latentdrive.data.navsim.clip_source import NavsimClips
 from latentdrive.errors import ConfigError, NoClips, UnreadableClip
 from latentdrive.types import Command
+from tests.support.data import reading
 from tests.support.navsim_fixture import HEIGHT, WIDTH, token, write_openscene, write_split
 
 
 def clips(root: Path, **changed: Any) -> NavsimClips:
-    options = {
-        "path": str(root), "data_split": None, "split": "train", "splits": str(root / "splits"), "camera": "cam_f0",
-        "rate_hz": 2.0, "height": 48, "width": 80, "fit": "crop", "poses": "recorded", "field_of_view_deg": 64.0,
-        "cache_folder": str(root / "cache"), "processes": 1,
-    }  # fmt: skip
-    return NavsimClips(**options | changed)
+    own = {
+        "splits": str(root / "splits"),
+        "data_split": None,
+        "camera": "cam_f0",
+        "cache_folder": str(root / "cache"),
+        "processes": 1,
+    }
+    own |= {name: changed.pop(name) for name in own.keys() & changed.keys()}
+    shared = {"split": "train", "rate_hz": 2.0, "field_of_view_deg": 64.0} | changed
+    return NavsimClips(**reading(shared.pop("path", root), **shared), **own)
 
 
 def test_a_log_is_a_clip_with_its_poses_and_its_camera(tmp_path: Path):
@@ -88,7 +93,7 @@ def test_a_log_is_one_recording_however_much_its_pictures_change(tmp_path: Path)
     clip, facts = clips(root).read(0)
     assert (clip.shots == 0).all() and (facts.cuts, facts.holes) == (0, 0) and len(clip) == 20
     # The same frames as a video's reader would see them: a cut.
-    assert ClipReader.read(clips(root), 0)[1].cuts == 1
+    assert FileClips.read(clips(root), 0)[1].cuts == 1
 
 
 def test_bad_frames_are_left_out_like_missing_images(tmp_path: Path):

@@ -1,4 +1,4 @@
-"""One log: what a frame must hold, what is said of one that lacks it, and the columns that are kept of a log."""
+"""One log: what a frame must hold, the message for a frame that lacks it, and the columns of a whole log."""
 
 import os
 import pickle
@@ -21,16 +21,16 @@ def log(tmp_path: Path, content) -> NavsimLog:
 
 
 def test_a_log_in_columns_holds_what_its_frames_do(tmp_path: Path):
-    found = log(tmp_path, frames("north"))
-    assert len(found) == 20 and found.place == "us-ma-boston" and not found.problems.any()
-    np.testing.assert_allclose(found.poses[3], [1000, 2007.5, np.pi / 2])
-    assert found.timestamps_us[3] == START_US + 1_500_000 and found.tokens[3].decode() == token("north", 3)
-    np.testing.assert_array_equal(found.motion[3], np.float32([5, 0.1, 0.2, 0.3]))
-    assert found.route(3) == ("101", "102", "103") and found.route(9) == () and not found.has_route[9]
-    assert found.image(3, "cam_l0") == f"north/CAM_L0/{token('north', 3)}.jpg"
-    assert found.lidar(3) == f"north/MergedPointCloud/{token('north', 3)}.pcd"
-    np.testing.assert_array_equal(found.rotation[3, 0], FORWARD)
-    np.testing.assert_array_equal(found.intrinsics[3, 7], INTRINSICS)
+    columns = log(tmp_path, frames("north"))
+    assert len(columns) == 20 and columns.place == "us-ma-boston" and not columns.problems.any()
+    np.testing.assert_allclose(columns.poses[3], [1000, 2007.5, np.pi / 2])
+    assert columns.timestamps_us[3] == START_US + 1_500_000 and columns.tokens[3].decode() == token("north", 3)
+    np.testing.assert_array_equal(columns.motion[3], np.float32([5, 0.1, 0.2, 0.3]))
+    assert columns.route(3) == ("101", "102", "103") and columns.route(9) == () and not columns.has_route[9]
+    assert columns.image(3, "cam_l0") == f"north/CAM_L0/{token('north', 3)}.jpg"
+    assert columns.lidar(3) == f"north/MergedPointCloud/{token('north', 3)}.pcd"
+    np.testing.assert_array_equal(columns.rotation[3, 0], FORWARD)
+    np.testing.assert_array_equal(columns.intrinsics[3, 7], INTRINSICS)
 
 
 @pytest.mark.parametrize("degrees", [-170.0, -90.0, 0.0, 30.0, 179.0])
@@ -104,7 +104,7 @@ def viewed(**keys):
         ([], "wrong shape or type: frame: expected a dictionary, got list"),
     ],
 )
-def test_a_frame_that_lacks_something_says_the_key_what_was_expected_and_what_came(entry, words):
+def test_a_bad_frame_says_the_key_what_was_expected_and_what_came(entry, words):
     with pytest.raises(BadFrame) as caught:
         log_frame(entry)
     assert re.search(words, f"{caught.value.kind}: {caught.value}"), f"{caught.value.kind}: {caught.value}"
@@ -118,10 +118,35 @@ def test_a_path_may_be_an_object_of_pathlib():
 
 
 ODD = (
-    None, True, -1, 1 << 70, 1.5, float("nan"), "", "x", "a" * 5000, "a\0", "\ud800", b"x", [], [1], [[1], [1, 2]], ["\ud800"], [None, None],
-    [[None, None]], {}, {"a": 1}, set(), np.zeros(()), np.zeros(2), np.zeros((2, 0)), np.array(["x"]), np.array([None, 1], object),
-    [10**400] * 4, Inert(module="navsim.common.dataclasses", kind="Trajectory"),
-)  # fmt: skip
+    None,
+    True,
+    -1,
+    1 << 70,
+    1.5,
+    float("nan"),
+    "",
+    "x",
+    "a" * 5000,
+    "a\0",
+    "\ud800",
+    b"x",
+    [],
+    [1],
+    [[1], [1, 2]],
+    ["\ud800"],
+    [None, None],
+    [[None, None]],
+    {},
+    {"a": 1},
+    set(),
+    np.zeros(()),
+    np.zeros(2),
+    np.zeros((2, 0)),
+    np.array(["x"]),
+    np.array([None, 1], object),
+    [10**400] * 4,
+    Inert(module="navsim.common.dataclasses", kind="Trajectory"),
+)
 
 
 def places(value, path=()):
@@ -133,7 +158,7 @@ def places(value, path=()):
 
 
 @pytest.mark.parametrize("odd", ODD, ids=lambda odd: repr(odd)[:20].encode("unicode_escape").decode())
-def test_whatever_stands_in_a_frame_is_taken_or_named(odd):
+def test_any_value_in_a_frame_is_accepted_or_named(odd):
     checked = 0
     for path in places(frames("north", 1)[0]):
         if path[0] == "cams" and len(path) > 1 and path[1] not in ("CAM_F0",):
@@ -156,11 +181,14 @@ def test_a_bad_frame_keeps_its_row_and_its_reason(tmp_path: Path):
     content = frames("north")
     content[5]["ego2global_translation"] = np.array([np.nan, 0, 0])
     content[7]["timestamp"] = content[6]["timestamp"]
-    found = log(tmp_path, content)
-    assert [PROBLEMS[k] for k in found.problems[[4, 5, 6, 7, 8]]] == ["", "not finite", "", "time does not grow", ""]
-    assert found.reason(5).startswith("frame 5, ego2global_translation: expected finite numbers, got nan")
-    assert found.reason(7) == f"frame 7, timestamp: expected more than {START_US + 3_000_000} of the frame before, got {START_US + 3_000_000}: one of the two is wrong"  # fmt: skip
-    np.testing.assert_allclose(found.poses[8], [1000, 2020, np.pi / 2])
+    columns = log(tmp_path, content)
+    assert [PROBLEMS[k] for k in columns.problems[[4, 5, 6, 7, 8]]] == ["", "not finite", "", "time does not grow", ""]
+    assert columns.reason(5).startswith("frame 5, ego2global_translation: expected finite numbers, got nan")
+    before = START_US + 3_000_000
+    assert columns.reason(7) == (
+        f"frame 7, timestamp: expected more than {before} of the frame before, got {before}: one of the two is wrong"
+    )
+    np.testing.assert_allclose(columns.poses[8], [1000, 2020, np.pi / 2])
 
 
 def test_impossible_boxes_are_left_out_and_counted(tmp_path: Path):
@@ -168,21 +196,26 @@ def test_impossible_boxes_are_left_out_and_counted(tmp_path: Path):
     content[0]["anns"]["gt_boxes"][0, 3] = 0.0
     content[1]["anns"]["gt_boxes"][:, 4] = [np.nan, -1.0]
     content[2]["anns"]["gt_boxes"][0, 5] = 0.0  # nobody's score knows the height
-    found = log(tmp_path, content)
-    assert np.diff(found.object_ends).tolist() == [1, 0, 2] and found.lost_boxes[0] == 3 and not found.problems.any()
-    assert found.track_tokens[found.tracks[0]] == b"cone"
+    columns = log(tmp_path, content)
+    assert (
+        np.diff(columns.object_ends).tolist() == [1, 0, 2] and columns.lost_boxes[0] == 3 and not columns.problems.any()
+    )
+    assert columns.track_tokens[columns.tracks[0]] == b"cone"
 
 
 def test_frames_without_objects_and_without_annotations_differ(tmp_path: Path):
     content = frames("north", 3)
     content[0]["anns"] = {
-        "gt_boxes": np.zeros((0, 7)), "gt_names": np.array([], dtype="<U1"), "gt_velocity_3d": np.zeros((0, 3)),
-        "instance_tokens": [], "track_tokens": [],
-    }  # fmt: skip
+        "gt_boxes": np.zeros((0, 7)),
+        "gt_names": np.array([], dtype="<U1"),
+        "gt_velocity_3d": np.zeros((0, 3)),
+        "instance_tokens": [],
+        "track_tokens": [],
+    }
     del content[1]["anns"]
-    found = log(tmp_path, content)
-    assert np.diff(found.object_ends).tolist() == [0, 0, 2] and found.annotated.tolist() == [True, False, True]
-    assert not found.problems.any()
+    columns = log(tmp_path, content)
+    assert np.diff(columns.object_ends).tolist() == [0, 0, 2] and columns.annotated.tolist() == [True, False, True]
+    assert not columns.problems.any()
 
 
 def test_the_alias_of_las_vegas_is_translated(tmp_path: Path):

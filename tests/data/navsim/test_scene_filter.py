@@ -1,4 +1,4 @@
-"""NAVSIM's scene filters and splits, as its devkit has them, and what is wrong with others."""
+"""NAVSIM's scene filters and splits as its devkit has them, and the messages for wrong ones."""
 
 from pathlib import Path
 
@@ -32,9 +32,16 @@ def test_without_an_interval_scenes_do_not_overlap():
 
 def test_a_two_stage_split_says_what_follows_each_scene(tmp_path: Path):
     write_split(
-        tmp_path, "warmup", more=TWO_STAGE, num_future_frames=8, include_synthetic_scenes=True, all_mapping={"a": ["b"]},
-        synthetic_scene_tokens=["c"], reactive_synthetic_initial_tokens=["d"], non_reactive_synthetic_initial_tokens=None,
-    )  # fmt: skip
+        tmp_path,
+        "warmup",
+        more=TWO_STAGE,
+        num_future_frames=8,
+        include_synthetic_scenes=True,
+        all_mapping={"a": ["b"]},
+        synthetic_scene_tokens=["c"],
+        reactive_synthetic_initial_tokens=["d"],
+        non_reactive_synthetic_initial_tokens=None,
+    )
     split = read_split(tmp_path, "warmup")
     pairs = (("55ae0fb023dccdeef", "cfc3b4fce5ba4db5c"), ("e484a9def4ccefd34", "151061d0d63eb2be6"))
     assert split.second_stages == (SecondStage(now="6e3cf172a2755fae", previous="67bce1e28df25eaa", followers=pairs),)

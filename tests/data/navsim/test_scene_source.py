@@ -1,4 +1,4 @@
-"""NAVSIM scenes: what the car sees, what scoring may know, and what is said of data that is not complete."""
+"""NAVSIM scenes: what the car sees, what scoring may know, and the messages for incomplete data."""
 
 import pickle
 import re
@@ -26,9 +26,16 @@ from tests.support.navsim_fixture import (
 )
 
 BOSTON = RoadMap(
-    name="us-ma-boston", lanes=(), connectors=(), roadblocks=(), roadblock_connectors=(), intersections=(), carparks=(),
-    crosswalks=(), walkways=(),
-)  # fmt: skip
+    name="us-ma-boston",
+    lanes=(),
+    connectors=(),
+    roadblocks=(),
+    roadblock_connectors=(),
+    intersections=(),
+    carparks=(),
+    crosswalks=(),
+    walkways=(),
+)
 ALL = {"num_history_frames": 4, "num_future_frames": 10, "frame_interval": 1, "has_route": True}
 NOW = token("north", 5)
 
@@ -41,10 +48,20 @@ def openscene(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def logs(root: Path, **changed: Any) -> NavsimLogs:
     options = {
-        "path": str(root), "data_split": None, "split": "train", "splits": str(root / "splits"), "filter": None,
-        "maps": {"us-ma-boston": BOSTON}, "cameras": ["cam_f0", "cam_l0"], "camera_frames": "all", "lidar": True,
-        "at_least": None, "cache_folder": str(root / "cache"), "processes": 1, "max_unreadable": 0.0,
-    }  # fmt: skip
+        "path": str(root),
+        "data_split": None,
+        "split": "train",
+        "splits": str(root / "splits"),
+        "filter": None,
+        "maps": {"us-ma-boston": BOSTON},
+        "cameras": ["cam_f0", "cam_l0"],
+        "camera_frames": "all",
+        "lidar": True,
+        "at_least": None,
+        "cache_folder": str(root / "cache"),
+        "processes": 1,
+        "max_unreadable": 0.0,
+    }
     return NavsimLogs(**options | changed)
 
 

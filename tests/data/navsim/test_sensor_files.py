@@ -70,11 +70,12 @@ def test_the_layout_is_openscenes_18_bytes_a_point(tmp_path: Path):
 
 
 def test_fields_may_come_in_any_order_and_type_with_others_between(tmp_path: Path):
-    record = np.dtype([("lidar_info", "<u4"), ("t", "<f8"), ("z", "<f8"), ("ring", "<i2"), ("y", "<f4"), ("x", "<f8"), ("intensity", "u1")])  # fmt: skip
+    fields = {"lidar_info": "<u4", "t": "<f8", "z": "<f8", "ring": "<i2", "y": "<f4", "x": "<f8", "intensity": "u1"}
+    record = np.dtype(list(fields.items()))
     table = np.array([(4, 9.9, 0.25, 63, 3, 1.5, 17)], record)
     header = (
-        "VERSION .7\nFIELDS lidar_info t z ring y x intensity\nSIZE 4 8 8 2 4 8 1\nTYPE U F F I F F U\nCOUNT 1 1 1 1 1 1 1\n"
-        "WIDTH 1\nHEIGHT 1\nVIEWPOINT 0 0 0 1 0 0 0\nPOINTS 1\nDATA binary\n"
+        "VERSION .7\nFIELDS lidar_info t z ring y x intensity\nSIZE 4 8 8 2 4 8 1\nTYPE U F F I F F U\n"
+        "COUNT 1 1 1 1 1 1 1\nWIDTH 1\nHEIGHT 1\nVIEWPOINT 0 0 0 1 0 0 0\nPOINTS 1\nDATA binary\n"
     )
     path = tmp_path / "b.pcd"
     path.write_bytes(header.encode() + table.tobytes())
@@ -92,10 +93,13 @@ def test_fields_may_come_in_any_order_and_type_with_others_between(tmp_path: Pat
         (("COUNT 1", "COUNT 3"), "COUNT 1"),
         (("TYPE F", "TYPE Q"), "how a point is stored"),
         (("POINTS 2", "POINTS 3"), "POINTS 3 are not WIDTH 2 x HEIGHT 1"),
-        (("WIDTH 2\nHEIGHT 1\nVIEWPOINT 0 0 0 1 0 0 0\nPOINTS 2", "WIDTH 0\nHEIGHT 1\nVIEWPOINT 0\nPOINTS 0"), "is empty"),
+        (
+            ("WIDTH 2\nHEIGHT 1\nVIEWPOINT 0 0 0 1 0 0 0\nPOINTS 2", "WIDTH 0\nHEIGHT 1\nVIEWPOINT 0\nPOINTS 0"),
+            "is empty",
+        ),
         (("DATA binary\n", ""), "no line DATA"),
     ],
-)  # fmt: skip
+)
 def test_a_header_that_does_not_fit_is_named(tmp_path: Path, replace, words):
     with pytest.raises(UnreadableScene, match=rf"c\.pcd: .*{words}"):
         read_pcd(written(tmp_path / "c.pcd", replace=replace))

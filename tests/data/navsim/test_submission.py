@@ -1,4 +1,4 @@
-"""Submissions: written so that the devkit's classes open them, and read without these classes."""
+"""Submissions: the devkit's classes open what we write, and we read what they write without them."""
 
 import pickle
 import re
@@ -136,7 +136,7 @@ def entry(poses: object, *, num_poses: object = 8, interval: object = 0.5) -> In
         (entry(np.zeros((8, 3)), num_poses=None), "its sampling has None poses"),
         (np.zeros((8, 3)), "expected a navsim Trajectory, got ndarray"),
     ],
-)  # fmt: skip
+)
 def test_an_unusable_trajectory_is_named_and_the_others_are_read(tmp_path: Path, bad, reason):
     write_pickle(tmp_path / "s.pkl", {"predictions": [{"good": entry(np.zeros((8, 3), np.float32)), "bad": bad}]})
     submission = read_submission(tmp_path / "s.pkl", seed=0)
@@ -148,10 +148,11 @@ def test_a_trajectory_that_navsim_would_not_take_is_left_out_and_named(tmp_path:
     nan = Trajectory(poses=np.full((8, 3), np.nan), dt_s=0.5)
     left_out = write_submission(
         tmp_path / "s.pkl", {"good": line(1.0), "nan": nan, "short": line(1.0, 6)}, about={}, second_stage=None
-    )  # fmt: skip
+    )
     assert left_out == {
-        "nan": "a pose is NaN or infinite", "short": "NAVSIM takes 4 s of poses; these have shape (6, 3) and are 0.5 s apart",
-    }  # fmt: skip
+        "nan": "a pose is NaN or infinite",
+        "short": "NAVSIM takes 4 s of poses; these have shape (6, 3) and are 0.5 s apart",
+    }
     assert set(read_submission(tmp_path / "s.pkl", seed=0).trajectories) == {"good"}
 
 

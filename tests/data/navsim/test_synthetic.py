@@ -17,9 +17,16 @@ from tests.support.synthetic import detections, frame, thing, write_scene
 
 TOKEN, PREVIOUS = "0123456789abcdef0", "0123456789abcdef1"
 BOSTON = RoadMap(
-    name="us-ma-boston", lanes=(), connectors=(), roadblocks=(), roadblock_connectors=(), intersections=(), carparks=(),
-    crosswalks=(), walkways=(),
-)  # fmt: skip
+    name="us-ma-boston",
+    lanes=(),
+    connectors=(),
+    roadblocks=(),
+    roadblock_connectors=(),
+    intersections=(),
+    carparks=(),
+    crosswalks=(),
+    walkways=(),
+)
 
 
 @pytest.fixture
@@ -40,10 +47,17 @@ def folder(tmp_path: Path) -> Path:
 
 def scenes(root: Path, **changed: Any) -> SyntheticScenes:
     options = {
-        "path": str(root), "split": "warmup", "splits": str(root.parent / "splits"), "maps": {"us-ma-boston": BOSTON},
-        "cameras": ["cam_f0"], "camera_frames": "all", "lidar": True, "at_least": None,
-        "cache_folder": str(root.parent / "cache"), "max_unreadable": 0.0,
-    }  # fmt: skip
+        "path": str(root),
+        "split": "warmup",
+        "splits": str(root.parent / "splits"),
+        "maps": {"us-ma-boston": BOSTON},
+        "cameras": ["cam_f0"],
+        "camera_frames": "all",
+        "lidar": True,
+        "at_least": None,
+        "cache_folder": str(root.parent / "cache"),
+        "max_unreadable": 0.0,
+    }
     return SyntheticScenes(**options | changed)
 
 

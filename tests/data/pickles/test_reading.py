@@ -1,8 +1,7 @@
-"""Pickles are read without running them: what data needs opens as plain data, everything else is refused by name."""
+"""Pickles are read without running them: what data needs opens as plain data, the rest is refused by name."""
 
 import io
 import pickle
-import struct
 import subprocess
 import sys
 import time
@@ -16,8 +15,9 @@ from latentdrive.data.pickles.names import Inert
 from latentdrive.data.pickles.reading import loads, read_pickle
 from latentdrive.errors import RefusedPickle, TooManyOpenFiles, UnreadableLogFile
 from tests.support.data import REAL
+from tests.support.paths import ROOT
+from tests.support.pickled import Call, assert_same, name, program, text
 
-ROOT = Path(__file__).resolve().parents[3]
 ARRAYS = {
     "numbers": np.arange(6.0).reshape(2, 3),
     "columns": np.asfortranarray(np.arange(600, dtype=np.int16).reshape(20, 30)),
@@ -51,46 +51,6 @@ PLAIN = {
 }
 
 
-class Call:
-    """Pickles as a call of `function` with `args`."""
-
-    def __init__(self, function: object, *args: object, state: object = None) -> None:
-        self.parts = (function, args) if state is None else (function, args, state)
-
-    def __reduce__(self) -> tuple:
-        return self.parts
-
-
-def text(value: str) -> bytes:
-    data = value.encode()
-    return b"X" + struct.pack("<I", len(data)) + data
-
-
-def program(*parts: bytes) -> bytes:
-    return b"\x80\x04" + b"".join(parts) + b"."
-
-
-def name(module: str, attribute: str) -> bytes:
-    return text(module) + text(attribute) + b"\x93"
-
-
-def assert_same(one: object, two: object) -> None:
-    assert type(one) is type(two)
-    if isinstance(one, dict):
-        assert one.keys() == two.keys()
-        for key, value in one.items():
-            assert_same(value, two[key])
-    elif isinstance(one, list | tuple):
-        assert len(one) == len(two)
-        for a, b in zip(one, two):
-            assert_same(a, b)
-    elif isinstance(one, np.ndarray):
-        assert (one.dtype, one.shape) == (two.dtype, two.shape)
-        assert_same(one.ravel().tolist(), two.ravel().tolist())
-    else:
-        assert one == two
-
-
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])
 def test_plain_values_and_arrays_open_as_python_opens_them(protocol: int):
     for value in (PLAIN, ARRAYS):
@@ -108,7 +68,7 @@ def test_arrays_are_plain_own_their_memory_and_are_shared_where_they_were(protoc
     back = loads(pickle.dumps([array, array, array.copy()], protocol), "x")
     assert type(back[0]) is np.ndarray and back[0].dtype == np.int32 and back[0].tolist() == array.tolist()
     assert back[0] is back[1] and back[0] is not back[2]
-    assert all(one.flags.writeable and one.flags.owndata and one.flags.aligned for one in back)
+    assert all(part.flags.writeable and part.flags.owndata and part.flags.aligned for part in back)
     back[0][:] = 0
     assert back[2].tolist() == array.tolist()
 
@@ -128,7 +88,7 @@ def test_a_defaultdict_opens_as_a_dict_and_only_builtin_types_may_be_its_factory
         loads(pickle.dumps(defaultdict(defaultdict)), "x")
 
 
-def test_what_holds_itself_opens():
+def test_a_list_that_holds_itself_opens():
     ring: list = []
     ring.append((ring, {"ring": ring}))
     for protocol in (2, 4, 5):
@@ -146,7 +106,7 @@ def test_objects_of_listed_classes_become_stand_ins():
     old = name("copyreg", "_reconstructor") + name(state, "StateSE2") + name("builtins", "object") + b"N\x87R"
     new = name("copyreg", "__newobj__") + name(state, "StateSE2") + b"\x85R"
     back = loads(program(b"(", pose, stamp, kind, old, new, b"}", kind, b"K\x01s", b"t"), "x")
-    assert [type(one) for one in back] == [Inert] * 5 + [dict]
+    assert [type(part) for part in back] == [Inert] * 5 + [dict]
     assert (back[0].kind, back[0].module, back[0].attributes["_x"], back[0].args) == ("StateSE2", state, 5, ())
     assert back[1].attributes == {"time_us": 7} and (back[2].kind, back[2].args, back[2].called) == (
         "TrackedObjectType",
@@ -154,7 +114,7 @@ def test_objects_of_listed_classes_become_stand_ins():
         True,
     )
     assert back[3].kind == back[4].kind == "StateSE2" and repr(back[0]).startswith("<inert StateSE2 with '_x'")
-    # numpy would read memory at the address that such an attribute holds: what a file says must stay an entry of a mapping.
+    # numpy would read memory at the address in such an attribute, so attributes stay entries of a mapping.
     assert not hasattr(back[0], "__array_interface__") and np.asarray(back[0]).dtype == object
     assert not hasattr(back[0], "_x")
 
@@ -178,7 +138,9 @@ def test_recorded_traffic_opens_as_python_opens_it(file: Path | None):
 def test_reading_is_about_as_quick_as_python_can_be():
     frames = [{f"array{i}": np.full(5, i / 7) for i in range(60)} | {"names": ["vehicle"] * 50} for _ in range(60)]
     code = (
-        "import io, pickle, sys, time; from latentdrive.data.pickles.reading import loads; data = sys.stdin.buffer.read()\n"
+        "import io, pickle, sys, time\n"
+        "from latentdrive.data.pickles.reading import loads\n"
+        "data = sys.stdin.buffer.read()\n"
         "def best(read):\n"
         "    spent = []\n"
         "    for _ in range(5):\n"

@@ -1,4 +1,4 @@
-"""Forged and damaged pickles end in plain data or in RefusedPickle: no other error, no effect, no crash, no flood of memory."""
+"""Forged and damaged pickles give plain data or RefusedPickle, with no other error, effect, crash or memory flood."""
 
 import builtins
 import functools
@@ -8,7 +8,6 @@ import operator
 import os
 import pickle
 import pickletools
-import struct
 import subprocess
 import sys
 from collections import defaultdict
@@ -23,8 +22,9 @@ from latentdrive.data.pickles.names import NAMES, Inert
 from latentdrive.data.pickles.reading import loads
 from latentdrive.data.pickles.writing import dumps
 from latentdrive.errors import RefusedPickle
+from tests.support.paths import ROOT
+from tests.support.pickled import Call, name, program, text
 
-ROOT = Path(__file__).resolve().parents[3]
 LEAVES = (type(None), bool, int, float, complex, str, bytes, bytearray, np.generic, np.dtype)
 VALUE = {
     "token": "0123",
@@ -52,8 +52,9 @@ def opcodes(data: bytes) -> list[bytes]:
 PIECES = [[piece for piece in opcodes(data) if piece[:1] != b"\x95"] for data in WRITTEN]
 ALL_PIECES = [
     *sorted({piece for pieces in PIECES for piece in pieces if piece != b"."}),
-    b"2", b"\x82\x01", b"Q", b"\x97", b"\x98", b"o", b"\x92", b"r\xff\xff\xff\xff", b"q\xff", b"1", b"0", b"\x8b\xff\xff\xff\x7f",
-    b"j\xff\xff\xff\xff", b"\x96" + b"\xff" * 8, b"\x8e" + b"\xff" * 7 + b"\x7f", b"cos\nsystem\n", b"cbuiltins\nbytearray\n",
+    b"2", b"\x82\x01", b"Q", b"\x97", b"\x98", b"o", b"\x92", b"r\xff\xff\xff\xff", b"q\xff", b"1", b"0",
+    b"\x8b\xff\xff\xff\x7f", b"j\xff\xff\xff\xff", b"\x96" + b"\xff" * 8, b"\x8e" + b"\xff" * 7 + b"\x7f",
+    b"cos\nsystem\n", b"cbuiltins\nbytearray\n",
 ]  # fmt: skip
 
 
@@ -134,28 +135,6 @@ def test_opcodes_in_any_order_are_plain_data_or_refused(pieces: list[bytes]):
     read_or_refuse(b"\x80\x04" + b"".join(pieces) + b".")
 
 
-class Call:
-    """Pickles as a call."""
-
-    def __init__(self, function: object, *args: object) -> None:
-        self.parts = function, args
-
-    def __reduce__(self) -> tuple:
-        return self.parts
-
-
-def program(*parts: bytes) -> bytes:
-    return b"\x80\x04" + b"".join(parts) + b"."
-
-
-def text(value: str) -> bytes:
-    return b"X" + struct.pack("<I", len(value.encode())) + value.encode()
-
-
-def name(module: str, attribute: str) -> bytes:
-    return text(module) + text(attribute) + b"\x93"
-
-
 def array(dtype: bytes, shape: bytes, data: bytes) -> bytes:
     """An array with the state given by opcodes."""
     start = name("numpy.core.multiarray", "_reconstruct") + name("numpy", "ndarray") + b"K\x00\x85C\x01b\x87R"
@@ -172,14 +151,16 @@ def test_no_call_of_a_malicious_pickle_has_an_effect(tmp_path: Path):
     code = f"open({str(sentinel)!r}, 'w')"
     calls = [
         Call(os.system, command), Call(os.popen, command), Call(subprocess.Popen, ["touch", str(sentinel)]),
-        Call(builtins.eval, code), Call(builtins.exec, code), Call(getattr, "os", "system"), Call(builtins.__import__, "os"),
-        Call(open, str(sentinel), "w"), Call(compile, code, "x", "exec"), Call(importlib.import_module, "os"),
-        Call(functools.partial, os.system, command), Call(operator.attrgetter("system"), 1), Call(operator.methodcaller("x"), 1),
-        Call(np.load, str(sentinel)), Call(np.save, str(sentinel), 1), Call(np.fromfile, str(sentinel)), Call(np.memmap, "x"),
-        Call(np.frombuffer, b"abcd"), Call(pickle.loads, b"N."), Call(map, os.system, [command]), Call(type, "X", (), {}),
-        Call(os.unlink, "x"), Call(bytearray, 10**12), Call(list, bytearray(9)), Call(int, "9" * 10**6), Call(range, 10**12),
-        Call(str, b"x", "utf-8"), Call(dict, [(1, 2)]), Call(bytes, 10**12), Call(tuple, [1]), Call(object),
-        Call(defaultdict, defaultdict), Call(defaultdict, int, {1: 2}), Call(set, "abc"), Call(frozenset, range(9)),
+        Call(builtins.eval, code), Call(builtins.exec, code), Call(getattr, "os", "system"),
+        Call(builtins.__import__, "os"), Call(open, str(sentinel), "w"), Call(compile, code, "x", "exec"),
+        Call(importlib.import_module, "os"), Call(functools.partial, os.system, command),
+        Call(operator.attrgetter("system"), 1), Call(operator.methodcaller("x"), 1),
+        Call(np.load, str(sentinel)), Call(np.save, str(sentinel), 1), Call(np.fromfile, str(sentinel)),
+        Call(np.memmap, "x"), Call(np.frombuffer, b"abcd"), Call(pickle.loads, b"N."), Call(map, os.system, [command]),
+        Call(type, "X", (), {}), Call(os.unlink, "x"), Call(bytearray, 10**12), Call(list, bytearray(9)),
+        Call(int, "9" * 10**6), Call(range, 10**12), Call(str, b"x", "utf-8"), Call(dict, [(1, 2)]),
+        Call(bytes, 10**12), Call(tuple, [1]), Call(object), Call(defaultdict, defaultdict),
+        Call(defaultdict, int, {1: 2}), Call(set, "abc"), Call(frozenset, range(9)),
     ]  # fmt: skip
     for call in calls:
         for protocol in (2, 4):
@@ -211,8 +192,19 @@ def test_no_call_of_a_malicious_pickle_has_an_effect(tmp_path: Path):
         name("navsim.common.dataclasses", "Trajectory") + b")\x81}K\x01K\x01sb",
         name("navsim.common.dataclasses", "Trajectory") + b")\x81(K\x01e",  # items for a stand-in
         name("navsim.common.dataclasses", "Trajectory") + b")\x81K\x01K\x02s",
-        b"\x82\x01", b"\x83\x01\x00", b"\x84\x01\x00\x00\x00", b"Pname\n", b"NQ", b"\x97", b"\x80\x04N", b"N2",
-        b"K\x01K\x02\x93", b"h\x00", b"N\x94h\x05", b"(t1", b"\x95" + b"\xff" * 8 + b"N",
+        b"\x82\x01",
+        b"\x83\x01\x00",
+        b"\x84\x01\x00\x00\x00",
+        b"Pname\n",
+        b"NQ",
+        b"\x97",
+        b"\x80\x04N",
+        b"N2",
+        b"K\x01K\x02\x93",
+        b"h\x00",
+        b"N\x94h\x05",
+        b"(t1",
+        b"\x95" + b"\xff" * 8 + b"N",
         name("_codecs", "encode") + text("x") + text("idna") + b"\x86R",
         name("copyreg", "_reconstructor") + name("builtins", "int") + name("builtins", "object") + b"N\x87R",
         name("copyreg", "__newobj__") + name("builtins", "bytearray") + b"J\x00\x00\x00\x7f\x86R",
@@ -226,25 +218,35 @@ def test_no_call_of_a_malicious_pickle_has_an_effect(tmp_path: Path):
         array(dtype("V8"), b"K\x01\x85", b"C\x08" + b"\x41" * 8),
         array(dtype("O"), b"K\x01\x85", b"C\x08" + b"\x41" * 8),
         array(dtype("f8,O"), b"K\x01\x85", b"C\x10" + b"\x41" * 16),
-        array(dtype("U1", b"K\x03X\x01\0\0\0<NNNK\x04K\x04K\x08"), b"K\x01\x85", b"C\x04\xff\xff\xff\xff"),  # no character
+        array(
+            dtype("U1", b"K\x03X\x01\0\0\0<NNNK\x04K\x04K\x08"), b"K\x01\x85", b"C\x04\xff\xff\xff\xff"
+        ),  # no character
         array(dtype("U1", b"K\x03X\x01\0\0\0<NNNK\x05K\x04K\x08"), b"K\x01\x85", b"C\x05abcde"),
         array(dtype("b1"), b"K\x01\x85", b"C\x01\x07"),
         array(dtype("S9999999999"), b"K\x00\x85", b"C\x00"),
-        array(dtype("f8", b"K\x03X\x01\0\0\0|" + dtype("f8") + b"K\x02\x85\x86NNK\x08K\x08K\x3f"), b"K\x00\x85", b"C\x00"),
+        array(
+            dtype("f8", b"K\x03X\x01\0\0\0|" + dtype("f8") + b"K\x02\x85\x86NNK\x08K\x08K\x3f"), b"K\x00\x85", b"C\x00"
+        ),
         array(dtype("f8", b"K\x03X\x01\0\0\0|N" + text("a") + b"\x85}K\x08K\x08K\x3f"), b"K\x00\x85", b"C\x00"),
-        array(dtype("M8", b"K\x04X\x01\0\0\0<NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00}(C\x01DK\x01K\x00K\x01t\x86"),
-              b"K\x00\x85", b"C\x00"),  # a unit divided by zero
+        array(
+            dtype("M8", b"K\x04X\x01\0\0\0<NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00}(C\x01DK\x01K\x00K\x01t\x86"),
+            b"K\x00\x85",
+            b"C\x00",
+        ),  # a unit divided by zero
         name("numpy", "dtype") + text("f8") + b"\x89\x88\x87R",  # a dtype without its state
         name("numpy.core.multiarray", "_reconstruct") + name("numpy", "ndarray") + b"K\x00\x85C\x01b\x87R",
         name("numpy.core.multiarray", "_reconstruct") + name("builtins", "list") + b"K\x00\x85C\x01b\x87R",
         name("numpy.core.multiarray", "_reconstruct") + name("numpy", "ndarray") + b"J\x00\x00\x00\x7f\x85C\x01b\x87R",
-        array(dtype("f8"), b"K\x00\x85", b"C\x00") + b"(K\x01K\x09\x85" + dtype("f8") + b"\x89C\x00tb",  # a second state
+        array(dtype("f8"), b"K\x00\x85", b"C\x00")
+        + b"(K\x01K\x09\x85"
+        + dtype("f8")
+        + b"\x89C\x00tb",  # a second state
         name("numpy.core.multiarray", "scalar") + dtype("f8") + b"C\x01a\x86R",
         name("numpy.core.multiarray", "scalar") + dtype("O8") + b"C\x08aaaaaaaa\x86R",
         name("numpy._core.numeric", "_frombuffer") + b"(C\x08aaaaaaaa" + dtype("f8") + b"K\x02\x85" + text("C") + b"tR",
         name("numpy._core.numeric", "_frombuffer") + b"(C\x08aaaaaaaa" + dtype("O8") + b"K\x01\x85" + text("C") + b"tR",
     ],
-)  # fmt: skip
+)
 def test_a_forged_program_is_refused(body: bytes):
     before = dict(vars(Inert)), dict(NAMES)
     with pytest.raises(RefusedPickle):
@@ -268,14 +270,16 @@ keys = b"}(" + b"".join(b"X\4\0\0\0%04dN" % i for i in range(9999)) + b"u\x94"
 bombs = {
     "PUT": b"Nr\xff\xff\xff\xff",
     "PUTs": b"N" + b"".join(b"r" + struct.pack("<I", 2**32 - 1 - i) for i in range(1000)),
-    "bytes": b"\x8e" + b"\xff" * 7 + b"\x7f", "bytearray": b"\x96" + struct.pack("<Q", 10**12), "text": b"\x8d" + b"\xff" * 8,
+    "bytes": b"\x8e" + b"\xff" * 7 + b"\x7f", "bytearray": b"\x96" + struct.pack("<Q", 10**12),
+    "text": b"\x8d" + b"\xff" * 8,
     "int": b"\x8b\xff\xff\xff\x7f", "frame": b"\x95" + struct.pack("<Q", 10**12) + b"N",
     "arrays": b"](" + big + b"\x94" + dtype + names + array * 3000 + b"e",
     "buffers": b"](" + big + b"\x94cbuiltins\nbytearray\n\x94" + b"h\x01h\x00\x85R" * 3000 + b"e",
-    "encodings": b"](" + b"X" + big[1:] + b"\x94\x8c\x06latin1\x94c_codecs\nencode\n\x94" + b"h\x02h\x00h\x01\x86R" * 3000 + b"e",
+    "encodings": b"](" + b"X" + big[1:] + b"\x94\x8c\x06latin1\x94c_codecs\nencode\n\x94"
+        + b"h\x02h\x00h\x01\x86R" * 3000 + b"e",
     "sets": b"](](" + b"N" * 10**6 + b"e\x94cbuiltins\nset\n\x94" + b"h\x01h\x00\x85R" * 3000 + b"e",
-    "frozensets": b"](](" + b"".join(b"M" + struct.pack("<H", i) for i in range(60000)) + b"e\x94cbuiltins\nfrozenset\n\x94"
-        + b"h\x01h\x00\x85R" * 3000 + b"e",
+    "frozensets": b"](](" + b"".join(b"M" + struct.pack("<H", i) for i in range(60000))
+        + b"e\x94cbuiltins\nfrozenset\n\x94" + b"h\x01h\x00\x85R" * 3000 + b"e",
     "attributes": b"](" + keys + make + b"h\x01)\x81h\x00b" * 3000 + b"e",
     "wide text": b"cnumpy\ndtype\n\x8c\x0bS2000000000\x89\x88\x87R",
 }

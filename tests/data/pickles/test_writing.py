@@ -15,6 +15,8 @@ from latentdrive.data.pickles.names import Inert
 from latentdrive.data.pickles.reading import loads, read_pickle
 from latentdrive.data.pickles.writing import dumps, write_pickle
 from latentdrive.errors import RefusedPickle
+from tests.support.paths import ROOT
+from tests.support.pickled import assert_same
 
 LOG = [
     {
@@ -35,28 +37,11 @@ LOG = [
 ]
 
 
-def assert_same(one: object, two: object) -> None:
-    assert type(one) is type(two)
-    if isinstance(one, dict):
-        assert list(one) == list(two)
-        for key, value in one.items():
-            assert_same(value, two[key])
-    elif isinstance(one, list | tuple):
-        assert len(one) == len(two)
-        for a, b in zip(one, two):
-            assert_same(a, b)
-    elif isinstance(one, np.ndarray):
-        assert (one.dtype, one.shape, one.tobytes()) == (two.dtype, two.shape, two.tobytes())
-        assert one.flags.f_contiguous == two.flags.f_contiguous
-    else:
-        assert one == two
-
-
 def test_python_and_latentdrive_read_back_what_was_written(tmp_path: Path):
     write_pickle(tmp_path / "deep" / "log.pkl", LOG)
-    assert_same(read_pickle(tmp_path / "deep" / "log.pkl"), LOG)
+    assert_same(read_pickle(tmp_path / "deep" / "log.pkl"), LOG, layout=True)
     with open(tmp_path / "deep" / "log.pkl", "rb") as file:
-        assert_same(pickle.load(file), LOG)
+        assert_same(pickle.load(file), LOG, layout=True)
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["log.pkl"]
 
 
@@ -69,7 +54,7 @@ def test_only_protocol_4_and_names_of_numpy_1_are_used():
     assert {text for text in texts if "numpy" in text} == {"numpy.core.multiarray", "numpy"}
 
 
-def test_the_bytes_depend_on_content_and_not_on_what_is_one_object_in_memory():
+def test_the_bytes_depend_on_content_and_not_on_object_identity():
     data = dumps(LOG)
     assert dumps(copy.deepcopy(LOG)) == data
     assert dumps(loads(data, "log")) == data
@@ -84,7 +69,7 @@ def test_sets_are_written_in_the_same_order_in_every_run():
     written = [
         subprocess.run(
             [sys.executable, "-c", code],
-            env={"PYTHONHASHSEED": seed, "PYTHONPATH": str(Path(__file__).parents[3])},
+            env={"PYTHONHASHSEED": seed, "PYTHONPATH": str(ROOT)},
             capture_output=True, text=True, check=True,
         ).stdout
         for seed in ("1", "2")
@@ -130,12 +115,12 @@ def test_a_list_that_holds_itself_and_unpaired_surrogates_are_written():
         (Inert(module="os", kind="system", args=("true",), called=True), r"os\.system can't be written"),
     ],
 )
-def test_what_the_reader_would_refuse_is_not_written(value: object, reason: str):
+def test_values_that_the_reader_would_refuse_are_not_written(value: object, reason: str):
     with pytest.raises(RefusedPickle, match=reason):
         dumps(value)
 
 
-def test_too_deep_a_value_is_an_error_of_its_own():
+def test_a_value_nested_too_deep_is_refused_by_name():
     value: list = []
     for _ in range(100_000):
         value = [value]
@@ -173,6 +158,6 @@ def test_forty_frames_of_sixty_small_arrays_are_written_quickly():
         "start = time.process_time(); dumps(frames); print(time.process_time() - start)"
     )  # in a process of its own, as annotations are checked in this one
     command = [sys.executable, "-c", code]
-    environment = {"PYTHONPATH": str(Path(__file__).parents[3])}
+    environment = {"PYTHONPATH": str(ROOT)}
     run = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
     assert float(run.stdout) < 0.3  # 0.04 on an idle machine
