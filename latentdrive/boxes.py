@@ -1,10 +1,8 @@
 """Boxes seen from above: rectangles with a centre, a heading, a length and a width.
 
-Where their corners lie, and what they touch.
-
-All packages above share this geometry: the score, the built-in world, planners and drawings.
-Lengths are in metres, headings in radians. Functions take numpy arrays where their types say so,
-and otherwise numpy arrays or torch tensors, all of one kind.
+The score, the built-in world, planners and drawings share this geometry: where corners lie, and
+what touches what. Lengths are in metres, headings in radians. Functions take numpy arrays where
+their types say so, and otherwise numpy arrays or torch tensors, all of one kind.
 """
 
 from typing import Any, TypeVar
@@ -81,12 +79,12 @@ def boxes_touch(
     other_half: Array,
     margin_m: float = 0.0,
 ) -> Any:
-    """Whether two boxes share a point or, with a margin, whether each of their four axes brings
-    them that close: [...], bool.
+    """Whether two boxes share a point, by separating axes: bool [...].
 
-    offset: from the own centre to the other one [..., 2]. own, other: cosines and sines of the
-    headings. own_half, other_half: half length and half width [..., 2], which broadcast. Numbers
-    that are not finite never touch.
+    With a margin, it says whether the boxes come that close along each of their four axes. offset:
+    from the own centre to the other one [..., 2]. own, other: cosines and sines of the headings.
+    own_half, other_half: half length and half width [..., 2], which broadcast. Boxes whose numbers
+    are not finite never touch.
     """
     (c1, s1), (c2, s2) = own, other
     dx, dy = offset[..., 0], offset[..., 1]
@@ -110,11 +108,11 @@ def box_touches_polygon(
     half: tuple[float, float],
     edges: Float[Tensor, "n e 4"],
 ) -> Bool[Tensor, "n"]:
-    """Whether each box shares a point with its polygon: an edge of the polygon touches the box, or
-    the box lies inside.
+    """Whether each box shares a point with its polygon.
 
-    half: half length and half width. edges: x, y of start and end of all edges, holes included;
-    edges without length are ignored.
+    Either an edge of the polygon touches the box, or the box lies inside. half: half length and
+    half width. edges: x, y of start and end of all edges, holes included; padding with edges of no
+    length is allowed.
     """
     c, s = cos[:, None], sin[:, None]
     ends = []

@@ -25,8 +25,17 @@ def data_words(written: Mapping[str, Any], configs: Path) -> Iterator[str]:
     if "data" in written:
         yield f"data={options['data']}"
     for group in (group for group in ("data", "paths") if group in written):
-        file = configs / group / f"{options[group]}.yaml"
-        yield from _changes(written[group], OmegaConf.to_container(OmegaConf.load(file)), group)
+        defaults = OmegaConf.to_container(_with_bases(configs / group / f"{options[group]}.yaml"))
+        yield from _changes(written[group], defaults, group)
+
+
+def _with_bases(file: Path) -> Any:
+    """An option's file merged into those that its defaults list names (of the same group)."""
+    from omegaconf import OmegaConf
+
+    node = OmegaConf.load(file)
+    bases = [name for name in node.pop("defaults", []) if name != "_self_"]
+    return OmegaConf.merge(*(_with_bases(file.parent / f"{name}.yaml") for name in bases), node)
 
 
 def _changes(node: Mapping[str, Any], default: Mapping[str, Any], name: str) -> Iterator[str]:

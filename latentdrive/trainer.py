@@ -1,6 +1,6 @@
-"""The trainer of all stages: Lightning's, resumable at any step, with files that are never half written and one progress bar.
+"""Lightning's trainer as all stages use it: resumable at any step, with whole files and one progress bar.
 
-What Lightning needs to be told stands here; commands/train.py says what a run is.
+commands/train.py says what a run is; this file says how Lightning carries it out.
 """
 
 import logging
@@ -19,6 +19,7 @@ from lightning.pytorch.callbacks import EMAWeightAveraging
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.strategies import FSDPStrategy
+from rich.progress import Progress
 
 from latentdrive.build import build
 from latentdrive.config import Config
@@ -26,49 +27,57 @@ from latentdrive.errors import ConfigError
 from latentdrive.files import write_atomic
 from latentdrive.overrides import quoted
 from latentdrive.run_folder import RESUME, RunFolder, progress_bar
+from latentdrive.stages.batches import StageBatches
 
 STATE = "last.ckpt"  # in RESUME
-SECONDS = "seconds"  # in STATE: how long the run has taken so far
+SECONDS = "seconds"  # in STATE: how long the run had taken when it was saved
 
 
 def make_trainer(cfg: Config, folder: RunFolder, *, steps: int) -> L.Trainer:
-    """The trainer of `cfg.trainer` for `steps` steps in `folder`, which saves every `cfg.save_every_steps`; it reads those nodes."""
-    shown = [_Bar()] if cfg.trainer.enable_progress_bar else []
-    averaged = [] if cfg.ema_decay is None else [EMAWeightAveraging(decay=float(cfg.ema_decay))]
+    """The trainer that `cfg.trainer` describes. It runs `steps` steps and saves every `cfg.save_every_steps` of them.
+
+    Reads the nodes trainer, ema_decay and save_every_steps. Raises ConfigError where they can't be combined.
+    """
+    bar = [_Bar()] if cfg.trainer.enable_progress_bar else []
+    averaging = [] if cfg.ema_decay is None else [EMAWeightAveraging(decay=float(cfg.ema_decay))]
     given = {
         "max_steps": steps,
         "limit_train_batches": steps * cfg.trainer.accumulate_grad_batches,  # all steps are one epoch
-        "precision": possible(cfg.trainer.precision),
-        "enable_progress_bar": False,  # ours knows how many steps a resumed run has behind it
+        "precision": supported_precision(cfg.trainer.precision),
+        "enable_progress_bar": False,  # ours knows how many steps a resumed run has done
         "enable_checkpointing": False,
         "enable_model_summary": False,
-        "use_distributed_sampler": False,  # batches know their rank
+        "use_distributed_sampler": False,  # the batches know their rank
         "default_root_dir": str(folder.path),
         "logger": TensorBoardLogger(str(folder.path), name="", version=""),
-        "callbacks": [*averaged, *shown, _SaveState(folder, every=cfg.save_every_steps)],
+        "callbacks": [*averaging, *bar, _SaveState(folder, every=cfg.save_every_steps)],
         "plugins": [_AtomicFiles()],
     }
     trainer = build(cfg.trainer, **given)
-    if averaged and isinstance(trainer.strategy, FSDPStrategy):
-        raise ConfigError("ema_decay averages whole weights, and trainer=fsdp keeps shards: leave one of them out")
+    if averaging and isinstance(trainer.strategy, FSDPStrategy):
+        raise ConfigError("ema_decay averages whole weights and trainer=fsdp keeps shards: leave one of them out")
     if trainer.world_size > 1 and cfg.trainer.strategy == "auto":
-        # A phase trains a part of the weights; Lightning's own choice, ddp, waits for gradients of all of them.
+        # A phase of the codebook trains some of the weights. Lightning's own choice, ddp, would wait
+        # for the others.
         trainer = build(cfg.trainer, strategy="ddp_find_unused_parameters_true", **given)
     return trainer
 
 
-def possible(precision: str) -> str:
-    """The precision, without bfloat16 where the GPU has none."""
+def supported_precision(precision: str) -> str:
+    """The precision; 32 bit in place of bfloat16 where the GPU has none."""
     if precision.startswith("bf16") and torch.cuda.is_available() and not torch.cuda.is_bf16_supported():
         return "32-true"
     return precision
 
 
 def trained_model(trainer: L.Trainer, module: L.LightningModule, config: Mapping[str, Any]) -> torch.nn.Module:
-    """The model after training; where a strategy keeps shards of it, built anew with the weights of all processes."""
+    """The model after training. Where the processes hold shards of it, it is built anew from all of them.
+
+    config: of the model. Every process must call this; only the first one gets the whole weights.
+    """
     if not isinstance(trainer.strategy, FSDPStrategy):
         return module.model
-    whole = trainer.strategy.lightning_module_state_dict()  # every process takes part, the first one gets all
+    whole = trainer.strategy.lightning_module_state_dict()
     if not trainer.is_global_zero:
         return module.model
     model = build(config)
@@ -80,8 +89,10 @@ def trained_model(trainer: L.Trainer, module: L.LightningModule, config: Mapping
 
 @contextmanager
 def processes_of_further_devices(folder: RunFolder) -> Iterator[None]:
-    """Lightning starts one for each by repeating sys.argv, and tells it by the environment which it is: they run the command
-    of this run in its folder. Afterwards both are as before, so that the next run of a sweep, or of the demo, starts its own.
+    """Let Lightning start a process for each further device, which runs this run's command in its folder.
+
+    Lightning repeats sys.argv, and numbers the processes by environment variables. Afterwards both are
+    as before, so that the next run of a sweep, or of the demo, starts processes of its own.
     """
     argv, environment = sys.argv, set(os.environ)
     sys.argv = [argv[0], *shlex.split(folder.command)[1:], f"out={quoted(str(folder.path))}"]
@@ -89,7 +100,7 @@ def processes_of_further_devices(folder: RunFolder) -> Iterator[None]:
         yield
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             torch.distributed.destroy_process_group()
-    except SystemExit:  # Lightning's answer to Ctrl+C; the command line has a better one
+    except SystemExit:  # Lightning's answer to Ctrl+C; the command line answers KeyboardInterrupt
         raise KeyboardInterrupt from None
     finally:
         sys.argv = argv
@@ -97,8 +108,8 @@ def processes_of_further_devices(folder: RunFolder) -> Iterator[None]:
             del os.environ[name]
 
 
-def quiet() -> None:
-    """Lightning's advertisements, and its advice where we know better."""
+def silence_lightning() -> None:
+    """Hide Lightning's advertisements, and its advice that does not apply here."""
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
     for text in (
@@ -107,16 +118,19 @@ def quiet() -> None:
         "The '.*_dataloader' does not",
         ".*LeafSpec",
         ".*eval mode",
-        ".*sync_dist=True",  # every rank sees all that is held out
+        ".*sync_dist=True",  # every rank validates on all held-out batches
         "Grad strides do not match",
     ):
         warnings.filterwarnings("ignore", message=text)
 
 
 class Feed(L.LightningDataModule):
-    """Loaders are made when the trainer asks for them: by then, ranks know of each other. start: the first batch, counted from 0."""
+    """Makes the loaders when the trainer asks for them: only then do the processes know their ranks.
 
-    def __init__(self, batches: Any, start: int) -> None:
+    start: number of the first batch, counted from 0.
+    """
+
+    def __init__(self, batches: StageBatches, start: int) -> None:
         super().__init__()
         self.batches, self.start = batches, start
 
@@ -128,9 +142,9 @@ class Feed(L.LightningDataModule):
 
 
 class _Unsized:
-    """Held-out batches without a length: the trainer asks for it before the first step, and many clips would be opened."""
+    """Held-out batches without a length: the trainer would ask for it before the first step and open many clips."""
 
-    def __init__(self, batches: Any) -> None:
+    def __init__(self, batches: StageBatches) -> None:
         self.batches = batches
 
     def __iter__(self) -> Iterator[Any]:
@@ -138,7 +152,7 @@ class _Unsized:
 
 
 class _SaveState(L.Callback):
-    """Everything a resumed run needs, every so many steps and after the last one."""
+    """Saves what a resumed run needs, every `every` steps and after the last one."""
 
     def __init__(self, folder: RunFolder, *, every: int) -> None:
         if every < 1:
@@ -146,7 +160,7 @@ class _SaveState(L.Callback):
         self.folder, self.every, self.done = folder, every, 0
 
     def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
-        stepped, self.done = trainer.global_step != self.done, trainer.global_step  # not amid accumulated batches
+        stepped, self.done = trainer.global_step != self.done, trainer.global_step  # False within accumulated batches
         if stepped and (self.done % self.every == 0 or self.done == trainer.max_steps):
             trainer.save_checkpoint(self.folder.path / RESUME / STATE)
 
@@ -155,7 +169,7 @@ class _SaveState(L.Callback):
 
 
 class _AtomicFiles(TorchCheckpointIO):
-    """A killed run, or a full disk, leaves the state before or the new one, never half of one."""
+    """Writes whole files: a killed run or a full disk leaves the state before, or the new one."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
         def write(new: Path) -> None:
@@ -166,7 +180,10 @@ class _AtomicFiles(TorchCheckpointIO):
 
 
 class _Bar(L.Callback):
-    """Steps done, time passed, time left and the loss."""
+    """Shows steps done, time passed and time left."""
+
+    def __init__(self) -> None:
+        self.bar: Progress | None = None
 
     def on_train_start(self, trainer: L.Trainer, module: L.LightningModule) -> None:
         self.bar = progress_bar("training")
@@ -180,5 +197,5 @@ class _Bar(L.Callback):
         self.bar.stop()
 
     def on_exception(self, trainer: L.Trainer, module: L.LightningModule, exception: BaseException) -> None:
-        if hasattr(self, "bar"):
+        if self.bar is not None:
             self.bar.stop()

@@ -107,7 +107,7 @@ def measure(videos: Path, folder: Path, cache: str, overrides: list[str], steps:
     cfg = compose(
         "train_codebook",
         [
-            "data=video", f"data.path={videos}", "data.source.poses=recorded", f"data.cache={cache}",
+            "data=video", f"data.path={videos}", "data.options.poses=recorded", f"data.cache={cache}",
             f"data.cache_folder={folder / 'cache'}", "batches.augmentation.flip=false", f"out={folder / cache}",
             *(f"training.schedule.{phase}={steps}" for phase in PHASES), "seed=0", *overrides,
         ],

@@ -29,25 +29,17 @@ from scene_rates import Data, measure
 from latentdrive.data.batches.clip_batches import ClipBatches
 from latentdrive.data.batches.transitions import WindowSpec
 from latentdrive.data.batches.windows import NO_AUGMENTATION, Augmentation, TransitionStream
-from latentdrive.data.clips.clip_source import ClipFacts
+from latentdrive.data.clips.clip_source import ClipFacts, ClipOptions, Part
+from latentdrive.data.clips.clip_truth import SidecarTruth
 from latentdrive.data.clips.data_set import DataSet
 from latentdrive.data.clips.frame_cache import CachedClips
 from latentdrive.data.clips.video import VideoFolder
 from latentdrive.data.unreadable import UnreadableLog
 from latentdrive.types import DrivingClip, PoseSource
 
-READING = {
-    "rate_hz": 10.0,
-    "height": 96,
-    "width": 160,
-    "fit": "crop",
-    "part": "all",
-    "train_share": 0.7,
-    "gap_s": 0.5,
-    "images_hz": None,
-    "poses": "recorded",
-    "field_of_view_deg": 70.0,
-}
+SIZE = {"rate_hz": 10.0, "height": 96, "width": 160}
+READING = {"fit": "crop", "images_hz": None, "poses": "recorded", "odometry": None, "field_of_view_deg": 70.0}
+WHOLE = {"times": "all", "train_share": 0.7, "gap_s": 0.5}
 BATCH, TRANSITIONS = 64, 3
 
 
@@ -156,15 +148,16 @@ class MadeUp(VideoFolder):
 def made_up(listed: Path) -> DataSet:
     """The data set of a list, nothing cached."""
     return DataSet(
-        path=str(listed), rate_hz=READING["rate_hz"], height=READING["height"], width=READING["width"], cache="none",
-        cache_gb=1.0, cache_folder="", max_unreadable=0.01, block_s=None, train={"part": "train"}, val={"part": "test"},
-        probe=None, scenes=None, splits=None, source=partial(MadeUp, **READING | {"path": str(listed)}),
+        path=str(listed), **SIZE, cache="none", cache_gb=1.0, cache_folder="", max_unreadable=0.01, block_s=None,
+        train={"times": "train"}, val={"times": "test"}, scenes=None, splits=None, options=partial(ClipOptions, **READING),
+        part=partial(Part, **WHOLE | {"path": str(listed)}), source=partial(MadeUp, truth=None),
     )  # fmt: skip
 
 
 def decoding_and_windows(videos: Path, cache: Path) -> dict[str, Any]:
     """Frames a second into the cache, and windows a second out of it."""
-    source = VideoFolder(path=str(videos), **READING)
+    options, part = ClipOptions(**SIZE, **READING), Part(**WHOLE, path=str(videos))
+    source = VideoFolder(options=options, part=part, truth=SidecarTruth())
     cached = CachedClips(source=source, folder=cache, cache="frames", cache_gb=50.0, features=None, features_id=None)
     print(f"{len(cached)} clips, about {cached.estimate()[1]:.2f} h")
     began = time.perf_counter()

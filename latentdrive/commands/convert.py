@@ -1,9 +1,9 @@
-"""`convert`: NAVSIM's own weights of a planner, once, into a checkpoint folder of ours, which everything here takes.
+"""`convert`: NAVSIM's published weights of a planner, kept as one of our checkpoint folders.
 
     latentdrive convert planner=transfuser navsim_checkpoint=transfuser.ckpt
 
-Names are translated one to one; a key too many or too few, or another planner's file, is an error. `train planner
-init.navsim_checkpoint=FILE` starts from the same file.
+Names are translated one to one; a weight too many or too few, or another planner's file, is an error.
+`train planner init.navsim_checkpoint=FILE` starts from the same file.
 """
 
 from pathlib import Path
@@ -14,17 +14,18 @@ from latentdrive.checkpoint import Card
 from latentdrive.config import Config
 from latentdrive.errors import ConfigError
 from latentdrive.run_folder import CHECKPOINT, RunFolder
+from latentdrive.types import OfficialWeights
 
 
 def run(cfg: Config) -> Path:
     """Write the checkpoint; returns its folder."""
     folder, config, source = RunFolder(cfg, verb=cfg.verb), cfg.model.plain(), cfg.navsim_checkpoint
     then, dry_run = cfg.next, cfg.dry_run
-    for key in ("training", "batches", "trainer"):  # of the planner's option, for its training
+    for key in ("training", "batches", "trainer"):  # the planner's option has them for its training
         cfg.mark_read([key])
     cfg.require_all_read()
     model = build(config)
-    if not hasattr(model, "load_official"):
+    if not isinstance(model, OfficialWeights):
         raise ConfigError(
             f"NAVSIM publishes no weights of a {type(model).__name__}: choose planner=transfuser or planner=ltf"
         )

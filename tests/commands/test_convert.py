@@ -8,10 +8,10 @@ import torch
 from latentdrive import checkpoint
 from latentdrive.build import build
 from latentdrive.commands import convert
-from latentdrive.commands.train import Start
 from latentdrive.config import compose
 from latentdrive.errors import CheckpointError, ConfigError
 from latentdrive.planners.transfuser.model import Transfuser
+from latentdrive.stages.start import Start
 from tests.support.transfuser import official_state
 
 

@@ -26,8 +26,8 @@ def write(folder, *overrides):
 
 def test_a_codebook_run_gets_its_dictionary_which_is_kept(trained, capsys):
     assert "What each ego code means" in write(trained)
-    kept = Dictionary.load(trained / "run" / report.KEPT)
-    assert kept.codes == 4 and kept.examples.shape == (4, 2) and kept.known.all()
+    dictionary = Dictionary.load(trained / "run" / report.DICTIONARY)
+    assert dictionary.codes == 4 and dictionary.examples.shape == (4, 2) and dictionary.known.all()
     assert "looking codes up" in capsys.readouterr().out
     write(trained)
     assert "looking codes up" not in capsys.readouterr().out
@@ -37,7 +37,7 @@ def test_a_codebook_run_gets_its_dictionary_which_is_kept(trained, capsys):
 
 def test_a_run_that_was_trained_from_cached_features_gets_its_dictionary_too(trained, tmp_path):
     shutil.copytree(trained / "run", tmp_path / "run")
-    (tmp_path / "run" / report.KEPT).unlink(missing_ok=True)
+    (tmp_path / "run" / report.DICTIONARY).unlink(missing_ok=True)
     file = tmp_path / "run" / "config.yaml"
     config = from_yaml(file.read_text())
     config["batches"]["data"]["cache"] = "features"
@@ -46,7 +46,7 @@ def test_a_run_that_was_trained_from_cached_features_gets_its_dictionary_too(tra
     assert "What each ego code means" in write(tmp_path)
 
 
-def test_without_its_checkpoint_the_rest_is_shown_and_the_reason_said(trained):
+def test_without_its_checkpoint_the_rest_is_shown_with_the_reason(trained):
     hidden = trained / "run" / "elsewhere"
     (trained / "run" / "checkpoint").rename(hidden)
     try:

@@ -9,9 +9,10 @@ import pytest
 
 from latentdrive import checkpoint
 from latentdrive.codebook.model import Codebook
-from latentdrive.commands.train import SETTINGS, run
+from latentdrive.commands.train import run
 from latentdrive.config import compose, from_yaml
 from latentdrive.run_folder import CHECKPOINT, METRICS, RESUME
+from latentdrive.stages.resume import SETTINGS
 from tests.support.command import TINY, video, write_clips
 
 

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from latentdrive.codebook.training import CodebookTraining
-from latentdrive.commands.train import SETTINGS
 from latentdrive.config import from_yaml
 from latentdrive.errors import CheckpointError
 from latentdrive.run_folder import CHECKPOINT, CONFIG, METRICS, RESUME, RunFolder
+from latentdrive.stages.resume import SETTINGS
 from latentdrive.trainer import SECONDS, STATE
 from tests.support.command import train_codebook, write_clips
 

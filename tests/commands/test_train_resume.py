@@ -14,10 +14,10 @@ import torch
 from latentdrive import checkpoint
 from latentdrive.codebook.model import Codebook
 from latentdrive.codebook.training import CodebookTraining
-from latentdrive.commands.train import start_from
 from latentdrive.config import from_yaml
 from latentdrive.errors import CheckpointError, ConfigError, MixedCodebooks
 from latentdrive.run_folder import CHECKPOINT, RESUME
+from latentdrive.stages.start import start_from
 from latentdrive.trainer import STATE
 from tests.support.command import TINY, train_codebook, video, write_clips
 

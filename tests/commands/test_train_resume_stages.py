@@ -28,7 +28,7 @@ def words(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     root = tmp_path_factory.mktemp("stages")
     return [
         "data=video", f"data.path={write_clips(root / 'clips')}", "data.height=48", "data.width=80",
-        "data.source.poses=recorded", "data.source.train_share=0.5", "data.source.gap_s=0.1",
+        "data.options.poses=recorded", "data.part.train_share=0.5", "data.part.gap_s=0.1",
         f"paths.data={root}/data", f"paths.runs={root}/runs", f"paths.stores={root}/stores",
     ]  # fmt: skip
 

@@ -15,13 +15,14 @@ import pytest
 import torch
 
 from latentdrive.pdms.prepare import prepare_scene
-from latentdrive.pdms.reference_poses import reference_poses
+from latentdrive.pdms.reference_poses import reference_of_knots, reference_poses
 from latentdrive.pdms.scene import ScoringScene
-from latentdrive.pdms.score import EC, EC_WEIGHT, EPDMS_WEIGHTS, TTC
+from latentdrive.pdms.score import EC, EC_WEIGHT, EPDMS_WEIGHTS, TTC, PdmScores
 from latentdrive.pdms.scorer import Scorer
+from latentdrive.pdms.simulate import simulate
 from latentdrive.pdms.sub_scores.extended_comfort import extended_comfort
 from latentdrive.pdms.versions import V1, V2, Version
-from latentdrive.types import PdmScores, Trajectory
+from latentdrive.types import Trajectory
 from tests.support.golden_files import SCENES, every_file, golden
 
 CLOSE = 1e-6
@@ -39,10 +40,10 @@ def scored(scorer: Scorer, cases: list[dict[str, Any]]) -> Iterator[tuple[dict[s
     alike = defaultdict(list)
     for case in cases:
         alike[len(case["poses"]), case["interval_s"], case["dtype"]].append(case)
-    for (_, interval_s, _), some in alike.items():
-        poses = np.stack([poses_of(case) for case in some])[None]
+    for (_, interval_s, _), group in alike.items():
+        poses = np.stack([poses_of(case) for case in group])[None]
         scores = scorer.score(Trajectory(poses=poses, dt_s=interval_s), states=True)
-        for place, case in enumerate(some):
+        for place, case in enumerate(group):
             yield case, scores, place
 
 
@@ -96,11 +97,11 @@ def test_every_candidate_scores_as_in_the_devkit(name: str):
                     continue
                 states = np.abs(scores.states[0, place].numpy() - np.array(case["simulated_states"])).max()
                 assert states <= CLOSE, (where, states)
-                found = list(differences(case, scores, place))
-                if TTC in found and name in COLLINEAR and set(found) <= {TTC, "ttc_step", "score"}:
+                differing = list(differences(case, scores, place))
+                if TTC in differing and name in COLLINEAR and set(differing) <= {TTC, "ttc_step", "score"}:
                     ttc.append(where)
-                elif found:
-                    wrong.append((where, found))
+                elif differing:
+                    wrong.append((where, differing))
     assert not wrong
     assert len({where for where in ttc if Version.EPDMS_V2_0 not in where}) <= MAY_DIFFER, ttc
 
@@ -116,7 +117,9 @@ def test_the_progress_reference_is_rebuilt_from_the_raw_scene(name: str):
             assert scene.centreline.shape == (len(answers["centerline"]), 3)
             assert np.abs(scene.centreline - np.array(answers["centerline"])).max() <= CLOSE
             assert np.abs(scene.reference - np.array(answer["pdm_closed"]["trajectory"])).max() <= CLOSE
-            assert np.abs(scene.reference_states - np.array(answer["pdm_simulated_states"])).max() <= CLOSE
+            follow = reference_of_knots(torch.from_numpy(scene.reference)[None], [scene.time_us])
+            states = simulate(torch.from_numpy(scene.ego)[None], follow[0])[0].numpy()
+            assert np.abs(states - np.array(answer["pdm_simulated_states"])).max() <= CLOSE
             progress = answers["cases"][0][f"v{generation}"]["progress_raw"]["pdm"]
             assert abs(scene.reference_progress_m - progress) <= CLOSE
 

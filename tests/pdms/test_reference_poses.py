@@ -98,8 +98,8 @@ def test_plans_are_told_from_the_ego_and_followed_in_the_global_frame():
     states = resampled(poses, now=(100.0, 200.0, np.pi / 2))
     np.testing.assert_allclose(states[0], [100, 200, np.pi / 2])
     np.testing.assert_allclose(states[-1], [98, 210, np.pi / 2 + 0.5])
-    one = to_global(torch.tensor([[100.0, 200.0, 3.0]], dtype=torch.float64), torch.full((1, 1, 1, 3), 0.5).double())
-    assert one[0, 0, 0, 2].item() == pytest.approx(3.5 - 2 * np.pi)
+    turned = to_global(torch.tensor([[100.0, 200.0, 3.0]], dtype=torch.float64), torch.full((1, 1, 1, 3), 0.5).double())
+    assert turned[0, 0, 0, 2].item() == pytest.approx(3.5 - 2 * np.pi)
 
 
 def test_scenes_keep_their_own_times_in_a_batch():

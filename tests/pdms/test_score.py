@@ -36,19 +36,19 @@ def terms_of(columns: tuple[str, ...], *rows: dict[str, Any], **change: float) -
 
 
 def test_pdms_weighs_progress_five_time_to_collision_five_and_comfort_two():
-    one = terms_of(
+    terms = terms_of(
         V1.columns, ego_progress=0.6, comfort=0.0, no_at_fault_collisions=0.5, driving_direction_compliance=0.0
     )
-    assert pdms_total(one).item() == pytest.approx(0.5 * (5 * 0.6 + 5) / 12)
+    assert pdms_total(terms).item() == pytest.approx(0.5 * (5 * 0.6 + 5) / 12)
 
 
 def test_epdms_divides_by_sixteen_where_extended_comfort_is_known_and_by_fourteen_elsewhere():
-    one = terms_of(TERMS_V2, ego_progress=0.5, lane_keeping=0.0, driving_direction_compliance=0.5)
+    terms = terms_of(TERMS_V2, ego_progress=0.5, lane_keeping=0.0, driving_direction_compliance=0.5)
     comfort = torch.tensor([[0.0], [1.0], [math.nan]], dtype=torch.float64)
     weighted = 5 * 0.5 + 5 + 2
     expected = torch.tensor([[weighted / 16], [(weighted + 2) / 16], [weighted / 14]], dtype=torch.float64) * 0.5
-    torch.testing.assert_close(epdms_total({**one, EC: comfort}), expected, rtol=0, atol=1e-15)
-    assert epdms_total(one).item() == epdms_total({**one, EC: None}).item() == pytest.approx(0.5 * weighted / 14)
+    torch.testing.assert_close(epdms_total({**terms, EC: comfort}), expected, rtol=0, atol=1e-15)
+    assert epdms_total(terms).item() == epdms_total({**terms, EC: None}).item() == pytest.approx(0.5 * weighted / 14)
 
 
 def test_numpy_and_torch_give_the_same_numbers():
@@ -60,11 +60,11 @@ def test_numpy_and_torch_give_the_same_numbers():
     meters, product = of_torch["comfort"] * 20, of_torch["lane_keeping"].round()
     best = best_progress_m(meters, product)
     np.testing.assert_array_equal(best_progress_m(meters.numpy(), product.numpy()), best.numpy())
-    for ours, theirs in (
+    for ours, answer in (
         (pdms_ego_progress(meters.numpy(), product.numpy(), best.numpy()), pdms_ego_progress(meters, product, best)),
         (epdms_ego_progress(meters.numpy(), best.numpy()), epdms_ego_progress(meters, best)),
     ):
-        np.testing.assert_array_equal(ours, theirs.numpy())
+        np.testing.assert_array_equal(ours, answer.numpy())
 
 
 def test_progress_is_compared_beyond_five_metres_only():
@@ -79,24 +79,24 @@ def test_progress_is_compared_beyond_five_metres_only():
 
 
 def test_a_term_that_the_human_fails_counts_as_kept_and_a_half_of_the_human_filters_nothing():
-    mine = terms_of(TERMS_V2, no_at_fault_collisions=0.5, lane_keeping=0.0, drivable_area_compliance=0.0)
-    mine |= {EC: float64([0.0])}
+    plan = terms_of(TERMS_V2, no_at_fault_collisions=0.5, lane_keeping=0.0, drivable_area_compliance=0.0)
+    plan |= {EC: float64([0.0])}
     human = terms_of(TERMS_V2, no_at_fault_collisions=0.5, lane_keeping=0.0, ego_progress=0.0)
-    kept = filter_by_human({**mine, "ego_progress": float64([0.3])}, human)
-    assert (kept["no_at_fault_collisions"], kept["lane_keeping"], kept["ego_progress"]) == (0.5, 1.0, 1.0)
-    assert (kept["drivable_area_compliance"], kept[EC]) == (0.0, 0.0)
-    assert mine["lane_keeping"] == 0.0
+    filtered = filter_by_human({**plan, "ego_progress": float64([0.3])}, human)
+    assert (filtered["no_at_fault_collisions"], filtered["lane_keeping"], filtered["ego_progress"]) == (0.5, 1.0, 1.0)
+    assert (filtered["drivable_area_compliance"], filtered[EC]) == (0.0, 0.0)
+    assert plan["lane_keeping"] == 0.0
 
 
 def test_version_two_point_zero_filters_only_what_is_printed():
-    mine = terms_of(TERMS_V2, lane_keeping=0.0, traffic_light_compliance=0.0)
+    plan = terms_of(TERMS_V2, lane_keeping=0.0, traffic_light_compliance=0.0)
     human = terms_of(TERMS_V2, lane_keeping=0.0, traffic_light_compliance=0.0)
-    old, new = (epdms(mine, human, version) for version in (Version.EPDMS_V2_0, Version.EPDMS_V2_2))
+    old, new = (epdms(plan, human, version) for version in (Version.EPDMS_V2_0, Version.EPDMS_V2_2))
     assert old.printed["lane_keeping"] == new.printed["lane_keeping"] == 1.0
     assert (old.product.item(), old.score.item(), new.product.item(), new.score.item()) == (0.0, 0.0, 1.0, 1.0)
-    assert epdms(mine, None, Version.EPDMS_V2_2).score.item() == 0.0
-    with pytest.raises(ValueError, match=r"pdms_v1\.1 has no human filter"):
-        epdms(mine, human, Version.PDMS_V1_1)
+    assert epdms(plan, None, Version.EPDMS_V2_2).score.item() == 0.0
+    with pytest.raises(ValueError, match=r"pdms_v1\.1 is no version of EPDMS; use pdms_total"):
+        epdms(plan, human, Version.PDMS_V1_1)
 
 
 @every_file
@@ -179,15 +179,15 @@ def check_proposals(answers: dict) -> None:
         listed = {"time_to_collision_within_bound": closed["proposal_metrics"]["ttc"], **closed["proposal_metrics"]}
         terms = {key: float64(listed[key]) for key in columns}
         progress = float64(closed["proposal_progress_raw"])
-        one = version == "v1"
-        product = pdms_product(terms) if one else epdms_product(terms)
+        v1 = version == "v1"
+        product = pdms_product(terms) if v1 else epdms_product(terms)
         best = best_progress_m(progress, product)
-        share = pdms_ego_progress(progress, product, best) if one else epdms_ego_progress(progress, best)
+        share = pdms_ego_progress(progress, product, best) if v1 else epdms_ego_progress(progress, best)
         close(share, listed["ego_progress"])
-        total = (pdms_total if one else epdms_total)(terms)
+        total = (pdms_total if v1 else epdms_total)(terms)
         close(total, closed["proposal_scores"])
         assert int(total.argmax()) == closed["chosen_proposal"]
 
 
-def close(found: torch.Tensor, expected: Any) -> None:
-    torch.testing.assert_close(found, torch.as_tensor(expected, dtype=torch.float64), rtol=0, atol=1e-12)
+def close(actual: torch.Tensor, expected: Any) -> None:
+    torch.testing.assert_close(actual, torch.as_tensor(expected, dtype=torch.float64), rtol=0, atol=1e-12)

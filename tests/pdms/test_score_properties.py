@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 
 from latentdrive.pdms.prepare import prepare_scene
 from latentdrive.pdms.scene import ScoringScene
+from latentdrive.pdms.score import PdmScores
 from latentdrive.pdms.scorer import AT_ONCE, Scorer
 from latentdrive.pdms.versions import V1, V2, Version
-from latentdrive.types import PdmScores, SceneTruth, Trajectory
+from latentdrive.types import SceneTruth, Trajectory
 from tests.support.golden_files import FILES, golden
 from tests.support.made_scenes import moved_scene
 from tests.support.made_truths import highway_truth, made_truth, moved_truth, plans, street_truth
@@ -55,10 +56,10 @@ def score(scored_by: Scorer, poses: np.ndarray) -> PdmScores:
     return scored_by.score(Trajectory(poses=poses, dt_s=0.5))
 
 
-def assert_same(found: PdmScores, expected: PdmScores, close: float, places: list[int] | slice = slice(None)) -> None:
+def assert_same(scores: PdmScores, expected: PdmScores, close: float, places: list[int] | slice = slice(None)) -> None:
     """Discrete terms are equal, continuous ones close; column k of `found` is column places[k] of `expected`."""
     for name in (*DISCRETE, *CONTINUOUS):
-        one, other = getattr(found, name), getattr(expected, name)
+        one, other = getattr(scores, name), getattr(expected, name)
         if one is None or other is None:
             assert one is other, name
             continue
@@ -66,8 +67,8 @@ def assert_same(found: PdmScores, expected: PdmScores, close: float, places: lis
             one, other[:, places], rtol=0, atol=close if name in CONTINUOUS else 0, equal_nan=True,
             msg=lambda text, name=name: f"{name}: {text}",
         )  # fmt: skip
-    assert hit(found) == [[row[k] for k in np.arange(len(row))[places]] for row in hit(expected)]
-    close_m = (found.reference_progress_m - expected.reference_progress_m).abs().max()
+    assert hit(scores) == [[row[k] for k in np.arange(len(row))[places]] for row in hit(expected)]
+    close_m = (scores.reference_progress_m - expected.reference_progress_m).abs().max()
     assert close_m <= max(close, 1e-12)
 
 
@@ -86,9 +87,9 @@ every_version = pytest.mark.parametrize("version", VERSIONS)
 @every_version
 def test_the_made_scenes_and_plans_meet_every_rule(version: Version):
     # Otherwise the rest of this file would promise little.
-    found = [score(scorer("street", version), plans(seed, 150)[None]) for seed in range(2)]
+    scores = [score(scorer("street", version), plans(seed, 150)[None]) for seed in range(2)]
     for name in version.rules.columns:
-        values = [getattr(one, name) for one in found]
+        values = [getattr(one, name) for one in scores]
         if values[0] is not None:
             assert len(torch.cat(values).unique()) > 1, name
 
@@ -98,9 +99,9 @@ def test_the_made_scenes_and_plans_meet_every_rule(version: Version):
 @few
 @given(seed=seeds, x=whole_metres, y=whole_metres)
 def test_whole_metres_change_nothing(name: str, version: Version, seed: int, x: float, y: float):
-    there = prepare_scene(moved_truth(truth(name), np.array([x, y, 0.0])), version.rules)
+    moved = prepare_scene(moved_truth(truth(name), np.array([x, y, 0.0])), version.rules)
     poses = plans(seed, MANY)[None]
-    assert_same(score(Scorer([there], version=version), poses), score(scorer(name, version), poses), 1e-6)
+    assert_same(score(Scorer([moved], version=version), poses), score(scorer(name, version), poses), 1e-6)
 
 
 @every_version
@@ -109,9 +110,9 @@ def test_whole_metres_change_nothing(name: str, version: Version, seed: int, x: 
 def test_turning_the_whole_scene_changes_nothing_where_the_map_lies_inside_the_square(
     version: Version, seed: int, by: float
 ):
-    there = prepare_scene(moved_truth(truth("street"), np.array([0.0, 0.0, by])), version.rules)
+    moved = prepare_scene(moved_truth(truth("street"), np.array([0.0, 0.0, by])), version.rules)
     poses = plans(seed, MANY)[None]
-    assert_same(score(Scorer([there], version=version), poses), score(scorer("street", version), poses), 1e-6)
+    assert_same(score(Scorer([moved], version=version), poses), score(scorer("street", version), poses), 1e-6)
 
 
 @every_version
@@ -119,20 +120,20 @@ def test_turning_the_whole_scene_changes_nothing_where_the_map_lies_inside_the_s
 @few
 @given(seed=seeds, by=headings, x=st.floats(-1e3, 1e3))
 def test_turning_a_prepared_scene_changes_nothing(name: str, version: Version, seed: int, by: float, x: float):
-    there = moved_scene(prepared(name, version), np.array([x, -2 * x, by]))
+    moved = moved_scene(prepared(name, version), np.array([x, -2 * x, by]))
     poses = plans(seed, MANY)[None]
-    assert_same(score(Scorer([there], version=version), poses), score(scorer(name, version), poses), 1e-6)
+    assert_same(score(Scorer([moved], version=version), poses), score(scorer(name, version), poses), 1e-6)
 
 
 def test_a_map_that_reaches_beyond_the_square_is_cut_by_the_axes():
     # The road from x = 102.5 on is not fetched while it lies along an axis: 30 m/s for 4 s leave it. Turned by 45 degrees
     # the square, whose sides stay with the axes, reaches 141 m along the road, and the same plan stays on it.
     straight = np.stack([15.0 * np.arange(1, 9), np.zeros(8), np.zeros(8)], -1)[None, None]
-    found = []
+    scores = []
     for degrees in (0.0, 45.0, 90.0):
-        there = moved_truth(truth("highway"), np.array([0.0, 0.0, np.radians(degrees)]))
-        found.append(score(Scorer([prepare_scene(there, V1)], version=VERSIONS[0]), straight))
-    assert [one.drivable_area_compliance.item() for one in found] == [0.0, 1.0, 0.0]
+        moved = moved_truth(truth("highway"), np.array([0.0, 0.0, np.radians(degrees)]))
+        scores.append(score(Scorer([prepare_scene(moved, V1)], version=VERSIONS[0]), straight))
+    assert [one.drivable_area_compliance.item() for one in scores] == [0.0, 1.0, 0.0]
 
 
 @every_version
@@ -237,9 +238,9 @@ def test_whole_turns_of_the_heading_change_nothing(name: str, version: Version, 
 def test_a_plan_that_is_no_number_changes_no_other(name: str, version: Version, seed: int, place: int, bad: float):
     poses = plans(seed, MANY)
     broken = np.insert(poses, place, bad, axis=0)
-    found = score(scorer(name, version), broken[None])
-    assert found.score[0, place] == 0.0 and len(found.failures) == 1
-    assert_same(score(scorer(name, version), poses[None]), found, 0.0, [k for k in range(MANY + 1) if k != place])
+    scores = score(scorer(name, version), broken[None])
+    assert scores.score[0, place] == 0.0 and len(scores.failures) == 1
+    assert_same(score(scorer(name, version), poses[None]), scores, 0.0, [k for k in range(MANY + 1) if k != place])
 
 
 @every_version
@@ -254,9 +255,9 @@ def test_preparing_and_scoring_again_gives_every_bit_again(name: str, version: V
 def test_scores_lie_between_0_and_1(version: Version):
     for name in SCENES:
         for seed in range(2):
-            found = score(scorer(name, version), plans(seed, MANY)[None])
+            scores = score(scorer(name, version), plans(seed, MANY)[None])
             for term in (*version.rules.columns, "score", "product"):
-                values = getattr(found, term)
+                values = getattr(scores, term)
                 assert values is None or ((values >= 0.0) & (values <= 1.0)).all(), (name, term)
 
 

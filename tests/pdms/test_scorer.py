@@ -10,9 +10,10 @@ import torch
 from latentdrive.errors import StoreError, UnreadableScene, WrongShape
 from latentdrive.pdms.prepare import prepare_scene
 from latentdrive.pdms.scene import VX
+from latentdrive.pdms.score import PdmScores
 from latentdrive.pdms.scorer import Scorer
 from latentdrive.pdms.versions import V1, V2, Version
-from latentdrive.types import PdmScores, Trajectory
+from latentdrive.types import Trajectory
 from tests.support.made_scenes import STRAIGHT_LINE, Other, driving, made_scene, plan_of
 from tests.support.made_truths import TRAFFIC, made_truth, moved_truth, plans, street_truth
 from tests.support.small_maps import road_map
@@ -39,10 +40,10 @@ def numbers(scores: PdmScores) -> dict[str, torch.Tensor]:
     return {name: value for name in NUMBERS if (value := getattr(scores, name)) is not None}
 
 
-def assert_equal(found: PdmScores, expected: PdmScores, rows: slice = slice(None)) -> None:
+def assert_equal(scores: PdmScores, expected: PdmScores, rows: slice = slice(None)) -> None:
     expected_numbers = numbers(expected)
-    assert numbers(found).keys() == expected_numbers.keys()
-    for name, value in numbers(found).items():
+    assert numbers(scores).keys() == expected_numbers.keys()
+    for name, value in numbers(scores).items():
         assert torch.equal(value[:, rows], expected_numbers[name][:, rows]), name
 
 
@@ -57,14 +58,14 @@ def test_a_plan_that_is_no_number_scores_0_and_is_named(version: Version, bad: f
     poses = np.tile(STRAIGHT, (1, 4, 1, 1))
     good = scored(poses, scene, version=version)
     poses[0, 2][where] = bad
-    found = scored(poses, scene, version=version)
+    scores = scored(poses, scene, version=version)
     assert good.failures == {} and good.valid.all()
-    assert found.valid.tolist() == [[True, True, False, True]]
-    assert found.failures == {"abc": "trajectory 2: NaN or infinite numbers among its poses"}
-    for name, value in numbers(found).items():
+    assert scores.valid.tolist() == [[True, True, False, True]]
+    assert scores.failures == {"abc": "trajectory 2: NaN or infinite numbers among its poses"}
+    for name, value in numbers(scores).items():
         assert value[0, 2] == (-1 if name.endswith(("step", "track")) else 0.0), name
     for rows in (slice(0, 2), slice(3, 4)):
-        assert_equal(found, good, rows)
+        assert_equal(scores, good, rows)
 
 
 def test_several_bad_plans_are_counted_by_scene():
@@ -81,8 +82,8 @@ def test_several_bad_plans_are_counted_by_scene():
 
 
 def test_only_bad_plans_leave_a_result_of_zeros():
-    found = scored(np.full((1, 2, 8, 3), math.nan))
-    assert found.score.tolist() == [[0.0, 0.0]] and not found.valid.any()
+    scores = scored(np.full((1, 2, 8, 3), math.nan))
+    assert scores.score.tolist() == [[0.0, 0.0]] and not scores.valid.any()
 
 
 @pytest.mark.parametrize(
@@ -117,7 +118,7 @@ def test_scenes_of_the_other_generation_are_refused_by_name():
 
 
 def test_no_scenes_at_all_are_refused():
-    with pytest.raises(WrongShape, match="no scenes were given; expected at least one"):
+    with pytest.raises(WrongShape, match="got no scenes; expected at least one"):
         Scorer([], version="pdms_v1.1")
 
 
@@ -129,8 +130,8 @@ def test_an_unknown_version_is_refused():
 @pytest.mark.parametrize("generation", [1, 2])
 def test_a_road_without_anybody_is_scored(generation: int):
     version = Version.PDMS_V1_1 if generation == 1 else Version.EPDMS_V2_2
-    found = scored(STRAIGHT[None, None], made_scene(ego=going(), generation=generation), version=version)
-    assert found.score.item() == pytest.approx(1.0, abs=1e-9) and found.tracks == ((),)
+    scores = scored(STRAIGHT[None, None], made_scene(ego=going(), generation=generation), version=version)
+    assert scores.score.item() == pytest.approx(1.0, abs=1e-9) and scores.tracks == ((),)
 
 
 def test_float32_plans_are_widened_before_anything_else():
@@ -151,11 +152,11 @@ def test_what_was_given_is_not_changed():
 def test_a_plan_behind_the_car_is_scored_as_any_other():
     # One that backs up makes no progress. One that jumps 60 m back and goes on from there is followed by its speed, ahead.
     jumps, backs = STRAIGHT - np.array([60.0, 0.0, 0.0]), STRAIGHT * np.array([-1.0, 1.0, 1.0])
-    found = scored(np.stack([jumps, backs, STRAIGHT])[None], made_scene(ego=going()))
-    assert found.valid.all() and found.failures == {}
-    assert torch.isfinite(found.score).all()
-    assert found.progress_m[0, 1] == 0.0 and found.ego_progress[0, 1] == 0.0
-    assert (found.score[0, :2] < found.score[0, 2]).all()
+    scores = scored(np.stack([jumps, backs, STRAIGHT])[None], made_scene(ego=going()))
+    assert scores.valid.all() and scores.failures == {}
+    assert torch.isfinite(scores.score).all()
+    assert scores.progress_m[0, 1] == 0.0 and scores.ego_progress[0, 1] == 0.0
+    assert (scores.score[0, :2] < scores.score[0, 2]).all()
 
 
 def test_other_samplings_and_short_plans_are_scored():
@@ -175,12 +176,12 @@ def test_progress_is_compared_with_the_reference():
 def test_the_human_filters_in_v2_2_and_only_the_printed_terms_in_v2_0():
     human = np.array([1.0, 0.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0])  # off the road himself
     scene = made_scene(ego=going(), human_terms=human, road=())
-    found = {version: scored(STRAIGHT[None, None], scene, version=version) for version in list(Version)[1:]}
-    assert [one.drivable_area_compliance.item() for one in found.values()] == [1.0, 1.0]
-    assert found[Version.EPDMS_V2_0].score.item() == 0.0
+    scores = {version: scored(STRAIGHT[None, None], scene, version=version) for version in list(Version)[1:]}
+    assert [one.drivable_area_compliance.item() for one in scores.values()] == [1.0, 1.0]
+    assert scores[Version.EPDMS_V2_0].score.item() == 0.0
     unfiltered = scored(STRAIGHT[None, None], made_scene(ego=going(), road=()))
     assert unfiltered.drivable_area_compliance.item() == unfiltered.score.item() == 0.0
-    assert found[Version.EPDMS_V2_2].product.item() == found[Version.EPDMS_V2_2].driving_direction_compliance.item()
+    assert scores[Version.EPDMS_V2_2].product.item() == scores[Version.EPDMS_V2_2].driving_direction_compliance.item()
 
 
 @pytest.mark.parametrize("rules", [V1, V2])
@@ -203,13 +204,13 @@ def test_a_car_off_the_map_takes_the_nearest_roadblock(rules):
     scene = prepare_scene(away, rules)
     assert scene.centreline[0].tolist() == [30.0, 0.0, 0.0]
     version = Version.PDMS_V1_1 if rules is V1 else Version.EPDMS_V2_2
-    found = scored(STRAIGHT[None, None], scene, version=version)
-    assert found.valid.all()
+    scores = scored(STRAIGHT[None, None], scene, version=version)
+    assert scores.valid.all()
     if rules is V1:
-        assert found.drivable_area_compliance.item() == found.score.item() == 0.0
+        assert scores.drivable_area_compliance.item() == scores.score.item() == 0.0
     else:
         assert scene.human_terms[V2.columns.index("drivable_area_compliance")] == 0.0  # the human was there too
-        assert found.drivable_area_compliance.item() == 1.0
+        assert scores.drivable_area_compliance.item() == 1.0
 
 
 @pytest.mark.parametrize("rules", [V1, V2])

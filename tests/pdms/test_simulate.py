@@ -31,7 +31,7 @@ def wrap(angle: float) -> float:
 
 def speed_profile(path: np.ndarray) -> np.ndarray:
     """Velocity fit of 3.1, two rows a displacement."""
-    model, wanted = np.zeros((2 * MOVES, MOVES)), np.diff(path[:, :2], axis=0).reshape(-1)
+    model, moves = np.zeros((2 * MOVES, MOVES)), np.diff(path[:, :2], axis=0).reshape(-1)
     for i in range(MOVES):
         along = np.array([np.cos(path[i, 2]), np.sin(path[i, 2])])
         model[2 * i : 2 * i + 2, 0] = DT * along
@@ -41,7 +41,7 @@ def speed_profile(path: np.ndarray) -> np.ndarray:
     for i in range(38):
         smooth[i, 1 + i] = -1.0
     smooth[37, 39] = 1.0
-    fit = np.linalg.pinv(model.T @ model + 1e-4 * smooth.T @ smooth) @ model.T @ wanted
+    fit = np.linalg.pinv(model.T @ model + 1e-4 * smooth.T @ smooth) @ model.T @ moves
     return fit[0] + DT * np.concatenate([[0.0], np.cumsum(fit[1:])])
 
 
@@ -226,13 +226,13 @@ def test_one_by_one_on_floats_and_in_a_batch_are_the_same(count: int):
     paths = [list(PATHS.values())[k % len(PATHS)] + 0.01 * k for k in range(count)]
     first = start(6.0, ax=0.4)
     together = run(first, *paths)
-    for one, path in zip(together, paths):
-        np.testing.assert_allclose(one, run(first, path)[0], rtol=0, atol=1e-9)
+    for states, path in zip(together, paths):
+        np.testing.assert_allclose(states, run(first, path)[0], rtol=0, atol=1e-9)
 
 
 def test_far_from_the_origin_the_car_drives_the_same():
     # UTM coordinates carry 1e-9 m; what is left of it after 4 s stays far below a micrometre.
-    there = np.array([664_430.0, 3_997_650.0, 0.0])
+    place = np.array([664_430.0, 3_997_650.0, 0.0])
     first = start(8.0)
-    far = run(first + np.append(there, np.zeros(8)), bend(8.0, 30.0) + there)[0]
-    np.testing.assert_allclose(far[:, :3] - there, run(first, bend(8.0, 30.0))[0, :, :3], rtol=0, atol=1e-7)
+    far = run(first + np.append(place, np.zeros(8)), bend(8.0, 30.0) + place)[0]
+    np.testing.assert_allclose(far[:, :3] - place, run(first, bend(8.0, 30.0))[0, :, :3], rtol=0, atol=1e-7)

@@ -97,9 +97,9 @@ def test_kind_and_size_are_those_of_the_first_sighting():
 def test_who_touches_the_ego_now_is_left_out_of_v2_and_stays_in_v1():
     front = 1.461 + 2.588  # of the ego, whose rear axle stands at 0
     touching, apart = front + 2.0, front + 2.0 + 1e-6  # centres of boxes of 4 m
-    for x, kept in ((touching, 0), (apart, 1)):
+    for x, count in ((touching, 0), (apart, 1)):
         scene = truth(*[objects(("a", "vehicle", x, 0, 0, 0, 0))] * 11)
-        assert len(replay(scene, V2)) == kept and len(replay(scene, V1)) == 1
+        assert len(replay(scene, V2)) == count and len(replay(scene, V1)) == 1
 
 
 def test_who_arrives_where_the_ego_stands_later_is_kept():
@@ -117,7 +117,7 @@ def test_a_log_that_ends_too_early_is_named():
     scene = replace(scene, frames=scene.frames[:12])
     assert len(replay(scene, V2)) == 0  # eight frames after now are enough for v2
     with pytest.raises(
-        UnreadableScene, match=r"8 frames after now; NAVSIM v1's score reads 10 \(5.0 s\).*num_future_frames=10"
+        UnreadableScene, match=r"8 frames after now, but NAVSIM v1 reads 10 \(5.0 s\).*num_future_frames=10"
     ):
         replay(scene, V1)
     with pytest.raises(UnreadableScene, match="7 frames after now"):
@@ -158,26 +158,26 @@ def replayed(file: Golden, number: int, rules: Rules) -> None:
     gone = set(answer.get("removed_overlap_tokens", ()))
     scene = file.truth(number)
     tracks = replay(scene, rules)
-    expected = [one for one in answer["tracks_10hz"] if one["token"] not in gone]
-    assert tracks.tokens == tuple(one["token"] for one in expected)
-    seen = {track for frame in scene.frames[scene.now :][: rules.future_frames + 1] for track in frame.objects.tracks}
-    assert seen - set(tracks.tokens) == gone
-    for row, one in enumerate(expected):
-        agrees(tracks, row, one, answer["unique_objects"][one["token"]])
+    expected = [track for track in answer["tracks_10hz"] if track["token"] not in gone]
+    assert tracks.tokens == tuple(track["token"] for track in expected)
+    logged = {track for frame in scene.frames[scene.now :][: rules.future_frames + 1] for track in frame.objects.tracks}
+    assert logged - set(tracks.tokens) == gone
+    for row, track in enumerate(expected):
+        agrees(tracks, row, track, answer["unique_objects"][track["token"]])
 
 
-def agrees(tracks: Tracks, row: int, one: dict, first: dict) -> None:
+def agrees(tracks: Tracks, row: int, expected: dict, first: dict) -> None:
     """One track is the devkit's, to 1e-9 m."""
     present = np.zeros(len(tracks.poses), bool)
-    for start, end in one["present"]:
+    for start, end in expected["present"]:
         present[start:end] = True
     np.testing.assert_array_equal(tracks.present[:, row], present)
-    states = np.array(one["states"])
+    states = np.array(expected["states"])
     off = tracks.poses[present, row] - states[:, :3]
     off[:, 2] = np.arctan2(np.sin(off[:, 2]), np.cos(off[:, 2]))  # pi and -pi are one heading
     np.testing.assert_allclose(off, 0, rtol=0, atol=1e-9)
-    assert tracks.names[row] == one["type"] == first["type"]
-    np.testing.assert_allclose(tracks.sizes[row], [one["length"], one["width"]], rtol=0, atol=1e-9)
+    assert tracks.names[row] == expected["type"] == first["type"]
+    np.testing.assert_allclose(tracks.sizes[row], [expected["length"], expected["width"]], rtol=0, atol=1e-9)
     velocity = first["velocity"] or [0, 0]
     np.testing.assert_allclose(tracks.first_velocity[row], velocity, rtol=0, atol=1e-9)
     assert abs(np.cos(tracks.poses[present, row][0, 2] - first["heading"]) - 1) < 1e-12

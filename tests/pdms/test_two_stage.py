@@ -48,15 +48,15 @@ def test_the_devkits_weights_scores_and_means_come_out(number: int):
     case = CASES[number]
     mapping = second_stages_of(Path("case"), [[*original, followers] for original, followers in case["mapping"]])
     rows = rows_of(case["rows"])
-    found = aggregate(mapping, rows)
+    result = aggregate(mapping, rows)
     for index, token in enumerate(rows.tokens):
         expected = case["expected_rows"][token]
-        assert found.extended_comfort[index].item() == expected[EC]
-        assert found.weight[index].item() == pytest.approx(expected["weight"], abs=1e-9)
-        assert found.score[index].item() == pytest.approx(expected["score"], abs=1e-9)
+        assert result.extended_comfort[index].item() == expected[EC]
+        assert result.weight[index].item() == pytest.approx(expected["weight"], abs=1e-9)
+        assert result.score[index].item() == pytest.approx(expected["score"], abs=1e-9)
     for name in ("combined", "stage_one", "stage_two"):
-        assert getattr(found, name) == pytest.approx(case[f"expected_{name}"], abs=1e-9)
-        assert set(getattr(found, name)) == {*V2.columns, "score"}
+        assert getattr(result, name) == pytest.approx(case[f"expected_{name}"], abs=1e-9)
+        assert set(getattr(result, name)) == {*V2.columns, "score"}
 
 
 ENTRY = SecondStage(now="n", previous="p", followers=(("n0", "p0"), ("n1", "p1")))
@@ -78,28 +78,28 @@ def test_followers_count_by_how_near_they_start_by_hand():
     rows.start_points[2, 0] = 0.3  # n0; its bell is exp(-0.09 / 0.2)
     near = math.exp(-0.45)
     rows.scored[4] = 0.0  # n1
-    found = aggregate([ENTRY], rows)
-    assert found.weight.tolist() == pytest.approx([1.0, 1.0, near / (near + 1), 0.5, 1 / (near + 1), 0.5])
-    assert found.score.tolist() == [1.0, 1.0, 1.0, 1.0, 0.0, 1.0]
-    assert found.stage_two["score"] == pytest.approx((near / (near + 1) + 1) / 2)
-    assert found.combined["score"] == pytest.approx(found.stage_two["score"])
-    assert found.stage_two["lane_keeping"] == pytest.approx(1.0)  # printed and scored may differ
+    result = aggregate([ENTRY], rows)
+    assert result.weight.tolist() == pytest.approx([1.0, 1.0, near / (near + 1), 0.5, 1 / (near + 1), 0.5])
+    assert result.score.tolist() == [1.0, 1.0, 1.0, 1.0, 0.0, 1.0]
+    assert result.stage_two["score"] == pytest.approx((near / (near + 1) + 1) / 2)
+    assert result.combined["score"] == pytest.approx(result.stage_two["score"])
+    assert result.stage_two["lane_keeping"] == pytest.approx(1.0)  # printed and scored may differ
 
 
 def test_the_second_stage_multiplies_the_first_scene_by_scene():
     rows = small()
     rows.scored[0], rows.scored[3] = 0.0, 0.0  # n of the first stage, p0 of the second
-    found = aggregate([ENTRY], rows)
-    assert (found.stage_one["score"], found.stage_two["score"]) == (0.5, 0.75)
-    assert found.combined["score"] == (0.0 * 1.0 + 1.0 * 0.5) / 2
+    result = aggregate([ENTRY], rows)
+    assert (result.stage_one["score"], result.stage_two["score"]) == (0.5, 0.75)
+    assert result.combined["score"] == (0.0 * 1.0 + 1.0 * 0.5) / 2
 
 
 def test_extended_comfort_is_written_to_both_scenes_of_a_pair():
     rows = small()
     rows.states[2, :, 5] = 2.0  # n0 accelerates, p0 does not
-    found = aggregate([ENTRY], rows)
-    assert found.extended_comfort.tolist() == [1.0, 1.0, 0.0, 0.0, 1.0, 1.0]
-    assert found.score[2].item() == found.score[3].item() == pytest.approx(14 / 16)
+    result = aggregate([ENTRY], rows)
+    assert result.extended_comfort.tolist() == [1.0, 1.0, 0.0, 0.0, 1.0, 1.0]
+    assert result.score[2].item() == result.score[3].item() == pytest.approx(14 / 16)
 
 
 def test_far_followers_and_ends_that_are_no_numbers_weigh_the_same():
@@ -114,15 +114,15 @@ def test_a_plan_that_could_not_be_simulated_scores_as_its_terms_say_and_is_not_c
     rows = small()
     rows.states[0], rows.end_points[0] = math.nan, math.nan
     rows.terms[0], rows.scored[0] = 0.0, 0.0
-    found = aggregate([ENTRY], rows)
-    assert (found.score[0].item(), found.extended_comfort[0].item()) == (0.0, 0.0)
-    assert found.weight[[2, 4]].tolist() == [0.5, 0.5]
+    result = aggregate([ENTRY], rows)
+    assert (result.score[0].item(), result.extended_comfort[0].item()) == (0.0, 0.0)
+    assert result.weight[[2, 4]].tolist() == [0.5, 0.5]
 
 
 def test_the_splits_own_form_of_the_mapping_is_read():
     assert second_stages_of(Path("split.yaml"), [["n", "p", [["n0", "p0"], ["n1", "p1"]]]]) == (ENTRY,)
     for wrong in (["n", "p"], ["n", "p", [["n0"]]], 5, ["n", "p", [3]]):
-        with pytest.raises(ConfigError, match=r"split\.yaml: entry 2 of reactive_all_mapping must be"):
+        with pytest.raises(ConfigError, match=r"split\.yaml: entry 2 of reactive_all_mapping must hold"):
             second_stages_of(Path("split.yaml"), [["n", "p", []], wrong])
 
 
@@ -131,9 +131,9 @@ def test_what_does_not_belong_together_is_named():
     for mapping, message in (
         ([], "no entries"),
         ([replace(ENTRY, followers=())], "1 entries have no second-stage scenes: n"),
-        ([replace(ENTRY, now="x")], r"name scenes that have no row \(1 of them\): x"),
-        ([replace(ENTRY, followers=(("n0", "p0"),))], r"leave rows out \(2 of them\): n1, p1"),
-        ([ENTRY, ENTRY], r"name the same token several times \(6 of them\)"),
+        ([replace(ENTRY, now="x")], r"name scenes that have no row \(1 tokens\): x"),
+        ([replace(ENTRY, followers=(("n0", "p0"),))], r"leave rows out \(2 tokens\): n1, p1"),
+        ([ENTRY, ENTRY], r"name a token several times \(6 tokens\)"),
         (
             [SecondStage(now="n0", previous="p", followers=(("n", "p0"), ("n1", "p1")))],
             "1 scenes of the first stage are synthetic ones: n0",

@@ -7,9 +7,12 @@ import av
 import cv2
 import numpy as np
 
+from latentdrive.data.clips.clip_source import ClipOptions, Part
+from latentdrive.data.clips.clip_truth import SidecarTruth
 from latentdrive.data.clips.video import VideoFolder
+from tests.support.paths import SHARED
 
-REAL = Path(__file__).resolve().parents[3] / "shared" / "realdata"
+REAL = SHARED / "realdata"
 
 
 def panorama(seed: int, width: int = 4000, height: int = 96) -> np.ndarray:
@@ -69,15 +72,22 @@ OPTIONS = {
     "height": 48,
     "width": 80,
     "fit": "crop",
-    "part": "all",
-    "train_share": 0.7,
-    "gap_s": 0.5,
     "images_hz": None,
     "poses": "recorded",
+    "odometry": None,
     "field_of_view_deg": 90.0,
 }
+PART = {"times": "all", "train_share": 0.7, "gap_s": 0.5, "split": None}
+
+
+def reading(path: Path | str, **changed) -> dict[str, ClipOptions | Part]:
+    """Arguments of a clip source: options and part with the values of these tests. changed: fields of either."""
+    options = {name: changed.get(name, value) for name, value in OPTIONS.items()}
+    part = {name: changed.get(name, value) for name, value in PART.items()}
+    assert not changed.keys() - options.keys() - part.keys(), changed
+    return {"options": ClipOptions(**options), "part": Part(path=str(path), **part)}
 
 
 def folder(path: Path | str, **changed) -> VideoFolder:
     """A VideoFolder with the options of these tests."""
-    return VideoFolder(path=str(path), **(OPTIONS | changed))
+    return VideoFolder(**reading(path, **changed), truth=SidecarTruth())

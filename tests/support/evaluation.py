@@ -91,7 +91,7 @@ def make_scoring_scene(token: str, *, drive: str = "d", time_us: int = 0, road_m
             connectors=("7",), red=np.ones((41, 1), bool),
             polygons=polygons([(30.0, -2.0), (30.0, 2.0), (40.0, 2.0), (40.0, -2.0)]),
         ),
-        reference=reference, reference_states=states_ahead(), reference_product=1.0, reference_progress_m=20.0,
+        reference=reference, reference_product=1.0, reference_progress_m=20.0,
         history=np.zeros((14, 11)), human=np.zeros((8, 3)), human_terms=np.ones(8),
     )  # fmt: skip
 

@@ -106,40 +106,40 @@ def _entry(frame: dict[str, Any], content: dict[str, Any]) -> dict[str, Any]:
 def _road_map(name: str, content: dict[str, Any]) -> RoadMap:
     lanes = tuple(
         MapLane(
-            id=one["id"], rings=_rings(one), roadblock=one["roadblock_id"], baseline=_line(one), outgoing=tuple(one["outgoing"]),
-            incoming=tuple(one["incoming"]), speed_limit_mps=one["speed_limit_mps"], index=one["lane_index"], has_light=False,
+            id=item["id"], rings=_rings(item), roadblock=item["roadblock_id"], baseline=_line(item), outgoing=tuple(item["outgoing"]),
+            incoming=tuple(item["incoming"]), speed_limit_mps=item["speed_limit_mps"], index=item["lane_index"], has_light=False,
         )
-        for one in content["lanes"]
+        for item in content["lanes"]
     )  # fmt: skip
     connectors = tuple(
         MapLane(
-            id=one["id"], rings=_rings(one), roadblock=one["roadblock_connector_id"], baseline=_line(one),
-            outgoing=(one["to_lane"],), incoming=(one["from_lane"],), speed_limit_mps=one["speed_limit_mps"], index=None,
-            has_light=one["has_traffic_light"],
+            id=item["id"], rings=_rings(item), roadblock=item["roadblock_connector_id"], baseline=_line(item),
+            outgoing=(item["to_lane"],), incoming=(item["from_lane"],), speed_limit_mps=item["speed_limit_mps"], index=None,
+            has_light=item["has_traffic_light"],
         )
-        for one in content["lane_connectors"]
+        for item in content["lane_connectors"]
     )  # fmt: skip
     joints = tuple(
         MapConnection(
-            id=one["id"], rings=_rings(one), from_roadblock=one["from_roadblock"], to_roadblock=one["to_roadblock"],
-            intersection=one["intersection"],
+            id=item["id"], rings=_rings(item), from_roadblock=item["from_roadblock"], to_roadblock=item["to_roadblock"],
+            intersection=item["intersection"],
         )
-        for one in content["roadblock_connectors"]
+        for item in content["roadblock_connectors"]
     )  # fmt: skip
     areas = {
-        kind: tuple(MapArea(id=one["id"], rings=_rings(one)) for one in content[kind])
+        kind: tuple(MapArea(id=item["id"], rings=_rings(item)) for item in content[kind])
         for kind in ("roadblocks", "intersections")
     }
-    carparks = tuple(MapArea(id=one["id"], rings=_rings(one)) for one in content["carpark_areas"])
+    carparks = tuple(MapArea(id=item["id"], rings=_rings(item)) for item in content["carpark_areas"])
     return RoadMap(
         name=name, lanes=lanes, connectors=connectors, roadblock_connectors=joints, carparks=carparks, crosswalks=(), walkways=(),
         **areas,
     )  # fmt: skip
 
 
-def _rings(one: dict[str, Any]) -> tuple[np.ndarray, ...]:
-    return (np.array(one["polygon"], float),)
+def _rings(item: dict[str, Any]) -> tuple[np.ndarray, ...]:
+    return (np.array(item["polygon"], float),)
 
 
-def _line(one: dict[str, Any]) -> np.ndarray:
-    return np.array(one["baseline"], float)
+def _line(item: dict[str, Any]) -> np.ndarray:
+    return np.array(item["baseline"], float)

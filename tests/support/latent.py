@@ -31,7 +31,7 @@ class MemoryClips:
     """Clips in memory with what batches, labelling and labelled scenes ask of CachedClips. bad: clips that can't be read."""
 
     rate_hz, height, width = RATE_HZ, HEIGHT, WIDTH
-    part = Part(name="all", train_share=0.7, gap_s=0.5)
+    part = Part(path="", times="all", train_share=0.7, gap_s=0.5)
 
     def __init__(self, clips: list[DrivingClip], *, bad: tuple[int, ...] = ()) -> None:
         self.clips, self.bad, self.opened = clips, bad, []

@@ -64,7 +64,7 @@ OWN_Y, BETWEEN_Y, ONCOMING_Y, OFF_Y = 0.0, 2.0, 8.0, -20.0
 
 def polygons(patches: Sequence[Sequence[np.ndarray]]) -> Polygons:
     """Polygons of rings, packed."""
-    rings = [(number, ring) for number, some in enumerate(patches) for ring in some]
+    rings = [(number, ring) for number, rings_of_polygon in enumerate(patches) for ring in rings_of_polygon]
     vertices = np.concatenate([ring for _, ring in rings]) if rings else np.zeros((0, 2))
     ends = np.cumsum([0, *(len(ring) for _, ring in rings)]).astype(np.int32)
     return Polygons(vertices=vertices, ends=ends, owner=np.array([number for number, _ in rings], np.int32))
@@ -74,9 +74,9 @@ def areas(*patches: Patch) -> Areas:
     """A map of these."""
     return Areas(
         ids=tuple(str(number) for number in range(len(patches))),
-        layers=np.array([LAYERS.index(one.layer) for one in patches], np.int8),
-        on_route=np.array([one.on_route for one in patches], bool),
-        polygons=polygons([one.rings for one in patches]),
+        layers=np.array([LAYERS.index(each.layer) for each in patches], np.int8),
+        on_route=np.array([each.on_route for each in patches], bool),
+        polygons=polygons([each.rings for each in patches]),
     )
 
 
@@ -101,18 +101,18 @@ def tracks(others: Sequence[Other], steps: int) -> Tracks:
     """Road users over so many steps, at constant velocity."""
     poses, present = np.zeros((steps, len(others), 3)), np.zeros((steps, len(others)), bool)
     labels = np.zeros((len(others), 2))
-    for number, one in enumerate(others):
-        way = one.heading if one.way is None else one.way
+    for number, other in enumerate(others):
+        way = other.heading if other.way is None else other.way
         along = np.array([np.cos(way), np.sin(way)])
-        poses[:, number, :2] = np.array([one.x, one.y]) + (np.arange(steps) * STEP_S * one.speed)[:, None] * along
-        poses[:, number, 2] = one.heading
-        present[[k for k in one.seen if k < steps], number] = True
-        labels[number] = (one.speed if one.labelled is None else one.labelled) * along * (one.name in AGENTS)
+        poses[:, number, :2] = np.array([other.x, other.y]) + (np.arange(steps) * STEP_S * other.speed)[:, None] * along
+        poses[:, number, 2] = other.heading
+        present[[k for k in other.seen if k < steps], number] = True
+        labels[number] = (other.speed if other.labelled is None else other.labelled) * along * (other.name in AGENTS)
     poses[~present] = 0.0
     return Tracks(
-        tokens=tuple(f"{one.name}{number}" for number, one in enumerate(others)),
-        names=tuple(one.name for one in others),
-        sizes=np.array([one.size for one in others], float).reshape(-1, 2),
+        tokens=tuple(f"{other.name}{number}" for number, other in enumerate(others)),
+        names=tuple(other.name for other in others),
+        sizes=np.array([other.size for other in others], float).reshape(-1, 2),
         poses=poses,
         present=present,
         first_velocity=labels,
@@ -126,11 +126,11 @@ class Light(NamedTuple):
     red: range = range(STEPS)
 
 
-def lights(some: Sequence[Light]) -> RedLights:
+def lights(items: Sequence[Light]) -> RedLights:
     """Red lights."""
-    red = np.array([[step in one.red for one in some] for step in range(STEPS)], bool).reshape(STEPS, len(some))
-    names = tuple(f"connector{number}" for number in range(len(some)))
-    return RedLights(connectors=names, red=red, polygons=polygons([(one.ring,) for one in some]))
+    red = np.array([[step in light.red for light in items] for step in range(STEPS)], bool).reshape(STEPS, len(items))
+    names = tuple(f"connector{number}" for number in range(len(items)))
+    return RedLights(connectors=names, red=red, polygons=polygons([(light.ring,) for light in items]))
 
 
 def centreline(*points: tuple[float, float]) -> np.ndarray:
@@ -153,7 +153,7 @@ def made_scene(
     return ScoringScene(
         token=token, drive="drive", synthetic=False, generation=generation, time_us=time_us, ego=ego, areas=areas(*road), centreline=line,
         tracks=tracks(others, 51 if generation == 1 else 41), lights=lights(red), reference=np.zeros((51, 3)),
-        reference_states=np.zeros((STEPS, COLUMNS)), reference_product=reference_product, reference_progress_m=reference_m,
+        reference_product=reference_product, reference_progress_m=reference_m,
         history=np.zeros((0, COLUMNS)) if history is None else history, human=np.zeros((0, 3)), human_terms=human_terms,
     )  # fmt: skip
 
@@ -194,8 +194,8 @@ def moved_scene(scene: ScoringScene, by: np.ndarray) -> ScoringScene:
     def poses(of: np.ndarray) -> np.ndarray:
         return np.concatenate([compose(by, of[..., :3]), of[..., 3:]], -1)
 
-    def moved_polygons(of: Polygons) -> Polygons:
-        return Polygons(vertices=points(of.vertices), ends=of.ends, owner=of.owner)
+    def moved_polygons(polygons_: Polygons) -> Polygons:
+        return Polygons(vertices=points(polygons_.vertices), ends=polygons_.ends, owner=polygons_.owner)
 
     road, others = scene.areas, scene.tracks
     turn = np.append(np.zeros(2), by[2])
@@ -203,7 +203,7 @@ def moved_scene(scene: ScoringScene, by: np.ndarray) -> ScoringScene:
     return replace(
         scene,
         ego=poses(scene.ego), centreline=poses(scene.centreline), reference=poses(scene.reference),
-        reference_states=poses(scene.reference_states), history=poses(scene.history),
+        history=poses(scene.history),
         areas=replace(road, polygons=moved_polygons(road.polygons)),
         lights=replace(scene.lights, polygons=moved_polygons(scene.lights.polygons)),
         tracks=replace(

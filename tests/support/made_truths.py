@@ -112,12 +112,12 @@ def moved_truth(truth: SceneTruth, by: np.ndarray) -> SceneTruth:
     def points(xy: np.ndarray, by: np.ndarray = by) -> np.ndarray:
         return compose(by, np.concatenate([xy, np.zeros((*xy.shape[:-1], 1))], -1))[..., :2]
 
-    def area(one: MapArea | MapLane | MapConnection) -> MapArea:
-        moved = replace(one, rings=tuple(points(ring) for ring in one.rings))
-        return replace(moved, baseline=points(one.baseline)) if isinstance(one, MapLane) else moved
+    def area(item: MapArea | MapLane | MapConnection) -> MapArea:
+        moved = replace(item, rings=tuple(points(ring) for ring in item.rings))
+        return replace(moved, baseline=points(item.baseline)) if isinstance(item, MapLane) else moved
 
     kinds = ("lanes", "connectors", "roadblocks", "roadblock_connectors", "intersections", "carparks")
-    place = replace(truth.map, **{kind: tuple(area(one) for one in getattr(truth.map, kind)) for kind in kinds})
+    place = replace(truth.map, **{kind: tuple(area(item) for item in getattr(truth.map, kind)) for kind in kinds})
     frames = tuple(
         replace(
             frame,

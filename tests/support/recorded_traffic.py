@@ -34,7 +34,7 @@ def truth(
     *future: TrackedObjects, lights: dict[int, tuple] | None = None, route: tuple = (), road_map=NOWHERE
 ) -> SceneTruth:
     """A standing ego at the origin; `future` from now on, the frames after it empty, up to 10 after now."""
-    seen = [*future, *[objects()] * (11 - len(future))]
+    observed = [*future, *[objects()] * (11 - len(future))]
     frames = tuple(
         LoggedFrame(
             token=f"frame{i}",
@@ -43,7 +43,7 @@ def truth(
             velocity=np.zeros(2, np.float32),
             acceleration=np.zeros(2, np.float32),
             command=Command.STRAIGHT,
-            objects=objects() if i < 3 else seen[i - 3],
+            objects=objects() if i < 3 else observed[i - 3],
             lights=(lights or {}).get(i - 3, ()),
         )
         for i in range(14)

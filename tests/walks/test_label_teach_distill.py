@@ -37,7 +37,7 @@ def words(tmp_path: Path) -> list[str]:
     for seed in range(3):
         write_clip(tmp_path / "clips" / f"{seed}.mp4", seed)
     return [
-        "data=video", f"data.path={tmp_path}/clips", "data.height=48", "data.width=80", "data.source.poses=none", "data.source.train_share=0.5",
+        "data=video", f"data.path={tmp_path}/clips", "data.height=48", "data.width=80", "data.options.poses=none", "data.part.train_share=0.5",
         f"paths.data={tmp_path}/data", f"paths.runs={tmp_path}/runs", f"paths.stores={tmp_path}/stores",
     ]  # fmt: skip
 

@@ -1,6 +1,6 @@
-"""How much a cache holds: one line for everything that was stored, so that nobody ever lists a million folders.
+"""How much the frame cache holds: a text file with one line for everything stored, so that nobody lists a million folders.
 
-Under frame_cache.py, whose bound it keeps.
+frame_cache.py keeps its bound with it.
 """
 
 from pathlib import Path
@@ -9,9 +9,9 @@ LEDGER = "ledger.txt"
 
 
 class CacheLedger:
-    """Bytes stored so far in `folder`, as lines that any process may append.
+    """Bytes stored so far in `folder`. Any process may append lines.
 
-    What was stored anew has a line for each time: the last one counts.
+    An entry that was stored again has a line for each time; the last one counts.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -20,17 +20,17 @@ class CacheLedger:
         self._sizes: dict[str, int] = {}
 
     def add(self, name: str, size: int) -> None:
-        """Note that `name` was stored and takes `size` bytes."""
+        """Append that `name` was stored and takes `size` bytes."""
         with open(self._path, "a", encoding="utf-8") as file:
             file.write(f"{name} {size}\n")
 
     def used(self) -> int:
-        """Bytes of everything."""
+        """Bytes of everything stored."""
         self._update()
         return self._used
 
     def sizes(self) -> dict[str, int]:
-        """Bytes of everything by its name: the folder of an entry, or ENTRY/FILE for features."""
+        """Bytes by name: the folder of an entry, or ENTRY/FILE for features."""
         self._update()
         return self._sizes
 

@@ -1,28 +1,32 @@
-"""What every clip source shares: facts counted while reading, the part of each clip that is used, and the reading protocol.
+"""What clip sources share as types: options of reading, the part of the clips that is used, facts, and the protocols.
 
-Between the readers (video.py, kitti.py) and the cache: a reader gives whole clips, the part is cut afterwards, so train
-and test share one cache.
+file_clips.py has the walk from frames to a clip; video.py, kitti.py, comma2k19.py and data/navsim/clip_source.py say where the
+files are.
 """
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float, Float32
+from jaxtyping import Bool, Float, Float32, Float64, Int64
 
 from latentdrive.errors import ConfigError, TooShort
 from latentdrive.geometry import relative_pose
-from latentdrive.types import FROZEN, ClipTruth, DrivingClip
+from latentdrive.types import FROZEN, ClipTruth, DrivingClip, PoseSource
+
+# Time in seconds, RGB [height, width, 3] at the size asked for, (height, width) of the stored picture.
+Frames = Iterator[tuple[float, np.ndarray, tuple[int, int]]]
 
 
 @dataclass(**FROZEN)
 class ClipFacts:
-    """What was found while one clip was read; counts for the card and for `doctor`.
+    """Counts and notes of reading one clip, for the card and for `doctor`.
 
-    frames_read: decoded. repeated: isolated repeated frames dropped. cuts: jumps of the picture. holes: places without
-    frames for longer than the resampling bears (each begins a new shot, as a cut does). standstill_s: still runs that stay.
-    source_hz: median rate of the frames that move. view: left, top, right, bottom of the used window as shares of the
+    frames_read: frames decoded. repeated: isolated repeated frames that were dropped. cuts: jumps of the picture. holes: places
+    without frames for longer than resampling bears; each begins a new shot, as a cut does. standstill_s: seconds of standstill,
+    which stay. source_hz: median rate of the frames that move. view: left, top, right, bottom of the used window as shares of the
     stored picture. camera_to_ego: 4 x 4 metres, or None. pose_note: how poses were made, their unit, the intrinsics used.
     """
 
@@ -42,60 +46,63 @@ class ClipFacts:
 
 @dataclass(**FROZEN)
 class Part:
-    """Which part of every clip is used. name: all, train or test.
+    """What differs between the parts of a data set (train, val, probe): the `part:` node of configs/data/*.yaml.
 
-    The first `train_share` of a clip's time is for training; `gap_s` seconds after it belong to neither part.
+    path: where the part's clips are. split: NAVSIM's list of scenes whose logs are taken; None where the data have no splits.
+    times: which time of every clip is used: all, train or test. The first `train_share` of a clip's time is for training, the
+    next `gap_s` seconds belong to neither, the rest is for testing.
     """
 
-    name: str
+    path: str
+    times: str
     train_share: float
     gap_s: float
+    split: str | None = None
 
     def __post_init__(self) -> None:
-        if self.name not in ("all", "train", "test"):
-            raise ConfigError(f"data.part must be all, train or test, got {self.name}")
+        if self.times not in ("all", "train", "test"):
+            raise ConfigError(f"data.part.times must be all, train or test, got {self.times}")
         if not 0.0 < self.train_share < 1.0:
-            raise ConfigError(f"data.train_share must lie between 0 and 1, got {self.train_share}")
+            raise ConfigError(f"data.part.train_share must lie between 0 and 1, got {self.train_share}")
         if self.gap_s < 0.0:
-            raise ConfigError(f"data.gap_s must not be negative, got {self.gap_s}")
+            raise ConfigError(f"data.part.gap_s must not be negative, got {self.gap_s}")
 
-    def rows(self, times_s: np.ndarray) -> slice:
+    @property
+    def identity(self) -> str:
+        """What decides which rows of a clip are used, as latent stores write it since the first one."""
+        return f"Part(name={self.times!r}, train_share={self.train_share!r}, gap_s={self.gap_s!r})"
+
+    def rows(self, times_s: Float64[np.ndarray, "T"]) -> slice:
         """Which rows of a clip with these presentation times belong to the part."""
-        if self.name == "all" or len(times_s) == 0:
+        if self.times == "all" or len(times_s) == 0:
             return slice(0, len(times_s))
         boundary = times_s[0] + self.train_share * (times_s[-1] - times_s[0])
-        if self.name == "train":
+        if self.times == "train":
             return slice(0, int(np.searchsorted(times_s, boundary, side="right")))
         return slice(int(np.searchsorted(times_s, boundary + self.gap_s, side="right")), len(times_s))
 
     def of(self, clip: DrivingClip, path: str | Path) -> DrivingClip:
-        """The part of a whole clip; poses relative to its first frame. Raises TooShort where nothing is left."""
+        """The part of a whole clip, poses relative to its first frame. path: for messages. Raises TooShort if nothing is left."""
         rows = self.rows(clip.times_s)
         if rows.start >= rows.stop:
             length = float(clip.times_s[-1] - clip.times_s[0])
             raise TooShort(
                 path,
-                f"{length:.1f} s leave no frame for data.part={self.name}: lower data.gap_s ({self.gap_s} s) "
-                f"or data.train_share ({self.train_share})",
+                f"{length:.1f} s leave no frame for data.part.times={self.times}: lower data.part.gap_s ({self.gap_s} s) "
+                f"or data.part.train_share ({self.train_share})",
             )
         if rows == slice(0, len(clip)):
             return clip
-        return replace(
-            clip,
-            frames=clip.frames[rows],
-            times_s=clip.times_s[rows],
-            shots=clip.shots[rows],
-            ego_poses=None if clip.ego_poses is None else anchored(clip.ego_poses[rows]),
-            ego_speed_mps=None if clip.ego_speed_mps is None else clip.ego_speed_mps[rows],
-            poses_causal=None if clip.poses_causal is None else clip.poses_causal[rows],
-            commands=None if clip.commands is None else clip.commands[rows],
-            ego_motion=None if clip.ego_motion is None else clip.ego_motion[rows],
-        )
+        names = ("frames", "times_s", "shots", "ego_speed_mps", "poses_causal", "commands", "ego_motion")
+        arrays = {name: getattr(clip, name) for name in names}
+        cut = {name: None if array is None else array[rows] for name, array in arrays.items()}
+        poses = None if clip.ego_poses is None else anchored(clip.ego_poses[rows])
+        return replace(clip, ego_poses=poses, **cut)
 
 
 @runtime_checkable
 class ReadableSource(Protocol):
-    """What a cache and the batches ask of a reader, beyond ClipSource. rate_hz, height, width: after resampling."""
+    """What a cache and the batches ask of a source, beyond ClipSource. rate_hz, height, width: after resampling."""
 
     rate_hz: float
     height: int
@@ -115,14 +122,84 @@ class ReadableSource(Protocol):
     def location(self, index: int) -> Path:
         """File or folder of a clip, for messages."""
 
+    def drive(self, index: int) -> str:
+        """Name of the recording that the clip belongs to: bootstraps resample whole drives."""
+
     def identity(self, index: int) -> dict[str, Any]:
-        """Everything that decides the bytes of `read(index)`; raises UnreadableClip where the file is gone."""
+        """Everything that decides the bytes of `read(index)`. Raises UnreadableClip if the file is gone."""
 
     def header_duration_s(self, index: int) -> float | None:
-        """Length by the container's header, without decoding; None where it says nothing."""
+        """Length in seconds by the file's header, without decoding; None if the header does not say it."""
 
     def truth(self, index: int) -> ClipTruth | None:
-        """What the world knows of the whole clip, rows by the stored video's frames; None where there is none."""
+        """The built-in world's ground truth of the whole clip, one row a frame of the stored video; None for recordings."""
+
+
+@dataclass(**FROZEN)
+class EgoTrack:
+    """The ego's motion through a clip, fields as in DrivingClip. note: how it was found, its unit, the intrinsics used."""
+
+    poses: Float32[np.ndarray, "T 3"] | None = None
+    speed_mps: Float32[np.ndarray, "T"] | None = None
+    source: PoseSource = PoseSource.NONE
+    causal: Bool[np.ndarray, "T"] | None = None
+    note: str = ""
+
+
+@runtime_checkable
+class Odometry(Protocol):
+    """Estimates the poses of a clip that has none: visual_odometry.VisualOdometry."""
+
+    def __call__(
+        self,
+        frames: Callable[[tuple[int, int]], Frames],
+        *,
+        times_s: Float64[np.ndarray, "T"],
+        shots: Int64[np.ndarray, "T"],
+        stored: tuple[int, int],
+        intrinsics: Float64[np.ndarray, "3 3"] | None,
+        field_of_view_deg: float,
+    ) -> EgoTrack:
+        """The ego's motion at these times. frames: decodes the clip again, stretched to a (height, width).
+
+        stored: (height, width) of the stored pictures; intrinsics are in their pixels. field_of_view_deg: horizontal, for
+        pictures without intrinsics.
+        """
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipOptions:
+    """How clips are read, the same for all parts of a data set: the `options:` node of configs/data/*.yaml.
+
+    rate_hz: frames a second after resampling. height, width: training size in pixels. fit: crop (the middle, undistorted) or
+    stretch (the whole picture, distorted). images_hz: rate of numbered images without times.txt. poses: recorded,
+    visual_odometry (estimated by `odometry` where none are recorded) or none. field_of_view_deg: horizontal, the guess where
+    nothing gives the intrinsics.
+    """
+
+    rate_hz: float
+    height: int
+    width: int
+    fit: str
+    images_hz: float | None
+    poses: str
+    odometry: Odometry | None
+    field_of_view_deg: float
+
+    def __post_init__(self) -> None:
+        if self.rate_hz <= 0 or self.height < 8 or self.width < 8:
+            raise ConfigError(
+                "data.rate_hz must be above 0, data.height and data.width at least 8; "
+                f"got {self.rate_hz}, {self.height}, {self.width}"
+            )
+        if self.fit not in ("stretch", "crop"):
+            raise ConfigError(f"data.options.fit must be stretch or crop; got {self.fit}")
+        if self.poses not in ("recorded", "visual_odometry", "none"):
+            raise ConfigError(f"data.options.poses must be recorded, visual_odometry or none; got {self.poses}")
+        if self.poses == "visual_odometry" and self.odometry is None:
+            raise ConfigError(
+                "data.options.poses=visual_odometry needs data.options.odometry, which estimates the poses"
+            )
 
 
 def anchored(poses: Float[np.ndarray, "T 3"]) -> Float32[np.ndarray, "T 3"]:

@@ -1,9 +1,10 @@
-"""What the world knows of a clip, read for probes and for patch weights: never an input of a network.
+"""The built-in world's ground truth of a clip, for probes and for patch weights: never an input of a network.
 
-The world writes DRIVE.truth.npz beside each video; this file reads it and turns it into how the others moved in the thirds of
-the picture. Which patches their boxes cover is read where batches are made, with their crops.
+The world writes DRIVE.truth.npz beside each video. This file reads it, and turns it into how other road users move in the thirds
+of the picture. data/batches turns their boxes into patch weights.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,15 +12,30 @@ from jaxtyping import Float32, Int64
 
 from latentdrive.errors import UnreadableClip, raise_if_out_of_files
 from latentdrive.files import read_arrays
+from latentdrive.lru_cache import LruCache
 from latentdrive.types import ClipTruth
 
 ARRAYS = {"times_s": "f8", "agent_poses": "f4", "agent_sizes": "f4", "boxes": "f4", "image_motion": "f4"}
 THIRDS = 3
-RASTER = (96, 96)  # rows and columns at which boxes are drawn; divisible by the thirds
+RASTER = (96, 96)  # rows and columns of the raster that boxes are drawn on; divisible by the thirds
+OPEN_TRUTHS = 1024  # clips whose truth a process keeps in memory
+
+
+class SidecarTruth:
+    """Reads the truth beside clips; the last 1024 stay in memory. A VideoFolder is given one."""
+
+    def __init__(self) -> None:
+        self._open: LruCache[Path, ClipTruth] = LruCache(OPEN_TRUTHS)
+
+    def __call__(self, path: Path, key: str) -> ClipTruth | None:
+        """The truth in a file, under the clip's key; None if there is no such file. Raises UnreadableClip."""
+        if path not in self._open and not path.is_file():
+            return None
+        return self._open.get(path, lambda: replace(read_truth(path), key=key))
 
 
 def read_truth(path: Path) -> ClipTruth:
-    """The truth beside a clip. Raises UnreadableClip if the file is damaged or its arrays do not belong together."""
+    """The truth in a file. Raises UnreadableClip if the file is damaged or its arrays do not belong together."""
     try:
         content = read_arrays(path)
         arrays = {name: content[name].astype(kind) for name, kind in ARRAYS.items()}
@@ -39,9 +55,9 @@ def read_truth(path: Path) -> ClipTruth:
 def others_motion(truth: ClipTruth, frames: Int64[np.ndarray, "n"]) -> Float32[np.ndarray, "n 3 2"]:
     """Mean image motion that the agents' own motion causes in the left, middle and right third of the picture.
 
-    frames: numbers of the first frames of transitions. The field is each agent's motion inside its box (the nearer one's
-    where boxes overlap) and 0 elsewhere; its mean over all pixels of a third, right and down, in per cent of the picture's
-    width and height.
+    frames: numbers of the first frames of transitions. The motion of a pixel is that of the agent whose box it lies in (the
+    nearest agent where boxes overlap), and 0 outside all boxes. The result is its mean over all pixels of a third, right and
+    down, in per cent of the picture's width and height.
     """
     result = np.zeros((len(frames), THIRDS, 2), np.float32)
     for row, frame in enumerate(frames):
@@ -56,14 +72,14 @@ def others_motion(truth: ClipTruth, frames: Int64[np.ndarray, "n"]) -> Float32[n
 
 
 def _far_to_near(truth: ClipTruth, frame: int) -> list[int]:
-    """Agents in view, the farthest first. A box's lower rim is nearer the lower it is: the ground is flat."""
+    """Agents in view, the farthest first. The ground is flat, so the lower a box ends in the picture, the nearer it is."""
     boxes = truth.boxes[frame]
-    seen = np.flatnonzero(~np.isnan(boxes).any(1))
-    return [int(agent) for agent in seen[np.argsort(boxes[seen, 3], kind="stable")]]
+    in_view = np.flatnonzero(~np.isnan(boxes).any(1))
+    return [int(agent) for agent in in_view[np.argsort(boxes[in_view, 3], kind="stable")]]
 
 
 def _cells(box: Float32[np.ndarray, "4"]) -> tuple[slice, slice]:
-    """Raster cells whose centre is inside the box."""
+    """Cells of the raster whose centre lies in the box."""
     left, top, right, bottom = box
     rows = [int(np.ceil(edge * RASTER[0] - 0.5)) for edge in (top, bottom)]
     columns = [int(np.ceil(edge * RASTER[1] - 0.5)) for edge in (left, right)]

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from latentdrive.data.clips.clip_source import ReadableSource
+from latentdrive.data.clips.clip_source import ClipOptions, Part, ReadableSource
 from latentdrive.data.clips.frame_cache import CachedClips, Features
 from latentdrive.data.scene_settings import SceneSettings
 from latentdrive.errors import ConfigError
@@ -23,15 +23,13 @@ PARTS = ("train", "val", "probe")
 class DataSet:
     """Clips and scenes of one origin.
 
-    path: where they are, for messages. source: builds a source of clips; train, val, probe: what
-    differs between these parts (folders or times), None where a part does not exist. rate_hz:
-    frames a second after resampling; height, width: training size in pixels; block_s: seconds of a
-    clip that a bootstrap draws together where clips are few and long, None where every clip is a
-    drive. split: for data with NAVSIM's splits, the split of each of the parts train, val and test;
-    None as the test split stands for all scenes. cache, cache_gb, cache_folder: see CachedClips.
-    max_unreadable: share of clips that may fail. scenes: settings of the decision points, None
-    where there are clips only. splits: folder of NAVSIM's split files, None where scenes are not
-    split.
+    path: where they are, for messages. rate_hz: frames a second after resampling; height, width: training size in pixels.
+    options: how clips are read, all but these three; part: what the parts of the clips have in common; train, val, probe: what
+    differs, None for a part that does not exist; source: builds a source of clips from options and part. All of them are None for
+    data without clips. split: for data with NAVSIM's splits, the split of each of the parts train, val and test; None as the test
+    split stands for all scenes. splits: folder of NAVSIM's split files, None where scenes are not split. scenes: settings of the
+    decision points, None for clips alone. block_s: seconds of a clip that a bootstrap draws together where clips are few and long;
+    None where every clip is a drive. cache, cache_gb, cache_folder: see CachedClips. max_unreadable: share of clips that may fail.
     """
 
     def __init__(
@@ -49,6 +47,8 @@ class DataSet:
         source: Callable[..., ReadableSource] | None,
         scenes: SceneSettings | None,
         splits: str | None,
+        options: Callable[..., ClipOptions] | None = None,
+        part: Callable[..., Part] | None = None,
         train: Mapping[str, Any] | None = None,
         val: Mapping[str, Any] | None = None,
         probe: Mapping[str, Any] | None = None,
@@ -62,7 +62,8 @@ class DataSet:
         self.split = dict(split or {})
         named = {part: {"split": name} for part, name in self.split.items() if name is not None}
         self._parts = {"train": train, "val": val, "probe": probe} | named
-        self.source, self._scenes, self._splits = source, scenes, splits
+        self.options = None if options is None else options(rate_hz=rate_hz, height=height, width=width)
+        self._part, self._source, self._scenes, self._splits = part, source, scenes, splits
 
     @property
     def cache(self) -> str:
@@ -103,7 +104,7 @@ class DataSet:
     @property
     def fit(self) -> str:
         """How pictures become training pictures: crop or stretch."""
-        return "crop" if self.source is None else self.source.keywords.get("fit", "crop")
+        return "crop" if self.options is None else self.options.fit
 
     def split_of(self, part: str) -> str:
         """Name of the split that holds a part's scenes. Raises ConfigError where the part names none."""
@@ -141,31 +142,33 @@ class DataSet:
 
         features, features_id: an extractor and its fingerprint, where data.cache is features.
         """
-        chosen = self._parts[part] if self.has(part) else {"split": part}
-        if self.source is None or not (self.has(part) or part in self.splits()):
-            known = [] if self.source is None else dict.fromkeys([*filter(self.has, PARTS), *self.splits()])
+        if self._source is None or not (self.has(part) or part in self.splits()):
+            known = [] if self._source is None else dict.fromkeys([*filter(self.has, PARTS), *self.splits()])
             raise ConfigError(
                 f"{self.path} has no part {part!r}, it has {', '.join(known) or 'decision points without pictures'}: "
                 f"set data.{part} or data.split.{part}, or name another part"
             )
-        source = self.source(**chosen)
+        source = self._source(options=self.options, part=self._part(**self._part_settings(part)))
         # Only the codebook's training takes features; whoever opens clips without an extractor shares its frames.
         cache = "frames" if self.cache == "features" and features is None else self.cache
         return CachedClips(source=source, features=features, features_id=features_id, **self._cache | {"cache": cache})
 
-    def estimate(self, parts: Iterable[str] | None = None, *, features_a_frame: int | None = 0) -> str:
-        """What reading these parts (None: all there are) takes, to print before anything is
-        decoded; opens the headers of a few clips.
+    def _part_settings(self, part: str) -> Mapping[str, Any]:
+        """What sets a part apart from the others: as configured, or the split of that name."""
+        return self._parts[part] if self.has(part) else {"split": part}
 
-        features_a_frame: bytes of the features of one frame, where data.cache=features; 0 where
+    def estimate(self, parts: Iterable[str] | None = None, *, features_a_frame: int | None = 0) -> str:
+        """How much reading these parts (None: all) takes, to print before anything is decoded.
+
+        Opens the headers of a few clips. features_a_frame: bytes of the features of one frame, where data.cache=features; 0 where
         none are kept for this use, None where they depend on a model that is not known here.
         """
         parts = filter(self.has, PARTS) if parts is None else parts
         texts, frame_bytes, own, stored, counted = [], 0, 0, 0, {}
         for part in parts:
-            # Parts that differ in their share of each clip only are cut from the same cached clips.
-            settings = self._parts.get(part) or {"split": part}
-            place = json.dumps({k: v for k, v in settings.items() if k != "part"}, sort_keys=True, default=str)
+            # Parts that use different times of the same clips are cut from the same cached clips.
+            settings = {key: value for key, value in self._part_settings(part).items() if key != "times"}
+            place = json.dumps(settings, sort_keys=True, default=str)
             if place in counted:
                 texts.append(f"{part}: cut from the clips of {counted[place]}")
                 continue
@@ -187,12 +190,12 @@ class DataSet:
         text += f" and {features / 1e9:.2f} GB for features" if features else ""
         text += f" in {folder}"
         if self.cache == "features" and features_a_frame is None:
-            text += ", features come on top (as large as the model makes them)"
+            text += ", and more for features (their size depends on the model)"
         room, left = f"data.cache_gb={bound / 1e9:g}", max(0, bound - other_bytes)
         if frame_bytes + features <= left:
             return f"{text} ({room})"
-        remedy = "the rest is made anew at every use unless you raise data.cache_gb"
+        remedy = "the rest is computed again at every use unless you raise data.cache_gb"
         if other_bytes:
             room += f", other data takes {other_bytes / 1e9:.2f} GB of it"
             remedy += f" or remove {folder}, which holds that other data too"
-        return f"{text}; {left / 1e9:.2f} GB of it fit ({room}), {remedy}"
+        return f"{text}; {left / 1e9:.2f} GB of them fit ({room}), {remedy}"

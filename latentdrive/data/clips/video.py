@@ -1,69 +1,47 @@
 """Driving video on disk as clips: mp4, hevc, mkv, gif, or folders of numbered images.
 
-First step of the walk. One file is one clip: decoded once, at training size, by presentation times; repeated frames
-dropped, cuts found, resampled to `rate_hz` (assembly.py), with poses and camera from files beside it (sidecars.py).
+The first step of the walk. One file is one clip. It is decoded once, at training size and by presentation times, and resampled to
+`rate_hz` (resampling.py); poses and the camera come from files beside it (sidecars.py).
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import av
 import numpy as np
+from jaxtyping import UInt8
 
-from latentdrive.data.clips.clip_list import ClipList
-from latentdrive.data.clips.clip_reader import ClipReader, Frames, ReaderOptions
-from latentdrive.data.clips.clip_source import Part
-from latentdrive.data.clips.image_folder import TIMES, image_times, numbered_images, read_images
+from latentdrive.data.clips.clip_files import TIMES, ClipList, image_times, numbered_images, read_images
+from latentdrive.data.clips.clip_source import ClipOptions, Frames, Part
+from latentdrive.data.clips.file_clips import FileClips
 from latentdrive.data.clips.sidecars import Camera, Track, read_camera, read_track, sidecar
 from latentdrive.data.picture_size import fit_picture
 from latentdrive.errors import UnreadableClip, raise_if_out_of_files
 from latentdrive.types import ClipTruth
 
-OPEN_TRUTHS = 1024  # clips whose truth a process keeps in memory
-# How much earlier than the header says the last frame may end: intact files are exact to a frame, edit lists to a few.
+# How much earlier than its header says a video may end: intact files are exact to a frame, edit lists to a few.
 TRUNCATED_SHARE, TRUNCATED_S = 0.01, 0.3
+RAW_HZ = 25.0  # frames a second of raw hevc that states no rate
 
 
-class VideoFolder(ClipReader):
-    """Clips of a folder, a file, or a list of files (a ClipSource).
+class VideoFolder(FileClips):
+    """Clips of a folder, a file, or a list of files.
 
-    path: video, folder searched recursively in sorted order, folder of numbered images, or text file with one path a
-    line. rate_hz: frames a second after resampling. height, width: training size in pixels. fit: stretch, or crop (the
-    middle, undistorted). part, train_share, gap_s: see Part. images_hz: rate of numbered images that have no times.txt.
-    poses: recorded (NAME.poses.csv beside the video), visual_odometry (recorded where there are, else estimated,
-    scale-free), or none. field_of_view_deg: horizontal, guessed where no NAME.camera.json gives intrinsics.
+    part.path: a video, a folder searched recursively in sorted order, a folder of numbered images, or a text file with one path
+    a line. Recorded poses are NAME.poses.csv beside the video, intrinsics NAME.camera.json. truth: reads the built-in world's
+    ground truth from a file beside the video, given its path and the clip's key; None where nothing is to be read.
     """
 
+    identity_name = "VideoFolder"
+
     def __init__(
-        self,
-        *,
-        path: str,
-        rate_hz: float,
-        height: int,
-        width: int,
-        fit: str,
-        part: str,
-        train_share: float,
-        gap_s: float,
-        images_hz: float | None,
-        poses: str,
-        field_of_view_deg: float,
+        self, *, options: ClipOptions, part: Part, truth: Callable[[Path, str], ClipTruth | None] | None
     ) -> None:
-        options = ReaderOptions(
-            rate_hz=rate_hz,
-            height=height,
-            width=width,
-            fit=fit,
-            images_hz=images_hz,
-            poses=poses,
-            field_of_view_deg=field_of_view_deg,
-        )
-        super().__init__(options=options, part=Part(name=part, train_share=train_share, gap_s=gap_s))
-        self.clips = ClipList(path)
-        self._truths: dict[int, ClipTruth | None] = {}
+        super().__init__(options=options, part=part)
+        self.clips = ClipList(part.path)
+        self._truth = truth
 
     def __len__(self) -> int:
         return len(self.clips)
@@ -77,15 +55,15 @@ class VideoFolder(ClipReader):
         return self.clips.key(index)
 
     def drive(self, index: int) -> str:
-        """One drive a file: its key without the suffix."""
+        """Every file is a drive of its own: its key without the suffix."""
         key = self.key(index)
         return key if self.location(index).is_dir() else os.path.splitext(key)[0]
 
     def files(self, index: int) -> list[Path]:
         """The video (or folder), poses and camera beside it, and times.txt in a folder."""
         path = self.location(index)
-        beside = [sidecar(path, ".poses.csv"), sidecar(path, ".camera.json")]
-        return [path, *beside, path / TIMES] if path.is_dir() else [path, *beside]
+        sidecars = [sidecar(path, ".poses.csv"), sidecar(path, ".camera.json")]
+        return [path, *sidecars, path / TIMES] if path.is_dir() else [path, *sidecars]
 
     def frames(self, index: int, size: tuple[int, int], fit: str) -> Frames:
         """Frames by presentation time, at (height, width)."""
@@ -97,15 +75,15 @@ class VideoFolder(ClipReader):
 
     def track(self, index: int, first_s: float, last_s: float) -> Track | None:
         """Poses beside the video, or None."""
-        beside = sidecar(self.location(index), ".poses.csv")
-        return read_track(beside, first_s=first_s, last_s=last_s, slack_s=0.5 / self.rate_hz)
+        path = sidecar(self.location(index), ".poses.csv")
+        return read_track(path, first_s=first_s, last_s=last_s, slack_s=0.5 / self.rate_hz)
 
     def camera(self, index: int) -> Camera | None:
         """The camera beside the video, or None."""
         return read_camera(sidecar(self.location(index), ".camera.json"))
 
     def header_duration_s(self, index: int) -> float | None:
-        """Length by the container's header; a folder of images counts its files."""
+        """Length by the container's header; for a folder of images, by the number of its files."""
         path = self.location(index)
         if path.is_dir():
             return len(os.listdir(path)) / self.options.images_hz if self.options.images_hz else None
@@ -113,22 +91,16 @@ class VideoFolder(ClipReader):
             return _header_duration_s(container)
 
     def truth(self, index: int) -> ClipTruth | None:
-        """What the world knows of the whole clip; None for real video."""
-        from latentdrive.data.clips.clip_truth import read_truth  # beside the world's writer; not needed for real video
-
-        if index not in self._truths:
-            beside = sidecar(self.location(index), ".truth.npz")
-            truth = replace(read_truth(beside), key=self.key(index)) if beside.is_file() else None
-            if len(self._truths) >= OPEN_TRUTHS:
-                self._truths.clear()
-            self._truths[index] = truth
-        return self._truths[index]
+        """The built-in world's ground truth of the whole clip; None for real video."""
+        return (
+            None if self._truth is None else self._truth(sidecar(self.location(index), ".truth.npz"), self.key(index))
+        )
 
 
 def decode(path: Path, size: tuple[int, int], fit: str) -> Frames:
     """Frames of a video in order of presentation: time in seconds, RGB at (height, width), stored (height, width).
 
-    Raises UnreadableClip where the container or a frame can't be read, or the video ends earlier than its header says.
+    Raises UnreadableClip if the container or a frame can't be read, or the video ends earlier than its header says.
     """
     with _opened(path) as container:
         stream = container.streams.video[0]
@@ -137,30 +109,32 @@ def decode(path: Path, size: tuple[int, int], fit: str) -> Frames:
         start_s = float((stream.start_time or 0) * stream.time_base)
         count, end_s = 0, 0.0
         for picture in container.decode(stream):
-            # Raw hevc has no presentation times: its rate is all there is.
-            time_s = picture.time if picture.time is not None else count / float(stream.guessed_rate or 25)
+            # Raw hevc has no presentation times, only a rate.
+            time_s = picture.time if picture.time is not None else count / float(stream.guessed_rate or RAW_HZ)
             count += 1
             end_s = time_s + float((picture.duration or 0) * stream.time_base)
             yield time_s, *_picture(picture, size, fit)
         if count and expected_s is not None:
-            seen_s = end_s - start_s
-            if seen_s < expected_s * (1 - TRUNCATED_SHARE) - TRUNCATED_S:
+            decoded_s = end_s - start_s
+            if decoded_s < expected_s * (1 - TRUNCATED_SHARE) - TRUNCATED_S:
                 raise UnreadableClip(
                     path,
-                    f"truncated: its header says {expected_s:.1f} s, only {seen_s:.1f} s can be decoded. Copy it again",
+                    f"truncated: its header says {expected_s:.1f} s, only {decoded_s:.1f} s can be decoded. Copy it again",
                 )
 
 
-def _picture(picture: av.VideoFrame, size: tuple[int, int], fit: str) -> tuple[np.ndarray, tuple[int, int]]:
-    """RGB at training size, upright (telephones record sideways), and the upright stored (height, width)."""
+def _picture(
+    picture: av.VideoFrame, size: tuple[int, int], fit: str
+) -> tuple[UInt8[np.ndarray, "H W 3"], tuple[int, int]]:
+    """RGB at `size`, turned upright (telephones record sideways), and the upright picture's stored (height, width)."""
     turns = round(picture.rotation / 90) % 4
     stored = (picture.width, picture.height) if turns % 2 else (picture.height, picture.width)
-    fitted = fit_picture(stored, size, fit)
-    height, width = fitted.scaled[::-1] if turns % 2 else fitted.scaled
+    plan = fit_picture(stored, size, fit)
+    height, width = plan.scaled[::-1] if turns % 2 else plan.scaled
     image = picture.reformat(width=width, height=height, format="rgb24", interpolation="AREA").to_ndarray()
     if turns:
         image = np.rot90(image, turns)
-    return image[fitted.top : fitted.top + size[0], fitted.left : fitted.left + size[1]], stored
+    return image[plan.top : plan.top + size[0], plan.left : plan.left + size[1]], stored
 
 
 @contextmanager
@@ -177,7 +151,7 @@ def _opened(path: Path) -> Iterator[av.container.InputContainer]:
         raise_if_out_of_files(error)
         raise UnreadableClip(
             path,
-            f"not a readable video ({error.strerror}): it may be truncated or no video at all. Try ffplay, copy it again",
+            f"not a readable video ({error.strerror}): it may be truncated or no video at all. Try ffplay, or copy it again",
         ) from error
     except OSError as error:
         raise_if_out_of_files(error)
@@ -189,6 +163,6 @@ def _header_duration_s(container: av.container.InputContainer) -> float | None:
     if stream.duration:
         return float(stream.duration * stream.time_base)
     if len(container.streams) == 1 and container.duration:
-        # Matroska states no length per stream; with sound the container's may be the sound's.
+        # Matroska states the container's length alone, and with sound that may be the sound's length.
         return container.duration / av.time_base
     return None

@@ -6,12 +6,11 @@ log (scene_file.py). building.py fills it. `failed.csv` lists the scenes that co
 
 import csv
 import json
-from collections import OrderedDict
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from latentdrive.errors import StoreError
+from latentdrive.lru_cache import LruCache
 from latentdrive.pdms.scene import ScoringScene
 from latentdrive.pdms.storage.scene_file import FORMAT, AreaTable, SceneFile
 from latentdrive.pdms.versions import Rules
@@ -51,11 +50,7 @@ class ScoringStore:
             except StoreError as error:
                 self._damaged[path.name] = str(error)
         self.tokens: tuple[str, ...] = tuple(self._files)
-        self._tables: OrderedDict[tuple[Path, int, int], AreaTable] = OrderedDict()
-
-    def __getstate__(self) -> dict[str, Any]:
-        """For worker processes: polygons are read anew there."""
-        return self.__dict__ | {"_tables": OrderedDict()}
+        self._tables: LruCache[tuple[Path, int, int], AreaTable] = LruCache(OPEN_TABLES)
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -79,11 +74,7 @@ class ScoringStore:
 
     def _areas(self, file: SceneFile) -> AreaTable:
         key = (file.path, file.header.areas, len(file.header.scenes))
-        if key not in self._tables:
-            self._tables[key] = file.areas()
-            if len(self._tables) > OPEN_TABLES:
-                self._tables.popitem(last=False)
-        return self._tables[key]
+        return self._tables.get(key, file.areas)
 
     def _missing(self, token: str) -> str:
         text = f"the store {self.folder} has no scene {token} among {len(self):,}"

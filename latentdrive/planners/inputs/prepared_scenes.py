@@ -1,6 +1,5 @@
 """Scenes prepared for the score: kept in stores on disk, and those used last in memory."""
 
-from collections import OrderedDict
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 import torch
 
 from latentdrive.errors import StoreError
+from latentdrive.lru_cache import LruCache
 from latentdrive.pdms.prepare import prepare_scene
 from latentdrive.pdms.scene import ScoringScene
 from latentdrive.pdms.scorer import Scorer
@@ -27,10 +27,10 @@ class PreparedScenes:
     """
 
     def __init__(self, folder: Path, *, version: Version, processes: int, memory_gb: float, kept: int) -> None:
-        self.folder, self.version, self.kept = folder, version, kept
+        self.folder, self.version = folder, version
         self._processes, self._memory_gb = processes, memory_gb
         self._stores: dict[str, ScoringStore] = {}
-        self._opened: OrderedDict[str, ScoringScene] = OrderedDict()
+        self._opened: LruCache[str, ScoringScene] = LruCache(kept)
 
     def prepare(
         self, scenes_id: str, source: SceneSource, tokens: Sequence[str], *, progress: Progress
@@ -66,14 +66,12 @@ class PreparedScenes:
 
     def scene(self, token: str) -> ScoringScene:
         """A prepared scene. Raises StoreError for one that `prepare` was not given."""
-        if token not in self._opened:
-            stores = [store for store in self._stores.values() if token in store]
-            if not stores:
-                raise StoreError(
-                    f"scene {token} is not prepared for the score: only the scenes of this run's splits are prepared"
-                )
-            self._opened[token] = stores[0].get(token)
-            if len(self._opened) > self.kept:
-                self._opened.popitem(last=False)
-        self._opened.move_to_end(token)
-        return self._opened[token]
+        return self._opened.get(token, lambda: self._open(token))
+
+    def _open(self, token: str) -> ScoringScene:
+        for store in self._stores.values():
+            if token in store:
+                return store.get(token)
+        raise StoreError(
+            f"scene {token} is not prepared for the score: only the scenes of this run's splits are prepared"
+        )

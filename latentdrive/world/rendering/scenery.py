@@ -24,7 +24,7 @@ PLASTER, LEAVES, BARK = np.array([0.95, 0.9, 0.82]), np.array([0.42, 0.62, 0.26]
 STEEL, RED = np.array([0.45, 0.46, 0.48]), np.array([0.9, 0.2, 0.1])
 POST_M, MARKER_M, BAND_M = (0.22, 0.22, 6.5), (0.16, 0.16, 0.95), (0.17, 0.17, 0.2)
 WHITE, YELLOW = np.array([0.95, 0.95, 0.93]), np.array([0.95, 0.75, 0.2])
-Line = Float64[np.ndarray, "n 2"]
+Line = Float64[np.ndarray, "_ 2"]
 
 
 class Surface(StrEnum):

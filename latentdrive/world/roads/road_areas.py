@@ -21,7 +21,7 @@ WALKWAY_M, KERB_M = 2.5, 0.5  # width of a pavement, and its distance from the s
 TOUCH_M = 0.05  # roads that are closer to each other than this have no shoulder between them
 CROSSWALK_M = 4.0  # width of a crosswalk
 
-Points = Float64[np.ndarray, "n 2"]
+Points = Float64[np.ndarray, "_ 2"]
 
 
 def plane_points(layout: Layout, points: Float64[np.ndarray, "n 2"]) -> Float64[np.ndarray, "n 2"]:

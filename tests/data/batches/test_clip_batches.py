@@ -12,10 +12,13 @@ import torch
 from latentdrive.backbones import CachedMaps, TimmFeatures
 from latentdrive.data.batches.clip_batches import ClipBatches
 from latentdrive.data.batches.windows import NO_AUGMENTATION, Augmentation
+from latentdrive.data.clips.clip_source import ClipOptions, Part
 from latentdrive.data.clips.data_set import DataSet
 from latentdrive.data.clips.video import VideoFolder
 from latentdrive.errors import ConfigError, NoClips
 from tests.support.data import OPTIONS
+
+READING = {name: value for name, value in OPTIONS.items() if name not in ("rate_hz", "height", "width")}
 
 torch.set_num_threads(1)
 
@@ -30,8 +33,8 @@ def batches(drive: Callable[..., Path], tmp_path: Path) -> Callable[..., ClipBat
         data = DataSet(
             path=str(tmp_path / "clips"), rate_hz=OPTIONS["rate_hz"], height=OPTIONS["height"], width=OPTIONS["width"],
             cache=cache, cache_gb=cache_gb, cache_folder=str(tmp_path / "cache"), max_unreadable=0.5, block_s=None,
-            train={"path": str(tmp_path / "clips"), "part": "train"}, val={"path": str(tmp_path / "clips"), "part": "test"},
-            probe=None, scenes=None, splits=None, source=partial(VideoFolder, **OPTIONS | {"train_share": 0.5, "gap_s": 0.1}),
+            train={"times": "train"}, val={"times": "test"}, probe=None, scenes=None, splits=None, options=partial(ClipOptions, **READING),
+            part=partial(Part, path=str(tmp_path / "clips"), train_share=0.5, gap_s=0.1), source=partial(VideoFolder, truth=None),
         )  # fmt: skip
         options = {
             "data": data, "window_transitions": 1, "transition_s": 0.5, "batch_size": 4, "pairs_per_clip": 1,
@@ -83,10 +86,16 @@ def test_ranks_see_different_batches(batches, monkeypatch):
 
 
 def test_features_come_from_the_cache_beside_their_frames(batches, tmp_path: Path):
-    extractor, fed, told = maps(), batches(cache="features"), []
+    extractor, fed, watched = maps(), batches(cache="features"), []
+
+    def watch(clips: range, *, what: str) -> range:
+        watched.append((what, len(clips)))
+        return clips
+
+    fed.watch = watch
     fed.use_features(extractor, extractor.fingerprint)
-    fed.fill(lambda done, clips: told.append((done, clips)))
-    assert told == [(1, 3), (2, 3), (3, 3)] * 2  # the training part, then the test part of the same clips
+    fed.fill()
+    assert watched == [("features of train", 3), ("features of val", 3)]
     stored = list((tmp_path / "cache").rglob(f"features-{extractor.fingerprint}.npy"))
     assert len(stored) == 3
     batch = first(fed)
@@ -102,7 +111,7 @@ def test_stored_features_are_not_computed_again(batches):
     for seen in range(2):
         fed = batches(cache="features")
         fed.use_features(extractor if seen == 0 else _refuse, extractor.fingerprint)
-        fed.fill(lambda done, clips: None)
+        fed.fill()
     assert first(fed).features is not None
 
 
@@ -113,7 +122,7 @@ def _refuse(frames: np.ndarray) -> np.ndarray:
 def test_features_beyond_the_cache_s_bound_are_computed_on_the_fly(batches, tmp_path: Path):
     extractor, fed = maps(), batches(cache="features", cache_gb=1e-6)
     fed.use_features(extractor, extractor.fingerprint)
-    fed.fill(lambda done, clips: None)
+    fed.fill()
     assert first(fed).features is not None
     assert not list((tmp_path / "cache").rglob("*.npy"))
 
@@ -168,14 +177,14 @@ def test_the_estimate_counts_features_and_shared_clips_once(batches):
 
 
 def test_the_estimate_counts_what_other_data_holds_of_the_cache_and_says_what_to_do(batches, tmp_path: Path):
-    anew = "the rest is made anew at every use unless you raise data.cache_gb"
-    assert batches(cache_gb=1e-3).estimate(None).endswith(f"; 0.00 GB of it fit (data.cache_gb=0.001), {anew}")
+    anew = "the rest is computed again at every use unless you raise data.cache_gb"
+    assert batches(cache_gb=1e-3).estimate(None).endswith(f"; 0.00 GB of them fit (data.cache_gb=0.001), {anew}")
     (tmp_path / "cache").mkdir()
     (tmp_path / "cache/ledger.txt").write_text("another 5000000000\n")
-    batches(cache_gb=6.0).fill(lambda done, clips: None)  # 1.4 MB
+    batches(cache_gb=6.0).fill()  # 1.4 MB
     assert batches(cache_gb=5.002).estimate(None).endswith(" (data.cache_gb=5.002)")
     said = batches(cache_gb=4.0).estimate(None)
-    assert f"; 0.00 GB of it fit (data.cache_gb=4, other data takes 5.00 GB of it), {anew} or remove " in said
+    assert f"; 0.00 GB of them fit (data.cache_gb=4, other data takes 5.00 GB of it), {anew} or remove " in said
 
 
 def test_the_end_of_a_run_says_what_was_left_out(batches, drive):

@@ -11,14 +11,15 @@ from latentdrive.config import compose
 from latentdrive.data.clips.comma2k19 import Comma2k19, find_segments, read_poses
 from latentdrive.errors import ConfigError, NoClips, UnreadableClip
 from tests.support.comma import STARTED_S, STEP_S, film, save, write_segment
-from tests.support.data import OPTIONS, REAL, passing
+from tests.support.data import REAL, passing, reading
 
 SAMPLE = REAL / "comma2k19_segment_40"
-MINE = {key: value for key, value in OPTIONS.items() if key != "images_hz"} | {"intrinsics": [80.0, 80.0, 79.5, 47.5]}
+INTRINSICS = [80.0, 80.0, 79.5, 47.5]
 
 
 def comma(path: Path, **changed) -> Comma2k19:
-    return Comma2k19(path=str(path), **(MINE | {"height": 96, "width": 160} | changed))
+    intrinsics = changed.pop("intrinsics", INTRINSICS)
+    return Comma2k19(**reading(path, **{"height": 96, "width": 160} | changed), intrinsics=intrinsics)
 
 
 def test_poses_are_planar_metres_ahead_and_left_of_the_first_frame(tmp_path: Path):

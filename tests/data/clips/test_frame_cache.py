@@ -44,8 +44,8 @@ def test_a_clip_is_decoded_once_and_comes_back_the_same(drive: Callable[..., Pat
 
 def test_train_and_test_share_one_entry(drive: Callable[..., Path], tmp_path: Path):
     path = drive()
-    cached(folder(path, part="train"), tmp_path / "cache").prepare()
-    test_part = folder(path, part="test")
+    cached(folder(path, times="train"), tmp_path / "cache").prepare()
+    test_part = folder(path, times="test")
     test_part.read = refuse
     clip = cached(test_part, tmp_path / "cache")[0]
     assert clip.times_s[0] > 0.7 * 3.9 + 0.5
@@ -138,7 +138,7 @@ def test_features_are_computed_once_and_follow_the_part(drive: Callable[..., Pat
 
     options = {"cache": "features", "features": brightness, "features_id": "abc"}
     cached(folder(path), tmp_path / "cache", **options).prepare()
-    clips = cached(folder(path, part="test"), tmp_path / "cache", **options)
+    clips = cached(folder(path, times="test"), tmp_path / "cache", **options)
     assert calls == [40]
     assert clips.features(0).dtype == np.float16 and len(clips.features(0)) == len(clips[0])
     np.testing.assert_allclose(clips.features(0)[:, 0], clips[0].frames.mean((1, 2, 3)), rtol=1e-3)
@@ -224,7 +224,6 @@ import resource, sys
 from tests.support.windows import FakeSource
 from latentdrive.data.clips.frame_cache import CachedClips
 resource.setrlimit(resource.RLIMIT_NOFILE, (64, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
-FakeSource.drive = FakeSource.key
 parts = [
     CachedClips(
         source=FakeSource(clips=40), folder=sys.argv[1], cache="features", cache_gb=1.0, features_id="x",

@@ -10,14 +10,15 @@ from latentdrive.build import build
 from latentdrive.config import compose
 from latentdrive.data.clips.kitti import KittiOdometry
 from latentdrive.errors import ConfigError, NoClips, UnreadableClip
-from tests.support.data import OPTIONS, REAL, passing
+from tests.support.data import REAL, passing, reading
 
 P0 = "100 0 79.5 0 0 100 47.5 0 0 0 1 0"
 P2 = "100 0 60.0 5 0 100 40.0 0 0 0 1 0"
 
 
 def kitti(path: Path, **changed) -> KittiOdometry:
-    return KittiOdometry(path=str(path), **(OPTIONS | {"camera": "image_0", "height": 96, "width": 160} | changed))
+    camera = changed.pop("camera", "image_0")
+    return KittiOdometry(**reading(path, **{"height": 96, "width": 160} | changed), camera=camera)
 
 
 def left_arc(count: int) -> str:
@@ -61,7 +62,7 @@ def test_no_frame_is_both_trained_on_and_held_out_unless_one_asks_for_it(tmp_pat
         cfg = compose("label", [*given, "data.rate_hz=9", *overrides])
         return build(cfg.data).open(part)[0].times_s
 
-    train, val, everything = times("train"), times("val"), times("val", "data.val.part=all", "parts=[val]")
+    train, val, everything = times("train"), times("val"), times("val", "data.val.times=all", "parts=[val]")
     assert train[-1] + 0.5 < val[0]
     assert (everything[0], everything[-1]) == (train[0], val[-1])
 
@@ -98,7 +99,7 @@ def test_a_flat_folder_without_times_takes_its_rate_from_the_options(tmp_path: P
 def test_poses_shorter_than_the_images_are_named(tmp_path: Path):
     root = write_sequence(tmp_path)
     (root / "poses" / "03.txt").write_text(left_arc(12))
-    with pytest.raises(UnreadableClip, match=r"03\.txt: 12 poses for 20 images"):
+    with pytest.raises(UnreadableClip, match=r"03\.txt: it holds 12 poses for 20 images"):
         kitti(root)[0]
 
 

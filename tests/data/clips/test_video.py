@@ -63,7 +63,7 @@ def test_recorded_poses_follow_the_frames(drive: Callable[..., Path]):
 def test_the_first_part_trains_and_the_rest_tests_after_a_gap(drive: Callable[..., Path]):
     path = drive(seconds=4.0)
     whole = folder(path)[0]
-    train, test = folder(path, part="train")[0], folder(path, part="test")[0]
+    train, test = folder(path, times="train")[0], folder(path, times="test")[0]
     assert train.times_s[-1] <= 0.7 * whole.times_s[-1] + 1e-9
     assert test.times_s[0] - 0.7 * whole.times_s[-1] > 0.5
     np.testing.assert_array_equal(test.frames, whole.frames[-len(test) :])
@@ -71,8 +71,8 @@ def test_the_first_part_trains_and_the_rest_tests_after_a_gap(drive: Callable[..
 
 
 def test_a_clip_too_short_for_its_test_part_is_named(drive: Callable[..., Path]):
-    with pytest.raises(UnreadableClip, match=r"leave no frame for data\.part=test"):
-        folder(drive(seconds=1.0), part="test")[0]
+    with pytest.raises(UnreadableClip, match=r"leave no frame for data\.part\.times=test"):
+        folder(drive(seconds=1.0), times="test")[0]
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def test_numbered_images_are_a_clip_by_their_rate_or_their_times(tmp_path: Path)
 
 
 def test_numbered_images_without_a_rate_say_what_to_type(tmp_path: Path):
-    with pytest.raises(ConfigError, match=r"data\.source\.images_hz=10"):
+    with pytest.raises(ConfigError, match=r"data\.options\.images_hz=10"):
         folder(write_images(tmp_path / "images", passing(0, np.arange(5))))[0]
 
 

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 
 from latentdrive.data.clips.kitti import KittiOdometry
-from latentdrive.data.clips.visual_odometry import estimate_ego_motion, guessed_intrinsics
+from latentdrive.data.clips.visual_odometry import VisualOdometry, estimate_ego_motion, guessed_intrinsics
 from latentdrive.geometry import relative_pose
 from latentdrive.types import PoseSource
-from tests.support.data import OPTIONS, REAL, folder, write_video
+from tests.support.data import REAL, folder, reading, write_video
 
 SIZE, FOCAL = (180, 320), 230.0
 K = np.array([[FOCAL, 0, 159.5], [0, FOCAL, 89.5], [0, 0, 1.0]])
@@ -107,7 +107,7 @@ def test_a_clip_without_poses_gets_pseudo_poses_and_says_how(tmp_path):
     path = write_video(tmp_path / "a.mp4", frames, np.arange(26) / 10)
     assert folder(path)[0].ego_poses is None
     field = 2 * np.degrees(np.arctan(160 / FOCAL))
-    clip, facts = folder(path, poses="visual_odometry", field_of_view_deg=field).read(0)
+    clip, facts = folder(path, poses="visual_odometry", odometry=VisualOdometry(), field_of_view_deg=field).read(0)
     assert clip.pose_source == PoseSource.VISUAL_ODOMETRY and clip.ego_poses.shape == (26, 3)
     assert "scale-free" in facts.pose_note and "(guessed)" in facts.pose_note
     np.testing.assert_allclose(np.median(clip.ego_speed_mps), 8.0, rtol=0.08)
@@ -115,8 +115,8 @@ def test_a_clip_without_poses_gets_pseudo_poses_and_says_how(tmp_path):
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="no real data")
 def test_on_kitti_the_way_is_even_and_the_turn_is_near_the_truth():
-    options = OPTIONS | {"camera": "image_0", "images_hz": 10.0, "poses": "visual_odometry"}
-    source = KittiOdometry(path=str(REAL / "kitti_sequence_1"), **options)
+    options = reading(REAL / "kitti_sequence_1", images_hz=10.0, poses="visual_odometry", odometry=VisualOdometry())
+    source = KittiOdometry(**options, camera="image_0")
     true = source[0]
     source.track = lambda *_: None
     clip, facts = source.read(0)

@@ -29,15 +29,17 @@ def test_no_more_than_50_static_50_vehicles_25_pedestrians_and_10_bicycles_are_s
         for name in ("vehicle", "pedestrian", "bicycle", "barrier", "traffic_cone")
         for i in range(60)
     ]
-    seen = expected(*rows)
-    counts = {name: seen.names.count(name) for name in set(seen.names)}
+    forecasted = expected(*rows)
+    counts = {name: forecasted.names.count(name) for name in set(forecasted.names)}
     assert counts == {"vehicle": 50, "pedestrian": 25, "bicycle": 10, "barrier": 25, "traffic_cone": 25}
-    assert "bicycle59" in seen.tokens and "bicycle50" in seen.tokens and "bicycle49" not in seen.tokens
+    assert (
+        "bicycle59" in forecasted.tokens and "bicycle50" in forecasted.tokens and "bicycle49" not in forecasted.tokens
+    )
 
 
 def test_objects_count_within_100_m_of_the_centre():
-    seen = expected(("in", "vehicle", 0, 99.99, 0, 0, 0), ("out", "vehicle", 0, 100.01, 0, 0, 0))
-    assert seen.tokens == ("in",)
+    forecasted = expected(("in", "vehicle", 0, 99.99, 0, 0, 0), ("out", "vehicle", 0, 100.01, 0, 0, 0))
+    assert forecasted.tokens == ("in",)
 
 
 def test_agents_move_along_their_heading_every_0_2_s_and_static_ones_stay():
@@ -53,30 +55,34 @@ def test_agents_move_along_their_heading_every_0_2_s_and_static_ones_stay():
 
 
 def test_an_agent_that_moves_against_its_heading_goes_backward_and_keeps_its_heading():
-    seen = expected(("v", "vehicle", 10, 20, 0.0, -2, 0.1))
-    assert seen.poses[5, 0, 0] < 10 - 1.99
-    assert seen.poses[5, 0, 2] == 0.0
+    forecasted = expected(("v", "vehicle", 10, 20, 0.0, -2, 0.1))
+    assert forecasted.poses[5, 0, 0] < 10 - 1.99
+    assert forecasted.poses[5, 0, 2] == 0.0
 
 
 def test_what_touches_the_ego_now_is_ignored_and_not_scored_against():
     # The ego's front is at x = 2.588; boxes are 4 m long.
-    seen = expected(
+    forecasted = expected(
         ("hit", "vehicle", 4.588, 0, 0, 5, 0),
         ("free", "vehicle", 4.6, 3.3, 0, 0, 0),
         ("cone", "barrier", 0, 2.1, 0, 0, 0),
     )
-    assert dict(zip(seen.tokens, seen.touched.tolist(), strict=True)) == {"hit": True, "free": False, "cone": True}
-    assert tracks_of(seen, 41).tokens == ("free",)
+    assert dict(zip(forecasted.tokens, forecasted.touched.tolist(), strict=True)) == {
+        "hit": True,
+        "free": False,
+        "cone": True,
+    }
+    assert tracks_of(forecasted, 41).tokens == ("free",)
 
 
 def test_red_connectors_of_the_route_count_in_the_logs_order():
     lights = (("c1", True), ("c0", False), ("elsewhere", True), ("c0", True), ("c1", True))
-    seen = expected(lights=lights)
-    assert seen.lights == ("c1", "c0")
-    red = red_lights_of(STREET, seen, generation=2)
+    forecasted = expected(lights=lights)
+    assert forecasted.lights == ("c1", "c0")
+    red = red_lights_of(STREET, forecasted, generation=2)
     assert red.connectors == ("c1", "c0") and red.red.shape == (41, 2) and red.red.all()
     assert red.polygons.vertices[:, 0].min() == 20 and red.polygons.vertices[:4, 0].min() == 50
-    assert red_lights_of(STREET, seen, generation=1).connectors == ()
+    assert red_lights_of(STREET, forecasted, generation=1).connectors == ()
 
 
 def test_a_red_light_is_ignored_only_where_the_ego_lies_wholly_on_it():
@@ -85,5 +91,5 @@ def test_a_red_light_is_ignored_only_where_the_ego_lies_wholly_on_it():
 
 
 def test_an_empty_frame_expects_nobody():
-    seen = expected()
-    assert seen.tokens == () and len(tracks_of(seen, 51)) == 0
+    forecasted = expected()
+    assert forecasted.tokens == () and len(tracks_of(forecasted, 51)) == 0

@@ -14,13 +14,13 @@ from tests.support.golden_files import SCENES, Golden, every_file, golden
 TOLERANCE = 1e-6
 
 
-def reference(one: Golden, number: int, rules: Rules) -> PdmClosed:
-    truth = one.truth(number)
+def reference(file: Golden, number: int, rules: Rules) -> PdmClosed:
+    truth = file.truth(number)
     now = truth.frames[truth.now]
     ego = np.zeros(11)
     ego[: HEADING + 1], ego[VX : VX + 2], ego[AX : AX + 2] = now.ego_pose, now.velocity, now.acceleration
-    np.testing.assert_allclose(ego, one.answers(number)["ego_state"], rtol=0, atol=TOLERANCE)
-    return PdmClosed(index_of(one.map), ego, now, truth.route, rules)
+    np.testing.assert_allclose(ego, file.answers(number)["ego_state"], rtol=0, atol=TOLERANCE)
+    return PdmClosed(index_of(file.map), ego, now, truth.route, rules)
 
 
 def check_route(ours: PdmClosed, answers: dict) -> None:
@@ -33,33 +33,35 @@ def check_route(ours: PdmClosed, answers: dict) -> None:
 
 def check_areas(ours: Areas, answers: dict) -> None:
     expected = answers["drivable_area"]
-    named = [(one["id"], LAYERS.index(one["layer"])) for one in expected]
+    named = [(area["id"], LAYERS.index(area["layer"])) for area in expected]
     assert list(zip(ours.ids, ours.layers.tolist(), strict=True)) == named
-    vertices = np.concatenate([one["polygon"] for one in expected])
+    vertices = np.concatenate([area["polygon"] for area in expected])
     np.testing.assert_allclose(ours.polygons.vertices, vertices, rtol=0, atol=TOLERANCE)
-    assert np.diff(ours.polygons.ends).tolist() == [len(one["polygon"]) for one in expected]
-    assert ours.on_route.tolist() == [one["id"] in answers["route_lane_ids"] for one in expected]
+    assert np.diff(ours.polygons.ends).tolist() == [len(area["polygon"]) for area in expected]
+    assert ours.on_route.tolist() == [area["id"] in answers["route_lane_ids"] for area in expected]
 
 
 def check_sight(ours: Forecast, expected: dict) -> None:
     everyone = [*ours.tokens, *(f"red_light_{light}" for light in ours.lights)]
     assert everyone == expected["observation_tokens"]
     ignored = np.concatenate([ours.touched, ours.light_touched])
-    assert {one for one, out in zip(everyone, ignored, strict=True) if out} == set(expected["ignored_collided_tokens"])
+    assert {token for token, out in zip(everyone, ignored, strict=True) if out} == set(
+        expected["ignored_collided_tokens"]
+    )
 
 
 def check_driving(ours: PdmClosed, expected: dict) -> None:
     chosen = expected["chosen_proposal"]
     driven = ours.drivers.chosen(chosen)
     proposals, to_the_end = ours.proposals(), ours.chosen(chosen)
-    for found, theirs in (
+    for value, answer in (
         (ours.drivers.targets, expected["idm_target_velocities"]),
         (driven.states[0], expected["chosen_idm_progress_velocity"]),
         (driven.records[0], expected["chosen_leading_agent"]),
         (proposals[:, -1], expected["proposal_end_poses_step40"]),
         (to_the_end, expected["trajectory"]),
     ):
-        np.testing.assert_allclose(found, theirs, rtol=0, atol=TOLERANCE)
+        np.testing.assert_allclose(value, answer, rtol=0, atol=TOLERANCE)
     np.testing.assert_array_equal(proposals[chosen], to_the_end[:41])
 
 

@@ -87,7 +87,7 @@ def overlapping(route: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
     """Where an ego near the origin stands: east (eastward, y = 0), far (eastward, y = 0.5), north (northward), all over it."""
     lanes = [lane("e", "east", [[-10, 0], [0, 0], [10, 0]]), lane("f", "far", [[-10, 0.5], [0, 0.5], [10, 0.5]])]
     lanes.append(lane("n", "north", [[0, -10], [0, 0], [0, 10]]))
-    blocks = [MapArea(id=one, rings=(rectangle(-10, -10, 10, 10),)) for one in ("north", "far", "east")]
+    blocks = [MapArea(id=name, rings=(rectangle(-10, -10, 10, 10),)) for name in ("north", "far", "east")]
     return starting_block(MapIndex(road_map(lanes=lanes, roadblocks=blocks)), pose(0), route)
 
 

@@ -1,9 +1,12 @@
 """Comfort by hand (spec 6.7, 6.8): six signals, strict bounds, history in front, accelerations moved to the middle of the car."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
 
+from latentdrive.errors import WrongShape
 from latentdrive.geometry import wrap_angle
 from latentdrive.pdms.scene import AX, AY, HEADING, YAW_ACCELERATION, YAW_RATE
 from latentdrive.pdms.score import HC, C
@@ -13,8 +16,13 @@ from latentdrive.pdms.sub_scores.comfort import (
     comfort_signals,
     history_comfort,
     history_comfort_signals,
+    round8,
+    smooth,
+    smoothing_matrix,
+    unwrap,
     within_bounds,
 )
+from tests.support.golden_files import FILES, FOLDER, golden
 from tests.support.made_scenes import TIMES, accelerating, circling, driving, judged, made_scene
 
 LONGITUDINAL, LATERAL, JERK, LONGITUDINAL_JERK, YAW_ACC, YAW = range(6)
@@ -88,9 +96,9 @@ def test_v1_fits_one_parabola_to_accelerations():
 def test_jerk_along_the_car_has_a_bound_of_its_own():
     # From -4 to 2.3 m/s^2 at 5 m/s^3, for 1.26 s: more than 4.13 along the car. The same across it is within the 8.37 of the norm.
     ramp = np.clip(-4.0 + 5.0 * (TIMES - 1.0), -4.0, 2.3)
-    for states, kept in ((accelerating(ramp), False), (accelerating(ay=ramp), True)):
+    for states, expected in ((accelerating(ramp), False), (accelerating(ay=ramp), True)):
         signals = history_comfort_signals(tensor(states), tensor(np.tile(states[0], (14, 1))))
-        assert within_bounds(signals).tolist() == [which != LONGITUDINAL_JERK or kept for which in range(6)]
+        assert within_bounds(signals).tolist() == [which != LONGITUDINAL_JERK or expected for which in range(6)]
 
 
 def test_jerk_of_the_norm_is_not_the_norm_of_the_jerk():
@@ -164,7 +172,7 @@ def test_history_is_put_in_front_as_if_it_were_evenly_spaced(rows: int):
     inside = signals[LATERAL][10:-10]  # half a sample ahead, between the ends
     torch.testing.assert_close(inside, tensor(ramp[10:-10] + 0.025), rtol=0, atol=2e-8)
     torch.testing.assert_close(signals[JERK][10:-10], torch.full_like(inside, 0.5), rtol=0, atol=0.05)
-    assert [len(one) for one in signals] == [rows + 41] * 6
+    assert [len(signal) for signal in signals] == [rows + 41] * 6
 
 
 def test_batches_are_judged_one_by_one():
@@ -177,6 +185,96 @@ def test_batches_are_judged_one_by_one():
 def test_scenes_with_histories_of_different_length_are_told_apart():
     rough = calm(15)
     rough[3:10, AX] = -6.0
-    found = [judged(made_scene(history=history), driving(5.0)).terms[HC].item() for history in (calm(), rough)]
-    assert found == [1.0, 0.0]
+    values = [judged(made_scene(history=history), driving(5.0)).terms[HC].item() for history in (calm(), rough)]
+    assert values == [1.0, 0.0]
     assert judged(made_scene(generation=1), circling(5.0, 4.0)).terms[C].item() == 0.0
+
+
+def fit(samples: np.ndarray, at: float, order: int, derivative: int = 0, step: float = 1.0) -> np.ndarray:
+    """Weights of the samples in a least-squares polynomial over `samples` (indices), read or differentiated at an index."""
+    inverse = np.linalg.pinv(np.vander(samples - at, order + 1, increasing=True))
+    return inverse[derivative] * math.factorial(derivative) / step**derivative
+
+
+def test_the_even_window_reads_the_fit_half_a_sample_later_and_the_ends_at_their_own_place():
+    matrix = smoothing_matrix(14, 8, 2, 0, 0.1)
+    for row in range(14):
+        first, at = (row - 3, row + 0.5) if 4 <= row <= 9 else (0 if row < 4 else 6, float(row))
+        expected = np.zeros(14)
+        expected[first : first + 8] = fit(np.arange(first, first + 8), at, 2)
+        np.testing.assert_allclose(matrix[row], expected, rtol=0, atol=1e-13)
+
+
+def test_the_even_window_on_a_ramp_is_half_a_step_ahead_between_the_ends():
+    ramp = torch.arange(12, dtype=torch.float64)
+    expected = ramp + torch.tensor([0.0] * 4 + [0.5] * 4 + [0.0] * 4, dtype=torch.float64)
+    torch.testing.assert_close(smooth(ramp, 8, 2), expected, rtol=0, atol=1e-13)
+
+
+@pytest.mark.parametrize(("window", "order", "derivative"), [(5, 2, 1), (5, 2, 2), (5, 3, 2), (15, 2, 1), (41, 2, 1)])
+def test_an_odd_window_is_centred_and_differentiates_per_second(window: int, order: int, derivative: int):
+    matrix, half = smoothing_matrix(41, window, order, derivative, 0.1), window // 2
+    for row in range(41):
+        first = min(max(row - half, 0), 41 - window)
+        expected = np.zeros(41)
+        expected[first : first + window] = fit(np.arange(first, first + window), row, order, derivative, 0.1)
+        np.testing.assert_allclose(matrix[row], expected, rtol=0, atol=1e-9)
+
+
+def test_the_window_of_all_samples_is_one_parabola():
+    seconds = torch.arange(41, dtype=torch.float64) * 0.1
+    parabola = 3.0 - 2.0 * seconds + 0.5 * seconds**2
+    torch.testing.assert_close(smooth(parabola, 41, 2), parabola, rtol=0, atol=1e-12)
+    torch.testing.assert_close(smooth(parabola, 41, 2, 1), seconds - 2.0, rtol=0, atol=1e-11)
+    waves = torch.stack([torch.sin(9.0 * seconds), parabola])[None]
+    assert torch.diff(smooth(waves, 41, 2), n=3).abs().max() < 1e-12
+    assert smooth(waves, 41, 2).shape == (1, 2, 41)
+
+
+def test_five_samples_by_hand():
+    middle = smoothing_matrix(5, 5, 2, 0, 0.1)[2]
+    np.testing.assert_allclose(middle, np.array([-3, 12, 17, 12, -3]) / 35, atol=1e-14)
+    rate = smoothing_matrix(5, 5, 2, 1, 0.1)[2]
+    np.testing.assert_allclose(rate, np.array([-2, -1, 0, 1, 2]) / (10 * 0.1), atol=1e-13)
+
+
+def test_a_window_longer_than_the_signal_is_refused():
+    with pytest.raises(WrongShape, match="window 8 over 7 samples"):
+        smooth(torch.zeros(7, dtype=torch.float64), 8, 2)
+
+
+def test_nobody_can_spoil_the_matrix_that_all_share():
+    with pytest.raises(ValueError, match="read-only"):
+        smoothing_matrix(41, 8, 2, 0, 0.1)[0, 0] = 1.0
+
+
+def test_headings_lose_their_turns_and_keep_a_jump_of_half_a_turn():
+    pi = math.pi
+    headings = torch.tensor([[3.0, -3.0, 3.1], [0.0, pi, 0.0], [0.5, 0.5 + 4 * pi, 0.6]], dtype=torch.float64)
+    expected = torch.tensor([[3.0, 2 * pi - 3.0, 3.1], [0.0, pi, 0.0], [0.5, 0.5, 0.6]], dtype=torch.float64)
+    torch.testing.assert_close(unwrap(headings), expected, rtol=0, atol=1e-14)
+    assert unwrap(headings[:, :0]).shape == (3, 0)
+
+
+def test_rounding_keeps_eight_decimals_as_numpy_does():
+    values = torch.linspace(-5.0, 5.0, 10007, dtype=torch.float64) / 3
+    np.testing.assert_array_equal(round8(values).numpy(), np.round(values.numpy(), 8))
+
+
+@pytest.mark.skipif(not FILES, reason=f"no golden files in {FOLDER}")
+@pytest.mark.parametrize("name", FILES[::6])
+def test_comfort_signals_of_the_devkit_have_these_extremes(name: str):
+    for number in (0, 1):
+        for case in golden(name).answers(number)["cases"]:
+            if "v1" in case:
+                states = torch.tensor(case["simulated_states"], dtype=torch.float64)
+                heading, forward = unwrap(states[:, HEADING]), round8(smooth(states[:, AX], 8, 2))
+                magnitude = round8(smooth(torch.hypot(states[:, AX], states[:, AY]), 8, 2))
+                signals = {
+                    "lon_accel": smooth(states[:, AX], 41, 2), "lat_accel": smooth(states[:, AY], 41, 2),
+                    "jerk": smooth(magnitude, 41, 2, 1), "lon_jerk": smooth(forward, 41, 2, 1),
+                    "yaw_accel": smooth(heading, 5, 3, 2), "yaw_rate": smooth(heading, 5, 2, 1),
+                }  # fmt: skip
+                for key, expected in case["v1"]["comfort_signal_min_max"].items():
+                    extremes = [round8(signals[key]).min().item(), round8(signals[key]).max().item()]
+                    assert extremes == pytest.approx(expected, abs=2e-8), (case["name"], key)

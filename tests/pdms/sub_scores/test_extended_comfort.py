@@ -28,12 +28,12 @@ def test_the_devkits_differences_and_verdicts_come_out(name: str):
     of_before = torch.tensor([before[pair["prev"]]["simulated_states"] for pair in expected], dtype=torch.float64)
     apart = interval_s(golden(name).answers(1)["ego_time_us"], golden(name).answers(0)["ego_time_us"])
     assert apart == expected[0]["observation_interval"]
-    found = plan_differences(of_now, of_before, torch.full((len(expected),), apart, dtype=torch.float64))
-    assert found.overlap.tolist() == [pair["overlap"] for pair in expected]
+    differences = plan_differences(of_now, of_before, torch.full((len(expected),), apart, dtype=torch.float64))
+    assert differences.overlap.tolist() == [pair["overlap"] for pair in expected]
     keys = {"acceleration": "acceleration", "jerk": "jerk", "yaw_rate": "yaw_rate", "yaw_acceleration": "yaw_accel"}
-    for ours, theirs in keys.items():
-        wanted = torch.tensor([pair["rms"][theirs] for pair in expected], dtype=torch.float64)
-        torch.testing.assert_close(getattr(found, ours), wanted, rtol=0, atol=1e-9)
+    for ours, key in keys.items():
+        rms = torch.tensor([pair["rms"][key] for pair in expected], dtype=torch.float64)
+        torch.testing.assert_close(getattr(differences, ours), rms, rtol=0, atol=1e-9)
     verdicts = extended_comfort(of_now, of_before, torch.full((len(expected),), apart, dtype=torch.float64))
     assert verdicts.double().tolist() == [pair["two_frame_extended_comfort"] for pair in expected]
 
@@ -42,10 +42,10 @@ def test_a_constant_difference_of_acceleration_is_its_own_size_and_uncomfortable
     now, before = states(3), states(3)
     now[:, :, AX], now[:, :, AY] = 3.0, 4.0
     before[:, :, AX] = torch.tensor([[5.0], [4.31], [4.29]], dtype=torch.float64)
-    found = plan_differences(now, before, seconds(0.5, 0.5, 0.5))
-    torch.testing.assert_close(found.acceleration, seconds(0.0, 0.69, 0.71), rtol=0, atol=1e-8)
-    torch.testing.assert_close(found.jerk, seconds(0.0, 0.0, 0.0), rtol=0, atol=1e-7)
-    assert found.comfortable.tolist() == [True, True, False]
+    differences = plan_differences(now, before, seconds(0.5, 0.5, 0.5))
+    torch.testing.assert_close(differences.acceleration, seconds(0.0, 0.69, 0.71), rtol=0, atol=1e-8)
+    torch.testing.assert_close(differences.jerk, seconds(0.0, 0.0, 0.0), rtol=0, atol=1e-7)
+    assert differences.comfortable.tolist() == [True, True, False]
 
 
 def test_a_plan_that_continues_the_one_before_does_not_differ_whatever_it_does():
@@ -53,9 +53,12 @@ def test_a_plan_that_continues_the_one_before_does_not_differ_whatever_it_does()
     now, before = states(), states()
     for column, wave in ((AX, torch.cos(0.2 * course)), (HEADING, 3.1 + 0.05 * course**2)):
         before[0, :, column], now[0, :, column] = wave[:41], wave[5:]
-    found = plan_differences(now, before, seconds(0.5))
+    differences = plan_differences(now, before, seconds(0.5))
     # 36 common steps of each, filtered alike.
-    assert max(getattr(found, name).item() for name in ("acceleration", "jerk", "yaw_rate", "yaw_acceleration")) == 0.0
+    assert (
+        max(getattr(differences, name).item() for name in ("acceleration", "jerk", "yaw_rate", "yaw_acceleration"))
+        == 0.0
+    )
     assert extended_comfort(now, before, seconds(0.4)).tolist() == [True]
     assert plan_differences(now, before, seconds(0.4)).acceleration.item() > 0.001
 
@@ -64,10 +67,10 @@ def test_a_heading_ramp_differs_by_its_rate_and_jumps_by_a_turn_do_not_count():
     now, before = states(), states()
     ramp = 3.0 + 0.12 * torch.arange(41, dtype=torch.float64) * 0.1
     now[0, :, HEADING] = torch.where(ramp > math.pi, ramp - 2 * math.pi, ramp)
-    found = plan_differences(now, before, seconds(0.5))
-    assert found.yaw_rate.item() == pytest.approx(0.12, abs=1e-8)
-    assert found.yaw_acceleration.item() == pytest.approx(0.0, abs=1e-7)
-    assert not found.comfortable.item()
+    differences = plan_differences(now, before, seconds(0.5))
+    assert differences.yaw_rate.item() == pytest.approx(0.12, abs=1e-8)
+    assert differences.yaw_acceleration.item() == pytest.approx(0.0, abs=1e-7)
+    assert not differences.comfortable.item()
 
 
 def test_rows_of_several_intervals_are_as_if_alone():

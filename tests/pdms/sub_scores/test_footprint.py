@@ -62,8 +62,8 @@ def areas(states: np.ndarray, road: tuple = ROAD):
     [(0.0, False, False), (1.99, False, False), (ONCOMING_Y, False, True), (-30.0, True, True)],
 )
 def test_off_road_and_oncoming(y: float, off: bool, oncoming: bool):
-    found = areas(driving(0.0, y=y))
-    assert found.off_road.all().item() is off and found.oncoming.all().item() is oncoming
+    where = areas(driving(0.0, y=y))
+    assert where.off_road.all().item() is off and where.oncoming.all().item() is oncoming
 
 
 def test_a_middle_on_the_seam_of_two_lanes_is_in_neither():

@@ -1,0 +1,118 @@
+"""One entry of the frame cache on disk: a folder with a clip's frames, its other arrays, and its facts.
+
+frame_cache.py decides what is kept and where. Frames and features are uncompressed arrays that are mapped into memory when read.
+"""
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+
+from latentdrive.data.clips.clip_source import ClipFacts
+from latentdrive.errors import DiskFull, StoreError, raise_if_out_of_files
+from latentdrive.files import atomic_folder, read_arrays, write_atomic
+from latentdrive.types import DrivingClip, PoseSource
+
+# Fields of a clip that not every clip has.
+OPTIONAL = ("ego_poses", "ego_speed_mps", "intrinsics", "poses_causal", "commands", "ego_motion")
+FRAMES, CLIP, FACTS = "frames.npy", "clip.npz", "facts.json"
+
+
+def write_entry(entry: Path, clip: DrivingClip, facts: ClipFacts) -> int:
+    """Write a clip under another name and rename it when it is whole. Returns the bytes of its frames. Raises DiskFull."""
+    arrays = {name: getattr(clip, name) for name in ("times_s", "shots", *OPTIONAL)}
+    with _storing(), atomic_folder(entry) as draft:
+        size = _write_array(draft / FRAMES, clip.frames)
+        np.savez(draft / CLIP, **{name: array for name, array in arrays.items() if array is not None})
+        content = {"pose_source": clip.pose_source, "frames_bytes": size, "facts": asdict(facts)}
+        (draft / FACTS).write_text(json.dumps(content), encoding="utf-8")
+    return size
+
+
+def read_entry(entry: Path, *, key: str, drive: str) -> tuple[DrivingClip, ClipFacts] | None:
+    """The clip of an entry, its frames mapped; None if the entry is absent or not whole. Raises StoreError.
+
+    key, drive: names by the source that asks, because the same file may have been stored by way of another folder.
+    """
+    try:
+        content = json.loads((entry / FACTS).read_text(encoding="utf-8"))
+        if (entry / FRAMES).stat().st_size != content["frames_bytes"]:
+            return None
+        frames = np.load(entry / FRAMES, mmap_mode="r", allow_pickle=False)
+        arrays = read_arrays(entry / CLIP)
+        facts = ClipFacts(**content["facts"] | {"view": tuple(content["facts"]["view"])})
+        clip = DrivingClip(
+            frames=frames,
+            times_s=arrays["times_s"],
+            shots=arrays["shots"],
+            pose_source=PoseSource(content["pose_source"]),
+            key=key,
+            drive=drive,
+            **{name: arrays.get(name) for name in OPTIONAL},
+        )
+        return clip, facts
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return None
+    except OSError as error:
+        raise _no_access(entry, error) from error
+
+
+def write_features(path: Path, features: np.ndarray) -> int:
+    """Write the features of a clip into its entry. Returns the file's bytes. Raises DiskFull."""
+    with _storing():
+        return _write_array(path, features)
+
+
+def read_features(path: Path, rows: int) -> np.ndarray | None:
+    """Mapped features of `rows` frames; None if the file is absent or cut short. Raises StoreError."""
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (FileNotFoundError, ValueError, EOFError):
+        return None
+    except OSError as error:
+        raise _no_access(path, error) from error
+    return array if len(array) == rows else None
+
+
+def _write_array(path: Path, array: np.ndarray) -> int:
+    """Write an array as a whole; returns the file's size in bytes."""
+    array = np.ascontiguousarray(array)
+
+    def write(draft: Path) -> None:
+        with open(draft, "wb") as file:
+            # Written by hand: np.save hides the error number of a full disk.
+            np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(array))
+            file.write(memoryview(array).cast("B"))
+            file.flush()
+            os.fsync(file.fileno())
+
+    write_atomic(path, write)
+    return path.stat().st_size
+
+
+def _no_access(place: Path, error: OSError) -> StoreError:
+    """For a stored file that exists and can't be opened: to take it for absent would decode and write it again."""
+    raise_if_out_of_files(error)
+    return StoreError(
+        f"{place} can't be read ({error.strerror}): check the disk and its permissions, or cache elsewhere with "
+        "data.cache_folder=FOLDER"
+    )
+
+
+@contextmanager
+def _storing() -> Iterator[None]:
+    """Say what to do if the disk is full, and if no more files can be opened."""
+    try:
+        yield
+    except DiskFull as error:
+        raise DiskFull(
+            f"{error}. Clips stored so far are intact: make room, or lower data.cache_gb, or set data.cache=none, and run the "
+            "same command again"
+        ) from error
+    except OSError as error:
+        raise_if_out_of_files(error)
+        raise
