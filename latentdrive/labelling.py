@@ -1,7 +1,7 @@
-"""How a model labels the windows of clips, shard by shard; the work behind the verb `label`.
+"""How a model labels the windows of clips, shard by shard: the work behind the verb `label`.
 
-After latents.py, batches.py and windows.py. Who labels is told by what a model offers: `encode` (a codebook) is given the
-frames from t0 to the end of the window, `predict` (a teacher or student) the scene at t0 and nothing later.
+A WindowEncoder (a codebook) is given the frames from t0 to the end of the window. A ScenePredictor (a
+teacher or student) is given the scene at t0 and nothing later.
 """
 
 import hashlib
@@ -10,27 +10,70 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Bool, Int64
+from jaxtyping import Bool, Float, Int64, UInt8
+from torch import Tensor
 
-from latentdrive.data.batches.scene_cutting import cut_scene, scene_batch
+from latentdrive.data.batches.scene_cutting import SceneSpec, cut_scene, scene_batch
 from latentdrive.data.batches.transitions import WindowSpec
 from latentdrive.data.batches.windows import Opened, make_batch, open_clip
 from latentdrive.data.clips.clip_source import ReadableSource
 from latentdrive.data.latent_store import LatentWriter, StoreInfo, Windows, stack_latents
 from latentdrive.data.unreadable import UnreadableLog
 from latentdrive.errors import CheckpointError, ConfigError, TooShort, UnreadableClip
+from latentdrive.identity import FormerIds
 from latentdrive.types import DrivingClip, LatentActions, LatentPredictor, Origin
 
-Chosen = list[tuple[int, int]]  # (clip, frame at t0) of each window
+WindowList = list[tuple[int, int]]  # (clip, frame at t0) of each window
+
+
+@runtime_checkable
+class SlotModel(Protocol):
+    """A model of latent actions: `transitions` x `codes_per_transition` slots of `codes` codes of one codebook."""
+
+    codebook_id: str
+    former_ids: FormerIds
+    codes: int
+    transitions: int
+    codes_per_transition: int
+
+    def to(self, device: str) -> Any: ...
+
+
+@runtime_checkable
+class FrameMaps(Protocol):
+    """The backbone of a WindowEncoder. trained: whether the codebook trained it; `maps` is for frozen ones only."""
+
+    trained: bool
+
+
+@runtime_checkable
+class WindowEncoder(SlotModel, Protocol):
+    """A model that codes what happened in a window of frames, `transition_s` apart: a codebook."""
+
+    transition_s: float
+    features: FrameMaps
+
+    def encode(
+        self,
+        frames: UInt8[Tensor, "B F 3 H W"],
+        motion: Float[Tensor, "B T 4"] | None,
+        maps: Float[Tensor, "B F C h w"] | None = None,
+    ) -> LatentActions: ...
+
+
+@runtime_checkable
+class ScenePredictor(SlotModel, LatentPredictor, Protocol):
+    """A model that predicts latent actions from a scene: a teacher or student. scene: what it sees of the past."""
+
+    origin: Origin
+    scene: SceneSpec
 
 
 @runtime_checkable
 class Labeller(Protocol):
-    """What labels windows of clips. origin: whose codes they are; known: names of the flags that `label` gives.
+    """Labels windows of clips. origin: whose codes they are. known: names of the flags that `label` returns."""
 
-    `label` is given the clips of its windows as they were opened.
-    """
-
+    model: SlotModel
     origin: Origin
     known: tuple[str, ...]
     transition_s: float
@@ -38,16 +81,18 @@ class Labeller(Protocol):
     def starts(self, clip: DrivingClip) -> Int64[np.ndarray, "S"]: ...
 
     def label(
-        self, clips: ReadableSource, windows: Chosen, opened: Mapping[int, Opened]
-    ) -> tuple[LatentActions, Bool[np.ndarray, "N flags"]]: ...
+        self, clips: ReadableSource, windows: WindowList, opened: Mapping[int, Opened]
+    ) -> tuple[LatentActions, Bool[np.ndarray, "N flags"]]:
+        """Labels of the windows, and which inputs were known. opened: the clips of the windows."""
+        ...
 
 
 class FutureLabeller:
-    """A codebook: reads the frames from t0 to t0 + all transitions, and the motion between them where it is known."""
+    """Labels by a codebook, from all frames of a window and from the motion between them where it is known."""
 
     origin, known = Origin.INVERSE_DYNAMICS, ("motion",)
 
-    def __init__(self, model: Any, *, rate_hz: float, device: str) -> None:
+    def __init__(self, model: WindowEncoder, *, rate_hz: float, device: str) -> None:
         self.model, self.device, self.transition_s = model, device, model.transition_s
         self.spec = WindowSpec(transitions=model.transitions, transition_s=model.transition_s, rate_hz=rate_hz)
 
@@ -56,9 +101,9 @@ class FutureLabeller:
         return self.spec.starts(clip)
 
     def label(
-        self, clips: ReadableSource, windows: Chosen, opened: Mapping[int, Opened]
+        self, clips: ReadableSource, windows: WindowList, opened: Mapping[int, Opened]
     ) -> tuple[LatentActions, Bool[np.ndarray, "N flags"]]:
-        """Codes of what happened. The frozen backbone looks at every frame of a batch once, however many windows hold it."""
+        """Codes of what happened. A frozen backbone sees each frame of a batch once, however many windows hold it."""
         batch = make_batch(clips, windows, self.spec, take="frames", patch_grid=None, opened=opened).to(self.device)
         known = batch.motion_known.cpu().numpy()
         motion = batch.motion if known.all() else None
@@ -72,11 +117,11 @@ class FutureLabeller:
 
 
 class PresentLabeller:
-    """A teacher or student: reads the scene at t0, nothing later."""
+    """Labels by a teacher or student, from the scene at t0 and nothing later."""
 
     known = ("velocity", "acceleration", "command")
 
-    def __init__(self, model: LatentPredictor, *, rate_hz: float, transition_s: float, device: str) -> None:
+    def __init__(self, model: ScenePredictor, *, rate_hz: float, transition_s: float, device: str) -> None:
         self.model, self.origin, self.rate_hz, self.device = model, model.origin, rate_hz, device
         self.transition_s = transition_s
 
@@ -85,9 +130,9 @@ class PresentLabeller:
         return self.model.scene.starts(clip, self.rate_hz)
 
     def label(
-        self, clips: ReadableSource, windows: Chosen, opened: Mapping[int, Opened]
+        self, clips: ReadableSource, windows: WindowList, opened: Mapping[int, Opened]
     ) -> tuple[LatentActions, Bool[np.ndarray, "N flags"]]:
-        """Codes that are expected."""
+        """Codes that the model expects."""
         scenes = [cut_scene(opened[index].clip, row, self.model.scene, rate_hz=self.rate_hz) for index, row in windows]
         batch = scene_batch(scenes, height=clips.height, width=clips.width)
         known = np.stack([getattr(batch, f"{name}_known").numpy() for name in self.known], 1)
@@ -95,11 +140,14 @@ class PresentLabeller:
 
 
 def choose_labeller(model: Any, *, rate_hz: float, transition_s: float | None, device: str) -> Labeller:
-    """By what the model offers. transition_s: of the codes that a predictor was trained on; a codebook has its own."""
+    """The labeller for this kind of model. transition_s: of a predictor's training codes; a codebook has its own.
+
+    Raises CheckpointError for a model that is neither.
+    """
     model.to(device)
-    if hasattr(model, "encode"):
+    if isinstance(model, WindowEncoder):
         return FutureLabeller(model, rate_hz=rate_hz, device=device)
-    if isinstance(model, LatentPredictor):
+    if isinstance(model, ScenePredictor):
         return PresentLabeller(model, rate_hz=rate_hz, transition_s=transition_s, device=device)
     raise CheckpointError(
         f"a {type(model).__name__} can't label: give a codebook, a teacher or a student as model=FOLDER"
@@ -117,9 +165,9 @@ def label_part(
     stride: int,
     watch: Callable[[range], Iterable[int]],
 ) -> dict[str, int]:
-    """Label the clips that no finished shard covers, clip by clip; returns counts. watch: shows progress over clips."""
+    """Label the clips that no finished shard covers, clip by clip. Returns counts. watch: shows the progress."""
     for number, (path, reason) in enumerate(writer.unreadable):
-        log.add(-1 - number, UnreadableClip(path, reason))  # met before an interruption
+        log.add(-1 - number, UnreadableClip(path, reason))  # found before an interruption
     shard, failed = Shard(labeller, clips, batch_size), []
     for index in watch(range(writer.next_clip, len(clips))):
         try:
@@ -137,15 +185,15 @@ def label_part(
 
 
 class Shard:
-    """Labels of the windows of consecutive clips, made a batch at a time as the clips come.
+    """Labels of the windows of consecutive clips, made a batch at a time while clips are added.
 
-    So that a bar over clips shows the labelling, and each clip is read once: it is held until its last window is labelled.
+    Each clip is read once and held until its last window is labelled, so a progress bar over clips shows the labelling.
     """
 
     def __init__(self, labeller: Labeller, clips: ReadableSource, batch_size: int) -> None:
         self.labeller, self.clips, self.batch_size = labeller, clips, batch_size
         self._drives: dict[int, str] = {}  # of each clip, in order
-        self._windows: Chosen = []
+        self._windows: WindowList = []
         self._times: list[float] = []
         self._opened: dict[int, Opened] = {}
         self._parts: list[LatentActions] = []
@@ -156,10 +204,10 @@ class Shard:
         return len(self._windows)
 
     def add(self, index: int, stride: int) -> None:
-        """Take a clip's windows and label what fills a batch. Raises UnreadableClip, TooShort where it has no window."""
+        """Add the windows of a clip; label when they fill a batch. Raises UnreadableClip; TooShort without a window."""
         opened = open_clip(self.clips, index)
         clip = opened.clip
-        rows = every(clip, self.labeller.starts(clip), stride)
+        rows = strided_starts(clip, self.labeller.starts(clip), stride)
         if not len(rows):
             raise TooShort(self.clips.location(index), f"none of its shots is long enough ({len(clip)} frames in all)")
         self._drives[index], self._opened[index] = clip.drive, opened
@@ -169,7 +217,7 @@ class Shard:
             self._label()
 
     def finish(self) -> Windows | None:
-        """Label what is left; None where no clip had a window."""
+        """Label the windows that are left, and return all of them; None where no clip had a window."""
         if not self._windows:
             return None
         if self._labelled < len(self):
@@ -191,13 +239,14 @@ class Shard:
         self._known.append(flags)
         self._labelled += len(picked)
         waiting = {index for index, _ in self._windows[self._labelled :]}
-        self._opened = {index: one for index, one in self._opened.items() if index in waiting}
+        self._opened = {index: opened for index, opened in self._opened.items() if index in waiting}
 
 
-def every(clip: DrivingClip, starts: Int64[np.ndarray, "S"], stride: int) -> Int64[np.ndarray, "W"]:
+def strided_starts(clip: DrivingClip, starts: Int64[np.ndarray, "S"], stride: int) -> Int64[np.ndarray, "W"]:
     """Those of `starts` that lie a multiple of `stride` frames after the first frame of their shot.
 
-    Counted from the shot and not from the first start, so that codebook, teacher and student label the same times.
+    Frames are counted from the shot's first frame, not from the first start, so that codebook, teacher
+    and student label the same times.
     """
     begins = np.flatnonzero(np.r_[True, clip.shots[1:] != clip.shots[:-1]])
     begin = begins[np.searchsorted(begins, starts, side="right") - 1]
@@ -205,7 +254,7 @@ def every(clip: DrivingClip, starts: Int64[np.ndarray, "S"], stride: int) -> Int
 
 
 def describe(labeller: Labeller, clips: ReadableSource, *, maker: str, stride_s: float) -> StoreInfo:
-    """Everything that decides the labels of these clips. maker: fingerprint of the labelling checkpoint."""
+    """What decides the labels of these clips. maker: fingerprint of the labelling checkpoint."""
     model = labeller.model
     return StoreInfo(
         origin=labeller.origin,
@@ -223,7 +272,7 @@ def describe(labeller: Labeller, clips: ReadableSource, *, maker: str, stride_s:
 
 
 def fingerprint_clips(clips: ReadableSource) -> str:
-    """16 hexadecimal digits over the identity of every clip and the part that is used; opens no clip."""
+    """16 hexadecimal digits over the identity of every clip and the part of it that is used. Opens no clip."""
     digest = hashlib.sha256(clips.part.identity.encode())
     for index in range(len(clips)):
         try:
@@ -241,7 +290,7 @@ def address(infos: dict[str, StoreInfo]) -> str:
 
 
 def stride_frames(stride_s: float, rate_hz: float) -> int:
-    """Frames between windows; raises ConfigError where that is no whole number."""
+    """Frames between windows. Raises ConfigError where that is no whole number."""
     frames = stride_s * rate_hz
     if frames < 0.5 or abs(frames - round(frames)) > 1e-6:
         raise ConfigError(f"stride_s={stride_s:g} is {frames:g} frames at data.rate_hz={rate_hz:g}: make it whole")

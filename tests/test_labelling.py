@@ -17,9 +17,9 @@ from latentdrive.labelling import (
     address,
     choose_labeller,
     describe,
-    every,
     label_part,
     stride_frames,
+    strided_starts,
 )
 from latentdrive.types import Origin, SceneBatch
 from tests.support.latent import RATE_HZ, MemoryClips, make_clip, make_latents, read_index
@@ -145,7 +145,7 @@ def test_predictors_label_the_times_a_codebook_labels_where_they_have_the_past(t
 
 def test_windows_are_counted_from_the_first_frame_of_their_shot():
     clip = make_clip(0, frames=9, shots=[0, 0, 0, 0, 4, 4, 4, 4, 4])
-    assert every(clip, np.array([1, 2, 3, 5, 6, 8]), 2).tolist() == [2, 6, 8]
+    assert strided_starts(clip, np.array([1, 2, 3, 5, 6, 8]), 2).tolist() == [2, 6, 8]
 
 
 def test_an_interrupted_labelling_goes_on_after_its_last_shard(tmp_path):
