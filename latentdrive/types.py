@@ -133,17 +133,13 @@ class LatentFeatures(Batch):
 
 @dataclass(**FROZEN)
 class LatentActions(Batch):
-    """What the driver did or will do, as codes of a codebook.
+    """What the driver did or will do, as codes of a codebook."""
 
-    codes: ego codes in [0, K), ordered by transition, then slot. environment: codes of the motion that the ego did not
-    cause, or None. logits: over the K codes, or None. codebook_id: fingerprint of the codebook and transition length.
-    """
-
-    codes: Int64[Tensor, "*batch A"]
-    environment: Int64[Tensor, "*batch E"] | None
+    codes: Int64[Tensor, "*batch A"]  # of the ego, in [0, K), ordered by transition, then slot
+    environment: Int64[Tensor, "*batch E"] | None  # codes of the motion that the ego did not cause
     logits: Float[Tensor, "*batch A K"] | None
     features: LatentFeatures | None
-    codebook_id: str
+    codebook_id: str  # fingerprint of the codebook, transition length included
     origin: Origin
 
 
@@ -158,18 +154,14 @@ class CameraImage:
 
 @dataclass(**FROZEN)
 class EgoHistory:
-    """The ego's past, oldest first; the last row is now.
-
-    poses: x, y, heading in the ego frame of now. velocity (m/s) and acceleration (m/s^2): forward, left. The flags say
-    which of these are known; unknown rows are 0.
-    """
+    """The ego's past, oldest first; the last row is now. Flags say what is known; unknown rows are 0."""
 
     times_s: Float64[np.ndarray, "T"]
-    poses: Float32[np.ndarray, "T 3"]
+    poses: Float32[np.ndarray, "T 3"]  # in the ego frame of now
     poses_known: bool
-    velocity: Float32[np.ndarray, "T 2"]
+    velocity: Float32[np.ndarray, "T 2"]  # m/s, forward and left
     velocity_known: bool
-    acceleration: Float32[np.ndarray, "T 2"]
+    acceleration: Float32[np.ndarray, "T 2"]  # m/s^2, forward and left
     acceleration_known: bool
     command: Command
     command_known: bool
@@ -242,20 +234,17 @@ class MapConnection(MapArea):
 
 @dataclass(**FROZEN)
 class RoadMap:
-    """Everything of a nuPlan map that is driven on or scored. Ids are unique over all kinds; order is the map file's.
+    """Everything of a nuPlan map that is driven on or scored, in the map file's order. All ids are unique."""
 
-    name: nuPlan's, for example us-ma-boston. Only pictures and bird's-eye views use walkways and crosswalks.
-    """
-
-    name: str
+    name: str  # nuPlan's, for example us-ma-boston
     lanes: tuple[MapLane, ...]
     connectors: tuple[MapLane, ...]
     roadblocks: tuple[MapArea, ...]
     roadblock_connectors: tuple[MapConnection, ...]
     intersections: tuple[MapArea, ...]
     carparks: tuple[MapArea, ...]
-    crosswalks: tuple[MapArea, ...]
-    walkways: tuple[MapArea, ...]
+    crosswalks: tuple[MapArea, ...]  # for pictures and bird's-eye views only
+    walkways: tuple[MapArea, ...]  # for pictures and bird's-eye views only
 
 
 @dataclass(**FROZEN)
@@ -280,19 +269,16 @@ class TrackedObjects:
 
 @dataclass(**FROZEN)
 class LoggedFrame:
-    """One 2 Hz frame of a log as recorded. ego_pose: rear axle, global frame. lights: (lane connector, is red).
-
-    velocity (m/s), acceleration (m/s^2): of the rear axle, forward and left.
-    """
+    """One 2 Hz frame of a log as recorded: the ego's rear axle, all other objects, and the traffic lights."""
 
     token: str
     timestamp_us: int
-    ego_pose: Float64[np.ndarray, "3"]
-    velocity: Float32[np.ndarray, "2"]
-    acceleration: Float32[np.ndarray, "2"]
+    ego_pose: Float64[np.ndarray, "3"]  # global frame
+    velocity: Float32[np.ndarray, "2"]  # m/s, forward and left
+    acceleration: Float32[np.ndarray, "2"]  # m/s^2, forward and left
     command: Command
     objects: TrackedObjects
-    lights: tuple[tuple[str, bool], ...]
+    lights: tuple[tuple[str, bool], ...]  # (lane connector, is red)
 
 
 @dataclass(**FROZEN)
@@ -318,17 +304,14 @@ class SceneTruth:
 
 @dataclass(**FROZEN)
 class SceneBatch(Batch):
-    """Scenes as tensors, for teacher and student. images: front camera, oldest first, last now, T = 1 + history_frames.
+    """Scenes as tensors, for teacher and student. Rows that are unknown are 0 and flagged False."""
 
-    velocity (m/s), acceleration (m/s^2): now, forward and left; unknown rows are 0 and flagged False.
-    """
-
-    images: UInt8[Tensor, "B T 3 H W"]
-    velocity: Float[Tensor, "B 2"]
+    images: UInt8[Tensor, "B T 3 H W"]  # front camera, oldest first, last now, T = 1 + history_frames
+    velocity: Float[Tensor, "B 2"]  # now, m/s, forward and left
     velocity_known: Bool[Tensor, "B"]
-    acceleration: Float[Tensor, "B 2"]
+    acceleration: Float[Tensor, "B 2"]  # now, m/s^2, forward and left
     acceleration_known: Bool[Tensor, "B"]
-    command: Int64[Tensor, "B"]
+    command: Int64[Tensor, "B"]  # of Command
     command_known: Bool[Tensor, "B"]
 
     def __len__(self) -> int:
@@ -409,9 +392,9 @@ class PrivilegedPlanner(Protocol):
 
 @runtime_checkable
 class OfficialWeights(Protocol):
-    """A model that can start from weights published elsewhere (for planners: NAVSIM's Lightning checkpoints).
+    """A model that can start from weights published elsewhere, such as NAVSIM's Lightning checkpoints.
 
-    `load_official` replaces the model's weights by those of the file. It raises CheckpointError where they do not fit.
+    load_official: replaces the model's weights by the file's. Raises CheckpointError if they do not fit.
     """
 
     def load_official(self, file: str | Path) -> None: ...
