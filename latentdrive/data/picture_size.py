@@ -1,4 +1,4 @@
-"""How pictures become training pictures: scaled, cropped or stretched to one size, and the intrinsics that go with it."""
+"""How pictures become training pictures: scaled, and cropped or stretched to one size, with their intrinsics."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from jaxtyping import Float32, Float64, UInt8
 
 from latentdrive.types import FROZEN
 
-WHOLE = (0.0, 0.0, 1.0, 1.0)  # the view of a picture that nothing is cut from
+WHOLE = (0.0, 0.0, 1.0, 1.0)  # the view (left, top, right, bottom as shares) of a picture that nothing is cut from
 
 
 def scaled_intrinsics(
@@ -20,7 +20,8 @@ def scaled_intrinsics(
 ) -> Float32[np.ndarray, "3 3"]:
     """Intrinsics of the stored picture in pixels of the training picture; the centre of the first pixel is (0, 0).
 
-    view: left, top, right, bottom of the window as shares. stored, size: (height, width) before and after.
+    view: left, top, right, bottom of the part that is used, as shares of the stored picture.
+    stored, size: (height, width) before and after.
     """
     left, top, right, bottom = view
     scale_x = size[1] / ((right - left) * stored[1])
@@ -33,8 +34,8 @@ def scaled_intrinsics(
     return scaled.astype(np.float32)
 
 
-def sized(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
-    """uint8 [3, H, W] at another size; shrunk by area."""
+def sized(pixels: UInt8[np.ndarray, "3 h w"], height: int, width: int) -> UInt8[np.ndarray, "3 H W"]:
+    """A picture stretched to another size: averaged over area where it shrinks, else bilinear."""
     if pixels.shape[1:] == (height, width):
         return pixels
     how = cv2.INTER_AREA if height < pixels.shape[1] else cv2.INTER_LINEAR
@@ -43,19 +44,18 @@ def sized(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def fitted(picture: UInt8[np.ndarray, "h w 3"], size: tuple[int, int], fit: str) -> UInt8[np.ndarray, "H W 3"]:
-    """A picture at training size; shrunk by area, enlarged bilinearly."""
+    """A picture at training size, cropped or stretched: averaged over area where it shrinks, else bilinear."""
     plan = fit_picture(picture.shape[:2], size, fit)
-    shrinks = plan.scaled[0] < picture.shape[0]
-    how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    how = cv2.INTER_AREA if plan.scaled[0] < picture.shape[0] else cv2.INTER_LINEAR
     scaled = cv2.resize(picture, plan.scaled[::-1], interpolation=how)
     return scaled[plan.top : plan.top + size[0], plan.left : plan.left + size[1]]
 
 
 @dataclass(**FROZEN)
 class Fit:
-    """How a stored picture becomes a training picture. scaled: (height, width) after scaling; top, left: cut from there.
+    """How a stored picture becomes a training picture: scaled to (height, width), then cut from (top, left).
 
-    view: left, top, right, bottom of the used window as shares of the stored picture.
+    view: left, top, right, bottom of the part that is used, as shares of the stored picture.
     """
 
     scaled: tuple[int, int]
@@ -65,7 +65,9 @@ class Fit:
 
 
 def fit_picture(stored: tuple[int, int], size: tuple[int, int], fit: str) -> Fit:
-    """Scaling and cut from a stored (height, width) to a training size. fit: stretch, or crop (the middle, undistorted)."""
+    """Scaling and cut from a stored (height, width) to a training size. fit: stretch, or crop (the
+    middle, undistorted).
+    """
     if fit == "stretch":
         return Fit(scaled=size, top=0, left=0, view=WHOLE)
     scale = max(size[0] / stored[0], size[1] / stored[1])

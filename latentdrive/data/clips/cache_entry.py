@@ -1,6 +1,7 @@
 """One entry of the frame cache on disk: a folder with a clip's frames, its other arrays, and its facts.
 
-frame_cache.py decides what is kept and where. Frames and features are uncompressed arrays that are mapped into memory when read.
+frame_cache.py decides what is kept and where. Frames and features are uncompressed arrays that are
+mapped into memory when read.
 """
 
 import json
@@ -23,7 +24,9 @@ FRAMES, CLIP, FACTS = "frames.npy", "clip.npz", "facts.json"
 
 
 def write_entry(entry: Path, clip: DrivingClip, facts: ClipFacts) -> int:
-    """Write a clip under another name and rename it when it is whole. Returns the bytes of its frames. Raises DiskFull."""
+    """Write a clip under another name and rename it when it is whole. Returns the bytes of its
+    frames. Raises DiskFull.
+    """
     arrays = {name: getattr(clip, name) for name in ("times_s", "shots", *OPTIONAL)}
     with _storing(), atomic_folder(entry) as draft:
         size = _write_array(draft / FRAMES, clip.frames)
@@ -36,7 +39,8 @@ def write_entry(entry: Path, clip: DrivingClip, facts: ClipFacts) -> int:
 def read_entry(entry: Path, *, key: str, drive: str) -> tuple[DrivingClip, ClipFacts] | None:
     """The clip of an entry, its frames mapped; None if the entry is absent or not whole. Raises StoreError.
 
-    key, drive: names by the source that asks, because the same file may have been stored by way of another folder.
+    key, drive: names by the source that asks, because the same file may have been stored by way of
+    another folder.
     """
     try:
         content = json.loads((entry / FACTS).read_text(encoding="utf-8"))
@@ -110,8 +114,8 @@ def _storing() -> Iterator[None]:
         yield
     except DiskFull as error:
         raise DiskFull(
-            f"{error}. Clips stored so far are intact: make room, or lower data.cache_gb, or set data.cache=none, and run the "
-            "same command again"
+            f"{error}. Clips stored so far are intact: make room, or lower data.cache_gb, or set data.cache=none, "
+            "and run the same command again"
         ) from error
     except OSError as error:
         raise_if_out_of_files(error)

@@ -1,4 +1,5 @@
-"""How much the frame cache holds: a text file with one line for everything stored, so that nobody lists a million folders.
+"""How much the frame cache holds: a text file with one line for everything stored, so that nobody
+lists a million folders.
 
 frame_cache.py keeps its bound with it.
 """

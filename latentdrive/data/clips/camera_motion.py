@@ -1,7 +1,9 @@
-"""How the camera turned and which way it went between two pictures, from corners that are tracked from one to the other.
+"""How the camera turned and which way it went between two pictures, from corners that are tracked
+from one to the other.
 
-The first half of visual odometry: visual_odometry.py makes a track of the car from these motions. Rotation and direction of travel
-come from robust epipolar least squares; how far the camera went can't be seen from two pictures.
+The first half of visual odometry: visual_odometry.py makes a track of the car from these motions.
+Rotation and direction of travel come from robust epipolar least squares; how far the camera went
+can't be seen from two pictures.
 """
 
 from dataclasses import dataclass
@@ -31,7 +33,8 @@ ITERATIONS = 8
 class Tracks:
     """Corners of one picture and where the next picture has them: normalised camera coordinates (right, down).
 
-    pixels: corners in the later picture. came: row of the same corner among the tracks of the step before, or -1.
+    pixels: corners in the later picture. came: row of the same corner among the tracks of the step
+    before, or -1.
     """
 
     before: Float64[np.ndarray, "N 2"]
@@ -78,10 +81,12 @@ def track(
 def solve(
     tracks: Tracks, focal: float, aim: Float64[np.ndarray, "2"], spread: float
 ) -> tuple[Float64[np.ndarray, "3"], Float64[np.ndarray, "2"]] | None:
-    """Rotation about (right, down, forward) in radians and direction of travel as tangents (right, down); None if the car stands.
+    """Rotation about (right, down, forward) in radians and direction of travel as tangents (right,
+    down); None if the car stands.
 
-    Gauss-Newton with Cauchy weights. Once the rotation is undone, every track must point away from the direction of travel; the
-    residual is the part that does not. aim, spread: Gaussian prior of the direction.
+    Gauss-Newton with Cauchy weights. Once the rotation is undone, every track must point away from
+    the direction of travel; the residual is the part that does not. aim, spread: Gaussian prior of
+    the direction.
     """
     flow = tracks.after - tracks.before
     if np.quantile(np.linalg.norm(flow, axis=1), STILL_SHARE) * focal < STILL_PX:
@@ -121,7 +126,9 @@ def usual_direction(pairs: list[Tracks], focal: float) -> Float64[np.ndarray, "2
 
 
 def _rotation_rows(points: Float64[np.ndarray, "N 2"]) -> Float64[np.ndarray, "N 2 3"]:
-    """Image motion (right, down) of points for a small rotation of the camera about each axis (right, down, forward)."""
+    """Image motion (right, down) of points for a small rotation of the camera about each axis
+    (right, down, forward).
+    """
     x, y = points.T
     right = np.stack([x * y, -(1 + x * x), y], -1)
     down = np.stack([1 + y * y, -x * y, -x], -1)

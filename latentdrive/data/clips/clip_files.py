@@ -1,7 +1,8 @@
 """Files that clips are made of: a list of paths that may be a million long, and folders of numbered images.
 
-`ClipList` says what lies under `data.path`: one video, a folder of videos, a folder of numbered images, or a text file with one
-path a line. The image functions below it read such a folder as a video; kitti.py uses them too.
+`ClipList` says what lies under `data.path`: one video, a folder of videos, a folder of numbered
+images, or a text file with one path a line. The image functions below it read such a folder as a
+video; kitti.py uses them too.
 """
 
 import os
@@ -29,8 +30,8 @@ CHUNK = 1 << 24  # bytes of a list file that are searched for line breaks togeth
 class ClipList:
     """Paths by index, without a Path object each. `root` is the folder that keys are relative to.
 
-    The paths of a folder are one byte string with int64 offsets (about 100 bytes a clip). A text list stays on disk and is
-    mapped into memory. No clip is opened.
+    The paths of a folder are one byte string with int64 offsets (about 100 bytes a clip). A text
+    list stays on disk and is mapped into memory. No clip is opened.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -79,7 +80,9 @@ def _is_image_folder(folder: str | Path) -> bool:
 
 
 def _walk(path: Path) -> Iterator[str]:
-    """Clips under `path`, depth first and sorted by name within each folder; names that begin with a dot are skipped."""
+    """Clips under `path`, depth first and sorted by name within each folder; names that begin with
+    a dot are skipped.
+    """
     if path.is_file():
         yield os.fspath(path)
         return
@@ -123,7 +126,9 @@ def _map_lines(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def numbered_images(folder: Path) -> tuple[list[Path], Int64[np.ndarray, "T"]]:
-    """Images in the order of their numbers, and the numbers. Raises UnreadableClip if a number is missing or comes twice."""
+    """Images in the order of their numbers, and the numbers. Raises UnreadableClip if a number is
+    missing or comes twice.
+    """
     try:
         names = [entry.name for entry in folder.iterdir() if _is_image_name(entry.name)]
     except OSError as error:
@@ -145,8 +150,8 @@ def numbered_images(folder: Path) -> tuple[list[Path], Int64[np.ndarray, "T"]]:
         missing = int((steps - 1).sum())
         raise UnreadableClip(
             folder,
-            f"image {before + 1} is missing ({missing} of {int(numbers[-1] - numbers[0]) + 1} are). Restore it, split the "
-            f"folder there, or renumber the images and write {TIMES} with the time of each of them",
+            f"image {before + 1} is missing ({missing} of {int(numbers[-1] - numbers[0]) + 1} are). Restore it, split "
+            f"the folder there, or renumber the images and write {TIMES} with the time of each of them",
         )
     return [folder / names[k] for k in order], numbers
 
@@ -158,7 +163,8 @@ def image_times(folder: Path, numbers: Int64[np.ndarray, "T"], images_hz: float 
         return read_times(path, len(numbers))
     if images_hz is None:
         raise ConfigError(
-            f"{folder}: the rate of its images is unknown. Give data.options.images_hz=10, or write {path} with one time a line"
+            f"{folder}: the rate of its images is unknown. Give data.options.images_hz=10, or write {path} with one "
+            "time a line"
         )
     return numbers / images_hz
 

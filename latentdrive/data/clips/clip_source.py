@@ -1,7 +1,7 @@
 """What clip sources share as types: options of reading, the part of the clips that is used, facts, and the protocols.
 
-file_clips.py has the walk from frames to a clip; video.py, kitti.py, comma2k19.py and data/navsim/clip_source.py say where the
-files are.
+file_clips.py has the walk from frames to a clip; video.py, kitti.py, comma2k19.py and
+data/navsim/clip_source.py say where the files are.
 """
 
 from collections.abc import Callable, Iterator
@@ -16,7 +16,8 @@ from latentdrive.errors import ConfigError, TooShort
 from latentdrive.geometry import relative_pose
 from latentdrive.types import FROZEN, ClipTruth, DrivingClip, PoseSource
 
-# Time in seconds, RGB [height, width, 3] at the size asked for, (height, width) of the stored picture.
+# Time in seconds, RGB [height, width, 3] at the size asked for, (height, width) of the stored
+# picture.
 Frames = Iterator[tuple[float, np.ndarray, tuple[int, int]]]
 
 
@@ -24,10 +25,12 @@ Frames = Iterator[tuple[float, np.ndarray, tuple[int, int]]]
 class ClipFacts:
     """Counts and notes of reading one clip, for the card and for `doctor`.
 
-    frames_read: frames decoded. repeated: isolated repeated frames that were dropped. cuts: jumps of the picture. holes: places
-    without frames for longer than resampling bears; each begins a new shot, as a cut does. standstill_s: seconds of standstill,
-    which stay. source_hz: median rate of the frames that move. view: left, top, right, bottom of the used window as shares of the
-    stored picture. camera_to_ego: 4 x 4 metres, or None. pose_note: how poses were made, their unit, the intrinsics used.
+    frames_read: frames decoded. repeated: isolated repeated frames that were dropped. cuts: jumps
+    of the picture. holes: places without frames for longer than resampling bears; each begins a new
+    shot, as a cut does. standstill_s: seconds of standstill, which stay. source_hz: median rate of
+    the frames that move. view: left, top, right, bottom of the used window as shares of the stored
+    picture. camera_to_ego: 4 x 4 metres, or None. pose_note: how poses were made, their unit, the
+    intrinsics used.
     """
 
     frames_read: int
@@ -48,9 +51,10 @@ class ClipFacts:
 class Part:
     """What differs between the parts of a data set (train, val, probe): the `part:` node of configs/data/*.yaml.
 
-    path: where the part's clips are. split: NAVSIM's list of scenes whose logs are taken; None where the data have no splits.
-    times: which time of every clip is used: all, train or test. The first `train_share` of a clip's time is for training, the
-    next `gap_s` seconds belong to neither, the rest is for testing.
+    path: where the part's clips are. split: NAVSIM's list of scenes whose logs are taken; None
+    where the data have no splits. times: which time of every clip is used: all, train or test. The
+    first `train_share` of a clip's time is for training, the next `gap_s` seconds belong to
+    neither, the rest is for testing.
     """
 
     path: str
@@ -82,14 +86,16 @@ class Part:
         return slice(int(np.searchsorted(times_s, boundary + self.gap_s, side="right")), len(times_s))
 
     def of(self, clip: DrivingClip, path: str | Path) -> DrivingClip:
-        """The part of a whole clip, poses relative to its first frame. path: for messages. Raises TooShort if nothing is left."""
+        """The part of a whole clip, poses relative to its first frame. path: for messages. Raises
+        TooShort if nothing is left.
+        """
         rows = self.rows(clip.times_s)
         if rows.start >= rows.stop:
             length = float(clip.times_s[-1] - clip.times_s[0])
             raise TooShort(
                 path,
-                f"{length:.1f} s leave no frame for data.part.times={self.times}: lower data.part.gap_s ({self.gap_s} s) "
-                f"or data.part.train_share ({self.train_share})",
+                f"{length:.1f} s leave no frame for data.part.times={self.times}: lower data.part.gap_s "
+                f"({self.gap_s} s) or data.part.train_share ({self.train_share})",
             )
         if rows == slice(0, len(clip)):
             return clip
@@ -132,12 +138,16 @@ class ReadableSource(Protocol):
         """Length in seconds by the file's header, without decoding; None if the header does not say it."""
 
     def truth(self, index: int) -> ClipTruth | None:
-        """The built-in world's ground truth of the whole clip, one row a frame of the stored video; None for recordings."""
+        """The built-in world's ground truth of the whole clip, one row a frame of the stored video;
+        None for recordings.
+        """
 
 
 @dataclass(**FROZEN)
 class EgoTrack:
-    """The ego's motion through a clip, fields as in DrivingClip. note: how it was found, its unit, the intrinsics used."""
+    """The ego's motion through a clip, fields as in DrivingClip. note: how it was found, its unit,
+    the intrinsics used.
+    """
 
     poses: Float32[np.ndarray, "T 3"] | None = None
     speed_mps: Float32[np.ndarray, "T"] | None = None
@@ -162,8 +172,8 @@ class Odometry(Protocol):
     ) -> EgoTrack:
         """The ego's motion at these times. frames: decodes the clip again, stretched to a (height, width).
 
-        stored: (height, width) of the stored pictures; intrinsics are in their pixels. field_of_view_deg: horizontal, for
-        pictures without intrinsics.
+        stored: (height, width) of the stored pictures; intrinsics are in their pixels.
+        field_of_view_deg: horizontal, for pictures without intrinsics.
         """
 
 
@@ -171,10 +181,11 @@ class Odometry(Protocol):
 class ClipOptions:
     """How clips are read, the same for all parts of a data set: the `options:` node of configs/data/*.yaml.
 
-    rate_hz: frames a second after resampling. height, width: training size in pixels. fit: crop (the middle, undistorted) or
-    stretch (the whole picture, distorted). images_hz: rate of numbered images without times.txt. poses: recorded,
-    visual_odometry (estimated by `odometry` where none are recorded) or none. field_of_view_deg: horizontal, the guess where
-    nothing gives the intrinsics.
+    rate_hz: frames a second after resampling. height, width: training size in pixels. fit: crop
+    (the middle, undistorted) or stretch (the whole picture, distorted). images_hz: rate of numbered
+    images without times.txt. poses: recorded, visual_odometry (estimated by `odometry` where none
+    are recorded) or none. field_of_view_deg: horizontal, the guess where nothing gives the
+    intrinsics.
     """
 
     rate_hz: float

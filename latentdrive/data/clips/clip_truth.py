@@ -1,7 +1,7 @@
 """The built-in world's ground truth of a clip, for probes and for patch weights: never an input of a network.
 
-The world writes DRIVE.truth.npz beside each video. This file reads it, and turns it into how other road users move in the thirds
-of the picture. data/batches turns their boxes into patch weights.
+The world writes DRIVE.truth.npz beside each video. This file reads it, and turns it into how other
+road users move in the thirds of the picture. data/batches turns their boxes into patch weights.
 """
 
 from dataclasses import replace
@@ -55,9 +55,10 @@ def read_truth(path: Path) -> ClipTruth:
 def others_motion(truth: ClipTruth, frames: Int64[np.ndarray, "n"]) -> Float32[np.ndarray, "n 3 2"]:
     """Mean image motion that the agents' own motion causes in the left, middle and right third of the picture.
 
-    frames: numbers of the first frames of transitions. The motion of a pixel is that of the agent whose box it lies in (the
-    nearest agent where boxes overlap), and 0 outside all boxes. The result is its mean over all pixels of a third, right and
-    down, in per cent of the picture's width and height.
+    frames: numbers of the first frames of transitions. The motion of a pixel is that of the agent
+    whose box it lies in (the nearest agent where boxes overlap), and 0 outside all boxes. The
+    result is its mean over all pixels of a third, right and down, in per cent of the picture's
+    width and height.
     """
     result = np.zeros((len(frames), THIRDS, 2), np.float32)
     for row, frame in enumerate(frames):
@@ -72,7 +73,9 @@ def others_motion(truth: ClipTruth, frames: Int64[np.ndarray, "n"]) -> Float32[n
 
 
 def _far_to_near(truth: ClipTruth, frame: int) -> list[int]:
-    """Agents in view, the farthest first. The ground is flat, so the lower a box ends in the picture, the nearer it is."""
+    """Agents in view, the farthest first. The ground is flat, so the lower a box ends in the
+    picture, the nearer it is.
+    """
     boxes = truth.boxes[frame]
     in_view = np.flatnonzero(~np.isnan(boxes).any(1))
     return [int(agent) for agent in in_view[np.argsort(boxes[in_view, 3], kind="stable")]]

@@ -1,9 +1,11 @@
-"""comma2k19 as clips with true poses (Schäfer et al., arXiv 1812.05752): a highway commute at 20 Hz, a minute a segment.
+"""comma2k19 as clips with true poses (Schäfer et al., arXiv 1812.05752): a highway commute at 20
+Hz, a minute a segment.
 
-Layout: CHUNK/ROUTE/SEGMENT/ with `video.hevc`, `global_pose/frame_*` and `processed_log/CAN/*/{t,value}` (npy without suffix).
-Positions are ECEF. Orientations are quaternions w, x, y, z of the camera (x forward, y right, z down) in ECEF. They become planar
-poses (x forward, y left) in the plane that touches the ellipsoid at the first frame. The poses stay those of the camera, because
-these files do not say where on the car it is.
+Layout: CHUNK/ROUTE/SEGMENT/ with `video.hevc`, `global_pose/frame_*` and
+`processed_log/CAN/*/{t,value}` (npy without suffix). Positions are ECEF. Orientations are
+quaternions w, x, y, z of the camera (x forward, y right, z down) in ECEF. They become planar poses
+(x forward, y left) in the plane that touches the ellipsoid at the first frame. The poses stay those
+of the camera, because these files do not say where on the car it is.
 """
 
 import os
@@ -31,8 +33,9 @@ AGREE_RAD = np.radians(15)  # how far the camera may look beside the direction o
 class Comma2k19(FileClips):
     """Segments of one folder, each a clip; the segments of a route are one drive.
 
-    part.path: a segment, or a folder that contains segments at any depth. intrinsics: fx, fy, cx, cy of video.hevc in pixels, or
-    None if unknown. Frame k of the video was taken at the k-th of `frame_times`.
+    part.path: a segment, or a folder that contains segments at any depth. intrinsics: fx, fy, cx,
+    cy of video.hevc in pixels, or None if unknown. Frame k of the video was taken at the k-th of
+    `frame_times`.
     """
 
     identity_name = "Comma2k19"
@@ -74,7 +77,9 @@ class Comma2k19(FileClips):
         return super().identity(index) | {"intrinsics": self.intrinsics}
 
     def frames(self, index: int, size: tuple[int, int], fit: str) -> Frames:
-        """Frames of the video at the recorded times, the first at 0. Raises UnreadableClip unless there is one time a frame."""
+        """Frames of the video at the recorded times, the first at 0. Raises UnreadableClip unless
+        there is one time a frame.
+        """
         video = self._video(index)
         times = read_times(self.segments[index])
         count = 0
@@ -123,8 +128,8 @@ def find_segments(root: Path) -> list[Path]:
             inside.clear()
     if not segments:
         raise NoClips(
-            f"data.path={root} holds no segment (CHUNK/ROUTE/SEGMENT with {VIDEO} and {POSES}/). Give a folder of unpacked "
-            "comma2k19 chunks, a route, or a segment: data.path=FOLDER"
+            f"data.path={root} holds no segment (CHUNK/ROUTE/SEGMENT with {VIDEO} and {POSES}/). Give a folder of "
+            "unpacked comma2k19 chunks, a route, or a segment: data.path=FOLDER"
         )
     return sorted(segments, key=lambda path: (path.parent, int(path.name) if path.name.isdigit() else -1, path.name))
 
@@ -132,8 +137,9 @@ def find_segments(root: Path) -> list[Path]:
 def read_poses(segment: Path) -> Track:
     """Poses of the camera at every frame: seconds since the first frame, planar metres in the frame of the first pose.
 
-    The speed is the car's own (CAN) if the segment has it, else that of the poses. No video is needed. Raises UnreadableClip for
-    files that are missing, damaged, of another shape or length, not finite, out of order in time, or at odds with each other.
+    The speed is the car's own (CAN) if the segment has it, else that of the poses. No video is
+    needed. Raises UnreadableClip for files that are missing, damaged, of another shape or length,
+    not finite, out of order in time, or at odds with each other.
     """
     times = read_times(segment)
     positions = _rows(segment, "frame_positions", len(times), 3)
@@ -220,7 +226,9 @@ def _forward(quaternions: Float64[np.ndarray, "T 4"]) -> Float64[np.ndarray, "T 
 
 
 def _level_axes(position: Float64[np.ndarray, "3"], ahead: Float64[np.ndarray, "3"]) -> Float64[np.ndarray, "2 3"]:
-    """Forward and left as ECEF rows, in the plane that touches the ellipsoid (or one concentric to it) at a position."""
+    """Forward and left as ECEF rows, in the plane that touches the ellipsoid (or one concentric to
+    it) at a position.
+    """
     up = position / EARTH_M**2
     up = up / np.linalg.norm(up)
     forward = ahead - (ahead @ up) * up
@@ -229,7 +237,9 @@ def _level_axes(position: Float64[np.ndarray, "3"], ahead: Float64[np.ndarray, "
 
 
 def _check_motion(segment: Path, heading: Float64[np.ndarray, "T"], velocity: Float64[np.ndarray, "T 2"]) -> None:
-    """Raise UnreadableClip if the camera does not face the direction of motion: its axes are then not the expected ones."""
+    """Raise UnreadableClip if the camera does not face the direction of motion: its axes are then
+    not the expected ones.
+    """
     fast = np.linalg.norm(velocity, axis=1) > STOPPED_MPS
     if not fast.any():
         return
@@ -237,8 +247,8 @@ def _check_motion(segment: Path, heading: Float64[np.ndarray, "T"], velocity: Fl
     if abs(apart) > AGREE_RAD:
         raise UnreadableClip(
             segment / POSES / "frame_orientations",
-            f"the car moves {np.degrees(apart):.0f} degrees beside the direction that the camera faces: expected quaternions "
-            "w, x, y, z of axes forward, right, down in ECEF",
+            f"the car moves {np.degrees(apart):.0f} degrees beside the direction that the camera faces: expected "
+            "quaternions w, x, y, z of axes forward, right, down in ECEF",
         )
 
 
@@ -258,7 +268,7 @@ def _car_speed(segment: Path, at: Float64[np.ndarray, "T"]) -> tuple[Float64[np.
     if times[0] > at[0] + SLACK_S or times[-1] < at[-1] - SLACK_S:
         raise UnreadableClip(
             folder / "t",
-            f"speeds from {times[0]:.1f} to {times[-1]:.1f} s do not cover the frames from {at[0]:.1f} to {at[-1]:.1f} s: remove "
-            f"{folder} to use the speed of the poses",
+            f"speeds from {times[0]:.1f} to {times[-1]:.1f} s do not cover the frames, {at[0]:.1f} to {at[-1]:.1f} s: "
+            f"remove {folder} to use the speed of the poses",
         )
     return np.interp(at, times, speed), f"{CAN}/speed"

@@ -23,13 +23,16 @@ PARTS = ("train", "val", "probe")
 class DataSet:
     """Clips and scenes of one origin.
 
-    path: where they are, for messages. rate_hz: frames a second after resampling; height, width: training size in pixels.
-    options: how clips are read, all but these three; part: what the parts of the clips have in common; train, val, probe: what
-    differs, None for a part that does not exist; source: builds a source of clips from options and part. All of them are None for
-    data without clips. split: for data with NAVSIM's splits, the split of each of the parts train, val and test; None as the test
-    split stands for all scenes. splits: folder of NAVSIM's split files, None where scenes are not split. scenes: settings of the
-    decision points, None for clips alone. block_s: seconds of a clip that a bootstrap draws together where clips are few and long;
-    None where every clip is a drive. cache, cache_gb, cache_folder: see CachedClips. max_unreadable: share of clips that may fail.
+    path: where they are, for messages. rate_hz: frames a second after resampling; height, width:
+    training size in pixels. options: how clips are read, all but these three; part: what the parts
+    of the clips have in common; train, val, probe: what differs, None for a part that does not
+    exist; source: builds a source of clips from options and part. All of them are None for data
+    without clips. split: for data with NAVSIM's splits, the split of each of the parts train, val
+    and test; None as the test split stands for all scenes. splits: folder of NAVSIM's split files,
+    None where scenes are not split. scenes: settings of the decision points, None for clips alone.
+    block_s: seconds of a clip that a bootstrap draws together where clips are few and long; None
+    where every clip is a drive. cache, cache_gb, cache_folder: see CachedClips. max_unreadable:
+    share of clips that may fail.
     """
 
     def __init__(
@@ -149,7 +152,8 @@ class DataSet:
                 f"set data.{part} or data.split.{part}, or name another part"
             )
         source = self._source(options=self.options, part=self._part(**self._part_settings(part)))
-        # Only the codebook's training takes features; whoever opens clips without an extractor shares its frames.
+        # Only the codebook's training takes features; whoever opens clips without an extractor
+        # shares its frames.
         cache = "frames" if self.cache == "features" and features is None else self.cache
         return CachedClips(source=source, features=features, features_id=features_id, **self._cache | {"cache": cache})
 
@@ -160,8 +164,9 @@ class DataSet:
     def estimate(self, parts: Iterable[str] | None = None, *, features_a_frame: int | None = 0) -> str:
         """How much reading these parts (None: all) takes, to print before anything is decoded.
 
-        Opens the headers of a few clips. features_a_frame: bytes of the features of one frame, where data.cache=features; 0 where
-        none are kept for this use, None where they depend on a model that is not known here.
+        Opens the headers of a few clips. features_a_frame: bytes of the features of one frame,
+        where data.cache=features; 0 where none are kept for this use, None where they depend on a
+        model that is not known here.
         """
         parts = filter(self.has, PARTS) if parts is None else parts
         texts, frame_bytes, own, stored, counted = [], 0, 0, 0, {}

@@ -1,7 +1,8 @@
 """From files to a clip: the walk that every source of recorded clips shares.
 
-Subclasses (video.py, kitti.py, comma2k19.py, data/navsim/clip_source.py) say where frames, poses and the camera are. Frames pass
-through resampling.py. Poses are recorded, or estimated by the odometry that the options name.
+Subclasses (video.py, kitti.py, comma2k19.py, data/navsim/clip_source.py) say where frames, poses
+and the camera are. Frames pass through resampling.py. Poses are recorded, or estimated by the
+odometry that the options name.
 """
 
 import os
@@ -22,7 +23,9 @@ READING_VERSION = 2  # raise it when the same file would give other frames or po
 
 
 class FileClips(ABC):
-    """A source of clips from files (a ClipSource and ReadableSource). Subclasses say where frames, poses and the camera are."""
+    """A source of clips from files (a ClipSource and ReadableSource). Subclasses say where frames,
+    poses and the camera are.
+    """
 
     identity_name: ClassVar[str]  # names the source in every cache entry: it must stay, whatever the class is called
 
@@ -133,7 +136,8 @@ class FileClips(ABC):
                 poses=anchored(recorded),
                 speed_mps=speed.astype(np.float32),
                 source=PoseSource.RECORDED,
-                # Poses and frames have clocks of their own: half a step of the frames counts as now.
+                # Poses and frames have clocks of their own: half a step of the frames counts as
+                # now.
                 causal=track.reach_s(times_s) - times_s <= 0.5 / self.rate_hz,
                 note=track.note,
             )

@@ -1,8 +1,8 @@
 """Decoded frames, and features of them, kept on disk: each clip is decoded once, however often it is read.
 
-`CachedClips` wraps a source of clips and is itself one. An entry (cache_entry.py) is a folder whose name is a digest over everything
-that decides its bytes: file, size, time of change, options. Whole clips are stored, and the part is cut when they are read, so train
-and test share one cache.
+`CachedClips` wraps a source of clips and is itself one. An entry (cache_entry.py) is a folder whose
+name is a digest over everything that decides its bytes: file, size, time of change, options. Whole
+clips are stored, and the part is cut when they are read, so train and test share one cache.
 """
 
 import hashlib
@@ -32,9 +32,10 @@ Features = Callable[[UInt8[np.ndarray, "T 3 H W"]], Float16[np.ndarray, "T *rest
 class CachedClips:
     """A source whose clips are kept on disk as uncompressed arrays and mapped when read.
 
-    cache: frames, features (frames and their features), or none. cache_gb: how much this folder may hold, in 10^9 bytes; clips
-    beyond it are decoded each time they are read. features: frames → float16 features [T, ...]. features_id: fingerprint of that
-    callable. Both are None unless cache is features.
+    cache: frames, features (frames and their features), or none. cache_gb: how much this folder may
+    hold, in 10^9 bytes; clips beyond it are decoded each time they are read. features: frames →
+    float16 features [T, ...]. features_id: fingerprint of that callable. Both are None unless cache
+    is features.
     """
 
     def __init__(
@@ -116,7 +117,9 @@ class CachedClips:
         return content
 
     def features(self, index: int, whole: DrivingClip | None = None) -> Float16[np.ndarray, "T *rest"] | None:
-        """Features of the part's frames, computed once; None unless cache is features. whole: the clip, if it was read."""
+        """Features of the part's frames, computed once; None unless cache is features. whole: the
+        clip, if it was read.
+        """
         if self._features is None:
             return None
         clip = whole or self.read(index)[0]
@@ -207,7 +210,9 @@ class CachedClips:
 
 
 def _may_stay_open(*, kinds: int) -> int:
-    """How many mapped files of each kind a cache may keep open; each is one of the files that the system allows a process."""
+    """How many mapped files of each kind a cache may keep open; each is one of the files that the
+    system allows a process.
+    """
     try:
         import resource
     except ImportError:  # a system without such limits

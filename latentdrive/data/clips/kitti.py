@@ -1,9 +1,10 @@
 """KITTI odometry as clips with true poses (Geiger et al., CVPR 2012). The poses are those of the left grey camera.
 
-There are two layouts: the odometry benchmark's (`sequences/NN/image_0`, `times.txt`, labelled `calib.txt`, `poses/NN.txt`), and a
-flat folder (`image_l/`, `poses.txt`, `calib.txt` whose rows are P0, P1 without labels, `images_hz` in place of times).
-Poses are turned from the camera frame (x right, y down, z forward) into an ego frame (x forward, y left). They stay those of the
-camera, because these files do not say where on the car it is.
+There are two layouts: the odometry benchmark's (`sequences/NN/image_0`, `times.txt`, labelled
+`calib.txt`, `poses/NN.txt`), and a flat folder (`image_l/`, `poses.txt`, `calib.txt` whose rows are
+P0, P1 without labels, `images_hz` in place of times). Poses are turned from the camera frame (x
+right, y down, z forward) into an ego frame (x forward, y left). They stay those of the camera,
+because these files do not say where on the car it is.
 """
 
 from dataclasses import dataclass
@@ -38,8 +39,8 @@ class Sequence:
 class KittiOdometry(FileClips):
     """Sequences of one folder, each a clip and a drive of its own. Grey images get three equal channels.
 
-    part.path: folder that holds `sequences/` (and `poses/`), or one flat folder. camera: image_0 to image_3, for the odometry
-    layout. options.images_hz: rate of a flat folder's images.
+    part.path: folder that holds `sequences/` (and `poses/`), or one flat folder. camera: image_0 to
+    image_3, for the odometry layout. options.images_hz: rate of a flat folder's images.
     """
 
     identity_name = "KittiOdometry"
@@ -83,7 +84,8 @@ class KittiOdometry(FileClips):
         if len(poses) < len(images):
             raise UnreadableClip(
                 path,
-                f"it holds {len(poses)} poses for {len(images)} images: complete it, or remove it to use the images without poses",
+                f"it holds {len(poses)} poses for {len(images)} images: complete it, or remove it to "
+                "use the images without poses",
             )
         poses = poses[: len(images)]
         note = f"recorded: {path.name}, metres, of the camera (not the rear axle)"
@@ -135,8 +137,8 @@ def find_sequences(path: Path, camera: str) -> list[Sequence]:
     ]
     if not sequences:
         raise NoClips(
-            f"data.path={path} holds neither sequences/NN/{camera}/ nor {FLAT_IMAGES}/. Give the folder of the KITTI odometry "
-            f"data with data.path=FOLDER, and one of {', '.join(sorted(CAMERAS)[:4])} with data.source.camera"
+            f"data.path={path} holds neither sequences/NN/{camera}/ nor {FLAT_IMAGES}/. Give the folder of the KITTI "
+            f"odometry data with data.path=FOLDER, and one of {', '.join(sorted(CAMERAS)[:4])} with data.source.camera"
         )
     return sequences
 

@@ -1,12 +1,14 @@
 """From a stream of decoded frames to the frames of a clip: repetitions dropped, cuts found, even steps in time.
 
-The step after decoding. `judge` says of every frame whether it repeats its predecessor, stands still, or follows a cut, on a small
-grey picture. `Grid` then picks the frames that are nearest to even times. `Resampler` does both while frames arrive: it judges
-them in blocks with a second of look-ahead, so memory grows with the clip at `rate_hz` and not with the video, and the result does
+The step after decoding. `judge` says of every frame whether it repeats its predecessor, stands
+still, or follows a cut, on a small grey picture. `Grid` then picks the frames that are nearest to
+even times. `Resampler` does both while frames arrive: it judges them in blocks with a second of
+look-ahead, so memory grows with the clip at `rate_hz` and not with the video, and the result does
 not depend on the block length.
 
-Thresholds are latentdrive defaults, set on five real videos. Neighbouring frames at 25 to 30 Hz have a novelty below 0.07 and a
-mean change above 0.37 grey levels, joins of two videos a novelty above 0.16, re-encoded repeated frames a mean change below 0.09.
+Thresholds are latentdrive defaults, set on five real videos. Neighbouring frames at 25 to 30 Hz
+have a novelty below 0.07 and a mean change above 0.37 grey levels, joins of two videos a novelty
+above 0.16, re-encoded repeated frames a mean change below 0.09.
 """
 
 from dataclasses import dataclass
@@ -28,8 +30,9 @@ MATCH_X, MATCH_Y = 10, 3  # cells the picture may shift between two frames and s
 SAME_MEAN = 0.3  # grey levels, mean over the picture, below which a frame equals its predecessor ...
 SAME_PEAK = 8.0  # ... if no cell changes by more than this
 STANDSTILL_S = 0.3  # still runs longer than this are standstill and stay
-# A cut has a novelty (share of the picture that no shift of the predecessor explains) above this first number, which grows by the
-# second one for every second between the two frames, plus three times the local median; its change is twice the local median.
+# A cut has a novelty (share of the picture that no shift of the predecessor explains) above this
+# first number, which grows by the second one for every second between the two frames, plus three
+# times the local median; its change is twice the local median.
 CUT_NOVELTY, CUT_NOVELTY_PER_S = 0.12, 0.75
 CUT_NOVELTY_RATIO, CUT_CHANGE_RATIO = 3.0, 2.0
 CONTEXT_S = 0.5  # half-width of the local median
@@ -135,7 +138,8 @@ class Resampler:
             self._last_moving_s = self._times[k]
             for number, shot in self._grid.offer(k, self._times[k], bool(verdict.cut[row])):
                 self._pick(number, shot)
-            # Every earlier frame has been picked or passed over; this one may still become the grid's choice.
+            # Every earlier frame has been picked or passed over; this one may still become the
+            # grid's choice.
             self._waiting = {number: frame for number, frame in self._waiting.items() if number >= k}
 
     def _pick(self, number: int, shot: int) -> None:
@@ -146,8 +150,9 @@ class Resampler:
 class Grid:
     """Picks frames at an even rate by nearest presentation time, one frame at a time, shot by shot.
 
-    Each shot has its own grid, which starts at its first frame. A frame may lie up to 0.55 of a step from its grid time. Where
-    none does, or the nearest one is taken already, a new shot with a new grid begins (a hole), so no frame appears twice.
+    Each shot has its own grid, which starts at its first frame. A frame may lie up to 0.55 of a
+    step from its grid time. Where none does, or the nearest one is taken already, a new shot with a
+    new grid begins (a hole), so no frame appears twice.
     """
 
     def __init__(self, *, rate_hz: float) -> None:
@@ -201,7 +206,9 @@ class Grid:
 
 @dataclass(**FROZEN)
 class Changes:
-    """How each frame differs from the one before; the first row is infinite. mean, peak: grey levels. novelty in [0, 2]."""
+    """How each frame differs from the one before; the first row is infinite. mean, peak: grey
+    levels. novelty in [0, 2].
+    """
 
     mean: Float64[np.ndarray, "N"]
     peak: Float64[np.ndarray, "N"]
@@ -242,9 +249,10 @@ def change(before: Float32[np.ndarray, "36 64"], after: Float32[np.ndarray, "36 
 def judge(times: Float64[np.ndarray, "N"], changes: Changes) -> Verdict:
     """What each frame is, from its change and from those of its neighbours within half a second.
 
-    A frame that equals its predecessor is repeated. A run of such frames that lasts longer than 0.3 s, counted from the frame
-    before it, is standstill instead. A cut is a frame that no small shift of its predecessor explains, while its neighbours are
-    explained; a fast turn leaves the neighbours unexplained too, and is no cut.
+    A frame that equals its predecessor is repeated. A run of such frames that lasts longer than 0.3
+    s, counted from the frame before it, is standstill instead. A cut is a frame that no small shift
+    of its predecessor explains, while its neighbours are explained; a fast turn leaves the
+    neighbours unexplained too, and is no cut.
     """
     equal = (changes.mean < SAME_MEAN) & (changes.peak < SAME_PEAK)
     still = np.zeros(len(times), bool)

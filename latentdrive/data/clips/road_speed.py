@@ -1,8 +1,9 @@
 """How far the car went from picture to picture, by the road that it sees: the second half of visual odometry.
 
-The road ahead is laid out flat, as seen from above, by a camera CAMERA_HEIGHT_M above it; driving shifts that view towards the car.
-What stands still in the picture (bonnet, captions, the car ahead, unbroken lines) is subtracted as the mean of neighbouring
-pictures. Each shift is scored by correlation. Dynamic programming then draws a path of steady speed through the scores of a whole
+The road ahead is laid out flat, as seen from above, by a camera CAMERA_HEIGHT_M above it; driving
+shifts that view towards the car. What stands still in the picture (bonnet, captions, the car ahead,
+unbroken lines) is subtracted as the mean of neighbouring pictures. Each shift is scored by
+correlation. Dynamic programming then draws a path of steady speed through the scores of a whole
 shot, so that stretches of asphalt without texture are bridged.
 """
 
@@ -28,7 +29,9 @@ BELIEVED = 0.25  # the largest change of log speed in a step that is taken from 
 
 
 class RoadView:
-    """The road as one camera sees it, laid out from above. aim: where straight travel points (right, down; tangents)."""
+    """The road as one camera sees it, laid out from above. aim: where straight travel points
+    (right, down; tangents).
+    """
 
     def __init__(self, intrinsics: Float64[np.ndarray, "3 3"], aim: Float64[np.ndarray, "2"]) -> None:
         ahead = np.array([aim[0], aim[1], 1.0])
@@ -45,7 +48,9 @@ class RoadView:
     def view(
         self, picture: UInt8[np.ndarray, "H W"], rotation: Float64[np.ndarray, "3"] | None = None
     ) -> Float32[np.ndarray, "Z X"]:
-        """Slope of brightness along the road, 0 outside the picture. rotation: the camera's turn since it faced `aim`."""
+        """Slope of brightness along the road, 0 outside the picture. rotation: the camera's turn
+        since it faced `aim`.
+        """
         rays = self._rays if rotation is None else self._rays @ cv2.Rodrigues(rotation)[0]
         pixels = rays @ self._intrinsics.T
         across, down = (np.ascontiguousarray(pixels[..., k] / pixels[..., 2], np.float32) for k in (0, 1))
@@ -63,7 +68,8 @@ def shift_scores(
 ) -> Float64[np.ndarray, "P S"]:
     """Correlation of each view with the next one, shifted by 0, 1, ... cells; rows of 0 where the next one is None.
 
-    turned: for each step the view of the next picture, turned back to face as the first picture does.
+    turned: for each step the view of the next picture, turned back to face as the first picture
+    does.
     """
     shifts = min(len(views[0]) - 20, int(longest_m / CELL_M) + 1)
     scores = np.zeros((len(turned), shifts))
@@ -86,8 +92,9 @@ def steady_speed(
 ) -> tuple[Float64[np.ndarray, "P"], float]:
     """Speed over every step in m/s, and the mean score along this path.
 
-    Viterbi over log speed: the path has the largest sum of scores less the cost of unexplained change. dt_s: length of each step.
-    growth: how much longer a step's way is than that of the step before, by tracked corners; NaN where they do not say it.
+    Viterbi over log speed: the path has the largest sum of scores less the cost of unexplained
+    change. dt_s: length of each step. growth: how much longer a step's way is than that of the step
+    before, by tracked corners; NaN where they do not say it.
     """
     speeds = SLOWEST_MPS * np.exp(SPEED_STEP * np.arange(int(np.log(TOP_SPEED_MPS / SLOWEST_MPS) / SPEED_STEP)))
     cells = np.arange(scores.shape[1])

@@ -1,6 +1,7 @@
-"""Files beside a video that say where the car was and what the camera is: NAME.poses.csv, NAME.camera.json, NAME.truth.npz.
+"""Files beside a video with the car's poses and the camera: NAME.poses.csv and NAME.camera.json.
 
-The built-in world writes all three; anybody may supply the first two for a video of their own.
+The built-in world writes them, and users may supply them for videos of their own. The third file
+that the world writes, NAME.truth.npz, is read by clip_truth.py.
 """
 
 import csv
@@ -16,12 +17,14 @@ from latentdrive.geometry import interpolate_poses, nearest_rows
 from latentdrive.types import FROZEN
 
 POSE_COLUMNS = ("time_s", "x_m", "y_m", "heading_rad", "speed_mps")
-SAME_TIME_S = 1e-3  # times of one moment in two files may differ by rounding only
+SAME_TIME_S = 1e-3  # two times closer than this are the same moment, rounded
 
 
 @dataclass(**FROZEN)
 class Track:
-    """Recorded poses of the ego over time: seconds, (x, y in metres, heading in radians), forward speed in m/s. note: for the card."""
+    """Recorded poses of the ego over time: seconds, (x, y in metres, heading in radians), forward
+    speed in m/s. note: for the card.
+    """
 
     times_s: Float64[np.ndarray, "T"]
     poses: Float64[np.ndarray, "T 3"]
@@ -29,25 +32,27 @@ class Track:
     note: str
 
     def at(self, times_s: Float64[np.ndarray, "N"]) -> tuple[Float64[np.ndarray, "N 3"], Float64[np.ndarray, "N"]]:
-        """Poses (still in their own frame) and speeds at other times, between the recorded ones before and after."""
+        """Poses (in the frame of the recorded ones) and speeds at other times, interpolated between recorded ones."""
         times_s = self._rounded(times_s)
         poses = interpolate_poses(self.times_s, self.poses, times_s)
         return poses, np.interp(times_s, self.times_s, self.speed_mps)
 
     def reach_s(self, times_s: Float64[np.ndarray, "N"]) -> Float64[np.ndarray, "N"]:
-        """Times of the last recorded pose that `at` uses for each of these times; no earlier for a later one."""
+        """For each of these times, that of the latest recorded pose that `at` uses; it grows with the time."""
         rows = np.searchsorted(self.times_s, self._rounded(times_s))
         return self.times_s[np.minimum(rows, len(self.times_s) - 1)]
 
     def _rounded(self, times_s: Float64[np.ndarray, "N"]) -> Float64[np.ndarray, "N"]:
-        """The same times, those of a recorded pose exactly: a frame just behind its pose needs no later one."""
+        """The same times; one within rounding of a recorded pose becomes that pose's, so `at` needs
+        no later pose for it.
+        """
         nearest = self.times_s[nearest_rows(self.times_s, times_s)]
         return np.where(np.abs(nearest - times_s) <= SAME_TIME_S, nearest, times_s)
 
 
 @dataclass(**FROZEN)
 class Camera:
-    """intrinsics in pixels of the stored picture; camera_to_ego in metres, or None."""
+    """One camera. intrinsics: in pixels of the stored picture. camera_to_ego: in metres. Each may be None."""
 
     intrinsics: Float64[np.ndarray, "3 3"] | None
     camera_to_ego: Float64[np.ndarray, "4 4"] | None
@@ -62,7 +67,8 @@ def read_track(path: Path, *, first_s: float, last_s: float, slack_s: float) -> 
     """The poses beside a clip, checked; None if there is no such file.
 
     first_s, last_s: times of the first and last frame; the poses must cover them up to `slack_s`.
-    Raises UnreadableClip for other columns, text in place of numbers, NaN, disorder in time, or poses that end early.
+    Raises UnreadableClip for other columns, text in place of numbers, NaN, times out of order, or
+    poses that end early.
     """
     if not path.is_file():
         return None
@@ -77,10 +83,10 @@ def read_track(path: Path, *, first_s: float, last_s: float, slack_s: float) -> 
         table = table.reshape(-1, len(POSE_COLUMNS))
     except ValueError as error:
         raise UnreadableClip(
-            path, f"a row does not hold five numbers ({error}): correct it or remove the file"
+            path, f"a row does not hold five numbers ({error}): correct it, or remove the file"
         ) from None
     if not len(table):
-        raise UnreadableClip(path, "no poses below the header: write them or remove the file")
+        raise UnreadableClip(path, "it holds no poses below the header: write them, or remove the file")
     if not np.isfinite(table).all():
         row, column = np.argwhere(~np.isfinite(table))[0]
         raise UnreadableClip(
@@ -90,18 +96,23 @@ def read_track(path: Path, *, first_s: float, last_s: float, slack_s: float) -> 
         )
     if (np.diff(table[:, 0]) <= 0).any():
         row = int(np.flatnonzero(np.diff(table[:, 0]) <= 0)[0]) + 2
-        raise UnreadableClip(path, f"time_s does not grow at row {row}: sort the rows and remove doubles")
+        raise UnreadableClip(
+            path, f"time_s does not grow at row {row}: sort the rows and remove repeated ones"
+        )
     if table[0, 0] > first_s + slack_s or table[-1, 0] < last_s - slack_s:
         raise UnreadableClip(
             path,
-            f"poses from {table[0, 0]:.2f} to {table[-1, 0]:.2f} s do not cover the video, {first_s:.2f} to {last_s:.2f} s: "
-            "cut the video to the poses, or remove the file to use the clip without poses",
+            f"poses from {table[0, 0]:.2f} to {table[-1, 0]:.2f} s do not cover the video, "
+            f"{first_s:.2f} to {last_s:.2f} s: cut the video to the poses, or remove the file to use the clip "
+            "without poses",
         )
     return Track(times_s=table[:, 0], poses=table[:, 1:4], speed_mps=table[:, 4], note=f"recorded: {path.name}, metres")
 
 
 def read_camera(path: Path) -> Camera | None:
-    """The camera beside a clip; None if there is no such file. Raises UnreadableClip for anything but 3 x 3 and 4 x 4 numbers."""
+    """The camera beside a clip; None if there is no such file. Raises UnreadableClip for anything
+    but 3 x 3 and 4 x 4 numbers.
+    """
     if not path.is_file():
         return None
     try:

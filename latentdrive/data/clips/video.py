@@ -1,7 +1,8 @@
 """Driving video on disk as clips: mp4, hevc, mkv, gif, or folders of numbered images.
 
-The first step of the walk. One file is one clip. It is decoded once, at training size and by presentation times, and resampled to
-`rate_hz` (resampling.py); poses and the camera come from files beside it (sidecars.py).
+The first step of the walk. One file is one clip. It is decoded once, at training size and by
+presentation times, and resampled to `rate_hz` (resampling.py); poses and the camera come from files
+beside it (sidecars.py).
 """
 
 import os
@@ -21,7 +22,8 @@ from latentdrive.data.picture_size import fit_picture
 from latentdrive.errors import UnreadableClip, raise_if_out_of_files
 from latentdrive.types import ClipTruth
 
-# How much earlier than its header says a video may end: intact files are exact to a frame, edit lists to a few.
+# How much earlier than its header says a video may end: intact files are exact to a frame, edit
+# lists to a few.
 TRUNCATED_SHARE, TRUNCATED_S = 0.01, 0.3
 RAW_HZ = 25.0  # frames a second of raw hevc that states no rate
 
@@ -29,9 +31,10 @@ RAW_HZ = 25.0  # frames a second of raw hevc that states no rate
 class VideoFolder(FileClips):
     """Clips of a folder, a file, or a list of files.
 
-    part.path: a video, a folder searched recursively in sorted order, a folder of numbered images, or a text file with one path
-    a line. Recorded poses are NAME.poses.csv beside the video, intrinsics NAME.camera.json. truth: reads the built-in world's
-    ground truth from a file beside the video, given its path and the clip's key; None where nothing is to be read.
+    part.path: a video, a folder searched recursively in sorted order, a folder of numbered images,
+    or a text file with one path a line. Recorded poses are NAME.poses.csv beside the video,
+    intrinsics NAME.camera.json. truth: reads the built-in world's ground truth from a file beside
+    the video, given its path and the clip's key; None where nothing is to be read.
     """
 
     identity_name = "VideoFolder"
@@ -100,7 +103,8 @@ class VideoFolder(FileClips):
 def decode(path: Path, size: tuple[int, int], fit: str) -> Frames:
     """Frames of a video in order of presentation: time in seconds, RGB at (height, width), stored (height, width).
 
-    Raises UnreadableClip if the container or a frame can't be read, or the video ends earlier than its header says.
+    Raises UnreadableClip if the container or a frame can't be read, or the video ends earlier than
+    its header says.
     """
     with _opened(path) as container:
         stream = container.streams.video[0]
@@ -119,7 +123,8 @@ def decode(path: Path, size: tuple[int, int], fit: str) -> Frames:
             if decoded_s < expected_s * (1 - TRUNCATED_SHARE) - TRUNCATED_S:
                 raise UnreadableClip(
                     path,
-                    f"truncated: its header says {expected_s:.1f} s, only {decoded_s:.1f} s can be decoded. Copy it again",
+                    f"truncated: its header says {expected_s:.1f} s, only {decoded_s:.1f} s can be decoded. "
+                    "Copy it again",
                 )
 
 
@@ -151,7 +156,8 @@ def _opened(path: Path) -> Iterator[av.container.InputContainer]:
         raise_if_out_of_files(error)
         raise UnreadableClip(
             path,
-            f"not a readable video ({error.strerror}): it may be truncated or no video at all. Try ffplay, or copy it again",
+            f"not a readable video ({error.strerror}): it may be truncated or no video at all. "
+            "Try ffplay, or copy it again",
         ) from error
     except OSError as error:
         raise_if_out_of_files(error)
@@ -163,6 +169,7 @@ def _header_duration_s(container: av.container.InputContainer) -> float | None:
     if stream.duration:
         return float(stream.duration * stream.time_base)
     if len(container.streams) == 1 and container.duration:
-        # Matroska states the container's length alone, and with sound that may be the sound's length.
+        # Matroska states the container's length alone, and with sound that may be the sound's
+        # length.
         return container.duration / av.time_base
     return None

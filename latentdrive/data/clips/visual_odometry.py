@@ -1,10 +1,12 @@
 """Pseudo-poses for video that has none: planar visual odometry from one camera, without a true scale.
 
-The configuration names it (`options.odometry`), and file_clips.py calls it for `poses: visual_odometry` where no poses are recorded.
-camera_motion.py gives rotation and direction of travel from tracked corners; road_speed.py gives the distance from points on the road,
-which is taken as flat and CAMERA_HEIGHT_M below the camera. Metres are true only as far as that guess is: poses are scale-free,
-with one scale within a clip. The car is taken to roll along its path without side slip, so the direction of travel is nearly
-constant in the picture; pitch and yaw of the camera on the car are found from the clip itself.
+The configuration names it (`options.odometry`), and file_clips.py calls it for `poses:
+visual_odometry` where no poses are recorded. camera_motion.py gives rotation and direction of
+travel from tracked corners; road_speed.py gives the distance from points on the road, which is
+taken as flat and CAMERA_HEIGHT_M below the camera. Metres are true only as far as that guess is:
+poses are scale-free, with one scale within a clip. The car is taken to roll along its path without
+side slip, so the direction of travel is nearly constant in the picture; pitch and yaw of the camera
+on the car are found from the clip itself.
 """
 
 from collections.abc import Callable, Iterable
@@ -65,10 +67,12 @@ class VisualOdometry:
 
 @dataclass(**FROZEN)
 class EgoMotion:
-    """Estimated poses (x, y, heading relative to the first frame) and speeds; metres if the camera stood CAMERA_HEIGHT_M high.
+    """Estimated poses (x, y, heading relative to the first frame) and speeds; metres if the camera
+    stood CAMERA_HEIGHT_M high.
 
-    road_evidence: mean correlation of the road from picture to picture at this speed. It is 0.56 on KITTI and 0.25 on a sharp
-    highway video. Below 0.2 the asphalt is blurred away, and the speed is a guess that varies only as corners say.
+    road_evidence: mean correlation of the road from picture to picture at this speed. It is 0.56 on
+    KITTI and 0.25 on a sharp highway video. Below 0.2 the asphalt is blurred away, and the speed is
+    a guess that varies only as corners say.
     """
 
     poses: Float32[np.ndarray, "T 3"]
@@ -96,8 +100,8 @@ def estimate_ego_motion(
 ) -> EgoMotion:
     """Planar motion of the rear axle through a clip.
 
-    pictures: grey, one for each time, all of one size; intrinsics are in their pixels. Where the shot changes nothing is known of
-    the motion, and the pose is carried on as if the car stood.
+    pictures: grey, one for each time, all of one size; intrinsics are in their pixels. Where the
+    shot changes nothing is known of the motion, and the pose is carried on as if the car stood.
     """
     pictures = list(pictures)
     if len(pictures) != len(times_s):
@@ -123,7 +127,9 @@ def estimate_ego_motion(
 
 
 def _without_short_stops(turns: list, aim: np.ndarray) -> list:
-    """The same steps; one or two of standing (None) between steps of motion become straight travel: only far corners were seen."""
+    """The same steps; one or two of standing (None) between steps of motion become straight travel:
+    only far corners were seen.
+    """
     still = np.array([turn is None for turn in turns])
     corrected = list(turns)
     for step in np.flatnonzero(still):
@@ -135,8 +141,8 @@ def _without_short_stops(turns: list, aim: np.ndarray) -> list:
 def _growth(pairs: list[Tracks | None], turns: list, focal: float) -> Float64[np.ndarray, "P"]:
     """How much longer each step is than the one before, by corners that both steps track; NaN if they are too few.
 
-    A point at depth Z moves away from the direction of travel by the share s = way / Z. After the step its depth is Z - way, so
-    the ratio of the two ways is (s' / s) (1 - s), whatever Z is.
+    A point at depth Z moves away from the direction of travel by the share s = way / Z. After the
+    step its depth is Z - way, so the ratio of the two ways is (s' / s) (1 - s), whatever Z is.
     """
     growth = np.full(len(pairs), np.nan)
     for step in range(1, len(pairs)):
@@ -171,7 +177,9 @@ def _ways(
     rotations: list[np.ndarray | None],
     growth: Float64[np.ndarray, "P"],
 ) -> tuple[Float64[np.ndarray, "P"], float]:
-    """Way of every step, 0 where the car stands, in metres if the camera is CAMERA_HEIGHT_M high; and the road evidence."""
+    """Way of every step, 0 where the car stands, in metres if the camera is CAMERA_HEIGHT_M high;
+    and the road evidence.
+    """
     road = RoadView(intrinsics, aim)
     way, evidence = np.zeros(len(rotations)), []
     for shot in np.unique(shots):
@@ -193,7 +201,8 @@ def _ways(
 def _turn(tracks: Tracks, focal: float, aim: np.ndarray, rotation: np.ndarray, way: float) -> float:
     """Turn of the car over one step in radians (left is positive), given the length of the way.
 
-    Seen from the first picture, the camera moves along the chord and swings out by its distance from the rear axle.
+    Seen from the first picture, the camera moves along the chord and swings out by its distance
+    from the rear axle.
     """
     turn = -rotation[1]
     for _ in range(2):

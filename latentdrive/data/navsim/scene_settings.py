@@ -65,7 +65,8 @@ class NavsimSettings(OpenSceneSettings):
 
     def content(self) -> dict[str, Any]:
         """Folders, split, filter and maps."""
-        # Ids of the first scoring stores contain `_target_` and `_partial_`: without them all stores would be remade.
+        # Ids of the first scoring stores contain `_target_` and `_partial_`: without them all
+        # stores would be remade.
         return super().content() | {"_target_": "NavsimLogs", "_partial_": True, "filter": self.filter}
 
     def open(self, progress: Progress | None = None) -> NavsimLogs:
