@@ -1,5 +1,4 @@
-"""report: the dictionary is looked up once and kept; what is missing is said on the page, not
-hidden."""
+"""`latentdrive report`: the dictionary is computed once and kept, and the page says what is missing."""
 
 import shutil
 
