@@ -1,0 +1,53 @@
+"""What the writers of both worlds share: every order is written, and unknown roads and foreign files are refused."""
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from latentdrive.errors import ConfigError
+from latentdrive.world.clips.writer import World
+from latentdrive.world.many_drives import require_known_roads, require_only_planned, write_drives
+from latentdrive.world.rendering.cameras import ProcessRenderer
+
+
+@dataclass(frozen=True)
+class Order:
+    """A drive that needs no simulation."""
+
+    name: str
+
+
+def write(folder: Path, order: Order, renderer: ProcessRenderer) -> None:
+    """Leave a file for the order, which says how large its pictures would be."""
+    (folder / order.name).write_text(f"{renderer.spec.width}")
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_every_order_is_written(tiny_world: World, tmp_path: Path, processes: int):
+    orders = [Order(name=f"drive_{number}") for number in range(3)]
+    write_drives(partial(write, tmp_path), orders, camera=tiny_world.camera, processes=processes)
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {order.name: "80" for order in orders}
+
+
+def test_no_orders_need_no_process(tiny_world: World, tmp_path: Path):
+    write_drives(partial(write, tmp_path), [], camera=tiny_world.camera, processes=2)
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_error_while_writing_is_raised(tiny_world: World, tmp_path: Path):
+    with pytest.raises(FileNotFoundError):
+        write_drives(partial(write, tmp_path / "gone"), [Order("a")], camera=tiny_world.camera, processes=1)
+
+
+def test_unknown_types_of_road_are_named_with_the_known_ones(tiny_world: World):
+    with pytest.raises(ConfigError, match=r"KEY names unknown types of road: lane; world\.roads has curves, highway"):
+        require_known_roads(["lane", "curves"], tiny_world.roads, "KEY")
+
+
+def test_files_of_other_drives_are_counted_and_named(tmp_path: Path):
+    planned = {tmp_path / "a.mp4"}
+    require_only_planned(tmp_path, planned, planned)
+    with pytest.raises(ConfigError, match=r"holds 2 drives that do not belong to this world, for example b, c: remove"):
+        require_only_planned(tmp_path, [*planned, tmp_path / "c.mp4", tmp_path / "b.mp4"], planned)
