@@ -166,7 +166,7 @@ def _check_mapping(mapping: Sequence[SecondStage], rows: StageRows, row: dict[st
         ("leave rows out", [token for token in rows.tokens if token not in times]),
     ):
         if tokens:
-            raise ConfigError(f"two-stage mapping: its entries {problem} ({len(tokens)} tokens): {_listed(tokens)}")
+            raise ConfigError(f"two-stage mapping: its entries {problem} ({len(tokens)} in all): {_listed(tokens)}")
     for stage, synthetic in (("first", False), ("second", True)):
         named = [pair for entry in mapping for pair in (entry.pairs[1:] if synthetic else entry.pairs[:1])]
         other = [token for pair in named for token in pair if bool(rows.synthetic[row[token]]) is not synthetic]

@@ -1,8 +1,9 @@
-"""Parity with NAVSIM's own devkit on every golden scene, from the raw log to the totals of all versions.
+"""Parity with NAVSIM's devkit on every golden scene, from the raw log to the totals of all versions.
 
-Discrete sub-scores must be equal, continuous ones within 1e-6, states within 1e-6 m. Objects exactly ahead of the ego make the
-devkit's time to collision hang on the last bit of the state: in the two files that hold such scenes on purpose, and nowhere else, three
-values of it (and the totals that follow) may differ; they are listed.
+Discrete sub-scores must be equal, continuous ones within 1e-6, and states within 1e-6 m. If objects
+are exactly ahead of the ego, the devkit's time to collision depends on the last bit of the state.
+In the two files that contain such scenes on purpose, and nowhere else, three values of it (and the
+totals that follow from them) may differ. They are listed.
 """
 
 from collections import defaultdict
@@ -31,16 +32,18 @@ DISCRETE = {*V1.columns, *V2.columns} - {"ego_progress"}
 
 
 def poses_of(case: dict[str, Any]) -> np.ndarray:
-    """A candidate's poses in the precision that it was submitted in; NaN is written as text."""
+    """A candidate's poses in the precision in which it was submitted. NaN is written as text in the files."""
     return np.array([[float(x) for x in pose] for pose in case["poses"]], case["dtype"])
 
 
 def scored(scorer: Scorer, cases: list[dict[str, Any]]) -> Iterator[tuple[dict[str, Any], PdmScores, int]]:
-    """Every candidate with the scores that hold it and its place among their proposals: those of one sampling at once."""
-    alike = defaultdict(list)
+    """Every candidate, with the scores that include it and its place among their proposals.
+    Candidates of one sampling are scored at once.
+    """
+    by_sampling = defaultdict(list)
     for case in cases:
-        alike[len(case["poses"]), case["interval_s"], case["dtype"]].append(case)
-    for (_, interval_s, _), group in alike.items():
+        by_sampling[len(case["poses"]), case["interval_s"], case["dtype"]].append(case)
+    for (_, interval_s, _), group in by_sampling.items():
         poses = np.stack([poses_of(case) for case in group])[None]
         scores = scorer.score(Trajectory(poses=poses, dt_s=interval_s), states=True)
         for place, case in enumerate(group):
@@ -48,7 +51,7 @@ def scored(scorer: Scorer, cases: list[dict[str, Any]]) -> Iterator[tuple[dict[s
 
 
 def expected_scores(case: dict[str, Any], version: Version) -> dict[str, float]:
-    """What the devkit printed: v2.0 filters what is printed, and nothing else."""
+    """What the devkit printed. v2.0 filters only what is printed."""
     if version is Version.PDMS_V1_1:
         return case["v1"]["scores"]
     printed = {name: value for name, value in case["v2"]["scores"].items() if name in V2.columns}
@@ -62,7 +65,7 @@ def expected_scores(case: dict[str, Any], version: Version) -> dict[str, float]:
 
 
 def differences(case: dict[str, Any], scores: PdmScores, place: int) -> Iterator[str]:
-    """What differs, by name."""
+    """Names of the values that differ."""
     version = Version(scores.version)
     for name, value in expected_scores(case, version).items():
         ours = float(getattr(scores, name)[0, place])

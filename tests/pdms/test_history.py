@@ -1,4 +1,6 @@
-"""The ego's past: interpolated by true time stamps, the last row left out. Hand-worked, and as the devkit says."""
+"""The ego's past: interpolated at true time stamps, without the last row. Worked by hand, and
+compared with the devkit.
+"""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""From plans to 41 poses (spec section 2): knots cut to whole microseconds, short plans, headings across half a turn."""
+"""From plans to 41 poses (docs/pdms.md, section 2): truncated knots, short plans, headings across half a turn."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,8 @@ import torch
 
 from latentdrive.pdms.reference_poses import reference_of_knots, reference_poses, to_global, wrap_pv
 
-# Floats of seconds since 1970 are 0.24 microseconds apart: with these times queries, or queries and knots, lie a microsecond early.
+# Floats of seconds since 1970 are 0.24 microseconds apart. At these times, queries (or queries and knots) are a
+# microsecond early.
 EPOCH_US, EARLY_US = 1_628_000_000_123_457, 1_621_437_198_049_961
 ORIGIN = torch.zeros(1, 3, dtype=torch.float64)
 
@@ -23,7 +24,7 @@ def ahead(speed: float, count: int = 8, dt_s: float = 0.5) -> np.ndarray:
 
 
 def by_the_letter(time_us: int, count: int, dt_s: float) -> tuple[list[int], list[int]]:
-    """Knots and queries in whole microseconds, one number at a time."""
+    """Knots and queries in whole microseconds, computed one number at a time."""
     seconds, starts = time_us * 1e-6, np.arange(0, count * dt_s, dt_s)
     knots = [time_us] + [int((seconds + (starts[i] + dt_s)) * 1e6) for i in range(count)]
     queries = [int((float(k) + seconds) * 1e6) for k in np.arange(0.0, 4.1, 0.1)[:41]]

@@ -1,4 +1,4 @@
-"""The formulas of both scores: by hand, and against everything that the devkit printed."""
+"""The formulas of both scores: by hand, and compared with everything that the devkit printed."""
 
 import math
 from typing import Any
@@ -154,10 +154,12 @@ def check_progress_v2(cases: list[dict]) -> None:
     explained = [  # the file does not say the reference's product; it is one number for all candidates of a scene
         torch.allclose(
             epdms_ego_progress(progress, best_progress_m(progress, product, reference * of_reference)),
-            terms["ego_progress"], rtol=0, atol=1e-12,
+            terms["ego_progress"],
+            rtol=0,
+            atol=1e-12,
         )
         for of_reference in (1.0, 0.5, 0.25, 0.0)
-    ]  # fmt: skip
+    ]
     assert any(explained)
 
 

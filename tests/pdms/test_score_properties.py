@@ -1,6 +1,8 @@
-"""What must not change a score: where the scene lies, the order of plans and scenes, things far away, whole turns, bad neighbours.
+"""What must not change a score.
 
-On scenes made by hand, and on golden ones where there are any, each prepared once.
+These are the place of the scene, the order of plans and scenes, things far away, whole turns, and
+invalid plans beside it. Scenes are made by hand, or golden ones where there are any; each is
+prepared once.
 """
 
 from dataclasses import replace
@@ -64,9 +66,13 @@ def assert_same(scores: PdmScores, expected: PdmScores, close: float, places: li
             assert one is other, name
             continue
         torch.testing.assert_close(
-            one, other[:, places], rtol=0, atol=close if name in CONTINUOUS else 0, equal_nan=True,
+            one,
+            other[:, places],
+            rtol=0,
+            atol=close if name in CONTINUOUS else 0,
+            equal_nan=True,
             msg=lambda text, name=name: f"{name}: {text}",
-        )  # fmt: skip
+        )
     assert hit(scores) == [[row[k] for k in np.arange(len(row))[places]] for row in hit(expected)]
     close_m = (scores.reference_progress_m - expected.reference_progress_m).abs().max()
     assert close_m <= max(close, 1e-12)
@@ -126,8 +132,9 @@ def test_turning_a_prepared_scene_changes_nothing(name: str, version: Version, s
 
 
 def test_a_map_that_reaches_beyond_the_square_is_cut_by_the_axes():
-    # The road from x = 102.5 on is not fetched while it lies along an axis: 30 m/s for 4 s leave it. Turned by 45 degrees
-    # the square, whose sides stay with the axes, reaches 141 m along the road, and the same plan stays on it.
+    # While the road lies along an axis, its part from x = 102.5 on is not fetched, and 30 m/s for 4 s leave
+    # the map. When it is turned by 45 degrees, the square reaches 141 m along the road, and the same plan
+    # stays on it.
     straight = np.stack([15.0 * np.arange(1, 9), np.zeros(8), np.zeros(8)], -1)[None, None]
     scores = []
     for degrees in (0.0, 45.0, 90.0):

@@ -108,12 +108,10 @@ def test_poses_must_be_some_time_apart(dt_s: float):
 
 def test_scenes_of_the_other_generation_are_refused_by_name():
     scenes = [made_scene(), made_scene(generation=1, token="old"), made_scene(generation=1)]
-    message = (
-        r"scene old \(2 in all\) was prepared for NAVSIM v1, epdms_v2.2 needs v2: prepare the scenes with the rules of"
-    )
+    message = r"scene old \(2 in all\) was prepared for NAVSIM v1, but epdms_v2\.2 needs v2: prepare the scenes by"
     with pytest.raises(StoreError, match=message):
         Scorer(scenes, version="epdms_v2.2")
-    with pytest.raises(StoreError, match=r"prepared for NAVSIM v2, pdms_v1.1 needs v1"):
+    with pytest.raises(StoreError, match=r"prepared for NAVSIM v2, but pdms_v1\.1 needs v1"):
         Scorer(scenes[:1], version=Version.PDMS_V1_1)
 
 
@@ -150,7 +148,7 @@ def test_what_was_given_is_not_changed():
 
 
 def test_a_plan_behind_the_car_is_scored_as_any_other():
-    # One that backs up makes no progress. One that jumps 60 m back and goes on from there is followed by its speed, ahead.
+    # A plan that backs up makes no progress. One that jumps 60 m back and goes on from there is followed ahead.
     jumps, backs = STRAIGHT - np.array([60.0, 0.0, 0.0]), STRAIGHT * np.array([-1.0, 1.0, 1.0])
     scores = scored(np.stack([jumps, backs, STRAIGHT])[None], made_scene(ego=going()))
     assert scores.valid.all() and scores.failures == {}
@@ -199,7 +197,8 @@ def test_a_scene_on_an_empty_map_or_with_a_foreign_route_is_named():
 
 @pytest.mark.parametrize("rules", [V1, V2])
 def test_a_car_off_the_map_takes_the_nearest_roadblock(rules):
-    # 40 m beside the street, north of r1's middle: no roadblock within 1 m, so the nearest one and its lane begin the route.
+    # 40 m beside the street, north of r1's middle: no roadblock within 1 m, so the nearest one and its lane
+    # begin the route.
     away = street_truth(ego=(40.0, 42.0, 0.0))
     scene = prepare_scene(away, rules)
     assert scene.centreline[0].tolist() == [30.0, 0.0, 0.0]

@@ -1,4 +1,6 @@
-"""The simulated car (spec section 3): against a literal ten-step loop and the pseudo-inverses of the specification, and by hand."""
+"""The simulated car (docs/pdms.md, section 3), compared with a literal ten-step loop and with the
+pseudo-inverses of that section, and by hand.
+"""
 
 import math
 
@@ -30,7 +32,7 @@ def wrap(angle: float) -> float:
 
 
 def speed_profile(path: np.ndarray) -> np.ndarray:
-    """Velocity fit of 3.1, two rows a displacement."""
+    """The fit of the speed in section 3.1, with two rows for each displacement."""
     model, moves = np.zeros((2 * MOVES, MOVES)), np.diff(path[:, :2], axis=0).reshape(-1)
     for i in range(MOVES):
         along = np.array([np.cos(path[i, 2]), np.sin(path[i, 2])])
@@ -46,7 +48,7 @@ def speed_profile(path: np.ndarray) -> np.ndarray:
 
 
 def curvature_profile(path: np.ndarray, speed: np.ndarray) -> np.ndarray:
-    """Curvature fit of 3.1."""
+    """The fit of the curvature in section 3.1."""
     turns = np.array([wrap(b - a) for a, b in zip(path[:-1, 2], path[1:, 2])])
     model = np.zeros((MOVES, MOVES))
     for i in range(MOVES):
@@ -58,7 +60,7 @@ def curvature_profile(path: np.ndarray, speed: np.ndarray) -> np.ndarray:
 
 
 def commands(k: int, state: np.ndarray, path: np.ndarray, speed: np.ndarray, curvature: np.ndarray) -> tuple:
-    """Acceleration and steering rate of 3.2, the horizon rolled out step by step."""
+    """Acceleration and steering rate of section 3.2. The prediction is unrolled step by step."""
     m = min(k + 10, 39)
     aim, v = speed[m], state[VX]
     if aim <= 0.2 and v <= 0.2:
@@ -80,7 +82,7 @@ def commands(k: int, state: np.ndarray, path: np.ndarray, speed: np.ndarray, cur
 
 
 def by_the_letter(start: np.ndarray, path: np.ndarray) -> np.ndarray:
-    """States of one trajectory as sections 3.1 to 3.3 say it."""
+    """States of one trajectory, as docs/pdms.md, sections 3.1 to 3.3, says it."""
     speed = speed_profile(path)
     curvature = curvature_profile(path, speed)
     states = [start]

@@ -1,4 +1,4 @@
-"""The blind baseline, by hand."""
+"""The constant-velocity baseline, by hand."""
 
 import numpy as np
 

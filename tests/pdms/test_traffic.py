@@ -1,4 +1,6 @@
-"""Traffic during scoring: replay of the log, who stands in the ego at the start, red lights. Hand-worked, and as the devkit says."""
+"""Traffic during scoring: replay of the log, overlaps with the ego now, red lights. By hand, and
+compared with the devkit.
+"""
 
 import time
 from dataclasses import replace
@@ -23,7 +25,7 @@ SQUARE = np.array([[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]])
 
 
 def junctions(**connectors: str) -> RoadMap:
-    """A map of lane connectors (with a hole each), by the roadblock connector that they lie in."""
+    """A map of lane connectors, each with a hole. connectors: the roadblock connector of each, by name."""
     blocks = dict.fromkeys(connectors.values())
     joints = tuple(
         MapConnection(id=name, rings=(SQUARE,), from_roadblock="a", to_roadblock="b", intersection=None)
@@ -35,9 +37,16 @@ def junctions(**connectors: str) -> RoadMap:
 
 def connector(name: str, roadblock: str) -> MapLane:
     return MapLane(
-        id=name, rings=(SQUARE, SQUARE * 0.5 + 0.25), roadblock=roadblock, baseline=SQUARE[:2], outgoing=(), incoming=(),
-        speed_limit_mps=None, index=None, has_light=True,
-    )  # fmt: skip
+        id=name,
+        rings=(SQUARE, SQUARE * 0.5 + 0.25),
+        roadblock=roadblock,
+        baseline=SQUARE[:2],
+        outgoing=(),
+        incoming=(),
+        speed_limit_mps=None,
+        index=None,
+        has_light=True,
+    )
 
 
 def test_between_two_frames_an_object_moves_evenly_and_turns_the_short_way():
@@ -76,8 +85,12 @@ def test_a_sighting_behind_four_seconds_counts_in_v1_alone():
 
 
 def test_tracks_stand_in_order_of_their_first_step_then_of_kind_then_of_the_log():
-    now = objects(("cone", "traffic_cone", 30, 0, 0, 9, 9), ("man", "pedestrian", 40, 0, 0, 1, 1), ("b", "vehicle", 50, 0, 0, 0, 0),
-                  ("a", "vehicle", 60, 0, 0, 0, 0))  # fmt: skip
+    now = objects(
+        ("cone", "traffic_cone", 30, 0, 0, 9, 9),
+        ("man", "pedestrian", 40, 0, 0, 1, 1),
+        ("b", "vehicle", 50, 0, 0, 0, 0),
+        ("a", "vehicle", 60, 0, 0, 0, 0),
+    )
     later = objects(
         ("c", "vehicle", 70, 0, 0, 0, 0), ("once", "vehicle", 80, 0, 0, 0, 0), ("cone", "traffic_cone", 30, 0, 0, 0, 0)
     )
@@ -153,7 +166,7 @@ def test_replay_and_red_lights_are_the_devkits(name: str):
 
 
 def replayed(file: Golden, number: int, rules: Rules) -> None:
-    """Tracks, their order, and who is left out are the devkit's."""
+    """Check that the tracks, their order, and the removed ones are the devkit's."""
     answer = file.answers(number)[f"v{rules.generation}"]
     gone = set(answer.get("removed_overlap_tokens", ()))
     scene = file.truth(number)
@@ -167,7 +180,7 @@ def replayed(file: Golden, number: int, rules: Rules) -> None:
 
 
 def agrees(tracks: Tracks, row: int, expected: dict, first: dict) -> None:
-    """One track is the devkit's, to 1e-9 m."""
+    """Check that one track is the devkit's, to 1e-9 m. first: the devkit's facts at its first sighting."""
     present = np.zeros(len(tracks.poses), bool)
     for start, end in expected["present"]:
         present[start:end] = True
@@ -184,7 +197,7 @@ def agrees(tracks: Tracks, row: int, expected: dict, first: dict) -> None:
 
 
 def lit_alike(file: Golden, number: int) -> None:
-    """Red lights and their polygons are the devkit's."""
+    """Check that red lights and their polygons are the devkit's."""
     answer, scene = file.answers(number)["v2"], file.truth(number)
     lit = red_lights(scene, V2, index_of(scene.map))
     tokens = [sorted(f"red_light_{lit.connectors[i]}" for i in np.flatnonzero(row)) for row in lit.red]

@@ -1,4 +1,6 @@
-"""The two-stage score: the devkit's twelve cases, a case by hand, and what is refused."""
+"""The two-stage score (docs/pdms.md, section 8.4): the devkit's twelve cases, one case by hand, and
+what is refused.
+"""
 
 import gzip
 import json
@@ -67,10 +69,15 @@ def small() -> StageRows:
     ones = torch.ones(6, 8, dtype=torch.float64)
     origin = torch.zeros(6, 2, dtype=torch.float64)
     return StageRows(
-        tokens=("n", "p", "n0", "p0", "n1", "p1"), terms=ones, scored=ones.clone(), end_points=origin, start_points=origin.clone(),
-        start_s=torch.tensor([10.0, 9.5] * 3, dtype=torch.float64), states=torch.zeros(6, 41, 11, dtype=torch.float64),
+        tokens=("n", "p", "n0", "p0", "n1", "p1"),
+        terms=ones,
+        scored=ones.clone(),
+        end_points=origin,
+        start_points=origin.clone(),
+        start_s=torch.tensor([10.0, 9.5] * 3, dtype=torch.float64),
+        states=torch.zeros(6, 41, 11, dtype=torch.float64),
         synthetic=torch.tensor([False, False, True, True, True, True]),
-    )  # fmt: skip
+    )
 
 
 def test_followers_count_by_how_near_they_start_by_hand():
@@ -131,9 +138,9 @@ def test_what_does_not_belong_together_is_named():
     for mapping, message in (
         ([], "no entries"),
         ([replace(ENTRY, followers=())], "1 entries have no second-stage scenes: n"),
-        ([replace(ENTRY, now="x")], r"name scenes that have no row \(1 tokens\): x"),
-        ([replace(ENTRY, followers=(("n0", "p0"),))], r"leave rows out \(2 tokens\): n1, p1"),
-        ([ENTRY, ENTRY], r"name a token several times \(6 tokens\)"),
+        ([replace(ENTRY, now="x")], r"name scenes that have no row \(1 in all\): x"),
+        ([replace(ENTRY, followers=(("n0", "p0"),))], r"leave rows out \(2 in all\): n1, p1"),
+        ([ENTRY, ENTRY], r"name a token several times \(6 in all\)"),
         (
             [SecondStage(now="n0", previous="p", followers=(("n", "p0"), ("n1", "p1")))],
             "1 scenes of the first stage are synthetic ones: n0",
@@ -142,7 +149,9 @@ def test_what_does_not_belong_together_is_named():
         with pytest.raises(ConfigError, match=message):
             aggregate(mapping, rows)
     swapped = SecondStage(now="p", previous="n", followers=(("n0", "p0"), ("n1", "p1")))
-    with pytest.raises(ConfigError, match=r"1 of 3 pairs .* do not start within 0\.55 s"):
+    with pytest.raises(
+        ConfigError, match=r"in 1 of 3 pairs \(now, previous\), previous does not start less than 0\.55 s before now"
+    ):
         aggregate([swapped], rows)
     with pytest.raises(ConfigError, match="1 tokens have several rows"):
         aggregate([ENTRY], replace(rows, tokens=("n", "p", "n0", "p0", "n1", "n1")))

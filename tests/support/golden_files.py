@@ -1,7 +1,9 @@
-"""Scenes that NAVSIM's own devkit scored, as our types: the raw log goes through our reader, so nothing of the answer gets in.
+"""Scenes that NAVSIM's devkit scored, as our types.
 
-The folder is $LATENTDRIVE_GOLDEN, or golden/public beside the repository; where it is missing, tests say "skipped". What a file
-holds is told in the README beside that folder; answers of a scene are `golden.answers(number)`.
+The raw log goes through our own reader, so nothing of the answers leaks into the scenes. The folder
+is $LATENTDRIVE_GOLDEN, or golden/public beside the repository; without it, tests are skipped. The
+README beside that folder says what a file holds. Answers of a scene are
+`golden(name).answers(number)`.
 """
 
 import gzip
@@ -52,8 +54,13 @@ class Golden:
         now = self.answers(number)["current_frame_index"]
         end = min(now + 1 + FUTURE, len(self.log))
         cut = Cut(
-            log=self.log, token=self.answers(number)["token"], drive=self.content["log_name"], first=now - HISTORY + 1, now=now, end=end
-        )  # fmt: skip
+            log=self.log,
+            token=self.answers(number)["token"],
+            drive=self.content["log_name"],
+            first=now - HISTORY + 1,
+            now=now,
+            end=end,
+        )
         return open_truth(cut, Path(self.name), {self.content["map_location"]: self.map})
 
 
@@ -64,7 +71,7 @@ def golden(name: str) -> Golden:
 
 
 def every_file(test: Any) -> Any:
-    """Run a test once a file, as argument `name`; skip where there are none."""
+    """Run a test once for each file, as argument `name`. Skip it if there are no files."""
     if not FILES and "LATENTDRIVE_GOLDEN" in os.environ:
         raise FileNotFoundError(
             f"LATENTDRIVE_GOLDEN={FOLDER}: no *.json.gz there; give the folder of golden files, or unset it"
@@ -106,35 +113,57 @@ def _entry(frame: dict[str, Any], content: dict[str, Any]) -> dict[str, Any]:
 def _road_map(name: str, content: dict[str, Any]) -> RoadMap:
     lanes = tuple(
         MapLane(
-            id=item["id"], rings=_rings(item), roadblock=item["roadblock_id"], baseline=_line(item), outgoing=tuple(item["outgoing"]),
-            incoming=tuple(item["incoming"]), speed_limit_mps=item["speed_limit_mps"], index=item["lane_index"], has_light=False,
+            id=item["id"],
+            rings=_rings(item),
+            roadblock=item["roadblock_id"],
+            baseline=_line(item),
+            outgoing=tuple(item["outgoing"]),
+            incoming=tuple(item["incoming"]),
+            speed_limit_mps=item["speed_limit_mps"],
+            index=item["lane_index"],
+            has_light=False,
         )
         for item in content["lanes"]
-    )  # fmt: skip
+    )
     connectors = tuple(
         MapLane(
-            id=item["id"], rings=_rings(item), roadblock=item["roadblock_connector_id"], baseline=_line(item),
-            outgoing=(item["to_lane"],), incoming=(item["from_lane"],), speed_limit_mps=item["speed_limit_mps"], index=None,
+            id=item["id"],
+            rings=_rings(item),
+            roadblock=item["roadblock_connector_id"],
+            baseline=_line(item),
+            outgoing=(item["to_lane"],),
+            incoming=(item["from_lane"],),
+            speed_limit_mps=item["speed_limit_mps"],
+            index=None,
             has_light=item["has_traffic_light"],
         )
         for item in content["lane_connectors"]
-    )  # fmt: skip
+    )
     joints = tuple(
         MapConnection(
-            id=item["id"], rings=_rings(item), from_roadblock=item["from_roadblock"], to_roadblock=item["to_roadblock"],
+            id=item["id"],
+            rings=_rings(item),
+            from_roadblock=item["from_roadblock"],
+            to_roadblock=item["to_roadblock"],
             intersection=item["intersection"],
         )
         for item in content["roadblock_connectors"]
-    )  # fmt: skip
+    )
     areas = {
         kind: tuple(MapArea(id=item["id"], rings=_rings(item)) for item in content[kind])
         for kind in ("roadblocks", "intersections")
     }
     carparks = tuple(MapArea(id=item["id"], rings=_rings(item)) for item in content["carpark_areas"])
     return RoadMap(
-        name=name, lanes=lanes, connectors=connectors, roadblock_connectors=joints, carparks=carparks, crosswalks=(), walkways=(),
+        name=name,
+        lanes=lanes,
+        connectors=connectors,
+        roadblock_connectors=joints,
+        carparks=carparks,
+        crosswalks=(),
+        walkways=(),
         **areas,
-    )  # fmt: skip
+    )
 
 
 def _rings(item: dict[str, Any]) -> tuple[np.ndarray, ...]:

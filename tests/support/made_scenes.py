@@ -1,6 +1,8 @@
-"""Scoring scenes and simulated states made by hand: a road of three lanes along x, others at constant velocity, red lights.
+"""Scoring scenes and simulated states made by hand: a three-lane road along x, others at constant
+velocity, red lights.
 
-The car's box reaches 4.049 m ahead of its rear axle, 1.127 m behind it and 1.1485 m to either side; its middle lies 1.461 m ahead.
+The car's box reaches 4.049 m ahead of its rear axle, 1.127 m behind it and 1.1485 m to either side.
+Its centre lies 1.461 m ahead.
 """
 
 from collections.abc import Sequence
@@ -63,7 +65,7 @@ OWN_Y, BETWEEN_Y, ONCOMING_Y, OFF_Y = 0.0, 2.0, 8.0, -20.0
 
 
 def polygons(patches: Sequence[Sequence[np.ndarray]]) -> Polygons:
-    """Polygons of rings, packed."""
+    """Packed polygons. patches: rings of each polygon."""
     rings = [(number, ring) for number, rings_of_polygon in enumerate(patches) for ring in rings_of_polygon]
     vertices = np.concatenate([ring for _, ring in rings]) if rings else np.zeros((0, 2))
     ends = np.cumsum([0, *(len(ring) for _, ring in rings)]).astype(np.int32)
@@ -71,7 +73,7 @@ def polygons(patches: Sequence[Sequence[np.ndarray]]) -> Polygons:
 
 
 def areas(*patches: Patch) -> Areas:
-    """A map of these."""
+    """A map of these patches."""
     return Areas(
         ids=tuple(str(number) for number in range(len(patches))),
         layers=np.array([LAYERS.index(each.layer) for each in patches], np.int8),
@@ -81,9 +83,10 @@ def areas(*patches: Patch) -> Areas:
 
 
 class Other(NamedTuple):
-    """A road user: box of size[0] by size[1] m around x, y, moving with speed and then `way` (its heading, if None).
+    """A road user: a box of size[0] by size[1] metres around x, y that moves with a speed.
 
-    labelled: the speed that it was first seen with, if another; seen: steps at which it is there.
+    way: direction of its motion, if not its heading. labelled: speed with which it was first seen,
+    if another. seen: steps at which it is present.
     """
 
     name: str
@@ -98,7 +101,7 @@ class Other(NamedTuple):
 
 
 def tracks(others: Sequence[Other], steps: int) -> Tracks:
-    """Road users over so many steps, at constant velocity."""
+    """Road users over `steps` steps, at constant velocity."""
     poses, present = np.zeros((steps, len(others), 3)), np.zeros((steps, len(others)), bool)
     labels = np.zeros((len(others), 2))
     for number, other in enumerate(others):
@@ -144,25 +147,50 @@ STRAIGHT_LINE = centreline(*((float(x), 0.0) for x in range(-50, 151, 10)))
 
 
 def made_scene(
-    *others: Other, road: Sequence[Patch] = ROAD, generation: int = 2, red: Sequence[Light] = (), line: np.ndarray = STRAIGHT_LINE,
-    ego: np.ndarray | None = None, reference_m: float = 20.0, reference_product: float = 1.0, history: np.ndarray | None = None,
-    human_terms: np.ndarray | None = None, token: str = "scene", time_us: int = 0,
-) -> ScoringScene:  # fmt: skip
-    """A scene with these road users; the car stands at the origin and looks along x unless `ego` says otherwise."""
+    *others: Other,
+    road: Sequence[Patch] = ROAD,
+    generation: int = 2,
+    red: Sequence[Light] = (),
+    line: np.ndarray = STRAIGHT_LINE,
+    ego: np.ndarray | None = None,
+    reference_m: float = 20.0,
+    reference_product: float = 1.0,
+    history: np.ndarray | None = None,
+    human_terms: np.ndarray | None = None,
+    token: str = "scene",
+    time_us: int = 0,
+) -> ScoringScene:
+    """A scene with these road users. The car stands at the origin and looks along x, unless `ego` says otherwise."""
     ego = np.zeros(COLUMNS) if ego is None else ego
     return ScoringScene(
-        token=token, drive="drive", synthetic=False, generation=generation, time_us=time_us, ego=ego, areas=areas(*road), centreline=line,
-        tracks=tracks(others, 51 if generation == 1 else 41), lights=lights(red), reference=np.zeros((51, 3)),
-        reference_product=reference_product, reference_progress_m=reference_m,
-        history=np.zeros((0, COLUMNS)) if history is None else history, human=np.zeros((0, 3)), human_terms=human_terms,
-    )  # fmt: skip
+        token=token,
+        drive="drive",
+        synthetic=False,
+        generation=generation,
+        time_us=time_us,
+        ego=ego,
+        areas=areas(*road),
+        centreline=line,
+        tracks=tracks(others, 51 if generation == 1 else 41),
+        lights=lights(red),
+        reference=np.zeros((51, 3)),
+        reference_product=reference_product,
+        reference_progress_m=reference_m,
+        history=np.zeros((0, COLUMNS)) if history is None else history,
+        human=np.zeros((0, 3)),
+        human_terms=human_terms,
+    )
 
 
 def driving(
-    speed: float | np.ndarray = 0.0, *, x: float | np.ndarray | None = None, y: float | np.ndarray = 0.0, heading: float = 0.0,
+    speed: float | np.ndarray = 0.0,
+    *,
+    x: float | np.ndarray | None = None,
+    y: float | np.ndarray = 0.0,
+    heading: float = 0.0,
     start: float = 0.0,
-) -> np.ndarray:  # fmt: skip
-    """41 states with these values at each; x as the speed has it (from `start` on, along x) unless given."""
+) -> np.ndarray:
+    """41 states with these values. x follows from the speed (from `start` on, along x) unless it is given."""
     states = np.zeros((STEPS, COLUMNS))
     states[:, VX] = speed
     moved = np.concatenate([[0.0], np.cumsum(states[:-1, VX] * STEP_S)]) + start
@@ -171,7 +199,7 @@ def driving(
 
 
 def circling(speed: float, radius: float) -> np.ndarray:
-    """41 states on a circle, to the left for a positive radius, from the origin along x."""
+    """41 states on a circle, from the origin along x; to the left for a positive radius."""
     angle = speed * TIMES / radius
     states = np.zeros((STEPS, COLUMNS))
     states[:, X], states[:, Y], states[:, HEADING] = radius * np.sin(angle), radius * (1 - np.cos(angle)), angle
@@ -180,13 +208,13 @@ def circling(speed: float, radius: float) -> np.ndarray:
 
 
 def judged(scene: ScoringScene, *states: np.ndarray) -> RawScores:
-    """Sub-scores of states by the rules that the scene was made for."""
+    """Sub-scores of states, by the rules for which the scene was made."""
     rules = V1 if scene.generation == 1 else V2
     return raw_scores(stack([scene]), torch.from_numpy(np.stack(states))[None], rules, with_history=True)
 
 
 def moved_scene(scene: ScoringScene, by: np.ndarray) -> ScoringScene:
-    """The whole scene turned by by[2] about the origin, then shifted by by[:2]."""
+    """The whole scene, turned by by[2] about the origin, then shifted by by[:2]."""
 
     def points(xy: np.ndarray) -> np.ndarray:
         return compose(by, np.concatenate([xy, np.zeros((*xy.shape[:-1], 1))], -1))[..., :2]
@@ -202,25 +230,27 @@ def moved_scene(scene: ScoringScene, by: np.ndarray) -> ScoringScene:
     velocity = compose(turn, np.concatenate([others.first_velocity, np.zeros((len(others), 1))], -1))[..., :2]
     return replace(
         scene,
-        ego=poses(scene.ego), centreline=poses(scene.centreline), reference=poses(scene.reference),
+        ego=poses(scene.ego),
+        centreline=poses(scene.centreline),
+        reference=poses(scene.reference),
         history=poses(scene.history),
         areas=replace(road, polygons=moved_polygons(road.polygons)),
         lights=replace(scene.lights, polygons=moved_polygons(scene.lights.polygons)),
         tracks=replace(
             others, poses=np.where(others.present[..., None], poses(others.poses), 0.0), first_velocity=velocity
         ),
-    )  # fmt: skip
+    )
 
 
 def plan_of(states: np.ndarray) -> np.ndarray:
-    """Eight poses 0.5 s apart out of 41 states of a car that starts at the origin."""
+    """Eight poses 0.5 s apart, taken from 41 states of a car that starts at the origin."""
     plan = states[5::5, [X, Y, HEADING]].copy()
     plan[:, 2] = wrap_angle(plan[:, 2])
     return plan
 
 
 def accelerating(ax: float | np.ndarray = 0.0, ay: float | np.ndarray = 0.0) -> np.ndarray:
-    """41 states that do nothing but accelerate, for comfort."""
+    """41 states that only accelerate, for comfort."""
     states = np.zeros((STEPS, COLUMNS))
     states[:, AX], states[:, AY] = ax, ay
     return states

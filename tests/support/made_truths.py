@@ -1,4 +1,8 @@
-"""Truths of scenes made by hand, to be prepared: a street with traffic, a highway that leaves the fetch square; moved as a whole."""
+"""Truths of scenes made by hand, ready to be prepared.
+
+There is a street with traffic, and a highway that leaves the fetch square. Both can be moved as a
+whole.
+"""
 
 from dataclasses import replace
 
@@ -28,16 +32,28 @@ def others_at(seconds: float, rows: tuple[tuple, ...]) -> TrackedObjects:
     poses = numbers[:, :3].copy()
     poses[:, :2] += seconds * numbers[:, 3:]
     return TrackedObjects(
-        poses=poses, centre_z_m=np.zeros(len(rows)), sizes=np.tile([4.2, 1.9, 1.5], (len(rows), 1)),
-        velocity=numbers[:, 3:], names=tuple(row[1] for row in rows), tracks=tuple(row[0] for row in rows),
-    )  # fmt: skip
+        poses=poses,
+        centre_z_m=np.zeros(len(rows)),
+        sizes=np.tile([4.2, 1.9, 1.5], (len(rows), 1)),
+        velocity=numbers[:, 3:],
+        names=tuple(row[1] for row in rows),
+        tracks=tuple(row[0] for row in rows),
+    )
 
 
 def made_truth(
-    place: RoadMap, route: tuple[str, ...], *others: tuple, ego: tuple[float, float, float] = (5.0, 0.1, 0.01), speed: float = 8.0,
-    red: tuple[tuple[int, str], ...] = (), token: str = "made",
-) -> SceneTruth:  # fmt: skip
-    """A car that goes straight on at constant speed, and others that do the same. red: frame after now, connector."""
+    place: RoadMap,
+    route: tuple[str, ...],
+    *others: tuple,
+    ego: tuple[float, float, float] = (5.0, 0.1, 0.01),
+    speed: float = 8.0,
+    red: tuple[tuple[int, str], ...] = (),
+    token: str = "made",
+) -> SceneTruth:
+    """A car that goes straight on at constant speed, and others that do the same.
+
+    red: pairs of a frame, counted from now, and a connector that is red in it.
+    """
     ego = np.array(ego)
     along = np.array([np.cos(ego[2]), np.sin(ego[2]), 0.0]) * speed
     frames = tuple(
@@ -54,13 +70,19 @@ def made_truth(
         for number in range(FRAMES)
     )
     return SceneTruth(
-        token=token, drive="drive", frames=frames, now=NOW, route=route, map=place, human=human_of(frames),
+        token=token,
+        drive="drive",
+        frames=frames,
+        now=NOW,
+        route=route,
+        map=place,
+        human=human_of(frames),
         synthetic=False,
-    )  # fmt: skip
+    )
 
 
 def human_of(frames: tuple[LoggedFrame, ...]) -> Trajectory:
-    """What the car did after now."""
+    """The car's poses after now."""
     now = frames[NOW].ego_pose
     poses = [relative_pose(now, frame.ego_pose) for frame in frames[NOW + 1 :]]
     return Trajectory(poses=np.stack(poses), dt_s=0.5)
@@ -89,7 +111,10 @@ def street_truth(*others: tuple, **changed) -> SceneTruth:
 
 
 def highway_truth() -> SceneTruth:
-    """A straight road of 200 m; from x = 103 on it lies outside the square of 100 m around the car, who drives 30 m/s at x = 0."""
+    """A straight road of 200 m; the car is at x = 0 and drives at 30 m/s.
+
+    From x = 103 on, the road lies outside the square of 100 m around the car.
+    """
     before = [lane("a", "r0", [[x, 0] for x in (-20, 0, 20, 40, 60, 80, 103)], ("b",), 30.0)]
     after = [lane("c", "r1", [[x, 0] for x in (113, 130, 150, 180)], (), 30.0)]
     place = road_map(
@@ -132,7 +157,7 @@ def moved_truth(truth: SceneTruth, by: np.ndarray) -> SceneTruth:
 
 
 def plans(seed: int, count: int) -> np.ndarray:
-    """Random plans of 8 poses, 0.5 s apart: speeds, bends, swerves, a few that back up or stand."""
+    """Random plans of 8 poses, 0.5 s apart. Some bend or swerve, and a few back up or stand."""
     rng = np.random.default_rng(seed)
     times = 0.5 * np.arange(1, 9)
     speed, gain = rng.uniform(-1, 14, (count, 1)), rng.uniform(-2, 1, (count, 1))

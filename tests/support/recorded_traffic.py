@@ -1,4 +1,4 @@
-"""Recorded traffic on an empty map, written by hand."""
+"""Recorded traffic on an empty map, made by hand."""
 
 import numpy as np
 
@@ -12,13 +12,20 @@ from latentdrive.types import (
 )
 
 NOWHERE = RoadMap(
-    name="nowhere", lanes=(), connectors=(), roadblocks=(), roadblock_connectors=(), intersections=(), carparks=(), crosswalks=(),
+    name="nowhere",
+    lanes=(),
+    connectors=(),
+    roadblocks=(),
+    roadblock_connectors=(),
+    intersections=(),
+    carparks=(),
+    crosswalks=(),
     walkways=(),
-)  # fmt: skip
+)
 
 
 def objects(*rows: tuple) -> TrackedObjects:
-    """Rows of track, name, x, y, heading, vx, vy; boxes of 4 by 2 m."""
+    """Rows of track, name, x, y, heading, vx, vy; the boxes are 4 m by 2 m."""
     numbers = np.array([row[2:] for row in rows], np.float64).reshape(-1, 5)
     return TrackedObjects(
         poses=numbers[:, :3],
@@ -33,7 +40,9 @@ def objects(*rows: tuple) -> TrackedObjects:
 def truth(
     *future: TrackedObjects, lights: dict[int, tuple] | None = None, route: tuple = (), road_map=NOWHERE
 ) -> SceneTruth:
-    """A standing ego at the origin; `future` from now on, the frames after it empty, up to 10 after now."""
+    """A standing ego at the origin. `future` holds the objects from now on; later frames, up to 10
+    after now, are empty.
+    """
     observed = [*future, *[objects()] * (11 - len(future))]
     frames = tuple(
         LoggedFrame(
@@ -49,6 +58,12 @@ def truth(
         for i in range(14)
     )
     return SceneTruth(
-        token="scene", drive="drive", frames=frames, now=3, route=route, map=road_map,
-        human=Trajectory(poses=np.zeros((10, 3)), dt_s=0.5), synthetic=False,
-    )  # fmt: skip
+        token="scene",
+        drive="drive",
+        frames=frames,
+        now=3,
+        route=route,
+        map=road_map,
+        human=Trajectory(poses=np.zeros((10, 3)), dt_s=0.5),
+        synthetic=False,
+    )

@@ -1,4 +1,6 @@
-"""Small road maps for hand-worked tests: streets of straight, 4 m wide lanes, and frames with a few objects on them."""
+"""Small road maps for tests worked by hand: streets of straight lanes 4 m wide, and frames with a
+few objects on them.
+"""
 
 from collections.abc import Sequence
 
@@ -21,9 +23,16 @@ def lane(name: str, block: str, line: Sequence, outgoing: tuple = (), limit: flo
     side = WIDTH / 2 * np.array([-along[1], along[0]])
     ring = np.array([line[0] - side, line[-1] - side, line[-1] + side, line[0] + side])
     return MapLane(
-        id=name, rings=(ring,), roadblock=block, baseline=line, outgoing=outgoing, incoming=(), speed_limit_mps=limit, index=0,
+        id=name,
+        rings=(ring,),
+        roadblock=block,
+        baseline=line,
+        outgoing=outgoing,
+        incoming=(),
+        speed_limit_mps=limit,
+        index=0,
         has_light=False,
-    )  # fmt: skip
+    )
 
 
 def joint(name: str, before: str, after: str, ring: np.ndarray) -> MapConnection:
@@ -32,17 +41,25 @@ def joint(name: str, before: str, after: str, ring: np.ndarray) -> MapConnection
 
 
 def road_map(lanes=(), connectors=(), roadblocks=(), joints=(), intersections=(), carparks=()) -> RoadMap:
-    """A map of these."""
+    """A map of these parts."""
     return RoadMap(
-        name="small", lanes=tuple(lanes), connectors=tuple(connectors), roadblocks=tuple(roadblocks), crosswalks=(), walkways=(),
-        roadblock_connectors=tuple(joints), intersections=tuple(intersections), carparks=tuple(carparks),
-    )  # fmt: skip
+        name="small",
+        lanes=tuple(lanes),
+        connectors=tuple(connectors),
+        roadblocks=tuple(roadblocks),
+        crosswalks=(),
+        walkways=(),
+        roadblock_connectors=tuple(joints),
+        intersections=tuple(intersections),
+        carparks=tuple(carparks),
+    )
 
 
 def street(blocks: int) -> dict[str, list]:
-    """Roadblocks r0, r1 ... eastward along y = 0, 20 m each, with connectors j0 (r0 to r1), j1 ... of 10 m between them.
+    """Roadblocks r0, r1 … eastward along y = 0, 20 m each, with connectors j0 (r0 to r1), j1 … of 10 m between them.
 
-    One lane each: l0 in r0, c0 in j0. Vertices every 5 m. To be changed, and given to `road_map`.
+    Each has one lane: l0 in r0, c0 in j0. Vertices are 5 m apart. Change the parts, then pass them
+    to `road_map`.
     """
     parts: dict[str, list] = {"lanes": [], "connectors": [], "roadblocks": [], "joints": []}
     for i in range(blocks):
@@ -62,17 +79,27 @@ def pose(x: float, y: float = 0.0, heading: float = 0.0) -> np.ndarray:
 
 
 def objects(*rows: tuple) -> TrackedObjects:
-    """Rows of track, name, x, y, heading, vx, vy; boxes of 4 by 2 m."""
+    """Rows of track, name, x, y, heading, vx, vy; the boxes are 4 m by 2 m."""
     numbers = np.array([row[2:] for row in rows], float).reshape(-1, 5)
     return TrackedObjects(
-        poses=numbers[:, :3], centre_z_m=np.zeros(len(rows)), sizes=np.tile([4.0, 2.0, 1.5], (len(rows), 1)),
-        velocity=numbers[:, 3:], names=tuple(row[1] for row in rows), tracks=tuple(row[0] for row in rows),
-    )  # fmt: skip
+        poses=numbers[:, :3],
+        centre_z_m=np.zeros(len(rows)),
+        sizes=np.tile([4.0, 2.0, 1.5], (len(rows), 1)),
+        velocity=numbers[:, 3:],
+        names=tuple(row[1] for row in rows),
+        tracks=tuple(row[0] for row in rows),
+    )
 
 
 def frame(ego: np.ndarray, *rows: tuple, lights: tuple = ()) -> LoggedFrame:
-    """One frame with the ego and `objects` of these rows."""
+    """One frame with the ego and the `objects` of these rows."""
     return LoggedFrame(
-        token="now", timestamp_us=0, ego_pose=ego, velocity=np.zeros(2, np.float32), acceleration=np.zeros(2, np.float32),
-        command=Command.STRAIGHT, objects=objects(*rows), lights=lights,
-    )  # fmt: skip
+        token="now",
+        timestamp_us=0,
+        ego_pose=ego,
+        velocity=np.zeros(2, np.float32),
+        acceleration=np.zeros(2, np.float32),
+        command=Command.STRAIGHT,
+        objects=objects(*rows),
+        lights=lights,
+    )

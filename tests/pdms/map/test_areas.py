@@ -79,7 +79,7 @@ def test_an_index_is_made_once_a_map_and_the_oldest_is_let_go():
 
 
 def test_a_broken_map_is_named():
-    with pytest.raises(MapError, match="an id belongs to two things"):
+    with pytest.raises(MapError, match="two things have the same id"):
         MapIndex(road_map(roadblocks=[area("r", rectangle(0, 0, 9, 9))], carparks=[area("r", rectangle(0, 0, 9, 9))]))
     with pytest.raises(MapError, match="the polygon of r has a ring of fewer than 3 points"):
         MapIndex(road_map(roadblocks=[area("r", rectangle(0, 0, 9, 9)[:2])]))

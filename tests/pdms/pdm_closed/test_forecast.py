@@ -17,9 +17,13 @@ def expected(*rows: tuple, lights: tuple = (), ego: np.ndarray = EGO) -> Forecas
 
 def test_kinds_come_in_order_and_near_ones_first():
     rows = [
-        ("b", "bicycle", 20, 0, 0, 0, 0), ("far", "vehicle", 30, 0, 0, 0, 0), ("cone", "traffic_cone", 9, 9, 0, 0, 0),
-        ("p", "pedestrian", 10, 5, 0, 0, 0), ("near", "vehicle", 0, 20, 0, 0, 0), ("sign", "czone_sign", 8, 8, 0, 0, 0),
-    ]  # fmt: skip
+        ("b", "bicycle", 20, 0, 0, 0, 0),
+        ("far", "vehicle", 30, 0, 0, 0, 0),
+        ("cone", "traffic_cone", 9, 9, 0, 0, 0),
+        ("p", "pedestrian", 10, 5, 0, 0, 0),
+        ("near", "vehicle", 0, 20, 0, 0, 0),
+        ("sign", "czone_sign", 8, 8, 0, 0, 0),
+    ]
     assert expected(*rows).tokens == ("sign", "cone", "near", "far", "p", "b")
 
 

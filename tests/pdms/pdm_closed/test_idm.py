@@ -115,8 +115,8 @@ def test_a_first_policy_before_a_red_light_knows_no_speed():
 
 @pytest.mark.parametrize(("vehicle_x", "lead_speed"), [(106.3, 3.0), (106.9, 0.0)])
 def test_of_equally_near_ones_the_tree_of_the_scene_decides(vehicle_x, lead_speed):
-    # Both overlap the ego of step 1 but did not touch it at step 0. The tree sorts by x what is in one node, so the order of
-    # listing (static ones first) does not count: after 0.2 s the vehicle is at 105.7 or 106.3, the barrier at 106.2.
+    # Both overlap the ego of step 1 but did not touch it at step 0. The tree sorts a node by x, so the order of listing
+    # (static objects first) does not count. After 0.2 s the vehicle is at 105.7 or 106.3 and the barrier at 106.2.
     rows = [("v", "vehicle", vehicle_x, 0.0, 0.0, -3.0, 0.0), ("s", "barrier", 106.2, 0.0, 0.0, 0.0, 0.0)]
     drive = drivers(*rows, speed=10.0).proposals
     np.testing.assert_allclose(drive.records[0, 2], [101.0, lead_speed, 0.0], atol=1e-9)

@@ -1,4 +1,4 @@
-"""The corrected route, on streets worked out by hand."""
+"""Route correction on streets worked by hand (docs/pdms.md, section 9.2)."""
 
 import numpy as np
 import pytest
@@ -84,7 +84,10 @@ def test_the_route_is_cut_where_it_crosses_itself():
 
 
 def overlapping(route: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
-    """Where an ego near the origin stands: east (eastward, y = 0), far (eastward, y = 0.5), north (northward), all over it."""
+    """Starting block and candidates of an ego near the origin, where three blocks overlap.
+
+    Their lanes are east (eastward, y = 0), far (eastward, y = 0.5) and north (northward).
+    """
     lanes = [lane("e", "east", [[-10, 0], [0, 0], [10, 0]]), lane("f", "far", [[-10, 0.5], [0, 0.5], [10, 0.5]])]
     lanes.append(lane("n", "north", [[0, -10], [0, 0], [0, 10]]))
     blocks = [MapArea(id=name, rings=(rectangle(-10, -10, 10, 10),)) for name in ("north", "far", "east")]
@@ -109,7 +112,8 @@ def test_where_no_lane_points_the_egos_way_the_nearest_block_is_taken():
 
 
 def test_an_ego_beside_all_blocks_starts_from_the_nearest_ones():
-    # 40 m beside the street, abeam of j0: the nearest roadblock and the nearest connector are tried; the lanes are too far to fit.
+    # 40 m beside the street, abeam of j0. The nearest roadblock and connector are tried; no lane is near
+    # enough to qualify.
     start, candidates = starting_block(STREET, pose(24.0, 40.0), ("r0",))
     assert (start, candidates) == ("j0", ("r0", "j0"))
     assert correct_route(STREET, pose(24.0, 40.0), ("r1",)) == ("j0", "r1")

@@ -1,4 +1,4 @@
-"""The centre line and arc lengths on it, worked out by hand."""
+"""The centreline and arc lengths along it, worked by hand (docs/pdms.md, section 9.3)."""
 
 import numpy as np
 import pytest
@@ -69,7 +69,8 @@ def test_of_lanes_under_the_rear_axle_the_one_turned_like_the_ego_is_taken():
 
 
 def test_an_ego_whose_rear_axle_is_in_no_lane_is_in_the_first_that_holds_its_centre():
-    # The rear axle is 1 m before the lanes begin, the centre 0.46 m inside of slant and of east: the route's order decides.
+    # The rear axle is 1 m before the lanes begin. The centre is 0.46 m inside slant and east: the route's
+    # order decides.
     assert start_lane(CROSS, pose(-11.0, -1.5), ("away", "slant", "east")) == "slant"
 
 

@@ -1,4 +1,7 @@
-"""Prepared scenes on disk: what was prepared comes back, and what is missing, damaged or foreign is named and repaired."""
+"""Reading prepared scenes: what was prepared comes back.
+
+What is missing, damaged or foreign is named, and repaired by another build.
+"""
 
 import multiprocessing
 import pickle
@@ -117,8 +120,8 @@ def test_a_file_of_the_other_generation_in_a_store_is_refused(tmp_path: Path):
 
 def test_another_format_is_named_and_built_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     with monkeypatch.context() as older:
-        older.setattr(store, "FORMAT", 0)
-        older.setattr(scene_file, "FORMAT", 0)
+        for module in (store, building, scene_file):
+            older.setattr(module, "FORMAT", 0)
         build(tmp_path)
     with pytest.raises(StoreError, match="has format 0, but this version reads 2"):
         ScoringStore(tmp_path)

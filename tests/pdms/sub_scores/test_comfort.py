@@ -1,4 +1,8 @@
-"""Comfort by hand (spec 6.7, 6.8): six signals, strict bounds, history in front, accelerations moved to the middle of the car."""
+"""Comfort by hand (docs/pdms.md, sections 6.7 and 6.8): six signals, strict bounds, history, and the filters.
+
+Expected outputs of filters are fits worked out from their definition, never by the library that
+makes the matrices.
+"""
 
 import math
 
@@ -33,7 +37,7 @@ def tensor(states: np.ndarray) -> torch.Tensor:
 
 
 def turning(heading: np.ndarray) -> np.ndarray:
-    """States that do nothing but turn."""
+    """States that only turn."""
     states = np.zeros((len(heading), 11))
     states[:, HEADING] = heading
     return states
@@ -45,7 +49,7 @@ def calm(rows: int = 14) -> np.ndarray:
 
 
 def both(states: np.ndarray, rows: int = 14) -> tuple[float, float]:
-    """Comfort of v1, and history comfort of v2 after a history that goes on as the first state."""
+    """Comfort of v1, and history comfort of v2 after a history that repeats the first state."""
     history = np.tile(states[0], (rows, 1))
     return comfort(tensor(states)).item(), history_comfort(tensor(states), tensor(history)).item()
 
@@ -82,7 +86,7 @@ def test_constant_yaw_rate_also_across_half_a_turn(rate: float, score: float):
 
 
 def test_v1_fits_one_parabola_to_accelerations():
-    # 0.6 t: the parabola is exact; jerk 0.6 but for the half sample that the even window is ahead between the ends.
+    # 0.6 t: the parabola is exact. The jerk is 0.6, apart from the half sample by which the even window is ahead.
     signals = comfort_signals(tensor(accelerating(0.6 * TIMES)))
     torch.testing.assert_close(signals[LONGITUDINAL], tensor(0.6 * TIMES), rtol=0, atol=2e-8)
     assert (signals[LONGITUDINAL_JERK] - 0.6).abs().max() < 0.035
@@ -94,7 +98,8 @@ def test_v1_fits_one_parabola_to_accelerations():
 
 
 def test_jerk_along_the_car_has_a_bound_of_its_own():
-    # From -4 to 2.3 m/s^2 at 5 m/s^3, for 1.26 s: more than 4.13 along the car. The same across it is within the 8.37 of the norm.
+    # From -4 to 2.3 m/s^2 at 5 m/s^3, for 1.26 s. Along the car that exceeds 4.13; across it, it is within
+    # the norm's 8.37.
     ramp = np.clip(-4.0 + 5.0 * (TIMES - 1.0), -4.0, 2.3)
     for states, expected in ((accelerating(ramp), False), (accelerating(ay=ramp), True)):
         signals = history_comfort_signals(tensor(states), tensor(np.tile(states[0], (14, 1))))
@@ -110,7 +115,7 @@ def test_jerk_of_the_norm_is_not_the_norm_of_the_jerk():
 
 
 def test_yaw_acceleration_of_a_constant_one():
-    # 0.5 * 0.4 t^2: a cubic through five samples differentiates it exactly, and so does v2.
+    # 0.5 * 0.4 t^2: a cubic through five samples differentiates it exactly. So does v2.
     states = turning(0.2 * (TIMES - 2.0) ** 2)
     signals = comfort_signals(tensor(states))
     torch.testing.assert_close(signals[YAW_ACC], torch.full((41,), 0.4, dtype=torch.float64), rtol=0, atol=1e-8)
@@ -191,7 +196,9 @@ def test_scenes_with_histories_of_different_length_are_told_apart():
 
 
 def fit(samples: np.ndarray, at: float, order: int, derivative: int = 0, step: float = 1.0) -> np.ndarray:
-    """Weights of the samples in a least-squares polynomial over `samples` (indices), read or differentiated at an index."""
+    """Weights of samples in a least-squares polynomial, read or differentiated at index `at`.
+    samples: their indices.
+    """
     inverse = np.linalg.pinv(np.vander(samples - at, order + 1, increasing=True))
     return inverse[derivative] * math.factorial(derivative) / step**derivative
 
@@ -271,10 +278,13 @@ def test_comfort_signals_of_the_devkit_have_these_extremes(name: str):
                 heading, forward = unwrap(states[:, HEADING]), round8(smooth(states[:, AX], 8, 2))
                 magnitude = round8(smooth(torch.hypot(states[:, AX], states[:, AY]), 8, 2))
                 signals = {
-                    "lon_accel": smooth(states[:, AX], 41, 2), "lat_accel": smooth(states[:, AY], 41, 2),
-                    "jerk": smooth(magnitude, 41, 2, 1), "lon_jerk": smooth(forward, 41, 2, 1),
-                    "yaw_accel": smooth(heading, 5, 3, 2), "yaw_rate": smooth(heading, 5, 2, 1),
-                }  # fmt: skip
+                    "lon_accel": smooth(states[:, AX], 41, 2),
+                    "lat_accel": smooth(states[:, AY], 41, 2),
+                    "jerk": smooth(magnitude, 41, 2, 1),
+                    "lon_jerk": smooth(forward, 41, 2, 1),
+                    "yaw_accel": smooth(heading, 5, 3, 2),
+                    "yaw_rate": smooth(heading, 5, 2, 1),
+                }
                 for key, expected in case["v1"]["comfort_signal_min_max"].items():
                     extremes = [round8(signals[key]).min().item(), round8(signals[key]).max().item()]
                     assert extremes == pytest.approx(expected, abs=2e-8), (case["name"], key)

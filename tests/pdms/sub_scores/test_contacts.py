@@ -11,7 +11,7 @@ from latentdrive.boxes import corners, ego_centre
 from latentdrive.geometry import compose
 from latentdrive.pdms.batch import stack
 from latentdrive.pdms.score import NC
-from latentdrive.pdms.sub_scores.contacts import AHEAD, LISTS, NEVER, Contacts, bearing_deg, contacts, front_touches
+from latentdrive.pdms.sub_scores.contacts import AHEAD, NEVER, Contacts, bearing_deg, contacts, front_touches
 from latentdrive.pdms.sub_scores.footprint import footprint
 from tests.support.made_scenes import (
     BETWEEN_Y,
@@ -60,11 +60,15 @@ def test_contacts_are_those_that_shapely_finds(generation: int, ttc_steps: int):
     rng = np.random.default_rng(3)
     others = [
         Other(
-            "vehicle", *rng.uniform((-10, -8), (30, 8)), heading=rng.uniform(-np.pi, np.pi), speed=rng.uniform(0, 6),
-            size=tuple(rng.uniform((0.3, 0.3), (6, 3))), seen=range(int(rng.integers(0, 20)), int(rng.integers(20, 51))),
+            "vehicle",
+            *rng.uniform((-10, -8), (30, 8)),
+            heading=rng.uniform(-np.pi, np.pi),
+            speed=rng.uniform(0, 6),
+            size=tuple(rng.uniform((0.3, 0.3), (6, 3))),
+            seen=range(int(rng.integers(0, 20)), int(rng.integers(20, 51))),
         )
         for _ in range(25)
-    ]  # fmt: skip
+    ]
     scene = moved_scene(made_scene(*others, generation=generation), np.array([664_430.0, 3_997_650.0, 0.7]))
     states = np.stack([driving(5.0), circling(6.0, 15.0), circling(3.0, -6.0)])
     states = np.concatenate([compose(np.append(scene.ego[:2], 0.7), states[..., :3]), states[..., 3:]], -1)

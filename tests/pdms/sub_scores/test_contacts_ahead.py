@@ -1,4 +1,7 @@
-"""Time to collision by hand (spec 6.6): how far it looks, for how long, whom it asks about, and the NaN of a lead exactly ahead."""
+"""Time to collision by hand (docs/pdms.md, section 6.6).
+
+How far it looks, for how long, at whom, and the NaN of a lead exactly ahead.
+"""
 
 import math
 
@@ -35,7 +38,7 @@ def verdict(states: np.ndarray, *others: Other, **scene) -> tuple[float, int]:
 
 
 def lead(gap: float, speed: float = 0.0, **more) -> Other:
-    """A car on the road ahead, its rear `gap` metres before the ego's front, a little to the left."""
+    """A car on the road ahead, a little to the left. gap: between the ego's front and its rear, metres."""
     return Other("vehicle", FRONT_M + gap + 2.0, 0.3, speed=speed, **more)
 
 
@@ -45,8 +48,9 @@ def test_nine_tenths_of_a_second_are_looked_ahead():
 
 
 def test_only_0_3_6_and_9_steps_are_looked_at():
-    # Something is there at step 9 alone, 8.95 m ahead: seen from step 0 with 9 steps. At step 8 alone: from none with 8 steps,
-    # from step 2 with 6 (moved 2 + 6 = 8 m, too short), so never.
+    # A car is present at step 9 only, 8.95 m ahead: step 0 meets it by looking 9 steps ahead. If it is
+    # present at step 8 only, nobody looks 8 steps ahead, and step 2 looks 6 ahead but reaches only 2 + 6 = 8
+    # m.
     assert verdict(driving(10.0), lead(8.95, seen=range(9, 10))) == (0.0, 0)
     assert verdict(driving(10.0), lead(8.95, seen=range(8, 9))) == (1.0, -1)
     assert verdict(driving(10.0), lead(7.95, seen=range(8, 9))) == (0.0, 2)  # 2 steps driven, 6 ahead
@@ -88,7 +92,7 @@ def test_ahead_ends_at_30_degrees():
 
 
 def test_who_is_beside_is_ignored_for_good():
-    # Beside the car in its one lane; after a second the car moves sideways behind the other one, which is then ahead.
+    # First they drive side by side. After a second the car moves behind the other one, which is then ahead.
     y = np.where(TIMES <= 1.0, 0.0, 1.0)
     beside = Other("vehicle", MIDDLE_M, BESIDE, speed=3.0)
     speed = np.where(TIMES < 1.0, 3.0, 0.5)
@@ -110,7 +114,8 @@ def test_who_is_behind_never_counts():
 
 
 def test_the_rear_axle_decides_about_the_intersection():
-    # The middle of the car is inside it every time; a rear axle on the border is outside, and the other one then ignored for good.
+    # The centre of the car is always inside. A rear axle on the border is outside, and then the other car is
+    # ignored for good.
     beside = Other("vehicle", MIDDLE_M, BESIDE, speed=3.0)
     for begin, expected in ((0.0, (1.0, -1)), (-0.001, (0.0, 0))):
         road = (*ROAD, patch("INTERSECTION", begin, -30, 160, 30))
@@ -118,17 +123,18 @@ def test_the_rear_axle_decides_about_the_intersection():
 
 
 def test_the_other_ones_later_place_is_asked_from_the_cars_present_one():
-    # The car creeps at the origin. A small thing crosses from the left at 4 m/s. At step 0 it would be touched after 9 steps,
-    # y = 4.7 - 3.6 = 1.1, x = 3: 20 degrees from the axle. Where it is at step 0 (57 degrees) it would not count.
+    # The car creeps at the origin, and a bicycle crosses from the left at 4 m/s. At step 0 it would be
+    # touched 9 steps later, at x = 3, y = 4.7 - 3.6 = 1.1: 20 degrees from the axle. At its place of step 0
+    # (57 degrees) it would not count.
     crossing = Other("bicycle", 3.0, 4.7, speed=4.0, way=-np.pi / 2, size=(0.2, 0.2))
     assert verdict(driving(0.01), crossing) == (0.0, 0)
-    # Turned round: at 1.1 m now, touched at once and ahead; put at 2 m ahead (29 degrees) and 1.9 m (30.1) the limit shows.
+    # The limit of 30 degrees: at x = 2 m the bearing is 29 degrees, at 1.9 m 30.1 degrees.
     for x, score in ((2.0, 0.0), (1.9, 1.0)):
         assert verdict(driving(0.01), crossing._replace(x=x))[0] == score
 
 
 def only_contact(bearing_deg: float, *, outside: bool = False, at_junction: bool = False) -> float:
-    """The verdict on one contact at step 3."""
+    """The sub-score for a single contact at step 3."""
     zeros = {name: torch.zeros(1, dtype=torch.long) for name in ("scene", "trajectory", "track", "ahead")}
     contact = Contacts(**zeros, step=torch.tensor([3]), shape=(1, 1, 1))
     how = Circumstances(
@@ -154,7 +160,7 @@ def test_a_bearing_that_is_nan_is_neither_ahead_nor_behind():
 
 
 def test_a_lead_exactly_ahead_is_missed_where_rounding_leaves_it_no_bearing():
-    # Which headings do so hangs on the last bit, as in the devkit: some see the lead, some ignore it for good.
+    # The last bit decides, as in the devkit: at some headings the lead is seen, at others it is ignored for good.
     field = (patch("ROADBLOCK", -60, -60, 60, 60), patch("LANE", -60, -60, 60, 60, on_route=True))
     junction = (*field, patch("INTERSECTION", -60, -60, 60, 60))
     on_field, at_junction = [], []

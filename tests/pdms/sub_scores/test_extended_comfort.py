@@ -1,4 +1,4 @@
-"""Extended comfort: bounds by hand, the devkit's four numbers, and which scenes make a pair."""
+"""Extended comfort: bounds by hand, the devkit's four differences, and which scenes make a pair."""
 
 import math
 

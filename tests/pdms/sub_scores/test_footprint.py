@@ -1,4 +1,4 @@
-"""The car's box at simulated states, and the areas of the map that it is in (spec 6.1)."""
+"""The car's box at simulated states, and the areas of the map that it is in (docs/pdms.md, section 6.1)."""
 
 import numpy as np
 import pytest
