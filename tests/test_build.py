@@ -6,8 +6,11 @@ from latentdrive.build import AllowList, build, locate
 from latentdrive.errors import ConfigError
 
 WINDOWS = {
-    "_target_": "latentdrive.data.batches.transitions.WindowSpec", "transitions": 3, "transition_s": 0.5, "rate_hz": 10.0,
-}  # fmt: skip
+    "_target_": "latentdrive.data.batches.transitions.WindowSpec",
+    "transitions": 3,
+    "transition_s": 0.5,
+    "rate_hz": 10.0,
+}
 
 
 @pytest.mark.parametrize("target", ["os.system", "builtins.eval", "latentdrivex.model", "subprocess.run", "torch.load"])
@@ -19,13 +22,20 @@ def test_only_targets_of_the_allow_list_are_built(target):
 @pytest.mark.parametrize(
     "target",
     [
-        "latentdrive.files.os.system", "latentdrive.files.shutil.rmtree", "latentdrive.checkpoint.subprocess.run",
-        "latentdrive.build.importlib.import_module", "latentdrive.checkpoint.safetensors.torch.load_file",
-        "torch.optim.sgd.torch.load", "latentdrive.files.os", "latentdrive.files.Path", "latentdrive.files.Path.unlink",
-        "latentdrive.checkpoint.load_model", "latentdrive.codebook.model.F.relu",
+        "latentdrive.files.os.system",
+        "latentdrive.files.shutil.rmtree",
+        "latentdrive.checkpoint.subprocess.run",
+        "latentdrive.build.importlib.import_module",
+        "latentdrive.checkpoint.safetensors.torch.load_file",
+        "torch.optim.sgd.torch.load",
+        "latentdrive.files.os",
+        "latentdrive.files.Path",
+        "latentdrive.files.Path.unlink",
+        "latentdrive.checkpoint.load_model",
+        "latentdrive.codebook.model.F.relu",
         "latentdrive.codebook.model.Codebook.load_state_dict",
     ],
-)  # fmt: skip
+)
 def test_what_a_module_only_imports_or_inherits_is_not_reached_through_it(target, tmp_path):
     with pytest.raises(ConfigError, match=r"is refused|there is no module"):
         build({"_target_": target, "command": f"touch {tmp_path}/reached"})

@@ -57,9 +57,12 @@ def saved(tmp_path):
     torch.manual_seed(0)
     model = Line(inputs=3)
     card = Card(
-        kind=f"{SOURCE}.Line", parents={"codebook": "b1"}, data={"clips": 5}, metrics={"held_out/error": 0.125},
+        kind=f"{SOURCE}.Line",
+        parents={"codebook": "b1"},
+        data={"clips": 5},
+        metrics={"held_out/error": 0.125},
         command="latentdrive train line",
-    )  # fmt: skip
+    )
     card = checkpoint.save(tmp_path / "line", model, config={"_target_": f"{SOURCE}.Line", "inputs": 3}, card=card)
     return tmp_path / "line", model, card
 

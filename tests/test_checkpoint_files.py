@@ -1,4 +1,5 @@
-"""Models that keep files of their own beside the weights: they travel in the checkpoint and are guarded like weights."""
+"""Models that keep files of their own beside the weights: they travel in the checkpoint and are guarded like weights.
+"""
 
 from pathlib import Path
 

@@ -1,8 +1,9 @@
-"""Forward dynamics: the present frame and an action's codes → the next frame.
+"""Forward dynamics: predicts the next frame from the present one and the codes of an action.
 
-Last step of the codebook. `WarpForwardDynamics` (latentdrive default) predicts a flow field, moves the first frame's features
-and pixels along it, and adds a correction; the published kind, `PlainForwardDynamics`, only adds a correction and was found
-to ignore its codes. Both predict the change: with the last layer at zero the next frame is a copy of the present one.
+`WarpForwardDynamics` (latentdrive default) predicts a flow field, moves the present frame's features and
+pixels along it, and adds a correction. The published kind, `PlainForwardDynamics`, only adds a correction
+and was found to ignore its codes. Both predict the change: with their last layers at zero the next frame is
+a copy of the present one.
 """
 
 from typing import NamedTuple
@@ -14,13 +15,13 @@ from torch import Tensor, nn
 
 from latentdrive.codebook.transformer import SpatialBlock
 
-FIELDS = (
-    6  # flow fields that the conditions mix: an image moves by the sum of as many fields as the camera has freedoms
-)
+# Flow fields that the conditions mix. The image of a rigid world moves by the sum of six fields, one for each
+# degree of freedom of the camera.
+FIELDS = 6
 
 
 class Prediction(NamedTuple):
-    """features: the next frame's. pixels: the next small picture, RGB in [-1, 1]. flow: backward displacement in patches."""
+    """A predicted next frame. pixels: the small picture, RGB in [-1, 1]. flow: backward displacement, in patches."""
 
     features: Float[Tensor, "N C h w"]
     pixels: Float[Tensor, "N 3 H W"]
@@ -28,18 +29,29 @@ class Prediction(NamedTuple):
 
 
 class _Trunk(nn.Module):
-    """Patches of the present frame and condition tokens → patch states.
+    """The transformer from patches of the present frame and condition tokens to patch states.
 
-    Attention runs over tokens of `pool` x `pool` patches; what it finds is spread over the patches again and joined with each
-    patch's own view. The conditions enter twice: as tokens to attend to, and summed into every patch, so that depth (from the
-    patch) and action meet in the first feed-forward layer already. The first `sectors` conditions belong to vertical sectors of
-    the picture, left to right: a patch gets those of its own sector, blended towards the neighbour's, and no token carries them.
+    Attention runs over tokens of `pool` x `pool` patches. Its result is spread over the patches again
+    and joined with each patch's own features. The conditions enter twice: as tokens to attend to, and
+    summed into every patch, so that depth (from the patch) and action meet in the first feed-forward
+    layer. The first `sectors` conditions belong to vertical sectors of the picture, left to right: a
+    patch gets that of its own sector, blended towards the neighbour's, and no token carries it.
     """
 
     def __init__(
-        self, *, feature_channels: int, grid: tuple[int, int], pool: int, width: int, layers: int, heads: int,
-        conditions: int, sectors: int, condition_width: int, patch_pixels: int,
-    ) -> None:  # fmt: skip
+        self,
+        *,
+        feature_channels: int,
+        grid: tuple[int, int],
+        pool: int,
+        width: int,
+        layers: int,
+        heads: int,
+        conditions: int,
+        sectors: int,
+        condition_width: int,
+        patch_pixels: int,
+    ) -> None:
         super().__init__()
         self.local = nn.Conv2d(feature_channels + 3 * patch_pixels**2, width, 1)
         self.down = nn.Conv2d(width, width, pool, pool)
@@ -58,7 +70,7 @@ class _Trunk(nn.Module):
     def forward(
         self, features: Float[Tensor, "N C h w"], pixels: Float[Tensor, "N 3 H W"], conditions: Float[Tensor, "N n Dc"]
     ) -> tuple[Float[Tensor, "N D h w"], Float[Tensor, "N D h w"]]:
-        """Patch states that know the conditions, and each patch's own view, which does not."""
+        """Patch states that depend on the conditions, and each patch's own features, which do not."""
         local = F.gelu(self.local(torch.cat([features, F.pixel_unshuffle(pixels, self.patch_pixels)], 1)))
         coarse = self.down(local)
         if self.within is not None:
@@ -78,18 +90,37 @@ class _Trunk(nn.Module):
 class PlainForwardDynamics(nn.Module):
     """The published kind: a spatial transformer that adds a correction to the present frame.
 
-    conditions: number of condition tokens. patch_pixels: side of a patch in the small picture.
+    conditions: number of condition tokens. sectors: how many of them belong to sectors, see _Trunk.
+    patch_pixels: side of a patch in the small picture.
     """
 
     def __init__(
-        self, *, feature_channels: int, grid: tuple[int, int], pool: int, width: int, layers: int, heads: int,
-        conditions: int, sectors: int, condition_width: int, patch_pixels: int,
-    ) -> None:  # fmt: skip
+        self,
+        *,
+        feature_channels: int,
+        grid: tuple[int, int],
+        pool: int,
+        width: int,
+        layers: int,
+        heads: int,
+        conditions: int,
+        sectors: int,
+        condition_width: int,
+        patch_pixels: int,
+    ) -> None:
         super().__init__()
         self.trunk = _Trunk(
-            feature_channels=feature_channels, grid=grid, pool=pool, width=width, layers=layers, heads=heads,
-            conditions=conditions, sectors=sectors, condition_width=condition_width, patch_pixels=patch_pixels,
-        )  # fmt: skip
+            feature_channels=feature_channels,
+            grid=grid,
+            pool=pool,
+            width=width,
+            layers=layers,
+            heads=heads,
+            conditions=conditions,
+            sectors=sectors,
+            condition_width=condition_width,
+            patch_pixels=patch_pixels,
+        )
         self.patch_pixels = patch_pixels
         self.correct_features = _zero(nn.Conv2d(width, feature_channels, 1))
         self.correct_pixels = _zero(nn.Conv2d(width, 3 * patch_pixels**2, 1))
@@ -97,17 +128,18 @@ class PlainForwardDynamics(nn.Module):
     def forward(
         self, features: Float[Tensor, "N C h w"], pixels: Float[Tensor, "N 3 H W"], conditions: Float[Tensor, "N n Dc"]
     ) -> Prediction:
-        """features, pixels: the present frame; conditions: vectors of codes and motion."""
+        """Predict the next frame. features, pixels: of the present one. conditions: vectors of codes and motion."""
         states, _ = self.trunk(features, pixels, conditions)
         correction = F.pixel_shuffle(self.correct_pixels(states), self.patch_pixels)
         return Prediction(features + self.correct_features(states), pixels + correction, None)
 
 
 class WarpForwardDynamics(PlainForwardDynamics):
-    """Flow, warp, correction. Conditions act through the flow alone: a code says where things go, never how they look. The
-    correction sees the patch and how it is about to move, and sends no gradient back through that.
+    """Moves the present frame along a predicted flow and corrects it.
 
-    flow_cells: flow vectors per patch, each way.
+    Conditions act through the flow alone: a code says where things go, never how they look. The
+    correction sees the patch and its flow, and sends no gradient back into the flow. flow_cells: flow
+    vectors per patch, each way.
     """
 
     def __init__(self, *, flow_cells: int, feature_channels: int, width: int, **trunk) -> None:
@@ -121,7 +153,7 @@ class WarpForwardDynamics(PlainForwardDynamics):
     def forward(
         self, features: Float[Tensor, "N C h w"], pixels: Float[Tensor, "N 3 H W"], conditions: Float[Tensor, "N n Dc"]
     ) -> Prediction:
-        """features, pixels: the present frame; conditions: vectors of codes and motion, those of sectors first."""
+        """Predict the next frame, as PlainForwardDynamics does. conditions: those of sectors first."""
         states, local = self.trunk(features, pixels, conditions)
         shares = self.shares(conditions[:, self.trunk.sectors :].flatten(1))
         fields = self.fields(states).unflatten(1, (FIELDS, -1))
@@ -139,7 +171,10 @@ class WarpForwardDynamics(PlainForwardDynamics):
 def warp(
     maps: Float[Tensor, "N C H W"], flow: Float[Tensor, "N 2 fh fw"], grid: tuple[int, int] | torch.Size
 ) -> Float[Tensor, "N C H W"]:
-    """Every place takes its value from where `flow` (right, down, in patches of `grid`) points; beyond the edge, the edge."""
+    """Give every place the value from where its flow points; beyond the edge, that of the edge.
+
+    flow: right and down, in patches of `grid`.
+    """
     height, width = maps.shape[-2:]
     if flow.shape[-2:] != (height, width):
         flow = F.interpolate(flow, (height, width), mode="bilinear", align_corners=False)

@@ -1,10 +1,11 @@
-"""Inverse dynamics: the action that turned one frame into the next.
+"""Inverse dynamics: infers the action that turned one frame into the next.
 
-Second step of the codebook, after features.py and before quantizer.py. A spatio-temporal transformer, causal in time, reads
-every pair of neighbouring frames and writes one vector per action slot. After LAPO (arXiv:2312.10812) and UniVLA's latent
-action model (arXiv:2505.06111); LatentVLA (arXiv:2601.05611) has the same parts. We differ in what a token is: both frames
-are fused per patch, by a small convolutional stem over the stacked pictures, by the features' change and by a correlation
-volume, because a transformer that gets the two frames as separate token sets has to find the motion by itself and hardly does.
+A spatio-temporal transformer, causal in time, reads every pair of neighbouring frames and writes one
+vector per action slot, which quantizer.py turns into a code. After LAPO (arXiv:2312.10812) and UniVLA's
+latent action model (arXiv:2505.06111); LatentVLA (arXiv:2601.05611) has the same parts. We differ in
+what a token is: both frames are fused per patch, by a small convolutional stem over the stacked
+pictures, by the change of the features and by a correlation volume. A transformer that gets the two
+frames as separate sets of tokens has to find the motion by itself, and hardly does.
 """
 
 import torch
@@ -16,17 +17,18 @@ from latentdrive.codebook.transformer import SpatioTemporalBlock
 
 
 class MotionStem(nn.Module):
-    """Stacked pictures to one vector per patch of `stride` pixels: sees displacements below and above a patch.
+    """Stacked pictures → one vector per patch of `stride` pixels. It sees displacements smaller and
+    larger than a patch.
 
-    Convolutions as in FlowNetS (arXiv:1504.06852), with group norm instead of batch norm so that one example never
-    depends on its batch.
+    Convolutions as in FlowNetS (arXiv:1504.06852), with group norm in place of batch norm so that an
+    example never depends on its batch.
     """
 
     def __init__(self, *, channels: int, width: int, stride: int) -> None:
         super().__init__()
-        steps = (stride - 1).bit_length()  # patches of 14 pixels are seen as 16 of a slightly larger picture
+        steps = (stride - 1).bit_length()  # for patches of 14 pixels, the picture is enlarged so that they have 16
         self.side = 1 << steps
-        layers: list[nn.Module] = [nn.PixelUnshuffle(2)]  # the first halving keeps every pixel and costs nothing
+        layers: list[nn.Module] = [nn.PixelUnshuffle(2)]  # the first halving loses no pixel and needs no weights
         channels *= 4
         for step in range(1, steps):
             out = max(32, width >> (steps - 1 - step))
@@ -35,7 +37,7 @@ class MotionStem(nn.Module):
         self.layers = nn.Sequential(*layers[:-1])
 
     def forward(self, pictures: Float[Tensor, "N C H W"], grid: tuple[int, int]) -> Float[Tensor, "N D h w"]:
-        """Pictures in [-1, 1] → patches, `grid` of them."""
+        """Vectors of all patches. pictures: in [-1, 1]; grid: patches down and across."""
         size = (grid[0] * self.side, grid[1] * self.side)
         if pictures.shape[-2:] != size:
             pictures = F.interpolate(pictures, size, mode="bilinear", align_corners=False)
@@ -43,9 +45,10 @@ class MotionStem(nn.Module):
 
 
 class Correlation(nn.Module):
-    """How alike each patch of the first frame is to those around its place in the second one (FlowNetC, arXiv:1504.06852).
+    """Similarity of each patch of the first frame to the patches around its place in the second one.
 
-    reach: patches each way. The likeness is the cosine of features; beyond the edge it is 0.
+    As in FlowNetC (arXiv:1504.06852). The similarity is the cosine of the features, and 0 beyond the
+    edge. reach: patches each way.
     """
 
     def __init__(self, *, grid: tuple[int, int], reach: int) -> None:
@@ -53,26 +56,27 @@ class Correlation(nn.Module):
         rows, columns = torch.meshgrid(torch.arange(grid[0]), torch.arange(grid[1]), indexing="ij")
         steps = torch.arange(-reach, reach + 1)
         down, right = (step.flatten() for step in torch.meshgrid(steps, steps, indexing="ij"))
-        there = rows.reshape(-1, 1) + down, columns.reshape(-1, 1) + right
-        inside = (there[0] >= 0) & (there[0] < grid[0]) & (there[1] >= 0) & (there[1] < grid[1])
+        row, column = rows.reshape(-1, 1) + down, columns.reshape(-1, 1) + right
+        inside = (row >= 0) & (row < grid[0]) & (column >= 0) & (column < grid[1])
         self.channels = len(down)
-        self.register_buffer("place", torch.where(inside, there[0] * grid[1] + there[1], 0), persistent=False)
+        self.register_buffer("place", torch.where(inside, row * grid[1] + column, 0), persistent=False)
         self.register_buffer("inside", inside, persistent=False)
 
     def forward(self, first: Float[Tensor, "N C h w"], second: Float[Tensor, "N C h w"]) -> Float[Tensor, "N K h w"]:
-        """Likeness for every displacement of up to `reach` patches."""
+        """Similarities for every displacement of up to `reach` patches; K displacements."""
         a, b = (F.normalize(part.flatten(2), dim=1) for part in (first, second))
-        alike = (a.transpose(1, 2) @ b).gather(2, self.place.expand(len(a), -1, -1)) * self.inside
-        return alike.transpose(1, 2).unflatten(2, first.shape[-2:])
+        similarity = (a.transpose(1, 2) @ b).gather(2, self.place.expand(len(a), -1, -1)) * self.inside
+        return similarity.transpose(1, 2).unflatten(2, first.shape[-2:])
 
 
 class InverseDynamics(nn.Module):
-    """Frame pairs (and context) → one continuous vector per slot.
+    """Pairs of frames, perhaps with context → one continuous vector per slot.
 
-    grid: patches down and across at the features' stride. pool: patches joined per token, each way. reach: see Correlation.
-    pictures: how many the stem stacks (2, or 3 where the first is a prediction from motion). context_width: width of the
-    context tokens (motion, or environment codes), 0 for none. sectors: slot k reads the k-th of `slots` vertical sectors of
-    the picture, left to right (latentdrive default for the environment); otherwise every slot reads all of it.
+    grid: patches down and across at the features' stride. pool: patches joined to a token, each way.
+    reach: see Correlation. pictures: number of pictures that the stem stacks; 2, or 3 where the first
+    is a prediction from motion. context_width: width of the context tokens (motion, or environment
+    codes), 0 for none. sectors: slot k reads the k-th of `slots` vertical sectors of the picture, left
+    to right (latentdrive default for the environment); otherwise every slot reads the whole picture.
     """
 
     def __init__(
@@ -104,8 +108,9 @@ class InverseDynamics(nn.Module):
         self.context = nn.Linear(context_width, width) if context_width else None
         self.blocks = nn.ModuleList(SpatioTemporalBlock(width=width, heads=heads) for _ in range(layers))
         self.head = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, code_width))
-        # Every slot's vectors get mean 0 and variance 1 over the transitions. Without it they differ far less between
-        # transitions than between slots, k-means finds the slots, and a slot says always the same.
+        # Gives every slot's vectors mean 0 and variance 1 over the transitions. Without it they differ
+        # far less between transitions than between slots: k-means finds the slots, and a slot always
+        # gives the same code.
         self.spread = nn.BatchNorm1d(slots * code_width, affine=False, momentum=0.05)
 
     def forward(
@@ -115,14 +120,17 @@ class InverseDynamics(nn.Module):
         pictures: Float[Tensor, "B T P H W"],
         context: Float[Tensor, "B T n Dc"] | None,
     ) -> Float[Tensor, "B T slots Dk"]:
-        """first, second: features at the start (or what motion makes of them) and at the end of every transition; pictures: the
-        same two frames, stacked, and what else there is to see.
+        """Vectors of all slots of every transition.
+
+        first: features at the start of each transition, or their prediction from motion. second:
+        features at its end. pictures: the pictures that belong to them, stacked. context: tokens of
+        width `context_width`, or None.
         """
         batch, times = first.shape[:2]
         first, second = first.flatten(0, 1), second.flatten(0, 1)
-        alike = self.correlation(first, second).to(first.dtype)
-        # Cosines are small beside standardised features: times 4 they weigh as much from the first step on.
-        fused = self.fuse(torch.cat([first, second - first, 4 * alike], 1))
+        similarity = self.correlation(first, second).to(first.dtype)
+        # Cosines are small beside standardised features; times 4 they weigh as much from the first step on.
+        fused = self.fuse(torch.cat([first, second - first, 4 * similarity], 1))
         patches = self.down(F.gelu(fused + self.stem(pictures.flatten(0, 1), first.shape[-2:])))
         patches = patches.flatten(2).transpose(1, 2) + self.positions
         tokens = [self.queries.expand(batch * times, -1, -1).to(patches.dtype)]
@@ -134,7 +142,8 @@ class InverseDynamics(nn.Module):
         patches = (
             states[:, :, -self.tokens[0] * self.tokens[1] :].flatten(0, 1).transpose(1, 2).unflatten(2, self.tokens)
         )
-        # The mean of the patches is a short way for the gradient; attention alone takes long to find the motion.
+        # The mean of the patches gives the gradient a short path; attention alone takes long to find
+        # the motion.
         read = F.adaptive_avg_pool2d(patches, (1, self.slots if self.sectors else 1)).flatten(2).transpose(1, 2)
         vectors = self.head(states[:, :, : self.slots] + read.unflatten(0, (batch, times)))
         return self.spread(vectors.float().flatten(2).flatten(0, 1)).reshape(vectors.shape)

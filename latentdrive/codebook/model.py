@@ -1,14 +1,15 @@
-"""The codebook: from frames to environment codes and ego codes, and back to the next frame.
+"""The codebook: from frames to environment codes and ego codes, and from codes to the next frame.
 
 LatentVLA's two stages (arXiv:2601.05611), completed where the paper is silent:
-1. environment: inverse dynamics sees both frames *and the ego's motion*, forward dynamics gets the same motion, so that a code
-   need only say what the environment did. Then book and encoder are frozen.
-   reader: learns to give the same environment codes from the frames alone.
-2. ego: inverse dynamics sees both frames and the reader's environment codes, never motion; its code must carry the ego's motion.
-With `environment_slots: 0` there is one stage only (LAPO, arXiv:2312.10812).
+1. Environment: inverse dynamics sees both frames *and the ego's motion*, and forward dynamics gets the same
+   motion, so that a code only has to say what the environment did. Then book and encoder are frozen.
+   A reader learns to give the same environment codes from the frames alone.
+2. Ego: inverse dynamics sees both frames and the reader's environment codes, but never motion: its codes
+   must carry the ego's motion.
+With `environment_slots: 0` there is only the second stage (LAPO, arXiv:2312.10812).
 """
 
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -27,7 +28,7 @@ MOTION = 4  # dx, dy, dyaw over the transition, speed at its start
 
 
 class Observation(NamedTuple):
-    """Frames as the networks see them. pictures: full size in [-1, 1]; pixels: the small pictures that are predicted."""
+    """Frames as the networks see them. pictures: of full size, in [-1, 1]. pixels: the small pictures to predict."""
 
     features: Float[Tensor, "B F C h w"]
     pictures: Float[Tensor, "B F 3 H W"]
@@ -41,23 +42,47 @@ class Observation(NamedTuple):
 
 @checkpoint_part
 class Codebook(SpeaksCodes, nn.Module):
-    """Both stages of the codebook for frames of one size and one transition length.
+    """Both stages of the codebook, for frames of one size and one transition length.
 
-    height, width_px: frame size in pixels. transition_s: seconds between neighbouring frames. transitions: of a label.
-    codes: entries of each book; environment_slots, ego_slots: codes a transition; environment_sectors: one environment code
-    for each vertical sector of the picture. reach: patches each way in which inverse dynamics looks for a patch's new
-    place. patch_pixels: side of a patch in the small picture that forward dynamics predicts. motion_scale: metres, metres,
-    radians, metres a second that count as 1. environment_source: where stage 2 and labels take environment codes from: the
-    `reader` (frames only), the frozen `encoder` (needs motion) or a reader `relearned` in stage 2 (UniVLA's way).
+    height, width_px: frame size in pixels. transition_s: seconds between neighbouring frames.
+    transitions: of a label. codes: entries of each book. environment_slots, ego_slots: codes a
+    transition. environment_sectors: one environment code for each vertical sector of the picture.
+    environment_source: gives the environment codes of stage 2 and of labels: the `reader` (frames
+    only), the frozen `encoder` (needs motion), or a reader `relearned` in stage 2, as in UniVLA. reach:
+    how far inverse dynamics looks for a patch's new place, in patches each way. patch_pixels: side of a
+    patch in the small picture that forward dynamics predicts. motion_scale: metres, metres, radians and
+    metres a second that count as 1. regress_motion: adds a head that reads the ego's motion from the
+    ego codes.
     """
 
     def __init__(
-        self, *, features: FrameFeatures, forward_dynamics: Literal["warp", "plain"], height: int, width_px: int,
-        transition_s: float, transitions: int, codes: int, code_width: int, environment_slots: int,
-        environment_sectors: bool, ego_slots: int, environment_source: Literal["reader", "encoder", "relearned"],
-        width: int, layers: int, heads: int, pool: int, reach: int, patch_pixels: int, flow_cells: int, commitment: float,
-        decay: float, dead_below: float, motion_scale: tuple[float, float, float, float], regress_motion: bool,
-    ) -> None:  # fmt: skip
+        self,
+        *,
+        features: FrameFeatures,
+        forward_dynamics: Literal["warp", "plain"],
+        height: int,
+        width_px: int,
+        transition_s: float,
+        transitions: int,
+        codes: int,
+        code_width: int,
+        environment_slots: int,
+        environment_sectors: bool,
+        ego_slots: int,
+        environment_source: Literal["reader", "encoder", "relearned"],
+        width: int,
+        layers: int,
+        heads: int,
+        pool: int,
+        reach: int,
+        patch_pixels: int,
+        flow_cells: int,
+        commitment: float,
+        decay: float,
+        dead_below: float,
+        motion_scale: tuple[float, float, float, float],
+        regress_motion: bool,
+    ) -> None:
         super().__init__()
         if height % (features.stride * pool) or width_px % (features.stride * pool):
             raise ConfigError(
@@ -70,36 +95,37 @@ class Codebook(SpeaksCodes, nn.Module):
         self.environment_slots, self.patch_pixels = environment_slots, patch_pixels
         self.grid = (height // features.stride, width_px // features.stride)
         self.register_buffer("motion_scale", torch.tensor(motion_scale), persistent=False)
-
-        inverse = {
-            "feature_channels": features.channels, "stride": features.stride, "grid": self.grid, "pool": pool, "reach": reach,
-            "width": width, "layers": layers, "heads": heads, "code_width": code_width,
-        }  # fmt: skip
-        book = {"codes": codes, "width": code_width, "commitment": commitment, "decay": decay, "dead_below": dead_below}
-        forward = {
-            "feature_channels": features.channels, "grid": self.grid, "pool": pool, "width": width, "layers": layers, "heads": heads,
-            "condition_width": code_width, "patch_pixels": patch_pixels,
-            "sectors": environment_slots if environment_sectors else 0,
-        }  # fmt: skip
+        trunk = {"grid": self.grid, "pool": pool, "width": width, "layers": layers, "heads": heads}
+        inverse = trunk | {"stride": features.stride, "reach": reach}
+        forward = trunk | {"sectors": environment_slots if environment_sectors else 0}
         kind = PlainForwardDynamics
         if forward_dynamics == "warp":
             kind, forward = WarpForwardDynamics, forward | {"flow_cells": flow_cells}
+        book = {"commitment": commitment, "decay": decay, "dead_below": dead_below}
         if environment_slots:
             self.motion = nn.Sequential(nn.Linear(MOTION, width), nn.GELU(), nn.Linear(width, code_width))
-            self.environment_inverse = InverseDynamics(
-                slots=environment_slots, sectors=environment_sectors, pictures=3, context_width=code_width, **inverse
-            )
-            self.environment_book = Quantizer(**book)
-            self.environment_forward = kind(conditions=environment_slots + 1, **forward)
-            self.reader = InverseDynamics(
-                slots=environment_slots, sectors=environment_sectors, pictures=2, context_width=0, **inverse
-            )
-        self.ego_inverse = InverseDynamics(
-            slots=ego_slots, sectors=False, pictures=2, context_width=code_width if environment_slots else 0, **inverse
-        )
-        self.ego_book = Quantizer(**book)
-        self.ego_forward = kind(conditions=environment_slots + ego_slots, **forward)
+            slots = {"slots": environment_slots, "sectors": environment_sectors}
+            self.environment_inverse = self._inverse(**slots, pictures=3, context_width=code_width, **inverse)
+            self.environment_book = Quantizer(codes=codes, width=code_width, **book)
+            self.environment_forward = self._forward(kind, conditions=environment_slots + 1, **forward)
+            self.reader = self._inverse(**slots, pictures=2, context_width=0, **inverse)
+        context_width = code_width if environment_slots else 0
+        slots = {"slots": ego_slots, "sectors": False}
+        self.ego_inverse = self._inverse(**slots, pictures=2, context_width=context_width, **inverse)
+        self.ego_book = Quantizer(codes=codes, width=code_width, **book)
+        self.ego_forward = self._forward(kind, conditions=environment_slots + ego_slots, **forward)
         self.motion_head = nn.Linear(ego_slots * code_width, MOTION - 1) if regress_motion else None
+
+    def _inverse(self, **sizes: Any) -> InverseDynamics:
+        return InverseDynamics(feature_channels=self.features.channels, code_width=self.code_width, **sizes)
+
+    def _forward(self, kind: type[PlainForwardDynamics], **sizes: Any) -> PlainForwardDynamics:
+        return kind(
+            feature_channels=self.features.channels,
+            condition_width=self.code_width,
+            patch_pixels=self.patch_pixels,
+            **sizes,
+        )
 
     @property
     def books(self) -> dict[str, Quantizer]:
@@ -113,13 +139,13 @@ class Codebook(SpeaksCodes, nn.Module):
     def observe(
         self, frames: UInt8[Tensor, "B F 3 H W"], maps: Float[Tensor, "B F C h w"] | None = None
     ) -> Observation:
-        """Features and pictures of a window of frames. maps: the backbone's features where a cache holds them.
+        """Features and pictures of a window of frames. maps: the backbone's features, where a cache holds them.
 
-        Raises WrongShape for another frame size.
+        Raises WrongShape for frames of another size.
         """
         if tuple(frames.shape[-2:]) != (self.height, self.width_px):
             raise WrongShape(
-                f"frames of {frames.shape[-2]} x {frames.shape[-1]} pixels, this codebook sees {self.height} x "
+                f"the frames have {frames.shape[-2]} x {frames.shape[-1]} pixels, this codebook takes {self.height} x "
                 f"{self.width_px}: set data.height and data.width"
             )
         flat = frames.flatten(0, 1)
@@ -140,7 +166,7 @@ class Codebook(SpeaksCodes, nn.Module):
     def predict_from_motion(
         self, seen: Observation, motion: Float[Tensor, "B T 4"], environment: Float[Tensor, "B T E Dk"] | None
     ) -> Prediction:
-        """Next frames from environment codes and motion; None in place of codes: from motion alone. Leading axis B·T."""
+        """Next frames from environment codes and motion, or from motion alone (None). Leading axis B·T."""
         token = self.motion_token(motion)
         if environment is None:
             environment = token.new_zeros(*token.shape[:2], self.environment_slots, self.code_width)
@@ -149,8 +175,11 @@ class Codebook(SpeaksCodes, nn.Module):
     def encode_environment(
         self, seen: Observation, motion: Float[Tensor, "B T 4"], *, quantised: bool = True
     ) -> Quantized:
-        """Environment codes of stage 1. The encoder compares the second frame with what motion alone makes of the first (which
-        it sees, too): what differs is the environment. Compared with the first frame itself, it told the ego's motion.
+        """Environment codes of stage 1.
+
+        The encoder compares the second frame with the prediction from motion alone: the difference is
+        what the environment did. An encoder that compared it with the first frame alone coded the ego's
+        motion.
         """
         lead = seen.pictures[:, 1:].shape[:2]
         with torch.no_grad():
@@ -165,7 +194,7 @@ class Codebook(SpeaksCodes, nn.Module):
         return self.environment_book(latents, quantised=quantised)
 
     def read_environment(self, seen: Observation) -> Quantized:
-        """Environment codes from the frames alone, in the frozen book of stage 1; the book never moves here."""
+        """Environment codes from the frames alone, in the frozen book of stage 1, which stands still here."""
         latents = self.reader(*_pair(seen.features), _stack(seen.pictures), None)
         training = self.environment_book.training
         self.environment_book.train(False)
@@ -176,18 +205,20 @@ class Codebook(SpeaksCodes, nn.Module):
     # ---- stage 2 ----
 
     def environment_codes(self, seen: Observation, motion: Float[Tensor, "B T 4"] | None) -> Int64[Tensor, "B T E"]:
-        """What stage 2 and labels take as environment codes, by `environment_source`; no gradient."""
+        """The environment codes of stage 2 and of labels, by `environment_source`; without gradient."""
         with torch.no_grad():
             if self.environment_source == "encoder":
                 if motion is None:
-                    raise ConfigError("environment_source: encoder needs poses; use reader for clips without")
+                    raise ConfigError(
+                        "model.environment_source=encoder needs the poses of every clip; use reader for clips without"
+                    )
                 return self.encode_environment(seen, motion).codes
             return self.read_environment(seen).codes
 
     def encode_ego(
         self, seen: Observation, environment: Float[Tensor, "B T E Dk"] | None, *, quantised: bool = True
     ) -> Quantized:
-        """Ego codes from both frames and the environment codes (no gradient into them); never from motion."""
+        """Ego codes from both frames and the environment codes, which get no gradient; never from motion."""
         context = None if environment is None else environment.detach()
         latents = self.ego_inverse(*_pair(seen.features), _stack(seen.pictures), context)
         return self.ego_book(latents, quantised=quantised)
@@ -211,9 +242,9 @@ class Codebook(SpeaksCodes, nn.Module):
         motion: Float[Tensor, "B T 4"] | None,
         maps: Float[Tensor, "B F C h w"] | None = None,
     ) -> LatentActions:
-        """Latent actions of windows of frames that start at t0; flattened over transitions, transition first, then code.
+        """Latent actions of windows of frames that start at t0; flattened, transition first, then code.
 
-        maps: as in `observe`; neighbouring windows share most of their frames.
+        maps: as in `observe`.
         """
         seen = self.observe(frames, maps)
         environment = vectors = None

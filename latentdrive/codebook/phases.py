@@ -88,7 +88,6 @@ def start_ego_from_environment(model: Codebook) -> None:
 
 
 def start_reader_from_encoder(model: Codebook) -> None:
-    """Start the reader from the encoder's weights. Its stem keeps the two pictures that both see, not the prediction.
-    """
+    """Start the reader from the encoder's weights. Its stem keeps the two pictures that both see."""
     known, own = model.environment_inverse.state_dict(), model.reader.state_dict()
     model.reader.load_state_dict({k: known[k][:, : v.shape[1]] if v.dim() > 1 else known[k] for k, v in own.items()})

@@ -1,8 +1,9 @@
-"""Vector quantisation: a continuous action vector becomes one of K codes.
+"""Vector quantisation: turns a continuous action vector into one of K codes.
 
-Between inverse_dynamics.py and forward_dynamics.py. A five-argument wrapper over vector-quantize-pytorch: EMA book in
-float32 (van den Oord et al., arXiv:1711.00937, appendix A), k-means start, re-seeding of dead codes that resets their EMA
-statistics, statistics summed over ranks. One book is shared by all slots of a transition (latentdrive default).
+A wrapper of five arguments around vector-quantize-pytorch. Its book follows an exponential moving
+average in float32 (van den Oord et al., arXiv:1711.00937, appendix A), starts from k-means, re-seeds
+dead codes and resets their statistics, and sums statistics over ranks. All slots of a transition share
+one book (latentdrive default).
 """
 
 from typing import NamedTuple
@@ -17,7 +18,7 @@ from latentdrive.errors import CheckpointError
 
 
 class Quantized(NamedTuple):
-    """vectors: codes' vectors, straight-through. codes: their numbers. logits: minus squared distances. commitment: loss."""
+    """Quantised latents. vectors: of the codes, straight-through. logits: minus squared distances. commitment: loss."""
 
     vectors: Float[Tensor, "*batch slots D"]
     codes: Int64[Tensor, "*batch slots"]
@@ -26,7 +27,11 @@ class Quantized(NamedTuple):
 
 
 class Quantizer(nn.Module):
-    """A book of `codes` vectors of `width`. dead_below: mean uses a step under which a code is re-seeded."""
+    """A book of `codes` vectors of `width`.
+
+    commitment: weight of `Quantized.commitment` for whoever sums a loss. decay: of the moving average.
+    dead_below: a code with fewer uses a step, on average, is re-seeded.
+    """
 
     def __init__(self, *, codes: int, width: int, commitment: float, decay: float, dead_below: float) -> None:
         super().__init__()
@@ -35,38 +40,42 @@ class Quantizer(nn.Module):
             dim=width,
             codebook_size=codes,
             decay=decay,
-            commitment_weight=0.0,  # we weigh it ourselves, so that the loss is logged unweighted
+            commitment_weight=0.0,  # weighed by the loss, so that the log shows it unweighted
             kmeans_init=True,
             threshold_ema_dead_code=dead_below,
             rotation_trick=False,
             sync_codebook=False,
         )
-        # The library asks at construction whether there are ranks; Lightning makes them later.
+        # The library looks for ranks when it is constructed; Lightning starts them later.
         inner = self.book._codebook
         inner.all_reduce_fn = inner.kmeans_all_reduce_fn = _sum_over_ranks
         inner.sample_fn = inner.replace_sample_fn = _sample_over_ranks
 
     @property
     def vectors(self) -> Float[Tensor, "K D"]:
-        """The book."""
+        """The vectors of all codes."""
         return self.book.codebook
 
     @property
     def made(self) -> bool:
-        """Whether the book has entries: from its first step with quantised vectors on."""
+        """Whether the book has entries, which it gets in its first training step with quantised vectors."""
         return bool(self.book._codebook.initted)
 
     def forward(self, latents: Float[Tensor, "*batch slots D"], *, quantised: bool = True) -> Quantized:
-        """Nearest codes. In training mode the book follows the latents, in evaluation mode it never moves; gradients pass
-        straight through to the latents in both. quantised=False: the latents as they are, before there is a book.
+        """The nearest codes of the latents.
+
+        In training mode the book follows the latents, in evaluation mode it stands still; gradients
+        pass straight through to the latents in both. quantised=False gives the latents as they are,
+        before there is a book. Raises CheckpointError in evaluation mode for a book without entries.
         """
         if not quantised:
             nothing = latents.new_zeros(*latents.shape[:-1], self.codes)
             return Quantized(latents, nothing.argmax(-1), nothing, latents.new_zeros(()))
         if not self.training and not self.made:
-            raise CheckpointError("this codebook was never trained: its book has no entries yet")
+            raise CheckpointError("this codebook was never trained: its book has no entries yet. Train it first")
         flat = latents.reshape(-1, latents.shape[-2], self.width)
-        # The library switches autocast off on CUDA only; distances in bfloat16 would mix up neighbouring codes.
+        # The library switches autocast off on CUDA only. Distances in bfloat16 would confuse
+        # neighbouring codes.
         with torch.autocast(flat.device.type, enabled=False):
             flat = flat.float()
             nearest, codes, _ = self.book(flat.detach())
@@ -82,7 +91,7 @@ class Quantizer(nn.Module):
         )
 
     def look_up(self, codes: Int64[Tensor, "*batch slots"]) -> Float[Tensor, "*batch slots D"]:
-        """The vectors of given codes."""
+        """The vectors of `codes`."""
         return self.vectors[codes]
 
 
@@ -96,9 +105,10 @@ def _sum_over_ranks(statistics: Tensor) -> None:
 
 
 def _sample_over_ranks(latents: Float[Tensor, "1 N D"], count: int) -> Float[Tensor, "1 count D"]:
-    """Latents drawn from those of all ranks, the same on every rank; twice the same only where there are too few.
+    """`count` latents drawn from those of all ranks, the same ones on every rank; repeated only where
+    there are too few.
 
-    Ranks may hold different numbers of them: clips without poses are left out on each.
+    Ranks may hold different numbers of latents, because each leaves out clips without poses.
     """
     latents = latents[0]
     if _ranks() > 1:
@@ -109,8 +119,8 @@ def _sample_over_ranks(latents: Float[Tensor, "1 N D"], count: int) -> Float[Ten
         gathered = [torch.empty_like(padded) for _ in sizes]
         dist.all_gather(gathered, padded)
         latents = torch.cat([rows[:size] for rows, size in zip(gathered, sizes)])
-    found = len(latents)
-    picked = torch.randperm(found)[:count] if found >= count else torch.randint(found, (count,))
+    size = len(latents)
+    picked = torch.randperm(size)[:count] if size >= count else torch.randint(size, (count,))
     drawn = latents[picked.to(latents.device)][None]
     if _ranks() > 1:
         dist.broadcast(drawn, 0)

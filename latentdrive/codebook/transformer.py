@@ -1,4 +1,4 @@
-"""The two transformer trunks that inverse and forward dynamics share: spatial, and spatio-temporal causal in time."""
+"""The two transformer blocks of inverse and forward dynamics: spatial, and spatio-temporal, causal in time."""
 
 from contextlib import nullcontext
 
@@ -15,8 +15,9 @@ class SpatialBlock(nn.TransformerEncoderLayer):
         super().__init__(width, heads, 4 * width, dropout=0.0, activation="gelu", batch_first=True, norm_first=True)
 
     def forward(self, tokens: Float[Tensor, "B N D"]) -> Float[Tensor, "B N D"]:
-        """All tokens see all tokens."""
-        # torch's fused attention takes ten times as long as the plain one in the backward pass on a CPU (measured, bfloat16).
+        """Every token sees every token."""
+        # On a CPU the backward pass of torch's fused attention takes ten times as long (measured in
+        # bfloat16).
         with sdpa_kernel(SDPBackend.MATH) if tokens.device.type == "cpu" else nullcontext():
             return super().forward(tokens)
 
@@ -24,8 +25,8 @@ class SpatialBlock(nn.TransformerEncoderLayer):
 class SpatioTemporalBlock(nn.Module):
     """Attention over the tokens of one transition, then of each slot over its own past transitions.
 
-    Time is causal: what slot a of transition t becomes depends on transitions up to t. Patches already join two frames,
-    so only slots attend over time; that keeps the cost linear in the number of transitions.
+    Time is causal: a slot of transition t depends on the transitions up to t. Patches already join two
+    frames, so only slots attend over time, which keeps the cost linear in the number of transitions.
     """
 
     def __init__(self, *, width: int, heads: int) -> None:
@@ -35,11 +36,11 @@ class SpatioTemporalBlock(nn.Module):
         self.time = nn.MultiheadAttention(width, heads, batch_first=True)
 
     def forward(self, tokens: Float[Tensor, "B T N D"], slots: int) -> Float[Tensor, "B T N D"]:
-        """The first `slots` tokens of every transition are the slots."""
+        """The tokens after both attentions. The first `slots` tokens of every transition are its slots."""
         batch, times, _, width = tokens.shape
         tokens = self.space(tokens.flatten(0, 1)).unflatten(0, (batch, times))
         past = self.norm(tokens[:, :, :slots]).transpose(1, 2).reshape(batch * slots, times, width)
         mask = nn.Transformer.generate_square_subsequent_mask(times, device=tokens.device, dtype=past.dtype)
-        seen, _ = self.time(past, past, past, attn_mask=mask, is_causal=True, need_weights=False)
-        seen = seen.reshape(batch, slots, times, width).transpose(1, 2)
-        return torch.cat([tokens[:, :, :slots] + seen, tokens[:, :, slots:]], 2)
+        read, _ = self.time(past, past, past, attn_mask=mask, is_causal=True, need_weights=False)
+        read = read.reshape(batch, slots, times, width).transpose(1, 2)
+        return torch.cat([tokens[:, :, :slots] + read, tokens[:, :, slots:]], 2)

@@ -37,9 +37,12 @@ def run(cfg: Config) -> Path:
         return place
     model.load_official(source)
     card = Card(
-        kind=type(model).__name__, parents={"navsim": fingerprint}, data={"published_weights": Path(source).name},
-        command=folder.command, commit=folder.commit,
-    )  # fmt: skip
+        kind=type(model).__name__,
+        parents={"navsim": fingerprint},
+        data={"published_weights": Path(source).name},
+        command=folder.command,
+        commit=folder.commit,
+    )
     card = checkpoint.save(place, model, config=config, card=card)
     folder.metrics({"fingerprint": card.fingerprint, "navsim_checkpoint": fingerprint})
     folder.finish(place, then.format(checkpoint=place))

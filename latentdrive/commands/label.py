@@ -2,8 +2,9 @@
 
     latentdrive label model=runs/codebook/checkpoint data=world
 
-A codebook looks into the future of each window (t0 to t0 + 3 transitions): its codes are training targets. A teacher or
-student is given t0 and earlier only. One store per part of the data; the same command continues what was interrupted.
+A codebook sees the future of each window (t0 to t0 + 3 transitions), so its codes are training targets.
+A teacher or student is given t0 and earlier only. Each part of the data gets a store; the same command
+continues an interrupted run.
 """
 
 import shlex
@@ -23,9 +24,9 @@ from latentdrive.run_folder import RunFolder, progress
 
 
 def run(cfg: Config) -> Path:
-    """Label every part; returns the folder that holds the stores."""
+    """Label every part. Returns the folder that holds the stores."""
     folder, data = RunFolder(cfg, verb=cfg.verb), build(cfg.data)
-    torch.manual_seed(cfg.seed)  # labelling draws nothing today; a sampled decoding would
+    torch.manual_seed(cfg.seed)  # labelling draws no random numbers yet; sampled decoding would
     model, card = checkpoint.load(cfg.model)
     device = ("cuda" if torch.cuda.is_available() else "cpu") if cfg.device == "auto" else cfg.device
     transition_s = card.data.get("transition_s")
@@ -53,7 +54,9 @@ def run(cfg: Config) -> Path:
         )
         writer = LatentWriter(root / part, infos[part])
         if writer.next_clip:
-            folder.say(f"{part}: {writer.windows:,} windows of the first {writer.next_clip:,} clips are there already")
+            folder.say(
+                f"{part}: {writer.windows:,} windows of the first {writer.next_clip:,} clips are labelled already"
+            )
         numbers[part] = label_part(labeller, clips, writer, log, watch=partial(progress, what=f"label {part}"), **sizes)
         folder.say(f"{part}: {numbers[part]['windows']:,} windows; {log.summary()}")
     folder.metrics({"stores": str(root), "maker": card.fingerprint, "parts": numbers})

@@ -1,14 +1,15 @@
 """The student: a decision transformer of 50 M parameters that predicts the same 12 latent actions as the teacher.
 
-First file of the student; trained by training.py with losses.py on a LatentStore, so it never meets the teacher. Image
-features, ego state and the codes of earlier slots of the same prediction are its tokens, in the manner of the Decision
-Transformer (arXiv:2106.01345), without return tokens: there is no reward in driving logs. Tokens of the scene see each other
-both ways; slots see the scene and earlier slots.
+It learns from a latent store, so the teacher is not loaded. Its tokens are image features, the ego
+state and the codes of earlier slots of the same prediction, as in the Decision Transformer
+(arXiv:2106.01345), but without return tokens: driving logs hold no reward. Tokens of the scene see each
+other; slots see the scene and earlier slots.
 
     scene: image tokens (T x rows x columns), velocity, acceleration, command | slot 1: start, slot i: code i-1
 
-Batch statistics would make a result depend on its neighbours in the batch, so there are none: a backbone with BatchNorm keeps
-the statistics of its published weights, frozen (its scale and shift are trained), and without published weights it is refused.
+A result never depends on its neighbours in the batch. A backbone with BatchNorm therefore keeps the
+statistics of its published weights (its scale and shift are trained), and is refused without published
+weights.
 """
 
 from collections.abc import Sequence
@@ -25,61 +26,61 @@ from latentdrive.data.batches.scene_cutting import SceneSpec
 from latentdrive.errors import ConfigError
 from latentdrive.types import Command, LatentActions, LatentFeatures, Origin, SceneBatch
 
-# What counts as 1: a town's speed in m/s, and a firm braking in m/s^2.
+# Values that count as 1: a speed in town in m/s, and firm braking in m/s^2.
 VELOCITY_SCALE, ACCELERATION_SCALE = 10.0, 3.0
 KeysValues = tuple[Tensor, Tensor]
 
 
 @checkpoint_part
 class ImageEncoder(nn.Module):
-    """A timm backbone as tokens: feature levels joined at the finest, pooled to `grid` rows and columns at any image size.
+    """A timm backbone whose feature levels, joined at the finest, become `grid` rows and columns of tokens.
 
-    stages: indices of timm's feature levels, finest first; stride: pixels a cell of the finest. weights: as in
-    backbones.py.
+    stages: indices of timm's feature levels, finest first. stride: pixels a cell of the finest.
+    weights: as in TimmFeatures. Images may have any size.
     """
 
     def __init__(self, *, backbone: str, stages: Sequence[int], stride: int, grid: Sequence[int], weights: str) -> None:
         super().__init__()
         self.node = {"backbone": backbone, "stages": list(stages), "stride": stride, "weights": weights}
-        made = TimmFeatures(**self.node)
-        self.backbone, self.width, self.grid = made.backbone.requires_grad_(True), made.channels, tuple(grid)
+        features = TimmFeatures(**self.node)
+        self.backbone, self.width, self.grid = features.backbone.requires_grad_(True), features.channels, tuple(grid)
         self.norms = [m for m in self.backbone.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
         if self.norms and weights == "none":
             raise ConfigError(
-                f"student.images: {backbone} needs published weights, as its batch statistics are not trained: set "
-                "weights to package, hub or a file, or choose a backbone without BatchNorm (test_convnext, convnext_atto)"
+                f"model.images: {backbone} needs published weights, because its batch statistics are not trained: set "
+                "model.images.weights to package, hub or a file, or choose a backbone without BatchNorm "
+                "(test_convnext, convnext_atto)"
             )
         self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(IMAGENET_STD).view(3, 1, 1), persistent=False)
 
     def train(self, mode: bool = True) -> "ImageEncoder":
-        """Batch statistics stay frozen in training too."""
+        """Set the mode of all layers except BatchNorm, whose statistics stay frozen."""
         super().train(mode)
         for norm in self.norms:
             norm.train(False)
         return self
 
     def load_pretrained(self) -> None:
-        """Load the published weights that `weights` names, once, before training."""
+        """Load the published weights that `weights` names. Called once, before training."""
         source = TimmFeatures(**self.node)
         source.load_pretrained()
         self.backbone.load_state_dict(source.backbone.state_dict(), strict=True)
 
     def forward(self, images: UInt8[Tensor, "B T 3 H W"]) -> Float[Tensor, "B T n C"]:
-        """Tokens of every image, row by row."""
+        """The n tokens of every image, row by row."""
         pixels = (images.flatten(0, 1).float() / 255 - self.mean) / self.std
         maps = self.backbone(pixels.contiguous(memory_format=torch.channels_last))
         size = maps[0].shape[-2:]
-        seen = torch.cat(
-            [maps[0], *(F.interpolate(m, size, mode="bilinear", align_corners=False) for m in maps[1:])], 1
-        )
-        if seen.shape[-2:] != self.grid:
-            seen = F.adaptive_avg_pool2d(seen, self.grid)
-        return seen.flatten(2).transpose(1, 2).unflatten(0, images.shape[:2])
+        coarser = [F.interpolate(m, size, mode="bilinear", align_corners=False) for m in maps[1:]]
+        joined = torch.cat([maps[0], *coarser], 1)
+        if joined.shape[-2:] != self.grid:
+            joined = F.adaptive_avg_pool2d(joined, self.grid)
+        return joined.flatten(2).transpose(1, 2).unflatten(0, images.shape[:2])
 
 
 class Block(nn.Module):
-    """A pre-norm transformer layer whose keys and values can be kept and joined to earlier ones."""
+    """A pre-norm transformer layer that can attend to the cached keys and values of earlier tokens."""
 
     def __init__(self, *, width: int, heads: int) -> None:
         super().__init__()
@@ -91,18 +92,21 @@ class Block(nn.Module):
     def forward(
         self, tokens: Float[Tensor, "B N D"], past: KeysValues | None, mask: Tensor | None
     ) -> tuple[Float[Tensor, "B N D"], KeysValues]:
-        """Attend to `past` and to the tokens themselves; mask [N, past + N] says where True. Returns all keys and values."""
+        """Attend to `past` and to the tokens themselves; returns the tokens, and all keys and values.
+
+        mask: [N, past + N], True where a token may attend; None: everywhere.
+        """
         qkv = self.qkv(self.norm1(tokens)).unflatten(-1, (3, self.heads, -1))
         query, key, value = qkv.permute(2, 0, 3, 1, 4)
         if past is not None:
             key, value = torch.cat([past[0], key], 2), torch.cat([past[1], value], 2)
-        seen = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
-        tokens = tokens + self.out(seen.transpose(1, 2).flatten(2))
+        read = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+        tokens = tokens + self.out(read.transpose(1, 2).flatten(2))
         return tokens + self.mlp(self.norm2(tokens)), (key, value)
 
 
 class SceneTokens(NamedTuple):
-    """A scene after the transformer. visual: states of the present image's tokens; past: keys and values, layer by layer."""
+    """A scene after the transformer. visual: states of the present image's tokens. past: keys and values by layer."""
 
     visual: Float[Tensor, "B n D"]
     past: list[KeysValues]
@@ -112,8 +116,9 @@ class SceneTokens(NamedTuple):
 class Student(SpeaksCodes, nn.Module):
     """Image encoder and transformer for `transitions` x `codes_per_transition` slots of `codes` codes.
 
-    scene: what a scene holds of the past. visual_grid, visual_width, action_width: the shape of the teacher's
-    LatentFeatures, which the student learns to match. look: `black` gives it black images (the control that must not look).
+    scene: what a scene holds of the past. visual_grid, visual_width, action_width: the shape of the
+    teacher's LatentFeatures, which the student learns to match. look: `camera`; or `black`, the control
+    that sees black images.
     """
 
     origin = Origin.STUDENT
@@ -158,7 +163,10 @@ class Student(SpeaksCodes, nn.Module):
         """Run the scene's tokens through all layers and keep their keys and values."""
         pixels = scenes.images if self.look == "camera" else torch.zeros_like(scenes.images)
         if pixels.shape[1] != self.times:
-            raise ConfigError(f"scenes of {pixels.shape[1]} images, this student takes {self.times}: set model.scene")
+            raise ConfigError(
+                f"the scenes hold {pixels.shape[1]} images, this student takes {self.times}: set "
+                "model.scene.history_frames"
+            )
         image = (self.image_in(self.images(pixels)) + self.image_place).flatten(1, 2)
         velocity = _state(scenes.velocity / VELOCITY_SCALE, scenes.velocity_known)
         acceleration = _state(scenes.acceleration / ACCELERATION_SCALE, scenes.acceleration_known)
@@ -166,15 +174,15 @@ class Student(SpeaksCodes, nn.Module):
         state = [self.velocity_in(velocity), self.acceleration_in(acceleration), self.command_in(command)]
         tokens, past = torch.cat([image, torch.stack(state, 1)], 1), []
         for block in self.blocks:
-            tokens, kept = block(tokens, None, None)
-            past.append(kept)
+            tokens, keys_values = block(tokens, None, None)
+            past.append(keys_values)
         now = image.shape[1] // self.times
         return SceneTokens(self.norm(tokens[:, image.shape[1] - now : image.shape[1]]), past)
 
     # ---- the slots ----
 
     def slot_states(self, scene: SceneTokens, codes: Int64[Tensor, "B A"]) -> Float[Tensor, "B A D"]:
-        """States of all slots at once, each given the earlier codes of `codes`."""
+        """States of all slots at once, each given the earlier ones of `codes`."""
         before = F.pad(codes[:, :-1], (1, 0), value=self.codes)
         tokens = self.code_in(before) + self.slot_place
         known = scene.past[0][0].shape[2]
@@ -184,7 +192,7 @@ class Student(SpeaksCodes, nn.Module):
         return self.norm(tokens)
 
     def decode_states(self, scene: SceneTokens) -> Float[Tensor, "B A D"]:
-        """Greedy decoding, one slot at a time, with all earlier keys and values kept."""
+        """Greedy decoding, one slot at a time, with all keys and values cached."""
         past, states = list(scene.past), []
         code = torch.full((len(scene.visual),), self.codes, device=scene.visual.device)
         for slot in range(self.slots):
@@ -196,13 +204,13 @@ class Student(SpeaksCodes, nn.Module):
         return torch.cat(states, 1)
 
     def features(self, scene: SceneTokens, states: Float[Tensor, "B A D"]) -> LatentFeatures:
-        """Vision and slot states in the teacher's shape."""
-        seen = scene.visual.transpose(1, 2).unflatten(2, self.images.grid)
-        pooled = F.adaptive_avg_pool2d(seen, self.visual_grid).flatten(2).transpose(1, 2)
+        """Vision and slot states in the shape of the teacher's features."""
+        visual = scene.visual.transpose(1, 2).unflatten(2, self.images.grid)
+        pooled = F.adaptive_avg_pool2d(visual, self.visual_grid).flatten(2).transpose(1, 2)
         return LatentFeatures(visual=self.visual_out(pooled), action=self.action_out(states))
 
     def forward(self, scenes: SceneBatch, codes: Int64[Tensor, "B A"]) -> tuple[Float[Tensor, "B A K"], LatentFeatures]:
-        """Logits of every slot given the earlier codes of `codes`, and features; as in training."""
+        """Logits of every slot, given the earlier ones of `codes`, and the features."""
         scene = self.read(scenes)
         states = self.slot_states(scene, codes)
         return self.code_out(states), self.features(scene, states)
@@ -224,7 +232,7 @@ class Student(SpeaksCodes, nn.Module):
 
 
 def parameter_split(student: Student) -> dict[str, int]:
-    """Parameters by part; their sum is everything the car runs for the student."""
+    """The number of parameters by part; their sum is all that the car runs for the student."""
     whole = sum(p.numel() for p in student.parameters())
     encoder = sum(p.numel() for p in student.images.parameters())
     trunk = sum(p.numel() for p in student.blocks.parameters())
@@ -232,6 +240,6 @@ def parameter_split(student: Student) -> dict[str, int]:
 
 
 def _state(values: Float[Tensor, "B 2"], known: Tensor) -> Float[Tensor, "B 3"]:
-    """Values with their flag beside them; unknown values are 0 whatever the batch holds."""
+    """Values followed by their flag; unknown values are 0, whatever the batch holds."""
     flag = known.to(values.dtype)[:, None]
     return torch.cat([values * flag, flag], 1)

@@ -1,8 +1,8 @@
-"""Qwen2.5-VL on disk: network and processor from a folder in the Hugging Face layout, and back.
+"""Qwen2.5-VL on disk: reads and writes network and processor in the Hugging Face layout.
 
-Beside vocabulary.py. Three ways in, one layout: `load_qwen` (published weights, from a folder or a hub id), `tiny.load_tiny_qwen` (writes such
-a folder, then calls `load`), and `bare` (a checkpoint of ours: the layout without weights, which come from
-`model.safetensors`). Only `load` with a hub id may touch the network.
+`load_qwen` reads published weights from a folder or a hub id; `tiny.load_tiny_qwen` writes such a folder and
+calls it. `load_without_weights` reads the files of one of our checkpoints, whose weights are in
+`model.safetensors`. Only `load_qwen` with a hub id may use the internet.
 """
 
 from pathlib import Path
@@ -25,12 +25,12 @@ class VisionLanguage(NamedTuple):
 
 
 def load_qwen(*, path: str, dtype: Literal["float32", "bfloat16"], min_pixels: int, max_pixels: int) -> VisionLanguage:
-    """Published weights from a local folder or a hub id; strict.
+    """Published weights from a local folder or a hub id, all of which must fit.
 
-    dtype: of the weights in memory. min_pixels, max_pixels: bounds of an image after resizing (fewer pixels, fewer tokens).
-    Raises CheckpointError saying what to download where nothing is found.
+    dtype: of the weights in memory. min_pixels, max_pixels: bounds of an image after resizing; fewer
+    pixels give fewer tokens. Raises CheckpointError that says what to download where nothing is found.
     """
-    logging.disable_progress_bar()  # its bars would break ours
+    logging.disable_progress_bar()  # it would break our own bars
     try:
         network, loading = Qwen2_5_VLForConditionalGeneration.from_pretrained(
             path, dtype=getattr(torch, dtype), attn_implementation="sdpa", output_loading_info=True
@@ -38,7 +38,7 @@ def load_qwen(*, path: str, dtype: Literal["float32", "bfloat16"], min_pixels: i
         processor = AutoProcessor.from_pretrained(path)
     except OSError as error:
         raise CheckpointError(
-            f"{path}: no Qwen2.5-VL could be loaded from there ({_first_line(error)}). {_HELP}"
+            f"{path}: no Qwen2.5-VL could be loaded from here ({_first_line(error)}). {_HELP}"
         ) from None
     wrong = [key for kind in ("missing_keys", "unexpected_keys", "mismatched_keys") for key in loading[kind]]
     if wrong:
@@ -48,13 +48,13 @@ def load_qwen(*, path: str, dtype: Literal["float32", "bfloat16"], min_pixels: i
 
 
 _HELP = (
-    "Download it once where there is a network (huggingface-cli download Qwen/Qwen2.5-VL-3B-Instruct --local-dir FOLDER) "
-    "and give that folder, or use teacher=tiny."
+    "Download it once where there is internet (huggingface-cli download Qwen/Qwen2.5-VL-3B-Instruct --local-dir "
+    "FOLDER) and set model.parts.path=FOLDER, or use teacher=tiny."
 )
 
 
-def bare(folder: Path) -> VisionLanguage:
-    """Network without its weights, and processor, from the files that `write` put there; never touches the network."""
+def load_without_weights(folder: Path) -> VisionLanguage:
+    """A network with new weights, and its processor, from the files that `write` wrote. Never uses the internet."""
     if not (folder / "config.json").is_file():
         raise CheckpointError(f"{folder} lacks config.json: the teacher's checkpoint is incomplete, copy it again")
     config = AutoConfig.from_pretrained(folder, local_files_only=True)
@@ -65,7 +65,7 @@ def bare(folder: Path) -> VisionLanguage:
 
 
 def write(folder: Path, parts: VisionLanguage) -> None:
-    """Config, tokenizer and processor files, but no weights."""
+    """Write the files of configuration, tokenizer and processor, but no weights."""
     folder.mkdir(parents=True, exist_ok=True)
     parts.network.config.save_pretrained(folder)
     parts.processor.save_pretrained(folder)

@@ -1,11 +1,12 @@
 """The teacher: a Qwen2.5-VL that predicts the ego's latent actions from what the car sees now.
 
-After vocabulary.py and prompt.py; trained by training.py with losses.py. LatentVLA (arXiv:2601.05611) predicts the 12 codes by
-ordinary decoding. We add a second way, one pass: after the prompt come 12 placeholder tokens, and each predicts its slot
-without seeing any code. One sequence serves both in training, by its attention mask:
+LatentVLA (arXiv:2601.05611) predicts the 12 codes by ordinary decoding. We add a second way, the one pass:
+12 placeholder tokens follow the prompt, and each predicts its slot without seeing any code. In training one
+sequence serves both ways, by its attention mask:
 
-    prompt | placeholders 1..12 | codes 1..11        placeholder i and code i stand at the same position;
-                                                     codes see the prompt and earlier codes, never a placeholder.
+    prompt | placeholders 1..12 | codes 1..11
+
+Placeholder i and code i have the same position. Codes see the prompt and earlier codes, never a placeholder.
 """
 
 from collections.abc import Sequence
@@ -28,10 +29,11 @@ from latentdrive.types import LatentActions, LatentFeatures, Origin, SceneBatch
 
 
 class Context(NamedTuple):
-    """A prompt as the language model takes it. visual: the vision tower's states [B, T x tokens, D], None without images.
+    """A prompt as the language model takes it.
 
-    grid: rows and columns of one image's tokens. real: which columns are not padding. positions: time, height, width of
-    every token, as the model's own `get_rope_index` counts them.
+    real: which columns are not padding. positions: time, height and width of every token, as the
+    model's own `get_rope_index` counts them. visual: states of the vision tower, N = T x tokens; None
+    without images. grid: rows and columns of one image's tokens.
     """
 
     embedded: Float[Tensor, "B L D"]
@@ -42,7 +44,7 @@ class Context(NamedTuple):
 
 
 class SlotStates(NamedTuple):
-    """Last hidden states that predict the slots, either way."""
+    """The last hidden states that predict the slots, by either way."""
 
     autoregressive: Float[Tensor, "B A D"]
     one_pass: Float[Tensor, "B A D"]
@@ -52,10 +54,10 @@ class SlotStates(NamedTuple):
 class Teacher(SpeaksCodes, nn.Module):
     """Qwen2.5-VL with tokens for `codes` codes and `transitions` x `codes_per_transition` slots.
 
-    parts: network and processor. scene: what a scene holds of the past. images, state: what the prompt says of it (see
-    PromptWriter). decode: which way `predict` goes.
-    visual_grid: rows and columns that the vision states of the present image are pooled to for LatentFeatures.
-    frozen: names of sub-networks that are not trained. seed: of the new tokens' first values.
+    parts: network and processor. scene: what a scene holds of the past. images, state: what the prompt
+    gives of a scene, see PromptWriter. decode: the way that `predict` takes. visual_grid: rows and
+    columns to which the vision states of the present image are pooled for LatentFeatures. frozen: names
+    of sub-networks that are not trained. seed: of the new tokens' initial rows.
     """
 
     origin = Origin.TEACHER
@@ -89,37 +91,37 @@ class Teacher(SpeaksCodes, nn.Module):
         for name in frozen:
             self.network.get_submodule(name).requires_grad_(False)
 
-    # ---- checkpoints: the Hugging Face files travel inside the folder ----
+    # ---- files in the checkpoint folder ----
 
     def save_files(self, folder: Path) -> None:
-        """Write config, tokenizer and processor in the Hugging Face layout; `checkpoint.save` writes the weights."""
+        """Write configuration, tokenizer and processor in the Hugging Face layout, see KeepsFiles."""
         hugging_face.write(folder, hugging_face.VisionLanguage(self.network, self.processor))
 
     @staticmethod
     def from_files(folder: Path) -> dict[str, Any]:
-        """The constructor's arguments that `save_files` kept; `checkpoint.load` puts them in place of the config's."""
-        return {"parts": hugging_face.bare(folder)}
+        """The argument `parts` from the files that `save_files` wrote."""
+        return {"parts": hugging_face.load_without_weights(folder)}
 
     # ---- prompt ----
 
     def read(self, scenes: SceneBatch) -> Context:
-        """Embed the prompts of a batch, vision states in place of the image tokens."""
+        """Embed the prompts of a batch, with vision states in place of the image tokens."""
         prompt = self.write(scenes)
         embedded, visual, grid = self.network.get_input_embeddings()(prompt.ids), None, (0, 0)
         if prompt.patches is not None:
-            seen = self.network.model.get_image_features(prompt.patches, prompt.grids, return_dict=True).pooler_output
-            visual = torch.cat(seen).to(embedded.dtype)
-            at = (prompt.ids == self.network.config.image_token_id)[..., None]
-            if int(at.sum()) != len(visual):
-                raise WrongShape(f"{int(at.sum())} image tokens in the prompts for {len(visual)} vision states")
-            embedded = embedded.masked_scatter(at, visual)
+            states = self.network.model.get_image_features(prompt.patches, prompt.grids, return_dict=True).pooler_output
+            visual = torch.cat(states).to(embedded.dtype)
+            is_image = (prompt.ids == self.network.config.image_token_id)[..., None]
+            if int(is_image.sum()) != len(visual):
+                raise WrongShape(f"the prompts have {int(is_image.sum())} image tokens for {len(visual)} vision states")
+            embedded = embedded.masked_scatter(is_image, visual)
             visual = visual.unflatten(0, (len(scenes), -1))
             merge = self.network.config.vision_config.spatial_merge_size
             grid = (int(prompt.grids[0, 1]) // merge, int(prompt.grids[0, 2]) // merge)
         return Context(embedded, prompt.mask.bool(), self._positions(prompt), visual, grid)
 
     def _positions(self, prompt: Prompt) -> Int64[Tensor, "3 B L"]:
-        """Positions by the model's own `get_rope_index`, asked once for each different layout of a batch."""
+        """Positions by the model's own `get_rope_index`, called once for all different layouts of a batch."""
         kinds = (prompt.ids == self.network.config.image_token_id).int()
         layouts, which = torch.unique(torch.stack([kinds, prompt.mask.int()], 1), dim=0, return_inverse=True)
         first = torch.stack([(which == i).nonzero()[0, 0] for i in range(len(layouts))])
@@ -135,12 +137,12 @@ class Teacher(SpeaksCodes, nn.Module):
     # ---- both ways at once, as in training ----
 
     def forward(self, scenes: SceneBatch, codes: Int64[Tensor, "B A"]) -> SlotStates:
-        """States that predict each slot: given all earlier codes of `codes`, and given none."""
+        """The states that predict each slot, given the earlier ones of `codes` and given none."""
         context = self.read(scenes)
         return self.slot_states(context, codes)
 
     def slot_states(self, context: Context, codes: Int64[Tensor, "B A"]) -> SlotStates:
-        """As `forward`, for prompts that were read already."""
+        """As `forward`, for prompts that have been read."""
         length, slots = context.embedded.shape[1], self.slots
         table = self.network.get_input_embeddings()
         placeholders = table(self.slot_ids).expand(len(codes), -1, -1)
@@ -154,7 +156,7 @@ class Teacher(SpeaksCodes, nn.Module):
         )
 
     def code_logits(self, states: Float[Tensor, "*b D"]) -> Float[Tensor, "*b K"]:
-        """Logits over the K codes alone; in float32 under autocast too, as differences of hundredths of a nat matter."""
+        """Logits over the K codes alone, in float32 also under autocast: differences of 0.01 nats matter."""
         with torch.autocast(states.device.type, enabled=False):
             return F.linear(states.float(), self.network.lm_head.weight[self.code_ids].float())
 
@@ -182,7 +184,7 @@ class Teacher(SpeaksCodes, nn.Module):
         )
 
     def one_pass_states(self, context: Context) -> Float[Tensor, "B A D"]:
-        """States of the placeholders; no code takes part."""
+        """States of the placeholders, without any code in the sequence."""
         placeholders = self.network.get_input_embeddings()(self.slot_ids).expand(len(context.embedded), -1, -1)
         steps = torch.arange(1, self.slots + 1, device=placeholders.device)
         embedded = torch.cat([context.embedded, placeholders], 1)
@@ -191,7 +193,7 @@ class Teacher(SpeaksCodes, nn.Module):
         return self._run(embedded, positions, causal_mask(real))[:, -self.slots :]
 
     def decode_states(self, context: Context) -> Float[Tensor, "B A D"]:
-        """Ordinary greedy decoding, one slot at a time, with the prompt's keys and values kept."""
+        """Ordinary greedy decoding, one slot at a time, with keys and values cached."""
         cache, states = DynamicCache(config=self.network.config.get_text_config()), []
         embedded, positions, real = context.embedded, context.positions, context.real
         mask = causal_mask(real)
@@ -222,14 +224,17 @@ class Teacher(SpeaksCodes, nn.Module):
         rows, columns = self.visual_grid
         if context.visual is None:
             return LatentFeatures(visual=states.new_zeros(len(states), rows * columns, states.shape[-1]), action=states)
-        height, width = context.grid  # the present image is the last; its tokens lie row by row
+        height, width = context.grid  # the present image is the last one; its tokens are ordered row by row
         now = context.visual[:, -height * width :].transpose(1, 2).unflatten(2, (height, width))
         pooled = F.adaptive_avg_pool2d(now.float(), (rows, columns)).flatten(2).transpose(1, 2)
         return LatentFeatures(visual=pooled.to(states.dtype), action=states)
 
 
 def causal_mask(real: Bool[Tensor, "B L"]) -> Bool[Tensor, "B 1 L L"]:
-    """Which column each row may see: itself and earlier, never padding (padding sees itself, or its softmax is empty)."""
+    """Which columns each row may see: itself and earlier ones, never padding.
+
+    Padding sees itself, because its softmax needs a column.
+    """
     length = real.shape[1]
     causal = torch.ones(length, length, dtype=torch.bool, device=real.device).tril()
     itself = torch.eye(length, dtype=torch.bool, device=real.device)
@@ -237,7 +242,7 @@ def causal_mask(real: Bool[Tensor, "B L"]) -> Bool[Tensor, "B 1 L L"]:
 
 
 def joint_mask(real: Bool[Tensor, "B L"], slots: int) -> Bool[Tensor, "B 1 S S"]:
-    """Causal over prompt, `slots` placeholders and `slots` - 1 codes, with the placeholders hidden from the codes."""
+    """Causal over the prompt, `slots` placeholders and `slots` - 1 codes; no code sees a placeholder."""
     length = real.shape[1]
     allowed = causal_mask(F.pad(real, (0, 2 * slots - 1), value=True))
     allowed[:, :, length + slots :, length : length + slots] = False

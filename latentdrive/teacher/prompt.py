@@ -1,7 +1,7 @@
-"""What the teacher is asked: image(s) and ego state as a chat turn of Qwen2.5-VL, as tokens and patches.
+"""The teacher's prompt: images and ego state as a chat turn of Qwen2.5-VL, in tokens and patches.
 
-After vocabulary.py, before model.py. The turn is ChatML, as Qwen2.5-VL was trained on, without a system turn (it would be
-the same in every scene). Nothing here sees anything later than now: a SceneBatch holds nothing later.
+The turn is ChatML, which Qwen2.5-VL was trained on, without a system turn (it would be the same in every
+scene). A prompt can hold nothing later than now, because a SceneBatch holds nothing later.
 """
 
 from typing import Literal, NamedTuple
@@ -21,10 +21,11 @@ UNKNOWN = "unknown"
 
 
 class Prompt(NamedTuple):
-    """A batch of prompts, padded on the left so that every prompt ends in the same column.
+    """A batch of prompts, padded on the left so that all end in the same column.
 
-    ids: token ids; mask: 1 on tokens, 0 on padding. patches: flattened patches of all images of the batch, scene first,
-    then time; None without images. grids: patches in time, height and width per image; None without images.
+    ids: of the tokens. mask: 1 on tokens, 0 on padding. patches: flattened patches of all images, scene
+    first, then time; None without images. grids: patches in time, height and width of each image; None
+    without images.
     """
 
     ids: Int64[Tensor, "B L"]
@@ -34,7 +35,7 @@ class Prompt(NamedTuple):
 
 
 def describe_state(batch: SceneBatch) -> list[str]:
-    """The ego state of each scene in words: m/s and m/s^2, forward and left, one decimal, or `unknown`."""
+    """The ego state of each scene in words: m/s and m/s^2, forward and left, with one decimal; or `unknown`."""
     texts = []
     rows = zip(
         batch.velocity.tolist(),
@@ -63,8 +64,8 @@ def _pair(values: list[float]) -> str:
 class PromptWriter:
     """Turns scenes into prompts with a processor's tokenizer and image processor.
 
-    images: `camera`; `black` (all pixels 0: the control that must not look); `none` (no image tokens at all).
-    state: whether the ego state is said. Both `none` and false: the code-only baseline.
+    images: `camera`; `black` (all pixels 0, the control that can't look); `none` (no image tokens).
+    state: whether the prompt gives the ego state. `none` without state is the code-only baseline.
     """
 
     def __init__(
@@ -80,10 +81,10 @@ class PromptWriter:
         pictures = ""
         if self.images != "none":
             pixels = batch.images if self.images == "camera" else torch.zeros_like(batch.images)
-            # All images of a batch have one size: the processor stacks them and works on the whole stack in torch.
-            seen = self.image_processor(images=list(pixels.flatten(0, 1)), return_tensors="pt")
-            patches, grids = seen["pixel_values"].to(device), seen["image_grid_thw"].to(device)
-            tokens = int(seen["image_grid_thw"][0].prod()) // self.image_processor.merge_size**2
+            # All images of a batch have the same size, so the processor works on the whole stack in torch.
+            processed = self.image_processor(images=list(pixels.flatten(0, 1)), return_tensors="pt")
+            patches, grids = processed["pixel_values"].to(device), processed["image_grid_thw"].to(device)
+            tokens = int(processed["image_grid_thw"][0].prod()) // self.image_processor.merge_size**2
             pictures = IMAGE.format(self.image_token * tokens) * times
         states = describe_state(batch) if self.state else [""] * len(batch)
         texts = [TURN.format(images=pictures, state=state) for state in states]

@@ -1,7 +1,7 @@
 """A Qwen2.5-VL of toy width, written offline in the Hugging Face layout and then loaded like the published one.
 
-Beside hugging_face.py. The classes are transformers' own; the tokenizer has one token per word of the prompt, per integer
-and per tenth; nothing is downloaded. All weights are random, so all of them, the vision tower too, must be trained.
+The classes are transformers' own. The tokenizer has one token for each word of the prompt, each integer and
+each tenth. Nothing is downloaded. All weights are random, so that the vision tower must be trained, too.
 """
 
 import hashlib
@@ -28,17 +28,25 @@ from latentdrive.teacher.prompt import COMMANDS, STATE, TURN, UNKNOWN
 from latentdrive.types import FROZEN
 
 SPECIAL = [
-    "<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>",
-]  # fmt: skip
-LARGEST = 99  # the largest integer with a token of its own: m/s, far beyond any road
+    "<|endoftext|>",
+    "<|im_start|>",
+    "<|im_end|>",
+    "<|vision_start|>",
+    "<|vision_end|>",
+    "<|image_pad|>",
+    "<|video_pad|>",
+]
+LARGEST = 99  # the largest integer with its own token; a speed in m/s stays below it
 PIECES = r"<\|\w+\|>|\.\d|\d+|[^\W\d]+|[^\w\s]"
 
 
 @dataclass(**FROZEN)
 class TinyShape:
-    """Sizes of the toy. rows: of the embedding, more than the tokenizer needs, as in the published models.
+    """Sizes of the toy.
 
-    patch: side in pixels; merge x merge patches become one visual token. spread: standard deviation of initial weights.
+    rows: of the embedding, more than the tokenizer needs, as in the published models. patch: side in
+    pixels; merge x merge patches become one visual token. spread: standard deviation of the initial
+    weights.
     """
 
     rows: int
@@ -67,7 +75,7 @@ class TinyShape:
 def load_tiny_qwen(
     *, folder: str, shape: dict[str, int | float], min_pixels: int, max_pixels: int, seed: int
 ) -> hugging_face.VisionLanguage:
-    """The toy from `folder`/<hash of its settings>, which is written first where it is not there yet."""
+    """The toy in `folder`/<hash of its settings>, which is first written where it does not exist."""
     sizes = TinyShape(**shape)
     settings = json.dumps({"shape": asdict(sizes), "seed": seed}, sort_keys=True)
     path = Path(folder) / hashlib.sha256(settings.encode()).hexdigest()[:16]
@@ -78,7 +86,7 @@ def load_tiny_qwen(
 
 
 def write(folder: Path, shape: TinyShape, *, seed: int) -> None:
-    """A complete model folder: config, weights, tokenizer, image processor."""
+    """Write a complete model folder: configuration, weights, tokenizer and image processor."""
     logging.disable_progress_bar()
     tokenizer = make_tokenizer()
     with torch.random.fork_rng(devices=[]):
@@ -94,18 +102,18 @@ def write(folder: Path, shape: TinyShape, *, seed: int) -> None:
 
 
 def make_tokenizer() -> PreTrainedTokenizerFast:
-    """One token per word, sign, integer up to 99 and tenth: `+12.3` is the three tokens `+`, `12`, `.3`."""
+    """A tokenizer of words, signs, integers up to 99 and tenths: `+12.3` has the three tokens `+`, `12` and `.3`."""
     pieces = pre_tokenizers.Sequence(
         [
             pre_tokenizers.Split(Regex(r"\s+"), "removed"),
             pre_tokenizers.Split(Regex(PIECES), "isolated"),
         ]
     )
-    said = " ".join([TURN, STATE, UNKNOWN, *COMMANDS.values()]).format(
+    prompt = " ".join([TURN, STATE, UNKNOWN, *COMMANDS.values()]).format(
         images="", state="", velocity="+", acceleration="-", command=""
     )
     words = [*SPECIAL, "<|unknown|>"]
-    words += [word for word, _ in pieces.pre_tokenize_str(said)]
+    words += [word for word, _ in pieces.pre_tokenize_str(prompt)]
     words += [str(i) for i in range(LARGEST + 1)] + [f".{i}" for i in range(10)]
     vocabulary = {word: i for i, word in enumerate(dict.fromkeys(words))}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<|unknown|>"))
@@ -120,10 +128,11 @@ def make_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def make_config(shape: TinyShape, tokenizer: PreTrainedTokenizerFast) -> Qwen2_5_VLConfig:
-    """The toy's configuration; every vision layer sees the whole image, windows would only cost time at this size."""
+    """The toy's configuration. Every vision layer sees the whole image: windows save nothing at this size."""
     ids = {word: tokenizer.convert_tokens_to_ids(word) for word in SPECIAL}
     half = shape.width // shape.heads // 2
-    # Time, height and width share a head's rotation frequencies as in the published models: 1/4, 3/8, 3/8.
+    # Time, height and width get 1/4, 3/8 and 3/8 of a head's rotation frequencies, as in the published
+    # models.
     sections = [half - 2 * (3 * half // 8), 3 * half // 8, 3 * half // 8]
     text = {
         "vocab_size": shape.rows,

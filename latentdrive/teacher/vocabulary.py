@@ -1,8 +1,8 @@
-"""The teacher's extra words: one token a code, and one placeholder a slot.
+"""The teacher's additional tokens: one for each code, and one placeholder for each slot.
 
-First file of the teacher, before prompt.py. The embedding of Qwen2.5-VL has more rows than its tokenizer has tokens (the 3B:
-151,936 rows, 151,665 used), so the new tokens take rows that nobody uses and the parameter count stays what it was. A code's
-token is shared by all slots: what slot it stands for is said by its position.
+The embedding of Qwen2.5-VL has more rows than its tokenizer has tokens (the 3B: 151,936 rows, 151,665
+used). The new tokens take unused rows, so that the number of parameters stays the same. All slots share
+a code's token; its position says which slot it stands for.
 """
 
 from dataclasses import dataclass
@@ -18,9 +18,9 @@ CODE, SLOT = "<|latent_{}|>", "<|slot_{}|>"
 
 @dataclass(**FROZEN)
 class ActionVocabulary:
-    """Token ids. codes: one per code [K]; slots: the placeholders of the one-pass prediction, one per slot [A].
+    """Token ids. codes: of the K codes. slots: of the placeholders of the one pass, one for each of A slots.
 
-    used: tokens of the tokenizer before these were added.
+    used: number of tokens before these were added.
     """
 
     codes: tuple[int, ...]
@@ -29,12 +29,12 @@ class ActionVocabulary:
 
     @property
     def rows(self) -> int:
-        """Rows that an embedding must have at least."""
+        """The number of rows that an embedding needs."""
         return max(*self.codes, *self.slots) + 1
 
 
 def add_action_tokens(tokenizer: PreTrainedTokenizerBase, *, codes: int, slots: int) -> ActionVocabulary:
-    """Give the tokenizer a token per code and per slot, behind all of its own; tokens that it has keep their ids."""
+    """Add a token for each code and slot behind the tokenizer's own. Tokens that it already has keep their ids."""
     words = [CODE.format(i) for i in range(codes)] + [SLOT.format(i) for i in range(slots)]
     known = tokenizer.get_vocab()
     used = min((known[word] for word in words if word in known), default=len(tokenizer))
@@ -44,7 +44,7 @@ def add_action_tokens(tokenizer: PreTrainedTokenizerBase, *, codes: int, slots: 
 
 
 def make_room(network: nn.Module, vocabulary: ActionVocabulary) -> int:
-    """Grow the embedding of a transformers model where its unused rows do not suffice; returns the rows added (usually 0)."""
+    """Grow the embedding where its unused rows do not suffice. Returns the number of new rows, usually 0."""
     rows = network.get_input_embeddings().num_embeddings
     if vocabulary.rows > rows:
         network.resize_token_embeddings(vocabulary.rows)
@@ -53,10 +53,11 @@ def make_room(network: nn.Module, vocabulary: ActionVocabulary) -> int:
 
 @torch.no_grad()
 def initialise_rows(network: nn.Module, vocabulary: ActionVocabulary, *, seed: int) -> None:
-    """Draw the rows of the new tokens from the mean and spread of the used ones: as inputs they differ, none stands out.
+    """Draw the rows of the new tokens from the mean and the deviation of the used rows.
 
-    Unused rows of a published model were never trained as inputs and may lie anywhere. Input and output rows are set alike;
-    where they are one tensor (tied, as in the 3B) they are set once.
+    As inputs they then differ from each other, and none stands out. Unused rows of a published model
+    were never trained and may lie anywhere. Input and output rows get the same values; a tied
+    embedding, as in the 3B, is set once.
     """
     generator = torch.Generator().manual_seed(seed)
     ids = torch.tensor(vocabulary.codes + vocabulary.slots)

@@ -12,9 +12,17 @@ GRID, PATCH, CHANNELS = (4, 8), 4, 6
 def forward_dynamics(kind: str, *, sectors: int = 0):
     torch.manual_seed(0)
     sizes = {
-        "feature_channels": CHANNELS, "grid": GRID, "pool": 2, "width": 16, "layers": 1, "heads": 2, "conditions": 3,
-        "sectors": sectors, "condition_width": 5, "patch_pixels": PATCH,
-    }  # fmt: skip
+        "feature_channels": CHANNELS,
+        "grid": GRID,
+        "pool": 2,
+        "width": 16,
+        "layers": 1,
+        "heads": 2,
+        "conditions": 3,
+        "sectors": sectors,
+        "condition_width": 5,
+        "patch_pixels": PATCH,
+    }
     return PlainForwardDynamics(**sizes) if kind == "plain" else WarpForwardDynamics(flow_cells=2, **sizes)
 
 
@@ -82,7 +90,7 @@ def test_a_flow_of_half_a_patch_is_the_mean_of_two():
 
 
 def test_patches_are_the_unit_of_flow_at_every_resolution():
-    """One flow field moves features (a cell a patch) and pixels (PATCH cells a patch) by the same share of the picture."""
+    """A flow field moves features (one cell a patch) and pixels (PATCH cells) by the same share of the picture."""
     flow = torch.zeros(1, 2, 2 * GRID[0], 2 * GRID[1])
     flow[:, 0] = 1.0
     coarse = torch.arange(8.0).expand(1, 1, 4, 8)

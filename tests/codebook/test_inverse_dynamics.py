@@ -12,9 +12,20 @@ CHANNELS, GRID, STRIDE = 6, (4, 8), 8
 def inverse_dynamics(*, context_width: int = 5, sectors: bool = False, stride: int = STRIDE) -> InverseDynamics:
     torch.manual_seed(0)
     network = InverseDynamics(
-        feature_channels=CHANNELS, stride=stride, grid=GRID, pool=2, reach=2, pictures=2, width=32, layers=2, heads=2, slots=2,
-        code_width=4, context_width=context_width, sectors=sectors,
-    )  # fmt: skip
+        feature_channels=CHANNELS,
+        stride=stride,
+        grid=GRID,
+        pool=2,
+        reach=2,
+        pictures=2,
+        width=32,
+        layers=2,
+        heads=2,
+        slots=2,
+        code_width=4,
+        context_width=context_width,
+        sectors=sectors,
+    )
     return network
 
 

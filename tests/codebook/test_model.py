@@ -187,7 +187,7 @@ def test_an_untrained_codebook_predicts_a_copy_where_no_environment_code_displac
 
 def test_frames_of_another_size_are_refused_with_both_sizes():
     model = settled()
-    with pytest.raises(WrongShape, match="32 x 48 pixels, this codebook sees 32 x 64"):
+    with pytest.raises(WrongShape, match="32 x 48 pixels, this codebook takes 32 x 64"):
         model.encode(make_batch().frames[..., :48], None)
 
 
@@ -206,8 +206,14 @@ def test_features_from_a_cache_replace_the_backbone():
     torch.testing.assert_close(model.observe(batch.frames, maps).features, model.observe(batch.frames).features)
 
 
-@pytest.mark.parametrize("features", [lambda: PixelFeatures(channels=6, stride=14), lambda: TimmFeatures(
-    backbone="vit_tiny_patch16_224", stages=[11], stride=16, weights="none")], ids=["patches of 14", "vit of 16"])  # fmt: skip
+@pytest.mark.parametrize(
+    "features",
+    [
+        lambda: PixelFeatures(channels=6, stride=14),
+        lambda: TimmFeatures(backbone="vit_tiny_patch16_224", stages=[11], stride=16, weights="none"),
+    ],
+    ids=["patches of 14", "vit of 16"],
+)
 def test_codebooks_on_larger_patches_run_through_all_phases(features):
     torch.manual_seed(0)
     backbone = features()

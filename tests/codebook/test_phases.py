@@ -10,9 +10,11 @@ SCHEDULE = PhaseSchedule(motion=3, environment=4, reader=2, ego=5, warmup=2, ope
 def test_the_step_decides_the_phase():
     phases = [SCHEDULE.at(step) for step in range(SCHEDULE.steps)]
     assert phases == [
-        *(("motion", i) for i in range(3)), *(("environment", i) for i in range(4)),
-        *(("reader", i) for i in range(2)), *(("ego", i) for i in range(5)),
-    ]  # fmt: skip
+        *(("motion", i) for i in range(3)),
+        *(("environment", i) for i in range(4)),
+        *(("reader", i) for i in range(2)),
+        *(("ego", i) for i in range(5)),
+    ]
     assert SCHEDULE.steps == 14
     assert SCHEDULE.at(14) == SCHEDULE.at(100) == ("ego", 4)
 

@@ -1,4 +1,6 @@
-"""The quantiser: float32, k-means start, dead codes, a book that stands still when it should, and one book for all ranks."""
+"""The quantiser: float32, k-means start, dead codes, a book that stands still when it should, and one
+book for all ranks.
+"""
 
 import pytest
 import torch

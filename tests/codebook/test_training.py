@@ -33,9 +33,14 @@ def training(
     model, *, seed: int = 0, loss: CodebookLoss = LOSS, schedule: PhaseSchedule = SCHEDULE
 ) -> CodebookTraining:
     return CodebookTraining(
-        model=model, optimizer=partial(torch.optim.AdamW, lr=2e-3, weight_decay=0.0), schedule=schedule, loss=loss, judges={},
-        calibration_frames=8, seed=seed,
-    )  # fmt: skip
+        model=model,
+        optimizer=partial(torch.optim.AdamW, lr=2e-3, weight_decay=0.0),
+        schedule=schedule,
+        loss=loss,
+        judges={},
+        calibration_frames=8,
+        seed=seed,
+    )
 
 
 def run(model, steps: list[str], *, seed: int = 0, loss: CodebookLoss = LOSS, clips: int = 8) -> list[float]:
@@ -72,12 +77,17 @@ def loss_and_gradient(model, phase: str, loss: CodebookLoss, batch) -> tuple[flo
 @pytest.mark.parametrize(
     ("phase", "changed"),
     [
-        ("motion", {"features": 0.0}), ("motion", {"pixels": 0.0}),
-        ("environment", {"features": 0.0}), ("environment", {"pixels": 0.0}), ("environment", {"moving": 0.0}),
-        ("ego", {"features": 0.0}), ("ego", {"pixels": 0.0}), ("ego", {"regression": 0.0}),
+        ("motion", {"features": 0.0}),
+        ("motion", {"pixels": 0.0}),
+        ("environment", {"features": 0.0}),
+        ("environment", {"pixels": 0.0}),
+        ("environment", {"moving": 0.0}),
+        ("ego", {"features": 0.0}),
+        ("ego", {"pixels": 0.0}),
+        ("ego", {"regression": 0.0}),
         ("ego", {"regression_share": 0.0}),
     ],
-)  # fmt: skip
+)
 def test_every_weight_changes_the_gradient_of_its_phase(phase: str, changed: dict):
     model, batch = wake(settle(make_model(regress_motion=True))), make_batch(clips=8, moving=True)
     full, gradient = loss_and_gradient(model, phase, LOSS, batch)

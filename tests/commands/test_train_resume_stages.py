@@ -17,9 +17,15 @@ from tests.support.command import write_clips
 
 torch.set_num_threads(1)
 SHORT = (
-    "training.schedule.steps=4", "training.schedule.warmup=1", "batches.batch_size=4", "batches.held_out_windows=4",
-    "trainer.accelerator=cpu", "trainer.enable_progress_bar=false", "threads=1", "save_every_steps=2",
-)  # fmt: skip
+    "training.schedule.steps=4",
+    "training.schedule.warmup=1",
+    "batches.batch_size=4",
+    "batches.held_out_windows=4",
+    "trainer.accelerator=cpu",
+    "trainer.enable_progress_bar=false",
+    "threads=1",
+    "save_every_steps=2",
+)
 
 
 @pytest.fixture(scope="module")
@@ -27,10 +33,17 @@ def words(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """What every command is told about data and places."""
     root = tmp_path_factory.mktemp("stages")
     return [
-        "data=video", f"data.path={write_clips(root / 'clips')}", "data.height=48", "data.width=80",
-        "data.options.poses=recorded", "data.part.train_share=0.5", "data.part.gap_s=0.1",
-        f"paths.data={root}/data", f"paths.runs={root}/runs", f"paths.stores={root}/stores",
-    ]  # fmt: skip
+        "data=video",
+        f"data.path={write_clips(root / 'clips')}",
+        "data.height=48",
+        "data.width=80",
+        "data.options.poses=recorded",
+        "data.part.train_share=0.5",
+        "data.part.gap_s=0.1",
+        f"paths.data={root}/data",
+        f"paths.runs={root}/runs",
+        f"paths.stores={root}/stores",
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +63,7 @@ def weights(out: Path) -> bytes:
 
 
 def compare(stage: type, name: str, words: list[str], root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Train once as a whole, and once killed in step 3 (after the save of step 2) and resumed; returns the whole run."""
+    """Train once without interruption, and once killed in step 3 and resumed after step 2; returns the first run."""
 
     def run(out: str) -> None:
         train.run(compose(name, [*words, *SHORT, f"out={root}/{out}"]))

@@ -1,4 +1,6 @@
-"""Tiny codebooks, and clips of a camera that passes a wall: motion is known, and the next frame is the present one, shifted."""
+"""Tiny codebooks, and clips of a camera that passes a wall: motion is known, and the next frame is the
+present one, shifted.
+"""
 
 import torch
 import torch.nn.functional as F
@@ -13,11 +15,30 @@ HEIGHT, WIDTH, STRIDE = 32, 64, 8
 GRID = (HEIGHT // STRIDE, WIDTH // STRIDE)
 METRES_PER_PIXEL = 0.5
 SIZES = {
-    "height": HEIGHT, "width_px": WIDTH, "transition_s": 0.5, "transitions": 3, "codes": 4, "code_width": 8,
-    "environment_slots": 2, "environment_sectors": True, "ego_slots": 2, "environment_source": "reader",
-    "forward_dynamics": "warp", "width": 32, "layers": 1, "heads": 2, "pool": 2, "reach": 2, "patch_pixels": 4, "flow_cells": 2,
-    "commitment": 0.25, "decay": 0.9, "dead_below": 0.1, "motion_scale": (5.0, 1.0, 0.2, 10.0), "regress_motion": False,
-}  # fmt: skip
+    "height": HEIGHT,
+    "width_px": WIDTH,
+    "transition_s": 0.5,
+    "transitions": 3,
+    "codes": 4,
+    "code_width": 8,
+    "environment_slots": 2,
+    "environment_sectors": True,
+    "ego_slots": 2,
+    "environment_source": "reader",
+    "forward_dynamics": "warp",
+    "width": 32,
+    "layers": 1,
+    "heads": 2,
+    "pool": 2,
+    "reach": 2,
+    "patch_pixels": 4,
+    "flow_cells": 2,
+    "commitment": 0.25,
+    "decay": 0.9,
+    "dead_below": 0.1,
+    "motion_scale": (5.0, 1.0, 0.2, 10.0),
+    "regress_motion": False,
+}
 
 
 def make_model(*, seed: int = 0, **changed) -> Codebook:
@@ -56,11 +77,14 @@ def make_batch(
     motion[..., 0] = METRES_PER_PIXEL * shifts
     motion[..., 3] = 2 * motion[..., 0]
     return TransitionBatch(
-        frames=passing(shifts, seed=seed), features=None, motion=motion if known else torch.zeros_like(motion),
+        frames=passing(shifts, seed=seed),
+        features=None,
+        motion=motion if known else torch.zeros_like(motion),
         motion_known=torch.full((clips,), known),
         moving=torch.rand(clips, transitions, *GRID, generator=generator) if moving else None,
-        clip=torch.arange(clips), start=torch.zeros(clips, dtype=torch.long),
-    )  # fmt: skip
+        clip=torch.arange(clips),
+        start=torch.zeros(clips, dtype=torch.long),
+    )
 
 
 def phase_loss(

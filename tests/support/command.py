@@ -11,13 +11,30 @@ from tests.support.data import passing, write_poses, write_video
 
 CLIPS, SECONDS, HZ = 6, 5.0, 30
 TINY = (
-    "features=pixels", "model.features.channels=8", "model.width=32", "model.layers=1", "model.heads=2",
-    "model.code_width=8", "model.codes=4", "model.dead_below=0.5",
-    "training.schedule.motion=2", "training.schedule.environment=3", "training.schedule.reader=2",
-    "training.schedule.ego=3", "training.schedule.warmup=1", "training.calibration_frames=16", "training.judges.probes.reader_steps=2",
-    "batches.batch_size=4", "batches.held_out_windows=8", "batches.patch_grid=[4,8]", "batches.workers=0",
-    "trainer.accelerator=cpu", "trainer.enable_progress_bar=false", "threads=1", "save_every_steps=1",
-)  # fmt: skip
+    "features=pixels",
+    "model.features.channels=8",
+    "model.width=32",
+    "model.layers=1",
+    "model.heads=2",
+    "model.code_width=8",
+    "model.codes=4",
+    "model.dead_below=0.5",
+    "training.schedule.motion=2",
+    "training.schedule.environment=3",
+    "training.schedule.reader=2",
+    "training.schedule.ego=3",
+    "training.schedule.warmup=1",
+    "training.calibration_frames=16",
+    "training.judges.probes.reader_steps=2",
+    "batches.batch_size=4",
+    "batches.held_out_windows=8",
+    "batches.patch_grid=[4,8]",
+    "batches.workers=0",
+    "trainer.accelerator=cpu",
+    "trainer.enable_progress_bar=false",
+    "threads=1",
+    "save_every_steps=1",
+)
 
 
 def write_clips(folder: Path) -> Path:
@@ -28,17 +45,26 @@ def write_clips(folder: Path) -> Path:
         path = write_video(folder / f"{number}.mp4", passing(number, pixels, (48, 96)), times)
         metres = pixels / 10
         write_poses(
-            path.with_name(f"{number}.poses.csv"), times, np.stack([metres, 0 * times, 0 * times], -1), np.gradient(metres, times)
-        )  # fmt: skip
+            path.with_name(f"{number}.poses.csv"),
+            times,
+            np.stack([metres, 0 * times, 0 * times], -1),
+            np.gradient(metres, times),
+        )
     return folder
 
 
 def video(clips: Path) -> tuple[str, ...]:
     """Overrides that read these clips."""
     return (
-        "data=video", f"data.path={clips}", "data.height=32", "data.width=64", f"data.cache_folder={clips.parent / 'cache'}",
-        "data.options.poses=recorded", "data.part.train_share=0.5", "data.part.gap_s=0.1",
-    )  # fmt: skip
+        "data=video",
+        f"data.path={clips}",
+        "data.height=32",
+        "data.width=64",
+        f"data.cache_folder={clips.parent / 'cache'}",
+        "data.options.poses=recorded",
+        "data.part.train_share=0.5",
+        "data.part.gap_s=0.1",
+    )
 
 
 def train_codebook(clips: Path, out: Path, *changed: str) -> dict[str, Any]:

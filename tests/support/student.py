@@ -13,9 +13,19 @@ def make_student(**changes) -> Student:
     torch.manual_seed(0)
     images = ImageEncoder(backbone="test_convnext", stages=[2], stride=16, grid=(2, 4), weights="none")
     arguments = {
-        "images": images, "scene": NOW, "codes": 16, "transitions": 3, "codes_per_transition": 4, "width": 32,
-        "layers": 2, "heads": 2, "visual_grid": (1, 2), "visual_width": 6, "action_width": 5, "look": "camera",
-    }  # fmt: skip
+        "images": images,
+        "scene": NOW,
+        "codes": 16,
+        "transitions": 3,
+        "codes_per_transition": 4,
+        "width": 32,
+        "layers": 2,
+        "heads": 2,
+        "visual_grid": (1, 2),
+        "visual_width": 6,
+        "action_width": 5,
+        "look": "camera",
+    }
     return Student(**arguments | changes).eval()
 
 
@@ -40,9 +50,12 @@ def make_latents(count: int, *, seed: int = 0, sharp: float = 3.0) -> LatentActi
     generator = torch.Generator().manual_seed(seed)
     logits = sharp * torch.randn(count, 12, 16, generator=generator)
     return LatentActions(
-        codes=logits.argmax(-1), environment=None, logits=logits,
+        codes=logits.argmax(-1),
+        environment=None,
+        logits=logits,
         features=LatentFeatures(
             visual=torch.randn(count, 2, 6, generator=generator), action=torch.randn(count, 12, 5, generator=generator)
         ),
-        codebook_id="b", origin=Origin.TEACHER,
-    )  # fmt: skip
+        codebook_id="b",
+        origin=Origin.TEACHER,
+    )

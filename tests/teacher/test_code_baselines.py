@@ -15,14 +15,22 @@ INFO = {"codes": 2, "transitions": 2, "codes_per_transition": 1, "origin": Origi
 def make_store(folder, codes: list[list[int]], times: list[float], clips: list[int]) -> LatentStore:
     writer = LatentWriter(folder, make_info(**INFO))
     latents = LatentActions(
-        codes=torch.tensor(codes), environment=None, logits=None, features=None, codebook_id="book-a",
+        codes=torch.tensor(codes),
+        environment=None,
+        logits=None,
+        features=None,
+        codebook_id="book-a",
         origin=Origin.INVERSE_DYNAMICS,
-    )  # fmt: skip
+    )
     names = sorted(set(clips))
     windows = Windows(
-        keys=[f"c{i}" for i in names], drives=[f"d{i}" for i in names], clip=np.array(clips), t0_s=np.array(times),
-        latents=latents, known=np.ones((len(codes), 1), bool),
-    )  # fmt: skip
+        keys=[f"c{i}" for i in names],
+        drives=[f"d{i}" for i in names],
+        clip=np.array(clips),
+        t0_s=np.array(times),
+        latents=latents,
+        known=np.ones((len(codes), 1), bool),
+    )
     writer.add(windows, next_clip=1, unreadable=[])
     writer.finish()
     return LatentStore(folder)

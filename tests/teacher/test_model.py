@@ -59,9 +59,12 @@ def test_the_prompt_is_read_as_transformers_reads_it(teacher):
     scenes = make_scenes(5)
     prompt, context = teacher.write(scenes), teacher.read(scenes)
     theirs = teacher.network(
-        input_ids=prompt.ids, attention_mask=prompt.mask, pixel_values=prompt.patches, image_grid_thw=prompt.grids,
+        input_ids=prompt.ids,
+        attention_mask=prompt.mask,
+        pixel_values=prompt.patches,
+        image_grid_thw=prompt.grids,
         mm_token_type_ids=(prompt.ids == teacher.network.config.image_token_id).int(),
-    )  # fmt: skip
+    )
     ours = teacher.network.lm_head(teacher._run(context.embedded, context.positions, causal_mask(context.real)))
     torch.testing.assert_close(ours[:, -1], theirs.logits[:, -1], atol=1e-5, rtol=0)
 
@@ -156,10 +159,19 @@ def test_a_checkpoint_predicts_the_same_in_a_new_process_without_network(tmp_pat
     with torch.no_grad():  # as training would
         teacher.network.lm_head.weight += 0.01
     config = {
-        "_target_": "latentdrive.teacher.model.Teacher", "parts": {"_target_": "latentdrive.teacher.tiny.load_tiny_qwen", **node},
-        "codes": 16, "transitions": 3, "codes_per_transition": 4, "images": "camera",
-        "scene": {"_target_": "latentdrive.data.batches.scene_cutting.SceneSpec", **vars(NOW)}, "state": True, "decode": "autoregressive", "visual_grid": [1, 2], "frozen": [], "seed": 0,
-    }  # fmt: skip
+        "_target_": "latentdrive.teacher.model.Teacher",
+        "parts": {"_target_": "latentdrive.teacher.tiny.load_tiny_qwen", **node},
+        "codes": 16,
+        "transitions": 3,
+        "codes_per_transition": 4,
+        "images": "camera",
+        "scene": {"_target_": "latentdrive.data.batches.scene_cutting.SceneSpec", **vars(NOW)},
+        "state": True,
+        "decode": "autoregressive",
+        "visual_grid": [1, 2],
+        "frozen": [],
+        "seed": 0,
+    }
     folder = tmp_path / "checkpoint"
     checkpoint.save(folder, teacher, config=config, card=Card(kind="Teacher", parents={"codebook": "b1"}))
     (tmp_path / "tiny").rename(tmp_path / "gone")

@@ -11,10 +11,16 @@ from tests.support.teacher import SHAPE
 
 # config.json of Qwen/Qwen2.5-VL-3B-Instruct
 TEXT_3B = {
-    "vocab_size": 151_936, "hidden_size": 2048, "intermediate_size": 11_008, "num_hidden_layers": 36,
-    "num_attention_heads": 16, "num_key_value_heads": 2, "rms_norm_eps": 1e-6, "tie_word_embeddings": True,
+    "vocab_size": 151_936,
+    "hidden_size": 2048,
+    "intermediate_size": 11_008,
+    "num_hidden_layers": 36,
+    "num_attention_heads": 16,
+    "num_key_value_heads": 2,
+    "rms_norm_eps": 1e-6,
+    "tie_word_embeddings": True,
     "rope_parameters": {"rope_type": "default", "rope_theta": 1e6, "mrope_section": [16, 24, 24]},
-}  # fmt: skip
+}
 VISION_3B = {"depth": 32, "hidden_size": 1280, "intermediate_size": 3420, "num_heads": 16, "out_hidden_size": 2048}
 USED_3B, PARAMETERS_3B = 151_665, 3_754_622_976
 

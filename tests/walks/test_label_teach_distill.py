@@ -37,9 +37,16 @@ def words(tmp_path: Path) -> list[str]:
     for seed in range(3):
         write_clip(tmp_path / "clips" / f"{seed}.mp4", seed)
     return [
-        "data=video", f"data.path={tmp_path}/clips", "data.height=48", "data.width=80", "data.options.poses=none", "data.part.train_share=0.5",
-        f"paths.data={tmp_path}/data", f"paths.runs={tmp_path}/runs", f"paths.stores={tmp_path}/stores",
-    ]  # fmt: skip
+        "data=video",
+        f"data.path={tmp_path}/clips",
+        "data.height=48",
+        "data.width=80",
+        "data.options.poses=none",
+        "data.part.train_share=0.5",
+        f"paths.data={tmp_path}/data",
+        f"paths.runs={tmp_path}/runs",
+        f"paths.stores={tmp_path}/stores",
+    ]
 
 
 def make_codebook(folder: Path, words: list[str]) -> checkpoint.Card:
@@ -87,8 +94,10 @@ def test_from_a_codebooks_labels_to_a_students_without_network(tmp_path, words, 
     assert set(zip(stores[0].keys, stores[0].t0_s)) <= set(zip(stores[1].keys, stores[1].t0_s))
     teacher = checkpoint.read_card(tmp_path / "2" / "checkpoint")
     assert teacher.parents == {
-        "codebook": book.fingerprint, "labels": LatentStore(codes / "train").fingerprint, "labeller": book.fingerprint
-    }  # fmt: skip
+        "codebook": book.fingerprint,
+        "labels": LatentStore(codes / "train").fingerprint,
+        "labeller": book.fingerprint,
+    }
 
     with pytest.raises(LatentDriveError, match="holds codes of origin teacher, this run learns from inverse_dynamics"):
         train.run(compose("train_teacher", [*words, f"latents={expected}", *short, f"out={tmp_path}/6"]))

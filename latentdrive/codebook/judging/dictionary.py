@@ -1,8 +1,8 @@
-"""The dictionary of the ego codes: what each code means, by what happens when it appears.
+"""The dictionary of the ego codes: what happens when each code appears.
 
-After training, beside evaluation.py and probe.py. Runs a codebook over held-out windows and collects for each code how often
-each slot says it, how the ego moved, how the predicted picture moves, which code comes next, and a few typical transitions
-with the true and the predicted next frame. The report draws it; nothing here knows a file format of the report.
+Runs a trained codebook over held-out windows and collects for each code how often each slot gives it,
+how the ego moved, how the predicted picture moves, which code follows, and a few typical transitions
+with the true and the predicted next frame. The report draws it.
 """
 
 from collections.abc import Sequence
@@ -25,21 +25,24 @@ from latentdrive.data.batches.transitions import TransitionBatch
 from latentdrive.errors import NoClips, StoreError
 from latentdrive.files import read_arrays, write_atomic
 
-TRANSPLANTS = 6  # pairs of clips that are shown
-ARROWS = (6, 10)  # places down and across at which the picture's motion is kept
-FIRST, NEXT, PREDICTED = 0, 1, 2  # of the pictures of an example
+TRANSPLANTS = 6  # pairs of clips to show
+ARROWS = (6, 10)  # places down and across at which the picture's motion is stored
+FIRST, NEXT, PREDICTED = 0, 1, 2  # order of an example's pictures
 
 
 @dataclass(frozen=True, kw_only=True)
 class Dictionary:
-    """N transitions, A ego slots a transition, K codes, X examples a code. Two transitions of one window follow each other.
+    """What N transitions say of K codes. A: ego slots of a transition. X: examples of a code. M: transplants.
 
-    ego: the codes. motion: dx, dy (metres), dyaw (radians), speed (m/s) at the start; 0 where `known` is False.
-    flow: how the predicted picture moves, right and down, as shares of its width and height; NaN where forward dynamics
-    predicts no flow. follows: how often code i of a slot is followed by code j of the same slot. window, place: window of the
-    transition, and its number in it. examples: rows of typical transitions of each code, -1 where there are fewer;
-    pictures: of those, in the order FIRST, NEXT, PREDICTED. transplants: a frame of clip A and its next one, a frame of clip B
-    and what the ego codes of A make of it. transition_s: seconds. codebook_id: fingerprint.
+    ego: the codes. motion: dx, dy (metres), dyaw (radians), and speed (m/s) at the start; 0 where
+    `known` is False. flow: how the predicted picture moves, right and down, as shares of its width and
+    height; NaN where forward dynamics predicts no flow. window, place: window of each transition, and
+    its number in the window; the transitions of a window follow each other. follows: how often code i
+    of a slot is followed by code j of the same slot. examples: rows of typical transitions of each
+    code, -1 where there are fewer. pictures: of the examples, in the order FIRST, NEXT, PREDICTED.
+    transplants: a frame of clip A and its next one, a frame of clip B, and the prediction from B's
+    frame with A's ego codes. transition_s: length of a transition. codebook_id: fingerprint of the
+    codebook.
     """
 
     ego: Int64[np.ndarray, "N A"]
@@ -57,20 +60,20 @@ class Dictionary:
 
     @property
     def codes(self) -> int:
-        """K."""
+        """K, the number of codes."""
         return len(self.follows)
 
     def usage(self) -> Float64[np.ndarray, "A K"]:
-        """Share of the transitions in which each slot says each code."""
+        """Share of the transitions in which each slot gives each code."""
         counts = np.stack([np.bincount(slot, minlength=self.codes) for slot in self.ego.T])
         return counts / len(self.ego)
 
     def holding(self, code: int) -> Bool[np.ndarray, "N"]:
-        """Transitions in which any slot says `code`."""
+        """The transitions in which any slot gives `code`."""
         return (self.ego == code).any(1)
 
     def save(self, path: str | Path) -> None:
-        """Write an .npz that `load` reads, as a whole or not at all."""
+        """Write an .npz file that `load` reads, as a whole or not at all."""
         arrays = {field.name: getattr(self, field.name) for field in fields(self)}
 
         def write(new: Path) -> None:
@@ -81,20 +84,20 @@ class Dictionary:
 
     @classmethod
     def load(cls, path: str | Path) -> "Dictionary":
-        """What `save` wrote. Raises StoreError where the file is damaged or of another version."""
+        """Read what `save` wrote. Raises StoreError where the file is damaged or of another version."""
         try:
-            found = read_arrays(path)
-            arrays = {field.name: found[field.name] for field in fields(cls)}
+            stored = read_arrays(path)
+            arrays = {field.name: stored[field.name] for field in fields(cls)}
         except (OSError, ValueError, KeyError) as error:
             raise StoreError(
-                f"{path} is no dictionary of codes ({error}): remove it, the report makes it anew"
+                f"{path} is no dictionary of codes ({error}): remove it, and the report makes it again"
             ) from None
         scalars = {"transition_s": float(arrays["transition_s"]), "codebook_id": str(arrays["codebook_id"])}
         return cls(**arrays | scalars)
 
 
 class _Coded(NamedTuple):
-    """One batch of windows, read and predicted; leading axis B·T but for the codes."""
+    """The codes of a batch of windows and the predictions from them, whose leading axis is B·T."""
 
     ego: Int64[Tensor, "B T A"]
     prediction: Prediction
@@ -103,9 +106,10 @@ class _Coded(NamedTuple):
 
 @torch.no_grad()
 def look_up(model: Codebook, batches: Sequence[TransitionBatch] | HeldOut, *, examples: int) -> Dictionary:
-    """The dictionary of a trained codebook from held-out windows. examples: typical transitions to keep of each code.
+    """The dictionary of a trained codebook. batches: of held-out windows. examples: typical transitions of each code.
 
-    `batches[i]` must give the same batch each time: windows of the examples are read a second time for their pictures.
+    `batches[i]` must be the same batch each time, because the windows of the examples are read again
+    for their pictures. Raises NoClips where there is no window.
     """
     model.eval()
     parts: list[dict[str, Tensor]] = []
@@ -113,25 +117,33 @@ def look_up(model: Codebook, batches: Sequence[TransitionBatch] | HeldOut, *, ex
         parts.append(_facts(model, usable(model, batches[number]), number))
     if not parts:
         raise NoClips("there is no held-out window to look codes up in: give longer clips, or another data.val")
-    found = {key: torch.cat([part[key] for part in parts]).numpy() for key in parts[0]}
-    ego, clip = found["ego"], found["clip"]
-    typical = _typical(ego, found["motion"], found["known"], clip, codes=model.codes, examples=examples)
+    facts = {key: torch.cat([part[key] for part in parts]).numpy() for key in parts[0]}
+    ego, clip = facts["ego"], facts["clip"]
+    typical = _typical(ego, facts["motion"], facts["known"], clip, codes=model.codes, examples=examples)
     pictures = np.zeros((model.codes, examples, 3, 3, model.height, model.width_px), np.uint8)
-    for number in np.unique(found["batch"][typical[typical >= 0]]):
+    for number in np.unique(facts["batch"][typical[typical >= 0]]):
         shown = _pictures(model, usable(model, batches[int(number)]))
-        for code, example in np.argwhere((typical >= 0) & (found["batch"][typical] == number)):
-            pictures[code, example] = shown[found["row"][typical[code, example]]]
-    window = np.cumsum(found["place"] == 0) - 1
+        for code, example in np.argwhere((typical >= 0) & (facts["batch"][typical] == number)):
+            pictures[code, example] = shown[facts["row"][typical[code, example]]]
+    window = np.cumsum(facts["place"] == 0) - 1
     return Dictionary(
-        ego=ego, motion=found["motion"], known=found["known"], flow=found["flow"], window=window, place=found["place"],
-        follows=_follows(ego, window, model.codes), examples=typical, pictures=pictures,
+        ego=ego,
+        motion=facts["motion"],
+        known=facts["known"],
+        flow=facts["flow"],
+        window=window,
+        place=facts["place"],
+        follows=_follows(ego, window, model.codes),
+        examples=typical,
+        pictures=pictures,
         transplants=_transplants(model, batches, count=TRANSPLANTS),
-        transition_s=float(model.transition_s), codebook_id=model.codebook_id,
-    )  # fmt: skip
+        transition_s=float(model.transition_s),
+        codebook_id=model.codebook_id,
+    )
 
 
 def next_pictures(model: Codebook, seen: Observation, prediction: Prediction) -> UInt8[Tensor, "N 3 H W"]:
-    """Predicted next frames at full size: the first frame moved along the predicted flow, plus the small correction, enlarged."""
+    """Predicted next frames at full size: the first frame moved along the flow, plus the enlarged small correction."""
     first, small = seen.pictures[:, :-1].flatten(0, 1), seen.pixels[:, :-1].flatten(0, 1)
     if prediction.flow is not None:
         first, small = warp(first, prediction.flow, model.grid), warp(small.float(), prediction.flow, model.grid)
@@ -144,12 +156,13 @@ def next_pictures(model: Codebook, seen: Observation, prediction: Prediction) ->
 def _transplants(
     model: Codebook, batches: Sequence[TransitionBatch] | HeldOut, *, count: int
 ) -> UInt8[np.ndarray, "N 4 3 H W"]:
-    """Transplants to look at: A's frame and its next one, then B's frame and what A's ego code makes of it.
+    """Pictures of transplants: A's frame and its next one, B's frame, and the prediction from it with A's ego code.
 
-    The first transition of each window; the `count` pairs whose motions differ most, each clip at most once as A.
+    Of the first transition of each window; the `count` pairs whose motions differ most, with each clip
+    at most once as A.
     """
     columns = list(EGO_TARGETS.values())
-    shown: dict[int, tuple[float, Tensor]] = {}  # clip of A: (how differently A and B move, pictures)
+    shown: dict[int, tuple[float, Tensor]] = {}  # clip of A → (distance of the motions of A and B, pictures)
     for batch in (usable(model, batches[number]) for number in range(len(batches))):
         if len(batch) < 2:
             continue
@@ -203,7 +216,9 @@ def _picture_motion(
     if flow is None:
         return torch.full((rows, 2, *ARROWS), float("nan"), dtype=torch.float64)
     size = torch.tensor([grid[1], grid[0]], dtype=torch.float64)[None, :, None, None]
-    return -F.adaptive_avg_pool2d(flow.float(), ARROWS).double().cpu() / size  # a place is fetched from where it was
+    return (
+        -F.adaptive_avg_pool2d(flow.float(), ARROWS).double().cpu() / size
+    )  # backward flow: a place is fetched from where it was
 
 
 def _pictures(model: Codebook, batch: TransitionBatch) -> UInt8[np.ndarray, "N 3 3 H W"]:
@@ -214,20 +229,27 @@ def _pictures(model: Codebook, batch: TransitionBatch) -> UInt8[np.ndarray, "N 3
 
 
 def _typical(
-    ego: Int64[np.ndarray, "N A"], motion: Float64[np.ndarray, "N 4"], known: Bool[np.ndarray, "N"],
-    clip: Int64[np.ndarray, "N"], *, codes: int, examples: int,
-) -> Int64[np.ndarray, "K X"]:  # fmt: skip
-    """Rows that hold a code in its most frequent slot: nearest to the code's mean motion where motion is known, and of
-    different clips as far as there are any."""
+    ego: Int64[np.ndarray, "N A"],
+    motion: Float64[np.ndarray, "N 4"],
+    known: Bool[np.ndarray, "N"],
+    clip: Int64[np.ndarray, "N"],
+    *,
+    codes: int,
+    examples: int,
+) -> Int64[np.ndarray, "K X"]:
+    """Rows that hold each code in its most frequent slot, of different clips where there are any.
+
+    Where motion is known, rows nearest to the code's mean motion come first.
+    """
     chosen = np.full((codes, examples), -1, np.int64)
     scale = motion[:, [0, 2]].std(0).clip(1e-6)
     for code in range(codes):
         slot = int((ego == code).sum(0).argmax())
         rows = np.flatnonzero(ego[:, slot] == code)
-        with_motion = rows[known[rows]]
-        if len(with_motion):
-            moved = motion[with_motion][:, [0, 2]] / scale
-            rows = with_motion[np.argsort(np.linalg.norm(moved - moved.mean(0), axis=1), kind="stable")]
+        moving = rows[known[rows]]
+        if len(moving):
+            moved = motion[moving][:, [0, 2]] / scale
+            rows = moving[np.argsort(np.linalg.norm(moved - moved.mean(0), axis=1), kind="stable")]
         _, firsts = np.unique(clip[rows], return_index=True)
         firsts = np.sort(firsts)
         order = [*firsts, *np.setdiff1d(np.arange(len(rows)), firsts)][:examples]

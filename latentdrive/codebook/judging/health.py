@@ -44,8 +44,8 @@ class CodeUsage:
     def alarms(self) -> list[str]:
         """One message for every slot that has collapsed."""
         return [
-            f"{book} slot {slot} has perplexity {value:.1f} (below {ALARM_PERPLEXITY:g}): it carries almost no information. "
-            "Raise model.dead_below, lower model.commitment, or give the phase more steps"
+            f"{book} slot {slot} has perplexity {value:.1f} (below {ALARM_PERPLEXITY:g}): it carries almost no "
+            "information. Raise model.dead_below, lower model.commitment, or give the phase more steps"
             for book, counts in self.counts.items()
             for slot, value in enumerate(perplexity(counts).tolist())
             if value < ALARM_PERPLEXITY

@@ -1,9 +1,8 @@
-"""The leakage matrix: how well ego codes, environment codes and the bare present frame tell the ego's
-and the others' motion.
+"""The leakage matrix: how well ego codes and environment codes predict the motion of the ego and of others.
 
-A good pair of books has ego codes that tell the ego's motion and nothing of the others', and the
-reverse; the present frame alone is the floor. Only the built-in world knows the truth, on drives where
-both move independently.
+Good ego codes say how the ego moved and nothing of the others; good environment codes the reverse. The
+present frame alone gives the lowest value to expect. Only the built-in world knows the truth, on drives
+where ego and others move independently.
 """
 
 from collections.abc import Iterable
@@ -25,36 +24,37 @@ from latentdrive.geometry import nearest_rows
 from latentdrive.progress import Progress, unwatched
 from latentdrive.statistics import ratio_by_drive
 
-FRAME_CELLS = (3, 5)  # the present frame as a probe's input: features, averaged in this many cells
+FRAME_CELLS = (3, 5)  # cells in which features are averaged where the present frame is a probe's input
 SECTORS = ("left", "middle", "right")
-# Percentiles at which the others' motion is cut: one vehicle that passes close by outweighs a whole
-# drive otherwise.
+# Percentiles at which the others' motion is cut. Otherwise one vehicle that passes close by outweighs a
+# drive.
 OUTLIERS = ([1.0], [99.0])
 OTHERS = tuple(f"others {sector} {axis}" for sector in SECTORS for axis in ("across", "down"))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Leakage:
-    """results: (input, probe kind) → ProbeResult; inputs: `present frame` (the floor), `ego codes`,
-    `environment codes`, and the frame together with each of them.
+    """Results of all probes. results: (input, kind of probe) → ProbeResult.
+
+    The inputs are `present frame`, `ego codes`, `environment codes`, and the frame together with each of them.
     """
 
     results: dict[tuple[str, str], ProbeResult]
 
     def others(self, source: str, kind: str) -> float:
-        """R² of the others' motion: mean over sectors and axes."""
+        """R² of the others' motion, mean over sectors and axes."""
         return float(np.mean([self.results[source, kind].r2[name] for name in OTHERS]))
 
     def raw_others(self, source: str, kind: str) -> float:
-        """The same of the motion as it is, outliers included."""
+        """R² of the others' motion with its outliers, mean over sectors and axes."""
         return float(np.mean([self.results[source, kind].r2[f"raw {name}"] for name in OTHERS]))
 
     def ego(self, source: str, kind: str) -> float:
-        """R² of the ego's motion: mean of forward displacement and yaw change."""
+        """R² of the ego's motion, mean of forward displacement and yaw change."""
         return float(np.mean([self.results[source, kind].r2[name] for name in EGO_TARGETS]))
 
     def _ends(self, source: str, kind: str, target: str) -> tuple[tuple[str, float], tuple[str, float]]:
-        """Low and high end of the interval by drive of one R²."""
+        """Low and high end of the interval by drive of one target's R²."""
         result = self.results[source, kind]
         column = list(result.r2).index(target)
         true = result.true[:, column]
@@ -64,20 +64,20 @@ class Leakage:
         return ("low", 1 - unexplained.high), ("high", 1 - unexplained.low)
 
     def matrix(self) -> dict[str, float]:
-        """`input/target/kind` → R², with `others` for the mean over sectors and axes."""
-        found = {}
+        """`input/target/kind` → R². The target `others` is the mean over sectors and axes."""
+        matrix = {}
         for source, kind in self.results:
             r2 = self.results[source, kind].r2
-            found |= {f"{source}/{name}/{kind}": r2[name] for name in (*EGO_TARGETS, *OTHERS)}
-            found[f"{source}/others/{kind}"] = self.others(source, kind)
-            found[f"{source}/raw others/{kind}"] = self.raw_others(source, kind)
-            found[f"{source}/ego/{kind}"] = self.ego(source, kind)
-            found |= {
+            matrix |= {f"{source}/{name}/{kind}": r2[name] for name in (*EGO_TARGETS, *OTHERS)}
+            matrix[f"{source}/others/{kind}"] = self.others(source, kind)
+            matrix[f"{source}/raw others/{kind}"] = self.raw_others(source, kind)
+            matrix[f"{source}/ego/{kind}"] = self.ego(source, kind)
+            matrix |= {
                 f"{source}/{name}/{kind}_{end}": value
                 for name in EGO_TARGETS
                 for end, value in self._ends(source, kind, name)
             }
-        return found
+        return matrix
 
 
 def measure(
@@ -95,9 +95,9 @@ def measure(
     targets |= {f"raw {name}": others[:, i] for i, name in enumerate(OTHERS)}
     present = present_frames(model, watch(batches, what="present frames"))
     inputs = {"present frame": present}
-    for name, found in (("ego codes", codes.ego), ("environment codes", codes.environment)):
-        if found.size:
-            inputs[name] = one_hot(found, model.codes)
+    for name, values in (("ego codes", codes.ego), ("environment codes", codes.environment)):
+        if values.size:
+            inputs[name] = one_hot(values, model.codes)
             inputs[f"present frame and {name}"] = np.concatenate([present, inputs[name]], 1)
     return Leakage(
         results={
@@ -109,31 +109,29 @@ def measure(
 
 
 def check_truth(clips: TrueClips, transition_s: float) -> None:
-    """Raises ConfigError where the world's truth is over another time than the codebook's transition."""
+    """Raise ConfigError where the world's truth is over another time than the codebook's transition."""
     truth = clips.truth(0)
     if truth is not None and abs(truth.transition_s - transition_s) > 1e-6:
         raise ConfigError(
-            f"the world's truth is over {truth.transition_s:g} s and this codebook's transition is {transition_s:g} s: write a "
-            f"world with world.transition_s={transition_s:g}, or leave the probes out with data.probe=null"
+            f"the world's truth is over {truth.transition_s:g} s and this codebook's transition is {transition_s:g} s: "
+            f"write a world with world.transition_s={transition_s:g}, or leave the probes out with data.probe=null"
         )
 
 
 def true_others(clips: TrueClips, codes: Codes, *, transition_s: float) -> Float64[np.ndarray, "N 6"]:
-    """Mean image motion caused by the agents themselves, per sector and axis, in per cent of the
-    picture's width and height.
-    """
-    found = np.zeros((len(codes.clip), len(OTHERS)))
+    """Mean image motion that agents cause, per sector and axis, in per cent of the picture's width and height."""
+    motion = np.zeros((len(codes.clip), len(OTHERS)))
     step = round(transition_s * clips.rate_hz)
     for index in np.unique(codes.clip):
         rows = np.flatnonzero(codes.clip == index)
         clip, truth = clips[int(index)], clips.truth(int(index))
         frames = nearest_rows(truth.times_s, clip.times_s)[codes.start[rows] + step * codes.place[rows]]
-        found[rows] = others_motion(truth, frames).reshape(len(rows), -1)
-    return found
+        motion[rows] = others_motion(truth, frames).reshape(len(rows), -1)
+    return motion
 
 
 @torch.no_grad()
 def present_frames(model: Codebook, batches: Iterable[TransitionBatch]) -> Float64[np.ndarray, "N inputs"]:
-    """Averaged features of each window's first frame: all that a probe without codes has."""
-    seen = [F.adaptive_avg_pool2d(model.features(batch.frames[:, 0]), FRAME_CELLS).flatten(1) for batch in batches]
-    return torch.cat(seen).double().cpu().numpy()
+    """Averaged features of each window's first frame, the input of a probe without codes."""
+    cells = [F.adaptive_avg_pool2d(model.features(batch.frames[:, 0]), FRAME_CELLS).flatten(1) for batch in batches]
+    return torch.cat(cells).double().cpu().numpy()

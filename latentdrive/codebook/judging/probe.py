@@ -1,8 +1,8 @@
-"""What do codes say? Probes for the ego's and the others' motion on held-out drives, and what leaks where.
+"""What do codes say? Probes that read the motion of the ego and of others, tested on held-out drives.
 
-A linear (ridge) and a small non-linear probe read targets from one-hot codes; the same probes on the present frame alone are
-the floor. Meant for the world's decorrelated probe set, where ego and others move independently: on natural traffic one
-predicts the other and a leak can't be told from a correlation.
+A linear (ridge) and a small non-linear probe read targets from one-hot codes. They are meant for the world's
+decorrelated probe part, where ego and others move independently: in natural traffic one predicts the other,
+and a leak can't be told from a correlation.
 """
 
 import math
@@ -31,12 +31,12 @@ class ProbeResult:
 
 
 def one_hot(codes: Int64[np.ndarray, "N slots"], entries: int) -> Float64[np.ndarray, "N inputs"]:
-    """Codes as inputs of a probe."""
+    """Codes as one-hot inputs of a probe, the slots side by side."""
     return np.eye(entries)[codes].reshape(len(codes), -1)
 
 
 def r2(predicted: Float64[np.ndarray, "N"], true: Float64[np.ndarray, "N"]) -> float:
-    """1 − squared error / variance; 0 for a constant prediction at the mean, negative for worse; NaN where the target never changes."""
+    """1 − squared error / variance: 0 for predicting the mean, negative for worse; NaN for a constant target."""
     deviation = np.square(true - true.mean()).sum()
     return float(1 - np.square(predicted - true).sum() / deviation) if deviation else math.nan
 
@@ -49,7 +49,7 @@ def probe(
     kind: Literal["linear", "mlp"],
     seed: int,
 ) -> ProbeResult:
-    """Fit on half of the drives, choose the strength on a quarter of that half, report on the other half."""
+    """Fit a probe on half of the drives, choose its strength on a quarter of that half, and test it on the rest."""
     order = np.random.default_rng(seed).permutation(np.unique(drives))
     held_out = np.isin(drives, order[: len(order) // 2])
     choosing = np.isin(drives, order[len(order) // 2 :][: max(1, len(order) // 8)])
@@ -72,12 +72,12 @@ def probe(
 def _ridge(x: np.ndarray, y: np.ndarray, fitting: np.ndarray, choosing: np.ndarray) -> np.ndarray:
     x = np.concatenate([x, np.ones((len(x), 1))], 1)
     square, cross = x[fitting].T @ x[fitting], x[fitting].T @ y[fitting]
-    found = []
+    fits = []  # (error on the drives that choose, prediction) of each strength
     for strength in RIDGE_STRENGTHS:
         weights = np.linalg.solve(square + strength * np.eye(len(square)), cross)
-        found.append((np.square(x[choosing] @ weights - y[choosing]).mean(0), x @ weights))
-    best = np.argmin([error for error, _ in found], 0)  # each target its own strength
-    return np.stack([found[b][1][:, i] for i, b in enumerate(best)], 1)
+        fits.append((np.square(x[choosing] @ weights - y[choosing]).mean(0), x @ weights))
+    best = np.argmin([error for error, _ in fits], 0)  # each target has a strength of its own
+    return np.stack([fits[b][1][:, i] for i, b in enumerate(best)], 1)
 
 
 def _mlp(x: np.ndarray, y: np.ndarray, fitting: np.ndarray, choosing: np.ndarray, seed: int) -> np.ndarray:
@@ -85,9 +85,12 @@ def _mlp(x: np.ndarray, y: np.ndarray, fitting: np.ndarray, choosing: np.ndarray
     with torch.random.fork_rng([]):
         torch.manual_seed(seed)
         net = nn.Sequential(
-            nn.Linear(x.shape[1], MLP_WIDTH), nn.GELU(), nn.Linear(MLP_WIDTH, MLP_WIDTH), nn.GELU(),
+            nn.Linear(x.shape[1], MLP_WIDTH),
+            nn.GELU(),
+            nn.Linear(MLP_WIDTH, MLP_WIDTH),
+            nn.GELU(),
             nn.Linear(MLP_WIDTH, y.shape[1]),
-        )  # fmt: skip
+        )
     optimizer = torch.optim.AdamW(net.parameters(), MLP_RATE, weight_decay=MLP_DECAY)
     inputs, targets = torch.tensor(x, dtype=torch.float32), torch.tensor(y, dtype=torch.float32)
     rows = torch.tensor(np.flatnonzero(fitting))

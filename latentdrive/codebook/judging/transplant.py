@@ -1,7 +1,7 @@
-"""Transplant: does a code from clip A, put on a frame of clip B, move that frame as A moved?
+"""Transplants: does an ego code of clip A, applied to a frame of clip B, move that frame as A moved?
 
-Read by a small motion reader that was trained apart, on true pairs of frames and never on predictions: it says how the ego
-moved between two feature maps. If the meaning of a code depended on its clip, the reading would follow B, or nothing.
+A small motion reader says how the ego moved between two feature maps. It is trained on true pairs of frames,
+never on predictions. If the meaning of a code depended on its clip, its readings would follow B, or neither.
 """
 
 from collections.abc import Iterable
@@ -23,16 +23,22 @@ COLUMNS = list(EGO_TARGETS.values())
 
 
 class MotionReader(nn.Module):
-    """Features of two frames → forward displacement and yaw change, in units of their deviation over the training pairs."""
+    """Features of two frames → forward displacement and yaw change. mean, std: of both over the training pairs."""
 
     def __init__(self, *, channels: int, grid: tuple[int, int]) -> None:
         super().__init__()
         width = READER_WIDTH
         cells = -(-grid[0] // 4) * -(-grid[1] // 4)
         self.layers = nn.Sequential(
-            nn.Conv2d(2 * channels, width, 3, 2, 1), nn.GELU(), nn.Conv2d(width, width, 3, 2, 1), nn.GELU(),
-            nn.Flatten(), nn.Linear(width * cells, 128), nn.GELU(), nn.Linear(128, len(COLUMNS)),
-        )  # fmt: skip
+            nn.Conv2d(2 * channels, width, 3, 2, 1),
+            nn.GELU(),
+            nn.Conv2d(width, width, 3, 2, 1),
+            nn.GELU(),
+            nn.Flatten(),
+            nn.Linear(width * cells, 128),
+            nn.GELU(),
+            nn.Linear(128, len(COLUMNS)),
+        )
         self.register_buffer("mean", torch.zeros(len(COLUMNS)))
         self.register_buffer("std", torch.ones(len(COLUMNS)))
 
@@ -42,7 +48,7 @@ class MotionReader(nn.Module):
 
 
 def train_reader(model: Codebook, batches: Iterable[TransitionBatch], *, steps: int, seed: int) -> MotionReader:
-    """Fit a motion reader on true pairs of training windows."""
+    """Fit a motion reader on the true pairs of frames in training windows. Draws from a generator of its own."""
     with torch.random.fork_rng([]):
         torch.manual_seed(seed)
         reader = MotionReader(channels=model.features.channels, grid=model.grid)
@@ -66,8 +72,10 @@ def train_reader(model: Codebook, batches: Iterable[TransitionBatch], *, steps: 
 
 @dataclass(frozen=True, kw_only=True)
 class Transplant:
-    """Readings [N, (forward metres, yaw radians)]. true: of B's own next frame; own: of the prediction with B's code; moved:
-    with A's ego code. motion_a, motion_b: how A and B really moved.
+    """Readings and motions of N transplants: metres forward and radians to the left.
+
+    true: reading of B's own next frame. own: of the prediction with B's code. moved: of the prediction
+    with A's code. motion_a, motion_b: the recorded motion of A and B.
     """
 
     true: Float64[np.ndarray, "N 2"]
@@ -77,20 +85,25 @@ class Transplant:
     motion_b: Float64[np.ndarray, "N 2"]
 
     def summary(self) -> dict[str, float]:
-        """For each target: R² of the reader on true pairs (the ceiling) and on own codes, and with whom a transplant moves."""
-        found = {}
+        """Numbers of each target.
+
+        reader_r2, own_r2: R² of the reader on true pairs (the highest value to expect) and on
+        predictions with own codes. correlation_with_code, correlation_with_frame: of a transplant's
+        reading with the motion of A and of B.
+        """
+        numbers = {}
         for column, name in enumerate(EGO_TARGETS):
             a, b, moved = self.motion_a[:, column], self.motion_b[:, column], self.moved[:, column]
-            found[f"transplant/{name}/reader_r2"] = r2(self.true[:, column], b)
-            found[f"transplant/{name}/own_r2"] = r2(self.own[:, column], b)
-            found[f"transplant/{name}/correlation_with_code"] = float(np.corrcoef(moved, a)[0, 1])
-            found[f"transplant/{name}/correlation_with_frame"] = float(np.corrcoef(moved, b)[0, 1])
-        return found
+            numbers[f"transplant/{name}/reader_r2"] = r2(self.true[:, column], b)
+            numbers[f"transplant/{name}/own_r2"] = r2(self.own[:, column], b)
+            numbers[f"transplant/{name}/correlation_with_code"] = float(np.corrcoef(moved, a)[0, 1])
+            numbers[f"transplant/{name}/correlation_with_frame"] = float(np.corrcoef(moved, b)[0, 1])
+        return numbers
 
 
 @torch.no_grad()
 def transplant(model: Codebook, reader: MotionReader, batches: Iterable[TransitionBatch]) -> Transplant:
-    """Put every window's ego code on a window of another clip in its batch, and read how the prediction moves."""
+    """Apply every window's ego code to a window of another clip in its batch, and read how the prediction moves."""
     model.eval()
     parts: dict[str, list[Tensor]] = {name: [] for name in ("true", "own", "moved", "motion_a", "motion_b")}
     for batch in (usable(model, batch) for batch in batches):

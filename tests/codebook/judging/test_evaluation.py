@@ -27,10 +27,15 @@ def test_no_row_ever_gets_a_code_of_its_own_clip_where_another_is_there():
 def coded(errors: dict[str, list[float]], ego: list[list[int]]) -> Coded:
     count = len(ego)
     return Coded(
-        environment=np.zeros((count, 0), np.int64), ego=np.array(ego),
-        errors={case: np.array(values) for case, values in errors.items()}, motion=np.zeros((count, 4)),
-        clip=np.arange(count), start=np.zeros(count, np.int64), place=np.zeros(count, np.int64), drives=np.arange(count),
-    )  # fmt: skip
+        environment=np.zeros((count, 0), np.int64),
+        ego=np.array(ego),
+        errors={case: np.array(values) for case, values in errors.items()},
+        motion=np.zeros((count, 4)),
+        clip=np.arange(count),
+        start=np.zeros(count, np.int64),
+        place=np.zeros(count, np.int64),
+        drives=np.arange(count),
+    )
 
 
 def test_costs_shares_and_perplexities_by_hand():

@@ -19,7 +19,10 @@ RATE_HZ, FRAMES = 4.0, 8
 
 
 class Clips(CachedClips):
-    """Nothing is read from a disk: clips of 8 frames in which one agent fills the left third and moves by (clip + frame) % of the width."""
+    """Clips of 8 frames in which one agent fills the left third and moves by (clip + frame) % of the width.
+
+    Nothing is read from a disk.
+    """
 
     rate_hz = RATE_HZ
 
@@ -33,19 +36,24 @@ class Clips(CachedClips):
         motion = np.zeros((FRAMES, 1, 2), np.float32)
         motion[:, 0, 0] = (index + np.arange(FRAMES)) / 100
         return ClipTruth(
-            times_s=np.arange(FRAMES) / RATE_HZ, agent_poses=np.zeros((FRAMES, 1, 3), np.float32),
+            times_s=np.arange(FRAMES) / RATE_HZ,
+            agent_poses=np.zeros((FRAMES, 1, 3), np.float32),
             agent_sizes=np.ones((1, 3), np.float32),
-            boxes=np.broadcast_to(np.array([0, 0, 1 / 3, 1], np.float32), (FRAMES, 1, 4)).copy(), image_motion=motion,
-            transition_s=0.5, key=str(index),
-        )  # fmt: skip
+            boxes=np.broadcast_to(np.array([0, 0, 1 / 3, 1], np.float32), (FRAMES, 1, 4)).copy(),
+            image_motion=motion,
+            transition_s=0.5,
+            key=str(index),
+        )
 
 
 def test_others_are_read_at_the_frame_where_the_transition_begins():
     rows = {"clip": [0, 0, 3], "start": [0, 1, 2], "place": [0, 1, 0]}  # frames 0, 1 + 1 transition = 3, and 2
     codes = Codes(
-        environment=np.zeros((3, 0), np.int64), ego=np.zeros((3, 1), np.int64), motion=np.zeros((3, 4)),
+        environment=np.zeros((3, 0), np.int64),
+        ego=np.zeros((3, 1), np.int64),
+        motion=np.zeros((3, 4)),
         **{name: np.array(values) for name, values in rows.items()},
-    )  # fmt: skip
+    )
     found = true_others(Clips(), codes, transition_s=0.5)
     assert found[:, OTHERS.index("others left across")].tolist() == pytest.approx([0, 3, 5], abs=1e-4)
     assert not found[:, 1:].any()

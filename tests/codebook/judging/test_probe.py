@@ -52,7 +52,7 @@ def test_only_the_mlp_finds_what_two_slots_say_together():
 
 
 def test_drives_are_held_out_whole():
-    """What tells drives apart but nothing else predicts nothing: its relation to the target is that of the fitted drives."""
+    """An input that only names its drive predicts nothing on other drives."""
     rng = np.random.default_rng(0)
     drives = np.repeat(np.arange(DRIVES), EACH)
     target = rng.normal(size=DRIVES)[drives]
