@@ -17,19 +17,46 @@ YAWS_DEG = (0.0, 60.0, -60.0, 180.0)
 PASSES, PROPOSALS, POSES = 3, 6, 8
 LATENTS = {"visual_width": 12, "action_width": 10}
 FUSION = {
-    "_target_": "latentdrive.planners.latents.fusion.LatentFusion", **LATENTS, "width": 32, "tokens": 2, "heads": 2,
-}  # fmt: skip
+    "_target_": "latentdrive.planners.latents.fusion.LatentFusion",
+    **LATENTS,
+    "width": 32,
+    "tokens": 2,
+    "heads": 2,
+}
 NODE = {
     "_target_": "latentdrive.planners.ipad.model.Ipad",
     "sensors": {
         "_target_": "latentdrive.planners.inputs.sensors.Sensors",
-        "cameras": {"_target_": "latentdrive.planners.inputs.sensors.Surround", "names": CAMERAS, "height": HEIGHT, "width": WIDTH},
+        "cameras": {
+            "_target_": "latentdrive.planners.inputs.sensors.Surround",
+            "names": CAMERAS,
+            "height": HEIGHT,
+            "width": WIDTH,
+        },
         "lidar": None,
     },
-    "backbone": "test_convnext", "stages": [1, 2], "stride": 16, "weights": "none", "normalise": True,
-    "train_backbone": "all", "grid_mask": 0.0, "proposals": PROPOSALS, "poses": POSES, "passes": PASSES, "width": 32,
-    "hidden": 64, "heads": 2, "grid_points": 4, "heights": 4, "low_m": -2.0, "high_m": 6.0, "reach_m": 32.0, "pose_units": [10.0, 2.0, 0.3], "box_unit_m": 10.0, "fusion": None,
-}  # fmt: skip
+    "backbone": "test_convnext",
+    "stages": [1, 2],
+    "stride": 16,
+    "weights": "none",
+    "normalise": True,
+    "train_backbone": "all",
+    "grid_mask": 0.0,
+    "proposals": PROPOSALS,
+    "poses": POSES,
+    "passes": PASSES,
+    "width": 32,
+    "hidden": 64,
+    "heads": 2,
+    "grid_points": 4,
+    "heights": 4,
+    "low_m": -2.0,
+    "high_m": 6.0,
+    "reach_m": 32.0,
+    "pose_units": [10.0, 2.0, 0.3],
+    "box_unit_m": 10.0,
+    "fusion": None,
+}
 
 
 def camera_to_ego(yaw_deg: float, position: tuple[float, float, float] = (1.5, 0.0, 1.6)) -> torch.Tensor:

@@ -18,26 +18,47 @@ from latentdrive.planners.training import PlannerTraining
 from latentdrive.run_folder import CHECKPOINT
 from latentdrive.types import LatentActions, LatentFeatures, Origin
 
+CAMERAS, SIZES = ("CAM_F0", "CAM_L0", "CAM_R0", "CAM_B0"), ("width=96", "height=54", "oversampling=1")
 WORLD = (
-    "world=small", "processes=1", "world.drive_s=10", "world.sensors.lidar.rings=4", "world.sensors.lidar.columns=40",
-    *[f"world.sensors.cameras.{name}.{key}" for name in ("CAM_F0", "CAM_L0", "CAM_R0", "CAM_B0") for key in ("width=96", "height=54", "oversampling=1")],
-    "~world.splits.longtail", "world.splits.train.drives=3", "world.splits.train.points=16", "world.splits.val.drives=2",
-    "world.splits.val.points=6", "world.splits.test.drives=1", "world.splits.test.points=4",
-)  # fmt: skip
+    "world=small",
+    "processes=1",
+    "world.drive_s=10",
+    "world.sensors.lidar.rings=4",
+    "world.sensors.lidar.columns=40",
+    *(f"world.sensors.cameras.{camera}.{size}" for camera in CAMERAS for size in SIZES),
+    "~world.splits.longtail",
+    "world.splits.train.drives=3",
+    "world.splits.train.points=16",
+    "world.splits.val.drives=2",
+    "world.splits.val.points=6",
+    "world.splits.test.drives=1",
+    "world.splits.test.points=4",
+)
 SHORT = (
-    "training.schedule.steps=4", "training.schedule.warmup=1", "batches.batch_size=3", "batches.held_out_scenes=4", "batches.workers=0",
-    "batches.processes=1", "trainer.accelerator=cpu", "trainer.enable_progress_bar=false", "threads=1", "save_every_steps=2",
+    "training.schedule.steps=4",
+    "training.schedule.warmup=1",
+    "batches.batch_size=3",
+    "batches.held_out_scenes=4",
+    "batches.workers=0",
+    "batches.processes=1",
+    "trainer.accelerator=cpu",
+    "trainer.enable_progress_bar=false",
+    "threads=1",
+    "save_every_steps=2",
     "trainer.val_check_interval=2",
-)  # fmt: skip
+)
 
 
 def write_world(folder: Path) -> list[str]:
     """Write the world; returns the words of every command that name it."""
     world.run(compose("world", [*WORLD, f"path={folder / 'navsim'}", f"out={folder / 'world'}"]))
     return [
-        "data=navsim", f"data.path={folder / 'navsim'}", f"paths.data={folder}", f"paths.runs={folder}/runs",
+        "data=navsim",
+        f"data.path={folder / 'navsim'}",
+        f"paths.data={folder}",
+        f"paths.runs={folder}/runs",
         f"paths.stores={folder}/stores",
-    ]  # fmt: skip
+    ]
 
 
 def train_planner(words: list[str], out: Path, *changed: str) -> dict[str, float]:
@@ -46,28 +67,48 @@ def train_planner(words: list[str], out: Path, *changed: str) -> dict[str, float
 
 
 def write_store(
-    folder: Path, windows: list[tuple[str, float]], *, origin: Origin = Origin.TEACHER, codebook: str = "book-a", width: int = 96,
+    folder: Path,
+    windows: list[tuple[str, float]],
+    *,
+    origin: Origin = Origin.TEACHER,
+    codebook: str = "book-a",
+    width: int = 96,
     features: bool = True,
-) -> Path:  # fmt: skip
+) -> Path:
     """A store of one part, in which all embeddings of window i are i. windows: drive and time of each."""
     info = StoreInfo(
-        origin=origin, codebook_id=codebook, maker=f"maker-{codebook}", data="data", transition_s=0.5, transitions=3,
-        codes_per_transition=4, codes=16, settings={}, known=("motion",),
-    )  # fmt: skip
+        origin=origin,
+        codebook_id=codebook,
+        maker=f"maker-{codebook}",
+        data="data",
+        transition_s=0.5,
+        transitions=3,
+        codes_per_transition=4,
+        codes=16,
+        settings={},
+        known=("motion",),
+    )
     count, drives = len(windows), list(dict.fromkeys(drive for drive, _ in windows))
     numbers = torch.arange(count, dtype=torch.float32)[:, None, None]
     latents = LatentActions(
-        codes=torch.arange(count)[:, None].expand(-1, 12) % 16, environment=None, logits=torch.zeros(count, 12, 16),
-        features=LatentFeatures(visual=numbers.expand(-1, 8, width), action=numbers.expand(-1, 12, width)) if features else None,
-        codebook_id=codebook, origin=origin,
-    )  # fmt: skip
+        codes=torch.arange(count)[:, None].expand(-1, 12) % 16,
+        environment=None,
+        logits=torch.zeros(count, 12, 16),
+        features=LatentFeatures(visual=numbers.expand(-1, 8, width), action=numbers.expand(-1, 12, width))
+        if features
+        else None,
+        codebook_id=codebook,
+        origin=origin,
+    )
     writer = LatentWriter(folder / "all", info)
     clip = np.array([drives.index(drive) for drive, _ in windows])
     times = np.array([time_s for _, time_s in windows])
     known = np.ones((count, 1), bool)
     writer.add(
-        Windows(keys=drives, drives=drives, clip=clip, t0_s=times, latents=latents, known=known), next_clip=1, unreadable=[]
-    )  # fmt: skip
+        Windows(keys=drives, drives=drives, clip=clip, t0_s=times, latents=latents, known=known),
+        next_clip=1,
+        unreadable=[],
+    )
     writer.finish()
     return folder
 

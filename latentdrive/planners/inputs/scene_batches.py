@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch.utils.data import DataLoader
 
-from latentdrive.data.batches.scene_batches import endless, in_order, mixed_choice
+from latentdrive.data.batches.streams import endless, in_order, mixed_choice
 from latentdrive.data.clips.data_set import DataSet
 from latentdrive.data.unreadable import UnreadableLog
 from latentdrive.drawing.plans import side_by_side
@@ -155,7 +155,9 @@ class PlannerBatches(StageBatches):
         """The cache of a part's scenes as these sensors see them."""
         if (part, sensors) not in self._caches:
             source = self._source(part, sensors)
-            tokens = source.tokens if part == "train" else self._held_out(source.tokens)
+            tokens = source.tokens
+            if part == "val":  # a fixed choice, spread over all held-out scenes
+                tokens = [tokens[row] for row in mixed_choice(len(tokens), self.held_out_scenes)]
             # The logs' sizes and times stand for the scenes. Pictures that change under the same log are not noticed.
             logs = {path.name: path.stat() for path in {source.location(token) for token in tokens}}
             stamps = sorted((name, stat.st_size, stat.st_mtime_ns) for name, stat in logs.items())
@@ -170,10 +172,6 @@ class PlannerBatches(StageBatches):
             opener = SceneOpener(source=source, sensors=sensors, targets=self.targets)
             self._caches[part, sensors] = SceneCache(self.folder, tokens, opener, content=json.dumps(content))
         return self._caches[part, sensors]
-
-    def _held_out(self, tokens: Sequence[str]) -> list[str]:
-        """The held-out scenes that are used: a fixed choice, spread over all of them, in their order."""
-        return [tokens[row] for row in mixed_choice(len(tokens), self.held_out_scenes)]
 
     def _find_windows(self, cache: SceneCache) -> tuple[dict[str, tuple[int, int]], dict[str, str]]:
         """The latent store's window of each scene, and for scenes without one the reason."""

@@ -11,11 +11,16 @@ from latentdrive.types import FRONT, CameraImage, Command, EgoHistory, Scene
 
 def ego(**changed) -> EgoHistory:
     given = {
-        "times_s": np.array([-0.5, 0.0]), "poses": np.zeros((2, 3), np.float32), "poses_known": True,
-        "velocity": np.array([[4.0, 0.0], [5.0, 0.5]], np.float32), "velocity_known": True,
-        "acceleration": np.array([[0.0, 0.0], [1.0, -1.0]], np.float32), "acceleration_known": True,
-        "command": Command.RIGHT, "command_known": True,
-    }  # fmt: skip
+        "times_s": np.array([-0.5, 0.0]),
+        "poses": np.zeros((2, 3), np.float32),
+        "poses_known": True,
+        "velocity": np.array([[4.0, 0.0], [5.0, 0.5]], np.float32),
+        "velocity_known": True,
+        "acceleration": np.array([[0.0, 0.0], [1.0, -1.0]], np.float32),
+        "acceleration_known": True,
+        "command": Command.RIGHT,
+        "command_known": True,
+    }
     return EgoHistory(**(given | changed))
 
 
@@ -28,7 +33,7 @@ def picture(pixels: np.ndarray, *, calibrated: bool = False) -> CameraImage:
 
 def scene(pictures: dict[str, np.ndarray], points: list | None = None, *, calibrated: bool = False, **changed) -> Scene:
     cameras = {
-        name: [picture(np.zeros_like(one)), picture(one, calibrated=calibrated)] for name, one in pictures.items()
+        name: [picture(np.zeros_like(now)), picture(now, calibrated=calibrated)] for name, now in pictures.items()
     }
     lidar = None if points is None else np.array(points, np.float32).reshape(-1, 4)
     return Scene(token="t", drive="d", cameras=cameras, ego=ego(**changed), lidar=lidar)

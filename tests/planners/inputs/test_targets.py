@@ -107,9 +107,11 @@ def test_a_street_along_x_is_a_band_with_a_line_in_its_middle():
 
 def test_later_classes_lie_over_earlier_ones():
     others = [
-        ("cone", "traffic_cone", 10.0, 0.0, 0.0, 0.0, 0.0), ("bike", "bicycle", 4.0, 6.0, 0.0, 0.0, 0.0),
-        vehicle(12, 0), ("walker", "pedestrian", 13.0, 0.0, 0.0, 0.0, 0.0),
-    ]  # fmt: skip
+        ("cone", "traffic_cone", 10.0, 0.0, 0.0, 0.0, 0.0),
+        ("bike", "bicycle", 4.0, 6.0, 0.0, 0.0, 0.0),
+        vehicle(12, 0),
+        ("walker", "pedestrian", 13.0, 0.0, 0.0, 0.0, 0.0),
+    ]
     made = truth(*others)
     made = replace(made, map=replace(made.map, walkways=(MapArea(id="w", rings=(rectangle(0, -1, 6, 1),)),)))
     view = targets(semantics=NAVSIM_VIEW)(made)["semantics"]

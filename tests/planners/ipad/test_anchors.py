@@ -29,9 +29,12 @@ def test_box_points_turn_with_the_car():
 
 def projected(point: tuple[float, float, float], yaw_deg: float = 0.0) -> tuple[torch.Tensor, bool]:
     places, seen = project(
-        torch.tensor(point)[None, None, None], pinhole()[None, None], camera_to_ego(yaw_deg)[None, None],
-        height=HEIGHT, width=WIDTH,
-    )  # fmt: skip
+        torch.tensor(point)[None, None, None],
+        pinhole()[None, None],
+        camera_to_ego(yaw_deg)[None, None],
+        height=HEIGHT,
+        width=WIDTH,
+    )
     return places[0, 0, 0, 0], bool(seen[0, 0, 0, 0])
 
 
@@ -43,10 +46,17 @@ def test_a_point_ahead_lands_on_its_pinhole_projection():
     assert seen and places.tolist() == pytest.approx([(column + 0.5) / WIDTH, (row + 0.5) / HEIGHT], abs=1e-6)
 
 
-@pytest.mark.parametrize(("point", "yaw_deg", "expected"), [
-    ((-10.0, 0.0, 1.6), 0.0, False), ((-10.0, 0.0, 1.6), 180.0, True), ((5.0, 6.0, 1.6), 60.0, True),
-    ((5.0, 6.0, 1.6), -60.0, False), ((1.5, 0.0, 1.6), 0.0, False), ((4.0, 9.0, 1.6), 0.0, False),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("point", "yaw_deg", "expected"),
+    [
+        ((-10.0, 0.0, 1.6), 0.0, False),
+        ((-10.0, 0.0, 1.6), 180.0, True),
+        ((5.0, 6.0, 1.6), 60.0, True),
+        ((5.0, 6.0, 1.6), -60.0, False),
+        ((1.5, 0.0, 1.6), 0.0, False),
+        ((4.0, 9.0, 1.6), 0.0, False),
+    ],
+)
 def test_a_camera_sees_only_points_inside_its_picture(point, yaw_deg, expected):
     places, seen = projected(point, yaw_deg)
     assert seen is expected and torch.isfinite(places).all()

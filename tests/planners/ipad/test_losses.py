@@ -66,9 +66,13 @@ def test_score_targets_are_the_scorers_numbers(version):
     targets = score_targets(scores, CPU)
     comfort = scores.comfort if version is Version.PDMS_V1_1 else scores.history_comfort
     columns = [
-        scores.no_at_fault_collisions, scores.drivable_area_compliance, scores.ego_progress,
-        scores.time_to_collision_within_bound, comfort, scores.score,
-    ]  # fmt: skip
+        scores.no_at_fault_collisions,
+        scores.drivable_area_compliance,
+        scores.ego_progress,
+        scores.time_to_collision_within_bound,
+        comfort,
+        scores.score,
+    ]
     for number, column in enumerate(columns):
         assert torch.equal(targets[..., number], column.float())
     assert targets[0, 0, 0] == 0.0 and targets[0, 1, 0] == 1.0
@@ -139,9 +143,16 @@ def part_gradients(name: str) -> set[str]:
 SHARED = {"images", "status", "queries", "refiner"}
 
 
-@pytest.mark.parametrize(("name", "heads"), [
-    ("trajectory", set()), ("score", {"score"}), ("sub_scores", {"score"}), ("agent_class", {"agents"}), ("area", {"areas"}),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "heads"),
+    [
+        ("trajectory", set()),
+        ("score", {"score"}),
+        ("sub_scores", {"score"}),
+        ("agent_class", {"agents"}),
+        ("area", {"areas"}),
+    ],
+)
 def test_every_part_trains_its_head_and_the_shared_network(name, heads):
     assert part_gradients(name) == SHARED | heads
 

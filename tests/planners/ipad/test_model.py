@@ -202,11 +202,16 @@ def test_published_weights_are_loaded_on_request():
     assert not torch.equal(first, before)
 
 
-@pytest.mark.parametrize(("changed", "message"), [
-    ({"train_backbone": "some"}, "one of all, weights, nothing, got some"),
-    ({"train_backbone": "nothing"}, "needs published weights"), ({"width": 30}, "width divisible by 2 heads"),
-    ({"passes": 0}, "at least one pass"), ({"poses": 9}, "no more than 8 poses"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"train_backbone": "some"}, "one of all, weights, nothing, got some"),
+        ({"train_backbone": "nothing"}, "needs published weights"),
+        ({"width": 30}, "width divisible by 2 heads"),
+        ({"passes": 0}, "at least one pass"),
+        ({"poses": 9}, "no more than 8 poses"),
+    ],
+)
 def test_settings_that_do_not_fit_are_refused(changed, message):
     with pytest.raises(ConfigError, match=message):
         small(**changed)

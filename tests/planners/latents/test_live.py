@@ -70,7 +70,7 @@ def scenes_of_test(words: list[str], camera: str) -> SceneSource:
 
 
 def test_live_and_stored_embeddings_of_a_scene_are_the_same(words: list[str], student: Path, own_store: Path):
-    """Up to a few thousandths: clips are decoded at a fraction of their size and scenes whole, so grey values differ."""
+    """Up to a few thousandths, because clips are decoded at a fraction of their size and scenes whole."""
     source = scenes_of_test(words, "cam_f0")
     scenes = [source[token] for token in source.tokens]
     live = LivePredictor(student, device="cpu").of(scenes)
