@@ -88,11 +88,10 @@ def backward_speed(times: Float64[np.ndarray, "T"], poses: Float[np.ndarray, "T 
 
 
 def planar_poses(camera: Float[np.ndarray, "T 3 4"]) -> Float64[np.ndarray, "T 3"]:
-    """Planar poses (x forward, y left, heading) of camera-to-world matrices with camera axes (x
-    right, y down, z forward).
+    """Planar poses of camera-to-world matrices, relative to the first camera's frame as in KITTI odometry.
 
-    Both are relative to the first camera's frame, as in KITTI odometry. The camera's height, roll
-    and pitch are dropped.
+    Camera axes are x right, y down, z forward; the poses are x forward, y left, heading. The
+    camera's height, roll and pitch are dropped.
     """
     x, y = camera[:, 2, 3], -camera[:, 0, 3]
     # The third column is the viewing direction as (right, down, forward) of the first frame.

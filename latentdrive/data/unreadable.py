@@ -1,8 +1,7 @@
-"""Clips that can't be used: counted, listed in a file, and bounded. Clips that are intact but too
-short are counted apart.
+"""Clips that can't be used: counted, listed in a file, and bounded.
 
-Sources raise UnreadableClip. Loaders (data/batches) hand it to an UnreadableLog and go on with
-another clip, until the bound is reached.
+Clips that are intact but too short are counted apart. Sources raise UnreadableClip. Loaders
+(data/batches) hand it to an UnreadableLog and go on with another clip, until the bound is reached.
 """
 
 import csv

@@ -119,8 +119,9 @@ def write_sensors(root: Path, name: str, count: int, *, cameras: Sequence[str], 
 
 
 def write_split(folder: Path, name: str, *, data_split: str = "mini", more: str = "", **keys: Any) -> Path:
-    """A split file and its filter, with NAVSIM's usual numbers where none are given. more: text to
-    append to the split file.
+    """A split file and its filter, with NAVSIM's usual numbers where none are given.
+
+    more: text to append to the split file.
     """
     settings = {
         "_target_": "navsim.common.dataclasses.SceneFilter",
@@ -149,8 +150,9 @@ def write_openscene(
     data_split: str = "mini",
     change: Change | None = None,
 ) -> Path:
-    """Writes navsim_logs/, sensor_blobs/ and splits/ (train: north, val: east). change: alters the
-    frames of "north".
+    """Writes navsim_logs/, sensor_blobs/ and splits/ (train: north, val: east).
+
+    change: alters the frames of "north".
     """
     for name in LOGS:
         content = frames(name, count)

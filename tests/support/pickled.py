@@ -32,8 +32,9 @@ def name(module: str, attribute: str) -> bytes:
 
 
 def assert_same(value: object, expected: object, *, layout: bool = False) -> None:
-    """Equal values of equal types all the way down. layout: with the order of keys and the memory
-    layout of arrays, too.
+    """Equal values of equal types all the way down.
+
+    layout: with the order of keys and the memory layout of arrays, too.
     """
     assert type(value) is type(expected)
     if isinstance(value, dict):

@@ -26,9 +26,9 @@ def command_along(line: Float64[np.ndarray, "n 2"], pose: Float64[np.ndarray, "3
     along_m = route.project(shapely.Point(pose[:2]))
     if along_m + AHEAD_M > route.length:
         return Command.UNKNOWN
-    here, ahead = (route.interpolate(metres) for metres in (along_m, along_m + AHEAD_M))
+    beside, ahead = (route.interpolate(metres) for metres in (along_m, along_m + AHEAD_M))
     heading = direction_at(line, along_m)
-    aside = -np.sin(heading) * (ahead.x - here.x) + np.cos(heading) * (ahead.y - here.y)
+    aside = -np.sin(heading) * (ahead.x - beside.x) + np.cos(heading) * (ahead.y - beside.y)
     if abs(aside) < ASIDE_M:
         return Command.STRAIGHT
     return Command.LEFT if aside > 0 else Command.RIGHT

@@ -117,8 +117,9 @@ class LayerRows:
     crs: str | None
 
     def named(self, column: str) -> list[str | None]:
-        """The ids in a column as text, None where the file has none. Whole numbers stored as floats
-        or text count as ids.
+        """The ids in a column as text, None where the file has none.
+
+        Whole numbers stored as floats or text count as ids.
         """
         return [
             self._id(row, value, column) for row, value in zip(self.ids, self.columns[column].tolist(), strict=True)

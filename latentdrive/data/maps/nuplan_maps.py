@@ -1,8 +1,8 @@
-"""nuPlan maps as RoadMaps. VERSION.json names each place's file, map_layers.py reads its layers,
-and a graph of lanes is made here.
+"""nuPlan maps as RoadMaps.
 
-Scoring and training targets need it beside the logs. Ids are the row numbers of the file as text,
-and everything keeps the order of the file, because results of the devkit depend on it.
+VERSION.json names each place's file, map_layers.py reads its layers, and a graph of lanes is made
+here. Scoring and training targets need it beside the logs. Ids are the row numbers of the file as
+text, and everything keeps the order of the file, because results of the devkit depend on it.
 """
 
 import json
@@ -77,8 +77,9 @@ class NuplanMaps:
         return self._maps[name]
 
     def loose_ends(self, name: str) -> tuple[str, ...]:
-        """Lane connectors of a map that name a lane it does not hold, one sentence each. The graph
-        of lanes ends there.
+        """Lane connectors of a map that name a lane it does not hold, one sentence each.
+
+        The graph of lanes ends there.
         """
         name = self[name].name
         return self._loose_ends[name]

@@ -54,8 +54,8 @@ class NavsimClips(FileClips):
 
     part.path, data_split, part.split, splits, cache_folder, processes: as in NavsimLogs. Of the
     split's filter, only log_names and tokens count: they select the logs with these names that hold
-    at least one of these tokens. camera: cam_f0 (front) or another camera. A frame whose image is absent or damaged is left out, and ends the shot. An
-    unreadable log is an unreadable clip.
+    at least one of these tokens. camera: cam_f0 (front) or another camera. A frame whose image is
+    absent or damaged is left out, and ends the shot. An unreadable log is an unreadable clip.
     """
 
     identity_name = "NavsimClips"
@@ -137,8 +137,9 @@ class NavsimClips(FileClips):
         return clip, replace(facts, pose_note="; ".join(filter(None, notes)))
 
     def frames(self, index: int, size: tuple[int, int], fit: str) -> Frames:
-        """The images that are there, with seconds since the log's first frame. Raises
-        UnreadableClip if there is none.
+        """The images that are there, with seconds since the log's first frame.
+
+        Raises UnreadableClip if there is none.
         """
         self._lost = lost = _Lost()
         log, (rows, times) = self._log(index), self._rows(index)

@@ -1,4 +1,4 @@
-"""One frame of a NAVSIM recording, checked: from the dictionary in a pickle to arrays, or one
+"""One frame of a NAVSIM recording: from the dictionary in a pickle to checked arrays, or to one
 sentence on what is wrong.
 
 First step of reading a log; log.py puts the frames into columns. Frames of logs and frames of
@@ -34,10 +34,10 @@ class BadFrame(Exception):
 
 @dataclass(**FROZEN)
 class Objects:
-    """Annotated objects in the ego frame. boxes: x, y, z, length, width, height, heading. names:
-    index into OBJECT_NAMES.
+    """Annotated objects in the ego frame.
 
-    lost: number of boxes that were left out because a size is not positive or a number not finite.
+    boxes: x, y, z, length, width, height, heading. names: index into OBJECT_NAMES. lost: number of
+    boxes that were left out because a size is not positive or a number not finite.
     """
 
     boxes: Float64[np.ndarray, "N 7"]
@@ -125,10 +125,10 @@ def synthetic_frame(entry: Any, location: str) -> Frame:
 
 
 def heading_of(rotation: Float64[np.ndarray, "4"]) -> float:
-    """Heading of a quaternion w, x, y, z as the devkit computes it: the yaw of R = Rx(roll)
-    Ry(pitch) Rz(yaw), atan2(-R01, R00).
+    """Heading of a quaternion w, x, y, z as the devkit computes it.
 
-    On level ground this equals the usual yaw, atan2(R10, R00). Raises BadFrame for a quaternion of length 0.
+    It is the yaw of R = Rx(roll) Ry(pitch) Rz(yaw), atan2(-R01, R00). On level ground this equals
+    the usual yaw, atan2(R10, R00). Raises BadFrame for a quaternion of length 0.
     """
     length = float(np.linalg.norm(rotation))
     if length < 1e-9:

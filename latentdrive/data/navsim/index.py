@@ -169,9 +169,9 @@ class NavsimIndex:
         log = np.repeat(np.arange(len(self)), length)
         number = np.arange(len(self.tokens)) - np.repeat(self.ends[:-1], length)
         starts = np.flatnonzero(selected_logs[log] & (number % filter.interval == 0))
-        whole = starts[number[starts] + filter.num_frames <= length[log[starts]]]
-        now = whole + filter.num_history_frames - 1
-        left_out = {TOO_SHORT: len(starts) - len(whole)}
+        complete = starts[number[starts] + filter.num_frames <= length[log[starts]]]
+        now = complete + filter.num_history_frames - 1
+        left_out = {TOO_SHORT: len(starts) - len(complete)}
 
         def keep(mask: np.ndarray, reason: str) -> None:
             nonlocal now

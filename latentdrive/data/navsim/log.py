@@ -50,14 +50,14 @@ BLANK = Frame(
 
 @dataclass(**FROZEN)
 class NavsimLog:
-    """The F frames of one log at 2 Hz, oldest first. Lists of varying length are concatenated: row
-    r has ends[r]:ends[r + 1].
+    """The F frames of one log at 2 Hz, oldest first.
 
-    poses: x, y, heading of the rear axle, global. motion: vx, vy, ax, ay, forward and left.
-    problems: index into PROBLEMS. reasons: one sentence for each bad frame, in order. boxes: x, y,
-    z, length, width, height, heading, in the ego frame of their own frame. object_names: index into
-    OBJECT_NAMES. tracks: index into track_tokens. Cameras are in the order of CAMERAS; rotation and
-    translation lead from camera to ego. lost_boxes: number of annotated boxes that were left out.
+    Lists of varying length are concatenated: row r has ends[r]:ends[r + 1]. poses: x, y, heading of
+    the rear axle, global. motion: vx, vy, ax, ay, forward and left. problems: index into PROBLEMS.
+    reasons: one sentence for each bad frame, in order. boxes: x, y, z, length, width, height,
+    heading, in the ego frame of their own frame. object_names: index into OBJECT_NAMES. tracks:
+    index into track_tokens. Cameras are in the order of CAMERAS; rotation and translation lead from
+    camera to ego. lost_boxes: number of annotated boxes that were left out.
     """
 
     location: Text
@@ -135,8 +135,9 @@ def read_log(path: str | Path) -> NavsimLog:
 
 
 def log_of(frames: Iterable[Frame | BadFrame]) -> NavsimLog:
-    """The columns of these frames; a BadFrame says why one can't be used. Frames whose time does
-    not grow become bad ones.
+    """The columns of these frames; a BadFrame says why one can't be used.
+
+    Frames whose time does not grow become bad ones.
     """
     frames = _in_time(list(frames))
     rows = [frame if isinstance(frame, Frame) else BLANK for frame in frames]

@@ -39,9 +39,9 @@ def navsim_folders(path: str | Path, data_split: str) -> tuple[Path, Path]:
         return logs, root / BLOBS / data_split
     for folder in (root, root / LOGS):
         if not folder.is_dir():
-            where = "" if root.is_absolute() else f" (below {Path.cwd()})"
+            below = "" if root.is_absolute() else f" (below {Path.cwd()})"
             raise NoScenes(
-                f"there is no folder {folder}{where}; data.path={path} must name a folder that holds {LAYOUT}. "
+                f"there is no folder {folder}{below}; data.path={path} must name a folder that holds {LAYOUT}. "
                 "Give that folder: data.path=FOLDER"
             )
     others = ", ".join(sorted(entry.name for entry in (root / LOGS).iterdir() if entry.is_dir())) or "no folder at all"
@@ -57,12 +57,11 @@ def cache_name(folder: Path) -> str:
 
 
 class LogFolder:
-    """The logs of a data split and their cache. folder: navsim_logs/SPLIT. cache: below it, this
-    folder's own cache is made.
+    """The logs of a data split and their cache.
 
-    processes: how many read new logs at once. max_unreadable: share of logs that may be unreadable.
-    progress: shows how far reading has come, or None. strangers: other entries of the folder, known
-    after `index`.
+    folder: navsim_logs/SPLIT. cache: below it, this folder's own cache is made. processes: how many
+    read new logs at once. max_unreadable: share of logs that may be unreadable. progress: shows how
+    far reading has come, or None. strangers: other entries of the folder, known after `index`.
     """
 
     def __init__(

@@ -1,5 +1,4 @@
-"""Other road users and traffic lights in nuPlan's classes, read from the stand-ins that
-pickles/reading.py makes of them.
+"""Other road users and traffic lights in nuPlan's classes, read from the stand-ins in a pickle.
 
 Only synthetic.py needs this, because logs hold plain arrays. Attributes are those of nuplan-devkit
 v1.2, which names some of them with a leading underscore.

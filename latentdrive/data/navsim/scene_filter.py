@@ -94,8 +94,9 @@ class Split:
 
 
 def read_split(folder: str | Path, name: str) -> Split:
-    """The split `folder/name.yaml` with its filter. Raises ConfigError for absent files and for
-    keys NAVSIM does not have.
+    """The split `folder/name.yaml` with its filter.
+
+    Raises ConfigError for absent files and for keys NAVSIM does not have.
     """
     folder = Path(folder)
     path = folder / f"{name}.yaml"
@@ -110,15 +111,15 @@ def read_split(folder: str | Path, name: str) -> Split:
     content = _mapping(path)
     if unknown := [key for key in content if key not in SPLIT_KEYS]:
         raise ConfigError(f"{path}: unknown key {', '.join(map(str, unknown))}; a split has {', '.join(SPLIT_KEYS)}")
-    chosen = [
+    filters = [
         entry[FILTERS] for entry in content.get("defaults") or [] if isinstance(entry, Mapping) and FILTERS in entry
     ]
-    if len(chosen) != 1 or not isinstance(content.get("data_split"), str):
+    if len(filters) != 1 or not isinstance(content.get("data_split"), str):
         raise ConfigError(f"{path}: it must name one filter (defaults: - {FILTERS}: NAME) and a data_split")
     return Split(
         name=name,
         data_split=content["data_split"],
-        filter=read_scene_filter(folder / FILTERS / f"{chosen[0]}.yaml"),
+        filter=read_scene_filter(folder / FILTERS / f"{filters[0]}.yaml"),
         second_stages=second_stages_of(path, content.get("reactive_all_mapping") or []),
     )
 
@@ -130,8 +131,9 @@ def read_scene_filter(path: str | Path) -> SceneFilter:
 
 
 def scene_filter_of(content: Mapping[Any, Any], where: str) -> SceneFilter:
-    """A filter from its keys and values. where: they come from, for messages. Raises ConfigError
-    for keys NAVSIM does not have.
+    """A filter from its keys and values.
+
+    where: they come from, for messages. Raises ConfigError for keys NAVSIM does not have.
     """
     values = {key: value for key, value in content.items() if key not in FOREIGN}
     known = [field.name for field in fields(SceneFilter)]
@@ -169,10 +171,10 @@ def choose_split(
         return Split(name=f"all of {data_split}", data_split=data_split, filter=everything, second_stages=())
     if splits is None:
         raise ConfigError(f"split={split} needs data.splits, the folder that holds {split}.yaml and scene_filter/")
-    chosen = read_split(Path(splits).expanduser(), split)
-    if data_split is not None and data_split != chosen.data_split:
-        return replace(chosen, data_split=data_split)
-    return chosen
+    named = read_split(Path(splits).expanduser(), split)
+    if data_split is not None and data_split != named.data_split:
+        return replace(named, data_split=data_split)
+    return named
 
 
 def _mapping(path: Path) -> dict[Any, Any]:
@@ -197,8 +199,9 @@ def _strings(where: str, name: str, value: Any) -> tuple[str, ...]:
 
 
 def second_stages_of(path: Path, entries: Any) -> tuple[SecondStage, ...]:
-    """The entries of a split's mapping. path: of its file, for messages. Raises ConfigError for an
-    entry of another form.
+    """The entries of a split's mapping.
+
+    path: of its file, for messages. Raises ConfigError for an entry of another form.
     """
     stages = []
     for number, entry in enumerate(entries, 1):

@@ -129,11 +129,11 @@ class NavsimLogs:
         max_unreadable: float,
         progress: Progress | None = None,
     ) -> None:
-        chosen = choose_split(data_split=data_split, split=split, splits=splits, filter=filter)
-        self.split, self.filter, self.maps = chosen, chosen.filter, maps
+        self.split = choose_split(data_split=data_split, split=split, splits=splits, filter=filter)
+        self.filter, self.maps = self.split.filter, maps
         size = None if at_least is None else (int(at_least[0]), int(at_least[1]))
         self.sensors = Sensors(cameras=tuple(cameras), frames=camera_frames, lidar=lidar, at_least=size)
-        logs, self.blobs = navsim_folders(path, chosen.data_split)
+        logs, self.blobs = navsim_folders(path, self.split.data_split)
         self._logs = LogFolder(
             logs,
             cache=Path(cache_folder).expanduser(),
@@ -198,23 +198,23 @@ class NavsimLogs:
 
     def counts(self) -> SceneCounts:
         """What was found, and what was left out and why."""
-        index, chosen = self._index, self._selection
+        index, selection = self._index, self._selection
         bad = {index.name(int(k)): index.examples[k].decode() for k in np.flatnonzero(index.examples != b"")}
-        drives = np.unique(np.searchsorted(index.ends, chosen.rows, side="right"))
+        drives = np.unique(np.searchsorted(index.ends, selection.rows, side="right"))
         return SceneCounts(
             scenes=len(self.tokens),
             drives=len(drives),
             logs=len(index),
             frames=len(index.tokens),
             unreadable=index.unreadable_logs(),
-            left_out=chosen.left_out,
+            left_out=selection.left_out,
             bad_frames=dict(index.bad_frames()),
             examples=bad,
             lost_boxes=int(index.lost_boxes.sum()),
             unannotated=int((~index.annotated & (index.problems == 0)).sum()),
-            uneven=chosen.uneven,
-            absent_tokens=chosen.absent_tokens,
-            absent_logs=chosen.absent_logs,
+            uneven=selection.uneven,
+            absent_tokens=selection.absent_tokens,
+            absent_logs=selection.absent_logs,
             strangers=self._logs.strangers,
         )
 
@@ -228,12 +228,12 @@ class NavsimLogs:
         sample: look at so many scenes, evenly spread; None: at all. sensors: camera names or
         "lidar"; None: the requested ones.
         """
-        picked = self.tokens
-        if sample is not None and sample < len(picked):
-            picked = [picked[k] for k in np.linspace(0, len(picked) - 1, sample).astype(int)]
+        tokens = self.tokens
+        if sample is not None and sample < len(tokens):
+            tokens = [tokens[k] for k in np.linspace(0, len(tokens) - 1, sample).astype(int)]
         names = self.sensors.names if sensors is None else tuple(sensors)
         needed: dict[str, set[str]] = {name: set() for name in names}
-        for token in picked:
+        for token in tokens:
             cut = self.cut(token)
             for name in names:
                 needed[name].update(
@@ -243,22 +243,21 @@ class NavsimLogs:
         return missing_files(self.blobs, needed)
 
     def complete(self, sensors: Iterable[str] | None = None) -> tuple[str, ...]:
-        """Tokens of the scenes whose sensor files are all there, for partial downloads. Folders are
-        listed; no file is opened.
+        """Tokens of the scenes whose sensor files are all there, for partial downloads.
 
-        sensors: as in `missing`.
+        Folders are listed; no file is opened. sensors: as in `missing`.
         """
         names = self.sensors.names if sensors is None else tuple(sensors)
         listed: dict[str, set[str]] = {}
-        whole = []
+        complete = []
         for token in self.tokens:
             cut = self.cut(token)
             paths = [
                 sensor_path(cut.log, row, name) for name in names for row in sensor_rows(cut, name, self.sensors.frames)
             ]
             if all(path and is_there(self.blobs, path, listed) for path in paths):
-                whole.append(token)
-        return tuple(whole)
+                complete.append(token)
+        return tuple(complete)
 
     def _row(self, token: str) -> int:
         if token not in self._rows:
@@ -275,8 +274,8 @@ class NavsimLogs:
             raise UnreadableScene(error.path, error.reason) from error
 
 
-def _nothing_left(folder: Path, index: NavsimIndex, chosen: Selection, filter: SceneFilter) -> str:
-    reasons = _counted(chosen.left_out) or "no log of the filter is there"
+def _nothing_left(folder: Path, index: NavsimIndex, selection: Selection, filter: SceneFilter) -> str:
+    reasons = _counted(selection.left_out) or "no log of the filter is there"
     text = (
         f"no scene in {folder}: {len(index):,} logs with {len(index.tokens):,} frames, scenes of {filter.num_frames} "
         f"frames; left out: {reasons}"
@@ -284,10 +283,10 @@ def _nothing_left(folder: Path, index: NavsimIndex, chosen: Selection, filter: S
     if unreadable := index.unreadable_logs():
         name, reason = next(iter(unreadable.items()))
         text += f"; {len(unreadable):,} logs are unreadable, the first one: {name}: {reason}"
-    for what, names in (("tokens", chosen.absent_tokens), ("logs", chosen.absent_logs)):
+    for what, names in (("tokens", selection.absent_tokens), ("logs", selection.absent_logs)):
         if names:
             text += f"; {len(names):,} {what} of the filter are in none of them: {_first(names)}"
-    if chosen.absent_tokens or chosen.absent_logs:
+    if selection.absent_tokens or selection.absent_logs:
         return f"{text}. Choose a split of this data, or another data_split, from which this split was made"
     return f"{text}. Lower num_history_frames or num_future_frames, set has_route=false, or choose another split"
 

@@ -45,10 +45,11 @@ class Maps(Protocol):
 
 @dataclass(**FROZEN)
 class Sensors:
-    """Which sensors of a scene are opened. cameras: names as in CAMERAS. frames: "now", or "all" of
-    the history. lidar: of now.
+    """Which sensors of a scene are opened.
 
-    at_least: height and width in pixels that images may be decoded down to (1/2, 1/4 or 1/8); None: as stored.
+    cameras: names as in CAMERAS. frames: "now", or "all" of the history. lidar: of now. at_least:
+    height and width in pixels that images may be decoded down to (1/2, 1/4 or 1/8); None: as
+    stored.
     """
 
     cameras: tuple[str, ...]
@@ -73,6 +74,7 @@ class Sensors:
 @dataclass(**FROZEN)
 class Cut:
     """Where a scene lies in a log: rows first to end - 1, with its present frame at row `now`.
+
     drive: name of the log.
     """
 
@@ -109,9 +111,7 @@ def open_scene(cut: Cut, blobs: Path, sensors: Sensors) -> Scene:
 
 
 def clip_time_s(cut: Cut) -> float:
-    """Now, in seconds since the first usable frame of the log; the times of its clip
-    (clip_source.py) start there as well.
-    """
+    """Now, in seconds since the first usable frame of the log, as its clip (clip_source.py) counts."""
     first = cut.log.timestamps_us[cut.log.problems == 0][0]
     return float((cut.log.timestamps_us[cut.now] - first) * 1e-6)
 

@@ -34,8 +34,9 @@ NUMBER_TYPES = {
 
 @dataclass(**FROZEN)
 class SensorFiles:
-    """Files of one sensor. needed: by the scenes that were checked. absent: how many of these.
-    example: one absent file.
+    """Files of one sensor.
+
+    needed: by the scenes that were checked. absent: how many of these. example: one absent file.
     """
 
     needed: int
@@ -73,8 +74,7 @@ def image_size(path: str | Path) -> Size:
 
 
 def read_pcd(path: str | Path) -> Float32[np.ndarray, "6 n"]:
-    """x, y, z (metres), intensity, ring and lidar_info of every point, whatever their order and
-    number type in the file.
+    """All points, with rows POINT_FIELDS (x, y, z in metres), whatever the order and number types in the file.
 
     Raises UnreadableScene, with the file's name, if it can't be opened, is cut short or empty,
     lacks a field or a header line, or stores its points as text or compressed.
@@ -86,10 +86,10 @@ def read_pcd(path: str | Path) -> Float32[np.ndarray, "6 n"]:
         raise_if_out_of_files(error)
         raise UnreadableScene(path, f"the point cloud can't be opened ({error.strerror})") from error
     header = _point_header(path, content)
-    held = (len(content) - header.start) // header.record.itemsize
-    if held < header.points:
+    stored = (len(content) - header.start) // header.record.itemsize
+    if stored < header.points:
         raise UnreadableScene(
-            path, f"it is cut short: {held} of the {header.points} points that its header announces. Copy it again"
+            path, f"it is cut short: {stored} of the {header.points} points that its header announces. Copy it again"
         )
     if header.points == 0:
         raise UnreadableScene(path, "the point cloud is empty: copy it again")

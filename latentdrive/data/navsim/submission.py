@@ -28,9 +28,9 @@ HORIZON_S = 4.0  # what the server takes
 
 @dataclass(**FROZEN)
 class Submission:
-    """Content of a submission file. trajectories: by token, of both stages. unusable: why other
-    entries can't be used, by token.
+    """Content of a submission file.
 
+    trajectories: by token, of both stages. unusable: why other entries can't be used, by token.
     about: team_name, authors and the like, as written.
     """
 
@@ -73,12 +73,11 @@ def write_submission(
     about: Mapping[str, Any],
     second_stage: Mapping[str, Trajectory] | None,
 ) -> dict[str, str]:
-    """Write trajectories (poses [P, 3]) by token as a submission of one seed. about: PERSONAL keys;
-    missing ones become empty text.
+    """Write trajectories (poses [P, 3]) by token as a submission of one seed.
 
-    second_stage: None writes v1's form; trajectories write v2's form, with these as its second
-    stage. Trajectories that NAVSIM would not accept are left out; returns their tokens, with the
-    reason.
+    about: PERSONAL keys; missing ones become empty text. second_stage: None writes v1's form;
+    trajectories write v2's form, with these as its second stage. Trajectories that NAVSIM would not
+    accept are left out; returns their tokens, with the reason.
     """
     left_out: dict[str, str] = {}
     content: dict[str, Any] = {key: about.get(key, "") for key in PERSONAL}
@@ -120,8 +119,8 @@ def _trajectory(entry: Any) -> Trajectory:
         raise WrongShape(f"expected a navsim Trajectory, got {kind}")
     poses, sampling = entry.attributes.get("poses"), entry.attributes.get("trajectory_sampling")
     if not isinstance(poses, np.ndarray) or poses.dtype.kind != "f" or poses.ndim != 2 or poses.shape[1] != 3:
-        what = f"{poses.dtype} of shape {poses.shape}" if isinstance(poses, np.ndarray) else type(poses).__name__
-        raise WrongShape(f"expected float poses of shape (n, 3), got {what}")
+        kind = f"{poses.dtype} of shape {poses.shape}" if isinstance(poses, np.ndarray) else type(poses).__name__
+        raise WrongShape(f"expected float poses of shape (n, 3), got {kind}")
     count, dt_s = _sampling(sampling)
     if len(poses) != count:
         raise WrongShape(f"its sampling says {count} poses, it has {len(poses)}")

@@ -36,10 +36,11 @@ SYNTHETIC_TOKEN = 17  # characters; by this length NAVSIM tells a synthetic scen
 
 @dataclass(**FROZEN)
 class SyntheticScene:
-    """One scene as its file holds it. original: token of the scene that it was made from, None if
-    the file does not say.
+    """One scene as its file holds it.
 
-    later_objects, later_lights: stand-ins of nuPlan's objects, one entry for each frame after the scene's last one.
+    original: token of the scene that it was made from, None if the file does not say.
+    later_objects, later_lights: stand-ins of nuPlan's objects, one entry for each frame after the
+    scene's last one.
     """
 
     cut: Cut
@@ -100,10 +101,10 @@ class SyntheticScenes:
         return open_scene(self.read(token).cut, self.folder / BLOBS, self.sensors)
 
     def truth(self, token: str) -> SceneTruth:
-        """What scoring may know. In the frames after the scene's end, only others are known: the
-        ego's pose and motion are NaN.
+        """What scoring may know.
 
-        Raises UnreadableScene and MapError as NavsimLogs does.
+        In the frames after the scene's end, only others are known: the ego's pose and motion are
+        NaN. Raises UnreadableScene and MapError as NavsimLogs does.
         """
         scene, path = self.read(token), self.location(token)
         truth = open_truth(scene.cut, path, self.maps)
@@ -145,8 +146,9 @@ class SyntheticScenes:
     def _listed(
         self, cache: Path, max_unreadable: float, progress: Progress | None
     ) -> tuple[dict[str, str], dict[str, str]]:
-        """File name by initial token, and reason by name of an unreadable file. Files of known size
-        and time are not read again.
+        """File name by initial token, and reason by name of an unreadable file.
+
+        Files of known size and time are not read again.
         """
         paths = sorted((self.folder / PICKLES).glob("*.pkl"))
         if not paths:

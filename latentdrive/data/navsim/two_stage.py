@@ -97,12 +97,11 @@ def open_two_stage(
     max_unreadable: float,
     progress: Progress | None = None,
 ) -> TwoStageScenes | SyntheticScenes:
-    """Both stages of a split; without a split, all synthetic scenes alone, because only a split's
-    mapping joins the stages.
+    """Both stages of a split; without a split, all synthetic scenes alone.
 
-    path: folder of the synthetic scenes. logs: folder that holds navsim_logs/ and sensor_blobs/ of
-    the original ones. Other arguments: as in NavsimLogs and SyntheticScenes. Raises ConfigError for
-    a split of one stage, NoScenes if a stage is missing.
+    Only a split's mapping joins the stages. path: folder of the synthetic scenes. logs: folder that
+    holds navsim_logs/ and sensor_blobs/ of the original ones. Other arguments: as in NavsimLogs and
+    SyntheticScenes. Raises ConfigError for a split of one stage, NoScenes if a stage is missing.
     """
     shared = {
         "split": split,

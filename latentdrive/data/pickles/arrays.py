@@ -30,8 +30,9 @@ class Refusal(ValueError):
 
 
 class CopyBudget:
-    """How many bytes calls may still copy. A genuine file copies each of its bytes at most twice; a
-    bomb does so many times.
+    """How many bytes calls may still copy.
+
+    A genuine file copies each of its bytes at most twice; a bomb does so many times.
     """
 
     def __init__(self, file_bytes: int) -> None:
@@ -45,9 +46,7 @@ class CopyBudget:
 
 
 class Unfinished:
-    """An array or dtype between the two steps in which numpy pickles it: `finish` makes the value
-    from the state that follows.
-    """
+    """An array or dtype between the two steps in which numpy pickles it. finish: makes the value from its state."""
 
     __slots__ = ("finish", "value")
 

@@ -74,10 +74,10 @@ class Inert:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Name:
-    """A name that a pickle may use. call: makes its value from (arguments, budget); None for names
-    that are only arguments.
+    """A name that a pickle may use.
 
-    create: makes an empty object of a class. factory: whether a defaultdict may have it.
+    call: makes its value from (arguments, budget); None for names that are only arguments. create:
+    makes an empty object of a class. factory: whether a defaultdict may have it.
     """
 
     full: str
@@ -169,8 +169,8 @@ def _set_of(kind: type) -> Callable[[tuple, CopyBudget], Any]:
 
 
 def _defaultdict(args: tuple, _budget: CopyBudget) -> dict:
-    """A plain dict. Python frees nested defaultdicts by recursion without a limit, and a reader
-    wants no silent entries.
+    """A plain dict: Python frees nested defaultdicts by recursion without a limit, and readers want
+    no silent entries.
     """
     if len(args) > 1 or not all(part is None or (type(part) is Name and part.factory) for part in args):
         raise Refusal("it holds a defaultdict whose factory is no builtin type: do not use this file")

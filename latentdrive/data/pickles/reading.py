@@ -22,7 +22,8 @@ from latentdrive.errors import RefusedPickle, UnreadableLogFile, raise_if_out_of
 Stack = list[Any]
 Marks = list[int]  # where the open MARKs stand on the stack
 
-# What a damaged byte leads to. ValueError covers UnicodeDecodeError and what numpy raises on impossible arrays.
+# What a damaged byte leads to. ValueError covers UnicodeDecodeError and what numpy raises on
+# impossible arrays.
 DAMAGE = (ValueError, TypeError, IndexError, KeyError, OverflowError, MemoryError, struct.error)
 LEAVES = {type(None), bool, int, float, complex, str, bytes, bytearray, np.ndarray}
 
@@ -70,10 +71,10 @@ def read_pickle(path: str | Path) -> Any:
 
 
 def loads(data: bytes, where: str) -> Any:
-    """The value of a pickle: None, numbers, text, bytes, plain containers, Inert, numpy arrays,
-    scalars and dtypes, nothing else.
+    """The value of a pickle, of plain types only.
 
-    A `collections.defaultdict` comes as a dict. where: the file, for messages. Raises RefusedPickle
+    These are None, numbers, text, bytes, plain containers, Inert, numpy arrays, scalars and dtypes;
+    a `collections.defaultdict` comes as a dict. where: the file, for messages. Raises RefusedPickle
     if the pickle is damaged or asks for anything else; nothing of what it asks for has run.
     """
     try:
@@ -191,11 +192,11 @@ def _unknown_opcode(opcode: int) -> str:
 def _check_plain(value: Any) -> None:
     """Raises Refusal if a value holds a name or an incomplete array; without recursion, as files may nest deeply."""
     queue: list[Iterable[Any]] = [(value,)]
-    seen: set[int] = set()
+    checked: set[int] = set()
     while queue:
         for item in queue.pop():
             kind = type(item)
-            if kind in LEAVES or id(item) in seen:
+            if kind in LEAVES or id(item) in checked:
                 continue
             if kind in (list, tuple, set, frozenset):
                 parts = (item,)
@@ -206,9 +207,9 @@ def _check_plain(value: Any) -> None:
             elif isinstance(item, np.generic | np.dtype):
                 continue
             else:
-                what = f"the name {item.full}" if kind is Name else "an incomplete array or dtype"
-                raise Refusal(f"it holds {what} where data should be: do not use this file")
-            seen.add(id(item))
+                content = f"the name {item.full}" if kind is Name else "an incomplete array or dtype"
+                raise Refusal(f"it holds {content} where data should be: do not use this file")
+            checked.add(id(item))
             queue.extend(part for part in parts if not {*map(type, part)} <= LEAVES)
 
 

@@ -57,9 +57,7 @@ def dumps(value: Any) -> bytes:
 
 
 class _Writer(pickle._Pickler):
-    """Python's pickler written in Python, with a closed list of types: it never calls `__reduce__`
-    and looks up no name.
-    """
+    """Python's pickler in Python with a closed list of types: it never calls `__reduce__` and looks up no name."""
 
     def __init__(self, file: io.BytesIO, protocol: int) -> None:
         super().__init__(file, protocol=protocol)

@@ -134,8 +134,9 @@ def _section(path: Path, content: Mapping[str, Any], key: str) -> Mapping[str, A
 def _array(
     path: Path, parent: Mapping[str, Any], key: str, where: str, *, rows: int | None, columns: int
 ) -> Float64[np.ndarray, "R C"]:
-    """An array of numbers with shape [rows, `columns` or more]. where: its place, for the
-    UnreadableLogFile that this raises.
+    """An array of numbers with shape [rows, `columns` or more].
+
+    where: its place, for the UnreadableLogFile that this raises.
     """
     try:
         array = np.asarray(parent[key], np.float64)
@@ -154,8 +155,9 @@ def _array(
 
 
 def _frame_rows(path: Path, times: Float64[np.ndarray, "R"]) -> np.ndarray:
-    """Rows at the first time and every FRAME_S after it. Recordings that are annotated at 2 Hz have
-    their annotations there.
+    """Rows at the first time and every FRAME_S after it.
+
+    Recordings that are annotated at 2 Hz have their annotations there.
     """
     frames_s = times[0] + np.arange(int((times[-1] - times[0] + TIME_SLACK_S) / FRAME_S) + 1) * FRAME_S
     rows = np.abs(times[:, None] - frames_s).argmin(0)
@@ -186,9 +188,9 @@ def _state(path: Path, track: Any, name: str, rows: int) -> dict[str, np.ndarray
 
 def _ego(path: Path, track: Any, rows: int, ahead_m: float) -> Float64[np.ndarray, "R 3"]:
     state = _state(path, track, "ego", rows)
-    back = np.broadcast_to(np.array([-ahead_m, 0.0, 0.0]), state["pose"].shape)
+    offset = np.broadcast_to(np.array([-ahead_m, 0.0, 0.0]), state["pose"].shape)
     with np.errstate(invalid="ignore"):
-        poses = compose(state["pose"], back)
+        poses = compose(state["pose"], offset)
     return np.where(state["valid"][:, None] & np.isfinite(poses), poses, np.nan)
 
 
@@ -261,12 +263,12 @@ def _lights(path: Path, states: Any, times: int, rows: np.ndarray) -> tuple[tupl
     frames: list[list[tuple[str, bool]]] = [[] for _ in rows]
     for name, light in states.items():
         state = light.get("state") if isinstance(light, Mapping) else None
-        shown = state.get("object_state") if isinstance(state, Mapping) else None
-        if shown is None or len(shown) != times:
+        states_shown = state.get("object_state") if isinstance(state, Mapping) else None
+        if states_shown is None or len(states_shown) != times:
             raise UnreadableLogFile(
                 path, f"dynamic_map_states[{name!r}] must show {times} states: export the scenario again"
             )
         for frame, row in zip(frames, rows):
-            if shown[row] is not None:
-                frame.append((str(light.get("lane") or name), str(shown[row]) in RED))
+            if states_shown[row] is not None:
+                frame.append((str(light.get("lane") or name), str(states_shown[row]) in RED))
     return tuple(map(tuple, frames))

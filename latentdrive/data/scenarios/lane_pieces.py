@@ -32,11 +32,11 @@ JOINT_M = 1.0
 
 @dataclass(kw_only=True)
 class Piece:
-    """One lane feature, or a joint between two, before it becomes a MapLane. Mutable, because
-    linking fills it step by step.
+    """One lane feature, or a joint between two, before it becomes a MapLane.
 
-    source: id of the feature that it was made from. beside: ids of its neighbours. after, before:
-    ids of its successors and predecessors, in order (the values mean nothing).
+    Mutable, because linking fills it step by step. source: id of the feature that it was made from.
+    beside: ids of its neighbours. after, before: ids of its successors and predecessors, in order
+    (the values mean nothing).
     """
 
     id: str
@@ -52,8 +52,9 @@ class Piece:
 
 
 def linked_pieces(features: Mapping[str, Any]) -> dict[str, Piece]:
-    """The pieces of a scenario's map by id, joints included, linked by all three rules. Lanes keep
-    the order of the features.
+    """The pieces of a scenario's map by id, joints included, linked by all three rules.
+
+    Lanes keep the order of the features.
     """
     pieces = read_pieces(features)
     _link(pieces, features)
@@ -66,10 +67,10 @@ def read_pieces(features: Mapping[str, Any]) -> dict[str, Piece]:
     """Lane features that have a centre line, by id, not yet linked; see rule 1."""
     lanes = {str(key): lane for key, lane in features.items() if is_lane(lane) and centre_line(lane) is not None}
     polygons = {key: polygon_of(lane) for key, lane in lanes.items()}
-    some = any(polygon is not None for polygon in polygons.values())
+    have_polygons = any(polygon is not None for polygon in polygons.values())
     pieces = {}
     for key, lane in lanes.items():
-        bare = some and polygons[key] is None
+        bare = have_polygons and polygons[key] is None
         limit = lane.get("speed_limit_kmh")
         # nuScenes has no speed limits: its exporter writes 100 km/h on every connector, and only
         # connectors lack a polygon.
@@ -195,9 +196,7 @@ def _joint_line(first: Float64[np.ndarray, "n 2"], then: Float64[np.ndarray, "m 
 
 
 def _one_pair_each(pieces: dict[str, Piece]) -> dict[str, Piece]:
-    """The pieces, with every connector split so that it leads from one lane to one lane; the first
-    pair keeps the id.
-    """
+    """The pieces, with every connector split until it leads from one lane to one lane; the first pair keeps the id."""
     split: dict[str, Piece] = {}
     for key, piece in pieces.items():
         if not piece.connector:

@@ -111,8 +111,7 @@ def ego_motion(poses: Float64[np.ndarray, "F 3"]) -> tuple[Float32[np.ndarray, "
 def track_velocity(
     poses: Float64[np.ndarray, "N F 3"], valid: Bool[np.ndarray, "N F"], recorded: Float64[np.ndarray, "N F 2"]
 ) -> Float64[np.ndarray, "N F 2"]:
-    """Velocity of tracks in the global frame, from the frames on both sides where both are known,
-    else from one of them.
+    """Velocity of tracks in the global frame, from the frames on both sides if both are known, else from one of them.
 
     The recorded velocity is used only where neither is known, because exporters write differences
     to the next row, and 0 at a track's end.

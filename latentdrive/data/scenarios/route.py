@@ -145,8 +145,9 @@ class DrivenLanes:
 
 
 def connectors_under(road_map: RoadMap, lights: Sequence[tuple[str, bool]]) -> tuple[tuple[str, bool], ...]:
-    """Lights over lanes or connectors as lights of connectors. A light over a lane holds for every
-    connector that leaves it.
+    """Lights over lanes or connectors as lights of connectors.
+
+    A light over a lane holds for every connector that leaves it.
     """
     states: dict[str, bool] = {}
     for name, red in lights:

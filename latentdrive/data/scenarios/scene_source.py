@@ -137,8 +137,9 @@ class ScenarioLogs:
         )
 
     def truth(self, token: str) -> SceneTruth:
-        """Everything about a point: `future_frames` frames after now, and the route of the whole
-        drive. Raises UnreadableScene.
+        """Everything about a point: `future_frames` frames after now, and the route of the whole drive.
+
+        Raises UnreadableScene.
         """
         logged, now = self._at(token)
         stop = now + 1 + self.future_frames

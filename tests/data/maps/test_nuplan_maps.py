@@ -210,14 +210,14 @@ def test_a_bad_map_is_refused_with_a_message_of_its_own(maps, change: Callable[[
     assert "map.gpkg" in str(caught.value) and "again" in str(caught.value)
 
 
-@pytest.mark.parametrize("kept", [0, 3000, 60000, -2000])
-def test_a_damaged_file_is_refused(maps, kept: int):
+@pytest.mark.parametrize("length", [0, 3000, 60000, -2000])
+def test_a_damaged_file_is_refused(maps, length: int):
     path = maps().path(PLACE)
-    path.write_bytes(path.read_bytes()[:kept])
+    path.write_bytes(path.read_bytes()[:length])
     again = NuplanMaps(root=path.parents[2], version=VERSION)
     with pytest.raises(MapError, match=r"map\.gpkg.*ownload"):
         again[PLACE]
-    assert kept < 0 or again.problems()
+    assert length < 0 or again.problems()
 
 
 def test_unknown_places_and_missing_files_have_different_messages(tmp_path: Path):

@@ -43,14 +43,14 @@ def test_scenes_are_cut_as_navsim_cuts_them(tmp_path: Path):
 
 def test_log_names_and_tokens_select_scenes_and_absent_ones_are_named(tmp_path: Path):
     index = folder(write_openscene(tmp_path, sensors=False)).index()
-    chosen = index.select(
+    selection = index.select(
         SceneFilter(
             frame_interval=1, log_names=("north", "south"), tokens=(token("north", 4), token("north", 19), "f" * 16)
         )
     )
-    assert [index.tokens[row].decode() for row in chosen.rows] == [token("north", 4)]
-    assert chosen.absent_logs == ("south",) and chosen.absent_tokens == ("f" * 16,)
-    assert chosen.left_out == {"too short": 13, "not in the filter's tokens": 6}
+    assert [index.tokens[row].decode() for row in selection.rows] == [token("north", 4)]
+    assert selection.absent_logs == ("south",) and selection.absent_tokens == ("f" * 16,)
+    assert selection.left_out == {"too short": 13, "not in the filter's tokens": 6}
 
 
 def test_scenes_with_a_bad_frame_are_left_out_by_reason(tmp_path: Path):
@@ -59,10 +59,10 @@ def test_scenes_with_a_bad_frame_are_left_out_by_reason(tmp_path: Path):
         content[18]["timestamp"] = 5
 
     index = folder(write_openscene(tmp_path, sensors=False, change=spoil)).index()
-    chosen = index.select(SceneFilter(frame_interval=1, log_names=("north",)))
+    selection = index.select(SceneFilter(frame_interval=1, log_names=("north",)))
     # Scenes that start at 3 ... 6 reach frame 16, those at 5 and 6 frame 18 as well (frame 9 is now of 6: no route).
-    assert [index.tokens[row].decode() for row in chosen.rows] == [token("north", k) for k in (3, 4, 5)]
-    assert chosen.left_out == {"too short": 13, "no route now": 1, "bad frame: not finite": 3}
+    assert [index.tokens[row].decode() for row in selection.rows] == [token("north", k) for k in (3, 4, 5)]
+    assert selection.left_out == {"too short": 13, "no route now": 1, "bad frame: not finite": 3}
     assert index.bad_frames() == {"not finite": 1, "time does not grow": 1}
     assert index.examples[1].startswith(b"frame 16, ego2global_translation")
 
@@ -70,15 +70,15 @@ def test_scenes_with_a_bad_frame_are_left_out_by_reason(tmp_path: Path):
 def test_a_token_that_comes_twice_is_used_once(tmp_path: Path):
     write_log(tmp_path, "a", frames("north"))
     write_log(tmp_path, "b", frames("north"))
-    chosen = folder(tmp_path).index().select(SceneFilter(frame_interval=1))
-    assert len(chosen.rows) == 6 and chosen.left_out["token twice"] == 6 and chosen.rows.max() < 20
+    selection = folder(tmp_path).index().select(SceneFilter(frame_interval=1))
+    assert len(selection.rows) == 6 and selection.left_out["token twice"] == 6 and selection.rows.max() < 20
 
 
 def test_missing_frames_are_counted_and_used(tmp_path: Path):
     write_log(tmp_path, "a", [frame("north", k) for k in range(21) if k != 16])
-    chosen = folder(tmp_path).index().select(SceneFilter(frame_interval=1, has_route=False))
+    selection = folder(tmp_path).index().select(SceneFilter(frame_interval=1, has_route=False))
     # Frame 17 stands at row 16; the step to it lies in the scenes that start at rows 3 ... 6.
-    assert len(chosen.rows) == 7 and chosen.uneven == 4
+    assert len(selection.rows) == 7 and selection.uneven == 4
 
 
 def test_only_changed_logs_are_read_again(tmp_path: Path):
@@ -96,29 +96,29 @@ def test_only_changed_logs_are_read_again(tmp_path: Path):
 
 
 def test_an_index_that_is_read_back_is_the_one_that_was_made(tmp_path: Path):
-    made, back = folder(write_openscene(tmp_path, sensors=False)).index(), folder(tmp_path).index()
-    for name in made.__slots__:
-        np.testing.assert_array_equal(getattr(made, name), getattr(back, name))
+    index, stored = folder(write_openscene(tmp_path, sensors=False)).index(), folder(tmp_path).index()
+    for name in index.__slots__:
+        np.testing.assert_array_equal(getattr(index, name), getattr(stored, name))
     folder(tmp_path).cache.joinpath("index.npz").write_bytes(b"PK")
     again = folder(tmp_path).index()
-    np.testing.assert_array_equal(again.tokens, made.tokens)
+    np.testing.assert_array_equal(again.tokens, index.tokens)
 
 
 def test_several_processes_make_the_same_index_and_show_their_progress(tmp_path: Path):
     for k in range(6):
         write_log(tmp_path, f"log{k}", frames("north", 5 + k))
-    seen = []
+    shown = []
 
     def progress(items, *, what, total):
         for item in items:
-            seen.append((what, total))
+            shown.append((what, total))
             yield item
 
-    one = folder(tmp_path).index()
-    two = folder(tmp_path, cache=tmp_path / "other", processes=2, progress=progress).index()
-    assert two.names.tolist() == one.names.tolist() and two.ends.tolist() == [0, 5, 11, 18, 26, 35, 45]
-    np.testing.assert_array_equal(one.tokens, two.tokens)
-    assert seen == [("reading logs", 6)] * 6
+    alone = folder(tmp_path).index()
+    together = folder(tmp_path, cache=tmp_path / "other", processes=2, progress=progress).index()
+    assert together.names.tolist() == alone.names.tolist() and together.ends.tolist() == [0, 5, 11, 18, 26, 35, 45]
+    np.testing.assert_array_equal(alone.tokens, together.tokens)
+    assert shown == [("reading logs", 6)] * 6
 
 
 def test_an_unreadable_log_is_named_and_bounded_and_the_others_go_on(tmp_path: Path):

@@ -246,8 +246,8 @@ def equal(a: NavsimLog, b: NavsimLog) -> bool:
 def test_a_cached_log_is_the_same_and_made_anew_where_it_is_damaged_or_old(tmp_path: Path):
     path, cache = write_log(tmp_path, "north", frames("north")), tmp_path / "cache" / "north.npz"
     first = open_log(path, cache)
-    made = cache.stat().st_mtime_ns
-    assert equal(open_log(path, cache), first) and cache.stat().st_mtime_ns == made
+    written_ns = cache.stat().st_mtime_ns
+    assert equal(open_log(path, cache), first) and cache.stat().st_mtime_ns == written_ns
     for damaged in (cache.read_bytes()[:-50], b"", b"PK\x03\x04" + bytes(500)):
         cache.write_bytes(damaged)
         assert equal(open_log(path, cache), first)

@@ -59,12 +59,12 @@ ALL_PIECES = [
 
 
 def assert_plain(value: object) -> None:
-    queue, seen = [value], {}
+    queue, checked = [value], {}
     while queue:
         item = queue.pop()
-        if id(item) in seen or isinstance(item, LEAVES):
+        if id(item) in checked or isinstance(item, LEAVES):
             continue
-        seen[id(item)] = item
+        checked[id(item)] = item
         if type(item) is dict:
             queue += [*item, *item.values()]
         elif type(item) in (list, tuple, set, frozenset):

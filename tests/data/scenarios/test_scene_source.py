@@ -150,6 +150,7 @@ def test_the_real_scenes_give_points_of_whole_numbers_only(real):
         scene = real[token]
         for array in (scene.ego.poses, scene.ego.velocity, scene.ego.acceleration):
             assert np.isfinite(array).all()
+    for token in real.tokens[::10]:  # truths hold every track and take long
         assert len(real.truth(token).human.poses) == 8
 
 
