@@ -28,7 +28,7 @@ from latentdrive.errors import CheckpointError, ConfigError
 from latentdrive.files import atomic_folder, restore_folder
 from latentdrive.identity import digest
 
-FORMAT = 1
+FORMAT = 2  # of format 1, fingerprints covered the module paths of classes
 WEIGHTS, CONFIG, CARD, README = "model.safetensors", "config.yaml", "card.json", "README.md"
 FILES = "files"  # folder of what a model keeps besides weights (the teacher: tokenizer and processor)
 Model = TypeVar("Model", bound=nn.Module)
@@ -137,7 +137,10 @@ def read_card(folder: str | Path) -> Card:
     if not isinstance(content, dict):
         raise CheckpointError(f"{folder / CARD} is no card: a card is a JSON object; copy the folder again")
     if content.get("format") != FORMAT:
-        raise CheckpointError(f"{folder} has format {content.get('format')}, this version reads {FORMAT}")
+        remedy = (
+            "convert it: python tools/convert_runs.py FOLDER" if content.get("format") == 1 else "update latentdrive"
+        )
+        raise CheckpointError(f"{folder} has format {content.get('format')}, this version reads {FORMAT}: {remedy}")
     known = {field.name for field in fields(Card)}
     if "kind" not in content or not content.keys() <= known:
         wrong = ", ".join(f"unknown {name}" for name in sorted(content.keys() - known)) or "no kind"
