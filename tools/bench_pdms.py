@@ -1,12 +1,15 @@
-"""How fast trajectories are scored: milliseconds a trajectory by the number scored at once, and to prepare a scene.
+"""How fast trajectories are scored: milliseconds a trajectory by batch size, and milliseconds to
+prepare a scene.
 
     python tools/bench_pdms.py                 # one process, one thread, float64, on the golden scenes
     python tools/bench_pdms.py --threads 2
-    python tools/bench_pdms.py --profile 1024  # where the time goes, for this many at once
+    python tools/bench_pdms.py --profile 1024  # where the time goes for batches of this size
 
-Scenes 0, 5, 10, ... of the golden files in file order, those that the devkit's own times were measured on (README beside them);
-LATENTDRIVE_GOLDEN names another folder. Trajectories are the scene's candidates with noise of some centimetres. Every number is the median over
-scenes of the median of several rounds. Writes docs/results/bench_pdms.json. About two minutes on one core.
+Scores scenes 0, 5, 10, ... of the golden files in file order, on which the devkit's times were
+measured (see the README beside them). LATENTDRIVE_GOLDEN names the folder of these files. The
+trajectories are the scene's candidates with a few centimetres of noise. Every number is the median
+over scenes of the median over several rounds. Writes docs/results/bench_pdms.json. Takes about two
+minutes on one core.
 """
 
 import argparse
@@ -15,30 +18,31 @@ import pstats
 import statistics
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from clocks import median_seconds
 from records import write_record
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests/pdms"))  # the one reader of golden files
-from golden_files import FILES, SCENES, golden
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # for the reader of golden files
 
 from latentdrive.pdms.prepare import prepare_scene
 from latentdrive.pdms.scene import ScoringScene
 from latentdrive.pdms.scorer import Scorer
 from latentdrive.pdms.versions import Version
 from latentdrive.types import SceneTruth
+from tests.support.golden_files import FILES, SCENES, golden
 
 RESULT = Path("docs/results/bench_pdms.json")
 SIZES, EVERY, NOISE_M = (1, 16, 64, 256, 1024, 8192), 5, 0.05
-# The devkit on a two-core machine of this kind, one thread (README of the golden files): as it is called, and its own batches.
+# The devkit's times on a two-core machine with one thread (README of the golden files): one call, and its own batches.
 DEVKIT_MS = {
     1: {"as called": 21.7, 16: 3.1, 64: 2.2, 256: 2.4, "prepare": 243.0},
     2: {"as called": 59.5, 16: 9.2, 64: 7.9, 256: 8.3, "prepare": 403.0},
@@ -47,6 +51,7 @@ VERSIONS = (Version.PDMS_V1_1, Version.EPDMS_V2_2)
 
 
 def main() -> None:
+    """Measure, print a table and write the record."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", default="cpu", help="cpu or cuda; one scene at a time on both")
@@ -60,7 +65,7 @@ def main() -> None:
     if not names:
         raise SystemExit("bench_pdms: no golden files; LATENTDRIVE_GOLDEN=FOLDER names the folder that holds them")
     chosen = [(name, k) for name in names for k in range(SCENES)][::EVERY]
-    found: dict[str, Any] = {"threads": options.threads, "device": options.device, "scenes": len(chosen)}
+    measured: dict[str, Any] = {"threads": options.threads, "device": options.device, "scenes": len(chosen)}
     for version in VERSIONS:
         truths = [golden(name).truth(number) for name, number in chosen]
         scenes, seconds = prepare(truths, version)
@@ -73,31 +78,31 @@ def main() -> None:
             "prepare_mean_ms": np.mean(seconds) * 1e3,
         }
         numbers["open_ms"] = (
-            statistics.median(usual(partial(Scorer, [one], version=version), 3) for one in scenes) * 1e3
+            statistics.median(median_seconds(partial(Scorer, [scene], version=version), 3) for scene in scenes) * 1e3
         )
         numbers["ms"] = {
             str(size): measure(scenes, poses, version, size, options)
             for size in track(options.sizes, description=version)
         }
-        found[version] = numbers
+        measured[version] = numbers
     if not options.profile:
-        show(found)
-        write_record(options.out, **found)
+        show(measured)
+        write_record(options.out, **measured)
 
 
 def prepare(truths: Sequence[SceneTruth], version: Version) -> tuple[list[ScoringScene], list[float]]:
-    """Scenes, and the seconds each of them took with the map's index at hand."""
+    """The prepared scenes, and the seconds each of them took once the map's index existed."""
     scenes, seconds = [], []
     for truth in truths:
         prepare_scene(truth, version.rules)
-        began = time.perf_counter()
+        started = time.perf_counter()
         scenes.append(prepare_scene(truth, version.rules))
-        seconds.append(time.perf_counter() - began)
+        seconds.append(time.perf_counter() - started)
     return scenes, seconds
 
 
 def candidates(answers: dict[str, Any]) -> torch.Tensor:
-    """The scene's valid candidates of 8 poses."""
+    """The valid candidates of a scene that have 8 poses."""
     poses = [case["poses"] for case in answers["cases"] if len(case["poses"]) == 8 and case["name"] != "nan"]
     return torch.tensor(poses, dtype=torch.float64)
 
@@ -105,7 +110,7 @@ def candidates(answers: dict[str, Any]) -> torch.Tensor:
 def measure(
     scenes: list[ScoringScene], poses: list[torch.Tensor], version: Version, size: int, options: argparse.Namespace
 ) -> float:
-    """Milliseconds a trajectory with `size` of them at once."""
+    """Milliseconds a trajectory if `size` of them are scored at once."""
     draw = torch.Generator().manual_seed(0)
     times = []
     for scene, some in zip(scenes, poses):
@@ -113,23 +118,12 @@ def measure(
         many = (many + NOISE_M * torch.randn(many.shape, generator=draw, dtype=many.dtype))[None]
         scorer = Scorer([scene], version=version, device=options.device)
         rounds = options.rounds if size > 256 else 5 * options.rounds
-        times.append(usual(lambda scorer=scorer, many=many: scorer.score_poses(many, dt_s=0.5), rounds) / size)
+        times.append(median_seconds(lambda scorer=scorer, many=many: scorer.score_poses(many, dt_s=0.5), rounds) / size)
     return statistics.median(times) * 1e3
 
 
-def usual(call: Callable[[], Any], rounds: int) -> float:
-    """Seconds of several calls, their median, after one that isn't counted."""
-    call()
-    seconds = []
-    for _ in range(rounds):
-        began = time.perf_counter()
-        call()
-        seconds.append(time.perf_counter() - began)
-    return statistics.median(seconds)
-
-
 def profile(scene: ScoringScene, poses: torch.Tensor, version: Version, size: int) -> None:
-    """Where the time goes."""
+    """Print where the time goes."""
     scorer, many = Scorer([scene], version=version), poses[torch.arange(size) % len(poses)][None]
     scorer.score_poses(many, dt_s=0.5)
     with cProfile.Profile() as watch:
@@ -139,11 +133,11 @@ def profile(scene: ScoringScene, poses: torch.Tensor, version: Version, size: in
     pstats.Stats(watch).sort_stats("tottime").print_stats(18)
 
 
-def show(found: dict[str, Any]) -> None:
-    """A table beside the devkit's times."""
+def show(measured: dict[str, Any]) -> None:
+    """Print our times beside the devkit's."""
     table = Table("", *map(str, VERSIONS), "devkit v1", "devkit v2", "times faster, v1", "v2")
-    for size in found[VERSIONS[0]]["ms"]:
-        ours = [found[version]["ms"][size] for version in VERSIONS]
+    for size in measured[VERSIONS[0]]["ms"]:
+        ours = [measured[version]["ms"][size] for version in VERSIONS]
         theirs = [
             min(v for k, v in DEVKIT_MS[g].items() if k != "prepare") if int(size) > 1 else DEVKIT_MS[g]["as called"]
             for g in (1, 2)
@@ -153,7 +147,7 @@ def show(found: dict[str, Any]) -> None:
             *(f"{x:.4f}" for x in (*ours, *theirs)),
             *(f"{t / o:.0f}" for t, o in zip(theirs, ours)),
         )
-    ours = [found[version]["prepare_ms"] for version in VERSIONS]
+    ours = [measured[version]["prepare_ms"] for version in VERSIONS]
     theirs = [DEVKIT_MS[generation]["prepare"] for generation in (1, 2)]
     table.add_row(
         "ms to prepare a scene",

@@ -1,12 +1,13 @@
-"""Compare codebooks on the same held-out transitions: error of the predicted next frame, with paired intervals.
+"""Compare codebooks on the same held-out transitions: error of the predicted next frame, with
+paired intervals.
 
     python tools/compare_codebooks.py one_stage=runs/a constant=runs/b --data data=world
-    python tools/compare_codebooks.py one_stage=runs/a constant=runs/b --data data=video data.path=clips/ data.rate_hz=10
+    python tools/compare_codebooks.py a=runs/a b=runs/b --data data=video data.path=clips/ data.rate_hz=10
 
 Each NAME=FOLDER is a checkpoint, or a run that holds one. The first is compared with every other
-one. Errors are shares of the error of copying the present frame; a positive difference says that the
-other codebook's error is larger by that share. Intervals resample drives. Only codebooks over the
-same features can be compared. --out writes the numbers as JSON.
+one. Errors are shares of the error of copying the present frame; a positive difference says that
+the other codebook's error is larger by that share. Intervals resample drives. Only codebooks over
+the same features can be compared. --out writes the numbers as JSON.
 """
 
 import argparse
@@ -65,7 +66,9 @@ def main() -> None:
 
 
 def compare(coded: dict[str, Coded]) -> dict[str, Interval]:
-    """The error of each codebook, and by how much every other one's exceeds the first one's; shares of the copy error."""
+    """The error of each codebook, and by how much every other one's exceeds the first one's; shares
+    of the copy error.
+    """
     first, *others = coded
     numbers = {name: own.share("true", of="copy") for name, own in coded.items()}
     drives = [str(drive) for drive in coded[first].drives]

@@ -1,7 +1,8 @@
-"""Compare teachers, or students, on the same held-out windows: means and paired intervals over drives.
+"""Compare teachers, or students, on the same held-out windows: means and paired intervals over
+drives.
 
     python tools/compare_predictors.py teacher=runs/t black=runs/b --latents stores/codebook --data data=world
-    python tools/compare_predictors.py student=runs/s black=runs/sb --origin teacher --latents stores/t --data data=world
+    python tools/compare_predictors.py a=runs/s b=runs/sb --origin teacher --latents stores/t --data data=world
 
 Each NAME=FOLDER is a checkpoint, or a run that holds one. The first is compared with every other
 one; a positive difference says that the other one is worse by so many nats. --out writes the

@@ -1,9 +1,11 @@
-"""Divide the logs of a NAVSIM split in two, each a split of its own: for a planner that has few labelled scenes beside plenty of video.
+"""Divide the logs of a NAVSIM split into two splits, for example to validate on, or to have few
+labels and much video.
 
     python tools/divide_split.py data/navsim_bench/splits train --share 0.1 --names train_labelled train_unlabelled
 
-The first name gets `share` of the logs, drawn with --seed; the second one the rest. Scenes stay those of the split. Both lie beside it,
-as NAME.yaml and scene_filter/NAME.yaml.
+The first new split gets `share` of the logs, drawn with --seed; the second one gets the rest. The
+scenes of a log stay the same. Both are written beside the old split, as NAME.yaml and
+scene_filter/NAME.yaml.
 """
 
 import argparse
@@ -27,7 +29,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(arguments)
     if options.split in options.names:
-        raise SystemExit(f"--names {' '.join(options.names)}: {options.split} is the split that is divided, and stays")
+        names = " ".join(options.names)
+        raise SystemExit(f"--names {names}: {options.split} is the split to divide, which stays: choose other names")
     split = read(options.splits / f"{options.split}.yaml")
     (chosen,) = (entry[FILTERS] for entry in split["defaults"] if FILTERS in entry)
     scenes = read(options.splits / FILTERS / f"{chosen}.yaml")
@@ -35,7 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     count = round(options.share * len(logs))
     if not 0 < count < len(logs):
         raise SystemExit(
-            f"{options.split} names {len(logs)} logs, of which --share {options.share:g} is {count}: both parts need some"
+            f"{options.split} names {len(logs)} logs, of which --share {options.share:g} is {count}: "
+            "choose a share that leaves logs for both"
         )
     mixed = np.random.default_rng(options.seed).permutation(len(logs))
     for name, picked in zip(options.names, (mixed[:count], mixed[count:])):
@@ -46,12 +50,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def read(path: Path) -> dict:
-    """One YAML file."""
+    """The content of a YAML file."""
     return yaml.load(path.read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
 
 
 def write(path: Path, content: dict) -> None:
-    """One YAML file, whole or not at all."""
+    """Write a YAML file, whole or not at all."""
     write_atomic(path, lambda new: new.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8") and None)
 
 

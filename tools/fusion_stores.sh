@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
-# Makes the latent stores that tools/tables/fusion.yaml needs, ROW_SEED each, from the shipped codebook: on two CPU cores about 20 minutes for the
-# codes, and 20 for the teachers of a seed; resumable. Two seeds may run side by side once the codes are there.
+# Makes the latent stores ROW_SEED that tools/tables/fusion.yaml needs, from the shipped codebook. On two
+# CPU cores the codes take about 20 minutes, and the teachers of a seed 20 more. The script can be resumed.
+# Once the codes exist, two seeds may run side by side.
 #   tools/fusion_stores.sh data/navsim_bench 0 1 2
-# Video is plenty and labels are few: a tenth of the training drives keeps its labels, for the planner. Teachers learn from the codes of the
-# other drives, so what they expect on the planner's drives is as good, and as bad, as on the test's.
+# There is much video and few labels: a tenth of the training drives keep their labels, for the planner.
+# Teachers learn from the codes of the other drives, so their predictions are as good on the planner's
+# drives as on those of the test split.
 set -eu
 folder=${1:?the folder of the NAVSIM data, then the seeds of the teachers}
 seeds=${*:2}
@@ -25,7 +27,8 @@ permute codebook_video codebook_video_permuted
 for seed in ${seeds:-0 1 2}; do
   teach codebook_video "teacher_$seed" training.schedule.steps=2000 seed="$seed"
   permute "teacher_$seed" "permuted_$seed"
-  # The same network with its first weights: a step of learning rate 0.
-  teach codebook_video "untrained_$seed" training.optimizer.lr=0 training.optimizer.weight_decay=0 training.schedule.steps=1 training.schedule.warmup=0 seed="$seed"
+  # The same network with its first weights: one step with a learning rate of 0.
+  teach codebook_video "untrained_$seed" training.optimizer.lr=0 training.optimizer.weight_decay=0 \
+    training.schedule.steps=1 training.schedule.warmup=0 seed="$seed"
   teach codebook_video_permuted "permuted_codes_$seed" training.schedule.steps=2000 seed="$seed"
 done

@@ -1,10 +1,11 @@
-"""A NAVSIM data split of as many scenes as one likes, without their content: what opening one costs.
+"""What it costs to open a NAVSIM split with many scenes, measured on a made-up split without their
+content.
 
     python tools/many_scenes.py write FOLDER --scenes 100000 --logs 1200
     python tools/many_scenes.py open FOLDER          # prints JSON: scenes, seconds, memory before and at its peak
 
-The log files are there and empty, and the index says what they would hold; whoever opened a log would find it unreadable.
-Writing and opening are two commands: the memory of the one shall not count for the other.
+The log files exist but are empty, and the index says what they would hold. Writing and opening are
+two commands, so that the memory of the one does not count for the other.
 """
 
 import argparse
@@ -26,7 +27,7 @@ SCENES, LOGS = 100_000, 1200  # about navtrain
 
 
 def main() -> None:
-    """Write or open."""
+    """Write or open a split."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("write", "open"))
     parser.add_argument("folder", type=Path)
@@ -40,7 +41,7 @@ def main() -> None:
 
 
 def write_many(root: Path, *, scenes: int, logs: int) -> None:
-    """Log files, index and a split that lists every token. scenes: in all, as evenly over the logs as they go."""
+    """Write log files, an index, and a split that lists every token. scenes: in all, spread evenly over the logs."""
     folder = root / "navsim_logs" / DATA_SPLIT
     folder.mkdir(parents=True)
     names = [f"2021.05.25.14.16.10_veh-35_{k:05d}_{k:05d}" for k in range(logs)]
@@ -49,7 +50,7 @@ def write_many(root: Path, *, scenes: int, logs: int) -> None:
     counts = scenes // logs + (np.arange(logs) < scenes % logs) + HISTORY + FUTURE - 1
     frames = int(counts.sum())
     words = np.random.default_rng(0).integers(0, 1 << 40, frames)
-    # The last six digits count, so no two are alike.
+    # The last six digits count the frames, so that no two tokens are equal.
     tokens = [f"{word:010x}{k:06x}" for k, word in enumerate(words.tolist())]
     index = NavsimIndex(
         names=np.array([name.encode() for name in names]),
@@ -72,11 +73,17 @@ def write_many(root: Path, *, scenes: int, logs: int) -> None:
 def _write_split(folder: Path, logs: list[str], tokens: list[str]) -> None:
     (folder / "scene_filter").mkdir(parents=True)
     content = {
-        "_target_": "navsim.common.dataclasses.SceneFilter", "_convert_": "all", "num_history_frames": HISTORY,
-        "num_future_frames": FUTURE, "frame_interval": 1, "has_route": True, "max_scenes": None, "log_names": logs,
+        "_target_": "navsim.common.dataclasses.SceneFilter",
+        "_convert_": "all",
+        "num_history_frames": HISTORY,
+        "num_future_frames": FUTURE,
+        "frame_interval": 1,
+        "has_route": True,
+        "max_scenes": None,
+        "log_names": logs,
         "tokens": tokens,
-    }  # fmt: skip
-    # By libyaml where it is there: 100,000 tokens take half a minute without.
+    }
+    # With libyaml if it is there, because 100,000 tokens take half a minute without it.
     dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
     (folder / "scene_filter" / f"{NAME}.yaml").write_text(yaml.dump(content, Dumper=dumper, sort_keys=False))
     top = {"defaults": [{"scene_filter": NAME}], "data_split": DATA_SPLIT}
@@ -84,23 +91,37 @@ def _write_split(folder: Path, logs: list[str], tokens: list[str]) -> None:
 
 
 def open_many(root: Path) -> dict[str, float]:
-    """Open what `write_many` wrote. Memory of this process in GB, before and at its peak."""
-    before, began = peak_gb(), time.perf_counter()
+    """Open what `write_many` wrote. Returns seconds, and GB of memory of this process before and at its peak."""
+    before, started = peak_gb(), time.perf_counter()
     source = NavsimLogs(
-        path=str(root), data_split=None, split=NAME, splits=str(root / SPLITS), filter=None, maps=None, cameras=(),
-        camera_frames="now", lidar=False, at_least=None, cache_folder=str(root / CACHE), processes=1, max_unreadable=0.0,
-    )  # fmt: skip
-    seconds = time.perf_counter() - began
+        path=str(root),
+        data_split=None,
+        split=NAME,
+        splits=str(root / SPLITS),
+        filter=None,
+        maps=None,
+        cameras=(),
+        camera_frames="now",
+        lidar=False,
+        at_least=None,
+        cache_folder=str(root / CACHE),
+        processes=1,
+        max_unreadable=0.0,
+    )
+    seconds = time.perf_counter() - started
     return {
-        "scenes": len(source), "logs": source.counts().logs, "seconds": round(seconds, 3),
-        "memory_before_gb": before, "peak_memory_gb": peak_gb(),
-    }  # fmt: skip
+        "scenes": len(source),
+        "logs": source.counts().logs,
+        "seconds": round(seconds, 3),
+        "memory_before_gb": before,
+        "peak_memory_gb": peak_gb(),
+    }
 
 
 def peak_gb() -> float:
-    """The most memory that this program had so far.
+    """The most memory that this program had so far, in GB.
 
-    Not getrusage's: a new program starts there with the peak of the one that started it.
+    getrusage would not do: there a new program starts with the peak of the one that started it.
     """
     lines = Path("/proc/self/status").read_text().splitlines()
     kilobytes = next(line.split()[1] for line in lines if line.startswith("VmHWM:"))

@@ -1,10 +1,12 @@
-"""Write a latent store whose windows have each other's labels: the control that must help nobody.
+"""Write a latent store in which windows have each other's labels: a control that must help nobody.
 
     python tools/permute_store.py stores/teacher stores/permuted --seed 0
 
-Every part is permuted within itself, and no window keeps a label of its own drive (scenes of one drive look alike). What learns from
-such a store, or plans with it, sees labels of the same distribution that say nothing about the scene. The store says so in its
-settings, and so do the cards of what learns from it and the results of what plans with it.
+Labels are permuted within each part, and no window gets a label of its own drive, because the
+scenes of a drive look alike. A model that learns from such a store, or plans with it, sees the same
+distribution of labels, but they say nothing about the scene. The store's settings record the
+permutation, and so do the cards of models that learn from it and the results of planners that use
+it.
 """
 
 import argparse
@@ -17,7 +19,7 @@ from jaxtyping import Int64
 from latentdrive.data.latent_store import INDEX, LatentStore, LatentWriter, Windows
 from latentdrive.errors import StoreError
 
-ROUNDS = 100  # of exchanging what still has its own drive
+ROUNDS = 100  # how often labels that still have their own drive are exchanged
 
 
 def main() -> None:
@@ -37,7 +39,7 @@ def main() -> None:
 
 
 def permute(store: LatentStore, out: Path, *, seed: int) -> None:
-    """Write `store` with the labels of other drives' windows, unless it is there already."""
+    """Write `store` with the labels of other drives' windows, unless it exists already."""
     settings = {**store.info.settings, "permuted": seed}
     writer = LatentWriter(out, replace(store.info, settings=settings))
     if writer.complete:
@@ -58,7 +60,9 @@ def permute(store: LatentStore, out: Path, *, seed: int) -> None:
 
 
 def derangement(drives: list[str], *, seed: int) -> Int64[np.ndarray, "N"]:
-    """A permutation of the windows by which none gets one of its own drive. Raises StoreError where one drive has too many."""
+    """A permutation of the windows by which none gets one of its own drive. Raises StoreError where
+    one drive has too many.
+    """
     generator, names = np.random.default_rng(seed), np.asarray(drives)
     picked = generator.permutation(len(names))
     for _ in range(ROUNDS):
@@ -66,10 +70,11 @@ def derangement(drives: list[str], *, seed: int) -> Int64[np.ndarray, "N"]:
         if not len(own):
             return picked
         other = generator.integers(0, len(names), len(own))
-        for one, two in zip(own, other):
-            picked[one], picked[two] = picked[two], picked[one]
+        for row, partner in zip(own, other):
+            picked[row], picked[partner] = picked[partner], picked[row]
     raise StoreError(
-        f"the windows of {len(set(drives))} drives can't be dealt so that none gets its own drive's: take more drives"
+        f"the windows of {len(set(drives))} drives can't be permuted so that none gets a label of its own drive: "
+        "use more drives"
     )
 
 

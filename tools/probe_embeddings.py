@@ -1,12 +1,16 @@
-"""What embeddings know of the human's plan: a linear map from ego state and embeddings to the human's poses, on scenes it has not seen.
+"""What embeddings know about the human's plan: a linear map from ego state and embeddings to the
+human's poses.
 
     python tools/probe_embeddings.py data/navsim_bench --train train_labelled --test test longtail \\
-        --stores teacher=stores/teacher_0 permuted=stores/permuted_0 oracle=stores/codebook --out docs/results/fusion_probe_seed0.json
+        --stores teacher=stores/teacher_0 permuted=stores/permuted_0 oracle=stores/codebook --out FILE
 
-A minute, where a planner takes hours: whether a teacher has anything to offer, and whether it is its visual or its action embeddings. The
-first line is the ego state alone; every other one adds a store's action embeddings, visual ones, or both. Ridge regression; its penalty,
-on the embeddings alone, is chosen by five folds of training drives. Numbers are metres between plan and human, the mean over poses;
-differences have 95 % intervals by drive: of every line from the ego state alone, and of each other store from the first one, scene by scene.
+In a minute, where a planner takes hours, the probe tells whether a teacher has anything to offer,
+and whether it is in its visual or its action embeddings. The first line uses the ego state alone;
+every other line adds a store's action embeddings, its visual ones, or both. The map is a ridge
+regression, whose penalty applies to the embeddings only and is chosen by five folds of training
+drives. The numbers are the mean distance over poses between plan and human, in metres, on scenes
+that the map was not fitted on. Differences have 95 % intervals by drive: of every line from the ego
+state alone, and of each further store from the first one.
 """
 
 import argparse
@@ -30,7 +34,7 @@ from latentdrive.types import Command, EgoHistory, Origin
 
 PENALTIES = 10.0 ** np.arange(0, 9)
 FOLDS = 5
-AT_ONCE = 500  # windows read from a store
+AT_ONCE = 500  # windows that are read from a store together
 PARTS = {"action": ("action",), "visual": ("visual",), "both": ("action", "visual")}
 
 Table = Float64[np.ndarray, "N D"]
@@ -38,7 +42,11 @@ Table = Float64[np.ndarray, "N D"]
 
 @dataclass(frozen=True, kw_only=True)
 class Scenes:
-    """N scenes of a split. status: the ego's state with products of its parts; plans: x, y of the human's poses; embeddings: by store, then by kind."""
+    """N scenes of a split.
+
+    status: the ego's state with products of its parts. plans: x, y of the human's poses.
+    embeddings: by store, then by kind.
+    """
 
     status: Table
     plans: Table
@@ -46,12 +54,12 @@ class Scenes:
     embeddings: dict[str, dict[str, Table]]
 
     def more(self, store: str | None, kinds: Sequence[str]) -> Table:
-        """What a store adds to the ego's state; nothing without one."""
+        """The embeddings of a store that are added to the ego's state; zero columns without a store."""
         return np.concatenate([np.zeros((len(self.drives), 0)), *(self.embeddings[store][kind] for kind in kinds)], 1)
 
 
 def main() -> None:
-    """Print a line a store and kind; write them where asked."""
+    """Print a line for each store and kind, and write the numbers if --out is given."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--train", default="train", help="split that the map is fitted on")
@@ -75,9 +83,10 @@ def main() -> None:
             told = {name: bootstrap_by_drive(gain, scenes.drives) for name, gain in gains.items()}
             name = f"{split}, ego state" + (f" + {store} {part}" if store else "")
             found[name] = {
-                "metres": vars(bootstrap_by_drive(own, scenes.drives)), "penalty": fitted.penalty,
+                "metres": vars(bootstrap_by_drive(own, scenes.drives)),
+                "penalty": fitted.penalty,
                 "minus": {name: vars(gain) for name, gain in told.items()},
-            }  # fmt: skip
+            }
             beside = "  ".join(
                 f"− {other}: {one.mean:+.3f} [{one.low:+.3f}, {one.high:+.3f}]" for other, one in told.items()
             )
@@ -87,13 +96,13 @@ def main() -> None:
 
 
 def open_store(folder: str) -> StoredLatents:
-    """A store of any origin; a codebook's as the oracle that it is."""
+    """A store of any origin. A codebook's store is opened as an oracle, because its codes know the future."""
     first = next(iter(sorted(Path(folder).glob("*/index.json"))), Path(folder) / "index.json")
     return StoredLatents(folder, oracle_future=LatentStore(first.parent).info.origin is Origin.INVERSE_DYNAMICS)
 
 
 def read(data: DataSet, split: str, stores: dict[str, StoredLatents]) -> Scenes:
-    """The scenes of a split, with the embeddings of their now."""
+    """The scenes of a split, with the embeddings of the present."""
     source = data.open_scenes(split=split, needs=NO_SENSORS)
     status, plans, drives, rows = [], [], [], {name: [] for name in stores}
     for token in progress(source.tokens, what=split):
@@ -114,21 +123,24 @@ def read(data: DataSet, split: str, stores: dict[str, StoredLatents]) -> Scenes:
 
 
 def state(ego: EgoHistory) -> Float64[np.ndarray, "D"]:
-    """Command, velocity and acceleration now, these by command, and their products with the speed."""
+    """Command, present velocity and acceleration, these by command, and their products with the speed."""
     command = np.eye(len(Command))[int(ego.command)]
     moving = np.concatenate([ego.velocity[-1], ego.acceleration[-1]]).astype(np.float64)
     return np.concatenate([command, moving, np.outer(command, moving).ravel(), moving[0] * moving])
 
 
 class Linear:
-    """Plans from the ego's state, and what embeddings add to that. penalty: on the (standardised) weights of the embeddings alone, the one
-    that five folds of drives like best; where it is large, they add nothing."""
+    """A linear map to plans from the ego's state, and from what embeddings add to it.
+
+    penalty: on the weights of the standardised embeddings, chosen by five folds of drives. If it is
+    large, they add nothing.
+    """
 
     def __init__(self, scenes: Scenes, more: Table) -> None:
         drives, drive = np.unique(scenes.drives, return_inverse=True)
         if len(drives) < 2:
             raise SystemExit(
-                f"--train: {len(drives)} drive with scenes; the penalty is chosen between drives, give a split of at least 2"
+                f"--train: {len(drives)} drive with scenes; choosing the penalty takes at least 2: name another split"
             )
         fold = drive % FOLDS
         errors = np.zeros(len(PENALTIES))
@@ -142,7 +154,7 @@ class Linear:
         self._fit(scenes.status, more, scenes.plans, [self.penalty])
 
     def __call__(self, scenes: Scenes, more: Table) -> Table:
-        """What is expected."""
+        """The expected plans."""
         return self._plans(scenes.status, more, 0)
 
     def _fit(self, status: Table, more: Table, plans: Table, penalties: Sequence[float]) -> None:
@@ -150,14 +162,14 @@ class Linear:
         status = _with_one(status)
         self._of_state = np.linalg.pinv(status) @ plans
         more = (more - self._mean) / self._scale
-        self._told = np.linalg.pinv(status) @ more  # what the state says of the embeddings: their own part is the rest
-        left, sizes, right = np.linalg.svd(more - status @ self._told, full_matrices=False)
+        self._by_state = np.linalg.pinv(status) @ more  # what the state predicts of the embeddings
+        left, sizes, right = np.linalg.svd(more - status @ self._by_state, full_matrices=False)
         rest = left.T @ (plans - status @ self._of_state)
         self._weights = [right.T @ ((sizes / (sizes**2 + penalty))[:, None] * rest) for penalty in penalties]
 
     def _plans(self, status: Table, more: Table, place: int) -> Table:
         status = _with_one(status)
-        own = (more - self._mean) / self._scale - status @ self._told
+        own = (more - self._mean) / self._scale - status @ self._by_state
         return status @ self._of_state + own @ self._weights[place]
 
 
@@ -165,9 +177,9 @@ def _with_one(status: Table) -> Table:
     return np.concatenate([status, np.ones((len(status), 1))], 1)
 
 
-def distance(plans: Table, wanted: Table) -> Float64[np.ndarray, "N"]:
-    """Metres between two plans of each scene, the mean over poses."""
-    return np.linalg.norm((plans - wanted).reshape(len(plans), -1, 2), axis=-1).mean(1)
+def distance(plans: Table, reference: Table) -> Float64[np.ndarray, "N"]:
+    """Metres between two plans of each scene, averaged over poses."""
+    return np.linalg.norm((plans - reference).reshape(len(plans), -1, 2), axis=-1).mean(1)
 
 
 if __name__ == "__main__":

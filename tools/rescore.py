@@ -1,9 +1,11 @@
-"""Recompute the totals of a NAVSIM result file from its own sub-scores: how many rows agree, and which do not.
+"""Recompute the totals of a NAVSIM result file from its own sub-scores, and say which rows
+disagree.
 
     python tools/rescore.py 2025.06.01.12.00.00.csv --tolerance 1e-6
 
-Any result file of the devkit: v1 (PDMS), v2 one stage (EPDMS, with or without two-frame extended comfort), v2 two stage (navhard).
-The header says which. Ends with status 0 where everything agrees, 1 where something does not, 2 where the file can't be read.
+Takes any result file of the devkit: v1 (PDMS), v2 in one stage (EPDMS, with or without two-frame
+extended comfort), and v2 in two stages (navhard); the header tells which. The exit status is 0 if
+everything agrees, 1 if something does not, 2 if the file can't be read.
 """
 
 import argparse
@@ -22,11 +24,9 @@ from latentdrive.evaluation.scores_file import STAGES
 from latentdrive.pdms.score import EC, Terms, epdms_total, pdms_total
 from latentdrive.pdms.versions import V1, V2
 
-MEANS = {
-    "average": None,
-    "average_all_frames": None,
-    "extended_pdm_score_stage_one": "_stage_one",
-}  # plain means, of which stage
+# Rows that are plain means: of which stage, None for all rows.
+MEANS = {"average": None, "average_all_frames": None, "extended_pdm_score_stage_one": "_stage_one"}
+# Summary rows that depend on more than the file holds.
 NO_MEANS = (
     "extended_pdm_score_stage_two",
     "extended_pdm_score_combined",
@@ -34,16 +34,16 @@ NO_MEANS = (
     "average_expert_frames",
 )
 YES, NO = ("true", "1", "1.0"), ("false", "0", "0.0")
-NAMED = 10  # rows that the report names
+NAMED = 10  # how many rows the report names
 
 
 class UnreadableResults(LatentDriveError):
-    """A result file is missing, empty, of an unknown form, or holds something else than numbers."""
+    """A result file is missing, empty or of an unknown form, or a value is not a number."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Form:
-    """One kind of result file. columns: sub-scores without suffix. suffixes: of its stages, "" where there is one."""
+    """One kind of result file. columns: sub-scores without suffix. suffixes: of its stages, "" for one stage."""
 
     name: str
     columns: tuple[str, ...]
@@ -52,11 +52,12 @@ class Form:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Found:
-    """What a file says and what its sub-scores give.
+class Rescored:
+    """What a file says, and what its sub-scores give.
 
-    tokens, printed, recomputed: of the valid rows, in order. invalid: tokens. means: token, printed, recomputed. not_checked:
-    tokens of summary rows that depend on more than the file holds.
+    tokens, printed, recomputed: of the valid rows, in order. invalid: tokens. means: token,
+    printed, recomputed. not_checked: tokens of summary rows that depend on more than the file
+    holds.
     """
 
     form: Form
@@ -74,20 +75,20 @@ class Found:
 
 
 def main() -> None:
-    """Print the report; the status says whether everything agrees."""
+    """Print the report. The exit status says whether everything agrees."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("file", type=Path)
     parser.add_argument("--tolerance", type=float, default=1e-6)
     arguments = parser.parse_args()
     try:
-        found = rescore(arguments.file)
+        rescored = rescore(arguments.file)
     except LatentDriveError as error:
         print(error, file=sys.stderr)
         raise SystemExit(2) from error
-    raise SystemExit(0 if report(arguments.file, found, arguments.tolerance) else 1)
+    raise SystemExit(0 if report(arguments.file, rescored, arguments.tolerance) else 1)
 
 
-def rescore(path: Path) -> Found:
+def rescore(path: Path) -> Rescored:
     """Read a result file and recompute its totals. Raises UnreadableResults."""
     header, rows = read(path)
     form = recognise(path, header)
@@ -118,14 +119,19 @@ def rescore(path: Path) -> Found:
         else:
             mean = float(recomputed[torch.tensor(chosen)].mean())
             means.append((row["token"], number(path, line, row, "score"), mean))
-    return Found(
-        form=form, tokens=tokens, printed=torch.tensor(printed, dtype=torch.float64), recomputed=recomputed, invalid=invalid,
-        means=means, not_checked=not_checked,
-    )  # fmt: skip
+    return Rescored(
+        form=form,
+        tokens=tokens,
+        printed=torch.tensor(printed, dtype=torch.float64),
+        recomputed=recomputed,
+        invalid=invalid,
+        means=means,
+        not_checked=not_checked,
+    )
 
 
 def read(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
-    """Column names, and rows with their line numbers."""
+    """The column names, and the rows with their line numbers."""
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file, restval=None)
@@ -144,15 +150,17 @@ def read(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str]]]]:
 
 
 def recognise(path: Path, header: Sequence[str]) -> Form:
-    """The form of a file by its header; UnreadableResults names the columns that it lacks."""
+    """The form of a file, by its header. Raises UnreadableResults, which names missing columns."""
     if any(name.endswith(STAGES) for name in header):
         form = Form(name="EPDMS, two stages", columns=V2.columns, suffixes=STAGES, total=epdms_total)
     elif "lane_keeping" in header or "history_comfort" in header or "traffic_light_compliance" in header:
         known = EC in header
         form = Form(
-            name="EPDMS" if known else "EPDMS without extended comfort", suffixes=("",), total=epdms_total,
+            name="EPDMS" if known else "EPDMS without extended comfort",
+            suffixes=("",),
+            total=epdms_total,
             columns=V2.columns if known else tuple(name for name in V2.columns if name != EC),
-        )  # fmt: skip
+        )
     elif "comfort" in header:
         form = Form(name="PDMS", columns=V1.columns, suffixes=("",), total=pdms_total)
     else:
@@ -168,7 +176,7 @@ def recognise(path: Path, header: Sequence[str]) -> Form:
 
 
 def stage_of(path: Path, line: int, row: dict[str, str], form: Form) -> str:
-    """Suffix of the stage whose columns a row fills."""
+    """The suffix of the stage whose columns a row fills. Raises UnreadableResults."""
     filled = [suffix for suffix in form.suffixes if any(row[name + suffix].strip() for name in form.columns)]
     if form.suffixes == ("",) or len(filled) == 1:
         return filled[0] if filled else ""
@@ -177,60 +185,60 @@ def stage_of(path: Path, line: int, row: dict[str, str], form: Form) -> str:
 
 
 def term(path: Path, line: int, row: dict[str, str], name: str, suffix: str) -> float:
-    """A sub-score; extended comfort alone may be absent, and is not-a-number then."""
+    """A sub-score. Extended comfort may be absent, and is NaN then. Raises UnreadableResults."""
     if name == EC and row[name + suffix].strip().lower() in ("", "nan"):
         return math.nan
     return number(path, line, row, name + suffix)
 
 
 def number(path: Path, line: int, row: dict[str, str], column: str) -> float:
-    """A finite number, or UnreadableResults."""
+    """A finite number. Raises UnreadableResults."""
     try:
         value = float(row[column])
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
         raise UnreadableResults(
-            f"{path}: line {line}, token {row['token']}, column {column}: expected a finite number, found {row[column]!r}"
+            f"{path}: line {line}, token {row['token']}, column {column}: "
+            f"expected a finite number, found {row[column]!r}"
         )
     return value
 
 
 def is_valid(path: Path, line: int, text: str) -> bool:
-    """Whether a row was scored."""
+    """Whether a row was scored. Raises UnreadableResults."""
     word = text.strip().lower()
     if word not in YES + NO:
         raise UnreadableResults(f"{path}: line {line}, column valid: expected True or False, found {text!r}")
     return word in YES
 
 
-def report(path: Path, found: Found, tolerance: float) -> bool:
-    """Print what was found; whether everything agrees."""
-    bad = [index for index, far in enumerate((found.deviation > tolerance).tolist()) if far]
-    print(f"{path}: {found.form.name}; {len(found.tokens)} valid rows, {len(found.invalid)} invalid")
-    if found.invalid:
-        print(f"  invalid, in no mean: {_some(found.invalid)}")
+def report(path: Path, rescored: Rescored, tolerance: float) -> bool:
+    """Print the comparison. Returns whether everything agrees."""
+    bad = [index for index, far in enumerate((rescored.deviation > tolerance).tolist()) if far]
+    print(f"{path}: {rescored.form.name}; {len(rescored.tokens)} valid rows, {len(rescored.invalid)} invalid")
+    if rescored.invalid:
+        print(f"  invalid, in no mean: {_some(rescored.invalid)}")
     print(
-        f"  {len(found.tokens) - len(bad)} of {len(found.tokens)} rows agree within {tolerance:g}; "
-        f"largest deviation {float(found.deviation.max()):.3g}"
+        f"  {len(rescored.tokens) - len(bad)} of {len(rescored.tokens)} rows agree within {tolerance:g}; "
+        f"largest deviation {float(rescored.deviation.max()):.3g}"
     )
     for index in bad[:NAMED]:
-        print(f"  {found.tokens[index]}: printed {found.printed[index]:.9f}, recomputed {found.recomputed[index]:.9f}")
+        printed, recomputed = rescored.printed[index], rescored.recomputed[index]
+        print(f"  {rescored.tokens[index]}: printed {printed:.9f}, recomputed {recomputed:.9f}")
     if len(bad) > NAMED:
         print(f"  … and {len(bad) - NAMED} more")
-    if bad and found.form.total is epdms_total and all(found.printed[i] < found.recomputed[i] for i in bad):
-        print(
-            "  every one of them is printed lower: so do v2.0 to v2.1.2, which filter by the human in the sub-scores only"
-        )
+    if bad and rescored.form.total is epdms_total and all(rescored.printed[i] < rescored.recomputed[i] for i in bad):
+        print("  all of them are printed lower, as v2.0 to v2.1.2 do, which apply the human filter to sub-scores only")
     good = not bad
-    for token, printed, recomputed in found.means:
+    for token, printed, recomputed in rescored.means:
         agrees = abs(printed - recomputed) <= tolerance
         good &= agrees
         print(f"  {token}: printed {printed:.9f}, recomputed {recomputed:.9f}{'' if agrees else ', DIFFERS'}")
-    if not found.means:
-        print(f"  no row with a mean; mean of the recomputed rows {float(found.recomputed.mean()):.9f}")
-    if found.not_checked:
-        print(f"  not checked, because the file does not hold what they depend on: {_some(found.not_checked)}")
+    if not rescored.means:
+        print(f"  no row with a mean; mean of the recomputed rows {float(rescored.recomputed.mean()):.9f}")
+    if rescored.not_checked:
+        print(f"  not checked, because the file does not hold what they depend on: {_some(rescored.not_checked)}")
     return good
 
 

@@ -1,8 +1,10 @@
-"""What a NAVSIM world holds, and how well its human drives: counts by split, and a digest of every file.
+"""What a made-up NAVSIM data set holds and how well its human drives: counts by split, and a digest
+of all files.
 
     python tools/scene_statistics.py data/navsim_bench --json docs/results/navsim_world.json
 
-Reads the world as any NAVSIM data: logs and maps through data/navsim/scene_source.py. A minute for the bench, two with its digest.
+Reads the data as any NAVSIM data, through data/navsim/scene_source.py. Takes a minute for
+world=bench, two with the digest.
 """
 
 import argparse
@@ -25,16 +27,16 @@ from latentdrive.types import Command, LoggedFrame, RoadMap, SceneTruth
 from latentdrive.world.navsim.city_drive import on_the_road
 from latentdrive.world.traffic.recording import Body
 
-AHEAD_S = (0.0, 0.3, 0.6, 0.9)  # as time to collision looks ahead
+AHEAD_S = (0.0, 0.3, 0.6, 0.9)  # how far time to collision looks ahead
 HORIZON = 8  # frames after now
 FRAME_S = 0.5
-OFF_ARC_M = 2.0  # more than half a lane: the road bends otherwise than the ego does now
-REACH_M = 20.0  # boxes whose centres are farther apart do not touch
-BACK_M = 0.5  # driven in the last frame; below, the ego has no curvature
+OFF_ARC_M = 2.0  # more than half a lane: the road bends differently from the ego's present path
+REACH_M = 20.0  # boxes whose centres are farther apart do not overlap
+BACK_M = 0.5  # driven in the last frame; if it is less, the ego has no curvature
 
 
 def main() -> None:
-    """Print the counts; write them where asked."""
+    """Print the counts, and write them if --json is given."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--json", type=Path)
@@ -46,7 +48,7 @@ def main() -> None:
         source = data.open_scenes(split=split, needs=NO_SENSORS, progress=progress)
         counts, sums = Counter(), Counter()
         cards: dict[str, dict] = {}
-        maps: dict[str, RoadMap] = {}  # of each drive: what lies around it
+        maps: dict[str, RoadMap] = {}  # by drive: what lies around it
         for token in progress(source.tokens, what=split):
             truth = source.truth(token)
             if truth.drive not in cards:
@@ -57,9 +59,11 @@ def main() -> None:
             counts[f"kind {card['road_type']} {card['hazard']}"] += 1
             count(truth, maps[truth.drive], card["limit_mps"], counts, sums)
         found[split] = {
-            "scenes": len(source.tokens), "drives": len({source.drive(token) for token in source.tokens}),
-            **dict(sorted(counts.items())), **{name: round(total / len(source.tokens), 3) for name, total in sums.items()},
-        }  # fmt: skip
+            "scenes": len(source.tokens),
+            "drives": len({source.drive(token) for token in source.tokens}),
+            **dict(sorted(counts.items())),
+            **{name: round(total / len(source.tokens), 3) for name, total in sums.items()},
+        }
         print(split, json.dumps(found[split], indent=1))
     if not arguments.no_digest:
         found["files"], found["bytes"], found["digest"] = digest(arguments.folder)
@@ -69,7 +73,11 @@ def main() -> None:
 
 
 def count(truth: SceneTruth, around: RoadMap, limit_mps: float, counts: Counter, sums: Counter) -> None:
-    """Facts of one scene: command, contact, time to collision, road, lights, what the ego can't know blind, how the human drives."""
+    """Count the facts of one scene.
+
+    These are: command, contact, time to collision, road, lights, whether the ego needs cameras, and
+    how the human drives.
+    """
     now, future = truth.frames[truth.now], truth.frames[truth.now : truth.now + HORIZON + 1]
     counts[f"command {now.command.name.lower()}"] += 1
     counts["human touches somebody"] += any(touches(frame, 0.0) for frame in future)
@@ -80,12 +88,12 @@ def count(truth: SceneTruth, around: RoadMap, limit_mps: float, counts: Counter,
     counts["human leaves the road"] += not on_the_road(ego, Body.of_nuplan(), around).all()
     counts["before a red light"] += any(red for _, red in now.lights)
     road, somebody = bends(truth), in_the_way(truth)
-    told = now.command is not Command.STRAIGHT  # the command says that there is a turn, though not where
+    commanded = now.command is not Command.STRAIGHT  # the command announces a turn, but not where
     counts["needs eyes: the road bends otherwise than the ego"] += road
-    counts["needs eyes: the road bends otherwise than the ego, and the command is straight"] += road and not told
+    counts["needs eyes: the road bends otherwise than the ego, and the command is straight"] += road and not commanded
     counts["needs eyes: somebody stands or drives where the ego would be at its present speed"] += somebody
     counts["needs eyes"] += road or somebody
-    counts["needs eyes, and the command is straight where the road bends"] += (road and not told) or somebody
+    counts["needs eyes, and the command is straight where the road bends"] += (road and not commanded) or somebody
     driven = np.hypot(*np.diff(ego[:, :2], axis=0).T).sum()
     sums["mean speed, m/s"] += float(now.velocity[0])
     sums["mean share of the speed limit over 4 s"] += driven / (0.5 * HORIZON) / limit_mps
@@ -93,7 +101,7 @@ def count(truth: SceneTruth, around: RoadMap, limit_mps: float, counts: Counter,
 
 
 def bends(truth: SceneTruth) -> bool:
-    """Whether the human ends beside the arc of the ego's present curvature, however far it drives on it."""
+    """Whether the human ends off the arc of the ego's present curvature, however far the human drives."""
     back, here = (truth.frames[number].ego_pose for number in (truth.now - 1, truth.now))
     end = truth.frames[truth.now + HORIZON].ego_pose
     driven = np.hypot(*(here - back)[:2])
@@ -106,7 +114,7 @@ def bends(truth: SceneTruth) -> bool:
 
 
 def in_the_way(truth: SceneTruth) -> bool:
-    """Whether the ego, on the human's own path but at its present speed, would run into somebody before it."""
+    """Whether the ego would hit somebody in front of it on the human's path at its present speed."""
     future = truth.frames[truth.now : truth.now + HORIZON + 1]
     path = np.stack([frame.ego_pose[:2] for frame in truth.frames[truth.now :]])
     headings = np.unwrap([frame.ego_pose[2] for frame in truth.frames[truth.now :]])
@@ -126,14 +134,14 @@ def in_the_way(truth: SceneTruth) -> bool:
 
 
 def hits(rear_axle: np.ndarray, pose: np.ndarray, size: np.ndarray) -> bool:
-    """Whether the ego's box there overlaps another."""
+    """Whether the ego's box at this pose overlaps another box."""
     if np.hypot(*(pose[:2] - ego_centre(rear_axle)[:2])) > REACH_M:
         return False
     return shapely.Polygon(ego_corners(rear_axle)).intersects(shapely.Polygon(corners(pose, size[:2])))
 
 
 def touches(frame: LoggedFrame, ahead_s: float) -> bool:
-    """Whether the ego's box overlaps another, both moved on for ahead_s seconds at their velocities."""
+    """Whether the ego's box overlaps another one after both have moved for ahead_s seconds at their velocities."""
     x, y, heading = frame.ego_pose
     reach = float(frame.velocity[0]) * ahead_s
     moved = np.array([x + reach * np.cos(heading), y + reach * np.sin(heading), heading])
@@ -144,7 +152,7 @@ def touches(frame: LoggedFrame, ahead_s: float) -> bool:
 
 
 def near(truth: SceneTruth) -> RoadMap:
-    """The map around a drive: the next one lies farther away."""
+    """The map around a drive. The maps of other drives lie farther away."""
     here = truth.frames[truth.now].ego_pose[:2]
     kinds = [field.name for field in fields(truth.map) if field.name != "name"]
     return replace(
@@ -157,7 +165,7 @@ def near(truth: SceneTruth) -> RoadMap:
 
 
 def digest(folder: Path) -> tuple[int, int, str]:
-    """Number of files, their bytes, and a hash over their names and contents, in order."""
+    """The number of files, their bytes, and a hash over their names and contents in order."""
     total, whole, files = 0, hashlib.sha256(), sorted(path for path in folder.rglob("*") if path.is_file())
     for path in progress(files, what="digest"):
         content = path.read_bytes()

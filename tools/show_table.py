@@ -1,13 +1,15 @@
-"""What a table of experiments found, in Markdown, from its committed JSONs alone: scores with intervals, and which differences are shown.
+"""What a table of experiments found, in Markdown, from its committed JSON files alone.
 
     python tools/show_table.py planners --order constant_velocity ego_mlp ltf transfuser ipad human
     python tools/show_table.py planners --pairs ego_mlp,ipad transfuser,ipad
 
-One table an evaluation. A score is the mean over seeds, scene by scene; intervals are 95 %, bootstrapped by drive. Differences (the second
-minus the first; of consecutive rows, or of --pairs) are paired by scene and seed; a row without seeds pairs with every seed. One is not
-resolved where its interval holds 0, and it stands there how many drives would show a difference of this size (statistics.drives_needed).
-That interval speaks of these trainings: the means by seed stand beside it, and where also the interval over trainings
-(statistics.over_trainings) excludes 0 the difference is shown; else it is shown for these trainings only.
+Prints one table for each evaluation. A score is the mean over seeds, scene by scene; intervals are
+95 %, bootstrapped by drive. Differences (the second row minus the first; of consecutive rows, or of
+--pairs) are paired by scene and seed; a row without seeds is paired with every seed. A difference
+is not resolved if its interval contains 0; the table then says how many drives would show a
+difference of this size (statistics.drives_needed). That interval speaks of these trainings only, so
+the means by seed stand beside it. If the interval over trainings (statistics.over_trainings)
+excludes 0 as well, the difference is shown; if not, it is shown for these trainings only.
 """
 
 import argparse
@@ -27,7 +29,7 @@ Seeds = Mapping[int | None, Evaluated]  # of one row in one evaluation
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print everything; returns the exit status."""
+    """Print everything. Returns the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("table")
     parser.add_argument(
@@ -44,45 +46,51 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def sections(table: str, order: Sequence[str] | None, pairs: Sequence[str] | None) -> list[str]:
-    """A section an evaluation. Raises ConfigError where a row has no result, or scores of two kinds meet."""
-    found, planned = read_results(table), row_order(table)
-    rows = list(order or sorted(found, key=lambda row: (planned.index(row) if row in planned else len(planned), row)))
+    """A section for each evaluation. Raises ConfigError if a row has no result, or if rows can't be compared."""
+    results, planned = read_results(table), row_order(table)
+    rows = list(order or sorted(results, key=lambda row: (planned.index(row) if row in planned else len(planned), row)))
     named = [_pair(word) for word in pairs] if pairs else list(pairwise(rows))
-    if missing := sorted({*rows, *(row for pair in named for row in pair)} - found.keys()):
-        raise ConfigError(f"{table} has no result of {', '.join(missing)}; it has some of {', '.join(found)}")
-    evaluations = dict.fromkeys(step for row in found.values() for one in row.values() for step in one)
-    if not evaluations:
-        raise ConfigError(f"{table} evaluates no planner: its metrics stand in its JSONs")
-    told = []
-    for step in evaluations:  # of a row that has none of this name nothing is told here
-        of_step = {row: {seed: one[step] for seed, one in seeds.items() if step in one} for row, seeds in found.items()}
-        of_step = {row: seeds for row, seeds in of_step.items() if seeds}
-        if here := [row for row in rows if row in of_step]:
-            told.append(section(f"{table}, {step}", of_step, here, named))
-    return told
+    if missing := sorted({*rows, *(row for pair in named for row in pair)} - results.keys()):
+        raise ConfigError(f"{table} has no result of {', '.join(missing)}; it has some of {', '.join(results)}")
+    steps = dict.fromkeys(step for seeds in results.values() for evaluations in seeds.values() for step in evaluations)
+    if not steps:
+        raise ConfigError(f"{table} evaluates no planner: its metrics are in its JSON files")
+    texts = []
+    for step in steps:
+        of_step = {row: _of_step(seeds, step) for row, seeds in results.items()}
+        of_step = {row: seeds for row, seeds in of_step.items() if seeds}  # rows without this evaluation are left out
+        if shown := [row for row in rows if row in of_step]:
+            texts.append(section(f"{table}, {step}", of_step, shown, named))
+    return texts
+
+
+def _of_step(seeds: Mapping[int | None, Mapping[str, Evaluated]], step: str) -> Seeds:
+    return {seed: evaluations[step] for seed, evaluations in seeds.items() if step in evaluations}
 
 
 def _pair(word: str) -> tuple[str, str]:
     first, sign, second = word.partition(",")
     if not sign:
-        raise ConfigError(f"--pairs {word}: two rows with a comma between them")
+        raise ConfigError(f"--pairs {word}: expected two rows with a comma between them")
     return first, second
 
 
 def section(title: str, rows: Mapping[str, Seeds], order: Sequence[str], pairs: Sequence[tuple[str, str]]) -> str:
-    """One evaluation: a table of rows, and one of differences."""
-    asked = {*order, *(row for pair in pairs for row in pair)} & rows.keys()
-    every = [one for row in sorted(asked) for one in rows[row].values()]
-    kinds = {(one.scorer, one.split) for one in every}
+    """One evaluation: a table of rows and a table of differences. Raises ConfigError if rows can't be compared."""
+    chosen = {*order, *(row for pair in pairs for row in pair)} & rows.keys()
+    every = [evaluated for row in sorted(chosen) for evaluated in rows[row].values()]
+    kinds = {(evaluated.scorer, evaluated.split) for evaluated in every}
     if len(kinds) > 1:
-        raise ConfigError(f"{title}: rows are of several scores or splits, {sorted(kinds)}: they can't be compared")
+        raise ConfigError(f"{title}: rows of several scores or splits can't be compared: {sorted(kinds)}")
     first = every[0]
     names = list(first.sub_scores)
     lines = [
-        f"{title}: {first.scorer}, {len(first.scores):,} scenes of {len(set(first.drives)):,} drives", "",
-        f"| row | seeds | score | by seed | {' | '.join(names)} | failed |", "|" + "---|" * (len(names) + 5),
+        f"{title}: {first.scorer}, {len(first.scores):,} scenes of {len(set(first.drives)):,} drives",
+        "",
+        f"| row | seeds | score | by seed | {' | '.join(names)} | failed |",
+        "|" + "---|" * (len(names) + 5),
         *(row_line(row, rows[row], names) for row in order),
-    ]  # fmt: skip
+    ]
     differences = [difference_line(*pair, rows) for pair in pairs if rows.keys() >= set(pair)]
     if differences:
         lines += ["", "| difference | score | by seed | over trainings | |", "|---|---|---|---|---|", *differences]
@@ -90,43 +98,44 @@ def section(title: str, rows: Mapping[str, Seeds], order: Sequence[str], pairs: 
 
 
 def row_line(row: str, seeds: Seeds, names: Sequence[str]) -> str:
-    """Score with its interval, means of the sub-scores, failed scenes of all seeds."""
+    """The score with its interval, the means of the sub-scores, and the failed scenes of all seeds."""
     score = bootstrap_by_drive(average(seeds), drives_of(seeds))
-    means = [float(np.mean([one.sub_scores[name] for one in seeds.values()])) for name in names]
-    told = " | ".join("–" if np.isnan(mean) else f"{mean:.3f}" for mean in means)
-    failed = sum(one.failed for one in seeds.values())
+    means = [float(np.mean([evaluated.sub_scores[name] for evaluated in seeds.values()])) for name in names]
+    columns = " | ".join("–" if np.isnan(mean) else f"{mean:.3f}" for mean in means)
+    failed = sum(evaluated.failed for evaluated in seeds.values())
     mark = next(iter(seeds.values())).mark
-    each = (
-        ", ".join(f"{seeds[seed].scores.mean():.3f}" for seed in sorted(one for one in seeds if one is not None)) or "–"
-    )
+    each = ", ".join(f"{seeds[seed].scores.mean():.3f}" for seed in _numbers(seeds)) or "–"
     named = f"{row}{f' ({mark})' if mark else ''}"
-    return f"| {named} | {_seeds(seeds)} | {score.mean:.3f} [{score.low:.3f}, {score.high:.3f}] | {each} | {told} | {failed} |"
+    interval = f"{score.mean:.3f} [{score.low:.3f}, {score.high:.3f}]"
+    return f"| {named} | {_seeds(seeds)} | {interval} | {each} | {columns} | {failed} |"
 
 
 def difference_line(first: str, second: str, rows: Mapping[str, Seeds]) -> str:
-    """The second minus the first, whether it is shown, and what would show it."""
+    """The second row minus the first, whether the difference is shown, and what would show it."""
     seeds, values = paired(first, second, rows)
     drives = drives_of(rows[first])
-    found = bootstrap_by_drive(values.mean(0), drives)
+    mean = bootstrap_by_drive(values.mean(0), drives)
     anew = over_trainings(values, drives) if len(seeds) > 1 else None
-    if not is_shown(found):
+    if not is_shown(mean):
         needed = drives_needed(values.mean(0), drives)
         verdict = "not resolved" + (
-            f": for these trainings it would take about {needed:,} drives, here are {found.drives:,}" if needed else ""
+            f": for these trainings it would take about {needed:,} drives, here are {mean.drives:,}" if needed else ""
         )
     elif not seeds or (anew is not None and is_shown(anew)):
         verdict = "shown"
     else:
         verdict = "shown for these trainings only" if anew is not None else "shown for this one training only"
-    told = f"{found.mean:+.4f} [{found.low:+.4f}, {found.high:+.4f}]"
-    each = ", ".join(f"{seed}: {one.mean():+.4f}" for seed, one in zip(seeds, values)) or "–"
-    return f"| {second} − {first} | {told} | {each} | {f'[{anew.low:+.4f}, {anew.high:+.4f}]' if anew else '–'} | {verdict} |"
+    interval = f"{mean.mean:+.4f} [{mean.low:+.4f}, {mean.high:+.4f}]"
+    each = ", ".join(f"{seed}: {value.mean():+.4f}" for seed, value in zip(seeds, values)) or "–"
+    trainings = f"[{anew.low:+.4f}, {anew.high:+.4f}]" if anew else "–"
+    return f"| {second} − {first} | {interval} | {each} | {trainings} | {verdict} |"
 
 
 def paired(first: str, second: str, rows: Mapping[str, Seeds]) -> tuple[list[int], np.ndarray]:
-    """The seeds that both rows have, and the differences of N scenes for each, [S, N]; one row of them where neither has seeds.
+    """The seeds that both rows have, and the differences of N scenes for each seed, [S, N].
 
-    Raises ConfigError where there is no such pair.
+    If neither row has seeds there is one row of differences. Raises ConfigError if the rows have no
+    seed in common.
     """
     a, b = rows[first], rows[second]
     seeds = sorted(seed for seed in a.keys() | b.keys() if seed is not None and _has(a, seed) and _has(b, seed))
@@ -141,8 +150,8 @@ def _has(seeds: Seeds, seed: int) -> bool:
 
 
 def average(seeds: Seeds) -> np.ndarray:
-    """Scores of N scenes, the mean over seeds."""
-    return np.mean([one.scores for one in seeds.values()], 0)
+    """The scores of N scenes, averaged over seeds."""
+    return np.mean([evaluated.scores for evaluated in seeds.values()], 0)
 
 
 def drives_of(seeds: Seeds) -> list[str]:
@@ -151,7 +160,12 @@ def drives_of(seeds: Seeds) -> list[str]:
 
 
 def _seeds(seeds: Seeds) -> str:
-    return ", ".join(str(seed) for seed in sorted(one for one in seeds if one is not None)) or "–"
+    return ", ".join(map(str, _numbers(seeds))) or "–"
+
+
+def _numbers(seeds: Seeds) -> list[int]:
+    """The seeds in order, without None for a row that has none."""
+    return sorted(seed for seed in seeds if seed is not None)
 
 
 if __name__ == "__main__":
