@@ -23,38 +23,44 @@ def write(folder, results):
 
 def test_a_steady_difference_is_shown_though_the_scenes_differ_far_more():
     base = np.linspace(0.0, 0.9, 20)
-    found = compare(make_results(base.tolist(), DRIVES), make_results((base + 0.05).tolist(), DRIVES), names=("a", "b"))
-    total = found.differences["score"]
+    comparison = compare(
+        make_results(base.tolist(), DRIVES), make_results((base + 0.05).tolist(), DRIVES), names=("a", "b")
+    )
+    total = comparison.differences["score"]
     assert total.mean == pytest.approx(0.05) and is_shown(total) and total.drives == 10
-    assert "b minus a, epdms_v2.2: +0.0500 [+0.0500, +0.0500] on 20 scenes of 10 drives (shown)" in found.sentence()
-    assert "sub-scores that differ: ego progress" in found.sentence()
+    assert (
+        "b minus a, epdms_v2.2: +0.0500 [+0.0500, +0.0500] on 20 scenes of 10 drives (shown)" in comparison.sentence()
+    )
+    assert "sub-scores that differ: ego progress" in comparison.sentence()
 
 
 def test_a_difference_whose_interval_contains_0_is_not_shown():
     rest = np.where(np.arange(20) // 2 % 2, 0.6, 0.4)  # by drive: better in half of them
-    found = compare(make_results([0.5] * 20, DRIVES), make_results(rest.tolist(), DRIVES), names=("a", "b"))
-    assert not is_shown(found.differences["score"]) and "not shown: the interval contains 0" in found.sentence()
+    comparison = compare(make_results([0.5] * 20, DRIVES), make_results(rest.tolist(), DRIVES), names=("a", "b"))
+    assert (
+        not is_shown(comparison.differences["score"]) and "not shown: the interval contains 0" in comparison.sentence()
+    )
 
 
 def test_one_drive_alone_shows_nothing():
-    found = compare(make_results([0.1, 0.2], ["d", "d"]), make_results([0.9, 0.9], ["d", "d"]), names=("a", "b"))
-    assert not is_shown(found.differences["score"])
+    comparison = compare(make_results([0.1, 0.2], ["d", "d"]), make_results([0.9, 0.9], ["d", "d"]), names=("a", "b"))
+    assert not is_shown(comparison.differences["score"])
 
 
 def test_scenes_are_paired_by_token_and_the_others_are_counted():
     a = make_results([0.1, 0.2, 0.3], ["x", "y", "z"])
     b = make_results([0.9, 0.4], ["z", "x"], tokens=("t2", "t0"))
-    found = compare(a, b, names=("a", "b"))
-    assert found.scenes == 2 and found.only == (1, 0)
-    assert found.means["score"] == pytest.approx((0.2, 0.65))
-    assert found.differences["score"].mean == pytest.approx((0.3 + 0.6) / 2)
+    comparison = compare(a, b, names=("a", "b"))
+    assert comparison.scenes == 2 and comparison.only == (1, 0)
+    assert comparison.means["score"] == pytest.approx((0.2, 0.65))
+    assert comparison.differences["score"].mean == pytest.approx((0.3 + 0.6) / 2)
 
 
 def test_a_sub_score_that_one_of_two_lacks_is_paired_without_that_scene():
     a = make_results([0.5] * 3, ["x", "y", "z"], two_frame_extended_comfort=[np.nan, 0.0, 0.0])
     b = make_results([0.5] * 3, ["x", "y", "z"], two_frame_extended_comfort=[1.0, 1.0, np.nan])
-    found = compare(a, b, names=("a", "b")).differences["two_frame_extended_comfort"]
-    assert found.values == 1 and found.mean == 1.0
+    comparison = compare(a, b, names=("a", "b")).differences["two_frame_extended_comfort"]
+    assert comparison.values == 1 and comparison.mean == 1.0
 
 
 def test_two_splits_are_refused():
@@ -92,5 +98,5 @@ def test_a_summary_lists_failures_and_the_mean_that_the_devkit_prints(tmp_path):
 
 def test_intervals_resample_drives_and_leave_out_what_no_scene_has():
     results = make_results([0.0, 0.0, 1.0, 1.0], ["a", "a", "b", "b"], two_frame_extended_comfort=[np.nan] * 4)
-    found = intervals(results.averaged())
-    assert (found["score"].low, found["score"].high) == (0.0, 1.0) and "two_frame_extended_comfort" not in found
+    means = intervals(results.averaged())
+    assert (means["score"].low, means["score"].high) == (0.0, 1.0) and "two_frame_extended_comfort" not in means

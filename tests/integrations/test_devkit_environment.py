@@ -43,8 +43,8 @@ for version in sys.argv[5:]:
     more = {} if version == "v1" else {"trajectory_sampling": navsim_stand_in.TrajectorySampling()}
     agent = module.LatentDriveAgent(python=sys.argv[3], checkpoint="now", threads=1, **more)
     config = agent.get_sensor_config()
-    given = navsim_stand_in.agent_input(cameras=("cam_f0", "cam_l0"), points=5)
-    poses = agent.compute_trajectory(given).poses
+    scene = navsim_stand_in.agent_input(cameras=("cam_f0", "cam_l0"), points=5)
+    poses = agent.compute_trajectory(scene).poses
     answers.append([config.cam_f0, config.cam_b0, config.lidar_pc, poses.tolist(), str(poses.dtype)])
 print(json.dumps([list(sys.version_info[:2]), "latentdrive.types" in sys.modules, answers]))
 """
@@ -86,11 +86,11 @@ def test_it_imports_the_standard_library_numpy_torch_and_navsim_alone():
 def older_python() -> str:
     """An interpreter of Python 3.9 with numpy: LATENTDRIVE_DEVKIT_PYTHON, or python3.9 of the
     path."""
-    found = os.environ.get("LATENTDRIVE_DEVKIT_PYTHON") or shutil.which("python3.9")
+    python = os.environ.get("LATENTDRIVE_DEVKIT_PYTHON") or shutil.which("python3.9")
     ask = "import numpy, sys; assert sys.version_info[:2] == (3, 9)"
-    if not found or subprocess.run([found, "-c", ask], capture_output=True).returncode:
+    if not python or subprocess.run([python, "-c", ask], capture_output=True).returncode:
         pytest.skip("skipped: no Python 3.9 with numpy here; name one by LATENTDRIVE_DEVKIT_PYTHON")
-    return found
+    return python
 
 
 def started(python: str, folder: Path, toy_python: str, module: str, *versions: str) -> subprocess.CompletedProcess:

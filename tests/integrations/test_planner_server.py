@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from latentdrive.data.navsim.scene_source import NavsimLogs
+from latentdrive.data.navsim.opening import open_navsim_logs
 from latentdrive.errors import CheckpointError, ConfigError, UnreadableScene
 from latentdrive.integrations import planner_server
 from latentdrive.integrations.planner_server import run, scene_of, serve
@@ -57,7 +57,7 @@ def yaw(w: float, x: float, y: float, z: float) -> float:
 @pytest.mark.parametrize("log", ["east", "north"])
 @pytest.mark.parametrize("seen", ["now", "all"])
 def test_a_scene_from_the_devkit_equals_the_one_opened_from_the_log(openscene: Path, devkit, log: str, seen: str):
-    opened = NavsimLogs(
+    opened = open_navsim_logs(
         path=str(openscene),
         data_split="mini",
         split=None,

@@ -51,8 +51,8 @@ def label_run(tmp_path, name, origin, codes, times, **store):
 
 
 def test_confusion_rows_are_shares_of_the_first_ones_codes():
-    found = confusion(np.array([[0, 0, 1]]), np.array([[0, 1, 1]]), 3)
-    assert found.tolist() == [[0.5, 0.5, 0], [0, 1, 0], [0, 0, 0]]
+    shares = confusion(np.array([[0, 0, 1]]), np.array([[0, 1, 1]]), 3)
+    assert shares.tolist() == [[0.5, 0.5, 0], [0, 1, 0], [0, 0, 0]]
 
 
 def test_only_windows_that_both_stores_hold_are_compared(tmp_path):

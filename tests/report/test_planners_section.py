@@ -8,7 +8,9 @@ import pytest
 
 from latentdrive.evaluation.results import StageLinks
 from latentdrive.pdms.versions import Version
-from latentdrive.report.evaluations import groups_of, read_evaluations
+from latentdrive.planners.baselines.human import Human
+from latentdrive.planners.baselines.pdm_closed import PdmClosed
+from latentdrive.report.evaluations import HUMAN_DRIVER, PDM_CLOSED, groups_of, read_evaluations
 from latentdrive.report.planners_section import planners_section
 from latentdrive.report.runs import read_runs
 from tests.support.evaluation import make_results
@@ -140,6 +142,16 @@ def test_planners_that_know_the_future_are_marked_and_are_no_rivals(tmp_path):
     }
     assert rows["seed_0"].planner == rows["seed_1"].planner == "IPad"  # seeds stay apart
     assert [rival.name for rival in group.rivals()] == ["seed_1", "seed_0"]
+
+
+def test_the_names_of_privileged_planners_are_those_of_their_classes(tmp_path):
+    """Folders of older runs name the class and say no more."""
+    assert {HUMAN_DRIVER, PDM_CLOSED} == {Human.__name__, PdmClosed.__name__}
+    for name in ("Human", "PdmClosed", "StandStill"):
+        write_evaluation(tmp_path / name, make_results([0.5], ["d"]), planner=name)
+    (group,) = grouped(tmp_path)
+    assert {member.name for member in group.members if member.privileged} == {"Human", "PdmClosed"}
+    assert [member.name for member in group.members if member.is_human_driver] == ["Human"]
 
 
 def test_where_only_the_privileged_are_left_they_are_the_rivals(tmp_path):

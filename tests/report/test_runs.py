@@ -8,8 +8,8 @@ from tests.support.report import write_curve, write_run
 
 
 def test_runs_are_found_by_name_by_pattern_and_below_a_folder_each_once(tmp_path):
-    one, two = (write_run(tmp_path / "runs" / name, "label", metrics={}) for name in ("a", "b"))
-    for paths in ([one, two], [tmp_path / "runs"], [f"{tmp_path}/runs/*"], [one, tmp_path, two]):
+    a, b = (write_run(tmp_path / "runs" / name, "label", metrics={}) for name in ("a", "b"))
+    for paths in ([a, b], [tmp_path / "runs"], [f"{tmp_path}/runs/*"], [a, tmp_path, b]):
         assert sorted(run.path.name for run in read_runs(paths)) == ["a", "b"]
 
 
@@ -18,7 +18,7 @@ def test_checkpoints_and_reports_below_a_run_are_no_runs(tmp_path):
     write_run(tmp_path / "demo" / "report", "report", metrics={})
     (run / "checkpoint").mkdir()
     (run / "checkpoint" / "config.yaml").write_text("_target_: x\nverb: y\n")
-    assert [found.name for found in read_runs([tmp_path])] == ["demo/codebook"]
+    assert [run.name for run in read_runs([tmp_path])] == ["demo/codebook"]
 
 
 @pytest.mark.parametrize(
@@ -65,24 +65,24 @@ def test_a_run_whose_configuration_is_damaged_is_left_out_and_named(tmp_path, co
 def test_an_unfinished_run_has_curves_and_no_metrics(tmp_path):
     run = write_run(tmp_path / "a", "train_codebook")
     write_curve(run, "train/loss", [3.0, 2.0])
-    (found,) = read_runs([run])
-    assert not found.finished and found.metrics == {} and found.verb == "train codebook"
-    assert found.curves["train/loss"][1].tolist() == [3.0, 2.0]
+    (read,) = read_runs([run])
+    assert not read.finished and read.metrics == {} and read.verb == "train codebook"
+    assert read.curves["train/loss"][1].tolist() == [3.0, 2.0]
 
 
 def test_a_step_that_a_resumed_run_wrote_twice_counts_once(tmp_path):
     run = write_run(tmp_path / "a", "distill", metrics={"held_out/kl": 0.5, "note": "text is no number"})
     write_curve(run, "train/loss", [3.0, 2.0, 9.0])
     write_curve(run, "train/loss", [1.5, 1.0], first_step=2)
-    (found,) = read_runs([run])
-    assert found.curves["train/loss"][0].tolist() == [0, 1, 2, 3]
-    assert found.metrics == {"held_out/kl": 0.5}
+    (read,) = read_runs([run])
+    assert read.curves["train/loss"][0].tolist() == [0, 1, 2, 3]
+    assert read.metrics == {"held_out/kl": 0.5}
 
 
 def test_values_logged_again_unchanged_after_their_phase_are_left_out(tmp_path):
     run = write_run(tmp_path / "a", "train_codebook")
     write_curve(run, "train/motion/share_of_copy", [1.0, 0.8, 0.8, 0.7, 0.7, 0.7])
     write_curve(run, "train/constant", [2.0, 2.0])
-    (found,) = read_runs([run])
-    assert found.curves["train/motion/share_of_copy"][0].tolist() == [0, 1, 2, 3]
-    assert found.curves["train/constant"][0].tolist() == [0, 1]
+    (read,) = read_runs([run])
+    assert read.curves["train/motion/share_of_copy"][0].tolist() == [0, 1, 2, 3]
+    assert read.curves["train/constant"][0].tolist() == [0, 1]

@@ -23,8 +23,8 @@ CODEBOOK = {
 
 
 def section_of(run, dictionary=None):
-    (found,) = read_runs([run])
-    return run_section(found, dictionary, [])
+    (read,) = read_runs([run])
+    return run_section(read, dictionary, [])
 
 
 def charts(section):

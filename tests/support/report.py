@@ -65,6 +65,6 @@ def write_evaluation(folder: Path, results: Results, planner: str = "StandStill"
     summary.json."""
     write_run(folder, "evaluate", metrics={}, scorer=str(results.version))
     write_scores(folder / SCORES, results)
-    known = {"planner": {"_target_": f"latentdrive.planners.made.{planner}"}, "split": "val", **about}
-    (folder / SUMMARY).write_text(as_text(summarise(results, [], known)))
+    about = {"planner": {"_target_": f"latentdrive.planners.made.{planner}"}, "split": "val", **about}
+    (folder / SUMMARY).write_text(as_text(summarise(results, [], about)))
     return folder
