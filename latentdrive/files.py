@@ -1,4 +1,4 @@
-"""Files on disk: atomic writes, which lose nothing on a full disk, and archives of arrays (.npz)."""
+"""Files on disk: atomic writes, which lose nothing if the disk is full, and archives of arrays (.npz)."""
 
 import errno
 import glob
@@ -16,16 +16,18 @@ import numpy as np
 
 from latentdrive.errors import DiskFull
 
-DRAFT = ".new"  # how the name of what is being written ends
+DRAFT = ".new"  # suffix of a file or folder that is being written
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
-ABANDONED_S = 3600  # age of a draft after which nobody is writing it any more
+ABANDONED_S = 3600  # age at which a draft counts as left behind by a killed process
 
 
 class atomic_folder:
-    """A folder that appears whole or not at all: `with atomic_folder(path) as new:` fill `new`, then it takes the name.
+    """A folder that appears whole or not at all. `with atomic_folder(path) as draft:` fill `draft`,
+    which is renamed at the end.
 
-    Raises DiskFull where it can't be filled; what had the name before keeps it. Of several processes that write the same folder
-    at once one is kept. What killed processes left is put in order.
+    Raises DiskFull if it can't be filled; an older folder of that name then stays. If several
+    processes write the same folder at once, one result is kept. Drafts that killed processes left
+    behind are removed.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -50,18 +52,20 @@ class atomic_folder:
         old = _aside(self.folder)
         shutil.rmtree(old, ignore_errors=True)
         if self.folder.exists():
-            os.replace(self.folder, old)  # no portable call exchanges two folders: `restore_folder` undoes this
+            os.replace(self.folder, old)  # no portable call swaps two folders; `restore_folder` undoes this
         try:
             os.replace(self.new, self.folder)
         except OSError as error:
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                 raise
-            shutil.rmtree(self.new, ignore_errors=True)  # another process has just written it
+            shutil.rmtree(self.new, ignore_errors=True)  # another process has just written the folder
         shutil.rmtree(old, ignore_errors=True)
 
 
 def restore_folder(folder: Path) -> None:
-    """Give a folder its name back where `atomic_folder` was killed between moving it aside and naming the new one."""
+    """Give a folder its name back if `atomic_folder` was killed after moving it aside and before
+    renaming the new one.
+    """
     if not folder.exists() and _aside(folder).is_dir():
         os.replace(_aside(folder), folder)
 
@@ -71,15 +75,19 @@ def _aside(folder: Path) -> Path:
 
 
 def _remove_abandoned(folder: Path) -> None:
-    """Drafts of this folder that killed processes left behind; younger ones may be another process at work."""
+    """Remove drafts of this folder that killed processes left behind; another process may still be
+    writing younger ones.
+    """
     for draft in folder.parent.glob(f".{glob.escape(folder.name)}.????????{DRAFT}"):
-        with suppress(FileNotFoundError):  # its writer, or another cleaner, was faster
+        with suppress(FileNotFoundError):  # another process renamed or removed it
             if time.time() - draft.stat().st_mtime > ABANDONED_S:
                 shutil.rmtree(draft, ignore_errors=True)
 
 
 def write_atomic(path: str | Path, write: Callable[[Path], None]) -> None:
-    """Let `write` fill a temporary file beside `path`, then rename it; DiskFull leaves the old file as it was."""
+    """Let `write` fill a temporary file beside `path`, then rename it. Raises DiskFull, and leaves
+    the old file as it was.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     new = path.with_name(f".{path.name}.{os.getpid()}.new")
@@ -89,18 +97,20 @@ def write_atomic(path: str | Path, write: Callable[[Path], None]) -> None:
     except OSError as error:
         new.unlink(missing_ok=True)
         if error.errno in NO_SPACE:
-            raise DiskFull(f"the disk is full while writing {path}; free space and repeat the same command") from error
+            raise DiskFull(f"the disk is full while writing {path}: free space and repeat the same command") from error
         raise
 
 
-# Whatever byte is wrong; the OSError is a position before the start of the file.
+# Errors that numpy and zipfile raise for a damaged archive. OSError: a seek before the start of the
+# file.
 DAMAGE = (ValueError, KeyError, EOFError, OSError, RuntimeError, zipfile.BadZipFile, zlib.error)
 
 
 def read_arrays(path: str | Path) -> dict[str, np.ndarray]:
     """Every array of an archive by its name; nothing is unpickled.
 
-    Raises OSError where the file can't be opened, ValueError where it is no archive, cut short or altered.
+    Raises OSError if the file can't be opened, ValueError if it is no archive, cut short or
+    altered.
     """
     with open(path, "rb") as file:
         try:

@@ -1,6 +1,7 @@
-"""How long work is watched without knowing by whom: commands hand in `run_folder.progress`, everybody else nothing.
+"""The type of functions that show the progress of long work, and one that shows nothing.
 
-At the bottom of the import order, so that reading, preparing and labelling need not know the terminal.
+Commands pass `run_folder.progress`. At the bottom of the import order, so that reading, preparing
+and labelling need not know the terminal.
 """
 
 from collections.abc import Callable, Iterable
@@ -10,5 +11,5 @@ Progress = Callable[..., Iterable[Any]]  # (items, what=, total=) → the same i
 
 
 def unwatched(items: Iterable[Any], *, what: str = "", total: int | None = None) -> Iterable[Any]:
-    """The items as they are."""
+    """The items, without showing anything."""
     return items

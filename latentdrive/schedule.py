@@ -1,7 +1,7 @@
-"""How long a training run lasts and how its learning rate goes: a linear rise, then half a cosine.
+"""Length of a training run and its learning rate: a linear rise, then half a cosine.
 
-Shared by teacher, student and planners; the codebook has phases of its own. A function of the step alone, so that a resumed
-run goes on exactly as the uninterrupted one.
+Used by teacher, student and planners; the codebook has phases of its own. The rate is a function of
+the step alone, so a resumed run continues exactly as an uninterrupted one.
 """
 
 import math
@@ -12,7 +12,9 @@ from latentdrive.errors import ConfigError
 
 @dataclass(frozen=True, kw_only=True)
 class CosineSchedule:
-    """steps: of the whole run. warmup: steps of the rise. floor: share of the peak learning rate that is left at the end."""
+    """steps: those of the whole run. warmup: those of the rise. floor: share of the peak learning
+    rate that stays at the end.
+    """
 
     steps: int
     warmup: int
@@ -21,10 +23,12 @@ class CosineSchedule:
     def __post_init__(self) -> None:
         if self.steps < 1 or not 0 <= self.warmup < self.steps:
             raise ConfigError(
-                f"training.schedule: warmup must lie in 0 ... steps - 1, got warmup={self.warmup}, steps={self.steps}"
+                f"training.schedule.warmup must lie between 0 and steps - 1, got {self.warmup} with steps={self.steps}"
             )
         if not 0 <= self.floor <= 1:
-            raise ConfigError(f"training.schedule.floor is a share of the peak rate, 0 to 1, got {self.floor}")
+            raise ConfigError(
+                f"training.schedule.floor must lie between 0 and 1 (a share of the peak rate), got {self.floor}"
+            )
 
     def learning_rate(self, step: int) -> float:
         """Factor on the peak learning rate at `step`, counted from 0."""

@@ -13,7 +13,7 @@ def test_it_rises_linearly_and_falls_by_half_a_cosine_to_the_floor():
 
 
 def test_an_impossible_schedule_is_refused():
-    with pytest.raises(ConfigError, match="warmup must lie in"):
+    with pytest.raises(ConfigError, match="warmup must lie between"):
         CosineSchedule(steps=10, warmup=10, floor=0.1)
     with pytest.raises(ConfigError, match="share of the peak rate"):
         CosineSchedule(steps=10, warmup=1, floor=1.1)

@@ -35,7 +35,7 @@ def test_few_trainings_that_lie_apart_say_little_of_all():
     alike, drives = np.tile(np.random.default_rng(0).normal(size=40), (2, 1)), [str(number) for number in range(40)]
     ours, theirs = over_trainings(alike, drives), bootstrap_by_drive(alike[0], drives)
     assert ours.high - ours.low == pytest.approx(theirs.high - theirs.low)
-    with pytest.raises(WrongShape, match="1 training says nothing"):
+    with pytest.raises(WrongShape, match="got 1 training, which does not show"):
         over_trainings(alike[:1], drives)
 
 
@@ -45,7 +45,7 @@ def test_a_constant_difference_has_no_width():
 
 
 def test_one_drive_a_value_or_an_error():
-    with pytest.raises(WrongShape, match="2 values for 1 drives"):
+    with pytest.raises(WrongShape, match="got 2 values and 1 drives"):
         bootstrap_by_drive(np.zeros(2), ["a"])
 
 
@@ -72,5 +72,5 @@ def test_no_number_of_drives_is_named_where_none_follows():
     assert drives_needed(np.array([-1.0, 1.0]), ["x", "y"]) is None  # no difference to show
     assert drives_needed(np.array([1.0, 2.0]), ["x", "x"]) is None  # nobody knows how drives differ
     assert drives_needed(np.array([0.5, 0.5]), ["x", "y"]) == 1
-    with pytest.raises(WrongShape, match="drives_needed: 2 values for 1 drives"):
+    with pytest.raises(WrongShape, match="drives_needed got 2 values and 1 drives"):
         drives_needed(np.zeros(2), ["a"])

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from latentdrive.data.batches.windows import WindowSpec
+from latentdrive.data.batches.transitions import WindowSpec
 from latentdrive.data.clips.clip_source import ClipFacts
 from latentdrive.data.clips.data_set import DataSet
 from latentdrive.data.clips.frame_cache import CachedClips

@@ -25,7 +25,7 @@ from latentdrive.commands.clip_survey import ClipSurvey, PartSample, doubts
 from latentdrive.commands.saved_places import activation, places_of, save, words_after_saving
 from latentdrive.commands.scene_survey import SceneSurvey
 from latentdrive.config import Config
-from latentdrive.data.batches.windows import WindowSpec
+from latentdrive.data.batches.transitions import WindowSpec
 from latentdrive.data.clips.data_set import PARTS, DataSet
 from latentdrive.errors import NoClips
 from latentdrive.findings import Finding, Severity, good, lacking

@@ -1,9 +1,11 @@
-"""Latent actions on disk: written once by `label`, read by everything that learns from them.
+"""Latent actions on disk: `label` writes them once, and teacher, student and planners learn from them.
 
-A store is a folder: `index.json` (what, by whom, from what) and shards in safetensors, each with the windows of some
-consecutive clips. A window is (clip, t0): codes, logits over the K codes for all slots, pooled visual and action features
-(float16). The index lists finished shards only, so an interrupted labelling keeps them and goes on after the last one.
-Codes of origin `inverse_dynamics` have seen the future: training targets, never a planner's input.
+A store is a folder with `index.json` (what was labelled, by which model, from which clips) and
+shards in safetensors, each with the windows of some consecutive clips. A window is a clip and a
+time t0. It has codes, logits over the K codes of every slot, and pooled visual and action features
+(float16). The index lists finished shards only, so an interrupted labelling keeps them and
+continues after the last one. Codes of origin `inverse_dynamics` depend on future frames: they are
+training targets and never a planner's input.
 """
 
 import hashlib
@@ -34,9 +36,10 @@ AGAIN = "label again with the same command: finished shards are kept"
 class StoreInfo:
     """What decides a store's content; its fingerprint is the store's address.
 
-    maker: fingerprint of the checkpoint that labelled. data: fingerprint of the clips. codes: K. settings: what else
-    decides windows and pictures: stride, rate, height and width. known: names of the columns of `known`. former_ids: earlier
-    ids of the codebook and the maker, as in `checkpoint.Card`; they decide nothing and belong to no fingerprint.
+    maker: fingerprint of the checkpoint that labelled. data: fingerprint of the clips. codes: K.
+    settings: the other values that decide windows and pictures (stride, rate, height, width).
+    known: names of the columns of `Windows.known`. former_ids: earlier ids of the codebook and the
+    maker, as in `checkpoint.Card`; they are no part of the content or the fingerprint.
     """
 
     origin: Origin
@@ -57,25 +60,28 @@ class StoreInfo:
         return digest({name: value for name, value in asdict(self).items() if name != "former_ids"})
 
     def has_fingerprint(self, fingerprint: str) -> bool:
-        """Whether a store with this fingerprint holds the same content, also where it names a codebook or maker by a former id."""
+        """Whether a store with this fingerprint has the same content, perhaps with a former id of
+        its codebook or maker.
+        """
         codebooks = (self.codebook_id, *self.former_ids.get(self.codebook_id, ()))
         makers = (self.maker, *self.former_ids.get(self.maker, ()))
         named = (replace(self, codebook_id=codebook, maker=maker) for codebook in codebooks for maker in makers)
         return any(info.fingerprint == fingerprint for info in named)
 
     def require_codebook(self, codebook_id: str, *, where: str, former_ids: FormerIds | None = None) -> None:
-        """Raise MixedCodebooks with both ids if `codebook_id`, which `where` carries, is another.
+        """Raise MixedCodebooks with both ids if `codebook_id` is another codebook's.
 
-        former_ids: what `where` knows of earlier ids, as in `checkpoint.Card`.
+        where: what the id belongs to, for the message. former_ids: earlier ids that are known
+        there, as in `checkpoint.Card`.
         """
         if not same_id(codebook_id, self.codebook_id, self.former_ids, former_ids or {}):
             raise MixedCodebooks(
-                f"{where} speaks the codes of codebook {codebook_id}, the latent store those of {self.codebook_id}: "
+                f"{where} uses codes of codebook {codebook_id}, the latent store has codes of {self.codebook_id}: "
                 "codes of two codebooks mean different things. Label again with one of them"
             )
 
     def require_slots(self, model: Any) -> None:
-        """Raise StoreError if a model predicts other slots than the store holds."""
+        """Raise StoreError if a model predicts other slots than those of the store."""
         for name in ("codes", "transitions", "codes_per_transition"):
             ours, theirs = getattr(self, name), getattr(model, name)
             if ours != theirs:
@@ -84,9 +90,9 @@ class StoreInfo:
 
 @dataclass(**FROZEN)
 class Windows:
-    """Labelled windows of some clips. clip: row of each window in `keys` and `drives`; t0_s: its present, clip time.
+    """Labelled windows of some clips. clip: row of each window in `keys` and `drives`; t0_s: its present in clip time.
 
-    known: which inputs were known, columns as in StoreInfo.known.
+    known: which inputs of each window were known, with columns as in StoreInfo.known.
     """
 
     keys: list[str]
@@ -98,9 +104,10 @@ class Windows:
 
 
 class LatentWriter:
-    """Writes a store shard by shard; opening the folder of an interrupted one continues it.
+    """Writes a store shard by shard, and continues an interrupted one if the folder holds it.
 
-    next_clip: index of the first clip that no finished shard covers. complete: nothing is left to do.
+    next_clip: index of the first clip that no finished shard covers. complete: whether all is
+    written.
     """
 
     def __init__(self, folder: str | Path, info: StoreInfo) -> None:
@@ -108,13 +115,13 @@ class LatentWriter:
         self._index = {"format": FORMAT, "fingerprint": info.fingerprint, **asdict(info)}
         self._index |= {"shards": [], "windows": 0, "next_clip": 0, "unreadable": [], "complete": False}
         if (self.folder / INDEX).is_file():
-            found = _read_index(self.folder)
-            if not info.has_fingerprint(found["fingerprint"]):
+            index = _read_index(self.folder)
+            if not info.has_fingerprint(index["fingerprint"]):
                 raise StoreError(
-                    f"{self.folder} holds another store ({found['fingerprint']}: {found['origin']} of maker "
-                    f"{found['maker']}), not {info.fingerprint}: give another folder with store=FOLDER, or remove it"
+                    f"{self.folder} holds another store ({index['fingerprint']}: {index['origin']} of maker "
+                    f"{index['maker']}), not {info.fingerprint}: give another folder with store=FOLDER, or remove it"
                 )
-            self._index = found
+            self._index = index
 
     next_clip = property(lambda self: self._index["next_clip"])
     complete = property(lambda self: self._index["complete"])
@@ -122,7 +129,7 @@ class LatentWriter:
     unreadable = property(lambda self: [tuple(row) for row in self._index["unreadable"]])
 
     def add(self, windows: Windows | None, *, next_clip: int, unreadable: Sequence[tuple[str, str]]) -> None:
-        """Write one shard (None: these clips had no window), then name it in the index; both atomically."""
+        """Write one shard, then list it in the index, both atomically. windows: None if these clips have no window."""
         index = dict(self._index)
         if windows is not None:
             index["shards"] = [*index["shards"], self._write(windows, len(index["shards"]))]
@@ -131,14 +138,14 @@ class LatentWriter:
         self._save(index | {"next_clip": next_clip})
 
     def finish(self) -> None:
-        """Declare the store complete. Raises StoreError where not one window was labelled."""
+        """Mark the store as complete. Raises StoreError if not one window was labelled."""
         if not self.windows:
             raise StoreError(f"{self.folder}: no clip holds a window to label; use longer clips or fewer transitions")
         self._save(self._index | {"complete": True})
 
     def _write(self, windows: Windows, number: int) -> dict[str, Any]:
         latents, path = windows.latents, self.folder / SHARD.format(number)
-        self.info.require_codebook(latents.codebook_id, where="what is being written")
+        self.info.require_codebook(latents.codebook_id, where="the batch to be written")
         tensors = {
             "codes": latents.codes.to(torch.uint8),
             "clip": torch.from_numpy(windows.clip.astype(np.int32)),
@@ -153,7 +160,9 @@ class LatentWriter:
             tensors |= {"visual": latents.features.visual.half(), "action": latents.features.action.half()}
         clips = json.dumps([windows.keys, windows.drives])
         tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
-        content = save(tensors, metadata={"clips": clips})  # as bytes: safetensors' own writer hides a full disk
+        content = save(
+            tensors, metadata={"clips": clips}
+        )  # to bytes, because safetensors' own writer hides a full disk
         write_atomic(path, lambda new: new.write_bytes(content))
         return {"file": path.name, "sha256": _sha256(path), "windows": len(windows.t0_s)}
 
@@ -166,7 +175,8 @@ class LatentWriter:
 class LatentStore:
     """A finished store, mapped from disk. `store[i]` is one window; `store.batch(rows)` stacks several.
 
-    keys, drives, t0_s: clip, drive and present (seconds, clip time) of every window, in the order of the source.
+    keys, drives, t0_s: clip, drive and present (seconds in clip time) of every window, in the order
+    of the source.
     """
 
     def __init__(self, folder: str | Path) -> None:
@@ -179,7 +189,7 @@ class LatentStore:
                 for name in StoreInfo.__dataclass_fields__
                 if name not in ("origin", "known", "former_ids")
             },
-            former_ids=index.get("former_ids", {}),  # stores made before there were any lack them
+            former_ids=index.get("former_ids", {}),  # the first stores have no such entry
             origin=Origin(index["origin"]),
             known=tuple(index["known"]),
         )
@@ -198,18 +208,18 @@ class LatentStore:
     def __getitem__(self, row: int) -> LatentActions:
         """One window, without batch axis."""
         if not -len(self) <= row < len(self):
-            raise IndexError(f"window {row} of a store with {len(self)}")
+            raise IndexError(f"there is no window {row}: {self.folder} has {len(self)}")
         return self.batch([row % len(self)])._map(lambda tensor: tensor[0])
 
     def __iter__(self) -> Iterator[LatentActions]:
         return (self[row] for row in range(len(self)))
 
     def find(self, key: str, t0_s: float) -> int | None:
-        """Row of the window of clip `key` at `t0_s`, to the microsecond; None where there is none."""
+        """Row of the window of clip `key` at `t0_s`, to the microsecond; None if there is none."""
         return self._rows.get(_address(key, t0_s))
 
     def batch(self, rows: Sequence[int]) -> LatentActions:
-        """Several windows, stacked in the order asked for."""
+        """Several windows, stacked in the order of `rows`."""
         where = np.searchsorted(self._ends, rows, side="right")
         starts = np.concatenate([[0], self._ends])
         tensors = {}
@@ -236,7 +246,7 @@ class LatentStore:
 
 
 def stack_latents(parts: Sequence[LatentActions]) -> LatentActions:
-    """Batches joined into one; raises MixedCodebooks with the ids if they are of different codebooks."""
+    """Batches joined into one. Raises MixedCodebooks with the ids if they are of different codebooks."""
     ids = sorted({part.codebook_id for part in parts})
     if len(ids) > 1:
         raise MixedCodebooks(f"latent actions of codebooks {' and '.join(ids)} can't be joined: label with one of them")
@@ -268,23 +278,27 @@ def _read_index(folder: Path) -> dict[str, Any]:
         hint = (
             f"; stores below it: {', '.join(inside)}" if inside else "; make one with: latentdrive label model=FOLDER"
         )
-        raise StoreError(f"{folder} is no latent store, it has no {INDEX}{hint}")
+        raise StoreError(f"{folder} is no latent store: it has no {INDEX}{hint}")
     try:
         index = json.loads(path.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
         raise StoreError(f"{path} is not JSON ({error}): remove the folder and label again") from None
     if index.get("format") != FORMAT:
-        raise StoreError(f"{folder} has format {index.get('format')}, this version reads {FORMAT}: label again")
+        raise StoreError(f"{folder} has format {index.get('format')}, this version reads format {FORMAT}: label again")
     return index
 
 
 def _open_shard(folder: Path, shard: dict[str, Any]) -> tuple[dict[str, Tensor], list[str], list[str]]:
-    """Mapped tensors of a shard, and the keys and drives of its clips. Raises StoreError if it is missing or altered."""
+    """Mapped tensors of a shard, and the keys and drives of its clips. Raises StoreError if it is
+    missing or altered.
+    """
     path = folder / shard["file"]
     if not path.is_file():
         raise StoreError(f"{folder} lacks {shard['file']}: copy the folder again, or remove it and label again")
     if _sha256(path) != shard["sha256"]:
-        raise StoreError(f"{path} was altered: its sha256 is not the index's. Copy the folder again, or label again")
+        raise StoreError(
+            f"{path} was altered: its sha256 differs from the index. Copy the folder again, or label again"
+        )
     try:
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no dictionary

@@ -88,9 +88,17 @@ def test_another_stores_folder_is_not_written_into(store):
 def test_everything_that_decides_the_content_decides_the_address():
     base = make_info()
     changes = {
-        "origin": Origin.STUDENT, "codebook_id": "b", "maker": "m", "data": "d", "transition_s": 0.25, "transitions": 12,
-        "codes_per_transition": 1, "codes": 8, "settings": {"stride_s": 1.0}, "known": ("velocity",),
-    }  # fmt: skip
+        "origin": Origin.STUDENT,
+        "codebook_id": "b",
+        "maker": "m",
+        "data": "d",
+        "transition_s": 0.25,
+        "transitions": 12,
+        "codes_per_transition": 1,
+        "codes": 8,
+        "settings": {"stride_s": 1.0},
+        "known": ("velocity",),
+    }
     assert make_info().fingerprint == base.fingerprint
     assert len({make_info(**{key: value}).fingerprint for key, value in changes.items()} | {base.fingerprint}) == 11
 

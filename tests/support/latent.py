@@ -21,10 +21,16 @@ def make_clip(number: int, *, frames: int = 16, shots: list[int] | None = None) 
     times = np.arange(frames) / RATE_HZ
     poses = np.stack([10 * times, 0 * times, 0 * times], -1).astype(np.float32)
     return DrivingClip(
-        frames=pictures, times_s=times, shots=np.array(shots or [0] * frames, np.int64), ego_poses=poses,
-        ego_speed_mps=np.full(frames, 10, np.float32), pose_source=PoseSource.RECORDED, intrinsics=None,
-        key=f"clip{number}", drive=f"drive{number // 2}",
-    )  # fmt: skip
+        frames=pictures,
+        times_s=times,
+        shots=np.array(shots or [0] * frames, np.int64),
+        ego_poses=poses,
+        ego_speed_mps=np.full(frames, 10, np.float32),
+        pose_source=PoseSource.RECORDED,
+        intrinsics=None,
+        key=f"clip{number}",
+        drive=f"drive{number // 2}",
+    )
 
 
 class MemoryClips:
@@ -88,9 +94,17 @@ class MemoryData:
 
 def make_info(**changes) -> StoreInfo:
     fields = {
-        "origin": Origin.TEACHER, "codebook_id": "book-a", "maker": "maker", "data": "data", "transition_s": 0.5,
-        "transitions": 3, "codes_per_transition": 4, "codes": 16, "settings": {"stride_s": 0.5}, "known": ("motion",),
-    }  # fmt: skip
+        "origin": Origin.TEACHER,
+        "codebook_id": "book-a",
+        "maker": "maker",
+        "data": "data",
+        "transition_s": 0.5,
+        "transitions": 3,
+        "codes_per_transition": 4,
+        "codes": 16,
+        "settings": {"stride_s": 0.5},
+        "known": ("motion",),
+    }
     return StoreInfo(**fields | changes)
 
 
@@ -115,10 +129,13 @@ def make_windows(clips: list[int], *, each: int = 3, seed: int = 0, **kind) -> W
     """`each` windows of every clip, half a second apart."""
     count = each * len(clips)
     return Windows(
-        keys=[f"clip{i}" for i in clips], drives=[f"drive{i // 2}" for i in clips],
-        clip=np.repeat(np.arange(len(clips)), each), t0_s=np.tile(np.arange(each) / 2, len(clips)),
-        latents=make_latents(count, seed=seed, **kind), known=np.ones((count, 1), bool),
-    )  # fmt: skip
+        keys=[f"clip{i}" for i in clips],
+        drives=[f"drive{i // 2}" for i in clips],
+        clip=np.repeat(np.arange(len(clips)), each),
+        t0_s=np.tile(np.arange(each) / 2, len(clips)),
+        latents=make_latents(count, seed=seed, **kind),
+        known=np.ones((count, 1), bool),
+    )
 
 
 def read_index(folder: Path) -> dict:

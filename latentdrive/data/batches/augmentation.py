@@ -1,11 +1,35 @@
-"""Changes of a whole window that keep its meaning: mirrored left to right, or cut to a smaller view.
+"""Random changes of a training window that keep its meaning: mirrored left to right, or cut to a smaller view.
 
-Used by batches.py while training. Every frame of a window is changed alike, and motion and truth follow the picture.
+windows.py applies them. All frames of a window are changed alike, and motion and patch weights
+follow the picture.
 """
+
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
 from jaxtyping import Float32, UInt8
+
+from latentdrive.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Augmentation:
+    """flip: mirror half of the windows. crop_share: smallest share of the side lengths that a crop
+    keeps; 1 crops nothing.
+    """
+
+    flip: bool
+    crop_share: float
+
+    def __post_init__(self) -> None:
+        if not 0.3 <= self.crop_share <= 1.0:
+            raise ConfigError(
+                f"batches.augmentation.crop_share must lie between 0.3 and 1 (off), got {self.crop_share}"
+            )
+
+
+NO_AUGMENTATION = Augmentation(flip=False, crop_share=1.0)
 
 
 def mirror(
@@ -13,7 +37,7 @@ def mirror(
     motion: Float32[np.ndarray, "M 4"],
     moving: Float32[np.ndarray, "M gh gw"] | None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    """The window in a mirror: left becomes right, so dy and dyaw of (dx, dy, dyaw, speed) change their sign."""
+    """The mirrored window: left becomes right, so dy and dyaw of (dx, dy, dyaw, speed) change their sign."""
     return (
         frames[..., ::-1],
         motion * np.array([1.0, -1.0, -1.0, 1.0], np.float32),
@@ -24,36 +48,15 @@ def mirror(
 def crop(
     frames: UInt8[np.ndarray, "T 3 H W"], *, share: float, right: float, down: float
 ) -> tuple[UInt8[np.ndarray, "T 3 H W"], tuple[float, float, float, float]]:
-    """The same cut for all frames, enlarged to the old size; returns frames and (left, top, right, bottom) as shares.
+    """All frames cut alike and enlarged to their old size, and the cut as (left, top, right, bottom) in shares.
 
-    share: side lengths kept, in (0, 1]. right, down: where the cut lies in the room that is left, 0 to 1.
+    share: share of the side lengths that stays, in (0, 1]. right, down: 0 to 1, from the leftmost
+    or topmost place of the cut to the rightmost or lowest.
     """
     height, width = frames.shape[-2:]
-    kept_h, kept_w = max(2, round(height * share)), max(2, round(width * share))
-    top, left = int(down * (height - kept_h) + 0.5), int(right * (width - kept_w) + 0.5)
-    cut = frames[..., top : top + kept_h, left : left + kept_w]
-    large = [cv2.resize(np.ascontiguousarray(one.transpose(1, 2, 0)), (width, height)) for one in cut]
-    view = (left / width, top / height, (left + kept_w) / width, (top + kept_h) / height)
+    cut_height, cut_width = max(2, round(height * share)), max(2, round(width * share))
+    top, left = int(down * (height - cut_height) + 0.5), int(right * (width - cut_width) + 0.5)
+    cut = frames[..., top : top + cut_height, left : left + cut_width]
+    large = [cv2.resize(np.ascontiguousarray(frame.transpose(1, 2, 0)), (width, height)) for frame in cut]
+    view = (left / width, top / height, (left + cut_width) / width, (top + cut_height) / height)
     return np.stack(large).transpose(0, 3, 1, 2), view
-
-
-def covered_share(
-    boxes: Float32[np.ndarray, "T N 4"], view: tuple[float, float, float, float], grid: tuple[int, int]
-) -> Float32[np.ndarray, "T gh gw"]:
-    """Which share of each patch lies under any box. grid: patches (down, across).
-
-    boxes: left, top, right, bottom as shares of the stored picture, NaN where out of view. view: the used window, in the
-    same shares. Overlaps count once; the share is counted on 8 x 8 points a patch.
-    """
-    rows, columns = grid
-    left, top, right, bottom = view
-    fine = 8
-    x = left + (np.arange(columns * fine) + 0.5) / (columns * fine) * (right - left)
-    y = top + (np.arange(rows * fine) + 0.5) / (rows * fine) * (bottom - top)
-    # Comparisons with NaN are false: absent agents cover nothing.
-    across = (x >= boxes[..., 0, None]) & (x <= boxes[..., 2, None])
-    down = (y >= boxes[..., 1, None]) & (y <= boxes[..., 3, None])
-    under = np.zeros((len(boxes), len(y), len(x)), bool)
-    for agent in np.flatnonzero((across.any(-1) & down.any(-1)).any(0)):
-        under |= down[:, agent, :, None] & across[:, agent, None, :]
-    return under.reshape(len(boxes), rows, fine, columns, fine).mean((2, 4), dtype=np.float32)

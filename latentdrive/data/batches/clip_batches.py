@@ -1,4 +1,4 @@
-"""What training a codebook is fed with: endless batches of training windows, and a fixed set of held-out windows."""
+"""What a codebook learns from: endless batches of training windows, and a fixed list of held-out windows."""
 
 import hashlib
 import json
@@ -8,34 +8,36 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
+from latentdrive.data.batches.augmentation import NO_AUGMENTATION, Augmentation
 from latentdrive.data.batches.held_out import HeldOut
+from latentdrive.data.batches.streams import rank_now
+from latentdrive.data.batches.transition_stream import TransitionStream, loader
 from latentdrive.data.batches.transitions import WindowSpec
-from latentdrive.data.batches.windows import NO_AUGMENTATION, Augmentation, TransitionStream, loader
 from latentdrive.data.clips.clip_source import ClipFacts
 from latentdrive.data.clips.data_set import DataSet
 from latentdrive.data.clips.frame_cache import CachedClips, Features
 from latentdrive.data.unreadable import UnreadableLog
 from latentdrive.errors import ConfigError, UnreadableClip
 from latentdrive.stages.batches import StageBatches
+from latentdrive.statistics import evenly_spread
 from latentdrive.types import DrivingClip, PoseSource
 
-ENDLESS = 1 << 62  # the trainer knows when to stop
-CARD_CLIPS, DECODED_CARD_CLIPS = (
-    10_000,
-    16,
-)  # most clips whose facts the card sums up: from the cache, or decoded for it
+FINGERPRINTED = 1000  # clips that the fingerprint of the data covers
+ENDLESS = 1 << 62  # steps; the trainer stops before
+# Most clips whose facts the card sums up: clips in the cache, or clips that are decoded for it.
+CARD_CLIPS, DECODED_CARD_CLIPS = 10_000, 16
 
 
 class ClipBatches(StageBatches):
-    """Windows of a DataSet. window_transitions: transitions in a training window; patch_grid: patches down and across.
+    """Windows of a DataSet. window_transitions: transitions in a training window. patch_grid: patches down and across.
 
-    batch_size: windows a step (of each rank); pairs_per_clip: windows drawn from each clip opened. held_out_windows: how
-    many windows of the val part are looked at, spread evenly, all if fewer. workers: processes that make batches ahead.
-    out: the run's folder, for unreadable_train.csv, too_short_train.csv and so on.
+    batch_size: windows a step, of each rank. pairs_per_clip: windows drawn from each clip that is
+    opened. held_out_windows: how many windows of the val part are used; all, if there are fewer.
+    workers: processes that make batches ahead. out: the run's folder, for unreadable_train.csv,
+    too_short_train.csv and so on.
     """
 
     free_settings = ("out", "workers", "data.cache_gb", "data.cache_folder")
@@ -69,11 +71,11 @@ class ClipBatches(StageBatches):
 
     @property
     def takes_features(self) -> bool:
-        """Whether batches hold features from the cache: `use_features` must come first."""
+        """Whether batches hold cached features; `use_features` must then be called first."""
         return self.data.cache == "features"
 
     def use_features(self, extractor: Features, fingerprint: str) -> None:
-        """What computes the features of a clip's frames, and the name that decides their place in the cache."""
+        """Set what computes the features of a clip's frames. fingerprint: names these features in the cache."""
         self._features = {"features": extractor, "features_id": fingerprint}
 
     def fill(self) -> None:
@@ -89,7 +91,7 @@ class ClipBatches(StageBatches):
     def _open(self, part: str) -> CachedClips:
         if self.takes_features and not self._features:
             raise ConfigError(
-                "data.cache=features: no backbone was given whose features could be kept; use_features first"
+                "data.cache=features has no backbone whose features it could keep: call use_features first"
             )
         return self.data.open(part, **self._features)
 
@@ -110,12 +112,13 @@ class ClipBatches(StageBatches):
     def estimate(self, model: Any) -> str:
         """What reading all parts will take, to print before it begins; opens headers only.
 
-        model: a codebook; where data.cache=features, its features (float16, channels at every stride-th pixel) count too.
+        model: a codebook. With data.cache=features, its features (float16, channels at every
+        stride-th pixel) count, too.
         """
         size = 0
         if self.takes_features:
-            kept = model.features
-            size = 2 * kept.channels * (self.data.height // kept.stride) * (self.data.width // kept.stride)
+            backbone = model.features
+            size = 2 * backbone.channels * (self.data.height // backbone.stride) * (self.data.width // backbone.stride)
         return self.data.estimate(features_a_frame=size)
 
     def summary(self) -> str:
@@ -123,27 +126,25 @@ class ClipBatches(StageBatches):
         return f"train: {self.unreadable.summary()}\nval: {self.held_out.unreadable.summary()}"
 
     def train_batches(self, start_step: int) -> DataLoader:
-        """Batches from `start_step` on; each a function of (seed, step, rank) alone. Ranks are those known at this moment."""
-        parallel = torch.distributed.is_available() and torch.distributed.is_initialized()
+        """Batches from `start_step` on, for the rank of this process; each a function of (seed, step, rank) alone."""
+        rank, ranks = rank_now()
         stream = TransitionStream(
             source=self.train, spec=self.spec, batch_size=self.batch_size, pairs_per_clip=self.pairs_per_clip,
             seed=self.seed, start_step=start_step, steps=ENDLESS, take=self._take, patch_grid=self.patch_grid,
-            augmentation=self.augmentation, unreadable=self.unreadable,
-            rank=torch.distributed.get_rank() if parallel else 0,
-            ranks=torch.distributed.get_world_size() if parallel else 1,
-        )  # fmt: skip
+            augmentation=self.augmentation, unreadable=self.unreadable, rank=rank, ranks=ranks,
+        )
         return loader(stream, workers=self.workers, pin_memory=torch.cuda.is_available())
 
     @cached_property
-    def held_out(self) -> "HeldOut":
+    def held_out(self) -> HeldOut:
         """Windows of the val part."""
         return self.windows_of("val", transitions=self.spec.transitions)
 
     def validation_batches(self) -> DataLoader:
-        """The held-out windows, clips mixed within a batch (shuffling codes must reach another clip)."""
+        """The held-out windows. A batch mixes clips, so that shuffled codes come from other clips."""
         return DataLoader(self.held_out, batch_size=None)
 
-    def windows_of(self, part: str, *, transitions: int, most: int | None = None) -> "HeldOut":
+    def windows_of(self, part: str, *, transitions: int, most: int | None = None) -> HeldOut:
         """A fixed, mixed list of windows of a part, for evaluation: `most` of them, or `held_out_windows`."""
         clips = self._open(part)
         spec = WindowSpec(transitions=transitions, transition_s=self.spec.transition_s, rate_hz=self.spec.rate_hz)
@@ -151,57 +152,51 @@ class ClipBatches(StageBatches):
             clips=clips, spec=spec, most=most or self.held_out_windows, batch_size=self.batch_size, patch_grid=self.patch_grid,
             take=self._take, unreadable=self._log(part, clips),
             watch=partial(self.watch, what="choosing held-out windows"),
-        )  # fmt: skip
+        )
 
     @cached_property
     def facts(self) -> dict[str, Any]:
-        """For the card: what was trained on."""
-        described = {
+        """What was trained on, for the card."""
+        facts = {
             "path": str(self.data.path.name), "clips": len(self.train), "rate_hz": self.spec.rate_hz,
             "transition_s": self.spec.transition_s,
             "unreadable": self.unreadable.unreadable(), "too_short": self.unreadable.too_short(),
-            **sum_up(self._known(), clips=len(self.train)),
-        }  # fmt: skip
-        names = [
-            json.dumps(self.train.identity(i), sort_keys=True, default=str) for i in range(min(len(self.train), 1000))
-        ]
-        return described | {"fingerprint": hashlib.sha256("".join(names).encode()).hexdigest()[:16]}
+            **sum_up(self._sample(), clips=len(self.train)),
+        }
+        identities = [self.train.identity(index) for index in range(min(len(self.train), FINGERPRINTED))]
+        text = "".join(json.dumps(identity, sort_keys=True, default=str) for identity in identities)
+        return facts | {"fingerprint": hashlib.sha256(text.encode()).hexdigest()[:16]}
 
-    def _known(self) -> list[tuple[DrivingClip, ClipFacts]]:
-        """Clips that are in the cache (an even sample of very many); where none is, a few that are decoded for it."""
-        found = [self.train.stored(index) for index in _even(len(self.train), CARD_CLIPS)]
-        if any(found):
-            return [one for one in found if one is not None]
+    def _sample(self) -> list[tuple[DrivingClip, ClipFacts]]:
+        """Clips that are in the cache, spread evenly; if it holds none, a few that are decoded now."""
+        stored = [self.train.stored(index) for index in evenly_spread(len(self.train), CARD_CLIPS)]
+        if any(stored):
+            return [clip for clip in stored if clip is not None]
         decoded = []
-        for index in _even(len(self.train), DECODED_CARD_CLIPS):
-            with suppress(UnreadableClip):  # counted where it was to be used
+        for index in evenly_spread(len(self.train), DECODED_CARD_CLIPS):
+            with suppress(UnreadableClip):  # training has counted it
                 decoded.append(self.train.read(index))
         return decoded
 
 
 def sum_up(read: list[tuple[DrivingClip, ClipFacts]], *, clips: int) -> dict[str, Any]:
-    """Facts of the whole clips that were `read`, of `clips` in all: `counted` says so.
+    """Sums over the facts of whole clips. `counted` says how many of how many clips these are.
 
-    poses: sentence on poses and intrinsics → number of clips; those without poses are not used in the codebook's first
-    stage.
+    The entry `poses` counts clips by how their poses and intrinsics were obtained. Clips without
+    poses are not used in the codebook's first stage.
     """
     poses: Counter[str] = Counter()
     for clip, facts in read:
-        whence = "recorded" if clip.pose_source is PoseSource.RECORDED else facts.pose_note or "none"
-        poses[f"poses: {whence}; intrinsics: {'none given' if clip.intrinsics is None else 'given'}"] += 1
-    facts = [one for _, one in read]
+        origin = "recorded" if clip.pose_source is PoseSource.RECORDED else facts.pose_note or "none"
+        poses[f"poses: {origin}; intrinsics: {'none given' if clip.intrinsics is None else 'given'}"] += 1
+    facts = [facts for _, facts in read]
     return {
         "counted": f"{len(read):,} of {clips:,} clips",
-        "frames_read": sum(one.frames_read for one in facts),
-        "repeated_frames_dropped": sum(one.repeated for one in facts),
-        "cuts": sum(one.cuts for one in facts),
-        "holes": sum(one.holes for one in facts),
-        "standstill_kept_s": round(sum(one.standstill_s for one in facts), 1),
+        "frames_read": sum(clip.frames_read for clip in facts),
+        "repeated_frames_dropped": sum(clip.repeated for clip in facts),
+        "cuts": sum(clip.cuts for clip in facts),
+        "holes": sum(clip.holes for clip in facts),
+        "standstill_kept_s": round(sum(clip.standstill_s for clip in facts), 1),
         "clips_without_poses": sum(clip.pose_source is PoseSource.NONE for clip, _ in read),
         "poses": dict(poses),
     }
-
-
-def _even(count: int, most: int) -> list[int]:
-    """At most `most` of the numbers below `count`, evenly spread."""
-    return np.unique(np.linspace(0, count - 1, min(most, count)).astype(int)).tolist()

@@ -1,7 +1,7 @@
-"""The fixed windows that a model is judged on: which there are, and their batches.
+"""The fixed windows that a codebook is evaluated on, as batches.
 
-After batches.py. Nothing is opened before the first batch or the length is asked for, and then only as many clips as are
-needed: choosing 1,000 windows of a million clips opens 250.
+No clip is opened before a batch or the length is asked for, and then only as many as are needed:
+choosing 1,000 windows of a million clips opens 250.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -10,38 +10,40 @@ from itertools import chain
 
 import numpy as np
 
+from latentdrive.data.batches.augmentation import NO_AUGMENTATION
+from latentdrive.data.batches.streams import shuffled
 from latentdrive.data.batches.transitions import TransitionBatch, WindowSpec
-from latentdrive.data.batches.windows import NO_AUGMENTATION, make_batch, open_clip, shuffled, window_starts
+from latentdrive.data.batches.windows import make_batch, open_clip, window_starts
 from latentdrive.data.clips.clip_source import ReadableSource
 from latentdrive.data.clips.frame_cache import CachedClips
 from latentdrive.data.unreadable import UnreadableLog
 from latentdrive.errors import NoClips, UnreadableClip
 
-WINDOWS_A_CLIP = 4  # taken of each clip where there are more clips than needed: windows of one clip resemble each other
-LONG = 100  # clips to open beyond which progress is shown
+WINDOWS_A_CLIP = 4  # taken of each clip where clips are many, because windows of one clip resemble each other
+LONG = 100  # progress is shown for more clips than this
 Watch = Callable[[range], Iterable[int]]
 
 
 class HeldOut:
     """A fixed list of at most `most` windows as batches, in an order that mixes clips; the last batch may be smaller.
 
-    watch: shows the progress of opening clips where they are many.
+    watch: shows the progress of opening clips, if they are many.
     """
 
     def __init__(
         self, *, clips: CachedClips, spec: WindowSpec, most: int, batch_size: int, patch_grid: tuple[int, int],
         take: str, unreadable: UnreadableLog, watch: Watch,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.clips, self.spec, self.batch_size, self.patch_grid, self.take = clips, spec, batch_size, patch_grid, take
         self.most, self.unreadable, self.watch = most, unreadable, watch
 
     @cached_property
     def windows(self) -> list[tuple[int, int]]:
-        """(clip, start) of each window. Raises NoClips where no clip holds one."""
+        """(clip, start) of each window. Raises NoClips if no clip holds one."""
         return pick_windows(
             self.clips, self.spec, most=self.most, unreadable=self.unreadable, watch=self.watch,
             with_truth=self.patch_grid is not None,
-        )  # fmt: skip
+        )
 
     def __len__(self) -> int:
         return -(-len(self.windows) // self.batch_size)
@@ -61,11 +63,13 @@ class HeldOut:
 def pick_windows(
     source: ReadableSource, spec: WindowSpec, *, most: int, unreadable: UnreadableLog, watch: Watch, with_truth: bool
 ) -> list[tuple[int, int]]:
-    """At most `most` (clip, start), mixed, the same for the same clips.
+    """At most `most` windows as (clip, start), in a mixed order that is the same for the same clips.
 
-    Few clips: every one is opened and the choice is even over all of their windows. Many: a shuffled walk takes
-    WINDOWS_A_CLIP of each clip and ends when there are enough; further windows of these clips fill up if there never are.
-    Clips that can't be read (with_truth: together with their truth), or hold no window, go to `unreadable`.
+    If clips are few, all of them are opened, and every window is equally likely to be chosen. If
+    they are many, a shuffled walk takes WINDOWS_A_CLIP of each clip and ends when there are enough;
+    if there are never enough, more windows of these clips fill up. Clips that can't be read, or
+    hold no window, go to `unreadable`. with_truth: a clip with an unreadable truth is unreadable,
+    too.
     """
     many = len(source) * WINDOWS_A_CLIP > most
     needed = min(len(source), -(-most // WINDOWS_A_CLIP)) if many else len(source)
@@ -80,14 +84,14 @@ def pick_windows(
         except UnreadableClip as error:
             unreadable.add(index, error)
             continue
-        own = [(index, int(start)) for start in np.random.default_rng([0, index]).permutation(starts)]
-        share = WINDOWS_A_CLIP if many else len(own)
-        taken += own[:share]
-        spare += own[share:]
+        candidates = [(index, int(start)) for start in np.random.default_rng([0, index]).permutation(starts)]
+        share = WINDOWS_A_CLIP if many else len(candidates)
+        taken += candidates[:share]
+        spare += candidates[share:]
     windows = sorted(taken if len(taken) >= most else taken + spare)
     if not windows:
         raise NoClips(
             f"no held-out clip is long enough for {spec.transitions} transitions of {spec.transition_s:g} s "
-            f"({unreadable.summary()}; the last one: {unreadable.last}): give longer clips, or lower the number of transitions"
+            f"({unreadable.summary()}; the last one: {unreadable.last}): give longer clips, or fewer transitions"
         )
     return [windows[i] for i in np.random.default_rng(0).permutation(len(windows))[:most]]

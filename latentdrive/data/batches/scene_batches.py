@@ -1,25 +1,22 @@
-"""What teacher and student are fed with: scenes cut from clips, and the stored latent actions of the same windows.
+"""What teacher and student learn from: scenes cut from clips, with the stored latent actions of the same windows.
 
-After latents.py and windows.py. `latents` is a folder with one store per part of the data (train, val), as `label` writes it.
-A training batch is a function of (seed, step, rank): nothing about the sampler is saved, and a resumed run sees the same
-batches.
+`latents` is a folder with one store for each part of the data (train, val), as `label` writes it.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
-import torch
-from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+from torch.utils.data import DataLoader
 
 from latentdrive.data.batches.scene_cutting import SceneSpec, cut_scene, scene_batch
-from latentdrive.data.batches.windows import shuffled
+from latentdrive.data.batches.streams import endless, in_order, mixed_choice
 from latentdrive.data.clips.clip_source import ReadableSource
 from latentdrive.data.clips.sidecars import SAME_TIME_S
 from latentdrive.data.latent_store import LatentStore
-from latentdrive.errors import StoreError, WrongShape
+from latentdrive.errors import StoreError
 from latentdrive.geometry import nearest_rows
 from latentdrive.stages.batches import StageBatches
 from latentdrive.types import DrivingClip, LatentActions, SceneBatch
@@ -27,7 +24,7 @@ from latentdrive.types import DrivingClip, LatentActions, SceneBatch
 
 @runtime_checkable
 class Parts(Protocol):
-    """A data set that opens its parts by name: data/clips/data_set.py."""
+    """A data set that opens its parts by name, as DataSet does."""
 
     path: Path
 
@@ -36,19 +33,11 @@ class Parts(Protocol):
     def estimate(self, parts: Iterable[str]) -> str: ...
 
 
-@runtime_checkable
-class Batchable(Protocol):
-    """A list of scenes that batches are made of."""
-
-    def __len__(self) -> int: ...
-
-    def batch(self, picked: Sequence[int]) -> tuple[Any, Any]: ...
-
-
 class LabelledScenes:
-    """Windows of one store with the clips they were cut from. rows: the windows of the store that can be used.
+    """Windows of one latent store with the clips that they were cut from. rows: windows that can be used.
 
-    Windows too near the start of their shot for the scene's earlier images are left out and counted in `skipped`.
+    Windows too near the start of their shot for the scene's earlier images are left out, and
+    counted in `skipped`.
     """
 
     def __init__(self, *, clips: ReadableSource, store: LatentStore, spec: SceneSpec) -> None:
@@ -56,7 +45,7 @@ class LabelledScenes:
         self._clip_of = {clips.key(i): i for i in range(len(clips))}
         if missing := [key for key in dict.fromkeys(store.keys) if key not in self._clip_of]:
             raise StoreError(
-                f"{store.folder} labels {missing[0]} ({len(missing)} clips in all), which the data does not hold: "
+                f"{store.folder} labels {missing[0]} ({len(missing)} clips in all), which this data does not hold: "
                 "train on the data that was labelled, or label this data"
             )
         rows = range(len(store))
@@ -64,7 +53,7 @@ class LabelledScenes:
         self.skipped = len(store) - len(self.rows)
         if not self.rows:
             raise StoreError(
-                f"{store.folder}: no window has {spec.history_frames} earlier images; lower history_frames"
+                f"{store.folder}: no window has {spec.history_frames} earlier images: lower model.scene.history_frames"
             )
 
     def __len__(self) -> int:
@@ -82,7 +71,7 @@ class LabelledScenes:
         return scene_batch(scenes, height=self.clips.height, width=self.clips.width), self.store.batch(rows)
 
     def has_commands(self) -> bool:
-        """Whether its clips say where the driver was told to go, by the clip of the first window."""
+        """Whether the clips have driving commands, by the clip of the first window."""
         return self.clips[self._clip_of[self.store.keys[self.rows[0]]]].commands is not None
 
     def drives(self) -> list[str]:
@@ -90,7 +79,7 @@ class LabelledScenes:
         return [self.store.drives[row] for row in self.rows]
 
     def _now(self, row: int, clip: DrivingClip) -> int:
-        """The frame of its clip at the t0 of a window."""
+        """The frame of the clip at the window's t0. Raises StoreError if there is none."""
         key, t0_s = self.store.keys[row], self.store.t0_s[row]
         now = int(nearest_rows(clip.times_s, np.array([t0_s]))[0])
         if abs(clip.times_s[now] - t0_s) > SAME_TIME_S:
@@ -110,8 +99,10 @@ class LabelledScenes:
 class SceneBatches(StageBatches):
     """Labelled scenes of a data set for training and validation.
 
-    latents: folder with the stores `train` and `val`. origin: whose labels these must be. spec: what a scene holds of the
-    past. batch_size: scenes a step. held_out_windows: how many windows of `val` are looked at, spread over all of them.
+    latents: folder with the stores `train` and `val`. origin: which model must have made the
+    labels. spec: what a scene holds of the past. batch_size: scenes a step. held_out_windows: how
+    many windows of `val` are used, chosen at random from all of them. workers: processes that make
+    batches ahead.
     """
 
     free_settings = ("workers", "data.cache_gb", "data.cache_folder")
@@ -159,17 +150,17 @@ class SceneBatches(StageBatches):
         return LabelledScenes(clips=self.data.open("val"), store=self.stores["val"], spec=self.spec)
 
     def estimate(self, model: Any) -> str:
-        """What reading both parts will take, to print before it begins. model: teacher or student, which keep no features."""
+        """What reading both parts will take, to print before it begins. Teacher and student cache no features."""
         return self.data.estimate(("train", "val"))
 
     def train_batches(self, start_step: int) -> DataLoader:
-        """Endless batches from `start_step` on. Ranks are those known at this moment."""
+        """Endless batches from `start_step` on, for the rank of this process."""
         return endless(
             self.train, batch_size=self.batch_size, seed=self.seed, start_step=start_step, workers=self.workers
         )
 
     def held_out_picks(self) -> list[int]:
-        """Which held-out windows are looked at: a fixed, mixed choice."""
+        """The held-out windows that are used: a random choice, the same every time."""
         return mixed_choice(len(self.held_out), self.held_out_windows)
 
     def validation_batches(self) -> DataLoader:
@@ -182,85 +173,12 @@ class SceneBatches(StageBatches):
 
     @cached_property
     def facts(self) -> dict[str, Any]:
-        """For the card: what was learned from."""
-        permuted = self.info.settings.get("permuted")  # a control: see tools/permute_store.py
+        """What was learned from, for the card."""
+        permuted = self.info.settings.get("permuted")  # a control experiment: see tools/permute_store.py
         return {
             "path": str(self.data.path.name), "windows": len(self.train), "held_out_windows": len(self.held_out_picks()),
             "held_out_drives": len(set(self.held_out.drives())), "windows_without_past": self.train.skipped,
             "transition_s": self.info.transition_s, "labels_origin": str(self.info.origin), "height": self.data.height,
             "width": self.data.width, "fit": self.data.fit,
             "commands": self.train.has_commands(), **({} if permuted is None else {"permuted": permuted}),
-        }  # fmt: skip
-
-
-class SceneStream(IterableDataset):
-    """Endless training batches; every window once an epoch, in an order shuffled anew by (seed, epoch).
-
-    scenes: anything with a length and `batch(picked)`: labelled windows, or scenes for planners. batch_size: scenes of one rank's
-    batch; ranks read disjoint parts of the epoch.
-    """
-
-    def __init__(
-        self, scenes: Batchable, *, batch_size: int, seed: int, start_step: int, rank: int = 0, ranks: int = 1
-    ) -> None:
-        if batch_size < 1:
-            raise WrongShape(f"batch_size must be at least 1, got {batch_size}")
-        self.scenes, self.batch_size, self.seed, self.start_step = scenes, batch_size, seed, start_step
-        self.rank, self.ranks = rank, ranks
-
-    def __iter__(self) -> Iterator[tuple[Any, Any]]:
-        worker = get_worker_info()
-        step, by = (0, 1) if worker is None else (worker.id, worker.num_workers)
-        step += self.start_step
-        while True:
-            yield self.batch(step)
-            step += by
-
-    def batch(self, step: int) -> tuple[Any, Any]:
-        """The batch of one step of this rank."""
-        picked, count = [], len(self.scenes)
-        first = (step * self.ranks + self.rank) * self.batch_size
-        for number in range(first, first + self.batch_size):
-            epoch, place = divmod(number, count)
-            picked.append(shuffled(place, count, key=(self.seed, epoch)))
-        return self.scenes.batch(picked)
-
-
-class _Chosen:
-    """Batches of a fixed list of windows."""
-
-    def __init__(self, scenes: Batchable, picks: list[int], batch_size: int) -> None:
-        self.scenes, self.picks, self.batch_size = scenes, picks, batch_size
-
-    def __len__(self) -> int:
-        return -(-len(self.picks) // self.batch_size)
-
-    def __getitem__(self, number: int) -> tuple[Any, Any]:
-        return self.scenes.batch(self.picks[number * self.batch_size : (number + 1) * self.batch_size])
-
-
-def endless(scenes: Batchable, *, batch_size: int, seed: int, start_step: int, workers: int) -> DataLoader:
-    """Training batches of this rank from `start_step` on, see SceneStream; ranks are those known at this moment."""
-    parallel = torch.distributed.is_available() and torch.distributed.is_initialized()
-    stream = SceneStream(
-        scenes, batch_size=batch_size, seed=seed, start_step=start_step,
-        rank=torch.distributed.get_rank() if parallel else 0, ranks=torch.distributed.get_world_size() if parallel else 1,
-    )  # fmt: skip
-    return DataLoader(
-        stream, batch_size=None, collate_fn=_whole_batch, num_workers=workers, persistent_workers=workers > 0
-    )
-
-
-def in_order(scenes: Batchable, picks: list[int], batch_size: int) -> DataLoader:
-    """Batches of the picked scenes in their order; the last one may be smaller."""
-    return DataLoader(_Chosen(scenes, picks, batch_size), batch_size=None, collate_fn=_whole_batch)
-
-
-def mixed_choice(count: int, most: int) -> list[int]:
-    """At most so many of `count` rows, in order: a choice that is always the same and spread over all of them."""
-    return sorted(np.random.default_rng(0).permutation(count)[:most].tolist())
-
-
-def _whole_batch(batch: tuple[Any, Any]) -> tuple[Any, Any]:
-    """Leaves a batch as it is; torch's own would turn the tuple into a list."""
-    return batch
+        }

@@ -1,8 +1,8 @@
-"""What the car sees at t0: a clip cut into a Scene that holds nothing later.
+"""A scene cut from a clip: what the car sees at t0, and nothing later.
 
-Between `data` and everything that drives: video, world and logs reach teacher, student and planners as one type. Only
-rows of the clip up to t0 are ever indexed here, and poses that were interpolated towards a later one are not used: nothing
-later can leak.
+Teacher and student get clips of every source as this one type. Only rows of the clip up to t0 are
+indexed here, and poses that were interpolated towards a later one are not used, so nothing later
+can leak.
 """
 
 from collections.abc import Sequence
@@ -19,13 +19,15 @@ from latentdrive.errors import ConfigError, WrongShape
 from latentdrive.geometry import interpolate_poses, relative_pose
 from latentdrive.types import FRONT, CameraImage, Command, DrivingClip, EgoHistory, PoseSource, Scene, SceneBatch
 
-SLACK_S = 0.02  # how far outside the shot a time of the ego history may lie, for rounding in the file
+SLACK_S = 0.02  # how far outside the shot a time of the ego history may lie, because files round times
 
 
 @checkpoint_part
 @dataclass(frozen=True, kw_only=True)
 class SceneSpec:
-    """What a scene holds of the past. history_frames: earlier images, history_step_s apart; ego_frames states at ego_hz."""
+    """What a scene holds of the past: history_frames earlier images, history_step_s apart, and
+    ego_frames states at ego_hz.
+    """
 
     history_frames: int
     history_step_s: float
@@ -47,7 +49,7 @@ class SceneSpec:
         return np.arange(-self.history_frames, 1) * step
 
     def starts(self, clip: DrivingClip, rate_hz: float) -> Int64[np.ndarray, "S"]:
-        """Every frame that may be t0: its earlier images lie in the same shot. A scene needs nothing later."""
+        """Every frame that may be t0, because its earlier images lie in the same shot. A scene needs nothing later."""
         reach = -int(self.images(rate_hz)[0])
         if len(clip) <= reach:
             return np.zeros(0, np.int64)
@@ -62,11 +64,14 @@ def cut_scene(
     rate_hz: float,
     camera_to_ego: Float[np.ndarray, "4 4"] | None = None,
 ) -> Scene:
-    """The scene at frame `now` of a clip, from this frame and earlier ones alone."""
+    """The scene at frame `now` of a clip, from this frame and earlier ones alone. Raises WrongShape
+    if they are too few.
+    """
     picked = now + spec.images(rate_hz)
     if picked[0] < 0 or now >= len(clip) or clip.shots[picked[0]] != clip.shots[now]:
         raise WrongShape(
-            f"{clip.key}: no scene at frame {now}: it needs {-int(spec.images(rate_hz)[0])} frames before it in its shot"
+            f"{clip.key} has no scene at frame {now}: it needs {-int(spec.images(rate_hz)[0])} frames before it in "
+            "its shot"
         )
     mount = None if camera_to_ego is None else np.asarray(camera_to_ego, np.float32)
     images = [
@@ -81,41 +86,43 @@ def cut_scene(
 
 
 def ego_history(clip: DrivingClip, now: int, spec: SceneSpec) -> EgoHistory:
-    """The ego's last states: as the car recorded them, or from recorded poses, by backward differences over one frame.
+    """The ego's last states: as the car recorded them, or from recorded poses by backward differences over one frame.
 
-    Velocity (forward, left) of each state is in that state's own frame; acceleration is the change of velocity over the
-    last 1 / ego_hz seconds. Poses of visual odometry count as unknown: they know no metres, and are smoothed over
-    neighbours on both sides. So does everything at a frame whose pose was interpolated towards a later one (poses sparser
-    than frames). What the shot is too short for is 0 and flagged unknown; the command is known where the clip has commands.
+    The velocity (forward, left) of each state is in that state's own frame. The acceleration is the
+    change of velocity over the last 1 / ego_hz seconds. Poses of visual odometry count as unknown,
+    because they have no metric scale and are smoothed over neighbours on both sides. So do the
+    states of a frame whose pose was interpolated towards a later one (where poses are sparser than
+    frames). States before the start of the shot are 0 and flagged unknown. The command is known if
+    the clip has commands.
     """
-    elsewhere = np.flatnonzero(clip.shots[:now] != clip.shots[now])
-    first = int(elsewhere[-1]) + 1 if len(elsewhere) else 0
+    other_shots = np.flatnonzero(clip.shots[:now] != clip.shots[now])
+    first = int(other_shots[-1]) + 1 if len(other_shots) else 0
     times = clip.times_s[first : now + 1]
-    wanted = clip.times_s[now] - np.arange(spec.ego_frames - 1, -1, -1) / spec.ego_hz
+    state_times = clip.times_s[now] - np.arange(spec.ego_frames - 1, -1, -1) / spec.ego_hz
     shape = (spec.ego_frames, 2)
     poses, velocity, acceleration = np.zeros((spec.ego_frames, 3)), np.zeros(shape), np.zeros(shape)
     poses_known = velocity_known = acceleration_known = False
-    # Earlier poses were interpolated towards none that is later than the one of now: its flag is that of them all.
+    # If the pose of now uses no later one, no earlier pose does.
     causal = clip.poses_causal is None or bool(clip.poses_causal[now])
     if clip.ego_poses is not None and clip.pose_source == PoseSource.RECORDED and causal:
         recorded = np.asarray(clip.ego_poses[first : now + 1], np.float64)
-        poses_known = bool(wanted[0] >= times[0] - SLACK_S)
+        poses_known = bool(state_times[0] >= times[0] - SLACK_S)
         poses = relative_pose(
-            np.broadcast_to(recorded[-1], (spec.ego_frames, 3)), interpolate_poses(times, recorded, wanted)
+            np.broadcast_to(recorded[-1], (spec.ego_frames, 3)), interpolate_poses(times, recorded, state_times)
         )
         if len(times) >= 2:
             velocity_known = True
-            velocity = _velocity(times, recorded, wanted)
-            acceleration_known = bool(wanted[-2] >= times[0] - SLACK_S + (times[1] - times[0]))
+            velocity = _velocity(times, recorded, state_times)
+            acceleration_known = bool(state_times[-2] >= times[0] - SLACK_S + (times[1] - times[0]))
         if acceleration_known:
             acceleration[1:] = np.diff(velocity, axis=0) * spec.ego_hz
             acceleration[0] = acceleration[1]
     if clip.ego_motion is not None:
-        rows = np.maximum(np.searchsorted(times, wanted + SLACK_S, side="right") - 1, 0)
+        rows = np.maximum(np.searchsorted(times, state_times + SLACK_S, side="right") - 1, 0)
         velocity, acceleration = np.split(clip.ego_motion[first : now + 1][rows], 2, axis=1)
         velocity_known = acceleration_known = True
     return EgoHistory(
-        times_s=wanted - clip.times_s[now],
+        times_s=state_times - clip.times_s[now],
         poses=(poses if poses_known else np.zeros_like(poses)).astype(np.float32),
         poses_known=poses_known,
         velocity=velocity.astype(np.float32),
@@ -133,17 +140,17 @@ def scene_batch(scenes: Sequence[Scene], *, height: int, width: int) -> SceneBat
     ego = [scene.ego for scene in scenes]
     return SceneBatch(
         images=torch.from_numpy(images),
-        velocity=torch.from_numpy(np.stack([one.velocity[-1] for one in ego])),
-        velocity_known=torch.tensor([one.velocity_known for one in ego]),
-        acceleration=torch.from_numpy(np.stack([one.acceleration[-1] for one in ego])),
-        acceleration_known=torch.tensor([one.acceleration_known for one in ego]),
-        command=torch.tensor([int(one.command) for one in ego]),
-        command_known=torch.tensor([one.command_known for one in ego]),
+        velocity=torch.from_numpy(np.stack([history.velocity[-1] for history in ego])),
+        velocity_known=torch.tensor([history.velocity_known for history in ego]),
+        acceleration=torch.from_numpy(np.stack([history.acceleration[-1] for history in ego])),
+        acceleration_known=torch.tensor([history.acceleration_known for history in ego]),
+        command=torch.tensor([int(history.command) for history in ego]),
+        command_known=torch.tensor([history.command_known for history in ego]),
     )
 
 
-def _velocity(times: np.ndarray, poses: np.ndarray, wanted: np.ndarray) -> Float[np.ndarray, "T 2"]:
-    """Velocity at each wanted time, from the last two frames at or before it (the first two where there are none)."""
-    later = np.clip(np.searchsorted(times, wanted + 1e-6, side="right") - 1, 1, len(times) - 1)
+def _velocity(times: np.ndarray, poses: np.ndarray, state_times: np.ndarray) -> Float[np.ndarray, "T 2"]:
+    """Velocity at each of `state_times`, from the last two frames at or before it (or else the first two frames)."""
+    later = np.clip(np.searchsorted(times, state_times + 1e-6, side="right") - 1, 1, len(times) - 1)
     back = relative_pose(poses[later], poses[later - 1])  # the earlier pose, seen from the later
     return -back[:, :2] / (times[later] - times[later - 1])[:, None]

@@ -1,6 +1,6 @@
 """Windows of transitions: which frames of a clip make one, and a batch of them.
 
-windows.py fills such batches from clips; the codebook learns from them.
+windows.py makes such batches from clips; the codebook learns from them.
 """
 
 from dataclasses import dataclass, fields, replace
@@ -20,9 +20,9 @@ class TransitionBatch(Batch):
     frames: RGB; None where only features are read. features: the backbone's features of the frames,
     from the cache; None without such a cache. motion: dx, dy (metres) and dyaw (radians) over each
     transition, in the ego frame at its start, and the speed (m/s) at its start; 0 where unknown.
-    moving: share of each patch that agents' boxes cover at the start or the end of the transition, 0
-    without truth; None unless a patch grid was asked for. clip, start: index of the clip in its part of
-    the data, and of the window's first frame in the clip.
+    moving: share of each patch that agents' boxes cover at the start or the end of the transition,
+    0 without truth; None unless a patch grid was asked for. clip, start: index of the clip in its
+    part of the data, and of the window's first frame in the clip.
     """
 
     frames: UInt8[Tensor, "B T 3 H W"] | None
@@ -64,11 +64,11 @@ class WindowSpec:
 
     @property
     def span(self) -> int:
-        """Frames from the first of a window to its last."""
+        """Frames from the first one of a window to the last one."""
         return self.transitions * self.transition_frames
 
     def starts(self, clip: DrivingClip) -> Int64[np.ndarray, "S"]:
-        """All frames at which a window may start: no window spans two shots."""
+        """All frames at which a window may start; no window spans two shots."""
         if len(clip) <= self.span:
             return np.zeros(0, np.int64)
         return np.flatnonzero(clip.shots[: len(clip) - self.span] == clip.shots[self.span :])

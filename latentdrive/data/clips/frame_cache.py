@@ -20,6 +20,7 @@ from latentdrive.data.clips.cache_ledger import CacheLedger
 from latentdrive.data.clips.clip_source import ClipFacts, Part, ReadableSource
 from latentdrive.errors import ConfigError, UnreadableClip
 from latentdrive.lru_cache import LruCache
+from latentdrive.statistics import evenly_spread
 from latentdrive.types import ClipTruth, DrivingClip
 
 FORMAT = 1
@@ -184,9 +185,9 @@ class CachedClips:
     def _sampled(self, look_up: Callable[[int], Any], most: int) -> list[Any]:
         """Results of `look_up` for at most `most` clips, evenly spread, without the unreadable ones."""
         results = []
-        for index in np.unique(np.linspace(0, len(self) - 1, min(most, len(self))).astype(int)):
+        for index in evenly_spread(len(self), most):
             with suppress(UnreadableClip):
-                results.append(look_up(int(index)))
+                results.append(look_up(index))
         return results
 
     def _entry(self, index: int) -> Path:

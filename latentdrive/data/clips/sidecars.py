@@ -96,9 +96,7 @@ def read_track(path: Path, *, first_s: float, last_s: float, slack_s: float) -> 
         )
     if (np.diff(table[:, 0]) <= 0).any():
         row = int(np.flatnonzero(np.diff(table[:, 0]) <= 0)[0]) + 2
-        raise UnreadableClip(
-            path, f"time_s does not grow at row {row}: sort the rows and remove repeated ones"
-        )
+        raise UnreadableClip(path, f"time_s does not grow at row {row}: sort the rows and remove repeated ones")
     if table[0, 0] > first_s + slack_s or table[-1, 0] < last_s - slack_s:
         raise UnreadableClip(
             path,

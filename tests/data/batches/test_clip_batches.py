@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from latentdrive.backbones import CachedMaps, TimmFeatures
+from latentdrive.data.batches.augmentation import NO_AUGMENTATION, Augmentation
 from latentdrive.data.batches.clip_batches import ClipBatches
-from latentdrive.data.batches.windows import NO_AUGMENTATION, Augmentation
 from latentdrive.data.clips.clip_source import ClipOptions, Part
 from latentdrive.data.clips.data_set import DataSet
 from latentdrive.data.clips.video import VideoFolder
@@ -31,16 +31,37 @@ def batches(drive: Callable[..., Path], tmp_path: Path) -> Callable[..., ClipBat
 
     def make(*, cache: str = "frames", cache_gb: float = 1.0, **changed) -> ClipBatches:
         data = DataSet(
-            path=str(tmp_path / "clips"), rate_hz=OPTIONS["rate_hz"], height=OPTIONS["height"], width=OPTIONS["width"],
-            cache=cache, cache_gb=cache_gb, cache_folder=str(tmp_path / "cache"), max_unreadable=0.5, block_s=None,
-            train={"times": "train"}, val={"times": "test"}, probe=None, scenes=None, splits=None, options=partial(ClipOptions, **READING),
-            part=partial(Part, path=str(tmp_path / "clips"), train_share=0.5, gap_s=0.1), source=partial(VideoFolder, truth=None),
-        )  # fmt: skip
+            path=str(tmp_path / "clips"),
+            rate_hz=OPTIONS["rate_hz"],
+            height=OPTIONS["height"],
+            width=OPTIONS["width"],
+            cache=cache,
+            cache_gb=cache_gb,
+            cache_folder=str(tmp_path / "cache"),
+            max_unreadable=0.5,
+            block_s=None,
+            train={"times": "train"},
+            val={"times": "test"},
+            probe=None,
+            scenes=None,
+            splits=None,
+            options=partial(ClipOptions, **READING),
+            part=partial(Part, path=str(tmp_path / "clips"), train_share=0.5, gap_s=0.1),
+            source=partial(VideoFolder, truth=None),
+        )
         options = {
-            "data": data, "window_transitions": 1, "transition_s": 0.5, "batch_size": 4, "pairs_per_clip": 1,
-            "held_out_windows": 6, "patch_grid": (6, 10), "augmentation": NO_AUGMENTATION, "workers": 0, "seed": 0,
+            "data": data,
+            "window_transitions": 1,
+            "transition_s": 0.5,
+            "batch_size": 4,
+            "pairs_per_clip": 1,
+            "held_out_windows": 6,
+            "patch_grid": (6, 10),
+            "augmentation": NO_AUGMENTATION,
+            "workers": 0,
+            "seed": 0,
             "out": str(tmp_path / "out"),
-        }  # fmt: skip
+        }
         return ClipBatches(**options | changed)
 
     return make

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from latentdrive.data.batches.scene_batches import LabelledScenes, SceneBatches, SceneStream
+from latentdrive.data.batches.scene_batches import LabelledScenes, SceneBatches
 from latentdrive.data.batches.scene_cutting import SceneSpec
+from latentdrive.data.batches.streams import SceneStream
 from latentdrive.data.latent_store import LatentWriter, Windows
 from latentdrive.errors import MixedCodebooks, StoreError
 from latentdrive.types import Origin
@@ -21,11 +22,13 @@ def write_store(folder, clips: list[int], *, seed: int = 0, t0_s=(0.5, 1.0, 2.25
     count = len(clips) * len(t0_s)
     writer = LatentWriter(folder, info)
     windows = Windows(
-        keys=[f"clip{i}" for i in clips], drives=[f"drive{i // 2}" for i in clips],
-        clip=np.repeat(np.arange(len(clips)), len(t0_s)), t0_s=np.tile(t0_s, len(clips)),
+        keys=[f"clip{i}" for i in clips],
+        drives=[f"drive{i // 2}" for i in clips],
+        clip=np.repeat(np.arange(len(clips)), len(t0_s)),
+        t0_s=np.tile(t0_s, len(clips)),
         latents=make_latents(count, seed=seed, codebook_id=info.codebook_id, origin=info.origin),
         known=np.ones((count, 1), bool),
-    )  # fmt: skip
+    )
     writer.add(windows, next_clip=len(clips), unreadable=[])
     writer.finish()
 
@@ -124,7 +127,7 @@ def test_a_store_of_other_clips_is_refused_by_name(tmp_path):
     clips = MemoryClips([make_clip(0)])
     from latentdrive.data.latent_store import LatentStore
 
-    with pytest.raises(StoreError, match=r"labels clip7 \(1 clips in all\), which the data does not hold"):
+    with pytest.raises(StoreError, match=r"labels clip7 \(1 clips in all\), which this data does not hold"):
         LabelledScenes(clips=clips, store=LatentStore(tmp_path / "s"), spec=NOW)
 
 

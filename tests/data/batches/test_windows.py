@@ -6,15 +6,11 @@ import numpy as np
 import pytest
 import torch
 
+from latentdrive.data.batches.augmentation import NO_AUGMENTATION, Augmentation
+from latentdrive.data.batches.streams import shuffled
+from latentdrive.data.batches.transition_stream import TransitionStream, loader
 from latentdrive.data.batches.transitions import WindowSpec
-from latentdrive.data.batches.windows import (
-    NO_AUGMENTATION,
-    Augmentation,
-    TransitionStream,
-    loader,
-    make_batch,
-    shuffled,
-)
+from latentdrive.data.batches.windows import make_batch
 from latentdrive.data.unreadable import read_unreadable
 from latentdrive.errors import ConfigError, NoClips, TooManyUnreadable
 from tests.support.windows import SPEC, DamagedTruth, FakeSource, log

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from latentdrive.data.batches.augmentation import NO_AUGMENTATION
 from latentdrive.data.batches.clip_batches import ClipBatches
-from latentdrive.data.batches.windows import NO_AUGMENTATION
 from latentdrive.data.clips.clip_files import ClipList
 from latentdrive.data.clips.clip_source import Part
 from latentdrive.data.clips.data_set import DataSet
@@ -72,13 +72,36 @@ def test_of_a_million_clips_only_those_of_a_batch_are_opened(tmp_path: Path):
 
     tracemalloc.start()
     data = DataSet(
-        path=str(listed), rate_hz=10.0, height=4, width=6, cache="none", cache_gb=1.0, cache_folder="", max_unreadable=0.01,
-        block_s=None, train={}, val={}, probe=None, source=source, scenes=None, splits=None, part=partial(Part, path="", times="all", train_share=0.7, gap_s=0.5),
-    )  # fmt: skip
+        path=str(listed),
+        rate_hz=10.0,
+        height=4,
+        width=6,
+        cache="none",
+        cache_gb=1.0,
+        cache_folder="",
+        max_unreadable=0.01,
+        block_s=None,
+        train={},
+        val={},
+        probe=None,
+        source=source,
+        scenes=None,
+        splits=None,
+        part=partial(Part, path="", times="all", train_share=0.7, gap_s=0.5),
+    )
     batches = ClipBatches(
-        data=data, window_transitions=2, transition_s=0.5, batch_size=8, pairs_per_clip=2, held_out_windows=100,
-        patch_grid=(2, 2), augmentation=NO_AUGMENTATION, workers=0, seed=0, out=str(tmp_path),
-    )  # fmt: skip
+        data=data,
+        window_transitions=2,
+        transition_s=0.5,
+        batch_size=8,
+        pairs_per_clip=2,
+        held_out_windows=100,
+        patch_grid=(2, 2),
+        augmentation=NO_AUGMENTATION,
+        workers=0,
+        seed=0,
+        out=str(tmp_path),
+    )
     train, held_out = batches.train_batches(0), batches.validation_batches()
     assert len(batches.train) == 1_000_000 and opened == []
     assert len(next(iter(train))) == 8 and len(opened) == 4

@@ -16,10 +16,14 @@ def truth(boxes: list, motion: list) -> ClipTruth:
     """One frame. boxes: N 4, motion: N 2."""
     count = len(boxes)
     return ClipTruth(
-        times_s=np.zeros(1), agent_poses=np.zeros((1, count, 3), np.float32), agent_sizes=np.ones((count, 3), np.float32),
-        boxes=np.array([boxes], np.float32).reshape(1, count, 4), image_motion=np.array([motion], np.float32).reshape(1, count, 2),
-        transition_s=0.5, key="clip",
-    )  # fmt: skip
+        times_s=np.zeros(1),
+        agent_poses=np.zeros((1, count, 3), np.float32),
+        agent_sizes=np.ones((count, 3), np.float32),
+        boxes=np.array([boxes], np.float32).reshape(1, count, 4),
+        image_motion=np.array([motion], np.float32).reshape(1, count, 2),
+        transition_s=0.5,
+        key="clip",
+    )
 
 
 FIRST = np.array([0])
@@ -49,9 +53,14 @@ def test_agents_out_of_view_and_empty_scenes_move_nothing():
 
 def written(path: Path, **changed) -> Path:
     arrays = {
-        "times_s": np.zeros(2), "agent_poses": np.zeros((2, 1, 3)), "agent_sizes": np.ones((1, 3)), "boxes": np.zeros((2, 1, 4)),
-        "image_motion": np.zeros((2, 1, 2)), "transition_s": np.float64(0.5), "key": np.array("k"),
-    }  # fmt: skip
+        "times_s": np.zeros(2),
+        "agent_poses": np.zeros((2, 1, 3)),
+        "agent_sizes": np.ones((1, 3)),
+        "boxes": np.zeros((2, 1, 4)),
+        "image_motion": np.zeros((2, 1, 2)),
+        "transition_s": np.float64(0.5),
+        "key": np.array("k"),
+    }
     np.savez(path, **(arrays | changed))
     return path
 
