@@ -83,9 +83,9 @@ class StoreInfo:
     def require_slots(self, model: Any) -> None:
         """Raise StoreError if a model predicts other slots than those of the store."""
         for name in ("codes", "transitions", "codes_per_transition"):
-            ours, theirs = getattr(self, name), getattr(model, name)
-            if ours != theirs:
-                raise StoreError(f"the latent store has {name}={ours}, the model {theirs}: set model.{name}={ours}")
+            stored, predicted = getattr(self, name), getattr(model, name)
+            if stored != predicted:
+                raise StoreError(f"the latent store has {name}={stored}, the model {predicted}: set model.{name}={stored}")
 
 
 @dataclass(**FROZEN)
