@@ -44,7 +44,8 @@ def test_training_starts_from_the_same_file(official):
     torch.manual_seed(4)
     model = build(compose("train_planner", ["planner=ltf_tiny"]).model)
     start = Start(checkpoint=None, without=[], navsim_checkpoint=str(file))
-    assert start.load(model, codebook=None) == [] and start.fingerprint == checkpoint.file_fingerprint(file)
+    assert start.load(model, codebook=None, former_ids={}) == []
+    assert start.fingerprint == checkpoint.file_fingerprint(file)
     assert all(torch.equal(value, weights[key]) for key, value in model.state_dict().items())
 
 

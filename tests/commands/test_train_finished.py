@@ -1,6 +1,7 @@
-"""A finished run is left as it is, a killed one tells all the time it took, and a damaged resume folder is named."""
+"""A finished run is left as it is, the seconds of all legs are counted, and a damaged resume folder is named."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -12,23 +13,22 @@ from latentdrive.errors import CheckpointError
 from latentdrive.run_folder import CHECKPOINT, CONFIG, METRICS, RESUME, RunFolder
 from latentdrive.stages.resume import SETTINGS
 from latentdrive.trainer import SECONDS, STATE
-from tests.support.command import train_codebook, write_clips
+from tests.support.command import train_codebook
 
 torch.set_num_threads(1)
-EVERY = "save_every_steps=4"  # the last of 10 steps is none of them
+EVERY = "save_every_steps=4"  # does not divide the number of steps
 STEPS = 10
 
 
-@pytest.fixture(scope="module")
-def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_clips(tmp_path_factory.mktemp("data") / "clips")
+@pytest.fixture
+def clips(wall_clips: Path) -> Path:
+    return wall_clips
 
 
 @pytest.fixture
-def finished(clips: Path, tmp_path: Path) -> Path:
-    """The folder of a finished run."""
-    train_codebook(clips, tmp_path / "run", EVERY)
-    return tmp_path / "run"
+def finished(whole: Path, tmp_path: Path) -> Path:
+    """A copy of the folder of a finished run."""
+    return Path(shutil.copytree(whole, tmp_path / "run"))
 
 
 def saved(out: Path) -> dict:

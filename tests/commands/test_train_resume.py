@@ -1,4 +1,4 @@
-"""A training run that is killed and resumed ends with exactly the weights of one that was not."""
+"""A training run that is killed and resumed ends with exactly the weights of an uninterrupted run."""
 
 import json
 import os
@@ -19,27 +19,21 @@ from latentdrive.errors import CheckpointError, ConfigError, MixedCodebooks
 from latentdrive.run_folder import CHECKPOINT, RESUME
 from latentdrive.stages.start import start_from
 from latentdrive.trainer import STATE
-from tests.support.command import TINY, train_codebook, video, write_clips
+from tests.support.command import TINY, train_codebook, video
+from tests.support.paths import ROOT
 
 torch.set_num_threads(1)
 STEPS = 10  # motion 0 and 1, environment 2 to 4, reader 5 and 6, ego 7 to 9
+UNJUDGED = "training.judges.held_out=null"  # for runs of which only the weights are looked at
 
 
 class Killed(Exception):
     """Stands for a process that dies."""
 
 
-@pytest.fixture(scope="module")
-def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_clips(tmp_path_factory.mktemp("data") / "clips")
-
-
-@pytest.fixture(scope="module")
-def whole(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a run that nobody interrupted. It validates and saves at other steps than the interrupted ones."""
-    out = tmp_path_factory.mktemp("whole")
-    train_codebook(clips, out, "save_every_steps=7", "trainer.val_check_interval=3")
-    return out
+@pytest.fixture
+def clips(wall_clips: Path) -> Path:
+    return wall_clips
 
 
 def weights(out: Path) -> bytes:
@@ -69,23 +63,24 @@ def killed_at(step: int, monkeypatch: pytest.MonkeyPatch, clips: Path, out: Path
 def test_a_killed_run_ends_with_the_weights_of_an_uninterrupted_one(
     step: int, every: int, monkeypatch: pytest.MonkeyPatch, clips: Path, whole: Path, tmp_path: Path
 ):
-    killed_at(step, monkeypatch, clips, tmp_path, f"save_every_steps={every}")
+    words = (f"save_every_steps={every}", UNJUDGED)
+    killed_at(step, monkeypatch, clips, tmp_path, *words)
     assert not (tmp_path / CHECKPOINT).exists()
-    train_codebook(clips, tmp_path, f"save_every_steps={every}")
+    train_codebook(clips, tmp_path, *words)
     assert f"resuming after step {step // every * every} of {STEPS}" in (tmp_path / "log.txt").read_text()
     assert weights(tmp_path) == weights(whole)
 
 
 def test_a_run_killed_again_and_again_ends_with_the_same_weights(monkeypatch, clips: Path, whole: Path, tmp_path: Path):
     for step in (1, 3, 8):
-        killed_at(step, monkeypatch, clips, tmp_path)
-    train_codebook(clips, tmp_path)
+        killed_at(step, monkeypatch, clips, tmp_path, UNJUDGED)
+    train_codebook(clips, tmp_path, UNJUDGED)
     assert weights(tmp_path) == weights(whole)
 
 
 def test_a_run_killed_before_its_first_save_begins_anew(monkeypatch, clips: Path, whole: Path, tmp_path: Path):
-    killed_at(1, monkeypatch, clips, tmp_path, "save_every_steps=5")
-    train_codebook(clips, tmp_path)
+    killed_at(1, monkeypatch, clips, tmp_path, "save_every_steps=5", UNJUDGED)
+    train_codebook(clips, tmp_path, UNJUDGED)
     assert weights(tmp_path) == weights(whole)
 
 
@@ -105,26 +100,13 @@ CodebookTraining.training_step = step
 from latentdrive.cli import main
 main({words!r})
 """
-    root = Path(__file__).resolve().parents[2]
     done = subprocess.run(
-        [sys.executable, "-c", script], env=os.environ | {"PYTHONPATH": str(root)}, capture_output=True, timeout=500
+        [sys.executable, "-c", script], env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, timeout=500
     )
     assert done.returncode == -signal.SIGKILL, done.stderr.decode()
     assert (tmp_path / RESUME / STATE).is_file() and not (tmp_path / CHECKPOINT).exists()
     train_codebook(clips, tmp_path)
     assert weights(tmp_path) == weights(whole)
-
-
-def test_a_finished_run_repeated_trains_nothing_and_keeps_its_weights(clips: Path, tmp_path: Path, monkeypatch):
-    train_codebook(clips, tmp_path)
-    before = weights(tmp_path)
-
-    def again(*_):
-        pytest.fail("trained again")
-
-    monkeypatch.setattr(CodebookTraining, "training_step", again)
-    train_codebook(clips, tmp_path)
-    assert weights(tmp_path) == before
 
 
 def test_a_run_is_not_resumed_with_other_settings(monkeypatch, clips: Path, tmp_path: Path):
@@ -151,7 +133,8 @@ def test_a_damaged_state_is_named(monkeypatch, clips: Path, tmp_path: Path):
 
 
 def test_another_seed_gives_other_weights(clips: Path, whole: Path, tmp_path: Path):
-    train_codebook(clips, tmp_path, "seed=1", "trainer.val_check_interval=1000")  # never validates: no error either
+    words = ("seed=1", "trainer.val_check_interval=1000", UNJUDGED)  # never validates, which is no error
+    train_codebook(clips, tmp_path, *words)
     assert weights(tmp_path) != weights(whole)
 
 
@@ -186,31 +169,42 @@ def test_a_dry_run_trains_nothing(clips: Path, tmp_path: Path):
 
 
 def test_a_run_can_start_from_all_weights_of_another(monkeypatch, clips: Path, whole: Path, tmp_path: Path):
-    """World first, then real video: books and statistics of features come along."""
-    found = {}
+    """For example first on the world, then on real video: books and statistics of features are taken over."""
+    weights_at_start = {}
 
     def step(self, batch, number):
-        found.update({key: value.clone() for key, value in self.model.state_dict().items()})
+        weights_at_start.update({key: value.clone() for key, value in self.model.state_dict().items()})
         raise Killed
 
     monkeypatch.setattr(CodebookTraining, "training_step", step)
     with pytest.raises(Killed):
         train_codebook(clips, tmp_path, f"init.checkpoint={whole / CHECKPOINT}", "seed=5")
     expected = checkpoint.load(whole / CHECKPOINT)[0].state_dict()
-    assert found and all(torch.equal(value, found[key]) for key, value in expected.items())
+    assert weights_at_start
+    assert all(torch.equal(value, weights_at_start[key]) for key, value in expected.items())
 
 
-def test_a_start_keeps_the_reader_and_the_ego_stage_unless_told_otherwise(clips: Path, whole: Path, tmp_path: Path):
-    def ends_with(name: str, *more: str) -> dict[str, torch.Tensor]:
-        """Weights after training at a learning rate of 0: what the run began each stage with."""
-        still = ["training.optimizer.lr=0.0", f"init.checkpoint={whole / CHECKPOINT}"]
-        train_codebook(clips, tmp_path / name, *still, *more)
-        return dict(checkpoint.load(tmp_path / name / CHECKPOINT)[0].named_parameters())
+@pytest.fixture(scope="module")
+def started(wall_clips: Path, whole: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run that started from `whole` and learned nothing: its learning rate is 0."""
+    out = tmp_path_factory.mktemp("started")
+    train_codebook(wall_clips, out, "training.optimizer.lr=0.0", f"init.checkpoint={whole / CHECKPOINT}")
+    return out
 
-    first = dict(checkpoint.load(whole / CHECKPOINT)[0].named_parameters())
-    kept = ends_with("kept")
+
+def parameters(out: Path) -> dict[str, torch.Tensor]:
+    return dict(checkpoint.load(out / CHECKPOINT)[0].named_parameters())
+
+
+def test_a_start_keeps_the_reader_and_the_ego_stage(whole: Path, started: Path):
+    first, kept = parameters(whole), parameters(started)
     assert all(torch.equal(kept[name], value) for name, value in first.items())
-    anew = ends_with("anew", "init.without=[ego_inverse,ego_book,ego_forward]")
+
+
+def test_parts_named_by_without_begin_anew(clips: Path, whole: Path, tmp_path: Path):
+    init = [f"init.checkpoint={whole / CHECKPOINT}", "init.without=[ego_inverse,ego_book,ego_forward]"]
+    train_codebook(clips, tmp_path, "training.optimizer.lr=0.0", *init)
+    first, anew = parameters(whole), parameters(tmp_path)
     differing = {name.split(".")[0] for name, value in first.items() if not torch.equal(anew[name], value)}
     assert {"ego_inverse", "ego_forward"} <= differing <= {"ego_inverse", "ego_forward", "reader"}
 
@@ -225,9 +219,8 @@ def test_a_start_from_a_model_of_another_size_names_what_does_not_fit(clips: Pat
         train_codebook(clips, tmp_path, f"init.checkpoint={whole / CHECKPOINT}", "model.codes=8")
 
 
-def test_the_card_names_what_a_run_started_from(clips: Path, whole: Path, tmp_path: Path):
-    train_codebook(clips, tmp_path, f"init.checkpoint={whole / CHECKPOINT}")
-    card = checkpoint.read_card(tmp_path / CHECKPOINT)
+def test_the_card_names_what_a_run_started_from(whole: Path, started: Path):
+    card = checkpoint.read_card(started / CHECKPOINT)
     assert card.parents == {"init": checkpoint.read_card(whole / CHECKPOINT).fingerprint}
 
 

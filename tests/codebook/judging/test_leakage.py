@@ -54,12 +54,13 @@ def test_others_are_read_at_the_frame_where_the_transition_begins():
         motion=np.zeros((3, 4)),
         **{name: np.array(values) for name, values in rows.items()},
     )
-    found = true_others(Clips(), codes, transition_s=0.5)
-    assert found[:, OTHERS.index("others left across")].tolist() == pytest.approx([0, 3, 5], abs=1e-4)
-    assert not found[:, 1:].any()
+    others = true_others(Clips(), codes, transition_s=0.5)
+    assert others[:, OTHERS.index("others left across")].tolist() == pytest.approx([0, 3, 5], abs=1e-4)
+    assert not others[:, 1:].any()
 
 
-def test_the_matrix_has_both_targets_for_every_input_and_kind_of_probe():
+def test_the_matrix_has_both_targets_for_every_input_and_kind_of_probe(monkeypatch):
+    monkeypatch.setattr("latentdrive.codebook.judging.probe.MLP_STEPS", 50)
     model = wake(settle(make_model()))
     batches = []
     for seed in range(8):
@@ -67,13 +68,13 @@ def test_the_matrix_has_both_targets_for_every_input_and_kind_of_probe():
         batch.clip[:] = torch.arange(8) + 8 * (seed % 2)
         batch.start[:] = seed // 2
         batches.append(batch)
-    found = measure(model, Clips(), batches, seed=0).matrix()
+    matrix = measure(model, Clips(), batches, seed=0).matrix()
     for source in ("present frame", "ego codes", "environment codes", "present frame and ego codes"):
         for kind in ("linear", "mlp"):
             for target in (*EGO_TARGETS, *OTHERS, "others", "raw others", "ego"):
-                assert f"{source}/{target}/{kind}" in found
+                assert f"{source}/{target}/{kind}" in matrix
             name = f"{source}/forward displacement/{kind}"
-            assert found[f"{name}_low"] <= found[name] <= found[f"{name}_high"]
+            assert matrix[f"{name}_low"] <= matrix[name] <= matrix[f"{name}_high"]
 
 
 def test_truth_over_another_time_than_a_transition_is_refused():
