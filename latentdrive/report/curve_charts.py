@@ -58,4 +58,4 @@ def _family(stem: str) -> tuple[str, str]:
 def _meaning(stem: str, codes: int | None) -> str:
     last = stem.rsplit("/", 1)[-1]
     text = next((text for end, text in MEANINGS.items() if last == end or last.endswith(f"_{end}")), "")
-    return text.format(codes=codes or "their number", guess=guess(codes))
+    return text.format(codes=codes or "the number of codes", guess=guess(codes))

@@ -1,14 +1,10 @@
-"""What the page shows of an evaluation, and of two compared with each other."""
+"""What the page shows of an evaluation."""
 
 import numpy as np
 from PIL import Image
 
-from latentdrive.evaluation.comparison import compare
-from latentdrive.report.charts import GREEN, GREY, ORANGE
-from latentdrive.report.comparison_section import comparison_section
 from latentdrive.report.runs import read_runs
 from latentdrive.report.sections import run_section
-from tests.support.evaluation import make_results
 from tests.support.report import write_run
 
 METRICS = {
@@ -22,7 +18,6 @@ METRICS = {
     "evaluate/failed": 2.0,
     "evaluate/scenes": 40.0,
 }
-DRIVES = [f"d{number // 2}" for number in range(20)]
 
 
 def test_an_evaluation_shows_its_scores_with_intervals_its_audit_and_its_pictures(tmp_path):
@@ -38,19 +33,3 @@ def test_an_evaluation_shows_its_scores_with_intervals_its_audit_and_its_picture
     assert dict(zip(hidden.data[0]["y"], hidden.data[0]["x"])) == {"standing still": 0.25}
     assert section.facts["score"] == "epdms_v2.2" and len(section.pictures) == 1
     assert section.pictures[0].startswith("data:image/jpeg;base64,")
-
-
-def test_a_comparison_colours_what_is_shown_and_greys_what_is_not():
-    base = np.linspace(0.2, 0.8, 20)
-    a = make_results(base.tolist(), DRIVES, lane_keeping=np.ones(20), history_comfort=np.arange(20) // 2 % 2)
-    b = make_results(
-        (base + 0.1).tolist(), DRIVES, lane_keeping=np.zeros(20), history_comfort=1 - np.arange(20) // 2 % 2
-    )
-    section = comparison_section(compare(a, b, names=("old", "new")))
-    differences, means = section.charts["What differs"]
-    paint = dict(zip(differences.data[0]["y"], differences.data[0]["marker"]["color"]))
-    assert (paint["score"], paint["lane keeping"], paint["history comfort"]) == (GREEN, ORANGE, GREY)
-    assert section.title == "new against old" and section.kind == "comparison"
-    assert section.facts["score"] == "+0.1000 [+0.1000, +0.1000], 20 scenes of 10 drives, shown"
-    assert section.facts["history comfort"].endswith("not shown")
-    assert [trace["name"] for trace in means.data] == ["old", "new"] and section.facts["score by"] == "epdms_v2.2"
