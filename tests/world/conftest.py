@@ -51,11 +51,27 @@ def navsim_world() -> NavsimWorld:
 
 
 @pytest.fixture(scope="session")
-def navsim_folder(navsim_world: NavsimWorld, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def navsim_written(
+    navsim_world: NavsimWorld, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, dict[tuple[int, ...], CityDrive]]:
+    """The folder of the small NAVSIM world, and its drives as they were simulated, by seed. Each is simulated once."""
+    folder, drives = tmp_path_factory.mktemp("navsim"), {}
+
+    def recording_drive(world: NavsimWorld, order: Order) -> CityDrive:
+        drives[order.seed] = city_drive(world, order)
+        return drives[order.seed]
+
+    city_drive = NavsimWorld.city_drive
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(NavsimWorld, "city_drive", recording_drive)
+        navsim_world.write(folder, processes=1)
+    return folder, drives
+
+
+@pytest.fixture(scope="session")
+def navsim_folder(navsim_written: tuple[Path, dict]) -> Path:
     """The small NAVSIM world on disk. Tests must not change it."""
-    folder = tmp_path_factory.mktemp("navsim")
-    navsim_world.write(folder, processes=1)
-    return folder
+    return navsim_written[0]
 
 
 @pytest.fixture(scope="session")
@@ -71,6 +87,6 @@ def navsim_logs(navsim_orders: dict[str, Order]) -> dict[str, list[dict[str, Any
 
 
 @pytest.fixture(scope="session")
-def navsim_drives(navsim_world: NavsimWorld, navsim_orders: dict[str, Order]) -> dict[str, CityDrive]:
+def navsim_drives(navsim_written: tuple[Path, dict], navsim_orders: dict[str, Order]) -> dict[str, CityDrive]:
     """Each drive of the small NAVSIM world as it was simulated, in its own plane, by the name of its log."""
-    return {name: navsim_world.city_drive(order) for name, order in navsim_orders.items()}
+    return {name: navsim_written[1][order.seed] for name, order in navsim_orders.items()}

@@ -113,22 +113,18 @@ def place_replay(
     ego: poses of the rear axle. Poses are in the coordinates of the layout. Vehicles keep their
     recorded paths, at a random pace.
     """
-    kept: list[int] = []
-    own = body.centre(ego), np.array(body.size_m)
     rows = np.concatenate([np.arange(len(agents)), *[np.flatnonzero(movable)] * (appearance.copies - 1)]).astype(int)
     agents, movable = at_own_pace(rng, agents.pick(rows), appearance), movable[rows]
     poses = agents.poses.copy()
-    for row in rng.permutation(len(agents)):
+    placed = _Placed(ego, body)
+    for row in rng.permutation(len(agents)).tolist():
         for _ in range(appearance.tries if movable[row] else 1):
             moment = int(rng.integers(len(ego)))
             shift = ego[moment, 0] + rng.uniform(*appearance.ahead_m) - agents.poses[moment, row, 0]
             poses[:, row, 0] = agents.poses[:, row, 0] + shift * movable[row]
-            if touches(poses[:, row], agents.sizes[row], *own).any():
-                continue
-            if not any(touches(poses[:, row], agents.sizes[row], poses[:, k], agents.sizes[k]).any() for k in kept):
-                kept.append(int(row))
+            if placed.try_add(row, poses[:, row], agents.sizes[row]):
                 break
-    return replace(agents, poses=poses).pick(np.array(sorted(kept), int))
+    return replace(agents, poses=poses).pick(np.array(sorted(placed.rows), int))
 
 
 def at_own_pace(rng: np.random.Generator, agents: Agents, appearance: Appearance) -> Agents:
@@ -151,26 +147,44 @@ def at_own_pace(rng: np.random.Generator, agents: Agents, appearance: Appearance
 
 def without_contact(agents: Agents, ego: Float64[np.ndarray, "T 3"], body: Body) -> Agents:
     """Return the agents that touch neither the ego nor an agent before them. ego: poses of its rear axle."""
-    kept: list[int] = []
-    own = body.centre(ego), np.array(body.size_m)
+    placed = _Placed(ego, body)
     for row in range(len(agents)):
-        others = [own, *((agents.poses[:, k], agents.sizes[k]) for k in kept)]
-        if not any(touches(agents.poses[:, row], agents.sizes[row], pose, size).any() for pose, size in others):
-            kept.append(row)
-    return agents.pick(np.array(kept, int))
+        placed.try_add(row, agents.poses[:, row], agents.sizes[row])
+    return agents.pick(np.array(placed.rows, int))
 
 
 def touches(
-    a: Float64[np.ndarray, "T 3"],
-    a_size: Float64[np.ndarray, "3"],
-    b: Float64[np.ndarray, "T 3"],
-    b_size: Float64[np.ndarray, "3"],
-) -> Bool[np.ndarray, "T"]:
-    """Return whether two boxes are closer than CLEAR_M, by separating axes. a, b: poses of their
-    centres; NaN never touches.
+    pose: Float64[np.ndarray, "T 3"],
+    size: Float64[np.ndarray, "3"],
+    others: Float64[np.ndarray, "T N 3"],
+    sizes: Float64[np.ndarray, "N 3"],
+) -> Bool[np.ndarray, "T N"]:
+    """Return whether a box is closer than CLEAR_M to each of the others, by separating axes.
+
+    pose, others: poses of the centres over time. NaN never touches.
     """
-    headings = ((np.cos(pose[:, 2]), np.sin(pose[:, 2])) for pose in (a, b))
-    return boxes_touch(b[:, :2] - a[:, :2], *headings, a_size[:2] / 2, b_size[:2] / 2, margin_m=CLEAR_M)
+    pose = pose[:, None]
+    headings = ((np.cos(poses[..., 2]), np.sin(poses[..., 2])) for poses in (pose, others))
+    return boxes_touch(others[..., :2] - pose[..., :2], *headings, size[:2] / 2, sizes[:, :2] / 2, margin_m=CLEAR_M)
+
+
+class _Placed:
+    """The boxes of an ego and of agents that touch neither it nor each other. rows: of the agents,
+    as they were added.
+    """
+
+    def __init__(self, ego: Float64[np.ndarray, "T 3"], body: Body) -> None:
+        self.rows: list[int] = []
+        self._poses, self._sizes = body.centre(ego)[:, None], np.array([body.size_m])
+
+    def try_add(self, row: int, pose: Float64[np.ndarray, "T 3"], size: Float64[np.ndarray, "3"]) -> bool:
+        """Add an agent if it touches nobody; return whether it was added."""
+        if touches(pose, size, self._poses, self._sizes).any():
+            return False
+        self.rows.append(row)
+        self._poses = np.concatenate([self._poses, pose[:, None]], 1)
+        self._sizes = np.concatenate([self._sizes, size[None]])
+        return True
 
 
 def _steps(rng, count: int, hold_s: tuple[float, float], draw) -> Float64[np.ndarray, "n"]:

@@ -1,7 +1,6 @@
 """Drives of clips: the side of the road, the sign of turns, human comfort, and independent egos."""
 
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 import pytest
@@ -103,18 +102,18 @@ def test_vehicles_touch_neither_the_ego_nor_each_other(drive, tiny_world: World,
     simulated = drive(road_type, kind, 0)
     poses, sizes = simulated.agents.poses, simulated.agents.sizes
     assert len(simulated.agents)
-    for agent in range(len(simulated.agents)):
-        with_agent = partial(touches, poses[:, agent], sizes[agent])
-        assert not with_agent(body.centre(simulated.ego), np.array(body.size_m)).any()
-        assert not any(with_agent(poses[:, other], sizes[other]).any() for other in range(agent))
+    assert not touches(body.centre(simulated.ego), np.array(body.size_m), poses, sizes).any()
+    for agent in range(1, len(simulated.agents)):
+        assert not touches(poses[:, agent], sizes[agent], poses[:, :agent], sizes[:agent]).any()
 
 
 def test_two_boxes_touch_when_their_sides_meet():
     car = np.array([4.0, 2.0, 1.5])
     origin = np.zeros((3, 3))
     poses = np.array([[0.0, 2.3, 0.0], [0.0, 2.6, 0.0], [0.0, 2.9, np.pi / 2]])
-    assert touches(origin, car, poses, car).tolist() == [True, False, True]
-    assert not touches(origin, car, np.full((3, 3), np.nan), car).any()
+    others = np.stack([poses, poses[::-1], np.full((3, 3), np.nan)], 1)
+    touching = touches(origin, car, others, np.tile(car, (3, 1)))
+    assert touching.T.tolist() == [[True, False, True], [True, False, True], [False, False, False]]
 
 
 def test_a_standing_ego_does_not_slide(drive):
