@@ -19,7 +19,7 @@ import yaml
 from latentdrive.data.navsim.index import NavsimIndex
 from latentdrive.data.navsim.log import stamp_of
 from latentdrive.data.navsim.log_folder import LogFolder
-from latentdrive.data.navsim.scene_source import NavsimLogs
+from latentdrive.data.navsim.opening import counts_of, open_navsim_logs
 
 CACHE, SPLITS, NAME, DATA_SPLIT = "cache", "splits", "all", "trainval"
 HISTORY, FUTURE = 4, 10  # frames of a scene
@@ -66,7 +66,7 @@ def write_many(root: Path, *, scenes: int, logs: int) -> None:
         annotated=np.ones(frames, bool),
         problems=np.zeros(frames, np.int8),
     )
-    LogFolder(folder, cache=root / CACHE, processes=1, max_unreadable=0.0).save(index)
+    LogFolder(folder, cache=root / CACHE).save(index)
     _write_split(root / SPLITS, names, tokens)
 
 
@@ -93,7 +93,7 @@ def _write_split(folder: Path, logs: list[str], tokens: list[str]) -> None:
 def open_many(root: Path) -> dict[str, float]:
     """Open what `write_many` wrote. Returns seconds, and GB of memory of this process before and at its peak."""
     before, started = peak_gb(), time.perf_counter()
-    source = NavsimLogs(
+    source = open_navsim_logs(
         path=str(root),
         data_split=None,
         split=NAME,
@@ -111,7 +111,7 @@ def open_many(root: Path) -> dict[str, float]:
     seconds = time.perf_counter() - started
     return {
         "scenes": len(source),
-        "logs": source.counts().logs,
+        "logs": counts_of(source).logs,
         "seconds": round(seconds, 3),
         "memory_before_gb": before,
         "peak_memory_gb": peak_gb(),

@@ -22,6 +22,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from latentdrive.data.maps.nuplan_maps import NuplanMaps
 from latentdrive.data.navsim.log_folder import BLOBS, navsim_folders
+from latentdrive.data.navsim.opening import counts_of, open_navsim_logs
 from latentdrive.data.navsim.scene_filter import read_split
 from latentdrive.data.navsim.scene_source import NavsimLogs
 from latentdrive.data.navsim.scenes import sensor_path
@@ -75,7 +76,7 @@ class Data:
 
     def open(self, reading: Reading, maps: NuplanMaps | None = None) -> NavsimLogs:
         """A new source that has no log open."""
-        return NavsimLogs(
+        return open_navsim_logs(
             path=str(self.path),
             data_split=None,
             split=self.split,
@@ -147,7 +148,7 @@ def opening(data: Data) -> dict[str, float]:
         started = time.perf_counter()
         source = data.open(Reading(cameras=()))
         seconds.append(time.perf_counter() - started)
-    counts = source.counts()
+    counts = counts_of(source)
     print(
         f"opened {data.split}: {counts.scenes:,} scenes, {counts.logs:,} logs with {counts.frames:,} frames: "
         f"{seconds[0]:.2f} s ({counts.logs / seconds[0]:.1f} logs/s), again {seconds[1]:.3f} s"

@@ -13,6 +13,7 @@ import numpy as np
 from latentdrive.data.clips.data_set import DataSet
 from latentdrive.data.maps.nuplan_maps import NuplanMaps
 from latentdrive.data.navsim.frames import CAMERAS, LIDAR
+from latentdrive.data.navsim.opening import counts_of
 from latentdrive.data.navsim.scene_settings import OpenSceneSettings
 from latentdrive.data.navsim.scene_source import NavsimLogs
 from latentdrive.data.navsim.sensor_files import SensorFiles
@@ -59,7 +60,7 @@ class SceneSurvey:
 
     def _of_split(self, source: SceneSource) -> Iterator[Finding]:
         if isinstance(source, NavsimLogs):
-            yield from source.counts().findings()
+            yield from counts_of(source).findings()
             yield from _sensor_findings(source, self.sample)
             yield from _map_findings(source)
         else:

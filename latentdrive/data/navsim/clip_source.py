@@ -19,6 +19,7 @@ from latentdrive.data.navsim.frames import CAMERAS
 from latentdrive.data.navsim.index import NavsimIndex
 from latentdrive.data.navsim.log import NavsimLog
 from latentdrive.data.navsim.log_folder import LogFolder, navsim_folders
+from latentdrive.data.navsim.log_reading import current_index
 from latentdrive.data.navsim.scene_filter import SceneFilter, choose_split
 from latentdrive.data.navsim.scenes import camera_to_ego
 from latentdrive.data.navsim.sensor_files import image_size, read_image
@@ -81,8 +82,8 @@ class NavsimClips(FileClips):
             # No bound here: unreadable logs are unreadable clips, which the reader of the clips
             # counts and bounds.
             cache = Path(cache_folder).expanduser()
-            self._folder = LogFolder(logs, cache=cache, processes=processes, max_unreadable=1.0)
-            index = self._folder.index()
+            self._folder = LogFolder(logs, cache=cache)
+            index = current_index(self._folder, processes=processes, max_unreadable=1.0)
         except NoScenes as error:
             raise NoClips(str(error)) from error
         self.names, self._durations_s = [], []

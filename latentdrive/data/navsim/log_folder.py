@@ -1,31 +1,23 @@
-"""The folder of a NAVSIM data split: where logs and sensors lie, and the logs themselves, read once and indexed.
+"""The folder of a NAVSIM data split: where logs and sensors lie, and what is kept of the logs.
 
-Between log.py, which holds one log in columns, and the sources of scenes and clips. New logs are
-read by several processes. Columns and index lie in a cache folder, and are remade for exactly the
-logs whose size or time of change differs.
+Between log.py, which holds one log in columns, and the sources of scenes and clips. Columns and
+index lie in a cache folder; log_reading.py brings them up to date.
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from latentdrive.data.navsim.index import LogRows, NavsimIndex
+from latentdrive.data.navsim.index import NavsimIndex
 from latentdrive.data.navsim.log import FORMAT, NavsimLog, open_log, stamp_of
-from latentdrive.data.unreadable import UnreadableLog
-from latentdrive.errors import NoScenes, UnreadableLogFile, WorkerDied, raise_if_out_of_files
+from latentdrive.errors import NoScenes, raise_if_out_of_files
 from latentdrive.files import read_arrays, write_atomic
-from latentdrive.progress import Progress
-from latentdrive.worker_pool import run_jobs
 
 LOGS, BLOBS = "navsim_logs", "sensor_blobs"
 LAYOUT = f"{LOGS}/SPLIT/LOG.pkl and {BLOBS}/SPLIT/LOG/CAM_F0/*.jpg (SPLIT is mini, trainval, test, ...)"
 INDEX, COLUMNS = "index.npz", "logs"  # in the cache folder of a data split
-FEW = 4  # so few logs are read in this process
-Job = tuple[Path, Path]  # a log's pickle and its archive
 
 
 def navsim_folders(path: str | Path, data_split: str) -> tuple[Path, Path]:
@@ -59,21 +51,13 @@ def cache_name(folder: Path) -> str:
 class LogFolder:
     """The logs of a data split and their cache.
 
-    folder: navsim_logs/SPLIT. cache: below it, this folder's own cache is made. processes: how many
-    read new logs at once. max_unreadable: share of logs that may be unreadable. progress: shows how
-    far reading has come, or None. strangers: other entries of the folder, known after `index`.
+    folder: navsim_logs/SPLIT. cache: below it, this folder's own cache is made. strangers: other
+    entries of the folder, known after `stamps`.
     """
 
-    def __init__(
-        self, folder: Path, *, cache: Path, processes: int, max_unreadable: float, progress: Progress | None = None
-    ) -> None:
-        self.folder, self.processes, self.max_unreadable, self.progress = folder, processes, max_unreadable, progress
-        self.cache = cache / cache_name(folder)
+    def __init__(self, folder: Path, *, cache: Path) -> None:
+        self.folder, self.cache = folder, cache / cache_name(folder)
         self.strangers: tuple[str, ...] = ()
-
-    def __getstate__(self) -> dict[str, Any]:
-        """For worker processes, which show no progress."""
-        return self.__dict__ | {"progress": None}
 
     def path(self, name: str) -> Path:
         """A log's pickle."""
@@ -81,31 +65,7 @@ class LogFolder:
 
     def open(self, name: str) -> NavsimLog:
         """One log. Raises UnreadableLogFile."""
-        return open_log(self.path(name), self._archive(name))
-
-    def index(self) -> NavsimIndex:
-        """The index of all logs. New and changed logs are read first.
-
-        Raises NoScenes if there is no log, and TooManyUnreadable if more than max_unreadable can't be read.
-        """
-        stamps = self._stamps()
-        index = self._stored()
-        known = {} if index is None else {index.name(k): k for k in range(len(index))}
-        failed = {} if index is None else index.unreadable_logs()  # read again: the disk may have been repaired since
-        new = [
-            name
-            for name in stamps
-            if name not in known or name in failed or tuple(index.stamps[known[name]].tolist()) != stamps[name]
-        ]
-        if index is None or new or len(known) != len(stamps):
-            rows = dict(self._read(new))
-            rows = {name: rows[name] if name in rows else index.rows(known[name]) for name in stamps}
-            index = NavsimIndex.of(rows, stamps)
-            self.save(index)
-        bound = UnreadableLog(clips=len(index), max_unreadable=self.max_unreadable, file=None)
-        for number, (name, reason) in enumerate(index.unreadable_logs().items()):
-            bound.add(number, UnreadableLogFile(self.path(name), reason))
-        return index
+        return open_log(self.path(name), self.archive(name))
 
     def save(self, index: NavsimIndex) -> None:
         """Keep an index of this folder for the next time."""
@@ -117,10 +77,11 @@ class LogFolder:
 
         write_atomic(self.cache / INDEX, write)
 
-    def _archive(self, name: str) -> Path:
+    def archive(self, name: str) -> Path:
+        """Where the columns of a log are kept."""
         return self.cache / COLUMNS / f"{name}.npz"
 
-    def _stamps(self) -> dict[str, tuple[int, int, int]]:
+    def stamps(self) -> dict[str, tuple[int, int, int]]:
         """The stamp of every log, in the order of their names. Other entries of the folder become `strangers`."""
         try:
             entries = sorted(self.folder.iterdir())
@@ -136,7 +97,7 @@ class LogFolder:
             )
         return logs
 
-    def _stored(self) -> NavsimIndex | None:
+    def stored_index(self) -> NavsimIndex | None:
         """The stored index; None if there is none, or if it is damaged or of another format."""
         try:
             index = NavsimIndex(**read_arrays(self.cache / INDEX))
@@ -144,24 +105,3 @@ class LogFolder:
             raise_if_out_of_files(error)
             return None
         return index if (index.stamps[:, 0] == FORMAT).all() else None
-
-    def _read(self, names: Sequence[str]) -> Iterator[tuple[str, LogRows]]:
-        jobs = [(self.path(name), self._archive(name)) for name in names]
-        processes = self.processes if len(jobs) > FEW else 1
-        for (path, _), rows in run_jobs(_rows, jobs, processes=processes, progress=self.progress, what="reading logs"):
-            if isinstance(rows, WorkerDied):
-                raise UnreadableLogFile(
-                    path,
-                    "the process that read this log was killed twice, perhaps for want of memory: lower the number of "
-                    "processes, or remove the log, and run the same command again; logs that have been read are kept",
-                )
-            yield path.stem, rows
-
-
-def _rows(job: Job) -> LogRows:
-    """Rows of one log, which is read (and cached) for them."""
-    path, archive = job
-    try:
-        return LogRows.of(open_log(path, archive))
-    except UnreadableLogFile as error:
-        return LogRows.nothing(error.reason)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar
 
 from latentdrive.data.maps.nuplan_maps import NuplanMaps
+from latentdrive.data.navsim.opening import open_navsim_logs
 from latentdrive.data.navsim.scene_source import NavsimLogs
 from latentdrive.data.navsim.synthetic import SyntheticScenes
 from latentdrive.data.navsim.two_stage import TwoStageScenes, open_two_stage
@@ -71,7 +72,7 @@ class NavsimSettings(OpenSceneSettings):
 
     def open(self, progress: Progress | None = None) -> NavsimLogs:
         """The source. Raises NoScenes."""
-        return NavsimLogs(**self.arguments(), progress=progress)
+        return open_navsim_logs(**self.arguments(), progress=progress)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float64
 
+from latentdrive.data.navsim.opening import open_navsim_logs
 from latentdrive.data.navsim.scene_filter import SecondStage
 from latentdrive.data.navsim.scene_source import NavsimLogs
 from latentdrive.data.navsim.scenes import Maps
@@ -117,7 +118,7 @@ def open_two_stage(
     }
     if split is None:
         return SyntheticScenes(path=path, **shared)
-    first = NavsimLogs(path=logs, data_split=data_split, filter=None, processes=processes, **shared)
+    first = open_navsim_logs(path=logs, data_split=data_split, filter=None, processes=processes, **shared)
     if not first.split.second_stages:
         raise ConfigError(
             f"split {split} has one stage (no reactive_all_mapping): open it with data=navsim, or name a split of two "

@@ -11,6 +11,7 @@ import pytest
 
 from latentdrive.data.navsim.index import NavsimIndex
 from latentdrive.data.navsim.log_folder import LogFolder
+from latentdrive.data.navsim.log_reading import current_index
 from latentdrive.data.navsim.scene_filter import SceneFilter
 from latentdrive.errors import NoScenes, TooManyUnreadable
 from tests.support.navsim_fixture import frame, frames, token, write_log, write_openscene
@@ -18,9 +19,13 @@ from tests.support.navsim_fixture import frame, frames, token, write_log, write_
 ROOT = Path(__file__).resolve().parents[3]
 
 
-def folder(root: Path, **changed) -> LogFolder:
-    options = {"cache": root / "cache", "processes": 1, "max_unreadable": 0.0} | changed
-    return LogFolder(root / "navsim_logs" / "mini", **options)
+def folder(root: Path, cache: Path | None = None) -> LogFolder:
+    return LogFolder(root / "navsim_logs" / "mini", cache=cache or root / "cache")
+
+
+def index_of(root: Path, cache: Path | None = None, **changed) -> NavsimIndex:
+    options = {"processes": 1, "max_unreadable": 0.0} | changed
+    return current_index(folder(root, cache), **options)
 
 
 def names(index: NavsimIndex, filter: SceneFilter) -> list[str]:
@@ -28,7 +33,7 @@ def names(index: NavsimIndex, filter: SceneFilter) -> list[str]:
 
 
 def test_scenes_are_cut_as_navsim_cuts_them(tmp_path: Path):
-    index = folder(write_openscene(tmp_path, sensors=False)).index()
+    index = index_of(write_openscene(tmp_path, sensors=False))
     # 20 frames of each log: starts 0 ... 6 are long enough for 14, now is 3 frames later; frame 9 has no route.
     expected = [token(log, k) for log in ("east", "north") for k in (3, 4, 5, 6, 7, 8)]
     assert names(index, SceneFilter(frame_interval=1)) == expected
@@ -42,7 +47,7 @@ def test_scenes_are_cut_as_navsim_cuts_them(tmp_path: Path):
 
 
 def test_log_names_and_tokens_select_scenes_and_absent_ones_are_named(tmp_path: Path):
-    index = folder(write_openscene(tmp_path, sensors=False)).index()
+    index = index_of(write_openscene(tmp_path, sensors=False))
     selection = index.select(
         SceneFilter(
             frame_interval=1, log_names=("north", "south"), tokens=(token("north", 4), token("north", 19), "f" * 16)
@@ -58,7 +63,7 @@ def test_scenes_with_a_bad_frame_are_left_out_by_reason(tmp_path: Path):
         content[16]["ego2global_translation"][0] = np.nan
         content[18]["timestamp"] = 5
 
-    index = folder(write_openscene(tmp_path, sensors=False, change=spoil)).index()
+    index = index_of(write_openscene(tmp_path, sensors=False, change=spoil))
     selection = index.select(SceneFilter(frame_interval=1, log_names=("north",)))
     # Scenes that start at 3 ... 6 reach frame 16, those at 5 and 6 frame 18 as well (frame 9 is now of 6: no route).
     assert [index.tokens[row].decode() for row in selection.rows] == [token("north", k) for k in (3, 4, 5)]
@@ -70,37 +75,37 @@ def test_scenes_with_a_bad_frame_are_left_out_by_reason(tmp_path: Path):
 def test_a_token_that_comes_twice_is_used_once(tmp_path: Path):
     write_log(tmp_path, "a", frames("north"))
     write_log(tmp_path, "b", frames("north"))
-    selection = folder(tmp_path).index().select(SceneFilter(frame_interval=1))
+    selection = index_of(tmp_path).select(SceneFilter(frame_interval=1))
     assert len(selection.rows) == 6 and selection.left_out["token twice"] == 6 and selection.rows.max() < 20
 
 
 def test_missing_frames_are_counted_and_used(tmp_path: Path):
     write_log(tmp_path, "a", [frame("north", k) for k in range(21) if k != 16])
-    selection = folder(tmp_path).index().select(SceneFilter(frame_interval=1, has_route=False))
+    selection = index_of(tmp_path).select(SceneFilter(frame_interval=1, has_route=False))
     # Frame 17 stands at row 16; the step to it lies in the scenes that start at rows 3 ... 6.
     assert len(selection.rows) == 7 and selection.uneven == 4
 
 
 def test_only_changed_logs_are_read_again(tmp_path: Path):
     logs = folder(write_openscene(tmp_path, sensors=False))
-    first = logs.index()
+    first = index_of(tmp_path)
     cached = {path.stem: path.stat().st_mtime_ns for path in (logs.cache / "logs").iterdir()}
     write_log(tmp_path, "north", frames("north", 15))
     (logs.cache / "logs" / "east.npz").unlink()  # reading "east" again would restore it
-    second = folder(tmp_path).index()
+    second = index_of(tmp_path)
     assert np.diff(first.ends).tolist() == [20, 20] and np.diff(second.ends).tolist() == [20, 15]
     assert [path.stem for path in (logs.cache / "logs").iterdir()] == ["north"]
     assert (logs.cache / "logs" / "north.npz").stat().st_mtime_ns > cached["north"]
     (tmp_path / "navsim_logs" / "mini" / "north.pkl").unlink()
-    assert folder(tmp_path).index().names.tolist() == [b"east"]
+    assert index_of(tmp_path).names.tolist() == [b"east"]
 
 
 def test_an_index_that_is_read_back_is_the_one_that_was_made(tmp_path: Path):
-    index, stored = folder(write_openscene(tmp_path, sensors=False)).index(), folder(tmp_path).index()
+    index, stored = index_of(write_openscene(tmp_path, sensors=False)), index_of(tmp_path)
     for name in index.__slots__:
         np.testing.assert_array_equal(getattr(index, name), getattr(stored, name))
     folder(tmp_path).cache.joinpath("index.npz").write_bytes(b"PK")
-    again = folder(tmp_path).index()
+    again = index_of(tmp_path)
     np.testing.assert_array_equal(again.tokens, index.tokens)
 
 
@@ -114,8 +119,8 @@ def test_several_processes_make_the_same_index_and_show_their_progress(tmp_path:
             shown.append((what, total))
             yield item
 
-    alone = folder(tmp_path).index()
-    together = folder(tmp_path, cache=tmp_path / "other", processes=2, progress=progress).index()
+    alone = index_of(tmp_path)
+    together = index_of(tmp_path, cache=tmp_path / "other", processes=2, progress=progress)
     assert together.names.tolist() == alone.names.tolist() and together.ends.tolist() == [0, 5, 11, 18, 26, 35, 45]
     np.testing.assert_array_equal(alone.tokens, together.tokens)
     assert shown == [("reading logs", 6)] * 6
@@ -125,11 +130,11 @@ def test_an_unreadable_log_is_named_and_bounded_and_the_others_go_on(tmp_path: P
     write_openscene(tmp_path, sensors=False)
     path = tmp_path / "navsim_logs" / "mini" / "north.pkl"
     path.write_bytes(path.read_bytes()[:2000])
-    index = folder(tmp_path, max_unreadable=0.5).index()
+    index = index_of(tmp_path, max_unreadable=0.5)
     assert index.unreadable[0] == b"" and b"cut short" in index.unreadable[1]
     assert len(names(index, SceneFilter(frame_interval=1))) == 6
     with pytest.raises(TooManyUnreadable, match=r"1 of 2 .* north\.pkl|1 of 2 .*north\.pkl"):
-        folder(tmp_path, max_unreadable=0.1).index()
+        index_of(tmp_path, max_unreadable=0.1)
 
 
 def test_a_log_that_could_not_be_read_is_tried_again_the_next_time(tmp_path: Path, monkeypatch):
@@ -142,17 +147,17 @@ def test_a_log_that_could_not_be_read_is_tried_again_the_next_time(tmp_path: Pat
         return read(self)
 
     monkeypatch.setattr(Path, "read_bytes", locked)
-    index = folder(tmp_path, max_unreadable=0.5).index()
+    index = index_of(tmp_path, max_unreadable=0.5)
     assert "Permission denied" in index.unreadable_logs()["north"]
     monkeypatch.undo()  # the same file, of the same size and time
-    assert not folder(tmp_path, max_unreadable=0.5).index().unreadable_logs()
+    assert not index_of(tmp_path, max_unreadable=0.5).unreadable_logs()
 
 
 def test_a_folder_without_logs_says_so(tmp_path: Path):
     (tmp_path / "navsim_logs" / "mini").mkdir(parents=True)
     (tmp_path / "navsim_logs" / "mini" / "readme.txt").touch()
     with pytest.raises(NoScenes, match=r"holds no log \(NAME\.pkl\) among its 1 entries: unpack OpenScene"):
-        folder(tmp_path).index()
+        index_of(tmp_path)
 
 
 def test_a_split_of_100_000_scenes_opens_in_seconds_and_in_less_than_2_gb(tmp_path: Path):

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from latentdrive.data.batches.scene_cutting import scene_batch
+from latentdrive.data.navsim.opening import counts_of, open_navsim_logs
 from latentdrive.data.navsim.scene_source import NavsimLogs
 from latentdrive.errors import ConfigError, MapError, NoScenes, UnreadableScene
 from latentdrive.types import Command, RoadMap, SceneSource, Timed
@@ -62,7 +63,7 @@ def logs(root: Path, **changed: Any) -> NavsimLogs:
         "processes": 1,
         "max_unreadable": 0.0,
     }
-    return NavsimLogs(**options | changed)
+    return open_navsim_logs(**options | changed)
 
 
 def test_a_split_gives_its_scenes_by_token(openscene: Path):
@@ -252,7 +253,7 @@ def test_the_summary_counts_what_was_left_out(tmp_path: Path):
     (root / "navsim_logs" / "mini" / "east.pkl").write_bytes(b"\x80\x04.")
     (root / "navsim_logs" / "mini" / "notes.txt").touch()
     source = logs(root, split="some", max_unreadable=0.5)
-    counts = source.counts()
+    counts = counts_of(source)
     assert (counts.scenes, counts.drives, counts.logs, counts.frames, counts.lost_boxes) == (1, 1, 2, 20, 1)
     assert source.summary().splitlines()[0] == "1 scenes in 1 of 2 logs, 20 frames"
     for words in (
