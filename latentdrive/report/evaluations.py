@@ -56,15 +56,14 @@ class Evaluation:
         return self.summary.get("privileged", self.planner in PRIVILEGED_CLASSES) is True
 
     @property
-    def oracle(self) -> bool:
-        """Whether a learned planner was given codes that have seen the future."""
-        return self.summary.get("oracle_future") is True
-
-    @property
     def marks(self) -> list[str]:
         """Conditions that a reader must know before comparing it with others."""
-        permuted = self._latents.get("permuted") is not None
-        return ["privileged"] * self.privileged + ["oracle future"] * self.oracle + ["permuted embeddings"] * permuted
+        conditions = {
+            "privileged": self.privileged,
+            "oracle future": self.summary.get("oracle_future") is True,  # given codes that have seen the future
+            "permuted embeddings": self._latents.get("permuted") is not None,
+        }
+        return [mark for mark, holds in conditions.items() if holds]
 
     @property
     def score(self) -> float:
