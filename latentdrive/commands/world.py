@@ -1,5 +1,4 @@
-"""`latentdrive world`: write the built-in world as clips or as a NAVSIM data set, perhaps with
-videos beside it.
+"""`latentdrive world`: write the built-in world as clips or as a NAVSIM data set, perhaps with videos beside it.
 
     latentdrive world world=small preview=true
 

@@ -1,5 +1,4 @@
-"""Draws a NAVSIM scene: camera views with projected boxes and lanes, the bird's-eye view, and the
-LiDAR histogram.
+"""Draws a NAVSIM scene: camera views with projected boxes and lanes, the bird's-eye view, and the LiDAR histogram.
 
 It draws a Scene and a SceneTruth as they were read, so a wrong axis anywhere on the way from the
 disk becomes visible.

@@ -1,5 +1,4 @@
-"""What the writers of both worlds share: many drives in parallel, roads by name, and folders that
-hold nothing else.
+"""Shared by the writers of clips and of the NAVSIM world: writing many drives, and checks of settings and folders.
 
 A drive is a function of (seed, split, number), so neither the number of processes nor an
 interruption changes a byte.
@@ -19,7 +18,7 @@ from latentdrive.world.roads.layouts import RoadType
 
 @runtime_checkable
 class DriveOrder(Protocol):
-    """A drive to be written. name: of the drive."""
+    """A drive to be written."""
 
     @property
     def name(self) -> str:
@@ -49,9 +48,7 @@ def write_drives(
 
 
 def require_known_roads(names: Iterable[str], roads: Mapping[str, RoadType], key: str) -> None:
-    """Raise ConfigError if `names`, which stand under the configuration key `key`, contain an
-    unknown type of road.
-    """
+    """Raise ConfigError if `names`, which stand under the configuration key `key`, contain an unknown type of road."""
     if unknown := sorted(set(names) - set(roads)):
         raise ConfigError(
             f"{key} names unknown types of road: {', '.join(unknown)}; world.roads has {', '.join(sorted(roads))}"

@@ -1,4 +1,4 @@
-"""`latentdrive world` from the command line: clips, cards, and last words."""
+"""`latentdrive world` from the command line: the files it writes, and what it says."""
 
 from pathlib import Path
 
@@ -12,13 +12,12 @@ SMALL = (
 )
 
 
-def test_a_world_is_written_and_says_what_to_type_next(latentdrive, tmp_path: Path):
+def test_clips_are_written_and_the_next_command_is_named(latentdrive, tmp_path: Path):
     done = latentdrive("world", *SMALL, "path=w", "out=run")
     assert done.returncode == 0, done.stderr
     for split in ("train", "val", "probe"):
-        assert (
-            len(list((tmp_path / "w" / split).glob("*.mp4"))) == 1 and (tmp_path / "w" / split / "card.json").is_file()
-        )
+        folder = tmp_path / "w" / split
+        assert len(list(folder.glob("*.mp4"))) == 1 and (folder / "card.json").is_file()
     assert "train: 1 drives, 4 frames" in done.stdout
     assert "latentdrive train codebook data=world data.path=w" in done.stdout
     assert (tmp_path / "run" / "metrics.json").is_file()
@@ -42,7 +41,7 @@ TINY_NAVSIM = (
     "world.splits.val.drives=1",
     "world.splits.test.drives=1",
     "world.splits.longtail.drives=1",
-    "world.points.deviation_m=0",  # every moment of the one short drive of each split, whatever it scores
+    "world.points.deviation_m=0",  # these four keep every moment of the one short drive of each split
     "world.points.hazard_before_s=8",
     "world.points.constant_velocity_at_most=1",
     "world.points.human_at_least=0",

@@ -1,4 +1,4 @@
-"""A scene as a picture: what is ahead is above, what is left is left, boxes are drawn where the camera sees them."""
+"""Pictures of scenes: the axes of the bird's-eye view, boxes where the camera sees them, and the LiDAR histogram."""
 
 from dataclasses import replace
 
@@ -20,12 +20,12 @@ from latentdrive.types import (
     Trajectory,
 )
 
-PLACE = np.array([300000.0, 4600000.0, np.pi / 2])  # the ego looks north
+PLACE = np.array([300000.0, 4600000.0, np.pi / 2])  # pose of the ego, which looks north
 FOCAL, WIDTH, HEIGHT = 100.0, 200, 120
 
 
 def lane(number: str, aside_m: float, block: str) -> MapLane:
-    """A lane that leads north, aside_m metres to the west of the ego."""
+    """A lane to the north, aside_m metres to the left of the ego."""
     y = np.linspace(-20.0, 38.0, 30)
     middle = PLACE[:2] + np.stack([np.full(30, -aside_m), y], -1)
     half = np.array([2.0, 0.0])
@@ -45,7 +45,7 @@ def lane(number: str, aside_m: float, block: str) -> MapLane:
 
 @pytest.fixture
 def truth() -> SceneTruth:
-    ours, theirs, red = lane("1", 0.0, "10"), lane("2", 6.0, "20"), lane("3", -6.0, "30")
+    own, other, red = lane("1", 0.0, "10"), lane("2", 6.0, "20"), lane("3", -6.0, "30")
     nothing: dict = {
         "roadblock_connectors": (),
         "intersections": (),
@@ -55,9 +55,9 @@ def truth() -> SceneTruth:
     }
     road_map = RoadMap(
         name="us-ma-boston",
-        lanes=(ours, theirs),
+        lanes=(own, other),
         connectors=(red,),
-        roadblocks=(MapArea(id="10", rings=ours.rings),),
+        roadblocks=(MapArea(id="10", rings=own.rings),),
         **nothing,
     )
     car = TrackedObjects(
@@ -115,11 +115,11 @@ def scene() -> Scene:
 
 
 def places(picture: np.ndarray, colour: tuple[int, int, int]) -> np.ndarray:
-    """Rows and columns of a colour."""
+    """Rows and columns of the pixels of a colour."""
     return np.argwhere((picture == np.array(colour)).all(-1))
 
 
-def test_the_view_from_above_has_x_up_and_y_to_the_left(scene, truth):
+def test_the_birds_eye_view_has_x_up_and_y_to_the_left(scene, truth):
     view = scene_picture(scene, truth)[:PANEL, 2 * WIDTH : 2 * WIDTH + PANEL]
     middle, metre = PANEL / 2, PANEL / 80.0
     car = places(view, COLOURS["vehicle"]).mean(0)
@@ -134,16 +134,16 @@ def test_boxes_and_lanes_are_drawn_where_the_camera_sees_them(scene, truth):
     camera = scene_picture(scene, truth)[:HEIGHT, :WIDTH]
     box = places(camera, COLOURS["vehicle"])
     assert box[:, 1].mean() == pytest.approx(WIDTH / 2 - FOCAL * 6.0 / 20.0, abs=3)  # 6 m to the left, 20 m ahead
-    assert box[:, 0].max() == pytest.approx(HEIGHT / 2 + FOCAL * 1.5 / 18.0, abs=2)  # its foot, at the near side
+    assert box[:, 0].max() == pytest.approx(HEIGHT / 2 + FOCAL * 1.5 / 18.0, abs=2)  # the near edge of its foot
     assert places(camera, ROUTE)[:, 0].min() > HEIGHT / 2  # a lane lies below the horizon
 
 
-def test_the_histogram_counts_what_stands_above_the_ground(scene, truth):
+def test_the_histogram_counts_points_above_the_ground(scene, truth):
     panel = scene_picture(scene, truth)[:PANEL, 2 * WIDTH + PANEL :]
     lit = places(panel, (255, 255, 255))
     metre = PANEL / 64.0
     assert lit.mean(0) == pytest.approx([PANEL / 2 - 10 * metre, PANEL / 2 - 4 * metre], abs=2.5)
-    assert len(lit) <= (PANEL / 256 + 1) ** 2  # one cell: nine points near the ground don't count
+    assert len(lit) <= (PANEL / 256 + 1) ** 2  # one cell: the nine points near the ground do not count
 
 
 def test_without_points_there_is_no_histogram(scene, truth):

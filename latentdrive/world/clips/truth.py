@@ -50,8 +50,7 @@ def clip_truth(drive: SimulatedDrive, spec: CameraSpec, *, transition_s: float, 
 def image_boxes(
     poses: Float[np.ndarray, "N 3"], sizes: Float[np.ndarray, "N 3"], ego: Float[np.ndarray, "3"], spec: CameraSpec
 ) -> Float64[np.ndarray, "N 4"]:
-    """Return left, top, right and bottom of each agent's box, cut to the picture; NaN if it is out
-    of view.
+    """Return left, top, right and bottom of each agent's box, cut to the picture; NaN if it is out of view.
 
     ego: pose of the rear axle.
     """

@@ -1,5 +1,4 @@
-"""The clips of the built-in world: writes the drives of every split as videos, in parallel and
-resumably.
+"""The clips of the built-in world: writes the drives of every split as videos, in parallel and resumably.
 
 A drive is a function of (seed, split, number). Splits use different seeds and share no drive.
 """
@@ -32,9 +31,7 @@ CARD = "card.json"
 
 @dataclass(**FROZEN)
 class Split:
-    """A split. drives: their number. roads: share of each type of road. decorrelated_share: of
-    decorrelated drives.
-    """
+    """A split. drives: their number. roads: share of each type of road. decorrelated_share: of decorrelated drives."""
 
     drives: int
     roads: Mapping[str, float]
@@ -71,8 +68,7 @@ class World:
             )
 
     def write(self, folder: str | Path, processes: int) -> dict[str, dict[str, int]]:
-        """Write the missing drives of every split into folder/SPLIT/, with a card.json; return
-        counts by split.
+        """Write the missing drives of every split into folder/SPLIT/, with a card.json; return counts by split.
 
         The same call finishes an interrupted one. Raises DiskFull, and ConfigError for a folder
         that holds anything else: the plan of a split depends on its number of drives, so a split

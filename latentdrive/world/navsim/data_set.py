@@ -1,5 +1,4 @@
-"""The NAVSIM data set of the built-in world: writes every drive of every split, then the maps and
-the splits.
+"""The NAVSIM data set of the built-in world: writes every drive of every split, then the maps and the splits.
 
 A drive is a function of (seed, split, number). Every drive has a seed, a road and a place of its
 own on one of nuPlan's four maps, so splits share none of them.
@@ -96,8 +95,7 @@ class NavsimWorld:
             )
 
     def write(self, folder: str | Path, processes: int) -> dict[str, dict[str, int]]:
-        """Write what is missing below `folder`; return counts by split. The same call finishes an
-        interrupted one.
+        """Write what is missing below `folder`; return counts by split. The same call finishes an interrupted one.
 
         Raises DiskFull, and ConfigError for a folder that holds another world.
         """

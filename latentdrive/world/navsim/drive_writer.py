@@ -1,5 +1,4 @@
-"""Writes one drive of the NAVSIM world: camera images, point clouds, the card of the drive, and the
-log.
+"""Writes one drive of the NAVSIM world: camera images, point clouds, the card of the drive, and the log.
 
 The log is written last and marks a finished drive. After an interruption an unfinished drive is
 written again, with the same bytes.
@@ -145,9 +144,7 @@ def candidate_moments(
     rate_hz: float,
     log_hz: float,
 ) -> list[list[Any]]:
-    """Return row in the log, token and deviation (metres) of each moment that may become a scene,
-    in order of time.
-    """
+    """Return row in the log, token and deviation (metres) of each moment that may become a scene, in order of time."""
     drive = city_drive.drive
     deviations = deviation_m(drive.ego[rows], drive.ego_speed_mps[rows], horizon=points.horizon, step_s=1 / log_hz)
     moments = []
@@ -200,9 +197,7 @@ class Stage:
         return np.concatenate([self._agents.poses[row], np.reshape(lamps, (-1, 3))])
 
     def boxes(self, row: int) -> Float64[np.ndarray, "M 7"]:
-        """Return the boxes of everything solid for the LiDAR: scenery and agents. See lidar.scan
-        for their columns.
-        """
+        """Return the boxes of everything solid for the LiDAR: scenery and agents. See lidar.scan for their columns."""
         agents = self._agents
         moving = np.concatenate([agents.poses[row], np.zeros((len(agents), 1)), agents.sizes], 1)
         return np.concatenate([self._solids, moving[~np.isnan(moving[:, 0])]])

@@ -1,5 +1,4 @@
-"""Builds the NAVSIM log of a drive: one dictionary for each frame, with the keys that OpenScene
-writes.
+"""Builds the NAVSIM log of a drive: one dictionary for each frame, with the keys that OpenScene writes.
 
 Follows city_drive.py and precedes drive_writer.py. Here the drive is moved from its own plane into
 the global frame.

@@ -32,8 +32,7 @@ class ScoredDrive:
 def write_split(
     folder: Path, name: str, drives: Sequence[ScoredDrive], points: PointSpec, *, data_split: str, wanted: int
 ) -> dict[str, int]:
-    """Write a split and its unfiltered twin below `folder`. Return counts of drives, frames,
-    moments and scenes.
+    """Write a split and its unfiltered twin below `folder`. Return counts of drives, frames, moments and scenes.
 
     data_split: folder of the logs. wanted: number of scenes of each of the two splits, if there are
     as many candidates.

@@ -1,5 +1,4 @@
-"""Renders pictures of a drive with panda3d's software renderer, which needs neither a display nor a
-graphics card.
+"""Renders pictures of a drive with panda3d's software renderer, which needs neither a display nor a graphics card.
 
 Each process has one Renderer. Scenery and vehicles are put on its stage and photographed from poses
 of the ego. Pictures are rendered at a multiple of their size and averaged down, so that lines do
@@ -84,9 +83,7 @@ class Renderer:
         self._sky, self._scene, self._vehicles = _panorama(self._root), core.NodePath("scene"), []
 
     def set_up(self, surroundings: list[Mesh], vehicles: list[list[Mesh]], sky: str, daylight: float) -> None:
-        """Clear the stage, then put up what stands still and the vehicles. sky: name of a texture.
-        daylight: 0 to 1.
-        """
+        """Clear the stage, then put up what stands still and the vehicles. sky: name of a texture. daylight: 0 to 1."""
         self._scene.removeNode()
         self._scene = self._root.attachNewNode("scene")
         self._sky.setTexture(self._textures[sky], 1)

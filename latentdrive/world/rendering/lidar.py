@@ -39,8 +39,7 @@ class LidarSpec:
 def scan(
     rng: np.random.Generator, spec: LidarSpec, ego: Float64[np.ndarray, "3"], boxes: Float64[np.ndarray, "M 7"]
 ) -> Float32[np.ndarray, "6 N"]:
-    """Return the points of one turn: x, y, z in the ego frame, intensity in [0, 255], ring, and
-    LiDAR number (0).
+    """Return the points of one turn: x, y, z in the ego frame, intensity in [0, 255], ring, and LiDAR number (0).
 
     The origin is on the ground below the rear axle. ego: pose of the rear axle in the plane. boxes:
     x, y, heading, height of the foot, length, width, height, in the same plane.

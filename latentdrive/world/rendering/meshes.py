@@ -79,9 +79,7 @@ class Workbench:
         tile_m: float,
         colour: Colour,
     ) -> None:
-        """Add a strip on the ground between two lines. The texture spans its width and repeats
-        every tile_m metres.
-        """
+        """Add a strip on the ground between two lines. The texture spans its width and repeats every tile_m metres."""
         steps = np.linalg.norm(np.diff((left + right) / 2, axis=0), axis=1)
         along = np.concatenate([[0.0], np.cumsum(steps)]) / tile_m
         flat = [np.concatenate([line, np.zeros((len(line), 1))], -1) for line in (left, right)]
@@ -103,8 +101,7 @@ class Workbench:
         taper: float = 0.0,
         top: bool = True,
     ) -> None:
-        """Add upright boxes, shaded by face. poses: x, y, heading of the centres. sizes: length,
-        width, height.
+        """Add upright boxes, shaded by face. poses: x, y, heading of the centres. sizes: length, width, height.
 
         base_m: height of the foot. tile_m: metres that the texture spans. taper: share by which the
         roof is smaller than the foot. top: whether there is a roof.

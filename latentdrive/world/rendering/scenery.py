@@ -1,5 +1,4 @@
-"""Scenery as meshes: roads, markings, ground, and randomly placed buildings, trees and poles around
-given lanes.
+"""Scenery as meshes: roads, markings, ground, and randomly placed buildings, trees and poles around given lanes.
 
 It is dense enough that motion is visible in every part of a picture. cameras.py renders the meshes.
 """

@@ -119,9 +119,14 @@ def vehicle(rng: np.random.Generator, size: Float64[np.ndarray, "3"], kind: str,
     for part in BODIES[kind]:
         box = np.array([[part.length * length, part.width * width, (part.high - part.low) * height]])
         bench.boxes(
-            "kerb" if part.surface == "load" else "plain", np.array([[part.x * length, 0.0, 0.0]]), box,
-            base_m=part.low * height, colours=colours[part.surface][None], tile_m=1.5, taper=part.taper,
-        )  # fmt: skip
+            "kerb" if part.surface == "load" else "plain",
+            np.array([[part.x * length, 0.0, 0.0]]),
+            box,
+            base_m=part.low * height,
+            colours=colours[part.surface][None],
+            tile_m=1.5,
+            taper=part.taper,
+        )
     wheels = np.array([[x * length, y * (width / 2 - 0.1), 0.0] for x in (-0.31, 0.31) for y in (-1, 1)])
     bench.boxes(
         "plain", wheels, np.tile(WHEEL_M, (4, 1)), base_m=0.0, colours=np.tile(TYRE, (4, 1)), tile_m=1.0, top=False

@@ -1,5 +1,4 @@
-"""Centrelines: curves along which straight roads are bent, and which the ego of a decorrelated
-drive follows.
+"""Centrelines: curves along which straight roads are bent, and which the ego of a decorrelated drive follows.
 
 The lowest module of the world. Traffic is simulated in road coordinates: s metres along the road, d
 metres to its left. A centreline maps them into the plane, so a curved road costs no more to
@@ -105,9 +104,7 @@ class Centreline:
 
 @dataclass(**FROZEN)
 class SpeedLimit:
-    """Comfortable speeds in m/s, one every step_m metres: `forward_mps` for growing s,
-    `backward_mps` for falling s.
-    """
+    """Comfortable speeds in m/s, one every step_m metres: `forward_mps` for growing s, `backward_mps` for falling s."""
 
     forward_mps: Float64[np.ndarray, "n"]
     backward_mps: Float64[np.ndarray, "n"]
@@ -128,8 +125,7 @@ def random_curvature(
     straight_m: tuple[float, float],
     ramp_m: float,
 ) -> Float64[np.ndarray, "S"]:
-    """Draw the curvature (1/m, one value every STEP_M metres) of a road that alternates straights
-    and bends.
+    """Draw the curvature (1/m, one value every STEP_M metres) of a road that alternates straights and bends.
 
     The ranges are (smallest, largest). radius_m: radius of a bend, drawn uniformly in curvature.
     bend_m, straight_m: lengths of a bend and of a straight. ramp_m: the length over which the

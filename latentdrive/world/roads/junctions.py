@@ -1,5 +1,4 @@
-"""Types of road with crossing ways: roundabouts and intersections, as highway-env networks with y
-down.
+"""Types of road with crossing ways: roundabouts and intersections, as highway-env networks with y down.
 
 Extends layouts.py, which has the roads without crossing ways. `Junction` takes highway-env's own
 shapes and serves clips; `Crossing` and `Circle` are drawn anew for each drive of the NAVSIM world,
@@ -218,9 +217,7 @@ def _arm_lanes(
 def _circle_lanes(
     arm: int, radius: float, entry: float, aside: float, inner: float, width: float
 ) -> tuple[CircularLane, CircularLane, CircularLane, CircularLane]:
-    """The arcs at an arm of a roundabout: into the circle, past the arm, on to the next arm, and
-    out of the circle.
-    """
+    """The arcs at an arm of a roundabout: into the circle, past the arm, on to the next arm, and out of the circle."""
     reach = float(np.arctan2(aside, inner))  # angle at the centre between the arm and the point where its arcs touch
     circle = {"width": width, "speed_limit": FREE_MPS, "line_types": [LineType.CONTINUOUS_LINE, LineType.NONE]}
     arc = circle | {"line_types": [LineType.NONE, LineType.CONTINUOUS_LINE]}
@@ -250,9 +247,7 @@ def curve_limit(lane: AbstractLane, *, lateral_mps2: float, yaw_rate: float) -> 
 def junction_limit(
     network: RoadNetwork, *, lateral_mps2: float, yaw_rate: float, braking_mps2: float
 ) -> Callable[..., float]:
-    """Return the function from a driver to its comfortable speed in m/s, which looks ahead along
-    the driver's route.
-    """
+    """Return the function from a driver to its comfortable speed in m/s, which looks ahead along the driver's route."""
     limits = {
         index: curve_limit(lane, lateral_mps2=lateral_mps2, yaw_rate=yaw_rate)
         for index, lane in network.lanes_dict().items()

@@ -1,5 +1,4 @@
-"""Road layouts as highway-env networks, with the types of road that have no crossing ways: bent
-roads and merges.
+"""Road layouts as highway-env networks, with the types of road that have no crossing ways: bent roads and merges.
 
 The types of road with crossing ways are in junctions.py. Everything here uses highway-env's
 coordinates, with y down; traffic/simulate.py mirrors what it records. Bent roads and merges are
@@ -94,8 +93,7 @@ class RoadType(Protocol):
 
 @dataclass(**FROZEN)
 class Bends:
-    """The shape of a bent road, in metres. Pairs are ranges; the radius is drawn uniformly in
-    curvature.
+    """The shape of a bent road, in metres. Pairs are ranges; the radius is drawn uniformly in curvature.
 
     radius_m, bend_m: radius and length of a bend. straight_m: length of a straight. ramp_m: length
     of the change between.
@@ -185,8 +183,7 @@ class BentRoad:
 
 @dataclass(**FROZEN)
 class MergeRoad:
-    """highway-env's merge, where a ramp joins from the right, extended by oncoming lanes beyond a
-    median.
+    """highway-env's merge, where a ramp joins from the right, extended by oncoming lanes beyond a median.
 
     lanes, oncoming: ranges of the number of lanes. before_m: range of the length before the ramp
     begins to converge.
@@ -271,9 +268,7 @@ def highway_env_network(environment: type, **config: int | float) -> RoadNetwork
 
 
 def mirrored(states: Float64[np.ndarray, "*n width"]) -> Float64[np.ndarray, "*n width"]:
-    """Turn y down into y up, or back. states: x, y and perhaps heading, speed. Nothing else in the
-    package mirrors.
-    """
+    """Turn y down into y up, or back. states: x, y and perhaps heading, speed. Nothing else in the package mirrors."""
     return states * np.array([1.0, -1.0, -1.0, 1.0])[: states.shape[-1]]
 
 

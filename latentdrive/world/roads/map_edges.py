@@ -1,5 +1,4 @@
-"""Parts of a nuPlan map that a RoadMap lacks: the edges of lanes, and stop polygons at traffic
-lights.
+"""Parts of a nuPlan map that a RoadMap lacks: the edges of lanes, and stop polygons at traffic lights.
 
 map_tables.py derives them from the polygons and centre lines of the lanes.
 """
@@ -17,8 +16,7 @@ STOP_BEYOND_M = 0.25
 
 
 def lane_edges(lane: MapLane) -> tuple[Float64[np.ndarray, "n 2"], Float64[np.ndarray, "n 2"]]:
-    """Return the left and the right edge of a lane in driving direction, with one point per vertex
-    of its centre line.
+    """Return the left and the right edge of a lane in driving direction, with one point per vertex of its centre line.
 
     A polygon of 2n corners that lie in pairs about the n vertices is a ribbon, and its sides are
     the edges. The edges of any other polygon lie half its mean width (area divided by length) to

@@ -1,5 +1,4 @@
-"""Writes RoadMaps as nuPlan map files: VERSION.json, and PLACE/1.0.0/map.gpkg with every layer that
-the devkit reads.
+"""Writes RoadMaps as nuPlan map files: VERSION.json, and PLACE/1.0.0/map.gpkg with every layer that the devkit reads.
 
 The counterpart of data/maps/nuplan_maps.py: whatever reads NAVSIM's maps reads these, too. Geometry
 is stored in longitude and latitude, as in nuPlan's own files. The same maps give the same bytes.
@@ -145,8 +144,7 @@ def _array(name: str, values: Sequence) -> tuple[np.ndarray, np.ndarray | None]:
 
 @contextmanager
 def _gdal_for_drafts() -> Iterator[None]:
-    """Let GDAL use WRITTEN_AT as the present time and write without syncing; restore its options
-    afterwards.
+    """Let GDAL use WRITTEN_AT as the present time and write without syncing; restore its options afterwards.
 
     A draft need not survive a crash, so syncing would only cost time.
     """

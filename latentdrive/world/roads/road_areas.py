@@ -34,9 +34,7 @@ def plane_points(layout: Layout, points: Float64[np.ndarray, "n 2"]) -> Float64[
 def lane_ribbon(
     layout: Layout, piece: Piece, lane: AbstractLane, *, shift_m: float
 ) -> tuple[Float64[np.ndarray, "n 2"], Float64[np.ndarray, "m 2"]]:
-    """Return the centre line and the outline of a piece of a lane. shift_m: how far to the left its
-    end is shifted.
-    """
+    """Return the centre line and the outline of a piece of a lane. shift_m: how far to the left its end is shifted."""
     along = _along(piece)
     half = lane.width_at(0.0) / 2
     shift = shift_m * (1 - np.cos(np.pi * (along - along[0]) / (along[-1] - along[0]))) / 2

@@ -1,5 +1,4 @@
-"""Maps of layouts: lanes in roadblocks, lane connectors in intersections, crosswalks and pavements,
-as nuPlan has them.
+"""Maps of layouts: lanes in roadblocks, lane connectors in intersections, crosswalks and pavements, as nuPlan has them.
 
 Joins road_pieces.py (what leads where) and road_areas.py (what lies where). map_writer.py stores
 the maps.

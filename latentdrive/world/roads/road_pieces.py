@@ -1,5 +1,4 @@
-"""Cuts the roads of a layout into pieces and links their lanes, because nuPlan's graph goes lane,
-connector, lane.
+"""Cuts the roads of a layout into pieces and links their lanes, because nuPlan's graph goes lane, connector, lane.
 
 First step of road_map.py. highway-env's graph has no connectors outside junctions. Long roads are
 therefore cut where a crosswalk lies, and where one road continues in another without a junction,

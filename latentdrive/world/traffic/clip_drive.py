@@ -1,5 +1,4 @@
-"""Makes the drives of clips: a road, traffic on it, and an ego that takes part in it or moves
-independently of it.
+"""Makes the drives of clips: a road, traffic on it, and an ego that takes part in it or moves independently of it.
 
 Joins roads/layouts.py, simulate.py and decorrelated.py. The result is a SimulatedDrive in the
 plane.
@@ -37,9 +36,7 @@ ROUTE_SMOOTH_M = 6.0  # the heading of a route is smoothed over this length wher
 
 
 class DriveKind(StrEnum):
-    """natural: the ego takes part in the traffic. decorrelated: it moves independently, and the
-    others are a replay.
-    """
+    """natural: the ego takes part in the traffic. decorrelated: it moves independently, and the others are a replay."""
 
     NATURAL = "natural"
     DECORRELATED = "decorrelated"
@@ -47,8 +44,7 @@ class DriveKind(StrEnum):
 
 @dataclass(**FROZEN)
 class TrafficSpec:
-    """How people drive on every type of road. For the fields see Body, Calm, Mood, Replay and
-    simulate.simulate.
+    """How people drive on every type of road. For the fields see Body, Calm, Mood, Replay and simulate.simulate.
 
     In clips the speeds of the moods are in m/s and clipped to those of the road; in the NAVSIM
     world they are shares of the speed limit. curve_braking_mps2: deceleration before curves.
@@ -166,9 +162,7 @@ def plane_drive(
 def _decorrelated_motion(
     rng: np.random.Generator, layout: Layout, recording: Recording, traffic: TrafficSpec, replay: Replay, rate_hz: float
 ) -> Motion:
-    """The motion of an ego that moves independently along the road, or its route over a junction,
-    and of the replay.
-    """
+    """The motion of an ego that moves independently along the road, or its route over a junction, and of the replay."""
     line = layout.line if layout.line is not None else Centreline.through(recording.ego_route, smooth_m=ROUTE_SMOOTH_M)
     start_m = BEHIND_M
     if layout.line is None:

@@ -1,5 +1,4 @@
-"""Decorrelated drives: the ego moves independently of the others, who are a replay that does not
-react to it.
+"""Decorrelated drives: the ego moves independently of the others, who are a replay that does not react to it.
 
 In natural traffic the motion of the ego and that of the others are correlated, so codes of one
 predict the other and cannot be separated. Here the ego's speed and lateral offset are drawn at
@@ -75,8 +74,7 @@ def independent_motion(
     start_m: float,
     offsets_m: tuple[float, float],
 ) -> tuple[Float64[np.ndarray, "T 3"], Float64[np.ndarray, "T"]]:
-    """Draw the motion of an ego along a centreline: poses of the rear axle in road coordinates, and
-    speeds in m/s.
+    """Draw the motion of an ego along a centreline: poses of the rear axle in road coordinates, and speeds in m/s.
 
     limit: comfortable speeds. start_m: s of the first pose. offsets_m: smallest and largest d.
     """
@@ -107,8 +105,7 @@ def place_replay(
     appearance: Appearance,
     movable: Bool[np.ndarray, "N"],
 ) -> Agents:
-    """Shift every movable vehicle along the road to where the ego sees it; drop those that touch
-    the ego or each other.
+    """Shift every movable vehicle along the road to where the ego sees it; drop those that touch the ego or each other.
 
     ego: poses of the rear axle. Poses are in the coordinates of the layout. Vehicles keep their
     recorded paths, at a random pace.

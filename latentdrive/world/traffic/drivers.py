@@ -158,8 +158,7 @@ class Driver(IDMVehicle):
 
 
 class QuietRoad(RegulatedRoad):
-    """A road that ignores collisions; vehicles that touch are dropped from the recording
-    afterwards.
+    """A road that ignores collisions; vehicles that touch are dropped from the recording afterwards.
 
     rules: whether vehicles yield where ways cross.
     """

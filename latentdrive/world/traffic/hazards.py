@@ -1,5 +1,4 @@
-"""Hazards of the NAVSIM world: their kinds and settings, and what the modules of the single hazards
-share.
+"""Hazards of the NAVSIM world: their kinds and settings, and what the modules of the single hazards share.
 
 A hazard is an event of the simulation: it waits until the ego is near, and then happens in a way
 that an attentive driver can master comfortably. The hazards are in pedestrian_hazard.py,

@@ -1,5 +1,4 @@
-"""Simulated drives: the motion of the ego and of all others, and the road, before any picture is
-rendered.
+"""Simulated drives: the motion of the ego and of all others, and the road, before any picture is rendered.
 
 The simulation (simulate.py) produces them; rendering and truth read them. Poses are x, y in metres
 and a counter-clockwise heading in radians, in the plane of the drive with y up: highway-env's y

@@ -33,8 +33,7 @@ SHAPES = {
 
 @dataclass(**FROZEN)
 class Recording:
-    """A recorded simulation, in the coordinates of the layout with y to the left (s and d on a bent
-    road).
+    """A recorded simulation, in the coordinates of the layout with y to the left (s and d on a bent road).
 
     ego: poses of the rear axle. agents: poses of the centres. movable: of each agent, see
     layouts.Start. ego_route: centre points of the lanes of the ego's route. ego_roads: the roads of

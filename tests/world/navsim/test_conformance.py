@@ -20,27 +20,32 @@ from tests.support.navsim_world import HEIGHT, PICTURES, WIDTH, ego_poses
 CAMERAS = {"CAM_F0", "CAM_L0", "CAM_L1", "CAM_L2", "CAM_R0", "CAM_R1", "CAM_R2", "CAM_B0"}
 NAMES = {"vehicle", "pedestrian", "bicycle", "traffic_cone", "barrier", "czone_sign", "generic_object"}
 LEFT, STRAIGHT, RIGHT, UNKNOWN = range(4)
-REAR_TO_CENTRE_M = 1.461
-KEYS = {
+TEXT_KEYS = {
     "token",
-    "frame_idx",
-    "timestamp",
     "log_name",
     "log_token",
     "scene_name",
     "scene_token",
     "vehicle_name",
     "map_location",
-    "roadblock_ids",
-    "can_bus",
     "lidar_path",
-    "lidar2ego_translation",
-    "lidar2ego_rotation",
-    "lidar2ego",
-    "ego2global",
-    "lidar2global",
-    "ego2global_translation",
-    "ego2global_rotation",
+}
+ARRAY_KEYS = {  # and their shapes
+    "can_bus": (18,),
+    "lidar2ego_translation": (3,),
+    "lidar2ego_rotation": (4,),
+    "lidar2ego": (4, 4),
+    "ego2global": (4, 4),
+    "lidar2global": (4, 4),
+    "ego2global_translation": (3,),
+    "ego2global_rotation": (4,),
+}
+KEYS = {
+    *TEXT_KEYS,
+    *ARRAY_KEYS,
+    "frame_idx",
+    "timestamp",
+    "roadblock_ids",
     "ego_dynamic_state",
     "traffic_lights",
     "driving_command",
@@ -59,39 +64,15 @@ def global_boxes(frame: dict, ego: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return poses, frame["anns"]["gt_velocity_3d"][:, :2] @ np.array([[cos, sin], [-sin, cos]])
 
 
-def centres(ego: np.ndarray) -> np.ndarray:
-    return ego + np.stack([np.cos(ego[:, 2]), np.sin(ego[:, 2]), 0 * ego[:, 2]], -1) * REAR_TO_CENTRE_M
-
-
 def test_a_frame_has_every_key_with_the_type_that_loaders_need(navsim_logs):
     for name, log in navsim_logs.items():
         for number, frame in enumerate(log):
             assert set(frame) == KEYS
-            texts = (
-                "token",
-                "log_name",
-                "log_token",
-                "scene_name",
-                "scene_token",
-                "vehicle_name",
-                "map_location",
-                "lidar_path",
-            )
-            assert all(type(frame[key]) is str for key in texts)
+            assert all(type(frame[key]) is str for key in TEXT_KEYS)
             assert len(frame["token"]) == 16 and set(frame["token"]) <= set("0123456789abcdef")
             assert frame["log_name"] == name and frame["frame_idx"] == number
             assert type(frame["timestamp"]) is int and 1.5e15 < frame["timestamp"] < 2e15
-            arrays = {
-                "can_bus": (18,),
-                "lidar2ego_translation": (3,),
-                "lidar2ego_rotation": (4,),
-                "lidar2ego": (4, 4),
-                "ego2global": (4, 4),
-                "lidar2global": (4, 4),
-                "ego2global_translation": (3,),
-                "ego2global_rotation": (4,),
-            }
-            for key, shape in arrays.items():
+            for key, shape in ARRAY_KEYS.items():
                 assert frame[key].shape == shape and frame[key].dtype == np.float64, key
                 assert np.isfinite(frame[key]).all()
             assert [type(value) for value in frame["ego_dynamic_state"]] == [float] * 4

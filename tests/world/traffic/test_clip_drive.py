@@ -139,20 +139,11 @@ def test_the_same_seed_gives_the_same_drive(tiny_world: World):
     assert first.ego.shape != other.ego.shape or not np.array_equal(first.ego, other.ego)
 
 
-def test_on_decorrelated_drives_the_ego_predicts_nothing_of_the_others(tiny_world: World, level_camera):
+def test_on_decorrelated_drives_the_ego_predicts_nothing_of_the_others(drive, level_camera):
     """Fit the others' image motion to linear and quadratic terms of the ego's motion: held-out R² is about 0."""
     ego, others = [], []
     for number in range(20):
-        road_type = ("highway", "curves")[number % 2]
-        simulated = make_drive(
-            road_type=road_type,
-            kind=DriveKind.DECORRELATED,
-            seed=(5, number),
-            road=tiny_world.roads[road_type],
-            traffic=tiny_world.traffic,
-            frames=24,
-            rate_hz=RATE_HZ,
-        )
+        simulated = drive(("highway", "curves")[number % 2], DriveKind.DECORRELATED, number // 2)
         truth = clip_truth(simulated, level_camera, transition_s=0.5, rate_hz=RATE_HZ, key="")
         motion = relative_pose(simulated.ego[:-2], simulated.ego[2:])[:, [0, 2]]
         ego.append(np.stack([*motion.T, *(motion**2).T, np.ones(len(motion))], -1))
