@@ -119,22 +119,22 @@ def read_results(table: str) -> dict[str, dict[int | None, dict[str, Evaluated]]
 def _evaluation(table: str, folder: Path) -> tuple[dict[str, Any], Path]:
     """What is kept of an evaluation's folder, and the file of its scenes."""
     results, summary = read_evaluation(folder)
-    counted = results.counted()
+    averaged = results.averaged()
     split = summary.get("split") or "all"
     path = _scenes_path(table, split)
-    terms = {name: values for name, values in counted.columns.items() if name != "score"}
-    means = {name: None if np.isnan(mean) else round(mean, 4) for name, mean in counted.means().items()}
+    terms = {name: values for name, values in averaged.columns.items() if name != "score"}
+    means = {name: None if np.isnan(mean) else round(mean, 4) for name, mean in averaged.means().items()}
     content = {
         "scorer": summary["scorer"],
         "split": split,
         **{name: summary[name] for name in STAMPS if summary.get(name)},
-        "tokens": _same_scenes(path, counted.tokens, counted.drives),
-        "scenes": len(counted.tokens),
-        "drives": len(set(counted.drives)),
+        "tokens": _same_scenes(path, averaged.tokens, averaged.drives),
+        "scenes": len(averaged.tokens),
+        "drives": len(set(averaged.drives)),
         "failed": len(results.failures),
         "score": means.pop("score"),
         "sub_scores": means,
-        "score_by_scene": _short(counted.columns["score"], 4),
+        "score_by_scene": _short(averaged.columns["score"], 4),
         "sub_scores_by_scene": {name: _short(values, 2) for name, values in terms.items()},
     }
     return content, path
