@@ -21,15 +21,15 @@ def test_a_cut_or_altered_archive_is_a_value_error_and_never_another_content(wri
     cut = [whole[:length] for length in range(0, len(whole), 11)]
     altered = [whole[:at] + bytes([whole[at] ^ 0x80]) + whole[at + 1 :] for at in range(0, len(whole), 3)]
     refused = 0
-    for content in cut + altered:
-        path.write_bytes(content)
+    for damaged in cut + altered:
+        path.write_bytes(damaged)
         try:
-            found = read_arrays(path)
+            content = read_arrays(path)
         except ValueError as error:
             assert "no intact archive" in str(error)
             refused += 1
-        else:  # a byte that nobody reads, or a name
-            assert all(np.array_equal(array, ARRAYS[name]) for name, array in found.items() if name in ARRAYS)
+        else:  # the byte is part of a name, or is never read
+            assert all(np.array_equal(array, ARRAYS[name]) for name, array in content.items() if name in ARRAYS)
     assert refused > len(cut)
 
 

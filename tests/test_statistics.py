@@ -1,18 +1,24 @@
-"""Bootstrap over drives."""
+"""Intervals by drive, worked out by hand."""
 
 import numpy as np
 import pytest
 
 from latentdrive.errors import WrongShape
-from latentdrive.statistics import bootstrap_by_drive, chance_of_as_many, drives_needed, over_trainings
+from latentdrive.statistics import (
+    bootstrap_by_drive,
+    chance_of_as_many,
+    drives_needed,
+    evenly_spread,
+    over_trainings,
+)
 
 
 def test_the_mean_is_over_windows_and_the_interval_over_drives():
-    # Two drives, all windows alike within each: three draws in four mix or repeat them, the ends are the drives' values.
-    found = bootstrap_by_drive(np.array([0.0] * 3 + [1.0] * 1), ["a"] * 3 + ["b"])
-    assert (found.mean, found.low, found.high) == (0.25, 0.0, 1.0)
-    assert (found.drives, found.values) == (2, 4)
-    assert str(found) == "0.2500 [0.0000, 1.0000] (4 windows of 2 drives)"
+    # Two drives, each with equal windows: the interval reaches from one drive's value to the other's.
+    interval = bootstrap_by_drive(np.array([0.0] * 3 + [1.0] * 1), ["a"] * 3 + ["b"])
+    assert (interval.mean, interval.low, interval.high) == (0.25, 0.0, 1.0)
+    assert (interval.drives, interval.values) == (2, 4)
+    assert str(interval) == "0.2500 [0.0000, 1.0000] (4 windows of 2 drives)"
 
 
 def test_windows_of_one_drive_do_not_make_it_surer():
@@ -25,23 +31,23 @@ def test_windows_of_one_drive_do_not_make_it_surer():
 
 
 def test_few_trainings_that_lie_apart_say_little_of_all():
-    # No drive differs from another: what is left is Student's t of three means, 4.303 deviations of 0.1 over the root of 3.
-    found = over_trainings(np.array([[0.1] * 4, [0.2] * 4, [0.3] * 4]), list("aabb"))
-    assert found.mean == pytest.approx(0.2) and found.high - found.mean == pytest.approx(
+    # All drives are alike, so only Student's t over three means remains: 4.303 · 0.1 / √3.
+    interval = over_trainings(np.array([[0.1] * 4, [0.2] * 4, [0.3] * 4]), list("aabb"))
+    assert interval.mean == pytest.approx(0.2) and interval.high - interval.mean == pytest.approx(
         4.3027 * 0.1 / 3**0.5, rel=1e-4
     )
-    assert found.mean - found.low == pytest.approx(found.high - found.mean) and found.drives == 2
-    # Trainings that agree leave the drives' own interval.
+    assert interval.mean - interval.low == pytest.approx(interval.high - interval.mean) and interval.drives == 2
+    # If all trainings agree, only the interval over drives remains.
     alike, drives = np.tile(np.random.default_rng(0).normal(size=40), (2, 1)), [str(number) for number in range(40)]
-    ours, theirs = over_trainings(alike, drives), bootstrap_by_drive(alike[0], drives)
-    assert ours.high - ours.low == pytest.approx(theirs.high - theirs.low)
+    trainings, drives_alone = over_trainings(alike, drives), bootstrap_by_drive(alike[0], drives)
+    assert trainings.high - trainings.low == pytest.approx(drives_alone.high - drives_alone.low)
     with pytest.raises(WrongShape, match="got 1 training, which does not show"):
         over_trainings(alike[:1], drives)
 
 
 def test_a_constant_difference_has_no_width():
-    found = bootstrap_by_drive(np.full(10, 0.3), list("aabbccddee"))
-    assert found.low == pytest.approx(0.3) and found.high == pytest.approx(0.3)
+    interval = bootstrap_by_drive(np.full(10, 0.3), list("aabbccddee"))
+    assert interval.low == pytest.approx(0.3) and interval.high == pytest.approx(0.3)
 
 
 def test_one_drive_a_value_or_an_error():
@@ -51,9 +57,9 @@ def test_one_drive_a_value_or_an_error():
 
 def test_the_chance_of_a_sample_by_hand():
     # 2 of 5 are marked; of the 10 pairs, 3 hold none of them, 6 one and 1 both.
-    assert [chance_of_as_many(found, drawn=2, marked=2, of=5) for found in (0, 1, 2, 3)] == [1.0, 0.7, 0.1, 0.0]
-    # Where everything was drawn there is no chance left.
-    assert [chance_of_as_many(found, drawn=5, marked=2, of=5) for found in (2, 3)] == [1.0, 0.0]
+    assert [chance_of_as_many(count, drawn=2, marked=2, of=5) for count in (0, 1, 2, 3)] == [1.0, 0.7, 0.1, 0.0]
+    # If everything is drawn, nothing is left to chance.
+    assert [chance_of_as_many(count, drawn=5, marked=2, of=5) for count in (2, 3)] == [1.0, 0.0]
     assert chance_of_as_many(1, drawn=8, marked=10, of=1000) == pytest.approx(1 - 0.99**8, abs=1e-3)
 
 
@@ -69,8 +75,12 @@ def test_the_drives_that_a_difference_needs_by_hand():
 
 
 def test_no_number_of_drives_is_named_where_none_follows():
-    assert drives_needed(np.array([-1.0, 1.0]), ["x", "y"]) is None  # no difference to show
-    assert drives_needed(np.array([1.0, 2.0]), ["x", "x"]) is None  # nobody knows how drives differ
+    assert drives_needed(np.array([-1.0, 1.0]), ["x", "y"]) is None  # there is no difference
+    assert drives_needed(np.array([1.0, 2.0]), ["x", "x"]) is None  # one drive does not show how drives differ
     assert drives_needed(np.array([0.5, 0.5]), ["x", "y"]) == 1
     with pytest.raises(WrongShape, match="drives_needed got 2 values and 1 drives"):
         drives_needed(np.zeros(2), ["a"])
+
+
+def test_an_even_sample_has_both_ends_and_never_a_row_twice():
+    assert evenly_spread(10, 4) == [0, 3, 6, 9] and evenly_spread(3, 8) == [0, 1, 2] and evenly_spread(0, 4) == []

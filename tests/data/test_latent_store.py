@@ -33,9 +33,9 @@ def test_windows_come_back_bit_for_bit(store):
     assert len(read) == 9
     assert same(read.batch(range(6)), make_latents(6, seed=0)) and same(read.batch([6, 7, 8]), make_latents(3, seed=1))
     assert same(read.batch([8, 0]), stack_latents([read.batch([8]), read.batch([0])]))
-    one = read[7]
-    assert one.codes.shape == (12,) and torch.equal(one.codes, make_latents(3, seed=1).codes[1])
-    assert one.origin is Origin.TEACHER and one.codebook_id == "book-a"
+    window = read[7]
+    assert window.codes.shape == (12,) and torch.equal(window.codes, make_latents(3, seed=1).codes[1])
+    assert window.origin is Origin.TEACHER and window.codebook_id == "book-a"
     assert len(list(read)) == 9
 
 

@@ -54,6 +54,6 @@ def save(path: Path, array: np.ndarray) -> None:
 def film(folder: Path, *, count: int = 60) -> Path:
     """Raw hevc, as comma2k19 has it: no container, no presentation times."""
     frames = passing(0, np.arange(count) * 3.0)
-    made = write_video(folder / "made.hevc", frames, np.arange(count) / 20, codec="libx265")
-    made.rename(folder / "video.hevc")
+    video = write_video(folder / "made.hevc", frames, np.arange(count) / 20, codec="libx265")
+    video.rename(folder / "video.hevc")
     return folder

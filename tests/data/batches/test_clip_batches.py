@@ -1,4 +1,4 @@
-"""What training a codebook is fed with: windows, features from the cache, ranks, and facts for the card."""
+"""Batches that a codebook learns from: windows, cached features, ranks, and facts for the card."""
 
 from collections.abc import Callable
 from functools import partial
@@ -97,13 +97,13 @@ def test_held_out_windows_are_fixed_come_from_the_other_part_and_mix_clips(batch
 
 
 def test_ranks_see_different_batches(batches, monkeypatch):
-    found = []
+    seen_by_rank = []
     for rank in range(2):
         monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
         monkeypatch.setattr(torch.distributed, "get_rank", lambda rank=rank: rank)
         monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
-        found.append(first(batches()))
-    assert not same(*found)
+        seen_by_rank.append(first(batches()))
+    assert not same(*seen_by_rank)
 
 
 def test_features_come_from_the_cache_beside_their_frames(batches, tmp_path: Path):
@@ -129,9 +129,9 @@ def test_features_come_from_the_cache_beside_their_frames(batches, tmp_path: Pat
 
 def test_stored_features_are_not_computed_again(batches):
     extractor = maps()
-    for seen in range(2):
+    for turn in range(2):
         fed = batches(cache="features")
-        fed.use_features(extractor if seen == 0 else _refuse, extractor.fingerprint)
+        fed.use_features(extractor if turn == 0 else _refuse, extractor.fingerprint)
         fed.fill()
     assert first(fed).features is not None
 
@@ -204,8 +204,8 @@ def test_the_estimate_counts_what_other_data_holds_of_the_cache_and_says_what_to
     (tmp_path / "cache/ledger.txt").write_text("another 5000000000\n")
     batches(cache_gb=6.0).fill()  # 1.4 MB
     assert batches(cache_gb=5.002).estimate(None).endswith(" (data.cache_gb=5.002)")
-    said = batches(cache_gb=4.0).estimate(None)
-    assert f"; 0.00 GB of them fit (data.cache_gb=4, other data takes 5.00 GB of it), {anew} or remove " in said
+    text = batches(cache_gb=4.0).estimate(None)
+    assert f"; 0.00 GB of them fit (data.cache_gb=4, other data takes 5.00 GB of it), {anew} or remove " in text
 
 
 def test_the_end_of_a_run_says_what_was_left_out(batches, drive):

@@ -157,10 +157,10 @@ def test_a_history_step_that_is_no_whole_number_of_frames_is_refused():
 def test_what_the_car_recorded_goes_before_differences_of_poses_and_nothing_of_it_is_later():
     source = clip(acceleration=1.0)
     motion = np.stack([np.arange(60) + part / 10 for part in range(4)], -1).astype(np.float32)
-    told = replace(source, ego_motion=motion, commands=np.arange(60) % 4)
-    ego = ego_history(told, 30, SPEC)
+    recorded = replace(source, ego_motion=motion, commands=np.arange(60) % 4)
+    ego = ego_history(recorded, 30, SPEC)
     np.testing.assert_allclose(ego.velocity, [[15, 15.1], [20, 20.1], [25, 25.1], [30, 30.1]], rtol=1e-6)
     np.testing.assert_allclose(ego.acceleration[-1], [30.2, 30.3], rtol=1e-6)
     assert ego.velocity_known and ego.acceleration_known and ego.command_known and ego.command == Command(30 % 4)
-    later = replace(told, ego_motion=np.where(np.arange(60)[:, None] > 30, 99, motion).astype(np.float32))
+    later = replace(recorded, ego_motion=np.where(np.arange(60)[:, None] > 30, 99, motion).astype(np.float32))
     np.testing.assert_array_equal(ego_history(later, 30, SPEC).velocity, ego.velocity)

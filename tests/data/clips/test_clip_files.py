@@ -1,4 +1,4 @@
-"""Lists of clips: order, what counts as a clip, and a million of them without opening one."""
+"""Lists of clips: their order, what counts as a clip, and a million clips of which none is opened."""
 
 import tracemalloc
 from functools import partial
@@ -66,9 +66,9 @@ def test_of_a_million_clips_only_those_of_a_batch_are_opened(tmp_path: Path):
     opened: list[int] = []
 
     def source(**_) -> VideoFolder:
-        made = folder(listed)
-        made.read = lambda index: opened.append(index) or FakeSource().read(0)
-        return made
+        clips = folder(listed)
+        clips.read = lambda index: opened.append(index) or FakeSource().read(0)
+        return clips
 
     tracemalloc.start()
     data = DataSet(

@@ -1,4 +1,4 @@
-"""What probes and patch weights read from the truth, on clips small enough to count by hand."""
+"""How others move by the ground truth, on clips small enough to count by hand, and damaged files of it."""
 
 from pathlib import Path
 
@@ -31,19 +31,19 @@ FIRST = np.array([0])
 
 def test_the_motion_of_a_third_is_the_mean_over_all_its_pixels():
     # The upper half of the left third moves by 4 % to the right and 2 % up: 2 and -1 % on average.
-    seen = others_motion(truth([[0.0, 0.0, 1 / 3, 0.5]], [[0.04, -0.02]]), FIRST)
-    np.testing.assert_allclose(seen[0], [[2.0, -1.0], [0, 0], [0, 0]], atol=1e-5)
+    motion = others_motion(truth([[0.0, 0.0, 1 / 3, 0.5]], [[0.04, -0.02]]), FIRST)
+    np.testing.assert_allclose(motion[0], [[2.0, -1.0], [0, 0], [0, 0]], atol=1e-5)
 
 
 def test_a_box_over_two_thirds_counts_in_both():
-    seen = others_motion(truth([[0.5, 0.0, 1.0, 1.0]], [[0.1, 0.0]]), FIRST)
-    np.testing.assert_allclose(seen[0, :, 0], [0.0, 5.0, 10.0], atol=1e-4)
+    motion = others_motion(truth([[0.5, 0.0, 1.0, 1.0]], [[0.1, 0.0]]), FIRST)
+    np.testing.assert_allclose(motion[0, :, 0], [0.0, 5.0, 10.0], atol=1e-4)
 
 
 def test_where_boxes_overlap_the_nearer_one_counts():
-    # The second box reaches lower: it stands nearer.
-    seen = others_motion(truth([[0.0, 0.0, 1 / 3, 0.5], [0.0, 0.0, 1 / 3, 1.0]], [[0.9, 0.9], [0.01, 0.02]]), FIRST)
-    np.testing.assert_allclose(seen[0, 0], [1.0, 2.0], atol=1e-5)
+    # The second box reaches lower in the picture, so it is nearer.
+    motion = others_motion(truth([[0.0, 0.0, 1 / 3, 0.5], [0.0, 0.0, 1 / 3, 1.0]], [[0.9, 0.9], [0.01, 0.02]]), FIRST)
+    np.testing.assert_allclose(motion[0, 0], [1.0, 2.0], atol=1e-5)
 
 
 def test_agents_out_of_view_and_empty_scenes_move_nothing():
@@ -51,7 +51,7 @@ def test_agents_out_of_view_and_empty_scenes_move_nothing():
     assert others_motion(truth([], []), FIRST).shape == (1, 3, 2)
 
 
-def written(path: Path, **changed) -> Path:
+def write_truth(path: Path, **changed) -> Path:
     arrays = {
         "times_s": np.zeros(2),
         "agent_poses": np.zeros((2, 1, 3)),
@@ -66,7 +66,7 @@ def written(path: Path, **changed) -> Path:
 
 
 def test_truth_is_read_back(tmp_path: Path):
-    read = read_truth(written(tmp_path / "a.truth.npz"))
+    read = read_truth(write_truth(tmp_path / "a.truth.npz"))
     assert read.key == "k" and read.transition_s == 0.5 and read.boxes.dtype == np.float32
 
 
@@ -79,8 +79,8 @@ def test_damaged_truth_is_named(tmp_path: Path):
         (tmp_path / "b.truth.npz", "no truth can be read"),
         (tmp_path / "missing.truth.npz", "no truth can be read"),
         (tmp_path / "e.truth.npz", "no truth can be read"),
-        (written(tmp_path / "c.truth.npz", boxes=np.zeros((1, 1, 4))), "boxes has shape"),
-        (written(tmp_path / "d.truth.npz", key=np.array([{}], dtype=object)), "no truth can be read"),
+        (write_truth(tmp_path / "c.truth.npz", boxes=np.zeros((1, 1, 4))), "boxes has shape"),
+        (write_truth(tmp_path / "d.truth.npz", key=np.array([{}], dtype=object)), "no truth can be read"),
     ):
         with pytest.raises(UnreadableClip, match=reason):
             read_truth(path)

@@ -57,12 +57,12 @@ def test_pictures_are_those_of_their_times_where_frames_come_unevenly(tmp_path: 
     times = STARTED_S + np.cumsum(np.full(60, STEP_S)) - STEP_S
     times[30:] += 0.8  # the camera paused
     save(segment / "global_pose" / "frame_times", times)
-    found = list(comma(segment).frames(0, (96, 160), "crop"))
-    assert len(found) == 60
-    np.testing.assert_allclose([time for time, _, _ in found], times - times[0], atol=1e-9)
+    frames = list(comma(segment).frames(0, (96, 160), "crop"))
+    assert len(frames) == 60
+    np.testing.assert_allclose([time for time, _, _ in frames], times - times[0], atol=1e-9)
     filmed = np.stack(passing(0, np.arange(60) * 3.0)).astype(float)
     for k in (0, 29, 31, 59):
-        assert np.abs(filmed - found[k][1]).mean((1, 2, 3)).argmin() == k
+        assert np.abs(filmed - frames[k][1]).mean((1, 2, 3)).argmin() == k
 
 
 def test_segments_are_found_at_any_depth_in_the_order_they_were_driven(tmp_path: Path):
@@ -117,7 +117,7 @@ def spoiled(array: np.ndarray) -> np.ndarray:
         ("frame_positions", lambda one: one[:-1], r"shape \(59, 3\), expected \(60, 3\)"),
         ("frame_positions", spoiled, "row 7 holds nan"),
         ("frame_positions", lambda one: one - one[0], "expected ECEF metres near the Earth's surface"),
-        ("frame_positions", lambda one: one.astype(str), "not an array of numbers"),
+        ("frame_positions", lambda array: array.astype(str), "not an array of numbers"),
         ("frame_orientations", lambda one: one[:, :3], r"shape \(60, 3\), expected \(60, 4\)"),
         ("frame_orientations", lambda one: one * 2, "has length 2.0000"),
         ("frame_orientations", lambda one: one[:, [1, 2, 3, 0]], "expected quaternions w, x, y, z"),
@@ -171,8 +171,8 @@ def test_intrinsics_are_four_numbers_or_none(tmp_path: Path):
 
 def test_the_configuration_opens_both_parts_of_every_segment(tmp_path: Path):
     film(write_segment(tmp_path / "chunk" / "route" / "0"))
-    given = ["data=comma2k19", f"data.path={tmp_path / 'chunk'}", f"paths.data={tmp_path / 'data'}"]
-    data = build(compose("train_codebook", given).data)
+    words = ["data=comma2k19", f"data.path={tmp_path / 'chunk'}", f"paths.data={tmp_path / 'data'}"]
+    data = build(compose("train_codebook", words).data)
     train, val = data.open("train")[0], data.open("val")[0]
     assert train.key == val.key == "route/0" and train.times_s[-1] + 0.5 < val.times_s[0]
     np.testing.assert_allclose(train.intrinsics[0, 0], 910.0)

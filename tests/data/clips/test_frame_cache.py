@@ -1,4 +1,4 @@
-"""The cache: decoded once, whole or not at all, bounded, and safe from a full disk."""
+"""The frame cache: every clip is decoded once and stored whole, within a bound, and survives a full disk."""
 
 import errno
 import os
@@ -111,12 +111,12 @@ def test_drafts_of_a_killed_run_are_cleared_away_and_those_of_others_left_alone(
 
 def test_beyond_the_bound_clips_are_decoded_on_the_fly(drive: Callable[..., Path], tmp_path: Path):
     paths = [drive(name) for name in "abc"]
-    one = folder(paths[0])[0].frames.nbytes
-    clips = cached(folder(paths[0].parent), tmp_path / "cache", cache_gb=1.5 * one / 1e9)
+    size = folder(paths[0])[0].frames.nbytes
+    clips = cached(folder(paths[0].parent), tmp_path / "cache", cache_gb=1.5 * size / 1e9)
     clips.prepare()
     assert len(list((tmp_path / "cache").rglob("frames.npy"))) == 1
     assert [len(clip) for clip in clips] == [40, 40, 40]
-    assert bytes_below(tmp_path / "cache") <= 1.5 * one
+    assert bytes_below(tmp_path / "cache") <= 1.5 * size
 
 
 def test_the_size_is_estimated_before_anything_is_decoded(drive: Callable[..., Path], tmp_path: Path):
@@ -243,7 +243,7 @@ def test_more_clips_than_files_that_may_be_open(tmp_path: Path):
 
 @pytest.fixture
 def tiny_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of 768 kB, where we may mount one."""
+    """A disk of 768 kB, on systems where tests may mount one."""
     where = tmp_path / "disk"
     where.mkdir()
     mounted = os.geteuid() == 0 and shutil.which("mount")

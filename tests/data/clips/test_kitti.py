@@ -56,10 +56,10 @@ def test_the_odometry_layout_gives_poses_in_the_ego_frame(tmp_path: Path):
 
 
 def test_no_frame_is_both_trained_on_and_held_out_unless_one_asks_for_it(tmp_path: Path):
-    given = ["model=checkpoint", "data=kitti", f"data.path={write_sequence(tmp_path)}", f"paths.data={tmp_path}"]
+    words = ["model=checkpoint", "data=kitti", f"data.path={write_sequence(tmp_path)}", f"paths.data={tmp_path}"]
 
     def times(part: str, *overrides: str) -> np.ndarray:
-        cfg = compose("label", [*given, "data.rate_hz=9", *overrides])
+        cfg = compose("label", [*words, "data.rate_hz=9", *overrides])
         return build(cfg.data).open(part)[0].times_s
 
     train, val, everything = times("train"), times("val"), times("val", "data.val.times=all", "parts=[val]")

@@ -1,4 +1,4 @@
-"""Cuts, repeated frames and standstill, on joins of scenes made for it and on joins of real clips."""
+"""Cuts, repeated frames, standstill and the grid of times, on joins of made-up scenes and of real clips."""
 
 import itertools
 from pathlib import Path
@@ -29,18 +29,18 @@ def test_a_join_of_two_scenes_is_one_cut_and_begins_a_shot(tmp_path: Path):
 
 def test_a_cut_between_grid_times_starts_the_grid_anew():
     frames = passing(0, np.arange(40) * 3) + passing(1, np.arange(40) * 3)
-    found = resample(frames, np.arange(80) / 30)
-    assert found.cuts == 1
-    second = found.times_s[found.shots == 1]
-    assert second[0] == pytest.approx(40 / 30) and np.diff(second) == pytest.approx(0.1)
+    clip = resample(frames, np.arange(80) / 30)
+    assert clip.cuts == 1
+    times = clip.times_s[clip.shots == 1]
+    assert times[0] == pytest.approx(40 / 30) and np.diff(times) == pytest.approx(0.1)
 
 
 def test_a_fast_turn_is_no_cut():
     speed = np.concatenate(
         [np.zeros(30), np.linspace(0, 30, 15), np.full(30, 30.0), np.linspace(30, 0, 15), np.zeros(30)]
     )
-    found = resample(passing(0, np.cumsum(speed)), np.arange(120) / 30)
-    assert found.cuts == 0
+    clip = resample(passing(0, np.cumsum(speed)), np.arange(120) / 30)
+    assert clip.cuts == 0
 
 
 def test_a_sudden_change_of_light_is_no_cut():
@@ -55,17 +55,17 @@ def test_isolated_repeated_frames_are_dropped_and_the_rest_keep_their_times():
     rng = np.random.default_rng(0)
     for k in range(4, 90, 5):  # every fifth frame repeats its predecessor, with coding noise
         frames[k] = np.clip(np.rint(frames[k - 1] + rng.normal(0, 1, frames[k].shape)), 0, 255).astype(np.uint8)
-    found = resample(frames, np.arange(90) / 30)
-    assert (found.repeated, found.cuts, found.standstill_s) == (18, 0, 0)
-    assert not np.isclose(found.times_s[:, None] * 30, np.arange(4, 90, 5)).any()
-    assert found.source_hz == pytest.approx(30)
+    clip = resample(frames, np.arange(90) / 30)
+    assert (clip.repeated, clip.cuts, clip.standstill_s) == (18, 0, 0)
+    assert not np.isclose(clip.times_s[:, None] * 30, np.arange(4, 90, 5)).any()
+    assert clip.source_hz == pytest.approx(30)
 
 
 def test_standstill_stays_and_is_counted():
     offsets = np.concatenate([np.arange(30) * 3, np.full(30, 87), 87 + np.arange(30) * 3])
-    found = resample(passing(0, offsets), np.arange(90) / 30)
-    assert found.repeated == 0 and len(found.frames) == 30
-    assert found.standstill_s == pytest.approx(31 / 30, abs=0.02)
+    clip = resample(passing(0, offsets), np.arange(90) / 30)
+    assert clip.repeated == 0 and len(clip.frames) == 30
+    assert clip.standstill_s == pytest.approx(31 / 30, abs=0.02)
 
 
 def test_a_still_run_of_a_third_of_a_second_is_standstill_and_a_shorter_one_is_not():
@@ -94,19 +94,19 @@ def test_what_is_found_does_not_depend_on_the_block_length(block: int, monkeypat
 
 
 def test_novelty_ignores_a_shift_and_light_but_not_another_place():
-    here, shifted, elsewhere = (
+    first, shifted, elsewhere = (
         small_grey(frame) for frame in [*passing(0, np.array([0, 12])), passing(1, np.zeros(1))[0]]
     )
-    assert change(here, shifted)[2] < 0.1
-    assert change(here, here * 0.6 + 20)[2] < 0.01
-    assert change(here, elsewhere)[2] > 0.3
+    assert change(first, shifted)[2] < 0.1
+    assert change(first, first * 0.6 + 20)[2] < 0.01
+    assert change(first, elsewhere)[2] > 0.3
 
 
 def test_the_grid_takes_the_nearest_frame_and_none_twice():
-    grid, taken = Grid(rate_hz=10.0), []
+    grid, picked = Grid(rate_hz=10.0), []
     for number, time in enumerate([0.0, 0.04, 0.09, 0.13, 0.17, 0.21, 0.26, 0.31]):
-        taken += grid.offer(number, time, False)
-    assert [number for number, _ in taken] == [0, 2, 5, 7] and grid.holes == 0
+        picked += grid.offer(number, time, False)
+    assert [number for number, _ in picked] == [0, 2, 5, 7] and grid.holes == 0
 
 
 def real_frames(path: Path, first: int, count: int) -> list[np.ndarray]:
@@ -122,5 +122,5 @@ def test_joins_of_real_clips_are_found_and_nothing_else(hz: int):
     pieces = [real_frames(path, 60, 60)[::step] for path in sorted((REAL / "video").glob("*.mp4"))]
     order = [0, 1, 2, 3, 4, 2, 0, 3, 1, 4, 0]
     frames = [frame for piece in order for frame in pieces[piece]]
-    found = resample(frames, np.arange(len(frames)) / hz, rate_hz=min(10.0, hz))
-    assert found.cuts == len(order) - 1
+    clip = resample(frames, np.arange(len(frames)) / hz, rate_hz=min(10.0, hz))
+    assert clip.cuts == len(order) - 1

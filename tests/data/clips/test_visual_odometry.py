@@ -1,5 +1,7 @@
 """Visual odometry: its conventions on a rendered road, and its error on KITTI's true poses."""
 
+from functools import cache
+
 import cv2
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ K = np.array([[FOCAL, 0, 159.5], [0, FOCAL, 89.5], [0, 0, 1.0]])
 HEIGHT, LEVER, CELL = 1.5, 1.5, 0.06  # camera above the road and ahead of the rear axle; metres a texture pixel
 
 
+@cache
 def textures() -> tuple[np.ndarray, np.ndarray]:
     """Road seen from above (3000 x 3000 pixels) and the far horizon by bearing (one pixel a milliradian)."""
     rng = np.random.default_rng(0)
