@@ -10,11 +10,11 @@ import pytest
 from hypothesis import settings
 from jaxtyping import install_import_hook
 
+from tests.support.paths import ROOT
+
 install_import_hook("latentdrive", "beartype.beartype")
 settings.register_profile("patient", deadline=None)  # a busy machine is no failure
 settings.load_profile("patient")
-
-ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture

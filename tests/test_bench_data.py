@@ -15,8 +15,8 @@ from PIL import Image
 from latentdrive.data.navsim.sensor_files import read_image
 from tests.support.map_file import FILE_VERSION, PLACE, small_map, write_index, write_map_file
 from tests.support.navsim_fixture import LOGS, token, write_openscene, write_split
+from tests.support.paths import TOOLS
 
-TOOLS = Path(__file__).resolve().parents[1] / "tools"
 CAMERAS = ("CAM_F0", "CAM_L0", "CAM_R0", "CAM_B0")
 NAMES = [name.lower() for name in CAMERAS]
 
@@ -49,9 +49,25 @@ def everything(root: Path) -> dict[str, tuple[int, int]]:
 def test_every_reading_is_measured_and_kept(navsim: Path, tmp_path: Path):
     before = everything(navsim)
     command = [
-        sys.executable, str(TOOLS / "bench_data.py"), "--clips", "0", "--many", "300", "--many-logs", "7", "--navsim", str(navsim),
-        "--split", "both", "--passes", "1", "--workers", "2", "--json", str(tmp_path / "bench.json"),
-    ]  # fmt: skip
+        sys.executable,
+        str(TOOLS / "bench_data.py"),
+        "--clips",
+        "0",
+        "--many",
+        "300",
+        "--many-logs",
+        "7",
+        "--navsim",
+        str(navsim),
+        "--split",
+        "both",
+        "--passes",
+        "1",
+        "--workers",
+        "2",
+        "--json",
+        str(tmp_path / "bench.json"),
+    ]
     environment = os.environ | {"PYTHONPATH": str(TOOLS.parent), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr[-3000:]
@@ -63,9 +79,14 @@ def test_every_reading_is_measured_and_kept(navsim: Path, tmp_path: Path):
     assert [found["navsim"]["opening"][key] for key in ("scenes", "logs", "frames")] == [12, 2, 40]
     rates = found["navsim"]["readings"]
     assert list(rates) == [
-        "front camera, now", "front camera, now, shuffled", "front camera, history", "4 cameras and lidar, now",
-        "front camera, now, 2 workers", "4 cameras and lidar, now, 2 workers", "truth alone",
-    ]  # fmt: skip
+        "front camera, now",
+        "front camera, now, shuffled",
+        "front camera, history",
+        "4 cameras and lidar, now",
+        "front camera, now, 2 workers",
+        "4 cameras and lidar, now, 2 workers",
+        "truth alone",
+    ]
     assert all(one["scenes"] == 12 and one["cold_per_s"] > 0 and one["warm_per_s"] > 0 for one in rates.values())
     assert all(0 < one["decoding_share_warm"] < 1 for one in rates.values() if "decoding_share_warm" in one)
     assert sum("decoding_share_warm" in one for one in rates.values()) == 4

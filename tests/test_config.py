@@ -9,8 +9,11 @@ from latentdrive.config import Config, compose, from_yaml, references, to_yaml
 from latentdrive.errors import ConfigError
 
 WINDOWS = {
-    "_target_": "latentdrive.data.batches.transitions.WindowSpec", "transitions": 3, "transition_s": 0.5, "rate_hz": 10.0,
-}  # fmt: skip
+    "_target_": "latentdrive.data.batches.transitions.WindowSpec",
+    "transitions": 3,
+    "transition_s": 0.5,
+    "rate_hz": 10.0,
+}
 
 
 def test_a_key_counts_as_read_once_it_is_looked_at():

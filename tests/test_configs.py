@@ -4,6 +4,7 @@ import inspect
 import re
 import shlex
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from torch import nn
 
 from latentdrive import cli
 from latentdrive.build import CHECKPOINT_PARTS, PARTIAL, TARGET, build, locate
-from latentdrive.config import compose, configs_folder, from_yaml
+from latentdrive.config import Config, compose, configs_folder, from_yaml
 
 FOLDER = configs_folder()
 NAMES = {name: verb for verb, (_, name, _) in cli.VERBS.items()}
@@ -20,6 +21,7 @@ NEEDED = {  # values that only the user can know
     "label": ["model=checkpoint"], "train_teacher": ["latents=store"], "distill": ["latents=store"],
     "convert": ["navsim_checkpoint=file.ckpt"],
 }  # fmt: skip
+NEED_A_PATH = ("data=video", "data=kitti", "data=comma2k19", "data=scenarios")
 GIVEN = {"model", "params"}  # what a verb adds to a node when it builds it
 
 
@@ -38,12 +40,11 @@ CASES = [
 ]
 
 
-def composed(name: str, *overrides: str) -> Any:
+@cache  # composing takes most of the time, and two tests look at the same configurations
+def composed(name: str, *overrides: str) -> Config:
+    """A verb's configuration, with the values that only the user can know."""
     needed = [*NEEDED.get(name, [])]
-    if any(
-        one in ("data=video", "data=kitti", "data=comma2k19", "data=scenarios") or one.startswith("experiment=")
-        for one in overrides
-    ):
+    if any(word in NEED_A_PATH or word.startswith("experiment=") for word in overrides):
         needed.append("data.path=clips")
     return compose(name, [*needed, *overrides])
 
@@ -115,16 +116,22 @@ def test_an_experiment_has_the_last_word():
         (["data=video", "data.path=clips/", "data.rate_hz=5"], "data=video data.path=clips/ data.rate_hz=5"),
         (["data=video", "data.path='2024'"], """data=video 'data.path='"'"'2024'"'"''"""),
         (
-            ["data=video", "data.path=my clips", "data.options.images_hz=30", "data.options.poses=none", "data.part.gap_s=1"],
-            "data=video 'data.path=my clips' data.options.images_hz=30 data.options.poses=none data.part.gap_s=1",
+            ["data=video", "data.path=my clips", "data.options.images_hz=30", "data.part.gap_s=1"],
+            "data=video 'data.path=my clips' data.options.images_hz=30 data.part.gap_s=1",
         ),
         (
-            ["data=video", "data.path='a/it\\'s'", "data.block_s=null", "data.probe={path:b,times:all}", "+data.val.gap_s=2.0"],
+            [
+                "data=video",
+                "data.path='a/it\\'s'",
+                "data.block_s=null",
+                "data.probe={path:b,times:all}",
+                "+data.val.gap_s=2.0",
+            ],
             None,
         ),
-        (["data=kitti", "data.path='x{1},[y]'", "data.cache_folder=${paths.runs}/c", "data.part.train_share=0.5"], None),
+        (["data=kitti", "data.path='x{1},[y]'", "data.cache_folder=${paths.runs}/c"], None),
     ],
-)  # fmt: skip
+)
 def test_what_is_to_be_typed_next_reads_the_same_data(overrides, words):
     cfg = compose("train_codebook", overrides)
     if words is not None:
@@ -193,11 +200,11 @@ def test_the_trainer_of_every_stage_builds(name, tmp_path):
     assert trainer.max_steps == 1
 
 
-@pytest.mark.parametrize("demo", ["default", "smoke"])
-def test_every_step_of_the_demo_composes(demo, tmp_path):
+def test_every_step_of_the_demo_composes(tmp_path):
+    """Those of demo=smoke do so in tests/commands/test_demo.py."""
     from latentdrive.commands.demo import plan
 
-    steps = plan(compose("demo", [f"demo={demo}", f"out={tmp_path}"]))
+    steps = plan(compose("demo", ["demo=default", f"out={tmp_path}"]))
     assert [step.cfg.verb for step in steps] == [
         "world", "world", "world", "train_codebook", "label", "train_teacher", "label", "distill", "label",
         "label", "train_planner", "evaluate", "evaluate", "evaluate", "report",

@@ -1,4 +1,7 @@
-"""Every command of the README runs, in its order, in one folder; overrides make it small, big machines are composed only."""
+"""Every command of the README runs, in order and in one folder.
+
+Overrides make the commands small; those that need big machines are composed only.
+"""
 
 import os
 import re
@@ -18,9 +21,9 @@ from tests.support.comma import film, write_segment
 from tests.support.data import passing, write_video
 from tests.support.map_file import FILE_VERSION, PLACE, small_map, write_index, write_map_file
 from tests.support.navsim_fixture import write_openscene, write_split
+from tests.support.paths import ROOT
 from tests.support.scenario import scenario, write_scenario
 
-ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = "\n".join(re.findall(r"```(?:bash)?\n(.*?)```", README, re.DOTALL))
 COMMANDS = [
@@ -31,26 +34,57 @@ COMMANDS = [
 PICTURE = ["data.height=48", "data.width=80", "data.max_unreadable=0"]
 TRAINER = ["trainer.enable_progress_bar=false", "trainer.accelerator=cpu", "threads=1", "batches.held_out_windows=8"]
 PREDICTOR = ["training.schedule.steps=2", "training.schedule.warmup=1", "batches.batch_size=4", *PICTURE, *TRAINER]
-NAVSIM = ["processes=1", "world.drive_s=8", "world.sensors.cameras.CAM_F0.width=64", "world.sensors.cameras.CAM_F0.height=36", "world.sensors.cameras.CAM_F0.oversampling=1", "world.sensors.lidar.columns=40"]  # fmt: skip
+NAVSIM = [
+    "processes=1",
+    "world.drive_s=8",
+    "world.sensors.cameras.CAM_F0.width=64",
+    "world.sensors.cameras.CAM_F0.height=36",
+    "world.sensors.cameras.CAM_F0.oversampling=1",
+    "world.sensors.lidar.columns=40",
+]
 NAVSIM += [f"world.splits.{split}.drives=2" for split in ("train", "val", "test", "longtail")]
 SMALL = {
     "demo": ["dry_run=true"],  # walked by tests/walks/test_walk_demo.py
-    "world": ["world=tiny", "processes=1", "world.splits.train.drives=4", "world.splits.val.drives=3", "world.splits.probe.drives=6"],
+    "world": [
+        "world=tiny",
+        "processes=1",
+        "world.splits.train.drives=4",
+        "world.splits.val.drives=3",
+        "world.splits.probe.drives=6",
+    ],
     "doctor": ["sample=2", *PICTURE],
     "train codebook": [
-        "features=pixels", "model.width=32", "model.layers=1", "model.heads=2", "training.calibration_frames=16",
-        "training.judges.probes.reader_steps=2", "training.judges.probes.windows=16", "training.schedule.warmup=1", "training.schedule.ego=2", "batches.batch_size=4", "batches.workers=0", *PICTURE, *TRAINER,
+        "features=pixels",
+        "model.width=32",
+        "model.layers=1",
+        "model.heads=2",
+        "training.calibration_frames=16",
+        "training.judges.probes.reader_steps=2",
+        "training.judges.probes.windows=16",
+        "training.schedule.warmup=1",
+        "training.schedule.ego=2",
+        "batches.batch_size=4",
+        "batches.workers=0",
+        *PICTURE,
+        *TRAINER,
     ],
     "label": ["batch_size=8", "device=cpu", *PICTURE],
     "train teacher": PREDICTOR,
     "train planner": [
-        "training.schedule.steps=2", "training.schedule.warmup=1", "batches.batch_size=2", "batches.held_out_scenes=2", "batches.processes=1",
-        "batches.workers=0", "trainer.enable_progress_bar=false", "trainer.accelerator=cpu", "threads=1",
+        "training.schedule.steps=2",
+        "training.schedule.warmup=1",
+        "batches.batch_size=2",
+        "batches.held_out_scenes=2",
+        "batches.processes=1",
+        "batches.workers=0",
+        "trainer.enable_progress_bar=false",
+        "trainer.accelerator=cpu",
+        "threads=1",
     ],
     "distill": PREDICTOR,
     "evaluate": ["processes=1", "pictures=1", "device=cpu"],
     "report": ["windows=8", "examples=1"],
-}  # fmt: skip
+}
 TOOLS = {"tools/divide_split.py": ["--share", "0.5"]}  # the made-up navtrain has two logs
 TWO_STAGES = [f"training.schedule.{phase}=2" for phase in ("motion", "environment", "reader")]
 FULL_SIZE = (

@@ -1,4 +1,4 @@
-"""Totals recomputed from result files in the devkit's forms; numbers worked out by hand or taken from the golden files."""
+"""Totals recomputed from result files of the devkit; numbers worked out by hand or taken from the golden files."""
 
 import csv
 import importlib
@@ -12,8 +12,8 @@ import pytest
 
 from latentdrive.pdms.versions import V1, V2
 from tests.support.golden_files import FILES, FOLDER, golden
+from tests.support.paths import TOOLS
 
-TOOLS = Path(__file__).resolve().parents[1] / "tools"
 TERMS_V2 = V2.columns[:-1]
 EC = V2.columns[-1]
 
@@ -116,10 +116,15 @@ def test_v2_without_the_column_of_extended_comfort_is_recognised(call, tmp_path:
 def test_both_stages_are_recomputed_row_by_row(call, tmp_path: Path):
     one, two = "_stage_one", "_stage_two"
     rows = [
-        v2("a", one), v2("b", one, drivable_area_compliance_stage_one=0.0, score=0.0), v2("c", two), v2("d", two, score=0.9), INVALID,
-        v2("extended_pdm_score_stage_one", one, score=0.4375), v2("extended_pdm_score_stage_two", two, score=0.6),
+        v2("a", one),
+        v2("b", one, drivable_area_compliance_stage_one=0.0, score=0.0),
+        v2("c", two),
+        v2("d", two, score=0.9),
+        INVALID,
+        v2("extended_pdm_score_stage_one", one, score=0.4375),
+        v2("extended_pdm_score_stage_two", two, score=0.6),
         v2("extended_pdm_score_combined", one, score=0.3),
-    ]  # fmt: skip
+    ]
     status, said = call(write(tmp_path / "two.csv", TWO_STAGE_HEADER, rows))
     assert status == 1
     assert "EPDMS, two stages; 4 valid rows, 1 invalid" in said and "3 of 4 rows agree" in said
@@ -130,7 +135,7 @@ def test_both_stages_are_recomputed_row_by_row(call, tmp_path: Path):
 
 def test_scores_that_are_all_printed_lower_are_told_apart(call, tmp_path: Path):
     rows = [v2("a"), v2("b", score=0.0)]
-    assert "so do v2.0 to v2.1.2" in call(write(tmp_path / "v2.csv", V2_HEADER, rows))[1]
+    assert "as v2.0 to v2.1.2 do" in call(write(tmp_path / "v2.csv", V2_HEADER, rows))[1]
     assert "v2.1.2" not in call(write(tmp_path / "v2.csv", V2_HEADER, [v2("a", score=0.9)]))[1]
 
 
@@ -155,17 +160,29 @@ def test_what_can_not_be_read_is_said_with_its_place(call, tmp_path: Path):
     path = tmp_path / "bad.csv"
     without = [name for name in V1_HEADER if name not in ("ego_progress", "score")]
     for columns, rows, message in (
-        (without, [{key: v1("a")[key] for key in without}], "looks like PDMS but lacks the columns ego_progress, score"),
+        (
+            without,
+            [{key: v1("a")[key] for key in without}],
+            "looks like PDMS but lacks the columns ego_progress, score",
+        ),
         (["token", "ade"], [{"token": "a", "ade": 1.0}], "neither comfort (v1) nor history_comfort (v2)"),
         (V1_HEADER, [], "a header and no rows"),
-        (V1_HEADER, [v1("a", comfort="good")], "line 2, token a, column comfort: expected a finite number, found 'good'"),
-        (V1_HEADER, [v1("a"), v1("b", comfort=math.nan)], "line 3, token b, column comfort: expected a finite number, found ''"),
+        (
+            V1_HEADER,
+            [v1("a", comfort="good")],
+            "line 2, token a, column comfort: expected a finite number, found 'good'",
+        ),
+        (
+            V1_HEADER,
+            [v1("a"), v1("b", comfort=math.nan)],
+            "line 3, token b, column comfort: expected a finite number, found ''",
+        ),
         (V1_HEADER, [v1("a", score="inf")], "column score: expected a finite number, found 'inf'"),
         (V1_HEADER, [v1("a", valid="perhaps")], "line 2, column valid: expected True or False, found 'perhaps'"),
         (V1_HEADER, [INVALID, v1("average")], "no valid rows with scores; 1 invalid ones"),
         (TWO_STAGE_HEADER, [{**v2("a", "_stage_one"), **v2("a", "_stage_two")}], "has sub-scores of both stages"),
         (TWO_STAGE_HEADER, [{"token": "a", "valid": True, "score": 1.0}], "has sub-scores of neither stage"),
-    ):  # fmt: skip
+    ):
         status, said = call(write(path, columns, rows))
         assert status == 2 and message in said and str(path) in said, said
     path.write_text("")

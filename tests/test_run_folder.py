@@ -1,4 +1,4 @@
-"""A run folder's config.yaml belongs to the numbers and the saved state beside it, whatever is asked of the folder later."""
+"""The config.yaml of a run folder belongs to the numbers and the saved state beside it, whatever happens later."""
 
 import json
 

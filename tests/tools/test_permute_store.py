@@ -31,5 +31,5 @@ def test_the_seed_decides():
 
 
 def test_one_drive_alone_cannot_be_permuted():
-    with pytest.raises(StoreError, match="take more drives"):
+    with pytest.raises(StoreError, match="use more drives"):
         derangement(["a"] * 5, seed=0)

@@ -1,4 +1,4 @@
-"""Tables of experiments: what is run again, what is kept and committed, and what is told of it; with a stand-in for `latentdrive`."""
+"""Tables of experiments: what runs again, what is kept and committed, what is shown; `latentdrive` is a stand-in."""
 
 import json
 import signal
@@ -13,9 +13,9 @@ from latentdrive.evaluation.scores_file import SCORES, write_scores
 from latentdrive.evaluation.summary import SUMMARY, as_text, summarise
 from tests.support.data import passing, write_video
 from tests.support.evaluation import make_results
+from tests.support.paths import ROOT
 from tests.support.scenario import scenario, write_scenario
 
-ROOT = Path(__file__).resolve().parents[2]
 TABLE = """
 pipeline:
   train: train codebook {changes}
@@ -26,7 +26,7 @@ rows:
   small: {minutes: 2, changes: model.width=32}
   large: {minutes: 8, changes: "model.width=64 init.checkpoint={tables}/trial/small_{seed}/train/checkpoint"}
 """
-# In place of latentdrive: says in calls.txt that it was called, and leaves what made/STEP holds; a step named in fails.txt ends with 3.
+# Stands for latentdrive: notes the call in calls.txt, copies made/STEP, ends with 3 for a step in fails.txt.
 STAND_IN = """
 import json, pathlib, shutil, sys
 home = pathlib.Path(__file__).parent
@@ -97,9 +97,12 @@ def test_the_cost_is_said_and_a_dry_run_stops_there(tools, home: Path, capsys):
     assert tools.run.main(["trial", "--seeds", "0", "1", "--dry-run"]) == 0
     said = capsys.readouterr().out.splitlines()
     assert [line.split() for line in said[1:6]] == [
-        ["still", "–", "to", "run", "1"], ["small", "0", "to", "run", "2"], ["large", "0", "to", "run", "8"],
-        ["small", "1", "to", "run", "2"], ["large", "1", "to", "run", "8"],
-    ]  # fmt: skip
+        ["still", "–", "to", "run", "1"],
+        ["small", "0", "to", "run", "2"],
+        ["large", "0", "to", "run", "8"],
+        ["small", "1", "to", "run", "2"],
+        ["large", "1", "to", "run", "8"],
+    ]
     assert said[6] == "to run: 5 of 5, about 21 minutes"
     assert not calls(home) and not (home / "docs").exists()
 
@@ -137,16 +140,33 @@ def test_a_row_that_begins_from_anothers_checkpoint_follows_it(tools, home: Path
 
 def test_the_json_holds_all_that_pairing_needs_and_no_folder_of_this_machine(tools, home: Path):
     data = f"data.path={home / 'big data'}"
-    assert tools.run.main(["trial", "--rows", "small", "--seeds", "3", "--no-commit", "--", f"test:data.path='{home / 'x'}'", f"train:{data}"]) == 0  # fmt: skip
+    assert (
+        tools.run.main(
+            [
+                "trial",
+                "--rows",
+                "small",
+                "--seeds",
+                "3",
+                "--no-commit",
+                "--",
+                f"test:data.path='{home / 'x'}'",
+                f"train:{data}",
+            ]
+        )
+        == 0
+    )
     path = home / "docs/results/trial/small_seed3.json"
     found = json.loads(path.read_text())
     assert (found["table"], found["row"], found["seed"], len(found["key"])) == ("trial", "small", 3, 16)
     assert {"cores", "gpu"} <= found["machine"].keys() and str(home) not in path.read_text()
     train = found["commands"]["train"]
     assert train == {
-        "command": "latentdrive train codebook model.width=32 'data.path=big data' seed=3", "commit": "abc", "seconds": 90.0,
+        "command": "latentdrive train codebook model.width=32 'data.path=big data' seed=3",
+        "commit": "abc",
+        "seconds": 90.0,
         "metrics": {"share": 0.1235, "steps": 3},
-    }  # fmt: skip
+    }
     test = found["evaluations"]["test"]
     told = {name: test[name] for name in ("scorer", "split", "scenes", "drives", "failed", "score")}
     assert told == {"scorer": "epdms_v2.2", "split": "test", "scenes": 3, "drives": 2, "failed": 0, "score": 0.5412}
@@ -170,9 +190,12 @@ def test_each_result_is_committed_alone(tools, home: Path):
     assert tools.run.main(["trial", "--rows", "still", "small"]) == 0
     folder = "docs/results/trial"
     assert committed() == [
-        "Result: trial, still", f"{folder}/scenes_test.json", f"{folder}/still.json",
-        "Result: trial, small, seed 0", f"{folder}/small_seed0.json",
-    ]  # fmt: skip
+        "Result: trial, still",
+        f"{folder}/scenes_test.json",
+        f"{folder}/still.json",
+        "Result: trial, small, seed 0",
+        f"{folder}/small_seed0.json",
+    ]
     status = subprocess.run(["git", "status", "--porcelain"], capture_output=True, text=True).stdout.splitlines()
     assert "A  staged.txt" in status and "?? trial.yaml" in status
 
@@ -256,10 +279,12 @@ def test_stopping_it_stops_the_command_and_keeps_what_is_complete(tools, home: P
 def test_the_tables_of_this_repository_hold_together(tools, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     monkeypatch.chdir(tmp_path)
     for path in sorted((ROOT / "tools/tables").glob("*.yaml")):
-        runs = list(tools.rows.runs_of(path.stem, rows=None, seeds=[0, 1], extra=["data.path=data"]))
+        runs = list(tools.rows.runs_of(path.stem, rows=None, seeds=[0], extra=["data.path=data"]))
         states = {run.name: tools.run.progress_of(run) for run in runs}
         assert len({tools.rows.key_of(run) for run in runs}) == len(runs) > 0
         assert {state for state, _ in states.values()} == {tools.run.Progress.MISSING}, states
+    seeds = tools.rows.runs_of("remedies", rows=["all"], seeds=[0, 1], extra=[])
+    assert len({tools.rows.key_of(run) for run in seeds}) == 2
 
 
 def test_real_commands_train_and_score(tools, home: Path, monkeypatch: pytest.MonkeyPatch):
@@ -271,13 +296,16 @@ def test_real_commands_train_and_score(tools, home: Path, monkeypatch: pytest.Mo
         )
     write_scenario(home / "scenarios/sd_made_scene-0001.pkl", scenario())
     tiny = (
-        "features=pixels codebook=one_stage model.width=32 model.layers=1 model.heads=2 training.calibration_frames=16 training.judges.probes.reader_steps=2 "
-        "training.schedule.warmup=1 training.schedule.ego=2 batches.batch_size=4 batches.workers=0 batches.held_out_windows=8 "
+        "features=pixels codebook=one_stage model.width=32 model.layers=1 model.heads=2 "
+        "training.calibration_frames=16 training.judges.probes.reader_steps=2 "
+        "training.schedule.warmup=1 training.schedule.ego=2 batches.batch_size=4 batches.workers=0 "
+        "batches.held_out_windows=8 "
         "data.height=48 data.width=80 trainer.enable_progress_bar=false trainer.accelerator=cpu threads=1"
     )
     pipeline = {
         "train": f"train codebook data=video {tiny}",
-        "test": "evaluate planner=human data=scenarios data.scenes.future_frames=10 scorer=pdms_v1.1 processes=1 pictures=0",
+        "test": "evaluate planner=human data=scenarios data.scenes.future_frames=10 scorer=pdms_v1.1 "
+        "processes=1 pictures=0",
     }
     (home / "trial.yaml").write_text(json.dumps({"pipeline": pipeline, "rows": {"row": {"minutes": 1}}}))
     monkeypatch.setattr(tools.run, "LATENTDRIVE", (sys.executable, "-m", "latentdrive"))

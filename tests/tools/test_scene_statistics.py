@@ -13,7 +13,10 @@ SIZE = np.array([4.5, 1.9, 1.6])
 def truth(
     *, curvature_now: float = 0.0, curvature_ahead: float = 0.0, car_at: float | None = None, slows: float = 0.0
 ) -> SceneTruth:
-    """Four frames of history, now, ten of future; the human slows down by `slows` m/s every frame, a car stands `car_at` metres ahead of now."""
+    """A scene with four frames of history, the present one, and ten of the future.
+
+    slows: the human loses this many m/s every frame. car_at: metres from the present ego to a standing car ahead.
+    """
     pose, poses = np.zeros(3), []
     for frame in range(14):
         poses.append(pose.copy())
@@ -24,19 +27,35 @@ def truth(
     standing = [] if car_at is None else [[now[0] + car_at * np.cos(now[2]), now[1] + car_at * np.sin(now[2]), now[2]]]
     count = len(standing)
     there = TrackedObjects(
-        poses=np.array(standing, np.float64).reshape(-1, 3), centre_z_m=np.zeros(count), sizes=np.tile(SIZE, (count, 1)),
-        velocity=np.zeros((count, 2)), names=("vehicle",) * count, tracks=tuple(map(str, range(count))),
-    )  # fmt: skip
+        poses=np.array(standing, np.float64).reshape(-1, 3),
+        centre_z_m=np.zeros(count),
+        sizes=np.tile(SIZE, (count, 1)),
+        velocity=np.zeros((count, 2)),
+        names=("vehicle",) * count,
+        tracks=tuple(map(str, range(count))),
+    )
     frames = [
         LoggedFrame(
-            token=str(number), timestamp_us=500_000 * number, ego_pose=pose, velocity=np.array([SPEED, 0.0], np.float32),
-            acceleration=np.zeros(2, np.float32), command=Command.STRAIGHT, objects=there, lights=(),
+            token=str(number),
+            timestamp_us=500_000 * number,
+            ego_pose=pose,
+            velocity=np.array([SPEED, 0.0], np.float32),
+            acceleration=np.zeros(2, np.float32),
+            command=Command.STRAIGHT,
+            objects=there,
+            lights=(),
         )
         for number, pose in enumerate(poses)
-    ]  # fmt: skip
+    ]
     nothing = Trajectory(poses=np.zeros((8, 3), np.float32), dt_s=0.5)
     return SceneTruth(
-        token="t", drive="d", frames=tuple(frames), now=3, route=(), map=RoadMap.__new__(RoadMap), human=nothing,
+        token="t",
+        drive="d",
+        frames=tuple(frames),
+        now=3,
+        route=(),
+        map=RoadMap.__new__(RoadMap),
+        human=nothing,
         synthetic=False,
     )
 

@@ -6,7 +6,8 @@ from types import ModuleType
 
 import pytest
 
-TOOLS = Path(__file__).resolve().parents[2] / "tools"
+from tests.support.paths import TOOLS
+
 SCENES = {"drives": ["x", "y"], "drive_of": [0, 0, 1, 1], "tokens": ["a", "b", "c", "d"]}
 
 
@@ -31,10 +32,17 @@ def result(row: str, seed: int | None, scores: list[float], **changed) -> None:
     import table_results
 
     test = {
-        "scorer": "pdms_v1.1", "split": "test", "tokens": table_results._digest(SCENES), "scenes": 4, "drives": 2, "failed": 1,
-        "score": sum(scores) / 4, "sub_scores": {"comfort": 0.5 + (seed or 0) / 10, "extended": None}, "score_by_scene": scores,
+        "scorer": "pdms_v1.1",
+        "split": "test",
+        "tokens": table_results._digest(SCENES),
+        "scenes": 4,
+        "drives": 2,
+        "failed": 1,
+        "score": sum(scores) / 4,
+        "sub_scores": {"comfort": 0.5 + (seed or 0) / 10, "extended": None},
+        "score_by_scene": scores,
         "sub_scores_by_scene": {},
-    } | changed  # fmt: skip
+    } | changed
     content = {"row": row, "seed": seed, "evaluations": {"test": test}}
     write(Path(f"{row}.json" if seed is None else f"{row}_seed{seed}.json"), content)
 
@@ -45,7 +53,8 @@ def test_seeds_are_averaged_by_scene_and_drives_are_drawn(show, capsys):
     assert show.main(["made"]) == 0
     said = capsys.readouterr().out
     assert said == (
-        "made, test: pdms_v1.1, 4 scenes of 2 drives\n\n| row | seeds | score | by seed | comfort | extended | failed |\n|---|---|---|---|---|---|---|\n"
+        "made, test: pdms_v1.1, 4 scenes of 2 drives\n\n"
+        "| row | seeds | score | by seed | comfort | extended | failed |\n|---|---|---|---|---|---|---|\n"
         "| net | 0, 1 | 0.350 [0.100, 0.600] | 0.250, 0.450 | 0.550 | – | 2 |\n"
     )
 
@@ -58,13 +67,17 @@ def test_differences_are_paired_by_scene_and_seed(show, capsys):
     result("wide", 2, [0.0, 0.0, 0.0, 0.0])  # net has no seed 2: not paired
     assert show.main(["made", "--order", "human", "net", "wide"]) == 0
     *_, first, second = capsys.readouterr().out.splitlines()
-    # Both seeds of net against the human: -0.2 in x, -0.4 in y; means of the seeds -0.2 and -0.4, for t(1) 12.7 deviations.
+    # Both seeds of net against the human: -0.2 in x, -0.4 in y; the seeds' means are -0.2 and -0.4, for t(1) 12.7
+    # deviations.
     assert first == (
-        "| net − human | -0.3000 [-0.4000, -0.2000] | 0: -0.2000, 1: -0.4000 | [-1.5745, +0.9745] | shown for these trainings only |"
+        "| net − human | -0.3000 [-0.4000, -0.2000] | 0: -0.2000, 1: -0.4000 | [-1.5745, +0.9745] "
+        "| shown for these trainings only |"
     )
-    # wide minus net with seed 1: -0.1 in x, +0.4 in y; mean 0.15, sd of the drives 0.3536: (1.96 · 0.3536 / 0.15)² = 21.3.
+    # wide minus net with seed 1: -0.1 in x, +0.4 in y; mean 0.15, standard deviation of the drives 0.3536:
+    # (1.96 · 0.3536 / 0.15)² = 21.3.
     assert second == (
-        "| wide − net | +0.1500 [-0.1000, +0.4000] | 1: +0.1500 | – | not resolved: for these trainings it would take about 22 drives, here are 2 |"
+        "| wide − net | +0.1500 [-0.1000, +0.4000] | 1: +0.1500 | – "
+        "| not resolved: for these trainings it would take about 22 drives, here are 2 |"
     )
     result("steady", 0, [0.5, 0.5, 0.6, 0.6])
     result("steady", 1, [0.5, 0.5, 0.6, 0.6])
@@ -86,7 +99,7 @@ def test_what_can_not_be_compared_is_refused(show, capsys):
     assert show.main(["made"]) == 1 and "a and b have no seed in common: 0 and 1" in capsys.readouterr().err
     assert show.main(["made", "--order", "a", "c"]) == 1 and "no result of c" in capsys.readouterr().err
     result("b", 0, [0.0] * 4, scorer="epdms_v2.2")
-    assert show.main(["made"]) == 1 and "rows are of several scores" in capsys.readouterr().err
+    assert show.main(["made"]) == 1 and "rows of several scores" in capsys.readouterr().err
     assert show.main(["made", "--order", "a"]) == 0 and capsys.readouterr()
     result("b", 0, [0.0] * 4, tokens="others")
     assert show.main(["made"]) == 1 and "was scored on other scenes than" in capsys.readouterr().err

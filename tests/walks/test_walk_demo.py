@@ -1,36 +1,25 @@
-"""The whole walk through the command line: world, codebook, labels, teacher, labels, student, labels, planner, scores, report."""
+"""The whole walk through the command line, from the world to the report."""
 
+import importlib
 import json
 import re
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from latentdrive import checkpoint
+from latentdrive import checkpoint, cli
+from tests.support.paths import TOOLS
 
-ROOT = Path(__file__).resolve().parents[2]
 STEPS = (
-    "world",
-    "navsim",
-    "pictures",
-    "codebook",
-    "label_codebook",
-    "teacher",
-    "label_teacher",
-    "student",
-    "label_student",
-    "label_expected",
-    "planner",
-    "score_constant_velocity",
-    "score_fused",
-    "score_human",
-    "report",
-)
+    "world", "navsim", "pictures", "codebook", "label_codebook", "teacher", "label_teacher", "student", "label_student",
+    "label_expected", "planner", "score_constant_velocity", "score_fused", "score_human", "report",
+)  # fmt: skip
 
 
-def test_the_demo_walks_every_step_ends_with_a_report_and_repeats_nothing(latentdrive, tmp_path: Path, request):
+def test_the_demo_walks_every_step_ends_with_a_report_and_repeats_nothing(
+    latentdrive, tmp_path: Path, request, monkeypatch, capsys
+):
     done = latentdrive("demo", "demo=smoke", "out=walk", timeout_s=1800)
     assert done.returncode == 0, done.stderr[-3000:]
     said = [line for line in done.stdout.splitlines() if line.startswith("Step ")]
@@ -53,15 +42,16 @@ def test_the_demo_walks_every_step_ends_with_a_report_and_repeats_nothing(latent
     for part in ("What each ego code means", "What leaks where", "Agreement, slot by slot", "Which code follows which"):
         assert part in html
 
-    again = latentdrive("demo", "demo=smoke", "out=walk", timeout_s=600)
-    assert again.returncode == 0 and again.stdout.count("finished before") == len(STEPS)
-    compares(out)
+    monkeypatch.chdir(tmp_path)
+    cli.main(["demo", "demo=smoke", "out=walk"])
+    assert capsys.readouterr().out.count("finished before") == len(STEPS)
+    compares(out, monkeypatch)
 
     dom = request.getfixturevalue("in_browser")(out / "report.html")
     assert 'data-errors=""' in dom and f'data-drawn="{dom.count("data-chart=")}"' in dom
 
 
-def compares(out: Path) -> None:
+def compares(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The tools that put two models side by side find no difference between a model and itself."""
     data = ["--data", "data=world", f"paths.data={out / 'data'}", "data.rate_hz=4", "data.height=48", "data.width=80"]
     book, teacher = out / "codebook", out / "teacher"
@@ -69,18 +59,17 @@ def compares(out: Path) -> None:
         ("codebooks", book, ["batches.held_out_windows=32"], ""),
         ("predictors", teacher, ["--latents", str(out / "stores/codebook")], "/nats"),
     ):
-        command = [sys.executable, str(ROOT / f"tools/compare_{tool}.py"), f"one={model}", f"two={model}", *data, *more]
-        done = subprocess.run(
-            [*command, "--out", str(out / f"{tool}.json")], cwd=ROOT, capture_output=True, text=True, timeout=300
-        )
-        assert done.returncode == 0, done.stderr[-3000:]
-        found = json.loads((out / f"{tool}.json").read_text())["numbers"]
-        assert found[f"one{number}"]["mean"] > 0 and found[f"two - one{number}"]["mean"] == 0
+        words = [f"one={model}", f"two={model}", *data, *more, "--out", str(out / f"{tool}.json")]
+        monkeypatch.setattr(sys, "argv", [f"compare_{tool}.py", *words])
+        monkeypatch.syspath_prepend(TOOLS)
+        importlib.import_module(f"compare_{tool}").main()
+        numbers = json.loads((out / f"{tool}.json").read_text())["numbers"]
+        assert numbers[f"one{number}"]["mean"] > 0 and numbers[f"two - one{number}"]["mean"] == 0
 
 
 @pytest.mark.slow
 def test_the_demo_learns_something(latentdrive, tmp_path: Path):
-    """What `make demo` runs: codes that matter, a teacher that knows more than frequencies, a student that follows it."""
+    """`make demo`: codes matter, the teacher knows more than frequencies, the student agrees with it."""
     done = latentdrive("demo", "out=walk", timeout_s=3600)
     assert done.returncode == 0, done.stderr[-3000:]
     codebook, teacher, student = (
