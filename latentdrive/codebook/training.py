@@ -104,7 +104,7 @@ class CodebookTraining(StageTraining):
         if self.model.environment_slots and not known:
             raise ConfigError(
                 f"none of the first {count} training frames has poses, and environment codes can't be learned "
-                "without: set data.source.poses=visual_odometry, or train one stage (model.environment_slots=0)"
+                "without: set data.options.poses=visual_odometry, or train one stage (model.environment_slots=0)"
             )
         self.model.features.calibrate(frames)
 
