@@ -2,7 +2,6 @@
 part of its score."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -30,9 +29,15 @@ def scored(truths: dict[str, SceneTruth]) -> ScoredPlans:
     scenes = {token: prepare_scene(truth, V2) for token, truth in truths.items()}
     plans = Plans(trajectories={token: truth.human for token, truth in truths.items()}, failures={})
     plain = score_plans(
-        plans, tokens=TOKENS, drives=["made"] * 2, prepared=scenes.__getitem__, version=Version.EPDMS_V2_2, device="cpu",
-        batch=2, advance=lambda more: None,
-    )  # fmt: skip
+        plans,
+        tokens=TOKENS,
+        drives=["made"] * 2,
+        prepared=scenes.__getitem__,
+        version=Version.EPDMS_V2_2,
+        device="cpu",
+        batch=2,
+        advance=lambda more: None,
+    )
     return with_extended_comfort(plain)
 
 
