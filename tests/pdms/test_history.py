@@ -44,7 +44,7 @@ def test_frames_half_a_second_apart_give_fourteen_rows_that_end_two_steps_before
     np.testing.assert_allclose(history[5, [0, 2, 3, 6]], [1, -3.0, 4, -4], atol=1e-12)
     np.testing.assert_allclose(
         history[13, [0, 1, 3, 4]], [4.8, 5, 6.4, 0.5], atol=1e-12
-    )  # 1.3 s: 0.6 of the last stretch
+    )  # at 1.3 s: 0.6 of the last interval
     assert (history[:, 7:] == 0).all()
 
 
@@ -53,7 +53,7 @@ def test_a_microsecond_more_gives_a_row_more_and_a_gap_gives_many():
     assert len(ego_history(moving(0, 500_000, 1_000_000, 1_400_000))) == 13
     long = ego_history(moving(0, 500_000, 2_000_000, 2_500_000))
     assert len(long) == 24
-    np.testing.assert_allclose(long[10, 0], 1 + 2 / 3, atol=1e-12)  # true time stamps, not half seconds by name
+    np.testing.assert_allclose(long[10, 0], 1 + 2 / 3, atol=1e-12)  # by true time stamps, not nominal half seconds
 
 
 def test_too_short_a_past_and_time_that_stands_still_are_named():

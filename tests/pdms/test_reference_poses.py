@@ -43,7 +43,7 @@ def test_positions_are_linear_on_the_axis_of_whole_microseconds(time_us: int, co
 
 
 def test_with_real_epoch_times_queries_lie_a_microsecond_early():
-    # At 10 m/s that is 1e-5 m; half a second apart the knots themselves are in time.
+    # At 10 m/s that is 1e-5 m. Half a second apart, the knots themselves are exact.
     short = np.arange(41) - resampled(ahead(10.0), time_us=EPOCH_US)[:, 0]
     early = short > 0.5e-5
     assert early.sum() == 8 and not early[0]
@@ -51,7 +51,7 @@ def test_with_real_epoch_times_queries_lie_a_microsecond_early():
 
 
 def test_knots_may_lie_a_microsecond_early_too():
-    # The one at 0.5 s is at 0.499999 s: what stands there is asked for at that moment at the latest.
+    # The knot of 0.5 s lies at 0.499999 s, so its pose is reached by then.
     assert by_the_letter(EARLY_US, 8, 0.5)[0][1] - EARLY_US == 499_999
     poses = ahead(10.0)
     poses[1:, 0] = 5.0  # it stops there

@@ -59,7 +59,7 @@ def score(scored_by: Scorer, poses: np.ndarray) -> PdmScores:
 
 
 def assert_same(scores: PdmScores, expected: PdmScores, close: float, places: list[int] | slice = slice(None)) -> None:
-    """Discrete terms are equal, continuous ones close; column k of `found` is column places[k] of `expected`."""
+    """Discrete terms are equal, continuous ones close; column k of `scores` is column places[k] of `expected`."""
     for name in (*DISCRETE, *CONTINUOUS):
         one, other = getattr(scores, name), getattr(expected, name)
         if one is None or other is None:
@@ -92,7 +92,7 @@ every_version = pytest.mark.parametrize("version", VERSIONS)
 
 @every_version
 def test_the_made_scenes_and_plans_meet_every_rule(version: Version):
-    # Otherwise the rest of this file would promise little.
+    # Without this, the other tests of this file would prove little.
     scores = [score(scorer("street", version), plans(seed, 150)[None]) for seed in range(2)]
     for name in version.rules.columns:
         values = [getattr(one, name) for one in scores]

@@ -94,7 +94,7 @@ def test_only_bad_plans_leave_a_result_of_zeros():
     ],
 )  # fmt: skip
 def test_wrong_shapes_are_named_with_what_was_expected(shape: tuple, got: str):
-    # Shapes are checked twice while tests run; users meet this message.
+    # While tests run, the type checker sees wrong shapes first; users get this message.
     score_poses = inspect.unwrap(Scorer.score_poses)
     with pytest.raises(WrongShape, match=rf"expected poses \[1 scenes, proposals, poses, 3\], got {got}"):
         score_poses(scorer(), torch.zeros(shape), dt_s=0.5)
@@ -165,14 +165,14 @@ def test_other_samplings_and_short_plans_are_scored():
 
 
 def test_progress_is_compared_with_the_reference():
-    # 20 m of its own against 40 m, of 40 m whose product is a half, and of 40 m that count nothing.
+    # 20 m of progress against 40 m with a product of 1, of 0.5, and of 0, which does not count.
     for product, share in ((1.0, 0.5), (0.5, 1.0), (0.0, 1.0)):
         scene = made_scene(ego=going(), reference_m=40.0, reference_product=product)
         assert scored(STRAIGHT[None, None], scene).ego_progress.item() == pytest.approx(share, abs=1e-4)
 
 
 def test_the_human_filters_in_v2_2_and_only_the_printed_terms_in_v2_0():
-    human = np.array([1.0, 0.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0])  # off the road himself
+    human = np.array([1.0, 0.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0])  # the human leaves the road too
     scene = made_scene(ego=going(), human_terms=human, road=())
     scores = {version: scored(STRAIGHT[None, None], scene, version=version) for version in list(Version)[1:]}
     assert [one.drivable_area_compliance.item() for one in scores.values()] == [1.0, 1.0]

@@ -80,7 +80,7 @@ def test_who_is_seen_once_stands_there_all_the_time_even_before_and_keeps_its_ve
 def test_a_sighting_behind_four_seconds_counts_in_v1_alone():
     nobody = [objects()] * 8
     scene = truth(*nobody, objects(("a", "vehicle", 20, 0, 0, 5, 0)), objects(("a", "vehicle", 22, 0, 0, 5, 0)))
-    assert replay(scene, V2).present[:, 0].tolist() == [True] * 41  # one frame within reach: it stands there
+    assert replay(scene, V2).present[:, 0].tolist() == [True] * 41  # a single sighting, so it stands there
     assert replay(scene, V1).present[:, 0].nonzero()[0].tolist() == list(range(40, 46))
 
 
@@ -159,7 +159,7 @@ def test_v1_knows_no_red_lights():
 
 @every_file
 def test_replay_and_red_lights_are_the_devkits(name: str):
-    for number in range(SCENES):  # one test, because opening a file takes longest
+    for number in range(SCENES):  # in one test, because opening a file takes longest
         replayed(golden(name), number, V1)
         replayed(golden(name), number, V2)
         lit_alike(golden(name), number)
@@ -216,4 +216,4 @@ def test_fifty_tracks_are_replayed_within_a_blink():
         start = time.perf_counter()
         replay(scene, V1)
         spent.append(time.perf_counter() - start)
-    assert min(spent) < 0.02  # 2 ms unwatched; here annotations are checked too
+    assert min(spent) < 0.02  # 2 ms by itself; the type checks of tests slow it down

@@ -1,4 +1,4 @@
-"""What PDM-Closed expects of others, worked out by hand. The centre of an ego at x = -1.461 is the origin."""
+"""PDM-Closed's forecast of others, worked by hand. The centre of an ego at x = -1.461 is the origin."""
 
 import numpy as np
 

@@ -1,4 +1,7 @@
-"""PDM-Closed's drivers on a straight street (rear axle at x = 100 of 300 m, speed limit 10 m/s), worked out by hand."""
+"""PDM-Closed's drivers, worked by hand on a straight street.
+
+The street is 300 m long and has a speed limit of 10 m/s. The rear axle stands at x = 100.
+"""
 
 import numpy as np
 import pytest

@@ -65,7 +65,7 @@ def test_scenes_that_fail_are_listed_and_end_nothing(tmp_path: Path):
         assert [row["token"] for row in csv.DictReader(file)] == ["b@0", "c@0"]
     with pytest.raises(StoreError, match=r"no scene b@0 among 3: it could not be prepared \(ValueError: its lanes"):
         ScoringStore(tmp_path).get("b@0")
-    report = build(tmp_path, tokens=("b@0",))  # what was tried again leaves the list, the rest stays
+    report = build(tmp_path, tokens=("b@0",))  # what is tried again leaves the list; the rest stays
     assert report.built == 1 and "c@0" in (tmp_path / "failed.csv").read_text()
     assert "b@0" not in (tmp_path / "failed.csv").read_text()
 

@@ -248,13 +248,13 @@ def test_a_lane_that_holds_all_four_corners_ends_several_lanes():
 
 
 def test_who_touched_the_side_is_ignored_when_the_front_meets_it_later():
-    # It drives beside the ego for a second, then both go on with the ego faster and moved into its way.
+    # It drives beside the ego for a second. Then the ego falls back and moves into its lane.
     y = np.where(TIMES <= 1.0, 0.0, 1.0)
     beside = Other("vehicle", MIDDLE_M, BESIDE, speed=3.0)
-    speed = np.where(TIMES < 1.0, 3.0, 0.5)  # it falls back, so that the other one is ahead
+    speed = np.where(TIMES < 1.0, 3.0, 0.5)  # it falls back, so that the other car is ahead
     assert collision(driving(speed, y=y), beside) == (1.0, -1, -1)
     late = beside._replace(seen=range(11, 41))
-    assert collision(driving(speed, y=y), late)[0] == 0.0  # seen from then on only, the front meets it
+    assert collision(driving(speed, y=y), late)[0] == 0.0  # if it is present only later, the front meets it
 
 
 def test_who_is_absent_is_not_hit():

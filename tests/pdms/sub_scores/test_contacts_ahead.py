@@ -49,8 +49,7 @@ def test_nine_tenths_of_a_second_are_looked_ahead():
 
 def test_only_0_3_6_and_9_steps_are_looked_at():
     # A car is present at step 9 only, 8.95 m ahead: step 0 meets it by looking 9 steps ahead. If it is
-    # present at step 8 only, nobody looks 8 steps ahead, and step 2 looks 6 ahead but reaches only 2 + 6 = 8
-    # m.
+    # present at step 8 only, no step looks 8 ahead, and step 2 looks 6 ahead but reaches only 8 m.
     assert verdict(driving(10.0), lead(8.95, seen=range(9, 10))) == (0.0, 0)
     assert verdict(driving(10.0), lead(8.95, seen=range(8, 9))) == (1.0, -1)
     assert verdict(driving(10.0), lead(7.95, seen=range(8, 9))) == (0.0, 2)  # 2 steps driven, 6 ahead
@@ -170,4 +169,4 @@ def test_a_lead_exactly_ahead_is_missed_where_rounding_leaves_it_no_bearing():
         on_field.append(verdict(creeping, ahead, road=field)[0])
         at_junction.append(verdict(creeping, ahead, road=junction)[0])
     assert set(on_field) == {0.0, 1.0}
-    assert set(at_junction) == {0.0}  # there it is enough that it isn't behind
+    assert set(at_junction) == {0.0}  # there, not being behind is enough
