@@ -97,8 +97,8 @@ def ratio_by_drive(
     """
     if not len(numerator) == len(denominator) == len(drives) or len(drives) == 0:
         raise WrongShape(
-            f"ratio_by_drive got {len(numerator)} numerators, {len(denominator)} denominators and {len(drives)} drives: "
-            "give one of each for each value"
+            f"ratio_by_drive got {len(numerator)} numerators, {len(denominator)} denominators and {len(drives)} "
+            "drives: give one of each for each value"
         )
     names, which = np.unique(np.asarray(drives), return_inverse=True)
     above, below = np.bincount(which, weights=numerator), np.bincount(which, weights=denominator)

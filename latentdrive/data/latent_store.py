@@ -85,7 +85,9 @@ class StoreInfo:
         for name in ("codes", "transitions", "codes_per_transition"):
             stored, predicted = getattr(self, name), getattr(model, name)
             if stored != predicted:
-                raise StoreError(f"the latent store has {name}={stored}, the model {predicted}: set model.{name}={stored}")
+                raise StoreError(
+                    f"the latent store has {name}={stored}, the model {predicted}: set model.{name}={stored}"
+                )
 
 
 @dataclass(**FROZEN)

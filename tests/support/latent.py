@@ -34,7 +34,10 @@ def make_clip(number: int, *, frames: int = 16, shots: list[int] | None = None) 
 
 
 class MemoryClips:
-    """Clips in memory with what batches, labelling and labelled scenes ask of CachedClips. bad: clips that can't be read."""
+    """Clips in memory, with everything that batches and labelling ask of CachedClips.
+
+    bad: numbers of clips that can't be read.
+    """
 
     rate_hz, height, width = RATE_HZ, HEIGHT, WIDTH
     part = Part(path="", times="all", train_share=0.7, gap_s=0.5)

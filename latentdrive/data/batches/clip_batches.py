@@ -129,9 +129,19 @@ class ClipBatches(StageBatches):
         """Batches from `start_step` on, for the rank of this process; each a function of (seed, step, rank) alone."""
         rank, ranks = rank_now()
         stream = TransitionStream(
-            source=self.train, spec=self.spec, batch_size=self.batch_size, pairs_per_clip=self.pairs_per_clip,
-            seed=self.seed, start_step=start_step, steps=ENDLESS, take=self._take, patch_grid=self.patch_grid,
-            augmentation=self.augmentation, unreadable=self.unreadable, rank=rank, ranks=ranks,
+            source=self.train,
+            spec=self.spec,
+            batch_size=self.batch_size,
+            pairs_per_clip=self.pairs_per_clip,
+            seed=self.seed,
+            start_step=start_step,
+            steps=ENDLESS,
+            take=self._take,
+            patch_grid=self.patch_grid,
+            augmentation=self.augmentation,
+            unreadable=self.unreadable,
+            rank=rank,
+            ranks=ranks,
         )
         return loader(stream, workers=self.workers, pin_memory=torch.cuda.is_available())
 
@@ -149,8 +159,13 @@ class ClipBatches(StageBatches):
         clips = self._open(part)
         spec = WindowSpec(transitions=transitions, transition_s=self.spec.transition_s, rate_hz=self.spec.rate_hz)
         return HeldOut(
-            clips=clips, spec=spec, most=most or self.held_out_windows, batch_size=self.batch_size, patch_grid=self.patch_grid,
-            take=self._take, unreadable=self._log(part, clips),
+            clips=clips,
+            spec=spec,
+            most=most or self.held_out_windows,
+            batch_size=self.batch_size,
+            patch_grid=self.patch_grid,
+            take=self._take,
+            unreadable=self._log(part, clips),
             watch=partial(self.watch, what="choosing held-out windows"),
         )
 
@@ -158,9 +173,12 @@ class ClipBatches(StageBatches):
     def facts(self) -> dict[str, Any]:
         """What was trained on, for the card."""
         facts = {
-            "path": str(self.data.path.name), "clips": len(self.train), "rate_hz": self.spec.rate_hz,
+            "path": str(self.data.path.name),
+            "clips": len(self.train),
+            "rate_hz": self.spec.rate_hz,
             "transition_s": self.spec.transition_s,
-            "unreadable": self.unreadable.unreadable(), "too_short": self.unreadable.too_short(),
+            "unreadable": self.unreadable.unreadable(),
+            "too_short": self.unreadable.too_short(),
             **sum_up(self._sample(), clips=len(self.train)),
         }
         identities = [self.train.identity(index) for index in range(min(len(self.train), FINGERPRINTED))]

@@ -31,8 +31,16 @@ class HeldOut:
     """
 
     def __init__(
-        self, *, clips: CachedClips, spec: WindowSpec, most: int, batch_size: int, patch_grid: tuple[int, int],
-        take: str, unreadable: UnreadableLog, watch: Watch,
+        self,
+        *,
+        clips: CachedClips,
+        spec: WindowSpec,
+        most: int,
+        batch_size: int,
+        patch_grid: tuple[int, int],
+        take: str,
+        unreadable: UnreadableLog,
+        watch: Watch,
     ) -> None:
         self.clips, self.spec, self.batch_size, self.patch_grid, self.take = clips, spec, batch_size, patch_grid, take
         self.most, self.unreadable, self.watch = most, unreadable, watch
@@ -41,7 +49,11 @@ class HeldOut:
     def windows(self) -> list[tuple[int, int]]:
         """(clip, start) of each window. Raises NoClips if no clip holds one."""
         return pick_windows(
-            self.clips, self.spec, most=self.most, unreadable=self.unreadable, watch=self.watch,
+            self.clips,
+            self.spec,
+            most=self.most,
+            unreadable=self.unreadable,
+            watch=self.watch,
             with_truth=self.patch_grid is not None,
         )
 

@@ -176,9 +176,16 @@ class SceneBatches(StageBatches):
         """What was learned from, for the card."""
         permuted = self.info.settings.get("permuted")  # a control experiment: see tools/permute_store.py
         return {
-            "path": str(self.data.path.name), "windows": len(self.train), "held_out_windows": len(self.held_out_picks()),
-            "held_out_drives": len(set(self.held_out.drives())), "windows_without_past": self.train.skipped,
-            "transition_s": self.info.transition_s, "labels_origin": str(self.info.origin), "height": self.data.height,
-            "width": self.data.width, "fit": self.data.fit,
-            "commands": self.train.has_commands(), **({} if permuted is None else {"permuted": permuted}),
+            "path": str(self.data.path.name),
+            "windows": len(self.train),
+            "held_out_windows": len(self.held_out_picks()),
+            "held_out_drives": len(set(self.held_out.drives())),
+            "windows_without_past": self.train.skipped,
+            "transition_s": self.info.transition_s,
+            "labels_origin": str(self.info.origin),
+            "height": self.data.height,
+            "width": self.data.width,
+            "fit": self.data.fit,
+            "commands": self.train.has_commands(),
+            **({} if permuted is None else {"permuted": permuted}),
         }
