@@ -70,7 +70,8 @@ def test_the_drives_that_a_difference_needs_by_hand():
     assert drives_needed(-np.array([-0.1, 0.1, 0.3, 0.5]), list("xxyy")) == 8
     # Four drives at 1, 1, 1, 5: mean 2, variance 12 / 3 = 4, 1.96² · 4 / 4 = 3.84.
     assert drives_needed(np.array([1.0, 1.0, 1.0, 5.0]), list("abcd")) == 4
-    # Unequal drives: 0, 0, 0 and 1; mean 0.25, two values a drive; sums off the mean -0.75 and 0.75, halved: variance 0.28125.
+    # Unequal drives: 0, 0, 0 and 1. The mean is 0.25, with two values a drive on average. The sums of
+    # deviations are -0.75 and 0.75; halved, their variance is 0.28125.
     assert drives_needed(np.array([0.0, 0.0, 0.0, 1.0]), list("xxxy")) == int(3.8416 * 0.28125 / 0.0625) + 1 == 18
 
 

@@ -63,5 +63,5 @@ class SceneSettings(ABC):
         return self
 
     def id_of(self, split: str | None) -> str:
-        """12 hexadecimal digits over what decides the scenes of a split (None: all scenes); sensors do not change it."""
+        """12 hexadecimal digits over what decides the scenes of a split (None: all scenes), without the sensors."""
         return digest(self.content() | {"split": split}, 12)
