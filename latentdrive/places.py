@@ -106,8 +106,8 @@ def save_places(file: Path, values: Mapping[str, str | None]) -> list[str]:
             )
         earlier = read_places(file)
     sections = {key.partition(".")[0] for key in values}
-    kept = {key: value for key, value in earlier.items() if key.partition(".")[0] not in sections - {"paths"}}
-    content = _nested(kept | dict(values))
+    others = {key: value for key, value in earlier.items() if key.partition(".")[0] not in sections - {"paths"}}
+    content = _nested(others | dict(values))
     text = f"{FIRST_LINE}\n{yaml.safe_dump(content, sort_keys=False, allow_unicode=True)}"
     write_atomic(file, lambda new: new.write_text(text, encoding="utf-8") and None)
     after = read_places(file)

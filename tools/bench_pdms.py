@@ -137,22 +137,22 @@ def show(measured: dict[str, Any]) -> None:
     """Print our times beside the devkit's."""
     table = Table("", *map(str, VERSIONS), "devkit v1", "devkit v2", "times faster, v1", "v2")
     for size in measured[VERSIONS[0]]["ms"]:
-        ours = [measured[version]["ms"][size] for version in VERSIONS]
-        theirs = [
+        own = [measured[version]["ms"][size] for version in VERSIONS]
+        devkit = [
             min(v for k, v in DEVKIT_MS[g].items() if k != "prepare") if int(size) > 1 else DEVKIT_MS[g]["as called"]
             for g in (1, 2)
         ]
         table.add_row(
             f"ms a trajectory, {size} at once",
-            *(f"{x:.4f}" for x in (*ours, *theirs)),
-            *(f"{t / o:.0f}" for t, o in zip(theirs, ours)),
+            *(f"{x:.4f}" for x in (*own, *devkit)),
+            *(f"{t / o:.0f}" for t, o in zip(devkit, own)),
         )
-    ours = [measured[version]["prepare_ms"] for version in VERSIONS]
-    theirs = [DEVKIT_MS[generation]["prepare"] for generation in (1, 2)]
+    own = [measured[version]["prepare_ms"] for version in VERSIONS]
+    devkit = [DEVKIT_MS[generation]["prepare"] for generation in (1, 2)]
     table.add_row(
         "ms to prepare a scene",
-        *(f"{x:.1f}" for x in (*ours, *theirs)),
-        *(f"{t / o:.0f}" for t, o in zip(theirs, ours)),
+        *(f"{x:.1f}" for x in (*own, *devkit)),
+        *(f"{t / o:.0f}" for t, o in zip(devkit, own)),
     )
     Console().print(table)
 

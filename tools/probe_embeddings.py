@@ -71,28 +71,28 @@ def main() -> None:
     stores = {name: open_store(folder) for name, _, folder in (word.partition("=") for word in options.stores)}
     train = read(data, options.train, stores)
     tests = {split: read(data, split, stores) for split in options.test}
-    first, found, apart = next(iter(stores)), {}, {}
+    first, numbers, distances = next(iter(stores)), {}, {}
     for store, part in [(None, ""), *((store, part) for store in stores for part in PARTS)]:
         kinds = PARTS.get(part, ())
         fitted = Linear(train, train.more(store, kinds))
         for split, scenes in tests.items():
-            own = apart[split, store, part] = distance(fitted(scenes, scenes.more(store, kinds)), scenes.plans)
-            gains = {"ego state": own - apart[split, None, ""]}
+            own = distances[split, store, part] = distance(fitted(scenes, scenes.more(store, kinds)), scenes.plans)
+            gains = {"ego state": own - distances[split, None, ""]}
             if store not in (None, first):
-                gains[f"{first} {part}"] = own - apart[split, first, part]
-            told = {name: bootstrap_by_drive(gain, scenes.drives) for name, gain in gains.items()}
+                gains[f"{first} {part}"] = own - distances[split, first, part]
+            intervals = {name: bootstrap_by_drive(gain, scenes.drives) for name, gain in gains.items()}
             name = f"{split}, ego state" + (f" + {store} {part}" if store else "")
-            found[name] = {
+            numbers[name] = {
                 "metres": vars(bootstrap_by_drive(own, scenes.drives)),
                 "penalty": fitted.penalty,
-                "minus": {name: vars(gain) for name, gain in told.items()},
+                "minus": {name: vars(gain) for name, gain in intervals.items()},
             }
             beside = "  ".join(
-                f"− {other}: {one.mean:+.3f} [{one.low:+.3f}, {one.high:+.3f}]" for other, one in told.items()
+                f"− {other}: {gain.mean:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}]" for other, gain in intervals.items()
             )
             print(f"{name:<50} {own.mean():.3f} m  {beside}", flush=True)
     if options.out:
-        write_record(options.out, train=options.train, scenes=len(train.drives), numbers=found)
+        write_record(options.out, train=options.train, scenes=len(train.drives), numbers=numbers)
 
 
 def open_store(folder: str) -> StoredLatents:

@@ -168,8 +168,8 @@ def recognise(path: Path, header: Sequence[str]) -> Form:
             f"{path}: not a result file of NAVSIM: neither comfort (v1) nor history_comfort (v2) among its columns "
             f"({', '.join(header[:12])})"
         )
-    wanted = ["token", "valid", *(name + suffix for suffix in form.suffixes for name in form.columns), "score"]
-    missing = [name for name in wanted if name not in header]
+    needed = ["token", "valid", *(name + suffix for suffix in form.suffixes for name in form.columns), "score"]
+    missing = [name for name in needed if name not in header]
     if missing:
         raise UnreadableResults(f"{path}: looks like {form.name} but lacks the columns {', '.join(missing)}")
     return form

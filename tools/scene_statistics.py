@@ -43,7 +43,7 @@ def main() -> None:
     parser.add_argument("--no-digest", action="store_true", help="do not read every byte")
     arguments = parser.parse_args()
     data = build(compose("doctor", ["data=navsim", f"data.path={arguments.folder}"]).data)
-    found = {}
+    statistics = {}
     for split in data.splits():
         source = data.open_scenes(split=split, needs=NO_SENSORS, progress=progress)
         counts, sums = Counter(), Counter()
@@ -58,18 +58,19 @@ def main() -> None:
             card = cards[truth.drive]
             counts[f"kind {card['road_type']} {card['hazard']}"] += 1
             count(truth, maps[truth.drive], card["limit_mps"], counts, sums)
-        found[split] = {
+        statistics[split] = {
             "scenes": len(source.tokens),
             "drives": len({source.drive(token) for token in source.tokens}),
             **dict(sorted(counts.items())),
             **{name: round(total / len(source.tokens), 3) for name, total in sums.items()},
         }
-        print(split, json.dumps(found[split], indent=1))
+        print(split, json.dumps(statistics[split], indent=1))
     if not arguments.no_digest:
-        found["files"], found["bytes"], found["digest"] = digest(arguments.folder)
-        print(f"{found['files']:,} files, {found['bytes']:,} bytes, sha256 over names and contents {found['digest']}")
+        files, size, sha256 = digest(arguments.folder)
+        statistics |= {"files": files, "bytes": size, "digest": sha256}
+        print(f"{files:,} files, {size:,} bytes, sha256 over names and contents {sha256}")
     if arguments.json:
-        write_record(arguments.json, **found)
+        write_record(arguments.json, **statistics)
 
 
 def count(truth: SceneTruth, around: RoadMap, limit_mps: float, counts: Counter, sums: Counter) -> None:
@@ -123,11 +124,15 @@ def in_the_way(truth: SceneTruth) -> bool:
     driven = np.append(0.0, np.cumsum(np.hypot(*np.diff(path, axis=0).T)))
     speed = max(float(future[0].velocity[0]), 0.0)
     for number, frame in enumerate(future[1:], 1):
-        x, y, heading = (np.interp(speed * FRAME_S * number, driven, one) for one in (*path.T, headings))
-        there = np.array([x, y, heading])
-        ours = [np.dot(pose[:2] - there[:2], (np.cos(heading), np.sin(heading))) > 0.0 for pose in frame.objects.poses]
+        x, y, heading = (np.interp(speed * FRAME_S * number, driven, values) for values in (*path.T, headings))
+        ego = np.array([x, y, heading])
+        in_front = [
+            np.dot(pose[:2] - ego[:2], (np.cos(heading), np.sin(heading))) > 0.0 for pose in frame.objects.poses
+        ]
         if any(
-            hits(there, pose, size) for pose, size, own in zip(frame.objects.poses, frame.objects.sizes, ours) if own
+            hits(ego, pose, size)
+            for pose, size, ahead in zip(frame.objects.poses, frame.objects.sizes, in_front)
+            if ahead
         ):
             return True
     return False
@@ -158,7 +163,7 @@ def near(truth: SceneTruth) -> RoadMap:
     return replace(
         truth.map,
         **{
-            kind: tuple(one for one in getattr(truth.map, kind) if np.abs(one.rings[0] - here).min(0).max() < 900.0)
+            kind: tuple(item for item in getattr(truth.map, kind) if np.abs(item.rings[0] - here).min(0).max() < 900.0)
             for kind in kinds
         },
     )
