@@ -17,7 +17,7 @@ from latentdrive.data.batches.streams import rank_now
 from latentdrive.data.batches.transition_stream import TransitionStream, loader
 from latentdrive.data.batches.transitions import WindowSpec
 from latentdrive.data.clips.clip_source import ClipFacts
-from latentdrive.data.clips.data_set import DataSet
+from latentdrive.data.clips.data_set import FREE_SETTINGS, DataSet
 from latentdrive.data.clips.frame_cache import CachedClips, Features
 from latentdrive.data.unreadable import UnreadableLog
 from latentdrive.errors import ConfigError, UnreadableClip
@@ -40,7 +40,7 @@ class ClipBatches(StageBatches):
     too_short_train.csv and so on.
     """
 
-    free_settings = ("out", "workers", "data.cache_gb", "data.cache_folder")
+    free_settings = ("out", "workers", *FREE_SETTINGS)
 
     def __init__(
         self,

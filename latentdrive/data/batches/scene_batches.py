@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 from latentdrive.data.batches.scene_cutting import SceneSpec, cut_scene, scene_batch
 from latentdrive.data.batches.streams import endless, in_order, mixed_choice
 from latentdrive.data.clips.clip_source import ReadableSource
+from latentdrive.data.clips.data_set import FREE_SETTINGS
 from latentdrive.data.clips.sidecars import SAME_TIME_S
 from latentdrive.data.latent_store import LatentStore
 from latentdrive.errors import StoreError
@@ -105,7 +106,7 @@ class SceneBatches(StageBatches):
     batches ahead.
     """
 
-    free_settings = ("workers", "data.cache_gb", "data.cache_folder")
+    free_settings = ("workers", *FREE_SETTINGS)
 
     def __init__(
         self,

@@ -18,6 +18,20 @@ from latentdrive.progress import Progress
 from latentdrive.types import SceneSource, SensorNeeds
 
 PARTS = ("train", "val", "probe")
+# Settings of a data set, named relative to the node that holds it, on which no weight depends: a resumed run may change
+# them. No training looks at the split that `evaluate` scores.
+FREE_SETTINGS = tuple(
+    f"data.{name}"
+    for name in (
+        "cache_gb",
+        "cache_folder",
+        "split.test",
+        "source.cache_folder",
+        "source.processes",
+        "scenes.cache_folder",
+        "scenes.processes",
+    )
+)
 
 
 class DataSet:

@@ -18,7 +18,7 @@ from jaxtyping import Float, UInt8
 from torch.utils.data import DataLoader
 
 from latentdrive.data.batches.streams import endless, in_order, mixed_choice
-from latentdrive.data.clips.data_set import DataSet
+from latentdrive.data.clips.data_set import FREE_SETTINGS, DataSet
 from latentdrive.data.unreadable import UnreadableLog
 from latentdrive.drawing.plans import side_by_side
 from latentdrive.errors import ConfigError, LatentDriveError, NoScenes, UnreadableScene
@@ -55,8 +55,7 @@ class PlannerBatches(StageBatches):
         "processes",
         "memory_gb",
         "stores",
-        "data.cache_gb",
-        "data.cache_folder",
+        *FREE_SETTINGS,
     )
 
     def __init__(

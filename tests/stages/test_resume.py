@@ -1,0 +1,44 @@
+"""What a resumed run may change, and what it must not."""
+
+import lightning as L
+import pytest
+import torch
+from torch import nn
+
+from latentdrive.config import compose, to_yaml
+from latentdrive.data.batches.clip_batches import ClipBatches
+from latentdrive.data.batches.scene_batches import SceneBatches
+from latentdrive.errors import ConfigError
+from latentdrive.planners.inputs.scene_batches import PlannerBatches
+from latentdrive.stages.resume import SETTINGS, resume
+from latentdrive.trainer import STATE
+
+
+class Module(L.LightningModule):
+    def __init__(self) -> None:
+        super().__init__()
+        self.model = nn.Linear(1, 1)
+
+
+@pytest.mark.parametrize(
+    ("verb", "words", "batches"),
+    [
+        ("train_codebook", [], ClipBatches),
+        ("train_teacher", ["latents=stores/codebook"], SceneBatches),
+        ("train_planner", ["planner=ltf_tiny"], PlannerBatches),
+    ],
+)
+def test_the_split_to_evaluate_and_the_machine_may_change_but_no_split_to_learn_from(
+    verb, words, batches, tmp_path, monkeypatch
+):
+    def settings(*changes: str) -> dict:
+        return {"batches": compose(verb, ["data=navsim", *words, *changes, "out=run"]).batches.plain()}
+
+    state = tmp_path / "run/resume" / STATE
+    state.parent.mkdir(parents=True)
+    torch.save({"state_dict": Module().state_dict(), "global_step": 3}, state)
+    (state.parent / SETTINGS).write_text(to_yaml(settings()), encoding="utf-8")
+    free = settings("data.split.test=another", "data.cache_gb=1", "data.cache_folder=elsewhere")
+    assert resume(Module(), state, free, free=batches.free_settings).steps == 3
+    with pytest.raises(ConfigError, match=r"unfinished run with another batches\.data\.split\.train"):
+        resume(Module(), state, settings("data.split.train=another"), free=batches.free_settings)
