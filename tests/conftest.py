@@ -38,9 +38,15 @@ def in_browser(tmp_path: Path) -> Callable[[Path], str]:
 
     def call(page: Path) -> str:
         command = [
-            chromium, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'browser'}",
-            "--virtual-time-budget=30000", "--dump-dom", page.as_uri(),
-        ]  # fmt: skip
+            chromium,
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            f"--user-data-dir={tmp_path / 'browser'}",
+            "--virtual-time-budget=30000",
+            "--dump-dom",
+            page.as_uri(),
+        ]
         return subprocess.run(command, capture_output=True, text=True, timeout=240).stdout
 
     return call

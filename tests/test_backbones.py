@@ -47,7 +47,7 @@ def probability_of_truth(name: str) -> dict[str, float]:
     model = timm.create_model(name, pretrained=False).eval()
     model.load_state_dict(package_weights("efficientnet_lite0"), strict=True)
     mean, std = torch.tensor(IMAGENET_MEAN).view(3, 1, 1), torch.tensor(IMAGENET_STD).view(3, 1, 1)
-    found = {}
+    shares = {}
     for picture, classes in PICTURES.items():
         pixels = (
             torch.from_numpy(np.ascontiguousarray(getattr(skimage.data, picture)())).permute(2, 0, 1)[None].float()
@@ -59,8 +59,8 @@ def probability_of_truth(name: str) -> dict[str, float]:
             pixels[..., top : top + side, left : left + side], (224, 224), mode="bicubic", antialias=True
         )
         with torch.no_grad():
-            found[picture] = model((square - mean) / std).softmax(-1)[0, list(classes)].sum().item()
-    return found
+            shares[picture] = model((square - mean) / std).softmax(-1)[0, list(classes)].sum().item()
+    return shares
 
 
 def test_the_package_s_weights_are_those_of_timm_s_efficientnet_lite0_with_imagenet_s_normalisation():

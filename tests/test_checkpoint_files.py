@@ -1,5 +1,4 @@
-"""Models that keep files of their own beside the weights: they travel in the checkpoint and are guarded like weights.
-"""
+"""Models that keep files of their own: they travel in the checkpoint and are guarded like weights."""
 
 from pathlib import Path
 

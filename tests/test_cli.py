@@ -56,14 +56,14 @@ def failure(verb, overrides, capsys):
 
 
 def test_an_unknown_key_gets_the_nearest_one(capsys):
-    said = failure("train codebook", ["model.widht=3"], capsys)
-    assert said.startswith("latentdrive train codebook: unknown key model.widht; did you mean model.width?")
+    output = failure("train codebook", ["model.widht=3"], capsys)
+    assert output.startswith("latentdrive train codebook: unknown key model.widht; did you mean model.width?")
 
 
 def test_an_unknown_option_lists_what_there_is(capsys):
-    said = failure("train codebook", ["data=vidoe"], capsys)
+    output = failure("train codebook", ["data=vidoe"], capsys)
     options = "comma2k19, kitti, navhard, navsim, scenarios, video, world"
-    assert f"data=vidoe: there is no such option, data may be {options}; did you mean data=video?" in said
+    assert f"data=vidoe: there is no such option, data may be {options}; did you mean data=video?" in output
 
 
 def test_a_value_that_nobody_gave_is_asked_for_by_its_name(capsys):
@@ -73,8 +73,8 @@ def test_a_value_that_nobody_gave_is_asked_for_by_its_name(capsys):
 
 
 def test_a_key_that_nobody_reads_is_an_error(capsys, tmp_path):
-    said = failure("train codebook", [*QUICK, f"out={tmp_path}", "+favourite_colour=blue"], capsys)
-    assert "nobody reads favourite_colour" in said
+    output = failure("train codebook", [*QUICK, f"out={tmp_path}", "+favourite_colour=blue"], capsys)
+    assert "nobody reads favourite_colour" in output
 
 
 def test_cfg_job_prints_the_configuration_and_runs_nothing(latentdrive, tmp_path):
@@ -85,10 +85,10 @@ def test_cfg_job_prints_the_configuration_and_runs_nothing(latentdrive, tmp_path
 
 def test_every_run_of_a_sweep_gets_a_folder_and_a_command_of_its_own(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    said = []
-    monkeypatch.setattr("latentdrive.commands.report.run", lambda cfg: said.append((cfg.out, cfg.command)))
+    commands = []
+    monkeypatch.setattr("latentdrive.commands.report.run", lambda cfg: commands.append((cfg.out, cfg.command)))
     cli.run_verb("report", ["-m", "seed=3,4", "out=both"])
-    assert said == [
+    assert commands == [
         ("both/0", "latentdrive report seed=3 out=both"),
         ("both/1", "latentdrive report seed=4 out=both"),
     ]
@@ -98,10 +98,10 @@ def test_every_run_of_a_sweep_gets_a_folder_and_a_command_of_its_own(tmp_path, m
 def test_bare_paths_of_report_arrive_as_they_were_typed(path, tmp_path, monkeypatch):
     (tmp_path / path).mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
-    said = []
-    monkeypatch.setattr("latentdrive.commands.report.run", lambda cfg: said.append(cfg.runs))
+    runs = []
+    monkeypatch.setattr("latentdrive.commands.report.run", lambda cfg: runs.append(cfg.runs))
     cli.main(["report", path, "title=mine"])
-    assert said == [[path]]
+    assert runs == [[path]]
 
 
 def test_a_full_disk_is_said_in_a_sentence(monkeypatch, capsys):

@@ -61,19 +61,19 @@ def test_composing_gives_what_the_command_line_gives_and_knows_its_command(tmp_p
 
 
 def test_a_verb_may_compose_others_while_hydra_runs_it(monkeypatch, tmp_path):
-    said = []
+    runs = []
 
     def outer(cfg):
         inner = compose("train_codebook", ["data=world", "seed=5"])
-        said.append((cfg.title, inner.seed, inner.data_words, HydraConfig.get().job.config_name))
+        runs.append((cfg.title, inner.seed, inner.data_words, HydraConfig.get().job.config_name))
 
     monkeypatch.setattr("latentdrive.commands.report.run", outer)
     run_verb("report", ["title=outer", f"out={tmp_path}"])
-    assert said[0][0::3] == ("outer", "report") and said[0][1] == 5 and "data=world" in said[0][2]
+    assert runs[0][0::3] == ("outer", "report") and runs[0][1] == 5 and "data=world" in runs[0][2]
 
 
 @pytest.mark.parametrize(
-    ("override", "said"),
+    ("override", "message"),
     [
         ("model.widht=3", r"unknown key model\.widht; did you mean model\.width\?"),
         ("featurs=pixels", r"unknown key featurs; did you mean features\?"),
@@ -81,6 +81,6 @@ def test_a_verb_may_compose_others_while_hydra_runs_it(monkeypatch, tmp_path):
         ("seed=[1", r"no viable alternative|mismatched input|extraneous"),
     ],
 )
-def test_a_wrong_override_is_explained(override, said):
-    with pytest.raises(ConfigError, match=said):
+def test_a_wrong_override_is_explained(override, message):
+    with pytest.raises(ConfigError, match=message):
         compose("train_codebook", [override])

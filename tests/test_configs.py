@@ -18,9 +18,11 @@ from latentdrive.config import Config, compose, configs_folder, from_yaml
 FOLDER = configs_folder()
 NAMES = {name: verb for verb, (_, name, _) in cli.VERBS.items()}
 NEEDED = {  # values that only the user can know
-    "label": ["model=checkpoint"], "train_teacher": ["latents=store"], "distill": ["latents=store"],
+    "label": ["model=checkpoint"],
+    "train_teacher": ["latents=store"],
+    "distill": ["latents=store"],
     "convert": ["navsim_checkpoint=file.ckpt"],
-}  # fmt: skip
+}
 NEED_A_PATH = ("data=video", "data=kitti", "data=comma2k19", "data=scenarios")
 GIVEN = {"model", "params"}  # what a verb adds to a node when it builds it
 
@@ -206,6 +208,19 @@ def test_every_step_of_the_demo_composes(tmp_path):
 
     steps = plan(compose("demo", ["demo=default", f"out={tmp_path}"]))
     assert [step.cfg.verb for step in steps] == [
-        "world", "world", "world", "train_codebook", "label", "train_teacher", "label", "distill", "label",
-        "label", "train_planner", "evaluate", "evaluate", "evaluate", "report",
-    ]  # fmt: skip
+        "world",
+        "world",
+        "world",
+        "train_codebook",
+        "label",
+        "train_teacher",
+        "label",
+        "distill",
+        "label",
+        "label",
+        "train_planner",
+        "evaluate",
+        "evaluate",
+        "evaluate",
+        "report",
+    ]

@@ -15,11 +15,14 @@ def steps(tmp_path: Path) -> list[Step]:
     """Three reports, of which the second one makes a page elsewhere."""
     return [
         Step(
-            name=name, verb="report", overrides=(f"title={name}",), out=tmp_path / name,
+            name=name,
+            verb="report",
+            overrides=(f"title={name}",),
+            out=tmp_path / name,
             makes=tmp_path / "page.html" if name == "second" else None,
         )
         for name in ("first", "second", "third")
-    ]  # fmt: skip
+    ]
 
 
 def leave(step: Step, *, metrics: bool = True) -> None:

@@ -34,8 +34,11 @@ def where(cfg: Config) -> tuple:
 
 def test_without_a_file_the_defaults_hold(here):
     assert where(compose("evaluate", [])) == (
-        "data/navsim", "data/navsim/splits", "data/navsim/maps", ("train", "val", "test")
-    )  # fmt: skip
+        "data/navsim",
+        "data/navsim/splits",
+        "data/navsim/maps",
+        ("train", "val", "test"),
+    )
 
 
 def test_a_short_command_composes_what_the_long_one_does(here):
@@ -58,8 +61,11 @@ def test_what_is_typed_comes_before_the_environment_and_that_before_the_file(her
 def test_splits_and_maps_belong_to_the_data_that_the_file_names(here):
     write(here / FILE, BIG)
     assert where(compose("evaluate", ["data.path=small"])) == (
-        "small", "small/splits", "small/maps", ("train", "val", "test")
-    )  # fmt: skip
+        "small",
+        "small/splits",
+        "small/maps",
+        ("train", "val", "test"),
+    )
     assert compose("evaluate", [f"data.path={here / 'big'}"]).data.splits == "splits"
 
 

@@ -152,8 +152,8 @@ def test_the_command_runs(command: str, home: Path, monkeypatch: pytest.MonkeyPa
     small = NAVSIM if "world=small" in overrides else SMALL[verb]
     stages = TWO_STAGES if verb == "train codebook" and "codebook=one_stage" not in overrides else []
     cli.main([*verb.split(), *overrides, *small, *stages])
-    said = capsys.readouterr().out
-    assert "Next: " in said or "dry_run=true" in small
+    output = capsys.readouterr().out
+    assert "Next: " in output or "dry_run=true" in small
     if saves:
         assert compose("evaluate", ["data=navsim"]).data.path == str(home / "openscene")
         (home / "latentdrive.yaml").unlink()  # the next sections go on with the built-in world

@@ -44,7 +44,7 @@ class RowFailed(LatentDriveError):
     """A command of a row ended without a result, or the result could not be committed."""
 
 
-class Progress(StrEnum):
+class RowState(StrEnum):
     """Where a row and seed stands."""
 
     DONE = "done"
@@ -53,7 +53,7 @@ class Progress(StrEnum):
     BROKEN = "can't run"
 
 
-WAITING = (Progress.MISSING, Progress.STALE)
+WAITING = (RowState.MISSING, RowState.STALE)
 
 
 @dataclass
@@ -104,16 +104,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 1 if failed else 0
 
 
-def progress_of(run: Run) -> tuple[Progress, str]:
+def progress_of(run: Run) -> tuple[RowState, str]:
     """Where a run stands, and the reason if it can't run."""
     try:
         key, known = key_of(run), stored_key(run.result)
     except LatentDriveError as error:
-        return Progress.BROKEN, str(error)
-    return (Progress.MISSING if known is None else Progress.DONE if known == key else Progress.STALE), ""
+        return RowState.BROKEN, str(error)
+    return (RowState.MISSING if known is None else RowState.DONE if known == key else RowState.STALE), ""
 
 
-def show_cost(runs: Sequence[Run], states: Sequence[tuple[Progress, str]]) -> None:
+def show_cost(runs: Sequence[Run], states: Sequence[tuple[RowState, str]]) -> None:
     """Print each run with its state and estimate, and what everything that is missing will take."""
     width = max(len(run.row) for run in runs)
     print(f"{'row':<{width}}  seed  {'state':<9}  minutes")

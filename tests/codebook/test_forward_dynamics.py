@@ -37,11 +37,11 @@ def present(count: int = 2) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
 @pytest.mark.parametrize("sectors", [0, 2])
 def test_an_untrained_decoder_copies_the_present_frame(kind: str, sectors: int):
     features, pixels, conditions = present()
-    found = forward_dynamics(kind, sectors=sectors)(features, pixels, conditions)
-    torch.testing.assert_close(found.features, features, atol=1e-5, rtol=0)
-    torch.testing.assert_close(found.pixels, pixels, atol=1e-5, rtol=0)
-    assert (found.flow is None) == (kind == "plain")
-    assert found.flow is None or not found.flow.any()
+    prediction = forward_dynamics(kind, sectors=sectors)(features, pixels, conditions)
+    torch.testing.assert_close(prediction.features, features, atol=1e-5, rtol=0)
+    torch.testing.assert_close(prediction.pixels, pixels, atol=1e-5, rtol=0)
+    assert (prediction.flow is None) == (kind == "plain")
+    assert prediction.flow is None or not prediction.flow.any()
 
 
 @pytest.mark.parametrize("sectors", [0, 2])
@@ -51,11 +51,11 @@ def test_codes_move_things_and_never_repaint_them(sectors: int):
     torch.nn.init.normal_(network.correct_features.weight)
     torch.nn.init.normal_(network.correct_pixels.weight)
     conditions.requires_grad_()
-    found = network(features, pixels, conditions)
-    assert (found.pixels - pixels).abs().max() > 0.01, "the correction is awake"
+    prediction = network(features, pixels, conditions)
+    assert (prediction.pixels - pixels).abs().max() > 0.01, "the correction is awake"
     other = network(features, pixels, torch.randn_like(conditions))
-    torch.testing.assert_close(found.features, other.features)
-    torch.testing.assert_close(found.pixels, other.pixels)
+    torch.testing.assert_close(prediction.features, other.features)
+    torch.testing.assert_close(prediction.pixels, other.pixels)
     torch.nn.init.normal_(network.flow.weight)
     network(features, pixels, conditions).pixels.sum().backward()
     assert conditions.grad.abs().max() > 0, "through the flow they are taught"
@@ -118,6 +118,6 @@ def test_every_weight_of_the_decoder_gets_a_gradient_from_its_second_step_on(kin
     for weight in network.parameters():
         if not weight.any():
             torch.nn.init.normal_(weight, std=0.1)
-    found = network(*present())
-    (found.features.square().sum() + found.pixels.square().sum()).backward()
+    prediction = network(*present())
+    (prediction.features.square().sum() + prediction.pixels.square().sum()).backward()
     assert [name for name, weight in network.named_parameters() if weight.grad is None or not weight.grad.any()] == []

@@ -59,8 +59,8 @@ def test_an_error_twice_that_of_copying_has_share_4_as_errors_are_squared():
 def test_the_two_targets_count_by_their_weights_whatever_their_units(features: float, pixels: float, expected: float):
     first, second = pair()
     perfect_features = (second[0], first[1])
-    found = share(perfect_features, first, second, features=features, pixels=pixels)[0]
-    assert found.item() == pytest.approx(expected)
+    loss_share = share(perfect_features, first, second, features=features, pixels=pixels)[0]
+    assert loss_share.item() == pytest.approx(expected)
     scaled = [(f * 100, p) for f, p in (perfect_features, first, second)]
     assert share(*scaled, features=features, pixels=pixels)[0].item() == pytest.approx(expected)
 

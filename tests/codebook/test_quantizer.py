@@ -40,21 +40,21 @@ def test_a_vector_gets_the_number_of_the_nearest_entry_and_logits_are_minus_squa
     book(clusters())
     latents = clusters(8, seed=3)
     book.eval()
-    found = book(latents)
+    quantised_latents = book(latents)
     distances = (latents[:, :, None] - book.vectors).square().sum(-1)
-    assert torch.equal(found.codes, distances.argmin(-1))
-    torch.testing.assert_close(found.logits, -distances, atol=1e-4, rtol=1e-4)
-    torch.testing.assert_close(found.vectors, book.vectors[found.codes])
-    torch.testing.assert_close(found.vectors, book.look_up(found.codes))
-    torch.testing.assert_close(found.commitment, (found.vectors - latents).square().mean())
+    assert torch.equal(quantised_latents.codes, distances.argmin(-1))
+    torch.testing.assert_close(quantised_latents.logits, -distances, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(quantised_latents.vectors, book.vectors[quantised_latents.codes])
+    torch.testing.assert_close(quantised_latents.vectors, book.look_up(quantised_latents.codes))
+    torch.testing.assert_close(quantised_latents.commitment, (quantised_latents.vectors - latents).square().mean())
 
 
 def test_before_there_is_a_book_vectors_pass_as_they_are():
     book, latents = quantizer(), clusters().requires_grad_()
-    found = book(latents, quantised=False)
-    torch.testing.assert_close(found.vectors, latents)
-    found.vectors.sum().backward()
-    assert (latents.grad == 1).all() and not found.commitment and not found.codes.any()
+    quantised_latents = book(latents, quantised=False)
+    torch.testing.assert_close(quantised_latents.vectors, latents)
+    quantised_latents.vectors.sum().backward()
+    assert (latents.grad == 1).all() and not quantised_latents.commitment and not quantised_latents.codes.any()
     assert not book.book._codebook.initted, "the book is made from the first vectors that are quantised"
 
 
@@ -112,9 +112,9 @@ def test_the_book_stays_float32_under_bfloat16_autocast():
     expected = plain(latents)
     torch.manual_seed(2)
     with torch.autocast("cpu", torch.bfloat16):
-        found = mixed(latents)
-    assert found.vectors.dtype == found.logits.dtype == torch.float32
-    assert torch.equal(found.codes, expected.codes)
+        quantised_latents = mixed(latents)
+    assert quantised_latents.vectors.dtype == quantised_latents.logits.dtype == torch.float32
+    assert torch.equal(quantised_latents.codes, expected.codes)
     assert torch.equal(mixed.vectors, plain.vectors)
     assert torch.equal(mixed.book._codebook.embed_avg, plain.book._codebook.embed_avg)
 

@@ -12,6 +12,7 @@ from latentdrive import pipeline
 from latentdrive.commands import demo
 from latentdrive.config import compose, to_yaml
 from latentdrive.errors import ConfigError
+from tests.support.demo import DEMO_STEPS
 
 
 class Interrupted(Exception):
@@ -61,10 +62,7 @@ def walked(tmp_path, monkeypatch, compose_once):
     return walk, Path("walk")
 
 
-ALL = [
-    "world", "navsim", "pictures", "codebook", "label_codebook", "teacher", "label_teacher", "student", "label_student",
-    "label_expected", "planner", "score_constant_velocity", "score_fused", "score_human", "report",
-]  # fmt: skip
+ALL = list(DEMO_STEPS)
 
 
 def test_every_step_runs_once(walked):
@@ -120,8 +118,8 @@ def test_an_interrupted_step_goes_on_and_what_follows_is_made_from_it(walked, ca
 def test_a_dry_run_prints_the_commands_and_runs_nothing(walked, capsys):
     walk, _ = walked
     assert walk("dry_run=true") == []
-    said = capsys.readouterr().out
-    assert f"Step {len(ALL)} of {len(ALL)}" in said and "latentdrive train teacher" in said
+    output = capsys.readouterr().out
+    assert f"Step {len(ALL)} of {len(ALL)}" in output and "latentdrive train teacher" in output
 
 
 def test_the_numbers_at_the_end_are_those_of_the_runs(walked):

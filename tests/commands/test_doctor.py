@@ -35,7 +35,7 @@ def examine(clips, *overrides):
 
 def test_clips_are_counted_and_described(clips, capsys):
     assert examine(clips)["train"] == {"clips": 3, "looked_at": 3, "unreadable": 0, "too_short": 0}
-    said = capsys.readouterr().out
+    output = capsys.readouterr().out
     for part in (
         "train: 3 clips; 3 of them looked at",
         "10 frames a second, read at 10; 80 x 48 pixels",
@@ -44,8 +44,8 @@ def test_clips_are_counted_and_described(clips, capsys):
         "windows of 3 transitions of 0.5 s",
         "The cache needs about",
     ):
-        assert part in said
-    assert f"Next: latentdrive train codebook data=video data.path={clips}" in said
+        assert part in output
+    assert f"Next: latentdrive train codebook data=video data.path={clips}" in output
 
 
 def test_a_sample_is_spread_over_all_clips(clips):
@@ -87,9 +87,9 @@ def many(clips):
 
 def test_one_unreadable_clip_of_a_sample_is_a_warning_where_the_rest_may_be_fine(many, capsys):
     assert examine(many, "data.max_unreadable=0.1")["train"]["unreadable"] == 1
-    said = capsys.readouterr().out
-    assert "train: 1 of 8 clips looked at can't be read, data.max_unreadable allows 10.00% of all 10" in said
-    assert "sample=10 looks at every clip" in said and "Next: " in said
+    output = capsys.readouterr().out
+    assert "train: 1 of 8 clips looked at can't be read, data.max_unreadable allows 10.00% of all 10" in output
+    assert "sample=10 looks at every clip" in output and "Next: " in output
 
 
 def test_once_every_clip_was_looked_at_their_share_decides(many, capsys):
@@ -145,7 +145,7 @@ def openscene(tmp_path):
 def test_scenes_missing_files_and_maps_are_told(openscene, capsys):
     found = navsim(openscene)
     assert found["scenes"]["train"] > 0 and found["train"]["clips"] == 2
-    said = capsys.readouterr().out
+    output = capsys.readouterr().out
     for part in (
         "ok train: ",
         "scenes in 2 of 2 logs",
@@ -155,15 +155,15 @@ def test_scenes_missing_files_and_maps_are_told(openscene, capsys):
         "scenes a second on one core",
         f"Next: latentdrive train codebook data=navsim data.path={openscene}",
     ):
-        assert part in said
+        assert part in output
 
 
 def test_a_file_that_is_missing_is_counted_and_named_once(openscene, capsys):
     victim = sorted((openscene / "sensor_blobs").glob("*/*/CAM_B0/*.jpg"))[5]
     victim.unlink()
     navsim(openscene)
-    said = capsys.readouterr().out
-    assert "files of cam_b0 are missing" in said and victim.name in said
+    output = capsys.readouterr().out
+    assert "files of cam_b0 are missing" in output and victim.name in output
 
 
 def test_a_split_that_was_not_downloaded_is_lacking_and_no_fault(openscene, capsys):
@@ -200,9 +200,9 @@ def copy_elsewhere(openscene, monkeypatch):
 def test_saved_places_make_the_next_command_short(copy_elsewhere, capsys):
     root, words = copy_elsewhere
     navsim("openscene", *words, "save=latentdrive.yaml")
-    said = capsys.readouterr().out
-    assert "saved in latentdrive.yaml, which every command that is given in this folder reads: " in said
-    assert "Next: latentdrive train codebook data=navsim data.cache_folder=data/cache\n" in said
+    output = capsys.readouterr().out
+    assert "saved in latentdrive.yaml, which every command that is given in this folder reads: " in output
+    assert "Next: latentdrive train codebook data=navsim data.cache_folder=data/cache\n" in output
     short = compose("evaluate", ["data=navsim"])
     assert (short.data.path, short.data.splits) == (str(root), str(root.parent / "devkit"))
     assert short.data.split.plain() == {"train": "train", "val": "val", "test": "val"}
@@ -213,9 +213,10 @@ def test_saved_places_make_the_next_command_short(copy_elsewhere, capsys):
 def test_a_file_elsewhere_is_read_once_the_environment_names_it(copy_elsewhere, capsys):
     root, words = copy_elsewhere
     navsim("openscene", *words, "save=here/mine.yaml")
-    said = capsys.readouterr().out
+    output = capsys.readouterr().out
     assert (
-        f"Next: export LATENTDRIVE_PATHS={root.parent}/here/mine.yaml && latentdrive train codebook data=navsim" in said
+        f"Next: export LATENTDRIVE_PATHS={root.parent}/here/mine.yaml && latentdrive train codebook data=navsim"
+        in output
     )
 
 

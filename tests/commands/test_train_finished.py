@@ -46,8 +46,8 @@ def test_a_finished_run_repeated_does_nothing_and_says_so(clips, finished, monke
     assert saved(finished)["global_step"] == STEPS
     forbid(monkeypatch, "prepare", "training_step", "validation_step", "evaluate")
     metrics = train_codebook(clips, finished, EVERY)
-    said = capsys.readouterr().out
-    assert "this run is finished: all 10 steps are done" in said and "Next: latentdrive label model=" in said
+    output = capsys.readouterr().out
+    assert "this run is finished: all 10 steps are done" in output and "Next: latentdrive label model=" in output
     assert metrics == json.loads((finished / METRICS).read_text())["metrics"]
     assert {path: path.read_bytes() for path in before} == before
     assert {path for path in finished.rglob("*") if path.is_file()} == {*before, finished / "log.txt"}
@@ -98,5 +98,7 @@ def test_the_seconds_of_all_legs_are_counted(clips, tmp_path, monkeypatch):
 @pytest.mark.parametrize("damage", [lambda file: file.unlink(), lambda file: file.write_text("model: [")])
 def test_settings_that_can_not_be_read_are_named_with_what_to_remove(clips, finished, damage):
     damage(finished / RESUME / SETTINGS)
-    with pytest.raises(CheckpointError, match=rf"{SETTINGS} can't be read.*: remove {finished / RESUME} to begin anew"):
+    with pytest.raises(
+        CheckpointError, match=rf"{SETTINGS} can't be read.*: remove {finished / RESUME} to start again"
+    ):
         train_codebook(clips, finished, EVERY)

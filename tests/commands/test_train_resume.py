@@ -19,7 +19,7 @@ from latentdrive.errors import CheckpointError, ConfigError, MixedCodebooks
 from latentdrive.run_folder import CHECKPOINT, RESUME
 from latentdrive.stages.start import start_from
 from latentdrive.trainer import STATE
-from tests.support.command import TINY, train_codebook, video
+from tests.support.command import TINY, Killed, killed_at, train_codebook, video, weights
 from tests.support.paths import ROOT
 
 torch.set_num_threads(1)
@@ -27,32 +27,9 @@ STEPS = 10  # motion 0 and 1, environment 2 to 4, reader 5 and 6, ego 7 to 9
 UNJUDGED = "training.judges.held_out=null"  # for runs of which only the weights are looked at
 
 
-class Killed(Exception):
-    """Stands for a process that dies."""
-
-
 @pytest.fixture
 def clips(wall_clips: Path) -> Path:
     return wall_clips
-
-
-def weights(out: Path) -> bytes:
-    return (out / CHECKPOINT / checkpoint.WEIGHTS).read_bytes()
-
-
-def killed_at(step: int, monkeypatch: pytest.MonkeyPatch, clips: Path, out: Path, *changed: str) -> None:
-    """A run that dies in its `step`-th step (counted from 0), before anything of it is kept."""
-    real = CodebookTraining.training_step
-
-    def dying(self, batch, number):
-        if self.global_step == step:
-            raise Killed
-        return real(self, batch, number)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(CodebookTraining, "training_step", dying)
-        with pytest.raises(Killed):
-            train_codebook(clips, out, *changed)
 
 
 @pytest.mark.parametrize(
@@ -61,25 +38,28 @@ def killed_at(step: int, monkeypatch: pytest.MonkeyPatch, clips: Path, out: Path
     ids=["before environment", "before reader", "before ego", "2 steps after a save", "last step"],
 )
 def test_a_killed_run_ends_with_the_weights_of_an_uninterrupted_one(
-    step: int, every: int, monkeypatch: pytest.MonkeyPatch, clips: Path, whole: Path, tmp_path: Path
+    step: int, every: int, clips: Path, whole: Path, tmp_path: Path
 ):
     words = (f"save_every_steps={every}", UNJUDGED)
-    killed_at(step, monkeypatch, clips, tmp_path, *words)
+    with killed_at(CodebookTraining, step):
+        train_codebook(clips, tmp_path, *words)
     assert not (tmp_path / CHECKPOINT).exists()
     train_codebook(clips, tmp_path, *words)
     assert f"resuming after step {step // every * every} of {STEPS}" in (tmp_path / "log.txt").read_text()
     assert weights(tmp_path) == weights(whole)
 
 
-def test_a_run_killed_again_and_again_ends_with_the_same_weights(monkeypatch, clips: Path, whole: Path, tmp_path: Path):
+def test_a_run_killed_again_and_again_ends_with_the_same_weights(clips: Path, whole: Path, tmp_path: Path):
     for step in (1, 3, 8):
-        killed_at(step, monkeypatch, clips, tmp_path, UNJUDGED)
+        with killed_at(CodebookTraining, step):
+            train_codebook(clips, tmp_path, UNJUDGED)
     train_codebook(clips, tmp_path, UNJUDGED)
     assert weights(tmp_path) == weights(whole)
 
 
-def test_a_run_killed_before_its_first_save_begins_anew(monkeypatch, clips: Path, whole: Path, tmp_path: Path):
-    killed_at(1, monkeypatch, clips, tmp_path, "save_every_steps=5", UNJUDGED)
+def test_a_run_killed_before_its_first_save_begins_anew(clips: Path, whole: Path, tmp_path: Path):
+    with killed_at(CodebookTraining, 1):
+        train_codebook(clips, tmp_path, "save_every_steps=5", UNJUDGED)
     train_codebook(clips, tmp_path, UNJUDGED)
     assert weights(tmp_path) == weights(whole)
 
@@ -109,8 +89,9 @@ main({words!r})
     assert weights(tmp_path) == weights(whole)
 
 
-def test_a_run_is_not_resumed_with_other_settings(monkeypatch, clips: Path, tmp_path: Path):
-    killed_at(3, monkeypatch, clips, tmp_path)
+def test_a_run_is_not_resumed_with_other_settings(clips: Path, tmp_path: Path):
+    with killed_at(CodebookTraining, 3):
+        train_codebook(clips, tmp_path)
     with pytest.raises(ConfigError, match=r"another .*training\.schedule\.ego, .*seed: repeat its command"):
         train_codebook(clips, tmp_path, "training.schedule.ego=4", "seed=1")
     with pytest.raises(
@@ -124,11 +105,12 @@ def test_a_finished_run_is_called_finished(clips: Path, whole: Path):
         train_codebook(clips, whole, "seed=1")
 
 
-def test_a_damaged_state_is_named(monkeypatch, clips: Path, tmp_path: Path):
-    killed_at(3, monkeypatch, clips, tmp_path)
+def test_a_damaged_state_is_named(clips: Path, tmp_path: Path):
+    with killed_at(CodebookTraining, 3):
+        train_codebook(clips, tmp_path)
     state = tmp_path / RESUME / STATE
     state.write_bytes(state.read_bytes()[:1000])
-    with pytest.raises(CheckpointError, match="remove it to begin anew"):
+    with pytest.raises(CheckpointError, match="remove it to start again"):
         train_codebook(clips, tmp_path)
 
 
@@ -155,8 +137,8 @@ def test_a_run_leaves_a_complete_record(whole: Path):
     assert model.codebook_id == card.fingerprint
     assert list(whole.glob("events.out.tfevents.*"))
     assert numbers["data"]["counted"] == "6 of 6 clips" and numbers["data"]["clips_without_poses"] == 0
-    said = (whole / "log.txt").read_text()
-    assert "Next: latentdrive label model=" in said and "train: 0 of 6 clips unreadable" in said
+    log = (whole / "log.txt").read_text()
+    assert "Next: latentdrive label model=" in log and "train: 0 of 6 clips unreadable" in log
 
 
 def test_a_dry_run_trains_nothing(clips: Path, tmp_path: Path):

@@ -13,7 +13,7 @@ from latentdrive.config import compose
 from latentdrive.run_folder import CHECKPOINT
 from latentdrive.student.training import StudentTraining
 from latentdrive.teacher.training import TeacherTraining
-from tests.support.command import write_clips
+from tests.support.command import killed_at, weights, write_clips
 
 torch.set_num_threads(1)
 SHORT = (
@@ -58,35 +58,22 @@ def codes(words: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     return label.run(compose("label", [*words, f"model={root}/codebook", f"out={root}/out"]))
 
 
-def weights(out: Path) -> bytes:
-    return (out / CHECKPOINT / checkpoint.WEIGHTS).read_bytes()
-
-
-def compare(stage: type, name: str, words: list[str], root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def compare(stage: type, name: str, words: list[str], root: Path) -> Path:
     """Train once without interruption, and once killed in step 3 and resumed after step 2; returns the first run."""
 
     def run(out: str) -> None:
         train.run(compose(name, [*words, *SHORT, f"out={root}/{out}"]))
 
     run("whole")
-    real = stage.training_step
-
-    def dying(self, batch, number):
-        if self.global_step == 3:
-            raise RuntimeError("killed")
-        return real(self, batch, number)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(stage, "training_step", dying)
-        with pytest.raises(RuntimeError, match="killed"):
-            run("killed")
+    with killed_at(stage, 3):
+        run("killed")
     run("killed")
     assert "resuming after step 2 of 4" in (root / "killed" / "log.txt").read_text()
     assert weights(root / "killed") == weights(root / "whole")
     return root / "whole"
 
 
-def test_teacher_and_student(words: list[str], codes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    teacher = compare(TeacherTraining, "train_teacher", [*words, f"latents={codes}"], tmp_path / "teacher", monkeypatch)
+def test_teacher_and_student(words: list[str], codes: Path, tmp_path: Path):
+    teacher = compare(TeacherTraining, "train_teacher", [*words, f"latents={codes}"], tmp_path / "teacher")
     labels = label.run(compose("label", [*words, f"model={teacher / CHECKPOINT}", f"out={tmp_path}/labels"]))
-    compare(StudentTraining, "distill", [*words, f"latents={labels}"], tmp_path / "student", monkeypatch)
+    compare(StudentTraining, "distill", [*words, f"latents={labels}"], tmp_path / "student")

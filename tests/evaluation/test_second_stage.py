@@ -31,7 +31,6 @@ from latentdrive.pdms.score import epdms_total
 from tests.support.map_file import FILE_VERSION, ORIGIN, PLACE, box, line, small_map, write_index, write_map_file
 from tests.support.navsim_fixture import START_US, write_log, write_split
 from tests.support.navsim_fixture import frame as logged
-from tests.support.paths import TOOLS
 from tests.support.synthetic import detections, write_scene
 from tests.support.synthetic import frame as imagined
 
@@ -100,7 +99,7 @@ def follow(folder: Path, log: str, what: str, x: float, *, now: int, across: boo
 
 
 def entry(log: str, *followers: str) -> list[Any]:
-    """One of the mapping: followers are numbered."""
+    """An entry of the mapping, whose followers are numbered."""
     pairs = [[token(log, f"now{n}"), token(log, f"previous{n}")] for n in followers]
     return [token(log, "now"), token(log, "previous"), pairs]
 
@@ -248,7 +247,6 @@ def test_the_human_driver_is_scored_in_the_first_stage_alone(both: Path):
 
 
 def test_the_tool_recomputes_the_written_file_and_it_reads_back(both: Path, monkeypatch, capsys):
-    monkeypatch.syspath_prepend(str(TOOLS))
     import rescore
 
     monkeypatch.setattr(sys, "argv", ["rescore.py", str(both / "scores.csv")])

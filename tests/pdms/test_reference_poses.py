@@ -23,7 +23,7 @@ def ahead(speed: float, count: int = 8, dt_s: float = 0.5) -> np.ndarray:
     return poses
 
 
-def by_the_letter(time_us: int, count: int, dt_s: float) -> tuple[list[int], list[int]]:
+def knots_and_queries(time_us: int, count: int, dt_s: float) -> tuple[list[int], list[int]]:
     """Knots and queries in whole microseconds, computed one number at a time."""
     seconds, starts = time_us * 1e-6, np.arange(0, count * dt_s, dt_s)
     knots = [time_us] + [int((seconds + (starts[i] + dt_s)) * 1e6) for i in range(count)]
@@ -34,7 +34,7 @@ def by_the_letter(time_us: int, count: int, dt_s: float) -> tuple[list[int], lis
 @pytest.mark.parametrize("time_us", [0, 100_000, EPOCH_US, EPOCH_US - 1, EARLY_US])
 @pytest.mark.parametrize(("count", "dt_s"), [(8, 0.5), (40, 0.1), (4, 1.0), (6, 0.5), (10, 0.5)])
 def test_positions_are_linear_on_the_axis_of_whole_microseconds(time_us: int, count: int, dt_s: float):
-    knots, queries = by_the_letter(time_us, count, dt_s)
+    knots, queries = knots_and_queries(time_us, count, dt_s)
     poses = ahead(10.0, count, dt_s)
     base = knots[0]  # differences of whole numbers are exact
     axis = [knot - base for knot in knots]
@@ -52,13 +52,13 @@ def test_with_real_epoch_times_queries_lie_a_microsecond_early():
 
 def test_knots_may_lie_a_microsecond_early_too():
     # The knot of 0.5 s lies at 0.499999 s, so its pose is reached by then.
-    assert by_the_letter(EARLY_US, 8, 0.5)[0][1] - EARLY_US == 499_999
+    assert knots_and_queries(EARLY_US, 8, 0.5)[0][1] - EARLY_US == 499_999
     poses = ahead(10.0)
     poses[1:, 0] = 5.0  # it stops there
     states = resampled(poses, time_us=EARLY_US)[:, 0]
     assert states[5] == 5.0
     between = resampled(ahead(10.0), time_us=EARLY_US)[1, 0]
-    query = by_the_letter(EARLY_US, 8, 0.5)[1][1] - EARLY_US
+    query = knots_and_queries(EARLY_US, 8, 0.5)[1][1] - EARLY_US
     assert between == pytest.approx(5.0 * query / 499_999, abs=1e-12)
 
 
@@ -116,6 +116,6 @@ def test_pdm_closeds_knots_are_exactly_a_tenth_of_a_second_apart():
     knots = np.zeros((1, 51, 3))
     knots[0, :, 0] = np.arange(51)
     states = reference_of_knots(torch.from_numpy(knots), [EPOCH_US])[0, 0].numpy()
-    queries = np.array(by_the_letter(EPOCH_US, 8, 0.5)[1]) - EPOCH_US
+    queries = np.array(knots_and_queries(EPOCH_US, 8, 0.5)[1]) - EPOCH_US
     np.testing.assert_allclose(states[:, 0], queries / 100_000, rtol=0, atol=1e-9)
     assert states[-1, 0] < 40.0 or queries[-1] == 4_000_000

@@ -61,12 +61,12 @@ def score(scored_by: Scorer, poses: np.ndarray) -> PdmScores:
 def assert_same(scores: PdmScores, expected: PdmScores, close: float, places: list[int] | slice = slice(None)) -> None:
     """Discrete terms are equal, continuous ones close; column k of `scores` is column places[k] of `expected`."""
     for name in (*DISCRETE, *CONTINUOUS):
-        one, other = getattr(scores, name), getattr(expected, name)
-        if one is None or other is None:
-            assert one is other, name
+        values, other = getattr(scores, name), getattr(expected, name)
+        if values is None or other is None:
+            assert values is other, name
             continue
         torch.testing.assert_close(
-            one,
+            values,
             other[:, places],
             rtol=0,
             atol=close if name in CONTINUOUS else 0,
@@ -95,7 +95,7 @@ def test_the_made_scenes_and_plans_meet_every_rule(version: Version):
     # Without this, the other tests of this file would prove little.
     scores = [score(scorer("street", version), plans(seed, 150)[None]) for seed in range(2)]
     for name in version.rules.columns:
-        values = [getattr(one, name) for one in scores]
+        values = [getattr(result, name) for result in scores]
         if values[0] is not None:
             assert len(torch.cat(values).unique()) > 1, name
 
@@ -140,7 +140,7 @@ def test_a_map_that_reaches_beyond_the_square_is_cut_by_the_axes():
     for degrees in (0.0, 45.0, 90.0):
         moved = moved_truth(truth("highway"), np.array([0.0, 0.0, np.radians(degrees)]))
         scores.append(score(Scorer([prepare_scene(moved, V1)], version=VERSIONS[0]), straight))
-    assert [one.drivable_area_compliance.item() for one in scores] == [0.0, 1.0, 0.0]
+    assert [result.drivable_area_compliance.item() for result in scores] == [0.0, 1.0, 0.0]
 
 
 @every_version
@@ -150,7 +150,7 @@ def test_a_map_that_reaches_beyond_the_square_is_cut_by_the_axes():
 def test_the_order_of_plans_does_not_matter(name: str, version: Version, seed: int):
     poses = plans(seed, MANY)
     order = np.random.default_rng(seed).permutation(MANY)
-    mixed, plain = (score(scorer(name, version), one[None]) for one in (poses[order], poses))
+    mixed, plain = (score(scorer(name, version), ordered[None]) for ordered in (poses[order], poses))
     assert_same(mixed, plain, 0.0, order.tolist())
 
 
@@ -194,8 +194,8 @@ def test_somebody_far_away_changes_nothing_in_the_raw_scene_either(version: Vers
 def test_many_plans_at_once_score_as_one_by_one(name: str, version: Version, seed: int):
     poses = plans(seed, MANY)
     together = score(scorer(name, version), poses[None])
-    for k, one in enumerate(poses):
-        assert_same(score(scorer(name, version), one[None, None]), together, 1e-9, [k])
+    for k, plan in enumerate(poses):
+        assert_same(score(scorer(name, version), plan[None, None]), together, 1e-9, [k])
 
 
 @every_version
@@ -221,10 +221,10 @@ def test_many_scenes_at_once_score_as_one_by_one(version: Version, seed: int):
     for k, name in enumerate(names):
         alone = score(scorer(name, version), poses[k : k + 1])
         for column in (*DISCRETE, *CONTINUOUS):
-            one, other = getattr(alone, column), getattr(together, column)
-            if one is not None:
+            values, others = getattr(alone, column), getattr(together, column)
+            if values is not None:
                 close = 1e-9 if column in CONTINUOUS else 0.0
-                torch.testing.assert_close(one[0], other[k], rtol=0, atol=close, equal_nan=True)
+                torch.testing.assert_close(values[0], others[k], rtol=0, atol=close, equal_nan=True)
         assert hit(alone)[0] == hit(together)[k]
 
 

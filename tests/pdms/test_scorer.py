@@ -89,10 +89,14 @@ def test_only_bad_plans_leave_a_result_of_zeros():
 @pytest.mark.parametrize(
     ("shape", "got"),
     [
-        ((2, 4, 8, 3), r"\[2, 4, 8, 3\]"), ((4, 8, 3), r"\[4, 8, 3\]"), ((1, 4, 8, 2), r"\[1, 4, 8, 2\]"),
-        ((1, 0, 8, 3), r"\[1, 0, 8, 3\]"), ((1, 4, 0, 3), r"\[1, 4, 0, 3\]"), ((8, 3), r"\[8, 3\]"),
+        ((2, 4, 8, 3), r"\[2, 4, 8, 3\]"),
+        ((4, 8, 3), r"\[4, 8, 3\]"),
+        ((1, 4, 8, 2), r"\[1, 4, 8, 2\]"),
+        ((1, 0, 8, 3), r"\[1, 0, 8, 3\]"),
+        ((1, 4, 0, 3), r"\[1, 4, 0, 3\]"),
+        ((8, 3), r"\[8, 3\]"),
     ],
-)  # fmt: skip
+)
 def test_wrong_shapes_are_named_with_what_was_expected(shape: tuple, got: str):
     # While tests run, the type checker sees wrong shapes first; users get this message.
     score_poses = inspect.unwrap(Scorer.score_poses)

@@ -81,7 +81,7 @@ def commands(k: int, state: np.ndarray, path: np.ndarray, speed: np.ndarray, cur
     return acceleration, -(b @ costs @ x) / (b @ costs @ b + 1.0)
 
 
-def by_the_letter(start: np.ndarray, path: np.ndarray) -> np.ndarray:
+def states_by_the_formulas(start: np.ndarray, path: np.ndarray) -> np.ndarray:
     """States of one trajectory, as docs/pdms.md, sections 3.1 to 3.3, says it."""
     speed = speed_profile(path)
     curvature = curvature_profile(path, speed)
@@ -150,7 +150,7 @@ PATHS = {
 def test_states_are_those_of_the_specification_read_to_the_letter(name: str, speed: float):
     first = start(speed, ax=0.7, vy=0.3, ay=-0.2, heading=3.05 if name == "across half a turn" else 0.1)
     ours = run(first, PATHS[name])[0]
-    np.testing.assert_allclose(ours, by_the_letter(first, PATHS[name]), rtol=0, atol=1e-8)
+    np.testing.assert_allclose(ours, states_by_the_formulas(first, PATHS[name]), rtol=0, atol=1e-8)
 
 
 def test_the_constant_speed_fit_is_the_pseudo_inverse():

@@ -15,7 +15,7 @@ from latentdrive.errors import CheckpointError, ConfigError, MixedCodebooks, Sto
 from latentdrive.planners.loading import load_planner
 from latentdrive.run_folder import CHECKPOINT
 from latentdrive.types import Origin
-from tests.support.planner import killed_in_step, train_planner, write_store
+from tests.support.planner import killed_in_batch, train_planner, write_store
 
 torch.set_num_threads(1)
 FUSED = ("planner=ltf_tiny", "fusion=latent_tiny")
@@ -106,7 +106,7 @@ def test_a_fused_planner_may_start_from_one_without_fusion(words, store: Path, t
 
 def test_a_run_is_not_resumed_with_a_store_that_was_labelled_anew(words, windows, tmp_path: Path):
     place = write_store(tmp_path / "store", windows)
-    with pytest.raises(ZeroDivisionError), killed_in_step(4):
+    with pytest.raises(ZeroDivisionError), killed_in_batch(4):
         train_planner(words, tmp_path / "run", *FUSED, f"latents={place}")
     shutil.rmtree(place)
     write_store(place, windows, codebook="book-b")

@@ -22,8 +22,9 @@ from latentdrive.planners.baselines.ego_mlp import EgoMlp
 from latentdrive.planners.loading import load_planner
 from latentdrive.run_folder import CHECKPOINT
 from latentdrive.types import SensorNeeds
+from tests.support.command import weights
 from tests.support.paths import CHECKPOINTS
-from tests.support.planner import SHORT, hidden_pictures, killed_in_step, train_planner, weights
+from tests.support.planner import SHORT, hidden_pictures, killed_in_batch, train_planner
 
 torch.set_num_threads(1)
 PLAIN, AVERAGED = ("planner=ego_mlp",), ("planner=ego_mlp", "ema_decay=0.9")
@@ -42,7 +43,7 @@ Trained = Callable[..., Path]
     ids=" ".join,
 )
 def test_a_killed_and_resumed_run_ends_with_the_same_weights(words, trained: Trained, tmp_path: Path, changed):
-    with pytest.raises(ZeroDivisionError), killed_in_step(6 if "accumulate" in changed[-1] else 4):
+    with pytest.raises(ZeroDivisionError), killed_in_batch(6 if "accumulate" in changed[-1] else 4):
         train_planner(words, tmp_path, *changed)
     train_planner(words, tmp_path, *changed)
     assert weights(trained(*changed)) == weights(tmp_path)
@@ -103,7 +104,7 @@ def test_scenes_with_a_missing_picture_are_counted_and_named(words, home: Path, 
 
 def test_a_run_is_not_resumed_with_other_usable_scenes(words, home: Path, tmp_path: Path):
     own = ("planner=ltf_tiny", "data.max_unreadable=0.9", f"data.cache_folder={tmp_path}/cache")
-    with hidden_pictures(home, "CAM_L0"), pytest.raises(ZeroDivisionError), killed_in_step(4):
+    with hidden_pictures(home, "CAM_L0"), pytest.raises(ZeroDivisionError), killed_in_batch(4):
         train_planner(words, tmp_path / "run", *own)
     with pytest.raises(ConfigError, match="learned from other scenes before it was interrupted"):
         train_planner(words, tmp_path / "run", *own)

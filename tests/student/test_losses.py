@@ -70,5 +70,5 @@ def test_features_of_another_shape_say_what_to_set():
 
 def test_judging_keeps_slots_apart():
     teacher = torch.tensor([[[5.0, 0.0], [0.0, 5.0]]])
-    found = judge(torch.tensor([[[1.0, 0.0], [1.0, 0.0]]]), teacher)
-    assert found["top1"].tolist() == [[1.0, 0.0]] and found["kl"][0, 1] > found["kl"][0, 0] > 0
+    agreement = judge(torch.tensor([[[1.0, 0.0], [1.0, 0.0]]]), teacher)
+    assert agreement["top1"].tolist() == [[1.0, 0.0]] and agreement["kl"][0, 1] > agreement["kl"][0, 0] > 0

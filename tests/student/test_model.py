@@ -10,7 +10,8 @@ from latentdrive.config import compose
 from latentdrive.errors import ConfigError
 from latentdrive.student.model import ImageEncoder, Student, parameter_split
 from latentdrive.types import LatentPredictor, Origin
-from tests.support.student import NOW, make_latents, make_scenes, make_student
+from tests.support.scene_batch import make_scenes
+from tests.support.student import NOW, make_latents, make_student
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,8 @@ from latentdrive.schedule import CosineSchedule
 from latentdrive.student.losses import StudentLoss
 from latentdrive.student.training import StudentTraining, judge_scenes
 from tests.support.fitting import fit
-from tests.support.student import make_latents, make_scenes, make_student
+from tests.support.scene_batch import make_scenes
+from tests.support.student import make_latents, make_student
 
 ALL = StudentLoss(distillation=1.0, temperature=2.0, hard=0.5, features=0.3)
 

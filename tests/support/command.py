@@ -1,12 +1,18 @@
-"""Made-up clips and a codebook small enough to be trained in a second or two."""
+"""Made-up clips, a codebook small enough to be trained in a second or two, and runs that are killed."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
+import pytest
 
+from latentdrive import checkpoint
 from latentdrive.commands import train
 from latentdrive.config import compose
+from latentdrive.run_folder import CHECKPOINT
 from tests.support.data import passing, write_poses, write_video
 
 CLIPS, SECONDS, HZ = 6, 5.0, 30
@@ -70,3 +76,28 @@ def video(clips: Path) -> tuple[str, ...]:
 def train_codebook(clips: Path, out: Path, *changed: str) -> dict[str, Any]:
     """`latentdrive train codebook` in this process; returns the metrics."""
     return train.run(compose("train_codebook", [*video(clips), *TINY, f"out={out}", *changed]))
+
+
+def weights(out: Path) -> bytes:
+    """The weights file of a run's checkpoint."""
+    return (out / CHECKPOINT / checkpoint.WEIGHTS).read_bytes()
+
+
+class Killed(Exception):
+    """Stands for a process that dies."""
+
+
+@contextmanager
+def killed_at(training: type, step: int) -> Iterator[None]:
+    """A run of this training dies inside, in the optimiser step of this number (counted from 0) before it changes
+    anything.
+    """
+    real = training.training_step
+
+    def dying(self, batch, number):
+        if self.global_step == step:
+            raise Killed
+        return real(self, batch, number)
+
+    with patch.object(training, "training_step", dying), pytest.raises(Killed):
+        yield

@@ -34,35 +34,54 @@ def small_map() -> dict[str, dict]:
     edges = {"left_boundary_fid": [1, 2, 3], "right_boundary_fid": [4, 5, 6]}
     return {
         "lanes_polygons": {
-            "fid": [101, 102, 103], "geometry": [box(0, -2, 20, 2), box(30, -2, 50, 2), box(26, 10, 30, 30)],
-            "lane_fid": [101, 102, 103], "lane_group_fid": [201, 202, 203], "speed_limit_mps": [11.176, None, 13.5],
-            "lane_index": [0, 0, 0], **edges,
+            "fid": [101, 102, 103],
+            "geometry": [box(0, -2, 20, 2), box(30, -2, 50, 2), box(26, 10, 30, 30)],
+            "lane_fid": [101, 102, 103],
+            "lane_group_fid": [201, 202, 203],
+            "speed_limit_mps": [11.176, None, 13.5],
+            "lane_index": [0, 0, 0],
+            **edges,
         },
         "lane_connectors": {
-            "fid": [111, 112], "geometry": [line((20, 0), (30, 0)), line((20, 0), (27, 3), (28, 10))],
-            "exit_lane_fid": [101, 101], "entry_lane_fid": [102, 103], "lane_group_connector_fid": [301, 302],
-            "speed_limit_mps": [None, 8.0], "traffic_light_stop_line_fids": ["7, ", ""],
+            "fid": [111, 112],
+            "geometry": [line((20, 0), (30, 0)), line((20, 0), (27, 3), (28, 10))],
+            "exit_lane_fid": [101, 101],
+            "entry_lane_fid": [102, 103],
+            "lane_group_connector_fid": [301, 302],
+            "speed_limit_mps": [None, 8.0],
+            "traffic_light_stop_line_fids": ["7, ", ""],
         },
         "gen_lane_connectors_scaled_width_polygons": {
-            "fid": [1, 2], "geometry": [left_turn, box(20, -2, 30, 2)], "lane_connector_fid": [112, 111],
-            "left_boundary_fid": [7, 8], "right_boundary_fid": [9, 10],
+            "fid": [1, 2],
+            "geometry": [left_turn, box(20, -2, 30, 2)],
+            "lane_connector_fid": [112, 111],
+            "left_boundary_fid": [7, 8],
+            "right_boundary_fid": [9, 10],
         },
         "lane_groups_polygons": {
-            "fid": [201, 202, 203], "geometry": [box(0, -2, 20, 2), box(30, -2, 50, 2), box(26, 10, 30, 30)],
+            "fid": [201, 202, 203],
+            "geometry": [box(0, -2, 20, 2), box(30, -2, 50, 2), box(26, 10, 30, 30)],
         },
         "lane_group_connectors": {
-            "fid": [301, 302], "geometry": [box(20, -2, 30, 2), left_turn], "from_lane_group_fid": [201, 201],
-            "to_lane_group_fid": [202, 203], "intersection_fid": [401, None],
+            "fid": [301, 302],
+            "geometry": [box(20, -2, 30, 2), left_turn],
+            "from_lane_group_fid": [201, 201],
+            "to_lane_group_fid": [202, 203],
+            "intersection_fid": [401, None],
         },
         "intersections": {"fid": [401], "geometry": [box(20, -2, 30, 10)], "intersection_type_fid": [1]},
         "carpark_areas": {"fid": [501], "geometry": [box(0, 5, 20, 15, [(5, 8), (5, 12), (9, 12), (9, 8)])]},
         "baseline_paths": {
             "fid": [1, 2, 3, 4, 5],
             "geometry": [
-                line((20, 0), (27, 3), (28, 10)), line((0, 0), (7, 0.5), (20, 0)), line((30, 0), (50, 0)),
-                line((28, 10), (28, 30)), line((20, 0), (30, 0)),
+                line((20, 0), (27, 3), (28, 10)),
+                line((0, 0), (7, 0.5), (20, 0)),
+                line((30, 0), (50, 0)),
+                line((28, 10), (28, 30)),
+                line((20, 0), (30, 0)),
             ],
-            "lane_fid": [None, 101, 102, 103, None], "lane_connector_fid": [112, None, None, None, 111],
+            "lane_fid": [None, 101, 102, 103, None],
+            "lane_connector_fid": [112, None, None, None, 111],
         },
         "crosswalks": {"fid": [1], "geometry": [box(18, -2, 20, 2)]},
         "walkways": {"fid": [1], "geometry": [box(0, 2, 20, 4)]},
@@ -71,7 +90,7 @@ def small_map() -> dict[str, dict]:
         "road_segments": {"fid": [1], "geometry": [box(0, -2, 20, 2)]},
         "generic_drivable_areas": {"fid": [1], "geometry": [box(0, -2, 50, 2)]},
         "meta": {"key": ["mapName", "projectedCoordSystem"], "value": ["boston", CRS]},
-    }  # fmt: skip
+    }
 
 
 def write_map_file(path: Path, layers: dict[str, dict], *, stored_in: str = CRS) -> None:
@@ -94,9 +113,16 @@ def write_map_file(path: Path, layers: dict[str, dict], *, stored_in: str = CRS)
             kind = kinds.pop() if len(kinds) == 1 else "Unknown"
             geometry = shapely.to_wkb(shapely.transform(np.array(table["geometry"], object), placed))
         pyogrio.raw.write(
-            path, layer=name, driver="GPKG", geometry=geometry, geometry_type=kind, field_data=arrays, field_mask=masks,
-            fields=list(columns), crs=stored_in if geometry is not None else None,
-        )  # fmt: skip
+            path,
+            layer=name,
+            driver="GPKG",
+            geometry=geometry,
+            geometry_type=kind,
+            field_data=arrays,
+            field_mask=masks,
+            fields=list(columns),
+            crs=stored_in if geometry is not None else None,
+        )
     pyogrio.set_gdal_config_options({"OGR_SQLITE_SYNCHRONOUS": None})
 
 

@@ -10,12 +10,10 @@ from unittest.mock import patch
 import numpy as np
 import torch
 
-from latentdrive import checkpoint
 from latentdrive.commands import train, world
 from latentdrive.config import compose
 from latentdrive.data.latent_store import LatentWriter, StoreInfo, Windows
 from latentdrive.planners.training import PlannerTraining
-from latentdrive.run_folder import CHECKPOINT
 from latentdrive.types import LatentActions, LatentFeatures, Origin
 
 CAMERAS, SIZES = ("CAM_F0", "CAM_L0", "CAM_R0", "CAM_B0"), ("width=96", "height=54", "oversampling=1")
@@ -113,14 +111,11 @@ def write_store(
     return folder
 
 
-def weights(out: Path) -> bytes:
-    """The weights file of a run's checkpoint."""
-    return (out / CHECKPOINT / checkpoint.WEIGHTS).read_bytes()
-
-
 @contextmanager
-def killed_in_step(number: int) -> Iterator[None]:
-    """The training step of this number, counted from 1, raises ZeroDivisionError."""
+def killed_in_batch(number: int) -> Iterator[None]:
+    """The training step on the batch of this number, counted from 1 since the start of this process's run, raises
+    ZeroDivisionError. Several batches make one optimiser step where gradients are accumulated.
+    """
     calls, step = itertools.count(1), PlannerTraining.training_step
 
     def dying_step(self: PlannerTraining, *given: Any) -> Any:

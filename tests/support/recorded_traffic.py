@@ -5,23 +5,13 @@ import numpy as np
 from latentdrive.types import (
     Command,
     LoggedFrame,
-    RoadMap,
     SceneTruth,
     TrackedObjects,
     Trajectory,
 )
+from tests.support.road_map import empty_map
 
-NOWHERE = RoadMap(
-    name="nowhere",
-    lanes=(),
-    connectors=(),
-    roadblocks=(),
-    roadblock_connectors=(),
-    intersections=(),
-    carparks=(),
-    crosswalks=(),
-    walkways=(),
-)
+NOWHERE = empty_map("nowhere")
 
 
 def objects(*rows: tuple) -> TrackedObjects:

@@ -34,6 +34,21 @@ def lane(id_: int, block: int, points: list, *, index: int | None = 0, **ends) -
     )
 
 
+def empty_map(name: str) -> RoadMap:
+    """A map without any object."""
+    return RoadMap(
+        name=name,
+        lanes=(),
+        connectors=(),
+        roadblocks=(),
+        roadblock_connectors=(),
+        intersections=(),
+        carparks=(),
+        crosswalks=(),
+        walkways=(),
+    )
+
+
 def small_map(name: str = PLACE) -> RoadMap:
     """Lane 1 → connector 11 (with a light) → lane 2 along y = 0 from x = 0 to 50, and a car park with a hole."""
     square = ((20, -2), (30, -2), (30, 2), (20, 2))

@@ -1,10 +1,10 @@
-"""A small student, random scenes, and a made-up teacher's latent actions."""
+"""A small student, and a made-up teacher's latent actions."""
 
 import torch
 
 from latentdrive.data.batches.scene_cutting import SceneSpec
 from latentdrive.student.model import ImageEncoder, Student
-from latentdrive.types import LatentActions, LatentFeatures, Origin, SceneBatch
+from latentdrive.types import LatentActions, LatentFeatures, Origin
 
 NOW = SceneSpec(history_frames=0, history_step_s=0.5, ego_frames=4, ego_hz=2.0)
 
@@ -27,23 +27,6 @@ def make_student(**changes) -> Student:
         "look": "camera",
     }
     return Student(**arguments | changes).eval()
-
-
-def make_scenes(count: int, *, seed: int = 0, times: int = 1) -> SceneBatch:
-    generator = torch.Generator().manual_seed(seed)
-
-    def flags() -> torch.Tensor:
-        return torch.rand(count, generator=generator) < 0.5
-
-    return SceneBatch(
-        images=torch.randint(0, 256, (count, times, 3, 32, 64), dtype=torch.uint8, generator=generator),
-        velocity=10 * torch.randn(count, 2, generator=generator),
-        velocity_known=flags(),
-        acceleration=torch.randn(count, 2, generator=generator),
-        acceleration_known=flags(),
-        command=torch.randint(0, 3, (count,), generator=generator),
-        command_known=flags(),
-    )
 
 
 def make_latents(count: int, *, seed: int = 0, sharp: float = 3.0) -> LatentActions:

@@ -1,11 +1,11 @@
-"""A toy teacher and random scenes for the teacher's tests."""
+"""A toy teacher and its latent actions for the teacher's tests."""
 
 import torch
 
 from latentdrive.data.batches.scene_cutting import SceneSpec
 from latentdrive.teacher import tiny
 from latentdrive.teacher.model import Teacher
-from latentdrive.types import LatentActions, Origin, SceneBatch
+from latentdrive.types import LatentActions, Origin
 
 SHAPE = {
     "rows": 192,
@@ -42,23 +42,6 @@ def make_teacher(folder, **changes) -> Teacher:
         "seed": 0,
     }
     return Teacher(**arguments | changes).eval()
-
-
-def make_scenes(count: int, *, seed: int = 0, times: int = 1, known: float = 0.5) -> SceneBatch:
-    generator = torch.Generator().manual_seed(seed)
-
-    def flags() -> torch.Tensor:
-        return torch.rand(count, generator=generator) < known
-
-    return SceneBatch(
-        images=torch.randint(0, 256, (count, times, 3, 32, 64), dtype=torch.uint8, generator=generator),
-        velocity=10 * torch.randn(count, 2, generator=generator),
-        velocity_known=flags(),
-        acceleration=torch.randn(count, 2, generator=generator),
-        acceleration_known=flags(),
-        command=torch.randint(0, 3, (count,), generator=generator),
-        command_known=flags(),
-    )
 
 
 def make_codes(count: int, *, seed: int = 0, slots: int = 12, codes: int = 16) -> torch.Tensor:

@@ -15,7 +15,8 @@ from latentdrive.teacher import hugging_face, tiny
 from latentdrive.teacher.model import causal_mask, joint_mask
 from latentdrive.types import Origin
 from tests.support.paths import ROOT
-from tests.support.teacher import NOW, SHAPE, make_codes, make_scenes, make_teacher
+from tests.support.scene_batch import make_scenes
+from tests.support.teacher import NOW, SHAPE, make_codes, make_teacher
 
 
 @pytest.fixture(scope="module")
@@ -142,7 +143,7 @@ def test_mass_outside_counts_every_token_but_the_codes(teacher):
 PREDICT_ELSEWHERE = """
 import sys, torch
 sys.path.insert(0, sys.argv[2])
-from tests.support.teacher import make_scenes
+from tests.support.scene_batch import make_scenes
 from latentdrive import checkpoint
 from latentdrive.teacher.model import Teacher
 model, card = checkpoint.load(sys.argv[1], expect=Teacher)

@@ -9,7 +9,8 @@ from torchvision.transforms.functional import to_pil_image
 from latentdrive.teacher import tiny
 from latentdrive.teacher.prompt import describe_state
 from latentdrive.types import Command
-from tests.support.teacher import PIXELS, make_scenes, make_teacher
+from tests.support.scene_batch import make_scenes
+from tests.support.teacher import PIXELS, make_teacher
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,8 @@ from latentdrive.schedule import CosineSchedule
 from latentdrive.teacher.losses import TeacherLoss
 from latentdrive.teacher.training import TeacherTraining, judge_scenes
 from tests.support.fitting import fit
-from tests.support.teacher import as_latents, make_codes, make_scenes, make_teacher
+from tests.support.scene_batch import make_scenes
+from tests.support.teacher import as_latents, make_codes, make_teacher
 
 BOTH = {"autoregressive": 1.0, "one_pass": 1.0}
 
@@ -36,9 +37,7 @@ def test_a_toy_overfits_eight_windows_both_ways(tmp_path):
 
 
 def test_code_only_and_black_teachers_cannot_tell_eight_scenes_apart(tmp_path):
-    """The first slot has no prefix: with nothing to look at its loss cannot fall below the entropy of
-    the codes.
-    """
+    """With no image and no prefix, the first slot's loss cannot fall below the entropy of the codes."""
     codes = make_codes(8)
     codes[:, 0] = torch.arange(8)
     batch = (make_scenes(8, known=1.0), as_latents(codes))

@@ -16,12 +16,12 @@ def test_no_window_keeps_a_label_of_its_own_drive_and_none_is_lost(tmp_path: Pat
     store = LatentStore(write_store(tmp_path / "store", windows) / "all")
     permute(store, tmp_path / "out", seed=3)
     permute(store, tmp_path / "out", seed=3)  # a second call finds it
-    found = LatentStore(tmp_path / "out")
-    assert (found.keys, found.t0_s.tolist()) == (store.keys, store.t0_s.tolist())
-    came_from = found.batch(range(40)).features.visual[:, 0, 0].int().numpy()
+    permuted_store = LatentStore(tmp_path / "out")
+    assert (permuted_store.keys, permuted_store.t0_s.tolist()) == (store.keys, store.t0_s.tolist())
+    came_from = permuted_store.batch(range(40)).features.visual[:, 0, 0].int().numpy()
     assert sorted(came_from.tolist()) == list(range(40))
     assert (np.array(store.drives)[came_from] != np.array(store.drives)).all()
-    assert found.info.settings["permuted"] == 3 and found.fingerprint != store.fingerprint
+    assert permuted_store.info.settings["permuted"] == 3 and permuted_store.fingerprint != store.fingerprint
 
 
 def test_the_seed_decides():

@@ -54,8 +54,7 @@ def made(folder: Path, scores: list[float], drives: list[str], **changed) -> Non
 
 
 @pytest.fixture
-def tools(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
-    monkeypatch.syspath_prepend(str(ROOT / "tools"))
+def tools() -> SimpleNamespace:
     import run_table
     import show_table
     import table_results
@@ -89,21 +88,21 @@ def calls(home: Path) -> list[str]:
 
 def committed() -> list[str]:
     """Files of every commit, the first commit first."""
-    said = subprocess.run(["git", "log", "--reverse", "--name-only", "--format=%s"], capture_output=True, text=True)
-    return [line for line in said.stdout.splitlines() if line]
+    history = subprocess.run(["git", "log", "--reverse", "--name-only", "--format=%s"], capture_output=True, text=True)
+    return [line for line in history.stdout.splitlines() if line]
 
 
 def test_the_cost_is_said_and_a_dry_run_stops_there(tools, home: Path, capsys):
     assert tools.run.main(["trial", "--seeds", "0", "1", "--dry-run"]) == 0
-    said = capsys.readouterr().out.splitlines()
-    assert [line.split() for line in said[1:6]] == [
+    output = capsys.readouterr().out.splitlines()
+    assert [line.split() for line in output[1:6]] == [
         ["still", "–", "to", "run", "1"],
         ["small", "0", "to", "run", "2"],
         ["large", "0", "to", "run", "8"],
         ["small", "1", "to", "run", "2"],
         ["large", "1", "to", "run", "8"],
     ]
-    assert said[6] == "to run: 5 of 5, about 21 minutes"
+    assert output[6] == "to run: 5 of 5, about 21 minutes"
     assert not calls(home) and not (home / "docs").exists()
 
 
@@ -116,9 +115,9 @@ def test_a_finished_row_is_skipped_and_one_of_another_configuration_made_anew(to
     )  # the same, elsewhere
     assert not calls(home) and capsys.readouterr().out.count("done before") == 2
     assert tools.run.main([*arguments, "--", "train:training.loss.pixels=0"]) == 0
-    said = capsys.readouterr().out
-    assert ["small", "0", "stale", "2"] in [line.split() for line in said.splitlines()]
-    assert "small, seed 0: made by another configuration" in said and "still: done before" in said
+    output = capsys.readouterr().out
+    assert ["small", "0", "stale", "2"] in [line.split() for line in output.splitlines()]
+    assert "small, seed 0: made by another configuration" in output and "still: done before" in output
     assert calls(home) == ["small_0/train", "small_0/test"]
     assert len(list((home / "runs/tables/trial").glob("small_0.*"))) == 1  # what was there before is kept aside
     old = next((home / "runs/tables/trial").glob("small_0.*")).name
@@ -157,19 +156,19 @@ def test_the_json_holds_all_that_pairing_needs_and_no_folder_of_this_machine(too
         == 0
     )
     path = home / "docs/results/trial/small_seed3.json"
-    found = json.loads(path.read_text())
-    assert (found["table"], found["row"], found["seed"], len(found["key"])) == ("trial", "small", 3, 16)
-    assert {"cores", "gpu"} <= found["machine"].keys() and str(home) not in path.read_text()
-    train = found["commands"]["train"]
+    record = json.loads(path.read_text())
+    assert (record["table"], record["row"], record["seed"], len(record["key"])) == ("trial", "small", 3, 16)
+    assert {"cores", "gpu"} <= record["machine"].keys() and str(home) not in path.read_text()
+    train = record["commands"]["train"]
     assert train == {
         "command": "latentdrive train codebook model.width=32 'data.path=big data' seed=3",
         "commit": "abc",
         "seconds": 90.0,
         "metrics": {"share": 0.1235, "steps": 3},
     }
-    test = found["evaluations"]["test"]
-    told = {name: test[name] for name in ("scorer", "split", "scenes", "drives", "failed", "score")}
-    assert told == {"scorer": "epdms_v2.2", "split": "test", "scenes": 3, "drives": 2, "failed": 0, "score": 0.5412}
+    test = record["evaluations"]["test"]
+    facts = {name: test[name] for name in ("scorer", "split", "scenes", "drives", "failed", "score")}
+    assert facts == {"scorer": "epdms_v2.2", "split": "test", "scenes": 3, "drives": 2, "failed": 0, "score": 0.5412}
     assert test["score_by_scene"] == [0.5, 1, 0.1235]
     assert test["sub_scores"]["two_frame_extended_comfort"] == 0.5
     assert test["sub_scores_by_scene"]["two_frame_extended_comfort"] == [None, 1, 0]
@@ -209,18 +208,20 @@ def test_what_a_stopped_run_wrote_is_committed_by_the_next(tools, home: Path):
 def test_a_failing_command_is_named_and_the_rest_goes_on(tools, home: Path, capsys):
     (home / "fails.txt").write_text("small_0/test")
     assert tools.run.main(["trial", "--seeds", "0", "1", "--rows", "small"]) == 1
-    said = capsys.readouterr()
+    output = capsys.readouterr()
     assert calls(home) == ["small_0/train", "small_0/test", "small_1/train", "small_1/test"]
-    assert said.err == "failed: small, seed 0: test ended with status 3; its log is in runs/tables/trial/small_0/test\n"
+    assert (
+        output.err == "failed: small, seed 0: test ended with status 3; its log is in runs/tables/trial/small_0/test\n"
+    )
     assert [path.name for path in sorted((home / "docs/results/trial").glob("small*"))] == ["small_seed1.json"]
 
 
 def test_a_row_that_can_not_be_composed_is_told_before_anything_runs(tools, home: Path, capsys):
     (home / "trial.yaml").write_text(TABLE.replace("model.width=32", "model.widht=32"))
     assert tools.run.main(["trial", "--rows", "small", "still", "--no-commit"]) == 1
-    said = capsys.readouterr()
-    assert "can't run        2  unknown key model.widht; did you mean model.width?" in said.out
-    assert "to run: 1 of 2, about 1 minutes" in said.out and "failed: small, seed 0: unknown key" in said.err
+    output = capsys.readouterr()
+    assert "can't run        2  unknown key model.widht; did you mean model.width?" in output.out
+    assert "to run: 1 of 2, about 1 minutes" in output.out and "failed: small, seed 0: unknown key" in output.err
     assert calls(home) == ["still/test"]
 
 
@@ -249,11 +250,11 @@ def test_rows_of_other_scenes_are_refused(tools, home: Path, capsys):
 
 def test_time_left_is_the_estimates_times_what_rows_really_took(tools, home: Path, capsys):
     assert tools.run.main(["trial", "--no-commit"]) == 0  # each command says it took a minute and a half
-    said = capsys.readouterr().out
-    assert "still: done in 1.5 minutes (estimate: 1). So far 2 minutes for 1 rows, 2 left: about 15 minutes" in said
+    output = capsys.readouterr().out
+    assert "still: done in 1.5 minutes (estimate: 1). So far 2 minutes for 1 rows, 2 left: about 15 minutes" in output
     assert (
         "small, seed 0: done in 3.0 minutes (estimate: 2). So far 4 minutes for 2 rows, 1 left: about 12 minutes"
-        in said
+        in output
     )
 
 
@@ -268,11 +269,11 @@ def heard():
 def test_stopping_it_stops_the_command_and_keeps_what_is_complete(tools, home: Path, capsys, monkeypatch, heard):
     assert tools.run.main(["trial", "--rows", "still", "--no-commit"]) == 0
     slow = "import os, pathlib, signal, sys, time\nos.kill(os.getppid(), signal.SIGINT)\ntry:\n    time.sleep(60)\n"
-    slow += "except KeyboardInterrupt:\n    pathlib.Path('told.txt').write_text('stopped')\n    sys.exit(130)\n"
+    slow += "except KeyboardInterrupt:\n    pathlib.Path('signal.txt').write_text('stopped')\n    sys.exit(130)\n"
     (home / "slow.py").write_text(slow)
     monkeypatch.setattr(tools.run, "LATENTDRIVE", (sys.executable, str(home / "slow.py")))
     assert tools.run.main(["trial", "--no-commit"]) == 130
-    assert (home / "told.txt").read_text() == "stopped" and "goes on from here" in capsys.readouterr().err
+    assert (home / "signal.txt").read_text() == "stopped" and "goes on from here" in capsys.readouterr().err
     assert [path.name for path in (home / "docs/results/trial").glob("*.json")].count("still.json") == 1
 
 
@@ -282,7 +283,7 @@ def test_the_tables_of_this_repository_hold_together(tools, monkeypatch: pytest.
         runs = list(tools.rows.runs_of(path.stem, rows=None, seeds=[0], extra=["data.path=data"]))
         states = {run.name: tools.run.progress_of(run) for run in runs}
         assert len({tools.rows.key_of(run) for run in runs}) == len(runs) > 0
-        assert {state for state, _ in states.values()} == {tools.run.Progress.MISSING}, states
+        assert {state for state, _ in states.values()} == {tools.run.RowState.MISSING}, states
     seeds = tools.rows.runs_of("remedies", rows=["all"], seeds=[0, 1], extra=[])
     assert len({tools.rows.key_of(run) for run in seeds}) == 2
 
@@ -313,9 +314,9 @@ def test_real_commands_train_and_score(tools, home: Path, monkeypatch: pytest.Mo
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     arguments = ["trial", "--", "train:data.path=clips", "test:data.path=scenarios", f"paths.data={home / 'data'}"]
     assert tools.run.main(arguments) == 0
-    found = json.loads((home / "docs/results/trial/row_seed0.json").read_text())
-    assert found["commands"]["train"]["metrics"]["held_out/share_of_copy"] > 0
-    test = found["evaluations"]["test"]
+    record = json.loads((home / "docs/results/trial/row_seed0.json").read_text())
+    assert record["commands"]["train"]["metrics"]["held_out/share_of_copy"] > 0
+    test = record["evaluations"]["test"]
     assert test["scorer"] == "pdms_v1.1" and test["failed"] == 0 and test["scenes"] == len(test["score_by_scene"]) > 0
     assert committed()[0] == "Result: trial, row, seed 0"
     assert tools.run.main(arguments) == 0 and tools.show.main(["trial"]) == 0

@@ -6,14 +6,11 @@ from types import ModuleType
 
 import pytest
 
-from tests.support.paths import TOOLS
-
 SCENES = {"drives": ["x", "y"], "drive_of": [0, 0, 1, 1], "tokens": ["a", "b", "c", "d"]}
 
 
 @pytest.fixture
 def show(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(TOOLS))
     monkeypatch.chdir(tmp_path)
     import show_table
 
@@ -51,8 +48,8 @@ def test_seeds_are_averaged_by_scene_and_drives_are_drawn(show, capsys):
     result("net", 0, [0.0, 0.0, 0.5, 0.5])
     result("net", 1, [0.2, 0.2, 0.7, 0.7])  # drives at 0.1 and 0.6: one of four draws holds x alone, one y alone
     assert show.main(["made"]) == 0
-    said = capsys.readouterr().out
-    assert said == (
+    output = capsys.readouterr().out
+    assert output == (
         "made, test: pdms_v1.1, 4 scenes of 2 drives\n\n"
         "| row | seeds | score | by seed | comfort | extended | failed |\n|---|---|---|---|---|---|---|\n"
         "| net | 0, 1 | 0.350 [0.100, 0.600] | 0.250, 0.450 | 0.550 | – | 2 |\n"
@@ -83,12 +80,15 @@ def test_differences_are_paired_by_scene_and_seed(show, capsys):
     result("steady", 1, [0.5, 0.5, 0.6, 0.6])
     result("other", 0, [0.2, 0.2, 0.3, 0.3], latents={"permuted": 0})
     assert show.main(["made", "--pairs", "steady,human", "steady,other"]) == 0
-    said = capsys.readouterr().out
+    output = capsys.readouterr().out
     assert (
-        "| human − steady | +0.4500 [+0.4000, +0.5000] | 0: +0.4500, 1: +0.4500 | [+0.4000, +0.5000] | shown |" in said
+        "| human − steady | +0.4500 [+0.4000, +0.5000] | 0: +0.4500, 1: +0.4500 | [+0.4000, +0.5000] | shown |"
+        in output
     )
-    assert "| other − steady | -0.3000 [-0.3000, -0.3000] | 0: -0.3000 | – | shown for this one training only |" in said
-    assert "| other (embeddings of other scenes) | 0 |" in said
+    assert (
+        "| other − steady | -0.3000 [-0.3000, -0.3000] | 0: -0.3000 | – | shown for this one training only |" in output
+    )
+    assert "| other (embeddings of other scenes) | 0 |" in output
     assert show.main(["made", "--pairs", "wide,human"]) == 0
     assert "| human − wide |" in capsys.readouterr().out
 

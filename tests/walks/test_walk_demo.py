@@ -9,12 +9,7 @@ from pathlib import Path
 import pytest
 
 from latentdrive import checkpoint, cli
-from tests.support.paths import TOOLS
-
-STEPS = (
-    "world", "navsim", "pictures", "codebook", "label_codebook", "teacher", "label_teacher", "student", "label_student",
-    "label_expected", "planner", "score_constant_velocity", "score_fused", "score_human", "report",
-)  # fmt: skip
+from tests.support.demo import DEMO_STEPS
 
 
 def test_the_demo_walks_every_step_ends_with_a_report_and_repeats_nothing(
@@ -22,14 +17,14 @@ def test_the_demo_walks_every_step_ends_with_a_report_and_repeats_nothing(
 ):
     done = latentdrive("demo", "demo=smoke", "out=walk", timeout_s=1800)
     assert done.returncode == 0, done.stderr[-3000:]
-    said = [line for line in done.stdout.splitlines() if line.startswith("Step ")]
-    assert [line.split(":")[0] for line in said] == [
-        f"Step {number} of {len(STEPS)}" for number in range(1, len(STEPS) + 1)
+    announced = [line for line in done.stdout.splitlines() if line.startswith("Step ")]
+    assert [line.split(":")[0] for line in announced] == [
+        f"Step {number} of {len(DEMO_STEPS)}" for number in range(1, len(DEMO_STEPS) + 1)
     ]
     assert re.search(r"Result: walk/report\.html\nNext: open walk/report\.html", done.stdout)
 
     out = tmp_path / "walk"
-    for step in STEPS:
+    for step in DEMO_STEPS:
         written = json.loads((out / step / "metrics.json").read_text())
         assert written["command"].startswith("latentdrive ") and written["commit"]
         assert (out / step / "config.yaml").is_file() and (out / step / "log.txt").is_file()
@@ -44,7 +39,7 @@ def test_the_demo_walks_every_step_ends_with_a_report_and_repeats_nothing(
 
     monkeypatch.chdir(tmp_path)
     cli.main(["demo", "demo=smoke", "out=walk"])
-    assert capsys.readouterr().out.count("finished before") == len(STEPS)
+    assert capsys.readouterr().out.count("finished before") == len(DEMO_STEPS)
     compares(out, monkeypatch)
 
     dom = request.getfixturevalue("in_browser")(out / "report.html")
@@ -61,7 +56,6 @@ def compares(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ):
         words = [f"one={model}", f"two={model}", *data, *more, "--out", str(out / f"{tool}.json")]
         monkeypatch.setattr(sys, "argv", [f"compare_{tool}.py", *words])
-        monkeypatch.syspath_prepend(TOOLS)
         importlib.import_module(f"compare_{tool}").main()
         numbers = json.loads((out / f"{tool}.json").read_text())["numbers"]
         assert numbers[f"one{number}"]["mean"] > 0 and numbers[f"two - one{number}"]["mean"] == 0

@@ -10,18 +10,18 @@ from tests.support.codebook import make_batch, make_model, settle, wake
 
 
 @pytest.fixture(scope="module")
-def found() -> Dictionary:
+def dictionary() -> Dictionary:
     model = wake(make_model())
     for book in (model.environment_book, model.ego_book):
         book.train()(torch.randn(200, 2, 8))  # gives an untrained book its entries
     return look_up(model, [make_batch(seed=1, transitions=3), make_batch(seed=2, transitions=3, clips=3)], examples=2)
 
 
-def test_every_transition_of_every_window_is_counted(found):
-    assert found.ego.shape == (4 * 3 + 3 * 3, 2)
-    assert found.window.tolist() == sorted(found.window) and found.window.max() == 6
-    assert found.place.tolist() == [0, 1, 2] * 7
-    np.testing.assert_allclose(found.usage().sum(1), 1.0)
+def test_every_transition_of_every_window_is_counted(dictionary):
+    assert dictionary.ego.shape == (4 * 3 + 3 * 3, 2)
+    assert dictionary.window.tolist() == sorted(dictionary.window) and dictionary.window.max() == 6
+    assert dictionary.place.tolist() == [0, 1, 2] * 7
+    np.testing.assert_allclose(dictionary.usage().sum(1), 1.0)
 
 
 def test_what_follows_is_counted_within_a_window_and_a_slot():
@@ -43,13 +43,13 @@ def test_typical_moments_lie_nearest_to_the_mean_motion_and_come_from_different_
     assert typical[1].tolist() == [-1, -1]
 
 
-def test_pictures_show_the_very_frames_of_the_examples(found):
+def test_pictures_show_the_very_frames_of_the_examples(dictionary):
     batch = make_batch(seed=1, transitions=3)
-    code, example = next((c, x) for c, x in np.argwhere(found.examples >= 0) if found.examples[c, x] < 12)
-    row = found.examples[code, example]
+    code, example = next((c, x) for c, x in np.argwhere(dictionary.examples >= 0) if dictionary.examples[c, x] < 12)
+    row = dictionary.examples[code, example]
     frames = batch.frames[row // 3].numpy()
-    assert (found.pictures[code, example, FIRST] == frames[row % 3]).all()
-    assert (found.pictures[code, example, NEXT] == frames[row % 3 + 1]).all()
+    assert (dictionary.pictures[code, example, FIRST] == frames[row % 3]).all()
+    assert (dictionary.pictures[code, example, NEXT] == frames[row % 3 + 1]).all()
 
 
 def test_an_untrained_codebook_predicts_the_present_frame():
@@ -60,15 +60,15 @@ def test_an_untrained_codebook_predicts_the_present_frame():
     assert (shown.int() - batch.frames[:, :-1].flatten(0, 1).int()).abs().max() <= 1
 
 
-def test_it_is_the_same_after_saving_and_loading(found, tmp_path):
-    found.save(tmp_path / "dictionary.npz")
+def test_it_is_the_same_after_saving_and_loading(dictionary, tmp_path):
+    dictionary.save(tmp_path / "dictionary.npz")
     again = Dictionary.load(tmp_path / "dictionary.npz")
-    assert (again.ego == found.ego).all() and (again.pictures == found.pictures).all()
-    assert (again.transition_s, again.codebook_id) == (found.transition_s, found.codebook_id)
+    assert (again.ego == dictionary.ego).all() and (again.pictures == dictionary.pictures).all()
+    assert (again.transition_s, again.codebook_id) == (dictionary.transition_s, dictionary.codebook_id)
 
 
-def test_a_damaged_file_is_named(found, tmp_path):
-    found.save(tmp_path / "d.npz")
+def test_a_damaged_file_is_named(dictionary, tmp_path):
+    dictionary.save(tmp_path / "d.npz")
     whole = (tmp_path / "d.npz").read_bytes()
     middle = len(whole) // 2
     for damaged in (b"no archive", b"", whole[:middle], whole[:middle] + bytes(200) + whole[middle + 200 :]):

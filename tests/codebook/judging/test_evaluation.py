@@ -39,16 +39,18 @@ def coded(errors: dict[str, list[float]], ego: list[list[int]]) -> Coded:
 
 
 def test_costs_shares_and_perplexities_by_hand():
-    found = coded(
+    summary = coded(
         {"true": [0.2, 0.4], "ego_shuffled": [0.3, 0.6], "zeroed": [0.5, 0.7], "copy": [0.8, 1.2]}, [[0, 3], [1, 3]]
     ).summary()
-    assert found["share_of_copy"] == pytest.approx(0.3)  # 0.6 of 2.0
-    assert found["cost_ego_shuffled"] == pytest.approx(0.5)
-    assert found["cost_zeroed"] == pytest.approx(1.0)
-    assert found["cost_copy"] == pytest.approx(2.0 / 0.6 - 1)
-    assert found["ego_perplexity_slot_0"] == pytest.approx(2.0) and found["ego_perplexity_slot_1"] == pytest.approx(1.0)
-    assert found["transitions"] == 2 and found["drives"] == 2
-    assert not any("environment" in name for name in found)  # one-stage codebooks have none
+    assert summary["share_of_copy"] == pytest.approx(0.3)  # 0.6 of 2.0
+    assert summary["cost_ego_shuffled"] == pytest.approx(0.5)
+    assert summary["cost_zeroed"] == pytest.approx(1.0)
+    assert summary["cost_copy"] == pytest.approx(2.0 / 0.6 - 1)
+    assert summary["ego_perplexity_slot_0"] == pytest.approx(2.0) and summary["ego_perplexity_slot_1"] == pytest.approx(
+        1.0
+    )
+    assert summary["transitions"] == 2 and summary["drives"] == 2
+    assert not any("environment" in name for name in summary)  # one-stage codebooks have none
 
 
 @pytest.fixture(scope="module")
@@ -59,52 +61,54 @@ def evaluated() -> tuple[Coded, list]:
 
 
 def test_every_transition_is_coded_once_in_order(evaluated):
-    found, batches = evaluated
-    assert found.ego.shape == (24, 2) and found.environment.shape == (24, 2)
-    assert found.clip.tolist() == np.repeat(np.arange(12), 2).tolist()
-    assert found.place.tolist() == [0, 1] * 12
-    torch.testing.assert_close(torch.tensor(found.motion).float(), torch.cat([b.motion.flatten(0, 1) for b in batches]))
-    assert set(found.errors) == set(CASES) and all(len(error) == 24 for error in found.errors.values())
+    result, batches = evaluated
+    assert result.ego.shape == (24, 2) and result.environment.shape == (24, 2)
+    assert result.clip.tolist() == np.repeat(np.arange(12), 2).tolist()
+    assert result.place.tolist() == [0, 1] * 12
+    torch.testing.assert_close(
+        torch.tensor(result.motion).float(), torch.cat([b.motion.flatten(0, 1) for b in batches])
+    )
+    assert set(result.errors) == set(CASES) and all(len(error) == 24 for error in result.errors.values())
 
 
 def test_errors_are_shares_of_the_mean_copy_error(evaluated):
-    found, _ = evaluated
-    assert found.errors["copy"].mean() == pytest.approx(1.0)
-    assert found.summary()["share_of_copy"] == pytest.approx(found.errors["true"].mean())
+    result, _ = evaluated
+    assert result.errors["copy"].mean() == pytest.approx(1.0)
+    assert result.summary()["share_of_copy"] == pytest.approx(result.errors["true"].mean())
 
 
 def test_shuffling_one_book_differs_from_shuffling_the_other(evaluated):
-    found, _ = evaluated
-    cases = [found.errors[case] for case in CASES[:5]]
+    result, _ = evaluated
+    cases = [result.errors[case] for case in CASES[:5]]
     assert all(not np.allclose(a, b) for i, a in enumerate(cases) for b in cases[:i])
 
 
 def test_labels_of_the_evaluation_are_those_of_encode(evaluated):
-    found, batches = evaluated
+    result, batches = evaluated
     latents = wake(settle(make_model())).encode(batches[0].frames, batches[0].motion)
-    assert np.array_equal(latents.codes.unflatten(1, (2, 2)).flatten(0, 1).numpy(), found.ego[:12])
+    assert np.array_equal(latents.codes.unflatten(1, (2, 2)).flatten(0, 1).numpy(), result.ego[:12])
 
 
 def test_long_clips_are_cut_into_blocks_for_intervals():
     model, batch = wake(settle(make_model())), make_batch(clips=4)
     batch = replace(batch, clip=torch.tensor([0, 0, 1, 1]), start=torch.tensor([0, 25, 0, 19]))
-    found = code(model, [batch], features=0.5, pixels=0.5, block_frames=20)
+    result = code(model, [batch], features=0.5, pixels=0.5, block_frames=20)
     assert (
-        len(np.unique(found.drives)) == 3
+        len(np.unique(result.drives)) == 3
     )  # frames 0 to 19 and 25 of clip 0; both windows of clip 1 start in one block
 
 
 def test_a_one_stage_codebook_is_evaluated_too():
     model = wake(settle(make_model(environment_slots=0, environment_sectors=False)))
-    found = code(model, [make_batch()], features=0.5, pixels=0.5, block_frames=None)
-    assert set(found.errors) == {"true", "ego_shuffled", "zeroed", "copy"}
-    assert found.environment.shape == (8, 0)
+    result = code(model, [make_batch()], features=0.5, pixels=0.5, block_frames=None)
+    assert set(result.errors) == {"true", "ego_shuffled", "zeroed", "copy"}
+    assert result.environment.shape == (8, 0)
 
 
 def test_an_untrained_decoder_costs_nothing_to_shuffle():
     model = settle(
         make_model(environment_slots=0, environment_sectors=False)
     )  # the zero output: a copy, whatever the codes
-    found = code(model, [make_batch()], features=0.5, pixels=0.5, block_frames=None)
-    assert found.summary()["share_of_copy"] == pytest.approx(1.0, abs=1e-4)
-    assert found.summary()["cost_ego_shuffled"] == pytest.approx(0.0, abs=1e-4)
+    result = code(model, [make_batch()], features=0.5, pixels=0.5, block_frames=None)
+    assert result.summary()["share_of_copy"] == pytest.approx(1.0, abs=1e-4)
+    assert result.summary()["cost_ego_shuffled"] == pytest.approx(0.0, abs=1e-4)

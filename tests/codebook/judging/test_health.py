@@ -9,8 +9,8 @@ from latentdrive.codebook.judging.health import ALARM_PERPLEXITY, CodeUsage, per
 
 
 def test_perplexity_of_even_use_is_the_number_of_codes_and_of_a_dead_slot_1():
-    found = perplexity(torch.tensor([[5.0, 5.0, 5.0, 5.0], [20.0, 0.0, 0.0, 0.0]]))
-    torch.testing.assert_close(found, torch.tensor([4.0, 1.0]))
+    per_slot = perplexity(torch.tensor([[5.0, 5.0, 5.0, 5.0], [20.0, 0.0, 0.0, 0.0]]))
+    torch.testing.assert_close(per_slot, torch.tensor([4.0, 1.0]))
 
 
 def test_perplexity_of_three_quarters_and_one_quarter():
@@ -23,10 +23,10 @@ def test_a_book_that_looks_well_used_overall_is_reported_slot_by_slot():
     # Slot i says always code i: perplexity 4 overall, 1 in every slot.
     for _ in range(2):
         usage.add("ego", torch.arange(4).expand(6, 3, 4))
-    found = usage.summary()
-    assert found["ego/perplexity"] == pytest.approx(4.0)
-    assert [found[f"ego/perplexity_slot_{i}"] for i in range(4)] == pytest.approx([1.0] * 4)
-    assert found["ego/used_share"] == 1.0
+    summary = usage.summary()
+    assert summary["ego/perplexity"] == pytest.approx(4.0)
+    assert [summary[f"ego/perplexity_slot_{i}"] for i in range(4)] == pytest.approx([1.0] * 4)
+    assert summary["ego/used_share"] == 1.0
     assert len(usage.alarms()) == 4
 
 

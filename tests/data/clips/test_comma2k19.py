@@ -111,16 +111,16 @@ def spoiled(array: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize(
     ("name", "change", "words"),
     [
-        ("frame_times", lambda one: one[::-1], "time does not grow at row 1"),
-        ("frame_times", lambda one: one[:1], r"shape \(1,\), expected the times of two frames or more"),
+        ("frame_times", lambda rows: rows[::-1], "time does not grow at row 1"),
+        ("frame_times", lambda rows: rows[:1], r"shape \(1,\), expected the times of two frames or more"),
         ("frame_times", spoiled, "row 7 holds nan"),
-        ("frame_positions", lambda one: one[:-1], r"shape \(59, 3\), expected \(60, 3\)"),
+        ("frame_positions", lambda rows: rows[:-1], r"shape \(59, 3\), expected \(60, 3\)"),
         ("frame_positions", spoiled, "row 7 holds nan"),
-        ("frame_positions", lambda one: one - one[0], "expected ECEF metres near the Earth's surface"),
+        ("frame_positions", lambda rows: rows - rows[0], "expected ECEF metres near the Earth's surface"),
         ("frame_positions", lambda array: array.astype(str), "not an array of numbers"),
-        ("frame_orientations", lambda one: one[:, :3], r"shape \(60, 3\), expected \(60, 4\)"),
-        ("frame_orientations", lambda one: one * 2, "has length 2.0000"),
-        ("frame_orientations", lambda one: one[:, [1, 2, 3, 0]], "expected quaternions w, x, y, z"),
+        ("frame_orientations", lambda rows: rows[:, :3], r"shape \(60, 3\), expected \(60, 4\)"),
+        ("frame_orientations", lambda rows: rows * 2, "has length 2.0000"),
+        ("frame_orientations", lambda rows: rows[:, [1, 2, 3, 0]], "expected quaternions w, x, y, z"),
         ("frame_velocities", spoiled, "row 7 holds nan"),
     ],
 )
@@ -149,9 +149,9 @@ def test_a_file_that_is_no_array_is_named(tmp_path: Path):
 @pytest.mark.parametrize(
     ("name", "change", "words"),
     [
-        ("value", lambda one: one[:-3], "expected one value each"),
-        ("t", lambda one: one[::-1], "time goes back at row 1"),
-        ("t", lambda one: one + 30, "do not cover the frames"),
+        ("value", lambda rows: rows[:-3], "expected one value each"),
+        ("t", lambda rows: rows[::-1], "time goes back at row 1"),
+        ("t", lambda rows: rows + 30, "do not cover the frames"),
         ("value", spoiled, "row 7 holds nan"),
     ],
 )

@@ -13,7 +13,7 @@ from latentdrive.data.batches.scene_cutting import scene_batch
 from latentdrive.data.navsim.opening import counts_of, open_navsim_logs
 from latentdrive.data.navsim.scene_source import NavsimLogs
 from latentdrive.errors import ConfigError, MapError, NoScenes, UnreadableScene
-from latentdrive.types import Command, RoadMap, SceneSource, Timed
+from latentdrive.types import Command, SceneSource, Timed
 from tests.support.navsim_fixture import (
     FORWARD,
     START_US,
@@ -25,18 +25,9 @@ from tests.support.navsim_fixture import (
     write_openscene,
     write_split,
 )
+from tests.support.road_map import empty_map
 
-BOSTON = RoadMap(
-    name="us-ma-boston",
-    lanes=(),
-    connectors=(),
-    roadblocks=(),
-    roadblock_connectors=(),
-    intersections=(),
-    carparks=(),
-    crosswalks=(),
-    walkways=(),
-)
+BOSTON = empty_map("us-ma-boston")
 ALL = {"num_history_frames": 4, "num_future_frames": 10, "frame_interval": 1, "has_route": True}
 NOW = token("north", 5)
 

@@ -9,24 +9,15 @@ from PIL import Image
 
 from latentdrive.data.navsim.sensor_files import write_pcd
 from latentdrive.data.navsim.synthetic import SyntheticScenes
-from latentdrive.data.pickles.names import Inert
+from latentdrive.data.pickles.names import StandIn
 from latentdrive.errors import NoScenes, TooManyUnreadable, UnreadableScene
-from latentdrive.types import Command, RoadMap, SceneSource, Timed
+from latentdrive.types import Command, SceneSource, Timed
 from tests.support.navsim_fixture import START_US, points, write_split
+from tests.support.road_map import empty_map
 from tests.support.synthetic import detections, frame, thing, write_scene
 
 TOKEN, PREVIOUS = "0123456789abcdef0", "0123456789abcdef1"
-BOSTON = RoadMap(
-    name="us-ma-boston",
-    lanes=(),
-    connectors=(),
-    roadblocks=(),
-    roadblock_connectors=(),
-    intersections=(),
-    carparks=(),
-    crosswalks=(),
-    walkways=(),
-)
+BOSTON = empty_map("us-ma-boston")
 
 
 @pytest.fixture
@@ -114,10 +105,10 @@ def test_later_objects_of_another_kind_are_an_error_in_the_truth_alone(folder: P
         (thing(9, "car", 12.0, None), "no type 9 of tracked objects"),
         (thing(0, "car", float("nan"), None), "a number of object car is not finite"),
         (thing(0, "car", 12.0, ("fast", 0.0)), "an attribute of object car is no number"),
-        (Inert(module="nuplan.common.actor_state.agent", kind="Agent"), "Agent has no tracked_object_type"),
+        (StandIn(module="nuplan.common.actor_state.agent", kind="Agent"), "Agent has no tracked_object_type"),
     ],
 )
-def test_an_object_that_is_not_nuplans_is_named(folder: Path, item: Inert, words: str):
+def test_an_object_that_is_not_nuplans_is_named(folder: Path, item: StandIn, words: str):
     write_scene(folder, "aa", TOKEN, extended_detections_tracks=[detections(item)])
     with pytest.raises(UnreadableScene, match=rf"aa\.pkl: what others do .* {words}"):
         scenes(folder).truth(TOKEN)

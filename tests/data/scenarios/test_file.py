@@ -29,9 +29,14 @@ def test_objects_have_navsims_names_and_are_there_only_while_valid(tmp_path: Pat
     frames = source.truth("made@1.5").frames
     names = dict(zip(frames[2].objects.tracks, frames[2].objects.names, strict=True))
     assert names == {
-        "car": "vehicle", "walker": "pedestrian", "rider": "bicycle", "cone": "traffic_cone", "barrier": "barrier",
-        "sign": "czone_sign", "thing": "generic_object",
-    }  # fmt: skip
+        "car": "vehicle",
+        "walker": "pedestrian",
+        "rider": "bicycle",
+        "cone": "traffic_cone",
+        "barrier": "barrier",
+        "sign": "czone_sign",
+        "thing": "generic_object",
+    }
     assert ["car" in frame.objects.tracks for frame in frames[:9]] == [False, False] + [True] * 5 + [False] * 2
     car = frames[2].objects.tracks.index("car")
     np.testing.assert_allclose(frames[2].objects.poses[car], [5, 7, 0])

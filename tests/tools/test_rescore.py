@@ -1,39 +1,31 @@
 """Totals recomputed from result files of the devkit; numbers worked out by hand or taken from the golden files."""
 
 import csv
-import importlib
 import math
 import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
+import rescore
 
 from latentdrive.pdms.versions import V1, V2
 from tests.support.golden_files import FILES, FOLDER, golden
-from tests.support.paths import TOOLS
 
 TERMS_V2 = V2.columns[:-1]
 EC = V2.columns[-1]
 
 
 @pytest.fixture
-def tool(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(TOOLS))
-    return importlib.import_module("rescore")
-
-
-@pytest.fixture
-def call(tool: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     """The tool as a user calls it: status and what it prints, errors included."""
 
     def run(*words: Any) -> tuple[int, str]:
         monkeypatch.setattr(sys, "argv", ["rescore.py", *map(str, words)])
         with pytest.raises(SystemExit) as ended:
-            tool.main()
-        said = capsys.readouterr()
-        return ended.value.code, said.out + said.err
+            rescore.main()
+        printed = capsys.readouterr()
+        return ended.value.code, printed.out + printed.err
 
     return run
 
@@ -80,21 +72,21 @@ INVALID = {"token": "broken", "valid": False}
 def test_a_result_file_of_v1_that_is_right_agrees(call, tmp_path: Path):
     rows = [v1("a"), v1("b", no_at_fault_collisions=0.5, score=0.4375, driving_direction_compliance=0.0), INVALID]
     average = v1("average", valid=False, score=(0.875 + 0.4375) / 2, no_at_fault_collisions=0.75)
-    status, said = call(write(tmp_path / "v1.csv", V1_HEADER, [*rows, average]))
+    status, output = call(write(tmp_path / "v1.csv", V1_HEADER, [*rows, average]))
     assert status == 0
-    assert "PDMS; 2 valid rows, 1 invalid" in said and "invalid, in no mean: broken" in said
-    assert "2 of 2 rows agree within 1e-06; largest deviation 0" in said
-    assert "average: printed 0.656250000, recomputed 0.656250000\n" in said
+    assert "PDMS; 2 valid rows, 1 invalid" in output and "invalid, in no mean: broken" in output
+    assert "2 of 2 rows agree within 1e-06; largest deviation 0" in output
+    assert "average: printed 0.656250000, recomputed 0.656250000\n" in output
 
 
 def test_a_wrong_row_and_a_wrong_mean_are_named(call, tmp_path: Path):
     rows = [v1("a"), v1("b", comfort=0.0), v1("average", score=0.875)]  # b is worth 8.5 / 12
     path = write(tmp_path / "v1.csv", V1_HEADER, rows)
-    status, said = call(path)
+    status, output = call(path)
     assert status == 1
-    assert "1 of 2 rows agree" in said and "largest deviation 0.167" in said
-    assert "b: printed 0.875000000, recomputed 0.708333333" in said
-    assert "average: printed 0.875000000, recomputed 0.791666667, DIFFERS" in said
+    assert "1 of 2 rows agree" in output and "largest deviation 0.167" in output
+    assert "b: printed 0.875000000, recomputed 0.708333333" in output
+    assert "average: printed 0.875000000, recomputed 0.791666667, DIFFERS" in output
     assert call(path, "--tolerance", 0.2)[0] == 0
 
 
@@ -102,35 +94,35 @@ def test_v2_without_a_predecessor_divides_by_fourteen_row_by_row(call, tmp_path:
     rows = [v2("a"), v2("b", **{EC: math.nan, "score": 12 / 14}), v2("c", **{EC: 0.0, "score": 12 / 16}), INVALID]
     mean = (14 / 16 + 12 / 14 + 12 / 16) / 3
     path = write(tmp_path / "v2.csv", V2_HEADER, [*rows, v2("average_all_frames", valid=False, score=mean)])
-    status, said = call(path)
-    assert status == 0 and "EPDMS; 3 valid rows, 1 invalid" in said and "average_all_frames: printed" in said
+    status, output = call(path)
+    assert status == 0 and "EPDMS; 3 valid rows, 1 invalid" in output and "average_all_frames: printed" in output
 
 
 def test_v2_without_the_column_of_extended_comfort_is_recognised(call, tmp_path: Path):
     row = {key: value for key, value in v2("a", score=12 / 14).items() if key != EC}
-    status, said = call(write(tmp_path / "v2.csv", [name for name in V2_HEADER if name != EC], [row]))
+    status, output = call(write(tmp_path / "v2.csv", [name for name in V2_HEADER if name != EC], [row]))
     assert status == 0
-    assert "EPDMS without extended comfort; 1 valid rows" in said and "no row with a mean" in said
+    assert "EPDMS without extended comfort; 1 valid rows" in output and "no row with a mean" in output
 
 
 def test_both_stages_are_recomputed_row_by_row(call, tmp_path: Path):
-    one, two = "_stage_one", "_stage_two"
+    first, second = "_stage_one", "_stage_two"
     rows = [
-        v2("a", one),
-        v2("b", one, drivable_area_compliance_stage_one=0.0, score=0.0),
-        v2("c", two),
-        v2("d", two, score=0.9),
+        v2("a", first),
+        v2("b", first, drivable_area_compliance_stage_one=0.0, score=0.0),
+        v2("c", second),
+        v2("d", second, score=0.9),
         INVALID,
-        v2("extended_pdm_score_stage_one", one, score=0.4375),
-        v2("extended_pdm_score_stage_two", two, score=0.6),
-        v2("extended_pdm_score_combined", one, score=0.3),
+        v2("extended_pdm_score_stage_one", first, score=0.4375),
+        v2("extended_pdm_score_stage_two", second, score=0.6),
+        v2("extended_pdm_score_combined", first, score=0.3),
     ]
-    status, said = call(write(tmp_path / "two.csv", TWO_STAGE_HEADER, rows))
+    status, output = call(write(tmp_path / "two.csv", TWO_STAGE_HEADER, rows))
     assert status == 1
-    assert "EPDMS, two stages; 4 valid rows, 1 invalid" in said and "3 of 4 rows agree" in said
-    assert "d: printed 0.900000000, recomputed 0.875000000" in said
-    assert "extended_pdm_score_stage_one: printed 0.437500000, recomputed 0.437500000\n" in said
-    assert "not checked" in said and "extended_pdm_score_stage_two, extended_pdm_score_combined" in said
+    assert "EPDMS, two stages; 4 valid rows, 1 invalid" in output and "3 of 4 rows agree" in output
+    assert "d: printed 0.900000000, recomputed 0.875000000" in output
+    assert "extended_pdm_score_stage_one: printed 0.437500000, recomputed 0.437500000\n" in output
+    assert "not checked" in output and "extended_pdm_score_stage_two, extended_pdm_score_combined" in output
 
 
 def test_scores_that_are_all_printed_lower_are_told_apart(call, tmp_path: Path):
@@ -140,20 +132,20 @@ def test_scores_that_are_all_printed_lower_are_told_apart(call, tmp_path: Path):
 
 
 @pytest.mark.skipif(not FILES, reason=f"no golden files in {FOLDER}")
-def test_what_the_devkit_scored_agrees(tool: ModuleType, tmp_path: Path):
+def test_what_the_devkit_scored_agrees(tmp_path: Path):
     cases = [case for name in FILES[:3] for case in golden(name).answers(0)["cases"]]
     scored = [case for case in cases if "v1" in case]
-    one = [{"token": str(n), "valid": True, **case["v1"]["scores"]} for n, case in enumerate(scored)]
-    found = tool.rescore(write(tmp_path / "v1.csv", V1_HEADER, [*one, *[INVALID] * (len(cases) - len(scored))]))
-    assert found.deviation.max() < 1e-12 and len(found.invalid) == len(cases) - len(scored) > 0
-    two = [
+    rows = [{"token": str(n), "valid": True, **case["v1"]["scores"]} for n, case in enumerate(scored)]
+    totals = rescore.rescore(write(tmp_path / "v1.csv", V1_HEADER, [*rows, *[INVALID] * (len(cases) - len(scored))]))
+    assert totals.deviation.max() < 1e-12 and len(totals.invalid) == len(cases) - len(scored) > 0
+    terms = [
         {name: case["v2"]["scores"][name] for name in TERMS_V2}
         | {EC: math.nan, "score": case["v2"]["score_without_ec"]}
         for case in scored
     ]
-    rows = [{"token": str(n), "valid": True, **row} for n, row in enumerate(two)]
-    found = tool.rescore(write(tmp_path / "v2.csv", V2_HEADER, rows))
-    assert found.deviation.max() < 1e-12 and len(found.tokens) == len(scored)
+    rows = [{"token": str(n), "valid": True, **row} for n, row in enumerate(terms)]
+    totals = rescore.rescore(write(tmp_path / "v2.csv", V2_HEADER, rows))
+    assert totals.deviation.max() < 1e-12 and len(totals.tokens) == len(scored)
 
 
 def test_what_can_not_be_read_is_said_with_its_place(call, tmp_path: Path):
@@ -183,8 +175,8 @@ def test_what_can_not_be_read_is_said_with_its_place(call, tmp_path: Path):
         (TWO_STAGE_HEADER, [{**v2("a", "_stage_one"), **v2("a", "_stage_two")}], "has sub-scores of both stages"),
         (TWO_STAGE_HEADER, [{"token": "a", "valid": True, "score": 1.0}], "has sub-scores of neither stage"),
     ):
-        status, said = call(write(path, columns, rows))
-        assert status == 2 and message in said and str(path) in said, said
+        status, output = call(write(path, columns, rows))
+        assert status == 2 and message in output and str(path) in output, output
     path.write_text("")
     assert "the file is empty" in call(path)[1]
     path.write_text("token,valid,comfort,score\na,True,1\n")
