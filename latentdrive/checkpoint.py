@@ -4,7 +4,7 @@
 `card.json` (what the model is, what it was made from, how good it is) and `README.md` (the card for
 people). `load` needs the folder and nothing else; it refuses folders with a missing or altered file.
 Stores and later checkpoints refer to a checkpoint by its fingerprint, which covers weights, files and
-configuration. Whoever made a folder can make its hashes match, so its configuration may build only
+configuration. The maker of a folder can make its hashes match, so its configuration may build only
 classes that are marked with `checkpoint_part`.
 """
 
@@ -28,7 +28,7 @@ from latentdrive.errors import CheckpointError, ConfigError
 from latentdrive.files import atomic_folder, restore_folder
 from latentdrive.identity import digest
 
-FORMAT = 2  # of format 1, fingerprints covered the module paths of classes
+FORMAT = 2  # in format 1, fingerprints also covered module paths
 WEIGHTS, CONFIG, CARD, README = "model.safetensors", "config.yaml", "card.json", "README.md"
 FILES = "files"  # folder of what a model keeps besides weights (the teacher: tokenizer and processor)
 Model = TypeVar("Model", bound=nn.Module)
@@ -36,7 +36,7 @@ Model = TypeVar("Model", bound=nn.Module)
 
 @dataclass(frozen=True, kw_only=True)
 class Card:
-    """What a checkpoint is, what it was made from and how good it is.
+    """The card of a checkpoint: what it is, what it was made from and how good it is.
 
     kind: class of the model. fingerprint: of weights, files and configuration. files: path below the
     folder → sha256, for models that keep files. parents: role → fingerprint of what the model was made

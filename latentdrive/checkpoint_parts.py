@@ -1,4 +1,4 @@
-"""What a class says about itself to be kept in a checkpoint folder. checkpoint.py acts on it.
+"""Protocols and marks by which a class can be kept in a checkpoint folder. checkpoint.py acts on them.
 
 At the bottom of the import order, so that models and their parts need not import checkpoint.py.
 """
@@ -16,7 +16,7 @@ Part = TypeVar("Part", bound=type)
 def checkpoint_part(cls: Part) -> Part:
     """Allow the configuration in a checkpoint folder to build this class.
 
-    Whoever makes a folder decides what its configuration names. A class may carry this mark only if
+    The maker of a folder decides what its configuration names. A class may carry this mark only if
     building it with any arguments reads, writes and sends nothing. Subclasses do not inherit the mark.
     """
     setattr(cls, MARK, True)

@@ -1,7 +1,7 @@
 """Configurations: composed from YAML files with Hydra, read strictly, and written back as YAML.
 
 The rest of the package sees a `Config`. It remembers which keys were read, so that a key that
-nobody reads is an error before any work begins. build.py makes objects of its nodes.
+no code reads is an error before any work begins. build.py makes objects of its nodes.
 """
 
 import difflib
@@ -60,12 +60,12 @@ class Config:
 
     @property
     def command(self) -> str:
-        """What a person types to get this configuration."""
+        """The command line that gives this configuration."""
         return self._command
 
     @property
     def data_words(self) -> str:
-        """What a person adds to another verb to get the same data in the same places."""
+        """The arguments that give another verb the same data in the same places."""
         return self._data_words
 
     def __getattr__(self, name: str) -> Any:
@@ -115,7 +115,7 @@ class Config:
         return sorted(name for leaf in _leaves(self._node) if (name := f"{self._path}{leaf}") not in self._read)
 
     def require_all_read(self) -> None:
-        """Raise ConfigError if there is a key that nobody read. Commands call this before the work begins."""
+        """Raise ConfigError if a key was not read. Commands call this before the work begins."""
         if unread := self.unread():
             raise ConfigError(
                 f"nobody reads {', '.join(unread)}: remove {'it' if len(unread) == 1 else 'them'}, "

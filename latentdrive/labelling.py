@@ -111,8 +111,8 @@ class FutureLabeller:
             return self.model.encode(batch.frames, motion), known[:, None]
         steps = np.arange(0, self.spec.span + 1, self.spec.transition_frames)
         places = np.array([[(index, row + step) for step in steps] for index, row in windows])
-        _, first, which = np.unique(places.reshape(-1, 2), axis=0, return_index=True, return_inverse=True)
-        maps = self.model.features.maps(batch.frames.flatten(0, 1)[first])[which.reshape(places.shape[:2])]
+        _, first, inverse = np.unique(places.reshape(-1, 2), axis=0, return_index=True, return_inverse=True)
+        maps = self.model.features.maps(batch.frames.flatten(0, 1)[first])[inverse.reshape(places.shape[:2])]
         return self.model.encode(batch.frames, motion, maps), known[:, None]
 
 
@@ -192,7 +192,7 @@ class Shard:
 
     def __init__(self, labeller: Labeller, clips: ReadableSource, batch_size: int) -> None:
         self.labeller, self.clips, self.batch_size = labeller, clips, batch_size
-        self._drives: dict[int, str] = {}  # of each clip, in order
+        self._drives: dict[int, str] = {}  # the drive of each clip, in order
         self._windows: WindowList = []
         self._times: list[float] = []
         self._opened: dict[int, Opened] = {}
@@ -243,7 +243,7 @@ class Shard:
 
 
 def strided_starts(clip: DrivingClip, starts: Int64[np.ndarray, "S"], stride: int) -> Int64[np.ndarray, "W"]:
-    """Those of `starts` that lie a multiple of `stride` frames after the first frame of their shot.
+    """The `starts` that lie a multiple of `stride` frames after the first frame of their shot.
 
     Frames are counted from the shot's first frame, not from the first start, so that codebook, teacher
     and student label the same times.

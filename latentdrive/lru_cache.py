@@ -9,8 +9,9 @@ Value = TypeVar("Value")
 
 
 class LruCache(Generic[Key, Value]):
-    """The `size` values that were used last. A pickled cache is empty, so worker processes open files of their own.
+    """Keeps the `size` most recently used values.
 
+    A pickled cache is empty, so worker processes open files of their own.
     functools.lru_cache can't be pickled, and it would keep every value that it makes.
     """
 

@@ -14,7 +14,7 @@ def data_words(written: Mapping[str, Any], configs: Path) -> Iterator[str]:
     """Words of a command that give another verb the same data in the same places.
 
     These are the option of `data`, and every value that differs from the files of `data` and
-    `paths`, whether somebody typed it or an experiment set it. written: the configuration before
+    `paths`, whether the user typed it or an experiment set it. written: the configuration before
     its interpolations are resolved, so that a value that follows from another key is no difference.
     configs: the folder of those files.
     """

@@ -20,7 +20,7 @@ from latentdrive.run_folder import CONFIG, METRICS
 
 
 class State(StrEnum):
-    """What a step's folder holds."""
+    """State of a step, read from its folder."""
 
     MISSING = "missing"  # no run
     STALE = "stale"  # a run of another configuration

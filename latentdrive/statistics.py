@@ -49,9 +49,9 @@ def bootstrap_by_drive(
         raise WrongShape(
             f"bootstrap_by_drive got {len(values)} values and {len(drives)} drives: give one drive for each value"
         )
-    names, which = np.unique(np.asarray(drives), return_inverse=True)
-    sums = np.bincount(which, weights=values)
-    counts = np.bincount(which).astype(np.float64)
+    names, group = np.unique(np.asarray(drives), return_inverse=True)
+    sums = np.bincount(group, weights=values)
+    counts = np.bincount(group).astype(np.float64)
     draws = np.random.default_rng(seed).integers(0, len(names), (samples, len(names)))
     means = sums[draws].sum(1) / counts[draws].sum(1)
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
@@ -100,13 +100,13 @@ def ratio_by_drive(
             f"ratio_by_drive got {len(numerator)} numerators, {len(denominator)} denominators and {len(drives)} "
             "drives: give one of each for each value"
         )
-    names, which = np.unique(np.asarray(drives), return_inverse=True)
-    above, below = np.bincount(which, weights=numerator), np.bincount(which, weights=denominator)
+    names, group = np.unique(np.asarray(drives), return_inverse=True)
+    above, below = np.bincount(group, weights=numerator), np.bincount(group, weights=denominator)
     draws = np.random.default_rng(seed).integers(0, len(names), (samples, len(names)))
     with np.errstate(divide="ignore", invalid="ignore"):
         mean, shares = above.sum() / below.sum(), above[draws].sum(1) / below[draws].sum(1)
         low, high = np.quantile(shares, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(mean=float(mean), low=float(low), high=float(high), drives=len(names), values=len(which))
+    return Interval(mean=float(mean), low=float(low), high=float(high), drives=len(names), values=len(group))
 
 
 def drives_needed(values: Float[np.ndarray, "N"], drives: Sequence[str]) -> int | None:
@@ -124,20 +124,21 @@ def drives_needed(values: Float[np.ndarray, "N"], drives: Sequence[str]) -> int 
         raise WrongShape(
             f"drives_needed got {len(values)} values and {len(drives)} drives: give one drive for each value"
         )
-    names, which = np.unique(np.asarray(drives), return_inverse=True)
+    names, group = np.unique(np.asarray(drives), return_inverse=True)
     mean = values.mean()
     if mean == 0 or len(names) == 1:
         return None
-    moves = np.bincount(which, weights=values - mean) * len(names) / len(values)
+    moves = np.bincount(group, weights=values - mean) * len(names) / len(values)
     variance = (moves**2).sum() / (len(names) - 1)
     return math.floor(NORMAL_95**2 * variance / mean**2) + 1
 
 
-def chance_of_as_many(found: int, *, drawn: int, marked: int, of: int) -> float:
-    """Probability of `found` or more marked items in a draw of `drawn` items without replacement,
-    if `marked` of `of` are marked.
+def upper_tail_probability(count: int, *, drawn: int, marked: int, of: int) -> float:
+    """Hypergeometric probability of `count` or more marked items in a draw without replacement.
+
+    drawn: size of the draw. marked: number of marked items among all `of` items.
     """
-    ways = (math.comb(marked, i) * math.comb(of - marked, drawn - i) for i in range(found, min(marked, drawn) + 1))
+    ways = (math.comb(marked, i) * math.comb(of - marked, drawn - i) for i in range(count, min(marked, drawn) + 1))
     return sum(ways) / math.comb(of, drawn)
 
 

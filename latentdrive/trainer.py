@@ -29,8 +29,8 @@ from latentdrive.overrides import quoted
 from latentdrive.run_folder import RESUME, RunFolder, progress_bar
 from latentdrive.stages.batches import StageBatches
 
-STATE = "last.ckpt"  # in RESUME
-SECONDS = "seconds"  # in STATE: how long the run had taken when it was saved
+STATE = "last.ckpt"  # file in the folder RESUME
+SECONDS = "seconds"  # key in STATE: how long the run had taken when it was saved
 
 
 def make_trainer(cfg: Config, folder: RunFolder, *, steps: int) -> L.Trainer:
@@ -71,7 +71,7 @@ def supported_precision(precision: str) -> str:
 
 
 def trained_model(trainer: L.Trainer, module: L.LightningModule, config: Mapping[str, Any]) -> torch.nn.Module:
-    """The model after training. Where the processes hold shards of it, it is built anew from all of them.
+    """The model after training. Where the processes hold shards of it, it is built again from all of them.
 
     config: of the model. Every process must call this; only the first one gets the whole weights.
     """

@@ -7,11 +7,11 @@ x east, y north. Units are metres, seconds and radians; a scalar's name ends in 
 Dataclasses are built at borders (reading, predicting, scoring); inside a network, plain tensors are passed.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from enum import IntEnum, StrEnum
 from pathlib import Path
-from typing import Protocol, TypeVar, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float, Float32, Float64, Int64, UInt8
@@ -55,7 +55,7 @@ class DrivingClip:
 
     frames: RGB. times_s: presentation times. shots: number of the shot that each frame belongs to; no transition may
     join two shots. ego_poses: x, y, heading relative to the first frame. ego_speed_mps: forward speed. intrinsics:
-    pinhole matrix in pixels of `frames`, None where the source gives none (whoever guesses it records the guess).
+    pinhole matrix in pixels of `frames`, None where the source gives none (code that guesses it records the guess).
     key: unique name of the clip. drive: name of the recording; bootstraps resample whole drives. poses_causal: False
     where a pose was interpolated towards one recorded more than half a frame interval later. commands: a Command at
     every frame. ego_motion: recorded velocity (m/s) and acceleration (m/s^2), each forward and left. Optional fields
@@ -135,7 +135,7 @@ class LatentFeatures(Batch):
 class LatentActions(Batch):
     """What the driver did or will do, as codes of a codebook."""
 
-    codes: Int64[Tensor, "*batch A"]  # of the ego, in [0, K), ordered by transition, then slot
+    codes: Int64[Tensor, "*batch A"]  # ego codes in [0, K), ordered by transition, then slot
     environment: Int64[Tensor, "*batch E"] | None  # codes of the motion that the ego did not cause
     logits: Float[Tensor, "*batch A K"] | None
     features: LatentFeatures | None
@@ -157,7 +157,7 @@ class EgoHistory:
     """The ego's past, oldest first; the last row is now. Flags say what is known; unknown rows are 0."""
 
     times_s: Float64[np.ndarray, "T"]
-    poses: Float32[np.ndarray, "T 3"]  # in the ego frame of now
+    poses: Float32[np.ndarray, "T 3"]  # x, y, heading in the ego frame of now
     poses_known: bool
     velocity: Float32[np.ndarray, "T 2"]  # m/s, forward and left
     velocity_known: bool
@@ -311,7 +311,7 @@ class SceneBatch(Batch):
     velocity_known: Bool[Tensor, "B"]
     acceleration: Float[Tensor, "B 2"]  # now, m/s^2, forward and left
     acceleration_known: Bool[Tensor, "B"]
-    command: Int64[Tensor, "B"]  # of Command
+    command: Int64[Tensor, "B"]  # values of Command
     command_known: Bool[Tensor, "B"]
 
     def __len__(self) -> int:
@@ -352,6 +352,25 @@ class SceneSource(Protocol):
     def location(self, token: str) -> Path: ...
     def start(self, token: str) -> tuple[int, Float64[np.ndarray, "3"]]: ...
     def summary(self) -> str: ...
+
+
+@runtime_checkable
+class TwoStage(Protocol):
+    """A SceneSource that holds both stages of a split.
+
+    second_stages: the entries of the split's mapping whose scenes are all there. incomplete: why the other entries are
+    left out, by the token of their present scene.
+    """
+
+    second_stages: Sequence[Any]
+    incomplete: Mapping[str, str]
+
+
+@runtime_checkable
+class FirstStage(Protocol):
+    """A SceneSource without second stages. skipped_second_stages: how many of them its split names nevertheless."""
+
+    skipped_second_stages: int
 
 
 @runtime_checkable

@@ -125,7 +125,7 @@ def _submitted(pool: ProcessPoolExecutor, job: Any, pending: dict[Future, Any]) 
         raise
 
 
-_work: Callable[[Any], Any] | None = None  # of this worker process
+_work: Callable[[Any], Any] | None = None  # the function that this worker process runs
 
 
 def _start(work: Callable[[Any], Any]) -> None:

@@ -6,10 +6,10 @@ import pytest
 from latentdrive.errors import WrongShape
 from latentdrive.statistics import (
     bootstrap_by_drive,
-    chance_of_as_many,
     drives_needed,
     evenly_spread,
     over_trainings,
+    upper_tail_probability,
 )
 
 
@@ -57,10 +57,10 @@ def test_one_drive_a_value_or_an_error():
 
 def test_the_chance_of_a_sample_by_hand():
     # 2 of 5 are marked; of the 10 pairs, 3 hold none of them, 6 one and 1 both.
-    assert [chance_of_as_many(count, drawn=2, marked=2, of=5) for count in (0, 1, 2, 3)] == [1.0, 0.7, 0.1, 0.0]
+    assert [upper_tail_probability(count, drawn=2, marked=2, of=5) for count in (0, 1, 2, 3)] == [1.0, 0.7, 0.1, 0.0]
     # If everything is drawn, nothing is left to chance.
-    assert [chance_of_as_many(count, drawn=5, marked=2, of=5) for count in (2, 3)] == [1.0, 0.0]
-    assert chance_of_as_many(1, drawn=8, marked=10, of=1000) == pytest.approx(1 - 0.99**8, abs=1e-3)
+    assert [upper_tail_probability(count, drawn=5, marked=2, of=5) for count in (2, 3)] == [1.0, 0.0]
+    assert upper_tail_probability(1, drawn=8, marked=10, of=1000) == pytest.approx(1 - 0.99**8, abs=1e-3)
 
 
 def test_the_drives_that_a_difference_needs_by_hand():

@@ -29,7 +29,7 @@ class Quantized(NamedTuple):
 class Quantizer(nn.Module):
     """A book of `codes` vectors of `width`.
 
-    commitment: weight of `Quantized.commitment` for whoever sums a loss. decay: of the moving average.
+    commitment: weight of `Quantized.commitment` in the training loss. decay: of the moving average.
     dead_below: a code with fewer uses a step, on average, is re-seeded.
     """
 

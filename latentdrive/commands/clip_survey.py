@@ -15,7 +15,7 @@ from latentdrive.data.clips.frame_cache import CachedClips
 from latentdrive.errors import NoClips, TooManyUnreadable, TooShort, UnreadableClip
 from latentdrive.findings import Finding, good, lacking, wrong
 from latentdrive.run_folder import progress
-from latentdrive.statistics import chance_of_as_many
+from latentdrive.statistics import upper_tail_probability
 from latentdrive.types import DrivingClip, PoseSource
 
 ACCIDENT = 0.001  # a sample that is rarer than this among data within the limits is no accident
@@ -38,7 +38,7 @@ class ReadClip:
 
 @dataclass
 class PartSample:
-    """What a sample of one part showed.
+    """Counts from a sample of one part.
 
     clips: how many the part has. looked_at: size of the sample. read: the clips, cut to the part.
     unreadable, too_short: of the sample. with_truth: clips with the truth about others. windows: in
@@ -109,7 +109,7 @@ class ClipSurvey:
         sample.windows += windows
 
     def findings(self, part: str, sample: PartSample, clips: CachedClips) -> Iterator[Finding]:
-        """What a sample says about its part."""
+        """Findings about a part, from its sample."""
         spec = f"{self.spec.transitions} transitions of {self.spec.transition_s:g} s"
         yield good(f"{part}: {sample.clips:,} clips; {sample.looked_at} of them looked at")
         for error in sample.unreadable[:NAMED]:
@@ -165,7 +165,7 @@ def doubts(samples: Mapping[str, PartSample], data: DataSet) -> Iterator[Finding
             f"{part}: {bad} of {sample.looked_at} clips looked at can't be read, data.max_unreadable allows "
             f"{data.max_unreadable:.2%}"
         )
-        if chance_of_as_many(bad, drawn=sample.looked_at, marked=allowed, of=sample.clips) < ACCIDENT:
+        if upper_tail_probability(bad, drawn=sample.looked_at, marked=allowed, of=sample.clips) < ACCIDENT:
             raise TooManyUnreadable(f"{text}: repair or remove them, or raise data.max_unreadable")
         if bad > data.max_unreadable * sample.looked_at:
             remedy = f"repair or remove them; sample={sample.clips} looks at every clip"

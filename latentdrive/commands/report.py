@@ -34,7 +34,7 @@ from latentdrive.report.runs import Run, read_runs
 from latentdrive.report.sections import Section, run_section
 from latentdrive.run_folder import RunFolder, progress_bar
 
-DICTIONARY = "dictionary.npz"  # in the folder of a codebook run
+DICTIONARY = "dictionary.npz"  # file in the folder of a codebook run
 
 
 class _WithBar(Sequence):

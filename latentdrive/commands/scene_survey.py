@@ -47,7 +47,7 @@ class SceneSurvey:
                 source = self.data.open_scenes(split=split, progress=self.progress)
             except (NoScenes, ConfigError) as error:
                 failed.append(f"{label}: {error}")
-                # The devkit's folder names splits of all data, most of which nobody downloads: that is no fault.
+                # The devkit's folder names splits of all data, most of which users don't download: that is no fault.
                 yield lacking(failed[-1])
                 continue
             self.counts[label] = len(source.tokens)

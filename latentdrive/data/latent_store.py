@@ -10,10 +10,10 @@ training targets and never a planner's input.
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -313,3 +313,15 @@ def _open_shard(folder: Path, shard: dict[str, Any]) -> tuple[dict[str, Tensor],
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@runtime_checkable
+class LabelledBatches(Protocol):
+    """Batches of scenes whose latent actions lie in the stores `train` and `val`. info: description of the labels."""
+
+    info: StoreInfo
+    stores: Mapping[str, LatentStore]
+
+    def held_out_rows(self) -> list[int]:
+        """Rows of the store `val` that validation looks at."""
+        ...

@@ -26,7 +26,6 @@ class SceneSettings(ABC):
     opened, and never which scenes there are.
     """
 
-    has_splits: ClassVar[bool] = False
     has_sensors: ClassVar[bool] = False
 
     path: str

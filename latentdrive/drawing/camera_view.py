@@ -13,7 +13,7 @@ from latentdrive.types import CameraImage
 
 NEAR_M = 0.5  # depth at which everything projected is cut off
 FARTHEST_PX = 1e5  # from the picture's corner; anything farther out is left out or clipped
-DOTS = 8  # at most so many dots on a plan
+DOTS = 8  # most dots drawn on one plan
 SHIFT = 4  # fractional bits of the pixel coordinates that OpenCV takes
 
 

@@ -22,7 +22,7 @@ COLOURS = {
     "generic_object": (160, 160, 160),
 }
 DRIVER = "human"  # the plan that is always drawn in HUMAN
-PAINTS = (  # of all other plans, in their order
+PAINTS = (  # colours of the remaining plans, in order
     (255, 90, 200),
     (80, 225, 255),
     (255, 140, 40),

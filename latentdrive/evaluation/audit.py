@@ -1,6 +1,6 @@
-"""What a mean hides: how often a planner profits from blind spots of the score. Counts only, no
-verdicts.
+"""Audit of what a mean score hides: how often a planner profits from blind spots of the score.
 
+It gives counts only, no verdicts.
 Each finding counts scenes, out of those in which it could be examined.
 """
 
@@ -34,7 +34,7 @@ MEANINGS = {
 
 
 @dataclass(**FROZEN)
-class Finding:
+class AuditFinding:
     """name: in summary.json. count: scenes found, out of `of` examined. meaning: in plain words.
     tokens: the first LISTED."""
 
@@ -55,17 +55,17 @@ def audit(
     states: Float64[np.ndarray, "N T 11"],
     planned: Mapping[str, Trajectory],
     human_progress: Float64[np.ndarray, "N"],
-) -> list[Finding]:
+) -> list[AuditFinding]:
     """All findings, in the order of MEANINGS.
 
     states: simulated, NaN for scenes that failed. planned: trajectories by token. human_progress:
     ego progress of the human driver in the same scenes, NaN where unknown.
     """
 
-    def finding(name: str, hit: Bool[np.ndarray, "N"], examined: Bool[np.ndarray, "N"]) -> Finding:
+    def finding(name: str, hit: Bool[np.ndarray, "N"], examined: Bool[np.ndarray, "N"]) -> AuditFinding:
         rows = np.flatnonzero(hit & examined)
         tokens = tuple(results.tokens[row] for row in rows[:LISTED])
-        return Finding(name=name, count=len(rows), of=int(examined.sum()), meaning=MEANINGS[name], tokens=tokens)
+        return AuditFinding(name=name, count=len(rows), of=int(examined.sum()), meaning=MEANINGS[name], tokens=tokens)
 
     def of_plans(holds: Callable[[Trajectory], bool]) -> Bool[np.ndarray, "N"]:
         return np.array([token in planned and holds(planned[token]) for token in results.tokens], bool)

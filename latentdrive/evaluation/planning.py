@@ -52,8 +52,8 @@ class Plans:
 def is_privileged(planner: AnyPlanner) -> TypeGuard[PrivilegedPlanner]:
     """Whether the planner is given the truth of a scene, its future included.
 
-    The protocol only asks whether the attributes exist. The future is shown to nobody who does not
-    say `privileged = True`.
+    The protocol only asks whether the attributes exist. Only a planner that says
+    `privileged = True` is shown the future.
     """
     return isinstance(planner, PrivilegedPlanner) and planner.privileged is True
 

@@ -24,7 +24,7 @@ from latentdrive.pdms.sub_scores.extended_comfort import extended_comfort, inter
 from latentdrive.pdms.versions import Version
 from latentdrive.types import FROZEN, Trajectory
 
-COLUMNS = 11  # of a simulated state
+COLUMNS = 11  # columns of a simulated state
 
 
 @dataclass(**FROZEN)

@@ -5,11 +5,9 @@ from dataclasses import dataclass, field, replace
 
 from latentdrive.data.clips.data_set import DataSet
 from latentdrive.data.navsim.scene_filter import SecondStage
-from latentdrive.data.navsim.scene_source import NavsimLogs
-from latentdrive.data.navsim.two_stage import TwoStageScenes
 from latentdrive.errors import ConfigError, NoScenes, UnreadableClip
 from latentdrive.pdms.versions import Version
-from latentdrive.types import FROZEN, SceneSource, SensorNeeds
+from latentdrive.types import FROZEN, FirstStage, SceneSource, SensorNeeds, TwoStage
 
 
 @dataclass(**FROZEN)
@@ -31,8 +29,7 @@ class SplitScenes:
     @property
     def skipped_second_stages(self) -> int:
         """How many second stages the split names although this source has its first stage alone."""
-        split = self.source.split if isinstance(self.source, NavsimLogs) else None
-        return 0 if split is None else len(split.second_stages)
+        return self.source.skipped_second_stages if isinstance(self.source, FirstStage) else 0
 
     def of_entries(self, entries: Iterable[SecondStage]) -> "SplitScenes":
         """The scenes of these entries alone."""
@@ -69,7 +66,7 @@ def open_split(
     stages with another version than EPDMS v2.2.
     """
     source = data.open_scenes(split=split, needs=needs, progress=progress)
-    two_stages = isinstance(source, TwoStageScenes)
+    two_stages = isinstance(source, TwoStage)
     if two_stages and version is not Version.EPDMS_V2_2:
         raise ConfigError(
             f"scorer={version}: two stages are scored by {Version.EPDMS_V2_2} alone (v1 has one "

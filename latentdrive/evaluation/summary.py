@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from latentdrive.errors import ConfigError
-from latentdrive.evaluation.audit import Finding
+from latentdrive.evaluation.audit import AuditFinding
 from latentdrive.evaluation.results import AveragedScenes, Results
 from latentdrive.evaluation.scores_file import SCORES, read_scores
 from latentdrive.pdms.versions import Version
@@ -43,7 +43,7 @@ def devkit_mean(results: Results) -> float:
     return float(results.score[results.valid].mean()) if known else float("nan")
 
 
-def summarise(results: Results, findings: Iterable[Finding], about: Mapping[str, Any]) -> dict[str, Any]:
+def summarise(results: Results, findings: Iterable[AuditFinding], about: Mapping[str, Any]) -> dict[str, Any]:
     """The content of summary.json. about: planner, data and the like, copied as it is.
 
     score and sub_scores of two stages are the combined ones; those of each stage stand under

@@ -1,5 +1,6 @@
-"""What an evaluation prints: a table of means with intervals, the failures, the latency, and the
-audit."""
+"""The terminal output of an evaluation: a table of means with intervals, the failures, the latency
+and the audit.
+"""
 
 import io
 from collections.abc import Iterable, Mapping
@@ -8,7 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from latentdrive.evaluation.audit import Finding
+from latentdrive.evaluation.audit import AuditFinding
 from latentdrive.evaluation.summary import STAGES
 
 WIDTH = 110
@@ -78,7 +79,7 @@ def latency_lines(latency: Mapping[str, Any] | None, *, reads_store: bool) -> li
     return [line + ("; without the network that filled the latent store" if reads_store else "")]
 
 
-def audit_lines(findings: Iterable[Finding]) -> list[str]:
+def audit_lines(findings: Iterable[AuditFinding]) -> list[str]:
     """One line for each finding."""
     return [
         f"  {finding.count:>6,} of {finding.of:>6,}  {finding.share:7.2%}  {finding.meaning}"

@@ -40,7 +40,7 @@ def run(make_planner: Callable[[], Planner], requests: BufferedIOBase, answers: 
     except LatentDriveError as error:
         send(answers, {"error": str(error), "ended": True}, {})
         return 1
-    except BrokenPipeError:  # nobody reads the answer any more
+    except BrokenPipeError:  # the client no longer reads the answer
         return 0
     return 0
 

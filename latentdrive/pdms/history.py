@@ -11,7 +11,7 @@ from latentdrive.errors import UnreadableScene
 from latentdrive.pdms.scene import AX, HEADING, VX, YAW_ACCELERATION
 from latentdrive.types import LoggedFrame, SceneTruth
 
-PAST_FRAMES = 3  # before now, from which the history is read
+PAST_FRAMES = 3  # the history starts this many frames before now
 STEP_US = 100_000
 COLUMNS = YAW_ACCELERATION + 1
 

@@ -107,6 +107,6 @@ def _best(expected: SceneTensors, proposals: Tensor, rules: Rules) -> int:
 
 
 def _human_terms(raw: RawScores) -> np.ndarray:
-    """Sub-scores of the human, who is the second trajectory. Compared with nobody, the human has EP = 1."""
+    """Sub-scores of the human, who is the second trajectory. Without a reference, the human has EP = 1."""
     terms = raw.terms | {EP: torch.ones_like(raw.product)}
     return np.array([float(terms[name][0, 1]) for name in V2.columns[:-1]])

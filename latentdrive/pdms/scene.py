@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float64, Int8, Int32
 
 from latentdrive.types import FROZEN
 
-STEP_S, STEPS = 0.1, 41  # of the simulation that is scored: now and 4 s
+STEP_S, STEPS = 0.1, 41  # the scored simulation covers now and the next 4 s
 X, Y, HEADING, VX, VY, AX, AY, STEERING, STEERING_RATE, YAW_RATE, YAW_ACCELERATION = range(11)
 AGENTS = ("vehicle", "pedestrian", "bicycle")  # everything else is a static object
 FETCH_M = 100.0  # half side of the square around the ego from which map areas are fetched

@@ -18,7 +18,7 @@ from latentdrive.pdms.versions import V2, Version
 from latentdrive.types import FROZEN, Batch
 
 Array = TypeVar("Array", np.ndarray, Tensor)
-Terms = Mapping[str, Any]  # of Array
+Terms = Mapping[str, Any]  # terms by column name; the values are arrays
 
 NC, DAC, DDC = "no_at_fault_collisions", "drivable_area_compliance", "driving_direction_compliance"
 TLC, EP, TTC = "traffic_light_compliance", "ego_progress", "time_to_collision_within_bound"
@@ -26,7 +26,7 @@ LK, C, HC, EC = "lane_keeping", "comfort", "history_comfort", "two_frame_extende
 
 PDMS_FACTORS, PDMS_WEIGHTS = (NC, DAC), {EP: 5.0, TTC: 5.0, C: 2.0, DDC: 0.0}
 EPDMS_FACTORS, EPDMS_WEIGHTS = (NC, DAC, DDC, TLC), {EP: 5.0, TTC: 5.0, LK: 2.0, HC: 2.0}
-EC_WEIGHT = 2.0  # where it is known
+EC_WEIGHT = 2.0  # the weight of EC in scenes where EC is known
 ENOUGH_PROGRESS_M = 5.0  # if the best progress is not larger, progress is not compared
 
 

@@ -1,6 +1,6 @@
 """Straight ahead at the present speed: NAVSIM's constant-velocity baseline.
 
-planners/baselines/constant_velocity.py drives by it, and scenes are chosen by its score.
+planners/baselines/constant_velocity.py plans with it, and scenes are chosen by its score.
 """
 
 import numpy as np

@@ -25,7 +25,7 @@ from latentdrive.types import FROZEN
 TERMS = tuple(name for name in V2.columns if name != EC)  # known before extended comfort
 SPREAD_M2 = 0.1  # variance of the Gaussian weight over the distance between a plan's end and a follower's start
 NEGLIGIBLE_WEIGHT = 1e-8  # a sum of weights up to this counts as 0
-TOKENS_SHOWN = 5  # in a message
+TOKENS_SHOWN = 5  # most tokens that a message lists
 
 
 @dataclass(**FROZEN)

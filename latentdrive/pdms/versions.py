@@ -10,7 +10,7 @@ from enum import StrEnum
 
 from latentdrive.types import FROZEN
 
-REVISION = 1  # raise it when preparing a scene gives other numbers: stores are then built anew
+REVISION = 1  # raise it when preparing a scene gives other numbers: stores are then built again
 
 
 class Version(StrEnum):

@@ -94,8 +94,11 @@ class LearnedPlanner(SpeaksCodes, nn.Module, ABC):
             self.latents.require_scenes(source, tokens)
 
     def provenance(self) -> dict[str, Any]:
-        """What a result says of the embeddings: their source, the planner's own labeller if it is another, and
-        whether they depend on the future."""
+        """Provenance of the embeddings, recorded in results.
+
+        It names their source, the planner's own labeller if it is another, and whether they depend
+        on the future.
+        """
         if self.latents is None:
             return {}
         facts = self.latents.provenance()

@@ -1,4 +1,4 @@
-"""What a planner's loss is, and the simplest one: the distance of the plan from the human's trajectory.
+"""The interface of a planner's loss, and the simplest loss: the distance of the plan from the human's trajectory.
 
 Transfuser and iPad have losses of their own (transfuser/losses.py, ipad/losses.py).
 """

@@ -1,4 +1,4 @@
-"""What a codebook's numbers are aimed at, and a sentence for each number that misses its aim.
+"""The targets for a codebook's numbers, and a sentence for each number that misses its aim.
 
 More is asked of a codebook of the built-in world, where the truth about all vehicles is known, than
 of one of real video.

@@ -12,7 +12,18 @@ from jaxtyping import Float64
 from latentdrive.report.runs import Curve
 
 BLUE, ORANGE, GREEN, RED, GREY, VIOLET = "#3b82f6", "#f59e0b", "#10b981", "#ef4444", "#94a3b8", "#8b5cf6"
-PAINTS = (BLUE, ORANGE, GREEN, VIOLET, RED, GREY, "#14b8a6", "#ec4899", "#84cc16", "#a16207")  # in turn
+PAINTS = (
+    BLUE,
+    ORANGE,
+    GREEN,
+    VIOLET,
+    RED,
+    GREY,
+    "#14b8a6",
+    "#ec4899",
+    "#84cc16",
+    "#a16207",
+)  # colours of the series, in order
 CURVE_PAINTS, GROUP_PAINTS = (BLUE, ORANGE, GREEN, VIOLET, RED, GREY), (BLUE, ORANGE, GREEN, VIOLET, GREY)
 MOST_POINTS = 400  # drawn of a curve
 MARKED_POINTS = 25  # a curve with fewer points gets a marker at each

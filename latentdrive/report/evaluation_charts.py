@@ -13,7 +13,7 @@ from latentdrive.report.charts import Chart, bars
 from latentdrive.report.drawings import picture
 
 LINE = 17  # letters in a line of a name below an axis
-START, AUDIT = "evaluate/", "audit/"  # of the names in metrics.json
+START, AUDIT = "evaluate/", "audit/"  # prefixes of names in metrics.json
 COUNTS = ("failed", "scenes")
 
 

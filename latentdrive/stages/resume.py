@@ -21,7 +21,7 @@ from latentdrive.stages.start import Start
 from latentdrive.trainer import SECONDS
 
 SETTINGS = "settings.yaml"  # beside the state
-LEARNED_FROM = "learned_from"  # in SETTINGS: StageBatches.learned_from, known once the batches are prepared
+LEARNED_FROM = "learned_from"  # key in SETTINGS: StageBatches.learned_from, known once the batches are prepared
 # The trainer's settings that weights depend on; a run is resumed with the same ones.
 TRAINER = ("precision", "gradient_clip_val", "gradient_clip_algorithm", "accumulate_grad_batches")
 
@@ -66,7 +66,7 @@ def resume(module: L.LightningModule, state: Path, settings: Mapping[str, Any], 
         saved = torch.load(state, map_location="cpu", weights_only=True, mmap=True)
         module.load_state_dict(saved["state_dict"])
     except (RuntimeError, EOFError, KeyError, pickle.UnpicklingError) as error:
-        raise CheckpointError(f"{state} can't be read: remove it to begin anew ({error})") from None
+        raise CheckpointError(f"{state} can't be read: remove it to start again ({error})") from None
     return Progress(saved["global_step"], saved.get(SECONDS, 0.0))
 
 
@@ -77,7 +77,7 @@ def require_same_scenes(state: Path, learned_from: str | None) -> None:
         raise ConfigError(
             f"{state.parents[1]} learned from other scenes before it was interrupted: some scenes could be opened then "
             "and can't be now, or the other way round (unreadable_train.csv). Bring them back, or remove "
-            f"{state.parent} to begin anew"
+            f"{state.parent} to start again"
         )
 
 
@@ -87,8 +87,8 @@ def _settings_of(state: Path) -> dict[str, Any]:
         return from_yaml(file.read_text(encoding="utf-8"))
     except (FileNotFoundError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise CheckpointError(
-            f"{file} can't be read, so nobody knows which run {state.name} belongs to: remove {state.parent} to begin "
-            f"anew ({error})"
+            f"{file} can't be read, so it is unknown which run {state.name} belongs to: remove {state.parent} to "
+            f"start again ({error})"
         ) from None
 
 
@@ -96,5 +96,5 @@ def _differences(old: Any, new: Any, name: str = "") -> list[str]:
     """Dotted names of the values that differ."""
     if isinstance(old, Mapping) and isinstance(new, Mapping):
         keys = [(key, f"{name}.{key}".lstrip(".")) for key in old | new]
-        return [found for key, below in keys for found in _differences(old.get(key), new.get(key), below)]
+        return [differing for key, below in keys for differing in _differences(old.get(key), new.get(key), below)]
     return [] if old == new else [name]

@@ -1,4 +1,4 @@
-"""What a new run starts from: the node `init` names a checkpoint of ours, or weights published for this model."""
+"""Initial weights of a new run: the node `init` names a checkpoint of ours, or weights published for this model."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -47,14 +47,15 @@ def feature_error(student: LatentFeatures, teacher: LatentFeatures) -> Float[Ten
     """
     pairs = {"visual": (student.visual, teacher.visual), "action": (student.action, teacher.action)}
     shares = []
-    for name, (ours, theirs) in pairs.items():
-        if ours.shape != theirs.shape:
+    for name, (predicted, stored) in pairs.items():
+        if predicted.shape != stored.shape:
             raise WrongShape(
-                f"{name} features: the student makes {list(ours.shape[1:])}, the store holds {list(theirs.shape[1:])} "
-                "(tokens, width); set model.visual_grid, model.visual_width and model.action_width to the store's"
+                f"{name} features: the student makes {list(predicted.shape[1:])}, the store holds "
+                f"{list(stored.shape[1:])} (tokens, width); set model.visual_grid, model.visual_width and "
+                "model.action_width to the store's"
             )
-        ours, theirs = ours.float(), theirs.float()
-        shares.append((ours - theirs).square().mean() / theirs.square().mean().clamp_min(1e-12))
+        predicted, stored = predicted.float(), stored.float()
+        shares.append((predicted - stored).square().mean() / stored.square().mean().clamp_min(1e-12))
     return (shares[0] + shares[1]) / 2
 
 

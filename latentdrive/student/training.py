@@ -5,33 +5,17 @@ resumed ends with the same weights.
 """
 
 from collections.abc import Callable
-from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 from torch.optim import Optimizer
 
+from latentdrive.data.latent_store import LabelledBatches
 from latentdrive.stages.training import Schedule, StageTraining
 from latentdrive.student import losses
 from latentdrive.student.model import Student, parameter_split
 from latentdrive.types import LatentActions, SceneBatch
-
-
-@runtime_checkable
-class Labels(Protocol):
-    """What a latent store says of its labels."""
-
-    def require_slots(self, model: Any) -> None:
-        """Raise StoreError if `model` predicts other slots than the labels have."""
-        ...
-
-
-@runtime_checkable
-class LabelledBatches(Protocol):
-    """Batches of scenes with the teacher's latent actions. info: of these labels."""
-
-    info: Labels
 
 
 class StudentTraining(StageTraining):

@@ -5,29 +5,15 @@ picture. The last transition is the one that ended at t0: its codes are the firs
 that starts one transition earlier in the same clip.
 """
 
-from collections.abc import Mapping
 from itertools import pairwise
-from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float64, Int64
 
-from latentdrive.data.latent_store import LatentStore, StoreInfo
+from latentdrive.data.latent_store import LatentStore
 
 NEAR = 0.2  # how far an earlier window may lie from one transition before t0, in transitions
 PRIOR = 4.0  # pseudo-counts, drawn from the slot's frequencies, of every row of the repetition table
-
-
-@runtime_checkable
-class LabelledBatches(Protocol):
-    """Batches of scenes whose latent actions lie in the stores `train` and `val`. info: of these labels."""
-
-    info: StoreInfo
-    stores: Mapping[str, LatentStore]
-
-    def held_out_rows(self) -> list[int]:
-        """Rows of the store `val` that validation looks at."""
-        ...
 
 
 def code_baselines(train: LatentStore, held_out: LatentStore, *, held_out_rows: list[int]) -> dict[str, float]:

@@ -123,8 +123,8 @@ class Teacher(SpeaksCodes, nn.Module):
     def _positions(self, prompt: Prompt) -> Int64[Tensor, "3 B L"]:
         """Positions by the model's own `get_rope_index`, called once for all different layouts of a batch."""
         kinds = (prompt.ids == self.network.config.image_token_id).int()
-        layouts, which = torch.unique(torch.stack([kinds, prompt.mask.int()], 1), dim=0, return_inverse=True)
-        first = torch.stack([(which == i).nonzero()[0, 0] for i in range(len(layouts))])
+        layouts, group = torch.unique(torch.stack([kinds, prompt.mask.int()], 1), dim=0, return_inverse=True)
+        first = torch.stack([(group == i).nonzero()[0, 0] for i in range(len(layouts))])
         per_scene = None if prompt.grids is None else prompt.grids.unflatten(0, (len(prompt.ids), -1))
         positions, _ = self.network.model.get_rope_index(
             prompt.ids[first],
@@ -132,7 +132,7 @@ class Teacher(SpeaksCodes, nn.Module):
             image_grid_thw=None if per_scene is None else per_scene[first].flatten(0, 1),
             attention_mask=prompt.mask[first],
         )
-        return positions[:, which]
+        return positions[:, group]
 
     # ---- both ways at once, as in training ----
 

@@ -11,9 +11,10 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.optim import Optimizer
 
+from latentdrive.data.latent_store import LabelledBatches
 from latentdrive.stages.training import Schedule, StageTraining
 from latentdrive.teacher import losses
-from latentdrive.teacher.code_baselines import LabelledBatches, code_baselines
+from latentdrive.teacher.code_baselines import code_baselines
 from latentdrive.teacher.model import Teacher
 from latentdrive.types import LatentActions, SceneBatch
 

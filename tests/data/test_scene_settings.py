@@ -42,7 +42,7 @@ def test_the_sensors_of_a_planner_replace_those_that_are_configured():
 
 def test_recorded_traffic_has_no_splits_and_no_sensors():
     settings = scenes("data=scenarios", "data.path=scenarios")
-    assert not settings.has_sensors and not settings.has_splits and settings.pictures_at_least is None
+    assert not settings.has_sensors and settings.pictures_at_least is None
     with pytest.raises(ConfigError, match=r"scenarios has no splits: leave .*navtest out"):
         settings.with_split("navtest")
     with pytest.raises(ConfigError, match=r"scenarios has no pictures and no LiDAR, and cam_f0 is asked for"):

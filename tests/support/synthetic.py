@@ -5,53 +5,53 @@ from typing import Any
 
 import numpy as np
 
-from latentdrive.data.pickles.names import Inert
+from latentdrive.data.pickles.names import StandIn
 from latentdrive.data.pickles.writing import write_pickle
 from tests.support.navsim_fixture import START_US, annotations, camera
 
 STATE = "nuplan.common.actor_state"
 
 
-def inert(module: str, kind: str, **attributes: Any) -> Inert:
-    return Inert(module=module, kind=kind, attributes=attributes)
+def stand_in(module: str, kind: str, **attributes: Any) -> StandIn:
+    return StandIn(module=module, kind=kind, attributes=attributes)
 
 
-def member(module: str, kind: str, value: int) -> Inert:
-    return Inert(module=module, kind=kind, args=(value,), called=True)
+def member(module: str, kind: str, value: int) -> StandIn:
+    return StandIn(module=module, kind=kind, args=(value,), called=True)
 
 
-def thing(kind: int, track: str, x: float, velocity: tuple[Any, Any] | None) -> Inert:
+def thing(kind: int, track: str, x: float, velocity: tuple[Any, Any] | None) -> StandIn:
     """One object of nuPlan's classes at (x, 20), facing north, 4 x 2 x 1.5 m. kind: nuPlan's number of its type."""
-    centre = inert(f"{STATE}.state_representation", "StateSE2", x=x, y=20.0, heading=np.pi / 2)
+    centre = stand_in(f"{STATE}.state_representation", "StateSE2", x=x, y=20.0, heading=np.pi / 2)
     attributes: dict[str, Any] = {
-        "_metadata": inert(
+        "_metadata": stand_in(
             f"{STATE}.scene_object", "SceneObjectMetadata", timestamp_us=1, token=track, track_token=track
         ),
         "_tracked_object_type": member(f"{STATE}.tracked_objects_types", "TrackedObjectType", kind),
-        "_box": inert(f"{STATE}.oriented_box", "OrientedBox", _center=centre, _length=4.0, _width=2.0, _height=1.5),
+        "_box": stand_in(f"{STATE}.oriented_box", "OrientedBox", _center=centre, _length=4.0, _width=2.0, _height=1.5),
     }
     if velocity is None:
-        return inert(f"{STATE}.static_object", "StaticObject", **attributes)
-    speed = inert(f"{STATE}.state_representation", "StateVector2D", _x=velocity[0], _y=velocity[1])
-    return inert(f"{STATE}.agent", "Agent", **attributes, _velocity=speed)
+        return stand_in(f"{STATE}.static_object", "StaticObject", **attributes)
+    speed = stand_in(f"{STATE}.state_representation", "StateVector2D", _x=velocity[0], _y=velocity[1])
+    return stand_in(f"{STATE}.agent", "Agent", **attributes, _velocity=speed)
 
 
-def detections(*things: Inert) -> Inert:
-    tracked = inert(f"{STATE}.tracked_objects", "TrackedObjects", tracked_objects=list(things))
+def detections(*things: StandIn) -> StandIn:
+    tracked = stand_in(f"{STATE}.tracked_objects", "TrackedObjects", tracked_objects=list(things))
     module = "nuplan.planning.simulation.observation.observation_type"
-    return inert(module, "DetectionsTracks", tracked_objects=tracked)
+    return stand_in(module, "DetectionsTracks", tracked_objects=tracked)
 
 
-def lights(status: int) -> Inert:
+def lights(status: int) -> StandIn:
     maps = "nuplan.common.maps.maps_datatypes"
-    light = inert(
+    light = stand_in(
         maps,
         "TrafficLightStatusData",
         status=member(maps, "TrafficLightStatusType", status),
         lane_connector_id=7001,
         timestamp=1,
     )
-    return inert(maps, "TrafficLightStatuses", traffic_lights=[light])
+    return stand_in(maps, "TrafficLightStatuses", traffic_lights=[light])
 
 
 def frame(k: int) -> dict[str, Any]:

@@ -1,1 +1,1 @@
-"""What a codebook is worth: held-out loss, leakage, probes, transplants, health and the dictionary of codes."""
+"""Measures of a codebook's quality: held-out loss, leakage, probes, transplants, health and the dictionary of codes."""

@@ -109,7 +109,7 @@ def measure(
 
 
 def check_truth(clips: TrueClips, transition_s: float) -> None:
-    """Raise ConfigError where the world's truth is over another time than the codebook's transition."""
+    """Raise ConfigError if the recorded truth covers a different time span than the codebook's transition."""
     truth = clips.truth(0)
     if truth is not None and abs(truth.transition_s - transition_s) > 1e-6:
         raise ConfigError(

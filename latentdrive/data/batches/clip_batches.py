@@ -1,4 +1,4 @@
-"""What a codebook learns from: endless batches of training windows, and a fixed list of held-out windows."""
+"""Training data of a codebook: endless batches of training windows, and a fixed list of held-out windows."""
 
 import hashlib
 import json

@@ -25,7 +25,7 @@ SLACK_S = 0.02  # how far outside the shot a time of the ego history may lie, be
 @checkpoint_part
 @dataclass(frozen=True, kw_only=True)
 class SceneSpec:
-    """What a scene holds of the past: history_frames earlier images, history_step_s apart, and
+    """The past that a scene holds: history_frames earlier images, history_step_s apart, and
     ego_frames states at ego_hz.
     """
 

@@ -1,5 +1,5 @@
-"""How much the frame cache holds: a text file with one line for everything stored, so that nobody
-lists a million folders.
+"""The size of the frame cache: a text file with one line for everything stored, so that a million
+folders need not be listed.
 
 frame_cache.py keeps its bound with it.
 """

@@ -108,7 +108,10 @@ class Part:
 
 @runtime_checkable
 class ReadableSource(Protocol):
-    """What a cache and the batches ask of a source, beyond ClipSource. rate_hz, height, width: after resampling."""
+    """A ClipSource with the facts that a cache and the batches need.
+
+    rate_hz, height, width: after resampling.
+    """
 
     rate_hz: float
     height: int

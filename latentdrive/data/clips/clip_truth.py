@@ -56,7 +56,7 @@ def others_motion(truth: ClipTruth, frames: Int64[np.ndarray, "n"]) -> Float32[n
     """Mean image motion that the agents' own motion causes in the left, middle and right third of the picture.
 
     frames: numbers of the first frames of transitions. The motion of a pixel is that of the agent
-    whose box it lies in (the nearest agent where boxes overlap), and 0 outside all boxes. The
+    whose box contains the pixel (the nearest if boxes overlap), and 0 outside all boxes. The
     result is its mean over all pixels of a third, right and down, in per cent of the picture's
     width and height.
     """

@@ -166,8 +166,8 @@ class DataSet:
                 f"set data.{part} or data.split.{part}, or name another part"
             )
         source = self._source(options=self.options, part=self._part(**self._part_settings(part)))
-        # Only the codebook's training takes features; whoever opens clips without an extractor
-        # shares its frames.
+        # Only the codebook's training takes features. Clips that are opened without an extractor share
+        # its frames.
         cache = "frames" if self.cache == "features" and features is None else self.cache
         return CachedClips(source=source, features=features, features_id=features_id, **self._cache | {"cache": cache})
 

@@ -19,7 +19,7 @@ from latentdrive.data.picture_size import fit_picture, scaled_intrinsics
 from latentdrive.errors import UnreadableClip, raise_if_out_of_files
 from latentdrive.types import ClipTruth, DrivingClip, PoseSource
 
-READING_VERSION = 2  # raise it when the same file would give other frames or poses: caches are then made anew
+READING_VERSION = 2  # raise it when the same file would give other frames or poses: caches are then made again
 
 
 class FileClips(ABC):

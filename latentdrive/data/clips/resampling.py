@@ -24,7 +24,7 @@ from latentdrive.types import FROZEN
 BLOCK = 256  # frames judged together
 LOOK_S = 1.0  # seconds on both sides that a judgement may depend on
 SLOWER = 1.1  # how much longer than a grid step the median distance of frames may be
-GRID_TOLERANCE = 0.55  # of a grid step: how far a frame may lie from its grid time
+GRID_TOLERANCE = 0.55  # how far a frame may lie from its grid time, as a share of a grid step
 GREY_WIDTH, GREY_HEIGHT = 64, 36  # cells of the small grey picture
 MATCH_X, MATCH_Y = 10, 3  # cells the picture may shift between two frames and still be the same place
 SAME_MEAN = 0.3  # grey levels, mean over the picture, below which a frame equals its predecessor ...

@@ -242,7 +242,10 @@ def read_projection(path: Path) -> str:
 
 
 def layer_problems(path: Path) -> list[str]:
-    """What a map file lacks, one sentence each; empty if all layers and columns are there. No geometry is read."""
+    """The layers and columns that a map file lacks, one sentence each; empty if none is missing.
+
+    No geometry is read.
+    """
     try:
         present = _layers_of(path)
         problems = []

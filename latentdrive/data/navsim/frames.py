@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float64, Int64
 
-from latentdrive.data.pickles.names import Inert
+from latentdrive.data.pickles.names import StandIn
 from latentdrive.types import FROZEN, MAP_ALIASES
 
 CAMERAS = ("cam_f0", "cam_l0", "cam_l1", "cam_l2", "cam_r0", "cam_r1", "cam_r2", "cam_b0")
@@ -254,7 +254,7 @@ def _path(key: str, value: Any) -> str:
     """A path below the sensor folder, empty for None. Raises BadFrame for a path that leads out of it."""
     if value is None:
         return ""
-    if isinstance(value, Inert) and value.module == "pathlib" and all(isinstance(part, str) for part in value.args):
+    if isinstance(value, StandIn) and value.module == "pathlib" and all(isinstance(part, str) for part in value.args):
         value = str(PurePosixPath(*value.args))
     text = _text(key, value)
     if text.startswith("/") or ".." in PurePosixPath(text).parts:

@@ -17,7 +17,7 @@ from latentdrive.files import read_arrays, write_atomic
 
 LOGS, BLOBS = "navsim_logs", "sensor_blobs"
 LAYOUT = f"{LOGS}/SPLIT/LOG.pkl and {BLOBS}/SPLIT/LOG/CAM_F0/*.jpg (SPLIT is mini, trainval, test, ...)"
-INDEX, COLUMNS = "index.npz", "logs"  # in the cache folder of a data split
+INDEX, COLUMNS = "index.npz", "logs"  # a file and a folder in the cache folder of a data split
 
 
 def navsim_folders(path: str | Path, data_split: str) -> tuple[Path, Path]:

@@ -14,7 +14,7 @@ from latentdrive.errors import UnreadableLogFile, WorkerDied
 from latentdrive.progress import Progress
 from latentdrive.worker_pool import run_jobs
 
-FEW = 4  # so few logs are read in this process
+FEW = 4  # up to this many new logs are read without worker processes
 Job = tuple[Path, Path]  # a log's pickle and its archive
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from latentdrive.data.navsim.frames import OBJECT_NAMES
-from latentdrive.data.pickles.names import Inert
+from latentdrive.data.pickles.names import StandIn
 from latentdrive.types import TrackedObjects
 
 RED = 2  # nuPlan's TrafficLightStatusType
@@ -85,16 +85,16 @@ def _required(item: Any, name: str) -> Any:
 
 def _optional(item: Any, name: str) -> Any:
     """The attribute with this name, with or without a leading underscore; None if there is none."""
-    attributes = item.attributes if isinstance(item, Inert) else {}
+    attributes = item.attributes if isinstance(item, StandIn) else {}
     return attributes.get(f"_{name}", attributes.get(name))
 
 
 def _enum_value(member: Any) -> int:
     """Value of an enum's member: the pickle holds it as the argument of the member's class."""
-    if not isinstance(member, Inert) or len(member.args) != 1 or not isinstance(member.args[0], int):
+    if not isinstance(member, StandIn) or len(member.args) != 1 or not isinstance(member.args[0], int):
         raise NotNuplan(f"{_kind(member)} is no member of an enum")
     return member.args[0]
 
 
 def _kind(item: Any) -> str:
-    return item.kind if isinstance(item, Inert) else type(item).__name__
+    return item.kind if isinstance(item, StandIn) else type(item).__name__

@@ -21,7 +21,6 @@ from latentdrive.types import SensorNeeds
 class OpenSceneSettings(SceneSettings):
     """What both kinds of NAVSIM scenes share; the fields are arguments of NavsimLogs."""
 
-    has_splits: ClassVar[bool] = True
     has_sensors: ClassVar[bool] = True
 
     data_split: str | None

@@ -33,7 +33,7 @@ OPEN_LOGS = 16  # logs whose columns stay in memory; 1 to 20 MB each
 
 
 class NavsimLogs:
-    """Scenes of one split (a SceneSource, Timed); opening.py makes it.
+    """Scenes of one split (a SceneSource, Timed, FirstStage); opening.py makes it.
 
     split: which scenes NAVSIM lists. logs: where the logs and their cache lie. index, selection:
     all frames of the logs, and those of them that are a scene's now. blobs: folder of the sensor
@@ -81,6 +81,11 @@ class NavsimLogs:
         """File of the scene's log."""
         return self.logs.path(self.drive(token))
 
+    @property
+    def skipped_second_stages(self) -> int:
+        """How many second stages the split names; this source opens none of them."""
+        return len(self.split.second_stages)
+
     def place(self, token: str) -> str:
         """nuPlan's name of the scene's map."""
         return self.index.places[self.index.log_of(self._row(token))].decode()
@@ -114,7 +119,7 @@ class NavsimLogs:
     def missing(self, sample: int | None = None, sensors: Iterable[str] | None = None) -> dict[str, SensorFiles]:
         """Which files of each sensor are absent. Folders are listed; no file is opened.
 
-        sample: look at so many scenes, evenly spread; None: at all. sensors: camera names or
+        sample: number of scenes to check, evenly spread; None checks all. sensors: camera names or
         "lidar"; None: the requested ones.
         """
         tokens = self.tokens

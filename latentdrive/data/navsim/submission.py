@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from latentdrive.data.pickles.names import Inert
+from latentdrive.data.pickles.names import StandIn
 from latentdrive.data.pickles.reading import read_pickle
 from latentdrive.data.pickles.writing import write_pickle
 from latentdrive.errors import ConfigError, WrongShape
@@ -114,8 +114,8 @@ def _of_seed(path: Path, name: str, seeds: Any, seed: int) -> dict[Any, Any]:
 
 def _trajectory(entry: Any) -> Trajectory:
     """A Trajectory of the devkit as ours. Raises WrongShape if it can't be used."""
-    if not isinstance(entry, Inert) or (entry.module, entry.kind) != TRAJECTORY:
-        kind = entry.kind if isinstance(entry, Inert) else type(entry).__name__
+    if not isinstance(entry, StandIn) or (entry.module, entry.kind) != TRAJECTORY:
+        kind = entry.kind if isinstance(entry, StandIn) else type(entry).__name__
         raise WrongShape(f"expected a navsim Trajectory, got {kind}")
     poses, sampling = entry.attributes.get("poses"), entry.attributes.get("trajectory_sampling")
     if not isinstance(poses, np.ndarray) or poses.dtype.kind != "f" or poses.ndim != 2 or poses.shape[1] != 3:
@@ -131,7 +131,7 @@ def _trajectory(entry: Any) -> Trajectory:
 
 def _sampling(sampling: Any) -> tuple[int, float]:
     """Number of poses and seconds between two. NAVSIM accepts trajectories of 4 s only."""
-    if not isinstance(sampling, Inert) or (sampling.module, sampling.kind) != SAMPLING:
+    if not isinstance(sampling, StandIn) or (sampling.module, sampling.kind) != SAMPLING:
         raise WrongShape("it has no trajectory_sampling")
     count, dt_s = sampling.attributes.get("num_poses"), sampling.attributes.get("interval_length")
     if type(count) is not int or not isinstance(dt_s, int | float) or not 0 < dt_s <= HORIZON_S:
@@ -141,8 +141,8 @@ def _sampling(sampling: Any) -> tuple[int, float]:
     return count, float(dt_s)
 
 
-def _entries(trajectories: Mapping[str, Trajectory], left_out: dict[str, str]) -> dict[str, Inert]:
-    samplings: dict[tuple[int, float], Inert] = {}
+def _entries(trajectories: Mapping[str, Trajectory], left_out: dict[str, str]) -> dict[str, StandIn]:
+    samplings: dict[tuple[int, float], StandIn] = {}
     entries = {}
     for token, trajectory in trajectories.items():
         poses = np.asarray(trajectory.poses, np.float32)
@@ -158,7 +158,7 @@ def _entries(trajectories: Mapping[str, Trajectory], left_out: dict[str, str]) -
         key = (len(poses), trajectory.dt_s)
         if key not in samplings:
             sampling = {"num_poses": key[0], "time_horizon": HORIZON_S, "interval_length": float(key[1])}
-            samplings[key] = Inert(module=SAMPLING[0], kind=SAMPLING[1], attributes=sampling)
+            samplings[key] = StandIn(module=SAMPLING[0], kind=SAMPLING[1], attributes=sampling)
         attributes = {"poses": poses, "trajectory_sampling": samplings[key]}
-        entries[token] = Inert(module=TRAJECTORY[0], kind=TRAJECTORY[1], attributes=attributes)
+        entries[token] = StandIn(module=TRAJECTORY[0], kind=TRAJECTORY[1], attributes=attributes)
     return entries

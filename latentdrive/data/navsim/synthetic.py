@@ -30,7 +30,7 @@ from latentdrive.types import FROZEN, Command, LoggedFrame, Scene, SceneTruth
 PICKLES, BLOBS = "synthetic_scene_pickles", "sensor_blobs"
 STEP_US = 500_000  # between two frames
 OPEN_SCENES = 16  # scenes that stay in memory: a scene and its truth are usually needed together
-FORMAT = 1  # of the cached list of tokens
+FORMAT = 1  # format number of the cached list of tokens
 SYNTHETIC_TOKEN = 17  # characters; by this length NAVSIM tells a synthetic scene from an original one, which has 16
 
 

@@ -20,7 +20,7 @@ from latentdrive.types import Scene, SceneTruth
 
 
 class TwoStageScenes:
-    """Scenes of both stages by token, first stage first (a SceneSource).
+    """Scenes of both stages by token, first stage first (a SceneSource, TwoStage).
 
     second_stages: entries of the split's mapping whose scenes are all there. incomplete: why the
     other entries are left out, by their token of now. Half an entry is never used, because its

@@ -23,7 +23,7 @@ from latentdrive.data.pickles.arrays import (
 )
 
 # Types of keys whose hash costs no more than reading the key once. Python hashes the parts of a
-# tuple anew each time, so only short flat tuples are accepted; long integers are refused because a
+# tuple again each time, so only short flat tuples are accepted; long integers are refused because a
 # file could make them collide at will.
 QUICK_KEYS = {str, bytes, float, complex, bool, type(None)}
 MAX_KEY_PARTS = 16
@@ -54,7 +54,7 @@ CLASSES = {
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
-class Inert:
+class StandIn:
     """Stand-in for one object of a listed class: data without behaviour.
 
     module, kind: where the class lives and what it is called. args: what its constructor was given,
@@ -114,7 +114,7 @@ def check_keys(keys: Iterable[Any]) -> None:
         else:
             parts = (key,)
         for part in parts:
-            plain = type(part) in QUICK_KEYS or type(part) is Inert or isinstance(part, np.generic)
+            plain = type(part) in QUICK_KEYS or type(part) is StandIn or isinstance(part, np.generic)
             if not plain and not (type(part) is int and -MAX_KEY_INT < part < MAX_KEY_INT):
                 kind = type(part).__name__
                 raise Refusal(f"a dict or set has a key made of {kind}: only text, numbers and short tuples")
@@ -177,18 +177,18 @@ def _defaultdict(args: tuple, _budget: CopyBudget) -> dict:
     return {}
 
 
-def _inert(module: str, kind: str, *, called: bool) -> Callable[[tuple, CopyBudget], Inert]:
-    return lambda args, _: Inert(module=module, kind=kind, args=args, called=called)
+def _stand_in(module: str, kind: str, *, called: bool) -> Callable[[tuple, CopyBudget], StandIn]:
+    return lambda args, _: StandIn(module=module, kind=kind, args=args, called=called)
 
 
-def _reconstructor(args: tuple, budget: CopyBudget) -> Inert:
+def _reconstructor(args: tuple, budget: CopyBudget) -> StandIn:
     """An object whose class asks for the way of protocols 0 and 1: (class, object, None)."""
     if len(args) != 3 or args[1] is not OBJECT or args[2] is not None:
         raise Refusal("it makes an object in a way that Python does not write")
     return _new_object(args[:1], budget)
 
 
-def _new_object(args: tuple, budget: CopyBudget) -> Inert:
+def _new_object(args: tuple, budget: CopyBudget) -> StandIn:
     """An object as opcode NEWOBJ makes it: (class, arguments …)."""
     if not args or type(args[0]) is not Name or args[0].create is None:
         raise Refusal("it makes an object in a way that Python does not write")
@@ -238,7 +238,7 @@ def _list_of_names() -> dict[tuple[str, str], Name]:
     entries += [NDARRAY, OBJECT]
     for module, kinds in CLASSES.items():
         entries += [
-            Name(f"{module}.{kind}", _inert(module, kind, called=True), _inert(module, kind, called=False))
+            Name(f"{module}.{kind}", _stand_in(module, kind, called=True), _stand_in(module, kind, called=False))
             for kind in kinds
         ]
     names = {(entry.full.rpartition(".")[0], entry.full.rpartition(".")[2]): entry for entry in entries}

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from latentdrive.data.pickles.arrays import CopyBudget, Refusal, Unfinished
-from latentdrive.data.pickles.names import Inert, Name, check_keys, find
+from latentdrive.data.pickles.names import Name, StandIn, check_keys, find
 from latentdrive.errors import RefusedPickle, UnreadableLogFile, raise_if_out_of_files
 
 Stack = list[Any]
@@ -73,7 +73,7 @@ def read_pickle(path: str | Path) -> Any:
 def loads(data: bytes, where: str) -> Any:
     """The value of a pickle, of plain types only.
 
-    These are None, numbers, text, bytes, plain containers, Inert, numpy arrays, scalars and dtypes;
+    These are None, numbers, text, bytes, plain containers, StandIn, numpy arrays, scalars and dtypes;
     a `collections.defaultdict` comes as a dict. where: the file, for messages. Raises RefusedPickle
     if the pickle is damaged or asks for anything else; nothing of what it asks for has run.
     """
@@ -202,7 +202,7 @@ def _check_plain(value: Any) -> None:
                 parts = (item,)
             elif kind is dict:
                 parts = (item.keys(), item.values())
-            elif kind is Inert:
+            elif kind is StandIn:
                 parts = (item.args, item.attributes.values())
             elif isinstance(item, np.generic | np.dtype):
                 continue
@@ -300,7 +300,7 @@ def _build(stack: Stack, _marks: Marks, budget: CopyBudget) -> None:
     target = stack[-1]
     if type(target) is Unfinished:
         target.value = stack[-1] = target.finish(state, budget)
-    elif type(target) is Inert:
+    elif type(target) is StandIn:
         for part in state if type(state) is tuple and len(state) == 2 else (state,):  # (attributes, slots)
             if part is not None:
                 budget.spend(len(_expect(part, dict)))

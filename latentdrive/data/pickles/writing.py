@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from latentdrive.data.pickles.arrays import PLAIN_DTYPE
-from latentdrive.data.pickles.names import CLASSES, Inert
+from latentdrive.data.pickles.names import CLASSES, StandIn
 from latentdrive.errors import RefusedPickle
 from latentdrive.files import write_atomic
 
@@ -44,7 +44,7 @@ def dumps(value: Any) -> bytes:
     """The value as pickle bytes.
 
     Accepts None, bool, int, float, str, bytes, list, tuple, dict, set, frozenset, numpy arrays and
-    Inert, and no subclasses of these. An object that stands in several places is written once.
+    StandIn, and no subclasses of these. An object that stands in several places is written once.
     Raises RefusedPickle for any other type (for numpy scalars too, which `.item()` makes numbers),
     for arrays of objects or structures, and for values nested too deep to be written.
     """
@@ -93,14 +93,16 @@ class _Writer(pickle._Pickler):
         ordered = sorted(members, key=lambda member: (type(member).__name__, ascii(member)))
         self._save_called(members, f"builtins {type(members).__name__}", (ordered,), None)
 
-    def save_inert(self, inert: Inert) -> None:
+    def save_stand_in(self, stand_in: StandIn) -> None:
         """Writes a stand-in under the name of its class, for readers that have the class."""
-        if inert.kind not in CLASSES.get(inert.module, ()):
+        if stand_in.kind not in CLASSES.get(stand_in.module, ()):
             raise RefusedPickle(
-                f"an object of {inert.module}.{inert.kind} can't be written: the class is not on the list"
+                f"an object of {stand_in.module}.{stand_in.kind} can't be written: the class is not on the list"
             )
-        opcode = pickle.REDUCE if inert.called else pickle.NEWOBJ
-        self._save_called(inert, f"{inert.module} {inert.kind}", inert.args, inert.attributes or None, opcode)
+        opcode = pickle.REDUCE if stand_in.called else pickle.NEWOBJ
+        self._save_called(
+            stand_in, f"{stand_in.module} {stand_in.kind}", stand_in.args, stand_in.attributes or None, opcode
+        )
 
     def _save_called(self, value: Any, name: str, args: tuple, state: Any, opcode: bytes = pickle.REDUCE) -> None:
         self.save(_Global(name))
@@ -131,7 +133,7 @@ class _Writer(pickle._Pickler):
         _Dtype: save_dtype,
         set: save_members,
         frozenset: save_members,
-        Inert: save_inert,
+        StandIn: save_stand_in,
     }
 
 

@@ -10,7 +10,7 @@ from jaxtyping import Float64, Int, Int64
 from latentdrive.pdms.map.grids import BITS, CELL_M, INSIDE, SIDE, Entries, LineGrid, PolygonGrid
 from latentdrive.pdms.scene import FETCH_M, Polygons
 
-PIECE = 0.9  # of a cell: edges are cut into pieces so short that each touches at most 2 x 2 cells
+PIECE = 0.9  # longest edge piece as a share of a cell, so that a piece touches at most 2 x 2 cells
 TOUCH_M = 1e-6  # an edge this near to a cell counts as passing through it
 
 

@@ -28,7 +28,7 @@ from torch import Tensor
 from latentdrive.pdms.scene import FETCH_M
 from latentdrive.types import FROZEN, Batch
 
-BITS = 63  # of a word; the sign stays free
+BITS = 63  # bits used of a 64-bit word; its sign stays free
 CELL_M = 1.0  # side of a cell; the grid covers the square from which areas are fetched
 SIDE = int(2 * FETCH_M / CELL_M)
 # Place of the reference point in its cell: road edges are seldom there, and binary fractions keep differences exact.
@@ -118,7 +118,7 @@ class PolygonGrid(Batch):
         return groups
 
     def _entries_of(self, slots: Bool[Tensor, "rows slots"], row: Int64[Tensor, "entries"]) -> Entries:
-        """The entries of the chosen slots, which are numbered anew. slots: whether chosen. row: of each entry."""
+        """The entries of the chosen slots, which are renumbered from 0. slots: whether chosen. row: of each entry."""
         every, number = self.entries, slots.long().cumsum(-1) - 1
         chosen = torch.nonzero(slots[row, every.slot])[:, 0]
         count = torch.zeros_like(every.count).index_add_(0, row[chosen], torch.ones_like(chosen))

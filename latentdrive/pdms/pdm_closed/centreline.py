@@ -16,7 +16,7 @@ from latentdrive.pdms.map.areas import areas_fetched
 from latentdrive.pdms.map.index import MapIndex
 from latentdrive.pdms.pdm_closed.route import heading_error
 
-BLOCKS_AHEAD = 30  # of the route, including the start lane's own
+BLOCKS_AHEAD = 30  # blocks of the route that are searched, including the start lane's own
 LEAST_S_M = 1e-5
 TREE_NODE = 10  # boxes in a node of the search tree whose order settles ties (docs/pdms.md, section 12)
 

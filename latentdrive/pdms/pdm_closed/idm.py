@@ -21,11 +21,11 @@ from latentdrive.pdms.pdm_closed.forecast import MOMENT_STEPS, Forecast
 from latentdrive.pdms.scene import STEP_S, STEPS
 from latentdrive.types import FROZEN
 
-OFFSETS_M = (0.0, -1.0, 1.0)  # of the paths, positive to the left
-SPEED_SHARES = np.array([0.2, 0.4, 0.6, 0.8, 1.0])  # of the speed limit
+OFFSETS_M = (0.0, -1.0, 1.0)  # lateral offsets of the paths; left is positive
+SPEED_SHARES = np.array([0.2, 0.4, 0.6, 0.8, 1.0])  # cruising speeds as shares of the speed limit
 MIN_GAP_M, HEADWAY_S, MAX_ACCELERATION, MAX_DECELERATION, EXPONENT = 1.0, 1.5, 1.5, 3.0, 10
 CORRIDOR_S = 5.0  # length of a corridor, at the highest cruising speed
-ALL_STEPS = 51  # of the chosen proposal
+ALL_STEPS = 51  # steps simulated for the chosen proposal
 S_LEAD, V_LEAD, REAR = range(3)
 
 
@@ -87,11 +87,11 @@ class Traffic:
         """
         ahead = self.places[path, moment] > s[:, None]
         away = np.full(ahead.shape, np.inf)
-        row, who = np.nonzero(ahead)
+        row, candidate = np.nonzero(ahead)
         if not len(row):
             return np.full(len(s), -1), np.zeros(len(s))
         egos = shapely.polygons(ego_corners(poses))
-        away[row, who] = shapely.distance(egos[row], self.polygons[moment, who])
+        away[row, candidate] = shapely.distance(egos[row], self.polygons[moment, candidate])
         nearest = away.min(1)
         leader = np.where(ahead.any(1), away.argmin(1), -1)
         for tied in np.flatnonzero(((away == nearest[:, None]) & ahead).sum(1) > 1).tolist():
@@ -192,12 +192,12 @@ class IntelligentDrivers:
         leader, gap = traffic.leaders(path, s, poses, moment)
         alone = leader < 0
         by_object = ~alone & (leader < len(traffic.expected.tokens))  # and not by a red light
-        who = np.where(by_object, leader, 0)
+        lead = np.where(by_object, leader, 0)
         records = np.zeros((len(s), 3))
         records[:, S_LEAD] = np.where(alone, self._progress[path, -1], s + gap)
         if by_object.any():
-            turn = traffic.expected.poses[moment, who, 2] - poses[:, 2]
-            records[:, V_LEAD] = np.hypot(*traffic.expected.velocity[who].T) * np.cos(turn)
+            turn = traffic.expected.poses[moment, lead, 2] - poses[:, 2]
+            records[:, V_LEAD] = np.hypot(*traffic.expected.velocity[lead].T) * np.cos(turn)
         group = (-1, min(len(s), len(self.targets)))  # the policies of a path
         policies = np.arange(len(s)) % len(self.targets)
         last = np.maximum.accumulate(np.where(by_object, policies, -1).reshape(group), axis=1)

@@ -16,10 +16,10 @@ from latentdrive.errors import MapError
 from latentdrive.geometry import wrap_angle
 from latentdrive.pdms.map.index import MapIndex
 
-HALF_SIDE_M = 1.0  # of the square around the rear axle in which the ego's block is searched
+HALF_SIDE_M = 1.0  # half the side of the square around the rear axle in which the ego's block is searched
 NEAR_M, ALIGNED = 3.0, np.pi / 4  # bounds within which a lane qualifies as the ego's
 BACKWARD_DEPTH, FORWARD_DEPTH = 15, 30  # blocks in a chain, both ends included
-FIRST_BLOCKS = 3  # of the route: the goals of the forward search
+FIRST_BLOCKS = 3  # this many first blocks of the route are the goals of the forward search
 OVERLAP_M2 = 1.0  # connectors that overlap by more form a loop
 
 

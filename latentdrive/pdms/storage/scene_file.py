@@ -25,7 +25,7 @@ from latentdrive.types import FROZEN
 FORMAT = 2  # since 2, scenes say whether they are synthetic and leave out the simulated reference
 HEAD, SCENE, AREAS = "about", "scene/", "areas"
 PLANES = "/planes"  # suffix of the names of arrays that are stored byte by byte
-LEVEL = 6  # of zlib: files are a tenth smaller than at the fastest level, and open as quickly
+LEVEL = 6  # zlib's compression level: files are a tenth smaller than at the fastest level, and open as quickly
 CONNECTOR = LAYERS.index("LANE_CONNECTOR")
 PLAIN = ("ego", "centreline", "reference", "history", "human", "human_terms")
 DAMAGE = (SafetensorError, zlib.error, ValueError, KeyError, IndexError, TypeError, OSError)

@@ -105,7 +105,7 @@ def read_card(folder: Path) -> int:
 
 
 def other_generation(folder: Path, generation: int, rules: Rules) -> str:
-    """Message: the store's scenes were prepared by the rules of the other generation."""
+    """Error text for a store prepared by the other generation's rules."""
     return (
         f"the store {folder} holds scenes prepared by the rules of NAVSIM v{generation}, but v{rules.generation} is "
         "needed: give another folder (store=FOLDER)"

@@ -32,7 +32,7 @@ SHORT, YAW_WINDOW = 8, 5  # windows; the one of yaw stays 5 although the devkit 
 WHOLE, HISTORY_JERK = STEPS, 15  # windows of v1's accelerations and jerks, and of v2's jerks
 TURN = 2.0 * np.pi
 
-Signals = tuple[Float64[Tensor, "*batch T"], ...]  # in the order of BOUNDS
+Signals = tuple[Float64[Tensor, "*batch T"], ...]  # the signals that BOUNDS limits, in its order
 
 
 def comfort(states: Float64[Tensor, "*batch 41 11"]) -> Float[Tensor, "*batch"]:

@@ -25,8 +25,8 @@ CIRCLE_M = 0.05  # added to the sum of both radii: rounding, in float32 there, m
 NEVER = 1 << 30
 AHEAD_DEG, BEHIND_DEG = 30.0, 150.0
 STATIC_PENALTY = 0.5
-TTC_STANDS_MPS = 0.005  # a slower car can't run into anybody
-LISTS = ("scene", "step", "trajectory", "track", "ahead")  # of a Contacts
+TTC_STANDS_MPS = 0.005  # a slower car can't run into a track
+LISTS = ("scene", "step", "trajectory", "track", "ahead")  # fields of Contacts that hold one value per contact
 
 
 @dataclass(**FROZEN)
@@ -100,7 +100,7 @@ class Circumstances:
         return Circumstances(**{name: getattr(self, name)[rows] for name in names})
 
 
-def contacts(car: Footprint, tracks: TrackBatch, ttc_steps: int) -> Contacts:
+def find_contacts(car: Footprint, tracks: TrackBatch, ttc_steps: int) -> Contacts:
     """All contacts: at every step, and ahead of the first `ttc_steps` steps."""
     steps, device = car.speed.shape[1], car.speed.device
     ahead, step = _moments(steps, ttc_steps, device)
@@ -156,56 +156,56 @@ def _circles_overlap(
     return left @ right <= 0
 
 
-def collision_contacts(found: Contacts) -> Contacts:
+def collision_contacts(contacts: Contacts) -> Contacts:
     """The contacts that may be collisions: the first one with each track, where the car really is."""
-    return found[found.ahead == 0].first_each()
+    return contacts[contacts.ahead == 0].first_each()
 
 
-def ttc_contacts(car: Footprint, found: Contacts, ttc_steps: int) -> Contacts:
+def ttc_contacts(car: Footprint, contacts: Contacts, ttc_steps: int) -> Contacts:
     """The contacts that may break the time to collision: the first one with each track of a car that moves."""
-    moving = car.speed[found.scene, found.step, found.trajectory] >= TTC_STANDS_MPS
-    return found[(found.step < ttc_steps) & moving].first_each()
+    moving = car.speed[contacts.scene, contacts.step, contacts.trajectory] >= TTC_STANDS_MPS
+    return contacts[(contacts.step < ttc_steps) & moving].first_each()
 
 
 def circumstances(
-    car: Footprint, tracks: TrackBatch, road: MapBatch, areas: EgoAreas, found: Contacts
+    car: Footprint, tracks: TrackBatch, road: MapBatch, areas: EgoAreas, contacts: Contacts
 ) -> Circumstances:
     """Of every contact. Lanes and intersections are looked up here, because few moments need them."""
-    places = found.scene, found.step, found.trajectory
+    places = contacts.scene, contacts.step, contacts.trajectory
     then = car.at(places)
-    if not len(found):
+    if not len(contacts):
         no = torch.zeros_like(then.speed, dtype=torch.bool)
         return Circumstances(speed=then.speed, bearing_deg=then.speed, outside=no, at_junction=no)
     points = torch.cat([then.corners(), then.rear[:, None]], 1)
-    words = road.grid.containing(points.reshape(-1, 2), found.scene.repeat_interleave(5)).unflatten(0, (-1, 5))
-    first, second, third, fourth = (words[:, :4] & road.lanes[found.scene, None]).unbind(1)
+    words = road.grid.containing(points.reshape(-1, 2), contacts.scene.repeat_interleave(5)).unflatten(0, (-1, 5))
+    first, second, third, fourth = (words[:, :4] & road.lanes[contacts.scene, None]).unbind(1)
     any_corner, all_corners = first | second | third | fourth, first & second & third & fourth
     two_in_a_word = ((any_corner & (any_corner - 1)) != 0).any(-1)
     several_lanes = (two_in_a_word | ((any_corner != 0).sum(-1) > 1)) & (all_corners == 0).all(-1)
     return Circumstances(
         speed=then.speed,
-        bearing_deg=bearing_deg(car, tracks, found),
+        bearing_deg=bearing_deg(car, tracks, contacts),
         outside=several_lanes | areas.off_road[places],
-        at_junction=((words[:, 4] & road.intersections.mask[found.scene]) != 0).any(-1),
+        at_junction=((words[:, 4] & road.intersections.mask[contacts.scene]) != 0).any(-1),
     )
 
 
 def no_at_fault_collisions(
-    car: Footprint, tracks: TrackBatch, found: Contacts, how: Circumstances
+    car: Footprint, tracks: TrackBatch, contacts: Contacts, how: Circumstances
 ) -> tuple[Float[Tensor, "B M"], Int64[Tensor, "B M"], Int64[Tensor, "B M"]]:
     """NC (section 6.2): 1; 0.5 after hitting a static object; 0 after hitting a vehicle, pedestrian or bicycle.
 
     Also returns the step of the first at-fault collision and the track that was hit; -1 for none.
-    found, how: the `collision_contacts`. A standing car is never at fault. A moving car is at fault
+    contacts, how: the `collision_contacts`. A standing car is never at fault. A moving car is at fault
     if the track stands, if its front edge touches the track, or if it touches the track sideways
     while it is in several lanes or off the road; never if the track comes from behind.
     """
-    if not len(found):
-        nobody = torch.full(found.shape[:2], -1, device=car.speed.device)
-        return car.speed.new_ones(found.shape[:2]), nobody, nobody
-    stands, behind = tracks.stands[found.scene, found.track], how.bearing_deg > BEHIND_DEG
-    at_fault = stands | (~behind & (front_touches(car, tracks, found) | how.outside))
-    hits = found[(how.speed > STANDS_MPS) & at_fault]
+    if not len(contacts):
+        none = torch.full(contacts.shape[:2], -1, device=car.speed.device)
+        return car.speed.new_ones(contacts.shape[:2]), none, none
+    stands, behind = tracks.stands[contacts.scene, contacts.track], how.bearing_deg > BEHIND_DEG
+    at_fault = stands | (~behind & (front_touches(car, tracks, contacts) | how.outside))
+    hits = contacts[(how.speed > STANDS_MPS) & at_fault]
     step, track = hits.earliest()
     agent = hits.first_of_each_trajectory(torch.where(tracks.agent[hits.scene, hits.track], 0, 1))
     score = torch.where(step >= 0, torch.where(agent == 0, 0.0, STATIC_PENALTY), 1.0).to(car.speed.dtype)
@@ -213,35 +213,35 @@ def no_at_fault_collisions(
 
 
 def time_to_collision(
-    found: Contacts, how: Circumstances
+    contacts: Contacts, how: Circumstances
 ) -> tuple[Float[Tensor, "B M"], Int64[Tensor, "B M"], Int64[Tensor, "B M"]]:
-    """TTC (section 6.6): 0 if the car, going on at its present speed, would touch somebody within 0.9 s, else 1.
+    """TTC (section 6.6): 0 if the car, going on at its present speed, would touch a track within 0.9 s, else 1.
 
     Also returns the first step at which it is broken and the track that breaks it; -1 for none.
-    found, how: the `ttc_contacts`. A track ahead breaks it; in several lanes, off the road or in an
+    contacts, how: the `ttc_contacts`. A track ahead breaks it; in several lanes, off the road or in an
     intersection, so does any track that is not behind.
     """
-    if not len(found):
-        nobody = torch.full(found.shape[:2], -1, device=how.speed.device)
-        return how.speed.new_ones(found.shape[:2]), nobody, nobody
+    if not len(contacts):
+        none = torch.full(contacts.shape[:2], -1, device=how.speed.device)
+        return how.speed.new_ones(contacts.shape[:2]), none, none
     around = how.outside | how.at_junction
-    broken = found[(how.bearing_deg < AHEAD_DEG) | (around & ~(how.bearing_deg > BEHIND_DEG))]
+    broken = contacts[(how.bearing_deg < AHEAD_DEG) | (around & ~(how.bearing_deg > BEHIND_DEG))]
     step, track = broken.earliest()
     return (step < 0).to(how.speed.dtype), step, track
 
 
-def front_touches(car: Footprint, tracks: TrackBatch, found: Contacts) -> Bool[Tensor, "C"]:
+def front_touches(car: Footprint, tracks: TrackBatch, contacts: Contacts) -> Bool[Tensor, "C"]:
     """Whether the front edge of the car touches the other box."""
-    places = found.scene, found.step, found.trajectory
-    other = found.scene, found.step, found.track
+    places = contacts.scene, contacts.step, contacts.trajectory
+    other = contacts.scene, contacts.step, contacts.track
     heading = car.cos[places], car.sin[places]
     front = moved_ahead(car.centre[places], *heading, HALF_LENGTH_M)
     edge = torch.tensor([0.0, HALF_WIDTH_M], dtype=front.dtype, device=front.device)  # a box without length
-    half = tracks.half[found.scene, found.track]
+    half = tracks.half[contacts.scene, contacts.track]
     return boxes_touch(tracks.centre[other] - front, heading, (tracks.cos[other], tracks.sin[other]), edge, half)
 
 
-def bearing_deg(car: Footprint, tracks: TrackBatch, found: Contacts) -> Float[Tensor, "C"]:
+def bearing_deg(car: Footprint, tracks: TrackBatch, contacts: Contacts) -> Float[Tensor, "C"]:
     """Angle between the car's heading and the way from its rear axle to the middle of the other box, degrees.
 
     The car is not moved ahead for it; the other box is the one of the contact. The cosine is not
@@ -249,9 +249,9 @@ def bearing_deg(car: Footprint, tracks: TrackBatch, found: Contacts) -> Float[Te
     neither ahead nor behind (docs/pdms.md, section 11, trap 4). For a lead exactly ahead the last
     bit decides that, so sums of two products are rounded once, as the devkit's linear algebra does.
     """
-    places = found.scene, found.step, found.trajectory
-    later = found.step + torch.tensor(AHEAD, device=found.step.device)[found.ahead]
-    way = tracks.middle[found.scene, later, found.track] - car.rear[places]
+    places = contacts.scene, contacts.step, contacts.trajectory
+    later = contacts.step + torch.tensor(AHEAD, device=contacts.step.device)[contacts.ahead]
+    way = tracks.middle[contacts.scene, later, contacts.track] - car.rear[places]
     x, y = way[:, 0], way[:, 1]
     square = _fused(y, y, x * x)
     length = square.sqrt()

@@ -17,7 +17,7 @@ DIRECTION_STEPS = 11  # over which driving direction sums: the last second and t
 COMPLIANT_M, VIOLATION_M = 2.0, 6.0  # driving direction
 LANE_KEEPING_STEPS = 20  # beside the centreline, in a row
 CIRCLE_M = (HALF_LENGTH_M**2 + HALF_WIDTH_M**2) ** 0.5 + 1e-3  # radius around the car's box, with room for rounding
-PAIRS_AT_ONCE = 4096  # of box and polygon; keeps memory bounded
+PAIRS_AT_ONCE = 4096  # pairs of box and polygon in one step, to keep memory bounded
 
 
 def drivable_area_compliance(car: Footprint, areas: EgoAreas) -> Float[Tensor, "B M"]:

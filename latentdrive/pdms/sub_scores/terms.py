@@ -15,7 +15,7 @@ from latentdrive.pdms.sub_scores.comfort import comfort, history_comfort
 from latentdrive.pdms.sub_scores.contacts import (
     circumstances,
     collision_contacts,
-    contacts,
+    find_contacts,
     no_at_fault_collisions,
     time_to_collision,
     ttc_contacts,
@@ -58,8 +58,8 @@ def raw_scores(
     with_history: whether v2's comfort sees the driver's past.
     """
     car = footprint(states, scenes.origin)
-    areas, found = ego_areas(car, scenes.map), contacts(car, scenes.tracks, rules.ttc_steps)
-    hits, close = collision_contacts(found), ttc_contacts(car, found, rules.ttc_steps)
+    areas, contacts = ego_areas(car, scenes.map), find_contacts(car, scenes.tracks, rules.ttc_steps)
+    hits, close = collision_contacts(contacts), ttc_contacts(car, contacts, rules.ttc_steps)
     how = circumstances(car, scenes.tracks, scenes.map, areas, hits.followed_by(close))
     collisions, collision_step, collision_track = no_at_fault_collisions(car, scenes.tracks, hits, how[: len(hits)])
     in_time, ttc_step, ttc_track = time_to_collision(close, how[len(hits) :])

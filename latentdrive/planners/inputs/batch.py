@@ -21,7 +21,7 @@ Arrays = Mapping[str, np.ndarray]  # by field names of the types below; with a b
 
 @dataclass(**FROZEN)
 class PlannerInputs(Batch):
-    """What a planner network is given. Inputs that the planner has no sensors for are None.
+    """The inputs of a planner network. Inputs that the planner has no sensors for are None.
 
     velocity (m/s), acceleration (m/s^2): forward and left, now. command: one of Command.
     cameras: RGB pictures of V views, all of one size; a panorama is one view without calibration.
@@ -50,7 +50,7 @@ class PlannerInputs(Batch):
 
 @dataclass(**FROZEN)
 class PlannerTargets(Batch):
-    """What a planner learns from, taken from the future. Targets that no loss asks for are None.
+    """The training targets of a planner, taken from the future. Targets that no loss asks for are None.
 
     trajectory: the human's, in the ego frame of now. agents: x, y, heading, length and width of other
     vehicles, in the ego frame of now. agents_real: False for rows of `agents` that are padding.
@@ -91,5 +91,5 @@ def stacked(scenes: Sequence[Arrays]) -> Arrays:
 
 
 def _tensors(arrays: Arrays, kind: type[Batch]) -> dict[str, Tensor]:
-    """Those arrays that are fields of `kind`."""
+    """The arrays whose names are fields of `kind`."""
     return {field.name: torch.from_numpy(arrays[field.name]) for field in fields(kind) if field.name in arrays}

@@ -155,7 +155,7 @@ def picture_of(scene: Scene, name: str) -> CameraImage:
 
 
 def _cut(pixels: UInt8[np.ndarray, "3 H W"], columns: bool) -> UInt8[np.ndarray, "h w 3"]:
-    """A camera's part of the panorama. columns: whether both sides are cut off, too."""
+    """A camera's part of the panorama. columns: also crop both sides."""
     height, width = pixels.shape[1:]
     rows = round(ROWS_CUT * height / STORED[0])
     side = round(COLUMNS_CUT * width / STORED[1]) if columns else 0

@@ -120,7 +120,7 @@ class LatentSource(Protocol):
         """Raise StoreError where it has embeddings for none of these scenes of `source`."""
 
     def provenance(self) -> dict[str, Any]:
-        """What a result says of these embeddings."""
+        """Provenance of the embeddings, recorded in results."""
 
 
 def require_codebook(source: LatentSource, codebook_id: str, *, former_ids: FormerIds) -> None:

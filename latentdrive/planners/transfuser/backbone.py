@@ -16,7 +16,7 @@ from latentdrive.errors import ConfigError
 from latentdrive.planners.transfuser.exchange import Exchange
 
 STAGES = 4
-USUAL_STRIDE = 32  # of the last stage of timm's convolutional networks by default
+USUAL_STRIDE = 32  # default stride of the last stage of timm's convolutional networks
 
 
 class StagedNetwork(nn.Module):

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from latentdrive.errors import ConfigError
 
-INIT_STD = 0.02  # of the weights of all linear layers in the transformer
+INIT_STD = 0.02  # standard deviation of the initial weights of the transformer's linear layers
 
 
 class Attention(nn.Module):

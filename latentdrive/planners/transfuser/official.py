@@ -16,7 +16,7 @@ from torch import Tensor
 
 from latentdrive.errors import CheckpointError
 
-PREFIX = "agent._transfuser_model."  # of the names of all weights in NAVSIM's checkpoints
+PREFIX = "agent._transfuser_model."  # prefix of all weight names in NAVSIM's checkpoints
 
 # Names of weights in NAVSIM's network and in Transfuser, up to their last part. # stands for a number.
 WEIGHT_NAMES = (
@@ -198,8 +198,8 @@ def _opened(file: Path) -> Any:
 
 def _rules() -> list[tuple[re.Pattern[str], str]]:
     return [
-        (re.compile(re.escape(theirs).replace(r"\#", r"(\d+)") + r"(?=\.|$)"), ours.replace("#", "{}"))
-        for theirs, ours in WEIGHT_NAMES
+        (re.compile(re.escape(official).replace(r"\#", r"(\d+)") + r"(?=\.|$)"), ours.replace("#", "{}"))
+        for official, ours in WEIGHT_NAMES
     ]
 
 

@@ -1,4 +1,4 @@
-"""What a drive records of its traffic lights: when connectors are red, and where the lights stand
+"""The traffic-light records of a drive: when connectors are red, and where the lights stand
 and what they show.
 """
 

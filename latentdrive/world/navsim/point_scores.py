@@ -24,7 +24,7 @@ from latentdrive.pdms.versions import Version
 from latentdrive.types import FROZEN, RoadMap, Trajectory
 from latentdrive.world.navsim.drive_writer import PointSpec
 
-DIGITS = 6  # of a score in the file
+DIGITS = 6  # decimal places of a score in the file
 
 
 @dataclass(**FROZEN)
@@ -59,7 +59,7 @@ def score_points(
         truth = open_truth(cut, log, {road_map.name: road_map})
         try:
             scenes.append(prepare_scene(truth, Version.PDMS_V1_1.rules))
-        except UnreadableScene:  # its route cannot be followed, so nobody can drive there, not even the human
+        except UnreadableScene:  # its route cannot be followed, so no planner can drive there, not even the human
             continue
         scored.append(row)
         straight = straight_ahead(truth.frames[truth.now].velocity, times_s)

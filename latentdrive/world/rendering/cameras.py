@@ -167,7 +167,7 @@ class ProcessRenderer:
         self._renderer: Renderer | None = None
 
     def __getstate__(self) -> dict[str, object]:
-        """Leave out the Renderer: the receiving process opens its own."""
+        """Pickles without its Renderer; each process opens its own."""
         return self.__dict__ | {"_renderer": None}
 
     def opened(self) -> Renderer:

@@ -48,7 +48,7 @@ class Density:
 
 @dataclass(**FROZEN)
 class Look:
-    """What a drive looks like.
+    """The appearance of a drive.
 
     sky, ground: names of textures. daylight: brightness in [0.5, 1]. ground_tint, road_tint:
     colours that darken textures. seed: of the placement of buildings, trees and poles.

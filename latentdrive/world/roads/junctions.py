@@ -1,7 +1,7 @@
 """Types of road with crossing ways: roundabouts and intersections, as highway-env networks with y down.
 
 Extends layouts.py, which has the roads without crossing ways. `Junction` takes highway-env's own
-shapes and serves clips; `Crossing` and `Circle` are drawn anew for each drive of the NAVSIM world,
+shapes and serves clips; `Crossing` and `Circle` are drawn again for each drive of the NAVSIM world,
 so that no two drives share their geometry.
 """
 

@@ -54,7 +54,7 @@ class Layout:
     ego_starts, starts: where the ego and the other vehicles start.
     exits: nodes to which routes lead; empty where there is only one way.
     regulated: whether vehicles yield to each other where ways cross.
-    obstacles: positions (metres) at the ends of lanes that nobody may pass.
+    obstacles: positions (metres) at the ends of lanes that no vehicle may pass.
     kinds: kinds of vehicles that fit on the road.
     ego_offsets_m: smallest and largest lateral offset of the ego of a decorrelated drive, to the
         left of `line` or, on a junction, of its route.

@@ -11,7 +11,7 @@ from latentdrive.data.maps.nuplan_maps import repeated_ids
 from latentdrive.errors import MapError
 from latentdrive.types import RoadMap
 
-KINDS = tuple(item.name for item in fields(RoadMap) if item.name != "name")  # of the objects of a map
+KINDS = tuple(item.name for item in fields(RoadMap) if item.name != "name")  # the kinds of objects of a map
 
 
 def check_map(road_map: RoadMap) -> None:

@@ -45,7 +45,7 @@ class Appearance:
 
     ahead_m: distance ahead of the ego at which a vehicle is at a random moment. copies: how often
     each movable vehicle of the recording is shown. tries: attempts to find a place where it touches
-    nobody. pace: factor on its recorded speed. still_share: share of the vehicles that stand.
+    no other agent. pace: factor on its recorded speed. still_share: share of the vehicles that stand.
     """
 
     ahead_m: tuple[float, float]
@@ -175,7 +175,7 @@ class _Placed:
         self._poses, self._sizes = body.centre(ego)[:, None], np.array([body.size_m])
 
     def try_add(self, row: int, pose: Float64[np.ndarray, "T 3"], size: Float64[np.ndarray, "3"]) -> bool:
-        """Add an agent if it touches nobody; return whether it was added."""
+        """Add an agent if it touches no other agent; return whether it was added."""
         if touches(pose, size, self._poses, self._sizes).any():
             return False
         self.rows.append(row)

@@ -32,7 +32,7 @@ class Calm:
     lane_change_s: time constant. curve_share: the share of yaw_rate and lateral_mps2 that a curve
     may use; the rest is left for lane changes in it. foresight_mps2: the comfortable deceleration
     of IDM; with a smaller one the driver brakes earlier. coolness: from 0 (IDM, which brakes hard
-    when a gap is short) to 1 (the driver trusts that nobody brakes suddenly); the coolness factor c
+    when a gap is short) to 1 (the driver trusts that no vehicle brakes suddenly); the coolness factor c
     of Kesting et al. (2010).
     """
 
@@ -61,7 +61,7 @@ class Mood:
 
 
 class StopLine(Obstacle):
-    """A line that nobody may pass while it is on the road, except drivers who could only stop by braking hard."""
+    """A line that no vehicle may pass while it is on the road, except drivers who could only stop by braking hard."""
 
     def binds(self, driver: "Driver") -> bool:
         """Return whether the driver can still stop here with comfortable braking."""

@@ -81,7 +81,7 @@ class Lights:
 
 
 class GiveWay:
-    """The right of way in a roundabout, an Event: approaches are closed while somebody is about to
+    """The right of way in a roundabout, an Event: approaches are closed while a vehicle is about to
     pass their entries.
     """
 

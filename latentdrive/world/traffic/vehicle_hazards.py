@@ -136,7 +136,7 @@ class OncomingCar:
 
 
 class Parked(Driver):
-    """A car that nobody drives."""
+    """A parked or broken-down car without a driver."""
 
     def act(self, action: dict | str | None = None) -> None:
         """Neither steer nor accelerate."""

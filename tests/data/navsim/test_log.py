@@ -10,7 +10,7 @@ import pytest
 
 from latentdrive.data.navsim.frames import BadFrame, heading_of, log_frame
 from latentdrive.data.navsim.log import PROBLEMS, NavsimLog, log_of, open_log, read_log
-from latentdrive.data.pickles.names import Inert
+from latentdrive.data.pickles.names import StandIn
 from latentdrive.data.pickles.reading import loads
 from latentdrive.errors import UnreadableLogFile
 from tests.support.navsim_fixture import FORWARD, INTRINSICS, START_US, frames, token, write_log
@@ -112,9 +112,9 @@ def test_a_bad_frame_says_the_key_what_was_expected_and_what_came(entry, words):
 
 def test_a_path_may_be_an_object_of_pathlib():
     path = loads(pickle.dumps(PurePosixPath("north/CAM_F0/a.jpg")), "a file")
-    assert isinstance(path, Inert) and log_frame(changed(lidar_path=path)).lidar == "north/CAM_F0/a.jpg"
+    assert isinstance(path, StandIn) and log_frame(changed(lidar_path=path)).lidar == "north/CAM_F0/a.jpg"
     with pytest.raises(BadFrame, match="below the sensor folder"):
-        log_frame(changed(lidar_path=Inert(module="pathlib", kind="PosixPath", args=("/", "etc"), called=True)))
+        log_frame(changed(lidar_path=StandIn(module="pathlib", kind="PosixPath", args=("/", "etc"), called=True)))
 
 
 ODD = (
@@ -145,7 +145,7 @@ ODD = (
     np.array(["x"]),
     np.array([None, 1], object),
     [10**400] * 4,
-    Inert(module="navsim.common.dataclasses", kind="Trajectory"),
+    StandIn(module="navsim.common.dataclasses", kind="Trajectory"),
 )
 
 
@@ -232,8 +232,8 @@ def test_files_that_are_no_logs_are_named(tmp_path: Path):
     path.write_bytes(b"\x80\x04cos\nsystem\n(S'true'\ntR.")
     with pytest.raises(UnreadableLogFile, match=r"north\.pkl: refused: .*os\.system"):
         read_log(path)
-    with pytest.raises(UnreadableLogFile, match=r"frame|it holds Inert"):
-        log(tmp_path, Inert(module="navsim.common.dataclasses", kind="Trajectory"))
+    with pytest.raises(UnreadableLogFile, match=r"frame|it holds StandIn"):
+        log(tmp_path, StandIn(module="navsim.common.dataclasses", kind="Trajectory"))
 
 
 def equal(a: NavsimLog, b: NavsimLog) -> bool:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from latentdrive.data.navsim.submission import SAMPLING, TRAJECTORY, read_submission, write_submission
-from latentdrive.data.pickles.names import Inert
+from latentdrive.data.pickles.names import StandIn
 from latentdrive.data.pickles.writing import write_pickle
 from latentdrive.errors import ConfigError, RefusedPickle
 from latentdrive.types import Trajectory
@@ -119,10 +119,12 @@ def test_both_stages_of_v2_are_read_and_a_token_of_both_is_named(tmp_path: Path)
     assert set(submission.trajectories) == {"s"} and "stands in both stages" in submission.unusable["a"]
 
 
-def entry(poses: object, *, num_poses: object = 8, interval: object = 0.5) -> Inert:
+def entry(poses: object, *, num_poses: object = 8, interval: object = 0.5) -> StandIn:
     fields = {"num_poses": num_poses, "time_horizon": 4.0, "interval_length": interval}
-    sampling = Inert(module=SAMPLING[0], kind=SAMPLING[1], attributes=fields)
-    return Inert(module=TRAJECTORY[0], kind=TRAJECTORY[1], attributes={"poses": poses, "trajectory_sampling": sampling})
+    sampling = StandIn(module=SAMPLING[0], kind=SAMPLING[1], attributes=fields)
+    return StandIn(
+        module=TRAJECTORY[0], kind=TRAJECTORY[1], attributes={"poses": poses, "trajectory_sampling": sampling}
+    )
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from latentdrive.data.pickles.names import Inert
+from latentdrive.data.pickles.names import StandIn
 from latentdrive.data.pickles.reading import loads, read_pickle
 from latentdrive.errors import RefusedPickle, TooManyOpenFiles, UnreadableLogFile
 from tests.support.data import REAL
@@ -106,7 +106,7 @@ def test_objects_of_listed_classes_become_stand_ins():
     old = name("copyreg", "_reconstructor") + name(state, "StateSE2") + name("builtins", "object") + b"N\x87R"
     new = name("copyreg", "__newobj__") + name(state, "StateSE2") + b"\x85R"
     back = loads(program(b"(", pose, stamp, kind, old, new, b"}", kind, b"K\x01s", b"t"), "x")
-    assert [type(part) for part in back] == [Inert] * 5 + [dict]
+    assert [type(part) for part in back] == [StandIn] * 5 + [dict]
     assert (back[0].kind, back[0].module, back[0].attributes["_x"], back[0].args) == ("StateSE2", state, 5, ())
     assert back[1].attributes == {"time_us": 7} and (back[2].kind, back[2].args, back[2].called) == (
         "TrackedObjectType",

@@ -18,7 +18,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from latentdrive.data.pickles.names import NAMES, Inert
+from latentdrive.data.pickles.names import NAMES, StandIn
 from latentdrive.data.pickles.reading import loads
 from latentdrive.data.pickles.writing import dumps
 from latentdrive.errors import RefusedPickle
@@ -39,7 +39,7 @@ VALUE = {
     "sets": ({1, 2}, frozenset("ab")),
     "bytes": (b"raw", bytearray(b"raw"), 1j, -(2**80)),
 }
-INERT = Inert(module="navsim.common.dataclasses", kind="Trajectory", attributes={"poses": np.zeros((1, 3))})
+INERT = StandIn(module="navsim.common.dataclasses", kind="Trajectory", attributes={"poses": np.zeros((1, 3))})
 WRITTEN = [pickle.dumps(VALUE, protocol) for protocol in (2, 3, 4, 5)] + [dumps({"token": INERT, "again": [INERT]})]
 
 
@@ -69,7 +69,7 @@ def assert_plain(value: object) -> None:
             queue += [*item, *item.values()]
         elif type(item) in (list, tuple, set, frozenset):
             queue += item
-        elif type(item) is Inert:
+        elif type(item) is StandIn:
             assert (item.module, item.kind) in NAMES and not callable(item)
             queue += [*item.args, *item.attributes.values()]
         else:
@@ -178,7 +178,7 @@ def test_no_call_of_a_malicious_pickle_has_an_effect(tmp_path: Path):
         name("numpy.core", "multiarray._reconstruct"),
         name("numpy._core.multiarray", "fromfile") + b")R",
         name("numpy.core.numeric", "load") + b")R",
-        name("latentdrive.data.pickles.names", "Inert"),
+        name("latentdrive.data.pickles.names", "StandIn"),
         name("navsim.common.dataclasses", "Scene"),
         name("builtins", "int") + b"K\x01\x85R",
         name("builtins", "int") + b")\x81",
@@ -248,10 +248,10 @@ def test_no_call_of_a_malicious_pickle_has_an_effect(tmp_path: Path):
     ],
 )
 def test_a_forged_program_is_refused(body: bytes):
-    before = dict(vars(Inert)), dict(NAMES)
+    before = dict(vars(StandIn)), dict(NAMES)
     with pytest.raises(RefusedPickle):
         loads(program(body), "file")
-    assert (dict(vars(Inert)), dict(NAMES)) == before
+    assert (dict(vars(StandIn)), dict(NAMES)) == before
 
 
 def test_bombs_end_within_a_little_memory():

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from latentdrive.data.pickles.names import Inert
+from latentdrive.data.pickles.names import StandIn
 from latentdrive.data.pickles.reading import loads, read_pickle
 from latentdrive.data.pickles.writing import dumps, write_pickle
 from latentdrive.errors import RefusedPickle
@@ -112,7 +112,7 @@ def test_a_list_that_holds_itself_and_unpaired_surrogates_are_written():
         (print, "can't be written"),
         (Path, "can't be written"),
         (Path("x"), "can't be written"),
-        (Inert(module="os", kind="system", args=("true",), called=True), r"os\.system can't be written"),
+        (StandIn(module="os", kind="system", args=("true",), called=True), r"os\.system can't be written"),
     ],
 )
 def test_values_that_the_reader_would_refuse_are_not_written(value: object, reason: str):
@@ -129,13 +129,13 @@ def test_a_value_nested_too_deep_is_refused_by_name():
 
 
 def test_stand_ins_are_written_under_the_names_of_their_classes():
-    sampling = Inert(
+    sampling = StandIn(
         module="nuplan.planning.simulation.trajectory.trajectory_sampling",
         kind="TrajectorySampling",
         attributes={"num_poses": 8, "time_horizon": 4.0, "interval_length": 0.5},
     )
     poses = np.zeros((8, 3), np.float32)
-    plan = Inert(
+    plan = StandIn(
         module="navsim.common.dataclasses",
         kind="Trajectory",
         attributes={"poses": poses, "trajectory_sampling": sampling},

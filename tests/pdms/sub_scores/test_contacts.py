@@ -11,7 +11,7 @@ from latentdrive.boxes import corners, ego_centre
 from latentdrive.geometry import compose
 from latentdrive.pdms.batch import stack
 from latentdrive.pdms.score import NC
-from latentdrive.pdms.sub_scores.contacts import AHEAD, NEVER, Contacts, bearing_deg, contacts, front_touches
+from latentdrive.pdms.sub_scores.contacts import AHEAD, NEVER, Contacts, bearing_deg, find_contacts, front_touches
 from latentdrive.pdms.sub_scores.footprint import footprint
 from tests.support.made_scenes import (
     BETWEEN_Y,
@@ -73,7 +73,7 @@ def test_contacts_are_those_that_shapely_finds(generation: int, ttc_steps: int):
     states = np.stack([driving(5.0), circling(6.0, 15.0), circling(3.0, -6.0)])
     states = np.concatenate([compose(np.append(scene.ego[:2], 0.7), states[..., :3]), states[..., 3:]], -1)
     tensors = stack([scene])
-    result = contacts(footprint(torch.from_numpy(states)[None], tensors.origin), tensors.tracks, ttc_steps)
+    result = find_contacts(footprint(torch.from_numpy(states)[None], tensors.origin), tensors.tracks, ttc_steps)
     ours = set(zip(*(getattr(result, name).tolist() for name in ("step", "trajectory", "track", "ahead"))))
     expected = contacts_by_shapely(scene, states, ttc_steps)
     assert len(expected) > 500
