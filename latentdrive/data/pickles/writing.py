@@ -93,16 +93,14 @@ class _Writer(pickle._Pickler):
         ordered = sorted(members, key=lambda member: (type(member).__name__, ascii(member)))
         self._save_called(members, f"builtins {type(members).__name__}", (ordered,), None)
 
-    def save_stand_in(self, stand_in: StandIn) -> None:
+    def save_stand_in(self, item: StandIn) -> None:
         """Writes a stand-in under the name of its class, for readers that have the class."""
-        if stand_in.kind not in CLASSES.get(stand_in.module, ()):
+        if item.kind not in CLASSES.get(item.module, ()):
             raise RefusedPickle(
-                f"an object of {stand_in.module}.{stand_in.kind} can't be written: the class is not on the list"
+                f"an object of {item.module}.{item.kind} can't be written: the class is not on the list"
             )
-        opcode = pickle.REDUCE if stand_in.called else pickle.NEWOBJ
-        self._save_called(
-            stand_in, f"{stand_in.module} {stand_in.kind}", stand_in.args, stand_in.attributes or None, opcode
-        )
+        opcode = pickle.REDUCE if item.called else pickle.NEWOBJ
+        self._save_called(item, f"{item.module} {item.kind}", item.args, item.attributes or None, opcode)
 
     def _save_called(self, value: Any, name: str, args: tuple, state: Any, opcode: bytes = pickle.REDUCE) -> None:
         self.save(_Global(name))
