@@ -17,8 +17,8 @@ from latentdrive.evaluation.planning import SCENE_ERRORS, AnyPlanner, PlanCall, 
 from latentdrive.planners.baselines.submitted import Submitted
 from latentdrive.types import Planner
 
-SCENES = 20  # planned one by one for the latency of a single scene
-WARM_UP = 3  # calls before them, which are not counted
+SCENES = 20  # scenes planned one by one to measure the latency of a single scene
+WARM_UP = 3  # calls before the measurement, which are not counted
 
 
 def is_measured(planner: AnyPlanner) -> bool:

@@ -20,7 +20,7 @@ from latentdrive.stages.batches import StageBatches
 from latentdrive.stages.start import Start
 from latentdrive.trainer import SECONDS
 
-SETTINGS = "settings.yaml"  # beside the state
+SETTINGS = "settings.yaml"  # file beside the state
 LEARNED_FROM = "learned_from"  # key in SETTINGS: StageBatches.learned_from, known once the batches are prepared
 # The trainer's settings that weights depend on; a run is resumed with the same ones.
 TRAINER = ("precision", "gradient_clip_val", "gradient_clip_algorithm", "accumulate_grad_batches")

@@ -19,7 +19,7 @@ from latentdrive.data.clips.frame_cache import CachedClips
 from latentdrive.data.unreadable import UnreadableLog
 from latentdrive.errors import NoClips, UnreadableClip
 
-WINDOWS_A_CLIP = 4  # taken of each clip where clips are many, because windows of one clip resemble each other
+WINDOWS_A_CLIP = 4  # of many clips, each gives this many windows, because its windows resemble each other
 LONG = 100  # progress is shown for more clips than this
 Watch = Callable[[range], Iterable[int]]
 

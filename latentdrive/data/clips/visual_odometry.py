@@ -26,10 +26,10 @@ from latentdrive.geometry import compose
 from latentdrive.types import FROZEN, PoseSource
 
 WEAK_EVIDENCE = 0.2  # road evidence below which the note warns
-LEVER_M = 1.5  # from the rear axle to the camera, which swings out by it in a turn
+LEVER_M = 1.5  # distance from the rear axle to the camera, which swings out in a turn
 WORK_WIDTH = 480  # pixels: width that pictures are shrunk to before tracking
 PARALLAX_PX = 1.2  # least radial motion of points that compare the speeds of two steps
-FEWEST_COMPARED = 10  # such points that a comparison needs
+FEWEST_COMPARED = 10  # fewest points with that parallax that a comparison needs
 
 
 class VisualOdometry:

@@ -23,7 +23,7 @@ TRAJECTORY = ("navsim.common.dataclasses", "Trajectory")
 SAMPLING = ("nuplan.planning.simulation.trajectory.trajectory_sampling", "TrajectorySampling")
 LISTS_V1, LISTS_V2 = ("predictions",), ("first_stage_predictions", "second_stage_predictions")
 PERSONAL = ("team_name", "authors", "email", "institution", "country / region")
-HORIZON_S = 4.0  # what the server takes
+HORIZON_S = 4.0  # length of the plans that the server accepts
 
 
 @dataclass(**FROZEN)

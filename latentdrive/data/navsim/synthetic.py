@@ -28,7 +28,7 @@ from latentdrive.progress import Progress
 from latentdrive.types import FROZEN, Command, LoggedFrame, Scene, SceneTruth
 
 PICKLES, BLOBS = "synthetic_scene_pickles", "sensor_blobs"
-STEP_US = 500_000  # between two frames
+STEP_US = 500_000  # time between two frames
 OPEN_SCENES = 16  # scenes that stay in memory: a scene and its truth are usually needed together
 FORMAT = 1  # format number of the cached list of tokens
 SYNTHETIC_TOKEN = 17  # characters; by this length NAVSIM tells a synthetic scene from an original one, which has 16

@@ -13,9 +13,9 @@ from latentdrive.nuplan_vehicle import HALF_LENGTH_M, HALF_WIDTH_M
 from latentdrive.pdms.batch import LightBatch, MapBatch
 from latentdrive.pdms.sub_scores.footprint import EgoAreas, Footprint
 
-DIRECTION_STEPS = 11  # over which driving direction sums: the last second and the present step
-COMPLIANT_M, VIOLATION_M = 2.0, 6.0  # driving direction
-LANE_KEEPING_STEPS = 20  # beside the centreline, in a row
+DIRECTION_STEPS = 11  # steps over which DDC sums the motion: the last second and the present step
+COMPLIANT_M, VIOLATION_M = 2.0, 6.0  # bounds of DDC: below the first it is 1, below the second 0.5
+LANE_KEEPING_STEPS = 20  # LK allows fewer steps in a row than this beside the centreline
 CIRCLE_M = (HALF_LENGTH_M**2 + HALF_WIDTH_M**2) ** 0.5 + 1e-3  # radius around the car's box, with room for rounding
 PAIRS_AT_ONCE = 4096  # pairs of box and polygon in one step, to keep memory bounded
 

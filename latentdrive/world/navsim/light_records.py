@@ -9,7 +9,7 @@ from latentdrive.world.roads.layouts import Layout, lane_points
 from latentdrive.world.roads.road_map import MappedRoads
 from latentdrive.world.traffic.lights import Lights
 
-POST_M = 0.9  # from the outer edge of the shoulder to the post of a light
+POST_M = 0.9  # distance from the outer edge of the shoulder to the post of a light
 Signals = tuple[tuple[Float64[np.ndarray, "3"], tuple[str, ...]], ...]
 
 
