@@ -118,7 +118,7 @@ class Config:
         """Raise ConfigError if a key was not read. Commands call this before the work begins."""
         if unread := self.unread():
             raise ConfigError(
-                f"nobody reads {', '.join(unread)}: remove {'it' if len(unread) == 1 else 'them'}, "
+                f"nothing reads {', '.join(unread)}: remove {'it' if len(unread) == 1 else 'them'}, "
                 "or choose the option that uses it"
             )
 

@@ -254,7 +254,7 @@ def strided_starts(clip: DrivingClip, starts: Int64[np.ndarray, "S"], stride: in
 
 
 def describe(labeller: Labeller, clips: ReadableSource, *, maker: str, stride_s: float) -> StoreInfo:
-    """What decides the labels of these clips. maker: fingerprint of the labelling checkpoint."""
+    """The settings that decide the labels of these clips. maker: fingerprint of the labelling checkpoint."""
     model = labeller.model
     return StoreInfo(
         origin=labeller.origin,

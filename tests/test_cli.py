@@ -74,7 +74,7 @@ def test_a_value_that_nobody_gave_is_asked_for_by_its_name(capsys):
 
 def test_a_key_that_nobody_reads_is_an_error(capsys, tmp_path):
     output = failure("train codebook", [*QUICK, f"out={tmp_path}", "+favourite_colour=blue"], capsys)
-    assert "nobody reads favourite_colour" in output
+    assert "nothing reads favourite_colour" in output
 
 
 def test_cfg_job_prints_the_configuration_and_runs_nothing(latentdrive, tmp_path):

@@ -20,7 +20,7 @@ def test_a_key_counts_as_read_once_it_is_looked_at():
     cfg = Config({"a": 1, "b": {"c": 2, "d": 3}})
     assert (cfg.a, cfg.b.c) == (1, 2)
     assert cfg.unread() == ["b.d"]
-    with pytest.raises(ConfigError, match=r"nobody reads b\.d: remove it"):
+    with pytest.raises(ConfigError, match=r"nothing reads b\.d: remove it"):
         cfg.require_all_read()
     assert cfg.b.plain() == {"c": 2, "d": 3}
     cfg.require_all_read()

@@ -201,7 +201,7 @@ def plan(cfg: Config) -> list[Step]:
 
 
 def summary(out: Path) -> list[str]:
-    """What the numbers of the finished steps say, one sentence a line."""
+    """The results of the finished steps, one sentence a line."""
     codes = {step: _metrics(out / step) for step, _, _ in SENTENCES}
     lines = [text.format(codes[step][key]) for step, key, text in SENTENCES if key in codes[step]]
     for planner, words in PLANNERS.items():

@@ -167,7 +167,7 @@ def _prepare(place: Path, scenes: SplitScenes, options: _Options, folder: RunFol
 
 
 def _mapping(scenes: SplitScenes) -> dict[str, Any]:
-    """What summary and metrics record about two stages; empty for one stage."""
+    """The entries of summary and metrics about two stages; empty for one stage."""
     if not scenes.entries:
         return {}
     return {"mapping": {"entries": len(scenes.entries), "left_out": scenes.left_out, "traffic": TRAFFIC}}

@@ -64,7 +64,7 @@ def words_after_saving(cfg: Config) -> str:
 
 
 def activation(file: Path) -> str:
-    """What has to stand before a command so that it reads the file; nothing if it does so anyway."""
+    """The prefix with which a command reads the file; empty if it reads the file anyway."""
     current = places_file()
     if current is not None and current.resolve() == file.resolve():
         return ""

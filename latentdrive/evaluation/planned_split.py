@@ -46,7 +46,7 @@ class PreparedSplit:
 
 @dataclass(**FROZEN)
 class PlannedSplit:
-    """What one planner planned on a split, and how it was scored."""
+    """The plans of one planner on a split, and their scores."""
 
     plans: Plans
     scored: ScoredPlans

@@ -43,7 +43,7 @@ def imitation(trajectory: Float[Tensor, "B P 3"], target: Float[Tensor, "B P 3"]
 
 @dataclass(**FROZEN)
 class ImitationLoss:
-    """For planners that return a plan and nothing else. trajectory: weight of its distance from the human's."""
+    """The loss of planners that return a plan and nothing else. trajectory: weight of its distance from the human's."""
 
     trajectory: float
 

@@ -25,7 +25,7 @@ BY_MOTION = "Codes further up go with faster driving, codes further left with tu
 
 @dataclass(frozen=True, kw_only=True)
 class CodeCard:
-    """What the page shows of one code.
+    """The part of the page about one code.
 
     paint: its colour. name: two words on what the car does. meaning: the same in a sentence. share:
     of all codes. slots: share in each slot. fan, flow: drawings, empty where nothing is known.

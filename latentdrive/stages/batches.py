@@ -30,7 +30,7 @@ class StageBatches(ABC):
 
     @abstractmethod
     def estimate(self, model: Any) -> str:
-        """What reading the data will take, in one line. Called before anything is prepared."""
+        """Estimate of the cost of reading the data, in one line. Called before anything is prepared."""
 
     @abstractmethod
     def train_batches(self, start_step: int) -> Iterable[Any]:
@@ -43,7 +43,7 @@ class StageBatches(ABC):
     @property
     @abstractmethod
     def facts(self) -> Mapping[str, Any]:
-        """What the training data were, for the checkpoint's card. Called after training."""
+        """Facts about the training data, for the checkpoint's card. Called after training."""
 
     @property
     def learned_from(self) -> str | None:

@@ -171,7 +171,7 @@ class ClipBatches(StageBatches):
 
     @cached_property
     def facts(self) -> dict[str, Any]:
-        """What was trained on, for the card."""
+        """Facts about the training data, for the card."""
         facts = {
             "path": str(self.data.path.name),
             "clips": len(self.train),

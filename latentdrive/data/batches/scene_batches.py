@@ -174,7 +174,7 @@ class SceneBatches(StageBatches):
 
     @cached_property
     def facts(self) -> dict[str, Any]:
-        """What was learned from, for the card."""
+        """Facts about the training data, for the card."""
         permuted = self.info.settings.get("permuted")  # a control experiment: see tools/permute_store.py
         return {
             "path": str(self.data.path.name),

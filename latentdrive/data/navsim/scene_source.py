@@ -113,7 +113,7 @@ class NavsimLogs:
         return Cut(log=log, token=token, drive=name, first=first, now=now, end=end)
 
     def summary(self) -> str:
-        """What was found, and what was left out and why, in a few lines."""
+        """The scenes that were found, those that were left out, and the reasons, in a few lines."""
         return self._summary
 
     def missing(self, sample: int | None = None, sensors: Iterable[str] | None = None) -> dict[str, SensorFiles]:

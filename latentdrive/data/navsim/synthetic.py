@@ -134,7 +134,7 @@ class SyntheticScenes:
             raise UnreadableScene(path, error.reason) from error
 
     def summary(self) -> str:
-        """What was found, in a sentence."""
+        """The number of scenes that were found, in a sentence."""
         text = f"{len(self.tokens):,} synthetic scenes after {len(self.second_stages):,} original ones"
         if self.absent:
             text += f"; {len(self.absent):,} that the split names are not there, for example {self.absent[0]}"

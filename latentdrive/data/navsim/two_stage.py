@@ -67,7 +67,7 @@ class TwoStageScenes:
         return self._stage(token).start(token)
 
     def summary(self) -> str:
-        """What was found, in a sentence."""
+        """The numbers of scenes and entries that were found, in a sentence."""
         text = (
             f"{len(self.tokens) - len(self._original):,} original scenes and {len(self._original):,} synthetic ones "
             f"that follow them, in {len(self.second_stages):,} entries of the split's mapping"

@@ -152,8 +152,9 @@ def _way(index: MapIndex, start: str, goal: str, allowed: set[str]) -> list[str]
 
 
 def _first_met(index: MapIndex, ego_pose: Float64[np.ndarray, "3"], tied: np.ndarray) -> int:
-    """Of the areas with these numbers, the one that a search tree over the scene's areas returns
-    first at the rear axle.
+    """The tied area that a search tree over the scene's areas returns first at the rear axle.
+
+    tied: numbers of the areas.
     """
     near = areas_fetched(index, ego_pose)
     tree = shapely.STRtree(index.polygons[near], node_capacity=TREE_NODE)

@@ -84,7 +84,7 @@ class Contacts:
 
 @dataclass(**FROZEN)
 class Circumstances:
-    """What decides whose fault each contact is.
+    """The facts that decide whose fault each contact is.
 
     speed: of the car, m/s. bearing_deg: as the function of that name. outside: the car is in
     several lanes or off the road. at_junction: its rear axle is in an intersection.
@@ -143,9 +143,9 @@ def _circles_overlap(
     present: Bool[Tensor, "B K N"],
     radius: Float[Tensor, "B N"],
 ) -> Bool[Tensor, "B K M N"]:
-    """Where |a|² - 2 a b + |b|² - r² <= 0, as one matrix product.
+    """Whether circles overlap: |a|² - 2 a b + |b|² - r² <= 0, as one matrix product.
 
-    On a CPU in float32; a GPU may cut float32 to TF32.
+    A CPU computes it in float32. A GPU keeps the precision, because it may cut float32 to TF32.
     """
     if x.device.type == "cpu":
         x, y, other, radius = x.float(), y.float(), other.float(), radius.float()
@@ -170,7 +170,7 @@ def ttc_contacts(car: Footprint, contacts: Contacts, ttc_steps: int) -> Contacts
 def circumstances(
     car: Footprint, tracks: TrackBatch, road: MapBatch, areas: EgoAreas, contacts: Contacts
 ) -> Circumstances:
-    """Of every contact. Lanes and intersections are looked up here, because few moments need them."""
+    """The circumstances of every contact. Lanes and intersections are looked up here, because few moments need them."""
     places = contacts.scene, contacts.step, contacts.trajectory
     then = car.at(places)
     if not len(contacts):

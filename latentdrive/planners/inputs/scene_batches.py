@@ -255,7 +255,7 @@ class PlannerBatches(StageBatches):
 
     @cached_property
     def facts(self) -> dict[str, Any]:
-        """What the planner learned from, for the card of its checkpoint."""
+        """Facts about the training data, for the card of the planner's checkpoint."""
         facts = {
             "path": str(self.data.path.name),
             "split": self.data.split_of("train"),

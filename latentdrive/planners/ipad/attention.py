@@ -69,7 +69,10 @@ class GridAttention(nn.Module):
     def forward(
         self, queries: Float[Tensor, "B Q D"], positions: Float[Tensor, "Q D"], places: Float[Tensor, "B Q 2"]
     ) -> Float[Tensor, "B Q D"]:
-        """What each query reads. positions: added to the queries that choose where to look. places: the anchors."""
+        """The attention output of each query.
+
+        positions: added to the queries that choose where to look. places: the anchors.
+        """
         offsets, weights = self.samples(queries + positions, self.cells)
         maps = by_head(self.values(queries).transpose(1, 2).unflatten(-1, self.cells), self.samples.heads)
         return self.out(sample(maps, places[:, :, None, None] + offsets, weights))
@@ -100,7 +103,7 @@ class CameraAttention(nn.Module):
         places: Float[Tensor, "B V Q p 2"],
         seen: Bool[Tensor, "B V Q p"],
     ) -> Float[Tensor, "B Q D"]:
-        """What each query reads; 0 where no camera sees its anchors. values: from `read`."""
+        """The attention output of each query; 0 where no camera sees its anchors. values: from `read`."""
         offsets, weights = self.samples(queries, tuple(values.shape[-2:]))
         cameras = places.shape[1]
         sampled = (places[:, :, :, None] + offsets[:, None]).flatten(0, 1)

@@ -176,7 +176,7 @@ def _require_same(folder: Path, card: dict[str, Any], planned: Sequence[_Order])
 
 
 def _changes(old: dict[str, Any], new: dict[str, Any]) -> str:
-    """Where the settings of a split differ: what the card says, and what was asked for."""
+    """The settings of a split that differ: the values on its card, and the requested values."""
     before, now = old.get("split") or {}, new["split"]
     changed = [f"{key} {before.get(key)}, not {now[key]}" for key in now if before.get(key) != now[key]]
     return ", ".join(changed) or "its card.json lists them"
