@@ -79,11 +79,13 @@ def test_every_option_fits_the_signatures_that_it_names(name, group, option):
         target = locate(node[TARGET])
         parameters = inspect.signature(target).parameters
         keys = set(node) - {TARGET, PARTIAL}
-        if not any(one.kind is one.VAR_KEYWORD for one in parameters.values()):
+        if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
             assert keys <= set(parameters), f"{where}: {node[TARGET]} has no {keys - set(parameters)}"
         if not node.get(PARTIAL):
             needed = {
-                key for key, one in parameters.items() if one.default is one.empty and one.kind is one.KEYWORD_ONLY
+                key
+                for key, parameter in parameters.items()
+                if parameter.default is parameter.empty and parameter.kind is parameter.KEYWORD_ONLY
             }
             assert needed - keys <= GIVEN, f"{where}: {node[TARGET]} needs {needed - keys}"
 

@@ -125,9 +125,9 @@ def test_nothing_after_t0_reaches_a_predictor(tmp_path):
     poses[now + 1 :], speed[now + 1 :] = rng.normal(size=poses[now + 1 :].shape), -3
     noisy = replace(clip, frames=frames, ego_poses=poses, ego_speed_mps=speed)
     given = []
-    for one in (clip, noisy):
+    for recording in (clip, noisy):
         labeller = seer()
-        clips = MemoryClips([one])
+        clips = MemoryClips([recording])
         labeller.label(clips, [(0, now)], {0: open_clip(clips, 0)})
         given.append(labeller.model.given[0])
     for field in SceneBatch.__dataclass_fields__:

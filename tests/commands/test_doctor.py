@@ -143,8 +143,8 @@ def openscene(tmp_path):
 
 
 def test_scenes_missing_files_and_maps_are_told(openscene, capsys):
-    found = navsim(openscene)
-    assert found["scenes"]["train"] > 0 and found["train"]["clips"] == 2
+    counts = navsim(openscene)
+    assert counts["scenes"]["train"] > 0 and counts["train"]["clips"] == 2
     output = capsys.readouterr().out
     for part in (
         "ok train: ",

@@ -77,8 +77,8 @@ def test_several_bad_plans_are_counted_by_scene():
         "a": "trajectories 1 and 1 more: NaN or infinite numbers among its poses",
         "c": "trajectory 0: NaN or infinite numbers among its poses",
     }
-    one = np.full((1, 1, 8, 3), math.nan)
-    assert scored(one, scenes[0]).failures == {"a": "trajectory: NaN or infinite numbers among its poses"}
+    invalid = np.full((1, 1, 8, 3), math.nan)
+    assert scored(invalid, scenes[0]).failures == {"a": "trajectory: NaN or infinite numbers among its poses"}
 
 
 def test_only_bad_plans_leave_a_result_of_zeros():
@@ -179,7 +179,7 @@ def test_the_human_filters_in_v2_2_and_only_the_printed_terms_in_v2_0():
     human = np.array([1.0, 0.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0])  # the human leaves the road too
     scene = made_scene(ego=going(), human_terms=human, road=())
     scores = {version: scored(STRAIGHT[None, None], scene, version=version) for version in list(Version)[1:]}
-    assert [one.drivable_area_compliance.item() for one in scores.values()] == [1.0, 1.0]
+    assert [result.drivable_area_compliance.item() for result in scores.values()] == [1.0, 1.0]
     assert scores[Version.EPDMS_V2_0].score.item() == 0.0
     unfiltered = scored(STRAIGHT[None, None], made_scene(ego=going(), road=()))
     assert unfiltered.drivable_area_compliance.item() == unfiltered.score.item() == 0.0

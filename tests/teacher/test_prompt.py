@@ -61,9 +61,9 @@ def test_patches_are_those_of_the_hugging_face_processor_called_image_by_image(t
     text = teacher.processor.tokenizer.decode(prompt.ids[0][prompt.mask[0].bool()])
     text = text.replace("<|image_pad|>", "")
     text = text.replace("<|vision_start|>", "<|vision_start|><|image_pad|>")
-    one = teacher.processor(text=[text], images=pictures[:1], return_tensors="pt")
-    assert torch.equal(one["pixel_values"], prompt.patches[: len(one["pixel_values"])])
-    assert torch.equal(one["input_ids"][0], prompt.ids[0][prompt.mask[0].bool()])
+    processed = teacher.processor(text=[text], images=pictures[:1], return_tensors="pt")
+    assert torch.equal(processed["pixel_values"], prompt.patches[: len(processed["pixel_values"])])
+    assert torch.equal(processed["input_ids"][0], prompt.ids[0][prompt.mask[0].bool()])
     alone = teacher.processor.image_processor(images=pictures, return_tensors="pt")
     assert torch.equal(alone["pixel_values"], prompt.patches) and torch.equal(alone["image_grid_thw"], prompt.grids)
 
