@@ -26,7 +26,7 @@ from latentdrive.checkpoint_parts import KeepsFiles, SpeaksCodes
 from latentdrive.config import to_yaml
 from latentdrive.errors import CheckpointError, ConfigError
 from latentdrive.files import atomic_folder, restore_folder
-from latentdrive.identity import digest
+from latentdrive.identity import are_former_ids, digest
 
 FORMAT = 2  # in format 1, fingerprints also covered module paths
 WEIGHTS, CONFIG, CARD, README = "model.safetensors", "config.yaml", "card.json", "README.md"
@@ -147,7 +147,13 @@ def read_card(folder: str | Path) -> Card:
         raise CheckpointError(
             f"{folder / CARD} is no card of this version ({wrong}); copy the folder again, or update latentdrive"
         )
-    return Card(**content)
+    card = Card(**content)
+    if not are_former_ids(card.former_ids) or not card.former_ids.keys() <= {card.fingerprint, *card.parents.values()}:
+        raise CheckpointError(
+            f"{folder / CARD}: former_ids must map the fingerprint of this checkpoint or of a parent to a list of "
+            "earlier ones; copy the folder again"
+        )
+    return card
 
 
 def _read_config(path: Path) -> dict[str, Any]:

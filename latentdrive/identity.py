@@ -28,10 +28,13 @@ def own_name(target: str) -> str:
 
 
 def identity_of(node: Any) -> Any:
-    """A configuration, or a part of one, with own names in place of the `_target_`s of this package."""
+    """A configuration, or a part of one, with own names in place of the `_target_`s of this package.
+
+    Keys become text: a YAML file from elsewhere may mix numbers and words, which have no order.
+    """
     if isinstance(node, Mapping):
         return {
-            key: own_name(value) if key == TARGET and isinstance(value, str) else identity_of(value)
+            str(key): own_name(value) if key == TARGET and isinstance(value, str) else identity_of(value)
             for key, value in node.items()
         }
     if isinstance(node, list | tuple):
@@ -47,16 +50,23 @@ def digest(content: Any, digits: int = 16) -> str:
 FormerIds = Mapping[str, Sequence[str]]  # current id → ids that the same content had before
 
 
-def same_id(first: str, second: str, *former: FormerIds) -> bool:
-    """Whether two ids mean the same content, by all that is known of former ids."""
-    return not _all_ids(first, former).isdisjoint(_all_ids(second, former))
+MOST_FORMER_IDS = 16  # of one id; a longer list is no honest one
 
 
-def _all_ids(name: str, former: Sequence[FormerIds]) -> set[str]:
-    """The id itself, and all ids that stand in one entry of `former` with it."""
-    ids = {name}
-    for known in former:
-        for current, earlier in known.items():
-            if name == current or name in earlier:
-                ids |= {current, *earlier}
-    return ids
+def are_former_ids(value: Any) -> bool:
+    """Whether a value read from a file is a table of former ids: id → a short list of ids, all of them text."""
+    return isinstance(value, Mapping) and all(
+        isinstance(ids, list | tuple)
+        and len(ids) <= MOST_FORMER_IDS
+        and all(isinstance(name, str) and name for name in (current, *ids))
+        for current, ids in value.items()
+    )
+
+
+def same_id(one: str, other: str, *former: FormerIds) -> bool:
+    """Whether two ids mean the same content: they are equal, or one is a former id of the other.
+
+    former: what is known of earlier ids, current id → earlier ones. Entries of third ids count for nothing, so that no
+    file can make one of two contents that it does not speak of.
+    """
+    return one == other or any(one in ids.get(other, ()) or other in ids.get(one, ()) for ids in former)

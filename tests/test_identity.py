@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from latentdrive.config import configs_folder
-from latentdrive.identity import digest, identity_of, own_name, same_id
+from latentdrive.identity import are_former_ids, digest, identity_of, own_name, same_id
 
 CHECKPOINTS = configs_folder().parent / "checkpoints"
 
@@ -30,6 +30,11 @@ def test_a_digest_stays_when_a_module_moves_and_changes_with_the_class_and_with_
     assert identity_of(("a", 1)) == ["a", 1]
 
 
+def test_keys_of_mixed_kinds_have_a_digest_and_words_keep_theirs():
+    assert digest({"b": 1, "a": {3: 4, "c": None, None: 5}}) == digest({"a": {"c": None, "3": 4, "None": 5}, "b": 1})
+    assert digest({"b": 1, "a": [2.5]}) == "e29416a8e9008a7c"
+
+
 def test_own_names_in_the_configurations_and_shipped_checkpoints_are_unique():
     targets = defaultdict(set)
     for file in [*configs_folder().rglob("*.yaml"), *CHECKPOINTS.rglob("*.yaml")]:
@@ -46,7 +51,8 @@ def test_own_names_in_the_configurations_and_shipped_checkpoints_are_unique():
         ("a", "b", [], False),
         ("new", "old", [{"new": ["older", "old"]}], True),
         ("old", "new", [{}, {"new": ["old"]}], True),
-        ("older", "old", [{"new": ["older", "old"]}], True),
+        ("older", "old", [{"new": ["older", "old"]}], False),
+        ("A", "B", [{"third": ["A", "B"]}], False),
         ("new", "old", [{"another": ["old"]}], False),
     ],
 )
@@ -60,3 +66,9 @@ def test_the_shipped_codebook_is_known_by_the_id_it_had_before_ids_left_module_p
     model, card = checkpoint.load(Path(CHECKPOINTS / "world_codebook"))
     assert model.codebook_id == card.fingerprint
     assert same_id("c21d1766261a0ea3", model.codebook_id, model.former_ids)
+
+
+@pytest.mark.parametrize("value", [3, ["x"], {"x": 3}, {"x": "abcdef"}, {"x": [1]}, {"x": [""]}, {"x": ["y"] * 17}])
+def test_a_table_of_former_ids_holds_short_lists_of_text(value):
+    assert are_former_ids({"new": ["old"]}) and are_former_ids({})
+    assert not are_former_ids(value)

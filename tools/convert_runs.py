@@ -22,12 +22,14 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from latentdrive import checkpoint
 from latentdrive.checkpoint import CARD, CONFIG, FORMAT, README, WEIGHTS, Card
 from latentdrive.config import configs_folder, from_yaml, to_yaml
 from latentdrive.errors import CheckpointError, LatentDriveError
-from latentdrive.files import write_atomic
-from latentdrive.identity import PACKAGE, TARGET, own_name
+from latentdrive.files import DRAFT, write_atomic
+from latentdrive.identity import PACKAGE, TARGET, are_former_ids, own_name
 from latentdrive.run_folder import METRICS, RESUME
 
 SETTINGS = f"{RESUME}/settings.yaml"
@@ -45,6 +47,7 @@ RENAMED = {
     "latentdrive.teacher.tiny.load": "load_tiny_qwen",
     "latentdrive.world.own_way.OwnWay": "IndependentMotion",
 }
+WORLD = {"what", "world", "split"}  # keys of the card of clips that the built-in world wrote
 KEYS = {"eyes": "sensors", "own_way": "ego_motion"}  # of planners; of traffic in the built-in world
 SCENE_SETTINGS = ("NavsimSettings", "TwoStageSettings", "ScenarioSettings")
 OPTIONS = ("fit", "images_hz", "poses", "field_of_view_deg")  # of a clip source, now in `options`
@@ -194,7 +197,8 @@ class Converter:
 
     def run(self) -> None:
         """Checkpoints first: runs and other checkpoints name them as parents."""
-        folders = [file.parent for root in self.roots for file in sorted(root.rglob(WEIGHTS))]
+        weights = (file.parent for root in self.roots for file in sorted(root.rglob(WEIGHTS)))
+        folders = [folder for folder in weights if (folder / CARD).is_file() and not folder.name.endswith(DRAFT)]
         for convert in (self.convert_checkpoint, self.convert_parents):
             for folder in folders:
                 if folder not in self.refused:
@@ -212,22 +216,33 @@ class Converter:
         """Configuration and fingerprint. Raises CheckpointError for a folder that was altered."""
         card, config = read_old_card(folder), from_yaml((folder / CONFIG).read_text(encoding="utf-8"))
         if card.format == FORMAT:
-            self.former_ids |= card.former_ids
+            self.former_ids[card.fingerprint] = list(card.former_ids.get(card.fingerprint, ()))
+            self._finish_interrupted(folder, card, config)
             return
         if card.fingerprint != earlier_fingerprint(card, config):
             raise CheckpointError(f"{folder / CONFIG} was altered: it does not match the card; copy the folder again")
         config = converted(config)
         fingerprint = checkpoint.fingerprint(card.weights_sha256, card.files, config)
-        self.former_ids[fingerprint] = [*card.former_ids.get(card.fingerprint, ()), card.fingerprint]
-        write_text(folder / CONFIG, to_yaml(config))
+        former = [*card.former_ids.get(card.fingerprint, ()), card.fingerprint]
         changes = {
             "format": FORMAT,
             "kind": own_name(config[TARGET]),
             "fingerprint": fingerprint,
-            "former_ids": dict(self.former_ids),
+            "former_ids": {fingerprint: former},
         }
+        # The card comes first: where this is interrupted, the new card shows that the configuration is to be written.
         write_card(folder, Card(**asdict(card) | changes))
+        write_text(folder / CONFIG, to_yaml(config))
+        self.former_ids[fingerprint] = former
         self.done.append(folder)
+
+    def _finish_interrupted(self, folder: Path, card: Card, config: Mapping[str, Any]) -> None:
+        if is_present(config):
+            return
+        config = converted(config)
+        if checkpoint.fingerprint(card.weights_sha256, card.files, config) == card.fingerprint:
+            write_text(folder / CONFIG, to_yaml(config))
+            self.done.append(folder)
 
     def convert_parents(self, folder: Path) -> None:
         """Parents by their present fingerprints, and the earlier ids of this checkpoint and its parents."""
@@ -241,6 +256,8 @@ class Converter:
     def convert_world(self, file: Path) -> None:
         """The card of clips that the built-in world wrote: the settings that it was made with."""
         content = json.loads(file.read_text(encoding="utf-8"))
+        if not isinstance(content, dict) or not content.keys() >= WORLD:
+            return
         changed = with_keys(content, KEYS)
         if changed != content:
             write_text(file, json.dumps(changed, indent=1) + "\n")
@@ -251,13 +268,13 @@ class Converter:
         config = from_yaml(file.read_text(encoding="utf-8"))
         if not isinstance(config, dict) or "verb" not in config or is_present(config):
             return
-        self._write_if_changed(file, config, converted_run(config))
         numbers = file.parent / METRICS
-        if numbers.is_file():
+        if numbers.is_file():  # before the configuration, which shows that the run is converted
             content = json.loads(numbers.read_text(encoding="utf-8"))
             if "fingerprint" in content:
                 content["fingerprint"] = self._present_id(content["fingerprint"])
                 write_text(numbers, json.dumps(content, indent=1) + "\n")
+        self._write_if_changed(file, config, converted_run(config))
 
     def convert_settings(self, file: Path) -> None:
         """What a saved training state was trained with. Stores keep their ids, hence so do the parents."""
@@ -275,13 +292,21 @@ class Converter:
             self.done.append(file)
 
     def _present_id(self, fingerprint: str) -> str:
-        return next((now for now, earlier in self.former_ids.items() if fingerprint in earlier), fingerprint)
+        """The fingerprint that a checkpoint has now. Raises CheckpointError where two claim the earlier one."""
+        present = [now for now, earlier in self.former_ids.items() if fingerprint in earlier]
+        if len(present) > 1:
+            raise CheckpointError(f"{' and '.join(present)} both claim to have been {fingerprint}: remove one of them")
+        return present[0] if present else fingerprint
 
     def _try(self, convert: Any, path: Path) -> None:
         try:
             convert(path)
-        except (LatentDriveError, KeyError, ValueError, TypeError) as error:
-            self.refused[path] = str(error) if isinstance(error, LatentDriveError) else f"not understood ({error!r})"
+        except LatentDriveError as error:
+            self.refused[path] = str(error)
+        except OSError as error:
+            self.refused[path] = f"can't be read or written ({error.strerror})"
+        except (KeyError, ValueError, TypeError, AttributeError, RecursionError, yaml.YAMLError) as error:
+            self.refused[path] = f"not understood ({type(error).__name__}: {str(error).splitlines()[0][:200]})"
 
 
 def earlier_fingerprint(card: Card, config: Mapping[str, Any]) -> str:
@@ -298,8 +323,9 @@ def read_old_card(folder: Path) -> Card:
     known = {field.name for field in fields(Card)}
     if not isinstance(content, dict) or not {"kind", "fingerprint", "weights_sha256"} <= content.keys() <= known:
         raise CheckpointError(f"{folder / CARD} is not the card of a checkpoint")
-    if not (folder / WEIGHTS).is_file():
-        raise CheckpointError(f"{folder} lacks {WEIGHTS}")
+    mappings = (content.get(name, {}) for name in ("files", "parents", "data", "metrics"))
+    if not all(isinstance(value, dict) for value in mappings) or not are_former_ids(content.get("former_ids", {})):
+        raise CheckpointError(f"{folder / CARD}: files, parents, former_ids, data and metrics must be JSON objects")
     return Card(**content)
 
 

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from latentdrive.errors import MixedCodebooks, StoreError
 from latentdrive.files import write_atomic
-from latentdrive.identity import FormerIds, digest, same_id
+from latentdrive.identity import FormerIds, are_former_ids, digest, same_id
 from latentdrive.types import FROZEN, LatentActions, LatentFeatures, Origin
 
 FORMAT = 1
@@ -287,6 +287,11 @@ def _read_index(folder: Path) -> dict[str, Any]:
         raise StoreError(f"{path} is not JSON ({error}): remove the folder and label again") from None
     if index.get("format") != FORMAT:
         raise StoreError(f"{folder} has format {index.get('format')}, this version reads format {FORMAT}: label again")
+    former = index.get("former_ids", {})
+    if not are_former_ids(former) or not former.keys() <= {index.get("codebook_id"), index.get("maker")}:
+        raise StoreError(
+            f"{path}: former_ids must map the store's codebook or maker to a list of earlier ids: copy the folder again"
+        )
     return index
 
 

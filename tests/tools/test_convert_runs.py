@@ -108,3 +108,56 @@ def test_a_run_gets_its_configuration_its_saved_settings_and_its_fingerprint(tmp
 def test_a_folder_that_is_not_there_is_named(capsys):
     assert convert_runs.main(["nowhere"]) == 2
     assert "there is no folder nowhere" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("interrupted", ["write_text", "write_card"])
+def test_a_conversion_that_was_interrupted_is_finished_by_the_next_one(tmp_path: Path, monkeypatch, interrupted: str):
+    old = old_checkpoint(tmp_path / "codebook")
+
+    def stopped(*arguments) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        if interrupted == "write_text":  # the card is new, the configuration is not
+            write_card = convert_runs.write_card
+            patch.setattr(convert_runs, "write_card", lambda *given: (write_card(*given), stopped()))
+        else:
+            patch.setattr(convert_runs, "write_card", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            convert_runs.main([str(tmp_path)])
+    assert convert_runs.main([str(tmp_path)]) == 0
+    model, _ = checkpoint.load(tmp_path / "codebook")
+    assert same_id(old, model.codebook_id, model.former_ids)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [("card.json", "["), ("card.json", "[]"), ("config.yaml", "a: ["), ("config.yaml", "a: &a {b: *a}")],
+)
+def test_a_broken_folder_is_refused_by_name_and_the_others_are_converted(tmp_path: Path, capsys, name: str, text: str):
+    old_checkpoint(tmp_path / "broken")
+    (tmp_path / "broken" / name).write_text(text, encoding="utf-8")
+    old_checkpoint(tmp_path / "whole")
+    (tmp_path / "foreign").mkdir()
+    (tmp_path / "foreign/model.safetensors").touch()
+    assert convert_runs.main([str(tmp_path)]) == 1
+    checkpoint.load(tmp_path / "whole")
+    refused = [line for line in capsys.readouterr().err.splitlines() if line.startswith("refused: ")]
+    assert len(refused) == 1 and "broken" in refused[0]
+
+
+def test_a_card_of_something_else_is_left_alone_and_no_card_takes_anothers_former_id(tmp_path: Path, capsys):
+    (tmp_path / "card.json").write_text('{"face":{"eyes":"blue"}}', encoding="utf-8")
+    old = old_checkpoint(tmp_path / "codebook")
+    (tmp_path / "evil").mkdir()
+    (tmp_path / "evil/model.safetensors").touch()
+    (tmp_path / "evil/config.yaml").write_text("{}", encoding="utf-8")
+    claim = {"kind": "x", "fingerprint": "evil", "weights_sha256": "", "format": 2, "former_ids": {"evil": [old]}}
+    (tmp_path / "evil/card.json").write_text(json.dumps(claim), encoding="utf-8")
+    old_checkpoint(tmp_path / "child")
+    card = json.loads((tmp_path / "child/card.json").read_text(encoding="utf-8"))
+    (tmp_path / "child/card.json").write_text(json.dumps(card | {"parents": {"codebook": old}}), encoding="utf-8")
+    assert convert_runs.main([str(tmp_path)]) == 1
+    assert "both claim to have been" in capsys.readouterr().err
+    assert (tmp_path / "card.json").read_text(encoding="utf-8") == '{"face":{"eyes":"blue"}}'
+    assert checkpoint.read_card(tmp_path / "child").parents == {"codebook": old}
