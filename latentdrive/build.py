@@ -51,16 +51,25 @@ def build(node: Config | Mapping[str, Any], allowed: AllowList = ANYTHING_OF_OUR
     """Build the object that `node` describes. `given` adds arguments or replaces those of the node.
 
     Nested nodes with a `_target_` are built first. `_partial_: true` gives a callable that waits for
-    the other arguments. Raises ConfigError for a forbidden (see `locate`) or unknown target and for
-    keys that its signature does not have.
+    the other arguments; a checkpoint's model itself can't have it. Raises ConfigError for a forbidden
+    (see `locate`) or unknown target and for keys that its signature does not have.
     """
     plain = node.plain() if isinstance(node, Config) else dict(node)
+    if allowed.parts_only and plain.get(PARTIAL):
+        raise ConfigError(f"{PARTIAL} at the top of a checkpoint's configuration describes no whole model: remove it")
+    return _build(plain, allowed, given)
+
+
+def _build(plain: Mapping[str, Any], allowed: AllowList, given: Mapping[str, Any]) -> Any:
     if TARGET not in plain:
         raise ConfigError(f"this node builds nothing, it has no {TARGET}: {plain}")
     name = plain[TARGET]
+    if not isinstance(name, str):
+        raise ConfigError(f"{TARGET}: {name} is no name of a class or function: write package.module.name")
     target = locate(name, allowed)
     replaced = {TARGET, PARTIAL, *given}  # a node that is replaced is not built first
-    arguments = {key: _build_value(value, allowed) for key, value in plain.items() if key not in replaced} | given
+    arguments = {key: _build_value(value, allowed) for key, value in plain.items() if key not in replaced}
+    arguments |= given
     partial = bool(plain.get(PARTIAL, False))
     _check_arguments(name, target, arguments, partial=partial)
     arguments = {key: _fitted(value, target, key) for key, value in arguments.items()}
@@ -103,6 +112,8 @@ def _look_up(name: str) -> Any:
 
 
 def _check_arguments(name: str, target: Any, arguments: Mapping[str, Any], *, partial: bool) -> None:
+    if odd := [key for key in arguments if not isinstance(key, str)]:
+        raise ConfigError(f"{name} has no argument {odd[0]}: names of arguments are words")
     parameters = inspect.signature(target).parameters
     if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
         for key in arguments:
@@ -134,7 +145,7 @@ def _fitted(value: Any, target: Any, key: str) -> Any:
 
 def _build_value(value: Any, allowed: AllowList) -> Any:
     if isinstance(value, Mapping) and TARGET in value:
-        return build(value, allowed)
+        return _build(value, allowed, {})
     if isinstance(value, Mapping):
         return {key: _build_value(entry, allowed) for key, entry in value.items()}
     if isinstance(value, list):

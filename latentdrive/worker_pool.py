@@ -8,6 +8,7 @@ watched.
 import math
 import multiprocessing
 import os
+import pickle
 import resource
 import signal
 import sys
@@ -47,7 +48,8 @@ def run_jobs(
 
     A job whose worker was killed is tried once more with a single worker; if that is killed too,
     the job's result is a WorkerDied, and the other jobs go on. An exception that `work` raises ends
-    the pool and is raised here. Raises WorkerDied where workers die again and again before any job
+    the pool and is raised here; one that can't be pickled and read back comes as a RuntimeError with
+    its type and text. Raises WorkerDied where workers die again and again before any job
     is done.
     """
     results = _results(work, jobs, processes, memory_gb)
@@ -146,7 +148,22 @@ def _end_with(parent: multiprocessing.process.BaseProcess) -> None:
 
 
 def _measured(job: Any) -> tuple[Any, int, int]:
-    return _work(job), os.getpid(), resident_bytes()
+    try:
+        result = _work(job)
+    except Exception as error:
+        if not _can_be_sent(error):  # reading it would break the pool, as if the worker had been killed
+            raise RuntimeError(f"{type(error).__name__}: {error}") from error
+        raise
+    return result, os.getpid(), resident_bytes()
+
+
+def _can_be_sent(error: Exception) -> bool:
+    """Whether the parent process can read the error as pickle sends it."""
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        return False
+    return True
 
 
 def resident_bytes() -> int:

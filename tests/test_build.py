@@ -2,7 +2,7 @@
 
 import pytest
 
-from latentdrive.build import AllowList, build, locate
+from latentdrive.build import CHECKPOINT_PARTS, AllowList, build, locate
 from latentdrive.errors import ConfigError
 
 WINDOWS = {
@@ -92,3 +92,19 @@ def sized(*, grid: tuple[int, int], names: list[str], seconds: float, share: flo
 def test_lists_become_tuples_and_whole_numbers_floats_where_the_signature_says_so():
     node = {"_target_": f"{__name__}.sized", "grid": [2, 3], "names": ["a"], "seconds": 4, "share": 1}
     assert list(map(repr, build(node, AllowList(prefixes=(__name__,))))) == ["(2, 3)", "['a']", "4.0", "1.0"]
+
+
+@pytest.mark.parametrize("target", [5, None, ["os.system"]])
+def test_a_target_that_is_no_text_is_refused_in_a_nested_node_too(target):
+    with pytest.raises(ConfigError, match="is no name of a class or function"):
+        build(WINDOWS | {"rate_hz": {"_target_": target}})
+
+
+def test_a_key_that_is_no_word_is_no_argument():
+    with pytest.raises(ConfigError, match="WindowSpec has no argument 3: names of arguments are words"):
+        build(WINDOWS | {3: 4})
+
+
+def test_a_whole_checkpoint_cannot_be_a_waiting_callable():
+    with pytest.raises(ConfigError, match="_partial_ at the top of a checkpoint's configuration"):
+        build({"_target_": "latentdrive.student.model.Student", "_partial_": True}, CHECKPOINT_PARTS)

@@ -30,7 +30,7 @@ def leave(step: Step, *, metrics: bool = True) -> None:
     step.out.mkdir(parents=True, exist_ok=True)
     (step.out / CONFIG).write_text(to_yaml(step.cfg))
     if metrics:
-        (step.out / METRICS).write_text("{}")
+        (step.out / METRICS).write_text('{"metrics": {}}')
         if step.makes is not None:
             step.makes.touch()
 
@@ -88,3 +88,30 @@ def test_only_a_first_step_that_can_be_resumed_keeps_its_folder(steps):
     assert steps[0].out.is_dir() and not steps[1].makes.exists()
     (steps[0].out / CONFIG).write_text("title: another\n")
     assert remove_outdated(steps) == ["first"] and remove_outdated(steps) == []
+
+
+@pytest.mark.parametrize("damaged", [b"", b"a: [", b"- a", b"title: \xff", b"day: 2001-13-45"])
+def test_a_configuration_that_cannot_be_read_is_stale(steps, damaged):
+    leave(steps[0])
+    (steps[0].out / CONFIG).write_bytes(damaged)
+    assert steps[0].state is State.STALE
+
+
+@pytest.mark.parametrize("damaged", [b"", b'{"metrics": {', b"{}", b"[1]", b"\xff"])
+def test_numbers_that_cannot_be_read_are_removed_and_the_step_is_begun(steps, damaged):
+    leave(steps[0])
+    (steps[0].out / METRICS).write_bytes(damaged)
+    assert steps[0].state is State.BEGUN and pending(steps) == steps
+    assert remove_outdated(steps) == []
+    assert (steps[0].out / CONFIG).exists() and not (steps[0].out / METRICS).exists()
+
+
+def test_a_folder_that_is_a_link_is_refused_and_nothing_is_removed(steps, tmp_path):
+    for step in steps:
+        leave(step)
+    (steps[0].out / CONFIG).write_text("title: another\n")
+    steps[0].out.rename(tmp_path / "elsewhere")
+    steps[0].out.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(ConfigError, match=r"first is a link to a folder.*remove the link"):
+        remove_outdated(steps)
+    assert (tmp_path / "elsewhere" / METRICS).exists() and steps[2].state is State.FINISHED

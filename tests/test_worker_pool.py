@@ -32,6 +32,17 @@ def refuse(job: int) -> None:
     raise StoreError(f"job {job} is refused")
 
 
+class TwoArguments(Exception):
+    """Can be pickled, but not read back: pickle gives it one argument."""
+
+    def __init__(self, file: str, line: int) -> None:
+        super().__init__(f"{file}:{line}")
+
+
+def refuse_oddly(job: int) -> None:
+    raise TwoArguments("log", job)
+
+
 def process_id(job: int) -> int:
     return os.getpid()
 
@@ -75,6 +86,11 @@ def test_workers_that_die_again_and_again_end_the_pool():
 def test_an_error_in_a_worker_is_raised_with_its_type_and_text():
     with pytest.raises(StoreError, match=r"^job 7 is refused$"):
         list(run_jobs(refuse, [7], processes=2))
+
+
+def test_an_error_that_pickle_cannot_bring_over_keeps_its_name_and_text():
+    with pytest.raises(RuntimeError, match=r"^TwoArguments: log:7$"):
+        list(run_jobs(refuse_oddly, [7], processes=2))
 
 
 def test_workers_end_when_their_memory_is_full_and_fewer_new_ones_go_on():

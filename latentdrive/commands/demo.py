@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from latentdrive.commands import evaluate, label, report, train, world
-from latentdrive.config import Config, from_yaml
+from latentdrive.config import Config
 from latentdrive.errors import ConfigError
-from latentdrive.pipeline import Step, pending, remove_outdated
+from latentdrive.pipeline import Step, pending, read_config, remove_outdated
 from latentdrive.run_folder import CONFIG, METRICS, RunFolder
 
 VERBS = {
@@ -75,8 +75,8 @@ def run(cfg: Config) -> Path:
 def _require_own_folder(out: Path) -> None:
     """Raise ConfigError if `out` has folders that no demo made, because the demo removes folders there."""
     file = out / CONFIG
-    verb = from_yaml(file.read_text(encoding="utf-8")).get("verb") if file.is_file() else None
-    if verb != "demo" and out.is_dir() and any(entry.is_dir() for entry in out.iterdir()):
+    config = read_config(file) if file.is_file() else None
+    if (config or {}).get("verb") != "demo" and out.is_dir() and any(entry.is_dir() for entry in out.iterdir()):
         raise ConfigError(
             f"out={out} holds folders that no demo made, and the demo would remove some: give it a folder of its own, "
             "out=FOLDER"
@@ -211,4 +211,4 @@ def summary(out: Path) -> list[str]:
 
 
 def _metrics(folder: Path) -> dict[str, Any]:
-    return json.loads((folder / METRICS).read_text(encoding="utf-8"))["metrics"]
+    return json.loads((folder / METRICS).read_text(encoding="utf-8")).get("metrics", {})

@@ -140,3 +140,21 @@ def test_a_dry_run_before_is_no_other_run(walked):
     walk, _ = walked
     assert walk("dry_run=true") == []
     assert walk() == ALL
+
+
+@pytest.mark.parametrize("damaged", ["", '{"metrics": {', "{}"])
+def test_a_step_whose_numbers_are_damaged_is_made_again_with_all_that_follow(walked, damaged):
+    walk, out = walked
+    walk()
+    (out / "teacher" / "metrics.json").write_text(damaged)
+    assert walk() == ALL[5:]
+    assert walk() == []
+
+
+@pytest.mark.parametrize("damaged", [b"", b"- demo", b"verb: [", b"\xff"])
+def test_a_folder_whose_configuration_cannot_be_read_counts_as_no_demo(walked, damaged):
+    walk, out = walked
+    (out / "codebook").mkdir(parents=True)
+    (out / "config.yaml").write_bytes(damaged)
+    with pytest.raises(ConfigError, match="holds folders that no demo made"):
+        walk()
