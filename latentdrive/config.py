@@ -18,12 +18,19 @@ from latentdrive.errors import ConfigError
 from latentdrive.overrides import data_words
 from latentdrive.places import place
 
-# Keys that were typed in earlier versions, and what is typed now.
+# Keys of earlier versions, and what they are called now; what stood below a key stands below the new one.
 RENAMED = {
     "split": "data.split.test",
     "data.scenes.split": "data.split.test",
     "data.train.split": "data.split.train",
     "data.val.split": "data.split.val",
+    **{f"data.source.{key}": f"data.options.{key}" for key in ("fit", "images_hz", "poses", "field_of_view_deg")},
+    **{f"data.source.{key}": f"data.part.{key}" for key in ("path", "train_share", "gap_s")},
+    "data.source.part": "data.part.times",
+    **{f"data.{part}.part": f"data.{part}.times" for part in ("train", "val", "probe")},
+    "training.weights": "training.loss",
+    "model.eyes": "model.sensors",
+    **{f"{node}.traffic.replay.own_way": f"{node}.traffic.replay.ego_motion" for node in ("world", "video")},
 }
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml is ten times as fast, but may be missing
 SHARED = {"paths", "seed"}  # base.yaml gives these to every verb, so a verb need not read them
@@ -180,6 +187,9 @@ def read_composed(composed: Any, overrides: Sequence[str]) -> Config:
     from omegaconf import OmegaConf
 
     plain, written = (OmegaConf.to_container(composed, resolve=resolve) for resolve in (True, False))
+    for key in _leaves(plain):  # a + in front of a key adds it, whether or not anything reads it
+        if _renamed(key) is not None:
+            raise ConfigError(_unknown(key))
     command = shlex.join(["latentdrive", *plain["verb"].split("_"), *overrides])
     cfg = Config(plain, command=command, data_words=shlex.join(data_words(written, configs_folder())))
     cfg.mark_read(references(written) | SHARED)
@@ -197,14 +207,10 @@ def foreign_errors() -> tuple[type[Exception], ...]:
 def explain(error: Exception, name: str) -> str:
     """An error that Hydra raised about `configs/NAME.yaml`, as one sentence that says what to type instead."""
     text = str(error).strip()
-    if match := re.search(r"ConfigError raised while resolving interpolation: (.*)", text):
+    if match := re.search(r"\w+ raised while resolving interpolation: (.*)", text):
         return match[1]
-    if match := re.search(r"Could not override '([^'@]+)", text):
-        key = match[1]
-        if key in RENAMED:
-            return f"unknown key {key}: type {RENAMED[key]}=NAME; data.split names the splits for every verb"
-        near = difflib.get_close_matches(key, _keys(name), 1, cutoff=0.5)
-        return f"unknown key {key}" + (f"; did you mean {near[0]}?" if near else ";") + " --cfg job shows all keys"
+    if match := re.search(r"Could not (?:override|delete from config\.) '([^'@]+)", text):
+        return _unknown(match[1], name)
     if match := re.search(r"Missing mandatory value: ([\w.]+)", text):
         return f"{match[1]} has no value: give it on the command line, as {match[1]}=..."
     if match := re.search(r"Could not find '([^']+)'\s+Available options in [^\n]*((?:\n\t\S+)+)", text):
@@ -214,6 +220,22 @@ def explain(error: Exception, name: str) -> str:
         guess = f"; did you mean {group}={near[0]}?" if near else ""
         return f"{group}={option}: there is no such option, {group} may be {', '.join(options)}{guess}"
     return text.split("\nSet the environment variable")[0]
+
+
+def _renamed(key: str) -> str | None:
+    """What a key of an earlier version is called now; None if there was none of that name."""
+    for old, new in RENAMED.items():
+        if key == old or key.startswith(f"{old}."):
+            return new + key.removeprefix(old)
+    return None
+
+
+def _unknown(key: str, name: str | None = None) -> str:
+    """What to type instead of a key that `configs/NAME.yaml` does not have."""
+    if (new := _renamed(key)) is not None:
+        return f"unknown key {key}: it is called {new} now; type {new}=..."
+    near = [] if name is None else difflib.get_close_matches(key, _keys(name), 1, cutoff=0.5)
+    return f"unknown key {key}" + (f"; did you mean {near[0]}?" if near else ";") + " --cfg job shows all keys"
 
 
 def _keys(name: str) -> list[str]:

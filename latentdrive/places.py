@@ -17,6 +17,8 @@ by `${place:KEY,DEFAULT}`. Whatever is typed comes first.
 
 import difflib
 import os
+import tempfile
+import unicodedata
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -34,6 +36,9 @@ ROOTS = ("data", "runs", "stores")
 FOLDERS, SPLIT_NAMES = ("path", "splits", "maps"), ("train", "val", "test")
 DATA_SETS = ("navsim", "navhard")
 _OF_A_DATA_SET = {*FOLDERS, *(f"split.{name}" for name in SPLIT_NAMES)}
+LARGEST_BYTES, DEEPEST, LONGEST, SHOWN = 64_000, 3, 1000, 80  # file, mappings, value, value in a message
+# What PyYAML raises for values that aren't of the kind they claim, such as the date 2020-99-99.
+_BROKEN = (OSError, ValueError, RuntimeError, LookupError, AttributeError, TypeError, ArithmeticError)
 KEYS = {f"paths.{root}" for root in ROOTS} | {f"{data}.{key}" for data in DATA_SETS for key in _OF_A_DATA_SET}
 
 
@@ -41,11 +46,11 @@ def places_file() -> Path | None:
     """The file that applies here, None if there is none. Raises ConfigError if LATENTDRIVE_PATHS names no file."""
     named = os.environ.get(VARIABLE)
     if not named:
-        return Path(FILE) if Path(FILE).is_file() else None
-    file = Path(named).expanduser()
-    if not file.is_file():
-        raise ConfigError(f"{VARIABLE}={named}: there is no such file; correct the variable, or unset it")
-    return file
+        return Path(FILE) if os.path.isfile(FILE) else None
+    file = os.path.expanduser(named)
+    if not os.path.isfile(file):
+        raise ConfigError(f"{VARIABLE}={_short(named)}: there is no such file; correct the variable, or unset it")
+    return Path(file)
 
 
 def place(key: str, default: Any, data_path: str | None = None) -> Any:
@@ -62,54 +67,158 @@ def place(key: str, default: Any, data_path: str | None = None) -> Any:
     section, _, name = key.partition(".")
     if key not in values or (data_path is not None and not _same(values.get(f"{section}.path"), data_path)):
         return default
-    if name in FOLDERS and section in DATA_SETS and not Path(values[key]).is_dir():
+    if name in FOLDERS and section in DATA_SETS and not os.path.isdir(values[key]):
         raise ConfigError(
-            f"{file}: {key}: there is no folder {values[key]}; mount it, correct the file, or type data.path=FOLDER"
+            f"{file}: {key}: there is no folder {_short(values[key])}; mount it, correct the file, "
+            "or type data.path=FOLDER"
         )
     return values[key]
 
 
 def read_places(file: Path) -> dict[str, str | None]:
-    """Dotted keys of a file with their values; folders are relative to the file. Raises ConfigError."""
+    """Dotted keys of a file with their values; folders are relative to the file, and become absolute.
+
+    Raises ConfigError, in one sentence that names the file, whatever is wrong with it.
+    """
     try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8")) or {}
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"{file} can't be read as YAML: {error}") from None
+        content = _load(file)
+        beside = file.parent.resolve()
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        reason = getattr(error, "problem", None) or getattr(error, "reason", None) or type(error).__name__
+        where = "" if mark is None else f" in line {mark.line + 1}"
+        raise ConfigError(f"{file} can't be read as YAML: {_short(reason)}{where}") from None
+    except _BROKEN as error:
+        raise ConfigError(f"{file} can't be read as YAML: {_short(str(error) or type(error).__name__)}") from None
     values = dict(_leaves(content)) if isinstance(content, Mapping) else {"": content}
     for key, value in values.items():
         if key not in KEYS:
-            near = difflib.get_close_matches(key, KEYS, 1)
+            near = difflib.get_close_matches(key[:LONGEST], KEYS, 1)
             raise ConfigError(
-                f"{file}: unknown key {key or value!r}"
+                f"{file}: unknown key {_quote(key or value)}"
                 + (f"; did you mean {near[0]}?" if near else f"; the keys are {', '.join(sorted(KEYS))}")
             )
         is_split = ".split." in key
         if not (isinstance(value, str) and value) and not (is_split and value is None):
-            raise ConfigError(f"{file}: {key}: expected {'a name' if is_split else 'a folder'}, found {value!r}")
+            raise ConfigError(f"{file}: {key}: expected {'a name' if is_split else 'a folder'}, found {_quote(value)}")
+        _refuse_unsafe(file, key, value)
         if not is_split:
-            values[key] = str(file.parent / Path(value).expanduser())
+            values[key] = str(beside / _at_home(file, key, value))
+            _refuse_unsafe(file, key, values[key])  # the file's own folder may have an odd name
     return values
+
+
+def _load(file: Path) -> Any:
+    """The file's content. Small and flat files only, without aliases, so that reading takes no time and no memory."""
+    with file.open("rb") as opened:
+        raw = opened.read(LARGEST_BYTES + 1)
+    if len(raw) > LARGEST_BYTES:
+        raise ConfigError(f"{file} is larger than {LARGEST_BYTES // 1000} kB: it can't be a file of places")
+    text = raw.decode("utf-8")
+    depth = 0
+    for event in yaml.parse(text, yaml.SafeLoader):
+        if isinstance(event, yaml.AliasEvent):
+            raise ConfigError(
+                f"{file}: line {event.start_mark.line + 1} holds the YAML alias *{_short(event.anchor)}: "
+                "write the value itself"
+            )
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > DEEPEST:
+            raise ConfigError(
+                f"{file}: line {event.start_mark.line + 1} is nested deeper than {DEEPEST} levels; the deepest key is "
+                "navsim.split.train"
+            )
+    return yaml.safe_load(text) or {}
+
+
+def _refuse_unsafe(file: Path, key: str, value: str | None) -> None:
+    """Raise ConfigError for a value that Hydra would not take as it stands, or that names no file anywhere."""
+    if value is None:
+        return
+    reason = ""
+    if "${" in value:
+        reason = "holds ${, which would be read as a reference to another key"
+    elif value == "???":
+        reason = "is ???, which stands for no value at all"
+    elif any(unicodedata.category(letter) in ("Cc", "Cs", "Zl", "Zp") for letter in value):
+        reason = "holds a character that can't be printed"
+    elif len(value) > LONGEST:
+        reason = f"has {len(value)} characters, more than {LONGEST}"
+    if reason:
+        raise ConfigError(f"{file}: {key}: the value {_quote(value)} {reason}")
+
+
+def _at_home(file: Path, key: str, folder: str) -> Path:
+    try:
+        return Path(folder).expanduser()
+    except RuntimeError:
+        raise ConfigError(f"{file}: {key}: {_short(folder)}: this machine knows no such user's home folder") from None
+
+
+def _short(text: Any) -> str:
+    """Text for a message: one line of bounded length."""
+    line = " ".join(str(text).split())
+    return line if len(line) <= SHOWN else f"{line[: SHOWN - 3]}..."
+
+
+def _quote(value: Any) -> str:
+    try:
+        return _short(repr(value))
+    except (ValueError, RecursionError):  # Python prints no number of more than 4300 digits
+        return f"a very long {type(value).__name__}"
+
+
+def check_savable(file: Path, values: Mapping[str, str | None]) -> dict[str, str | None]:
+    """Raise ConfigError unless these dotted keys can be saved in the file. Returns what the file says so far.
+
+    Nothing stays written; a folder is created beside the file for a moment, because permissions
+    alone don't tell whether a file system can be written.
+    """
+    try:
+        for key, value in values.items():
+            _refuse_unsafe(file, key, value)
+        if "\0" in str(file):
+            raise ValueError("no name holds a NUL")
+        folder = next(parent for parent in Path(os.path.abspath(file)).parents if parent.exists())
+        with tempfile.TemporaryDirectory(prefix=".latentdrive.", dir=folder):
+            pass
+        if not file.exists():
+            return {}
+        if not file.is_file() or not _first_line(file).startswith(FIRST_LINE):
+            raise ConfigError(
+                f"save={file}: `latentdrive doctor` did not write this file, so it stays as it is: name another file "
+                f"or remove this one. It would hold: {', '.join(f'{key}: {value}' for key, value in values.items())}"
+            )
+    except (OSError, ValueError, RuntimeError) as error:
+        raise _not_savable(file, error) from None
+    return read_places(file)
+
+
+def _first_line(file: Path) -> str:
+    with file.open(encoding="utf-8", errors="replace") as opened:
+        return opened.readline(LONGEST)
+
+
+def _not_savable(file: Path, error: Exception) -> ConfigError:
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return ConfigError(f"save={_short(file)} can't be written: {_short(reason)}; name another file")
 
 
 def save_places(file: Path, values: Mapping[str, str | None]) -> list[str]:
     """Write these dotted keys into a file, beside what it says about other data. Returns a line for
     every change.
 
-    Raises ConfigError if the file exists and doctor did not write it.
+    Raises ConfigError if the file exists and doctor did not write it, or if it can't be written.
     """
-    earlier: dict[str, str | None] = {}
-    if file.exists():
-        if not file.is_file() or not file.read_text(encoding="utf-8", errors="replace").startswith(FIRST_LINE):
-            raise ConfigError(
-                f"save={file}: `latentdrive doctor` did not write this file, so it stays as it is: name another file "
-                f"or remove this one. It would hold: {', '.join(f'{key}: {value}' for key, value in values.items())}"
-            )
-        earlier = read_places(file)
+    earlier = check_savable(file, values)
     sections = {key.partition(".")[0] for key in values}
     others = {key: value for key, value in earlier.items() if key.partition(".")[0] not in sections - {"paths"}}
     content = _nested(others | dict(values))
     text = f"{FIRST_LINE}\n{yaml.safe_dump(content, sort_keys=False, allow_unicode=True)}"
-    write_atomic(file, lambda new: new.write_text(text, encoding="utf-8") and None)
+    try:
+        write_atomic(file, lambda new: new.write_text(text, encoding="utf-8") and None)
+    except OSError as error:
+        raise _not_savable(file, error) from None
     after = read_places(file)
     keys = dict.fromkeys([*earlier, *after])
     return [
@@ -120,7 +229,8 @@ def save_places(file: Path, values: Mapping[str, str | None]) -> list[str]:
 
 
 def _same(folder: str | None, other: str) -> bool:
-    return folder is not None and Path(folder).resolve() == Path(other).expanduser().resolve()
+    """Whether both name one folder; os.path says no where a name can't be one, and raises nothing."""
+    return folder is not None and os.path.realpath(folder) == os.path.realpath(os.path.expanduser(str(other)))
 
 
 def _leaves(node: Mapping[Any, Any], before: str = "") -> Iterator[tuple[str, Any]]:

@@ -78,9 +78,31 @@ def test_a_verb_may_compose_others_while_hydra_runs_it(monkeypatch, tmp_path):
         ("model.widht=3", r"unknown key model\.widht; did you mean model\.width\?"),
         ("featurs=pixels", r"unknown key featurs; did you mean features\?"),
         ("codebook=tinny", r"codebook may be .*tiny.*; did you mean codebook=tiny\?"),
+        ("~model.widht", r"unknown key model\.widht; did you mean model\.width\?"),
         ("seed=[1", r"no viable alternative|mismatched input|extraneous"),
     ],
 )
 def test_a_wrong_override_is_explained(override, message):
     with pytest.raises(ConfigError, match=message):
         compose("train_codebook", [override])
+
+
+@pytest.mark.parametrize(
+    ("verb", "old", "new"),
+    [
+        ("train_codebook", "data.source.images_hz", "data.options.images_hz"),
+        ("train_codebook", "data.source.gap_s", "data.part.gap_s"),
+        ("train_codebook", "data.source.part", "data.part.times"),
+        ("train_codebook", "data.val.part", "data.val.times"),
+        ("train_codebook", "training.weights.moving", "training.loss.moving"),
+        ("train_planner", "model.eyes.lidar", "model.sensors.lidar"),
+        ("world", "world.traffic.replay.own_way.hold_s", "world.traffic.replay.ego_motion.hold_s"),
+        ("evaluate", "split", "data.split.test"),
+        ("evaluate", "data.scenes.split", "data.split.test"),
+    ],
+)
+def test_a_key_of_an_earlier_version_is_answered_with_its_new_name(verb, old, new):
+    for word in (f"{old}=1", f"+{old}=1", f"~{old}"):
+        with pytest.raises(ConfigError) as error:
+            compose(verb, [word])
+        assert str(error.value) == f"unknown key {old}: it is called {new} now; type {new}=..."

@@ -27,9 +27,9 @@ from latentdrive.commands.scene_survey import SceneSurvey
 from latentdrive.config import Config
 from latentdrive.data.batches.transitions import WindowSpec
 from latentdrive.data.clips.data_set import PARTS, DataSet
-from latentdrive.errors import NoClips
+from latentdrive.errors import ConfigError, NoClips
 from latentdrive.findings import Finding, Severity, good, lacking
-from latentdrive.places import places_file
+from latentdrive.places import check_savable, places_file
 from latentdrive.run_folder import RunFolder, progress
 
 MARKS = {Severity.GOOD: "  ok ", Severity.LACKING: "  -- ", Severity.WRONG: "  !! "}
@@ -46,7 +46,7 @@ def run(cfg: Config) -> dict[str, Any]:
     """
     folder, data = RunFolder(cfg, verb=cfg.verb), build(cfg.data)
     template, dry_run = cfg.next, cfg.dry_run
-    file = None if cfg.save is None else Path(cfg.save).expanduser()
+    file = _file_to_save(cfg.save)
     spec = WindowSpec(transitions=cfg.transitions, transition_s=cfg.transition_s, rate_hz=data.rate_hz)
     clips = ClipSurvey(spec, size=cfg.sample)
     cfg.require_all_read()
@@ -55,7 +55,7 @@ def run(cfg: Config) -> dict[str, Any]:
     if dry_run:
         return {}
     if file is not None:
-        places_of(cfg, data, file)  # a folder that was mistyped is said before the long look at the data
+        check_savable(file, places_of(cfg, data, file))  # what is mistyped is said before the long look at the data
     folder.say(f"\nData: {data.path}")
     samples = _survey_clips(folder, data, clips)
     counts: dict[str, Any] = {part: sample.counts() for part, sample in samples.items()}
@@ -75,6 +75,15 @@ def run(cfg: Config) -> dict[str, Any]:
     following = template.format(data=words) if samples else "latentdrive world world=small"
     folder.finish(folder.path if file is None else file, before + following)
     return counts
+
+
+def _file_to_save(value: Any) -> Path | None:
+    """The file that save=VALUE names; Hydra reads numbers, lists and truth values where a person means a name."""
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, str | int | float) or value == "":
+        raise ConfigError("save= expects the name of a file, such as save=latentdrive.yaml")
+    return Path(os.path.expanduser(str(value)))
 
 
 def _survey_clips(folder: RunFolder, data: DataSet, survey: ClipSurvey) -> dict[str, PartSample]:

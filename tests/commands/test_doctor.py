@@ -241,3 +241,27 @@ def test_nothing_is_saved_that_is_not_there(copy_elsewhere, word, message):
 def test_only_navsim_data_are_remembered(clips):
     with pytest.raises(ConfigError, match=r"save=x\.yaml remembers data=navsim and data=navhard; data=video is given"):
         examine(clips, "save=x.yaml")
+
+
+@pytest.mark.parametrize("word", ["save=[a]", "save={a:1}", "save=true", "save="])
+def test_what_is_no_name_of_a_file_is_refused(openscene, word):
+    with pytest.raises(ConfigError, match=r"^save= expects the name of a file"):
+        navsim(openscene, word)
+
+
+def test_a_file_that_cannot_be_written_is_said_before_the_survey(openscene, capsys):
+    (openscene.parent / "note").write_text("a file")
+    (openscene.parent / "mine.yaml").write_text("# mine")
+    for name, message in (
+        ("note/p.yaml", "can't be written: Not a directory"),
+        ("mine.yaml", "did not write this file"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            navsim(openscene, f"save={openscene.parent / name}")
+    assert "Data: " not in capsys.readouterr().out
+
+
+def test_a_number_is_a_name_too(openscene, monkeypatch):
+    monkeypatch.chdir(openscene.parent)
+    navsim(openscene, "save=5")
+    assert (openscene.parent / "5").is_file()
