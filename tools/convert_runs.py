@@ -175,10 +175,10 @@ def teacher_training(node: dict[str, Any]) -> dict[str, Any]:
 
 def converted_run(config: Mapping[str, Any]) -> dict[str, Any]:
     """The configuration of a whole run, of whatever verb."""
-    config = dict(config)
-    split = config.pop("split", None) if config.get("verb") == "evaluate" else None
-    config = converted(config)
-    if split is not None:
+    evaluates = config.get("verb") == "evaluate"
+    split = (config.get("split") or (config["data"].get("scenes") or {}).get("split")) if evaluates else None
+    config = converted({key: value for key, value in config.items() if not (evaluates and key == "split")})
+    if evaluates:
         config["data"]["split"]["test"] = split
     return config
 

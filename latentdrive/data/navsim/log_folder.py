@@ -38,7 +38,7 @@ def navsim_folders(path: str | Path, data_split: str) -> tuple[Path, Path]:
             )
     others = ", ".join(sorted(entry.name for entry in (root / LOGS).iterdir() if entry.is_dir())) or "no folder at all"
     raise NoScenes(
-        f"there is no folder {logs}; {root / LOGS} holds {others}. Choose one of these (data.scenes.data_split), or "
+        f"there is no folder {logs}; {root / LOGS} holds {others}. Choose one of these (data.source.data_split), or "
         f"another data.path with {LAYOUT}"
     )
 

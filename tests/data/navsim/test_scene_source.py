@@ -278,7 +278,7 @@ def test_an_unknown_token_or_camera_is_named(openscene: Path):
         logs(openscene, cameras=list(WRITTEN))
     with pytest.raises(ConfigError, match="must be now or all"):
         logs(openscene, camera_frames="last")
-    with pytest.raises(ConfigError, match=r"split=null needs data\.scenes\.data_split"):
+    with pytest.raises(ConfigError, match=r"without a split .* name the logs: data\.source\.data_split"):
         logs(openscene, split=None)
     with pytest.raises(ConfigError, match=r"data\.scenes\.filter: unknown key num_frames"):
         logs(openscene, split=None, data_split="mini", filter={"num_frames": 3})
