@@ -82,9 +82,12 @@ class RunFolder:
         self.write(METRICS, json.dumps(content, indent=1, default=float) + "\n")
 
     def numbers(self) -> dict[str, Any] | None:
-        """What `metrics` wrote at the end of a run in this folder; None if no run has ended."""
-        file = self.path / METRICS
-        return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
+        """What `metrics` wrote at the end of a run in this folder; None if no run has ended, or the file is damaged."""
+        try:
+            numbers = json.loads((self.path / METRICS).read_text(encoding="utf-8"))
+        except (FileNotFoundError, ValueError):
+            return None
+        return numbers if isinstance(numbers, dict) else None
 
     def write(self, name: str, text: str) -> None:
         """Write a file of the run atomically, if this process is the one that writes. Raises DiskFull."""

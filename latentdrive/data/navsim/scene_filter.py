@@ -165,8 +165,8 @@ def choose_split(
     if split is None:
         if data_split is None or filter is None:
             raise ConfigError(
-                "without a split (data.split.test=null), name the logs: data.source.data_split=mini (or trainval, test, ...), "
-                "and give data.scenes.filter"
+                "without a split (data.split.test=null), name the logs: data.source.data_split=mini (or trainval, "
+                "test, ...), and give data.scenes.filter"
             )
         everything = scene_filter_of(filter, "data.scenes.filter")
         return Split(name=f"all of {data_split}", data_split=data_split, filter=everything, second_stages=())
