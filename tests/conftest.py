@@ -1,5 +1,10 @@
-"""Shapes and types in annotations are checked while tests run; in use they are not (they break torch.compile)."""
+"""Shapes and types in annotations are checked while tests run; in use they are not (they break torch.compile).
 
+Tests run in as many processes as `pytest -n` says, each room's in one process, since a room's worlds
+and trainings are made once a process. Each process has one thread.
+"""
+
+import os
 import shutil
 import subprocess
 import sys
@@ -8,13 +13,21 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
-from jaxtyping import install_import_hook
 
+from tests.support import type_checks
 from tests.support.paths import ROOT
 
-install_import_hook("latentdrive", "beartype.beartype")
+os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported; commands that tests start inherit it
+type_checks.install()
 settings.register_profile("patient", deadline=None)  # a busy machine is no failure
 settings.load_profile("patient")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tell `--dist loadgroup` which tests to keep together: a folder below tests/, or a file that lies in none."""
+    for item in items:
+        room = item.path.relative_to(ROOT / "tests").parts[0]
+        item.add_marker(pytest.mark.xdist_group(room))
 
 
 @pytest.fixture

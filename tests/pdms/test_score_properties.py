@@ -247,7 +247,8 @@ def test_a_plan_that_is_no_number_changes_no_other(name: str, version: Version, 
     broken = np.insert(poses, place, bad, axis=0)
     scores = score(scorer(name, version), broken[None])
     assert scores.score[0, place] == 0.0 and len(scores.failures) == 1
-    assert_same(score(scorer(name, version), poses[None]), scores, 0.0, [k for k in range(MANY + 1) if k != place])
+    # Not to the bit: a batch of another size is cut into other vectors by the processor.
+    assert_same(score(scorer(name, version), poses[None]), scores, 1e-9, [k for k in range(MANY + 1) if k != place])
 
 
 @every_version

@@ -37,7 +37,12 @@ Trained = Callable[..., Path]
         PLAIN,
         AVERAGED,
         ("planner=ego_mlp", "trainer.accumulate_grad_batches=2"),
-        ("planner=transfuser_tiny", "batches.batch_size=2", "model.backbone.exchange_dropout=0.3"),
+        (
+            "planner=transfuser_tiny",
+            "batches.batch_size=2",
+            "trainer.val_check_interval=2",
+            "model.backbone.exchange_dropout=0.3",
+        ),
         ("planner=ipad_tiny", "batches.batch_size=2", "model.grid_mask=0.7"),
     ],
     ids=" ".join,

@@ -43,7 +43,7 @@ SHORT = (
     "trainer.enable_progress_bar=false",
     "threads=1",
     "save_every_steps=2",
-    "trainer.val_check_interval=2",
+    "trainer.val_check_interval=4",
 )
 
 
