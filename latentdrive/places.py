@@ -49,7 +49,9 @@ def places_file() -> Path | None:
         return Path(FILE) if os.path.isfile(FILE) else None
     file = os.path.expanduser(named)
     if not os.path.isfile(file):
-        raise ConfigError(f"{VARIABLE}={_short(named)}: there is no such file; correct the variable, or unset it")
+        raise ConfigError(
+            f"{VARIABLE}={_short(named, LONGEST)}: there is no such file; correct the variable, or unset it"
+        )
     return Path(file)
 
 
@@ -69,7 +71,7 @@ def place(key: str, default: Any, data_path: str | None = None) -> Any:
         return default
     if name in FOLDERS and section in DATA_SETS and not os.path.isdir(values[key]):
         raise ConfigError(
-            f"{file}: {key}: there is no folder {_short(values[key])}; mount it, correct the file, "
+            f"{file}: {key}: there is no folder {_short(values[key], LONGEST)}; mount it, correct the file, "
             "or type data.path=FOLDER"
         )
     return values[key]
@@ -155,10 +157,10 @@ def _at_home(file: Path, key: str, folder: str) -> Path:
         raise ConfigError(f"{file}: {key}: {_short(folder)}: this machine knows no such user's home folder") from None
 
 
-def _short(text: Any) -> str:
-    """Text for a message: one line of bounded length."""
+def _short(text: Any, shown: int = SHOWN) -> str:
+    """Text for a message: one line of at most `shown` characters. A path is of use only when it is whole."""
     line = " ".join(str(text).split())
-    return line if len(line) <= SHOWN else f"{line[: SHOWN - 3]}..."
+    return line if len(line) <= shown else f"{line[: shown - 3]}..."
 
 
 def _quote(value: Any) -> str:

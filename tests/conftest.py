@@ -23,6 +23,7 @@ settings.register_profile("patient", deadline=None)  # a busy machine is no fail
 settings.load_profile("patient")
 
 
+@pytest.hookimpl(tryfirst=True)  # before the one that reads the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tell `--dist loadgroup` which tests to keep together: a folder below tests/, or a file that lies in none."""
     for item in items:
