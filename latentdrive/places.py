@@ -36,7 +36,8 @@ ROOTS = ("data", "runs", "stores")
 FOLDERS, SPLIT_NAMES = ("path", "splits", "maps"), ("train", "val", "test")
 DATA_SETS = ("navsim", "navhard")
 _OF_A_DATA_SET = {*FOLDERS, *(f"split.{name}" for name in SPLIT_NAMES)}
-LARGEST_BYTES, DEEPEST, LONGEST, SHOWN = 64_000, 3, 1000, 80  # file, mappings, value, value in a message
+LARGEST_BYTES, DEEPEST, LONGEST = 64_000, 3, 1000  # file, mappings, value
+SHOWN, SHOWN_PATH = 80, 4096  # characters of a value in a message, and of a path, which must be whole
 # What PyYAML raises for values that aren't of the kind they claim, such as the date 2020-99-99.
 _BROKEN = (OSError, ValueError, RuntimeError, LookupError, AttributeError, TypeError, ArithmeticError)
 KEYS = {f"paths.{root}" for root in ROOTS} | {f"{data}.{key}" for data in DATA_SETS for key in _OF_A_DATA_SET}
@@ -50,7 +51,7 @@ def places_file() -> Path | None:
     file = os.path.expanduser(named)
     if not os.path.isfile(file):
         raise ConfigError(
-            f"{VARIABLE}={_short(named, LONGEST)}: there is no such file; correct the variable, or unset it"
+            f"{VARIABLE}={_short(named, SHOWN_PATH)}: there is no such file; correct the variable, or unset it"
         )
     return Path(file)
 
@@ -71,7 +72,7 @@ def place(key: str, default: Any, data_path: str | None = None) -> Any:
         return default
     if name in FOLDERS and section in DATA_SETS and not os.path.isdir(values[key]):
         raise ConfigError(
-            f"{file}: {key}: there is no folder {_short(values[key], LONGEST)}; mount it, correct the file, "
+            f"{file}: {key}: there is no folder {_short(values[key], SHOWN_PATH)}; mount it, correct the file, "
             "or type data.path=FOLDER"
         )
     return values[key]
@@ -158,7 +159,7 @@ def _at_home(file: Path, key: str, folder: str) -> Path:
 
 
 def _short(text: Any, shown: int = SHOWN) -> str:
-    """Text for a message: one line of at most `shown` characters. A path is of use only when it is whole."""
+    """Text for a message: one line of at most `shown` characters."""
     line = " ".join(str(text).split())
     return line if len(line) <= shown else f"{line[: shown - 3]}..."
 
