@@ -67,7 +67,7 @@ class LatentFusion(nn.Module):
         self.visual_width, self.action_width = visual_width, action_width
         self.visual = AttentionPool(latent_width=visual_width, width=width, tokens=tokens, heads=heads)
         self.action = AttentionPool(latent_width=action_width, width=width, tokens=tokens, heads=heads)
-        self.norm_queries, self.norm_latents = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.norm_latents, self.norm_queries = nn.LayerNorm(width), nn.LayerNorm(width)
         self.attention = nn.MultiheadAttention(width, heads, batch_first=True)
         self.gate = nn.Parameter(torch.zeros(width))
 

@@ -78,3 +78,19 @@ def test_embeddings_of_another_teacher_are_refused_with_both_widths():
 def test_half_precision_embeddings_of_a_store_are_read_in_the_fusions_precision():
     half = LatentFeatures(visual=latents().visual.half(), action=latents().action.half())
     assert small_fusion().read(half).dtype == torch.float32
+
+
+def test_weights_keep_their_order_because_resume_states_know_them_by_place():
+    fusion = LatentFusion(visual_width=6, action_width=4, width=8, tokens=2, heads=2)
+    own = [name for name, _ in fusion.named_parameters() if "." not in name or name.startswith(("norm", "attention"))]
+    assert own == [
+        "gate",
+        "norm_latents.weight",
+        "norm_latents.bias",
+        "norm_queries.weight",
+        "norm_queries.bias",
+        "attention.in_proj_weight",
+        "attention.in_proj_bias",
+        "attention.out_proj.weight",
+        "attention.out_proj.bias",
+    ]
