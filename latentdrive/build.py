@@ -1,7 +1,9 @@
 """Build the object that a node of the configuration describes by its `_target_`, behind an allow-list.
 
-A downloaded configuration must not run `os.system`: targets outside the allow-list are refused, and
-every key is checked against the target's signature.
+What a person typed may build anything of this package, and the optimisers and strategies listed here.
+What came with a checkpoint may build only classes that carry the mark of `checkpoint_parts`, and what
+came with somebody's run only data sources (RUN_DATA), which do nothing but read.
+The whole node is checked, with all nodes inside it, before the first object is built.
 """
 
 import difflib
@@ -21,72 +23,132 @@ TARGET, PARTIAL = "_target_", "_partial_"
 
 @dataclass(frozen=True, kw_only=True)
 class AllowList:
-    """Which targets may be built. prefixes: how a target's name, and that of the module that defines
-    it, must begin.
+    """Which targets may be built.
 
-    parts_only: allow only classes that are marked with `checkpoint_part`.
+    prefixes: how a target's name, and that of the module that defines it, must begin. parts_only: of
+    these, allow only classes that are marked with `checkpoint_part`. names: targets that are admitted
+    beside these, by their exact names. typed: whether a person chose the targets, and not a file.
     """
 
-    prefixes: tuple[str, ...]
+    prefixes: tuple[str, ...] = ()
+    names: frozenset[str] = frozenset()
     parts_only: bool = False
+    typed: bool = False
 
-    def admits(self, target: Any) -> bool:
-        """Whether what was found under an allowed name may be built.
+    def names_one(self, name: str) -> bool:
+        """Whether something of this name may be looked up at all, which imports its module."""
+        return name in self.names or name.startswith(self.prefixes)
+
+    def admits(self, name: str, target: Any) -> bool:
+        """Whether what was found under a name may be built.
 
         What a module of ours merely imports (`os`) is as forbidden as under its own name.
         """
+        if name in self.names:
+            return True
         defined_here = f"{getattr(target, '__module__', '')}.".startswith(self.prefixes)
         return defined_here and (not self.parts_only or is_checkpoint_part(target))
 
     def __str__(self) -> str:
         what = "a class marked with @checkpoint_part" if self.parts_only else "what is defined"
-        return f"{what} in {', '.join(self.prefixes)}"
+        admitted = [f"{what} in {', '.join(self.prefixes)}"] if self.prefixes else []
+        return " or ".join([*admitted, *([", ".join(sorted(self.names))] if self.names else [])])
 
 
-ANYTHING_OF_OURS = AllowList(prefixes=("latentdrive.", "torch.optim.", "lightning."))
+FOREIGN = frozenset(
+    {
+        *(f"torch.optim.{name}" for name in ("Adadelta", "Adagrad", "Adam", "Adamax", "AdamW", "NAdam", "RAdam")),
+        *(f"torch.optim.{name}" for name in ("RMSprop", "SGD")),
+        *(f"lightning.pytorch.strategies.{name}" for name in ("DDPStrategy", "FSDPStrategy", "SingleDeviceStrategy")),
+        "lightning.Trainer",
+    }
+)
+DATA_SOURCES = frozenset(
+    f"latentdrive.data.{name}"
+    for name in (
+        "batches.augmentation.Augmentation",
+        "batches.clip_batches.ClipBatches",
+        "clips.clip_source.ClipOptions",
+        "clips.clip_source.Part",
+        "clips.clip_truth.SidecarTruth",
+        "clips.comma2k19.Comma2k19",
+        "clips.data_set.DataSet",
+        "clips.kitti.KittiOdometry",
+        "clips.video.VideoFolder",
+        "clips.visual_odometry.VisualOdometry",
+        "maps.nuplan_maps.NuplanMaps",
+        "navsim.clip_source.NavsimClips",
+        "navsim.scene_settings.NavsimSettings",
+        "navsim.scene_settings.TwoStageSettings",
+        "scenarios.scene_source.ScenarioSettings",
+    )
+)
+TYPED = AllowList(prefixes=("latentdrive.",), names=FOREIGN, typed=True)
 CHECKPOINT_PARTS = AllowList(prefixes=("latentdrive.",), parts_only=True)
+RUN_DATA = AllowList(names=DATA_SOURCES)
 
 
-def build(node: Config | Mapping[str, Any], allowed: AllowList = ANYTHING_OF_OURS, /, **given: Any) -> Any:
+def build(node: Config | Mapping[str, Any], allowed: AllowList = TYPED, /, **given: Any) -> Any:
     """Build the object that `node` describes. `given` adds arguments or replaces those of the node.
 
     Nested nodes with a `_target_` are built first. `_partial_: true` gives a callable that waits for
-    the other arguments; a checkpoint's model itself can't have it. Raises ConfigError for a forbidden
-    (see `locate`) or unknown target and for keys that its signature does not have.
+    the other arguments; the top of a node that came with a file can't have it. Raises ConfigError,
+    before anything is built, for a forbidden (see `locate`) or unknown target and for keys that its
+    signature does not have.
     """
     plain = node.plain() if isinstance(node, Config) else dict(node)
-    if allowed.parts_only and plain.get(PARTIAL):
-        raise ConfigError(f"{PARTIAL} at the top of a checkpoint's configuration describes no whole model: remove it")
+    if not allowed.typed and plain.get(PARTIAL):
+        raise ConfigError(f"{PARTIAL} at the top of a configuration from a file describes nothing whole: remove it")
+    _check(plain, allowed, given)
     return _build(plain, allowed, given)
 
 
-def _build(plain: Mapping[str, Any], allowed: AllowList, given: Mapping[str, Any]) -> Any:
+def _check(plain: Mapping[str, Any], allowed: AllowList, given: Mapping[str, Any]) -> None:
+    """Raise ConfigError if the node, or a node inside it that is not replaced, can't be built."""
     if TARGET not in plain:
         raise ConfigError(f"this node builds nothing, it has no {TARGET}: {plain}")
     name = plain[TARGET]
     if not isinstance(name, str):
         raise ConfigError(f"{TARGET}: {name} is no name of a class or function: write package.module.name")
     target = locate(name, allowed)
+    own = {key: value for key, value in plain.items() if key not in (TARGET, PARTIAL)}
+    _check_arguments(name, target, own | given, partial=bool(plain.get(PARTIAL, False)))
+    for key, value in own.items():
+        if key not in given:
+            _check_value(value, allowed)
+
+
+def _check_value(value: Any, allowed: AllowList) -> None:
+    if isinstance(value, Mapping) and TARGET in value:
+        _check(value, allowed, {})
+    elif isinstance(value, Mapping):
+        for entry in value.values():
+            _check_value(entry, allowed)
+    elif isinstance(value, list):
+        for entry in value:
+            _check_value(entry, allowed)
+
+
+def _build(plain: Mapping[str, Any], allowed: AllowList, given: Mapping[str, Any]) -> Any:
+    target = locate(plain[TARGET], allowed)
     replaced = {TARGET, PARTIAL, *given}  # a node that is replaced is not built first
     arguments = {key: _build_value(value, allowed) for key, value in plain.items() if key not in replaced}
     arguments |= given
-    partial = bool(plain.get(PARTIAL, False))
-    _check_arguments(name, target, arguments, partial=partial)
     arguments = {key: _fitted(value, target, key) for key, value in arguments.items()}
-    if not partial:
+    if not plain.get(PARTIAL, False):
         return target(**arguments)
     return functools.partial(target, **arguments)
 
 
-def locate(name: str, allowed: AllowList = ANYTHING_OF_OURS, /) -> Any:
+def locate(name: str, allowed: AllowList = TYPED, /) -> Any:
     """The class or function behind a dotted `_target_`: `package.module.name`, or
     `package.module.Class.method`.
 
     Raises ConfigError for a name that is not allowed and for one that does not exist.
     """
-    if name.startswith(allowed.prefixes):
+    if allowed.names_one(name):
         target = _look_up(name)
-        if allowed.admits(target):
+        if allowed.admits(name, target):
             return target
     raise ConfigError(f"{TARGET}: {name} is refused; only {allowed} may be built from a configuration")
 

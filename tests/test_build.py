@@ -52,6 +52,8 @@ def test_a_nested_node_can_not_widen_a_narrower_allow_list():
     node = {
         "_target_": "latentdrive.data.batches.transitions.WindowSpec",
         "transitions": {"_target_": "latentdrive.build.build"},
+        "transition_s": 0.5,
+        "rate_hz": 10.0,
     }
     with pytest.raises(ConfigError, match=r"latentdrive\.build\.build is refused"):
         build(node, AllowList(prefixes=("latentdrive.data.",)))
@@ -106,5 +108,5 @@ def test_a_key_that_is_no_word_is_no_argument():
 
 
 def test_a_whole_checkpoint_cannot_be_a_waiting_callable():
-    with pytest.raises(ConfigError, match="_partial_ at the top of a checkpoint's configuration"):
+    with pytest.raises(ConfigError, match="_partial_ at the top of a configuration from a file"):
         build({"_target_": "latentdrive.student.model.Student", "_partial_": True}, CHECKPOINT_PARTS)

@@ -190,7 +190,13 @@ class _Plan:
         """The page about all runs."""
         page, runs = self.out / "report.html", [*REPORTED, *(f"score_{name}" for name in PLANNERS)]
         listed = ",".join(f"'{self.out / name}'" for name in runs)
-        words = [f"page={page}", f"title='latentdrive {self.demo.folder}'", f"runs=[{listed}]", *self.demo.report]
+        words = [
+            f"page={page}",
+            f"title='latentdrive {self.demo.folder}'",
+            f"runs=[{listed}]",
+            "opens=true",
+            *self.demo.report,
+        ]
         return self.step("report", "report", "a report about all of it", words, page)
 
 

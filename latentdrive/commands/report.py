@@ -15,7 +15,6 @@ from pathlib import Path
 from rich.progress import Progress
 
 from latentdrive import checkpoint
-from latentdrive.build import build
 from latentdrive.codebook.judging.dictionary import Dictionary, look_up
 from latentdrive.codebook.model import Codebook
 from latentdrive.config import Config
@@ -30,6 +29,7 @@ from latentdrive.report.evaluations import Evaluation, find, groups_of, read_eva
 from latentdrive.report.gallery import gallery
 from latentdrive.report.page import write_page
 from latentdrive.report.planners_section import planners_section
+from latentdrive.report.run_data import RunData
 from latentdrive.report.runs import Run, read_runs
 from latentdrive.report.sections import Section, run_section
 from latentdrive.run_folder import RunFolder, progress_bar
@@ -61,6 +61,7 @@ def run(cfg: Config) -> Path:
     runs = read_runs([*cfg.runs, *compared], warn=warnings.append)
     page, title = Path(cfg.page or folder.path / "report.html"), cfg.title
     limits, scenes = {"windows": cfg.windows, "examples": cfg.examples}, cfg.gallery
+    run_data = RunData(cfg.opens, caches=Path(cfg.paths.data).expanduser() / "cache")
     then, dry_run = cfg.next, cfg.dry_run
     cfg.require_all_read()
     for line in warnings:
@@ -71,9 +72,10 @@ def run(cfg: Config) -> Path:
     if dry_run:
         folder.say(f"dry run: would write {page}")
         return page
-    sections = _evaluation_sections(read_evaluations(runs, warn=folder.say), comparison, compared, count=scenes)
+    evaluations = read_evaluations(runs, warn=folder.say)
+    sections = _evaluation_sections(evaluations, comparison, compared, run_data, count=scenes)
     for run in runs:
-        dictionary, notes = _dictionary(run, folder, **limits)
+        dictionary, notes = _dictionary(run, folder, run_data, **limits)
         sections.append(run_section(run, dictionary, notes))
     sections += agreement_sections(runs)
     write_page(page, sections, title=title, command=folder.command)
@@ -90,12 +92,18 @@ def _compare(folders: object) -> Comparison:
 
 
 def _evaluation_sections(
-    evaluations: list[Evaluation], comparison: Comparison | None, compared: list[str], *, count: int
+    evaluations: list[Evaluation],
+    comparison: Comparison | None,
+    compared: list[str],
+    run_data: RunData,
+    *,
+    count: int,
 ) -> list[Section]:
     """Planners side by side where there are several, then the comparison that was asked for, each
     with its gallery.
 
-    compared: folders of the two evaluations of the comparison. count: scenes in a gallery.
+    compared: folders of the two evaluations of the comparison. run_data: opens what runs name. count:
+    scenes in a gallery.
     """
     pair = [find(evaluations, folder) for folder in compared]
     compared_names = {evaluation.name for evaluation in pair if evaluation}
@@ -103,11 +111,11 @@ def _evaluation_sections(
     for group in groups_of(evaluations) if len(evaluations) > 1 else []:
         rivals, scenes = group.rivals(), None
         if rivals is not None and {rival.name for rival in rivals} != compared_names:
-            scenes = gallery(*rivals, count=count, why=_why(*rivals))
+            scenes = gallery(*rivals, run_data, count=count, why=_why(*rivals))
         sections.append(planners_section(group, scenes))
     if comparison is not None:
         why = "These two were compared on request."
-        scenes = gallery(*pair, count=count, why=why) if all(pair) else None
+        scenes = gallery(*pair, run_data, count=count, why=why) if all(pair) else None
         sections.append(comparison_section(comparison, scenes))
     return sections
 
@@ -120,32 +128,33 @@ def _why(a: Evaluation, b: Evaluation) -> str:
 
 
 def _dictionary(
-    run: Run, folder: RunFolder, *, windows: int, examples: int
+    run: Run, folder: RunFolder, run_data: RunData, *, windows: int, examples: int
 ) -> tuple[DictionarySection | None, list[str]]:
     """The dictionary of a finished codebook run; or a note about why there is none."""
     if run.verb != "train codebook" or not run.finished:
         return None, []
     try:
-        dictionary = _look_up(run, folder, windows=windows, examples=examples)
+        dictionary = _look_up(run, folder, run_data, windows=windows, examples=examples)
         return dictionary_section(dictionary, scale_known="scale-free" not in str(run.written.get("data"))), []
     except LatentDriveError as error:
         folder.say(f"{run.name}: no dictionary of codes: {error}")
         return None, [f"The dictionary of codes is missing: {error}"]
 
 
-def _look_up(run: Run, folder: RunFolder, *, windows: int, examples: int) -> Dictionary:
+def _look_up(run: Run, folder: RunFolder, run_data: RunData, *, windows: int, examples: int) -> Dictionary:
     """The dictionary in the run's folder if it fits, else a new one, which is saved there."""
     file, fingerprint = run.path / DICTIONARY, checkpoint.read_card(run.checkpoint).fingerprint
     if file.is_file():
         dictionary = Dictionary.load(file)
         if dictionary.codebook_id == fingerprint and dictionary.examples.shape[1] == examples:
             return dictionary
+    run_data.allow(run)
     folder.say(f"{run.name}: looking codes up in held-out clips")
     model, _ = checkpoint.load(run.checkpoint, expect=Codebook)
-    settings = run.config["batches"] | {"held_out_windows": windows, "out": str(folder.path)}
+    settings = run.config["batches"] | {"held_out_windows": windows, "out": str(folder.path), "workers": 0}
     if settings["data"]["cache"] == "features":  # the dictionary shows pictures
         settings["data"] = settings["data"] | {"cache": "frames"}
-    held_out = build(settings).windows_of("val", transitions=model.transitions)
+    held_out = run_data.build(run, settings).windows_of("val", transitions=model.transitions)
     with progress_bar("looking codes up") as bar:
         dictionary = look_up(model, _WithBar(held_out, bar), examples=examples)
     dictionary.save(file)

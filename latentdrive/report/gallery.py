@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from latentdrive.build import build
 from latentdrive.data.clips.data_set import DataSet
 from latentdrive.drawing.bird_view import bev_with_trajectories
 from latentdrive.drawing.colours import DRIVER, with_colours
@@ -28,6 +27,7 @@ from latentdrive.planners.sampling import NO_SENSORS
 from latentdrive.report.drawings import picture
 from latentdrive.report.evaluation_charts import in_words
 from latentdrive.report.evaluations import Evaluation
+from latentdrive.report.run_data import RunData
 from latentdrive.run_folder import progress
 from latentdrive.types import FRONT, FRONT_CAMERA, CameraImage, SceneSource, SensorNeeds, Trajectory
 
@@ -63,9 +63,9 @@ class Gallery:
     notes: list[str]
 
 
-def gallery(a: Evaluation, b: Evaluation, *, count: int, why: str) -> Gallery | None:
-    """The `count` scenes in which two evaluations differ most; None if they never differ. why:
-    these two were chosen."""
+def gallery(a: Evaluation, b: Evaluation, run_data: RunData, *, count: int, why: str) -> Gallery | None:
+    """The `count` scenes in which two evaluations differ most; None if they never differ. run_data:
+    opens their data. why: these two were chosen."""
     rows = most_different(a.results, b.results, count)
     if not rows:
         return None
@@ -74,7 +74,7 @@ def gallery(a: Evaluation, b: Evaluation, *, count: int, why: str) -> Gallery | 
         _or_none(lambda evaluation=evaluation: read_trajectories(evaluation.run.path / TRAJECTORIES), notes) or {}
         for evaluation in (a, b)
     ]
-    opener = _opener(a, b, notes) if any(planned) else None
+    opener = _opener(a, b, run_data, notes) if any(planned) else None
     shared = len(set(a.results.tokens) & set(b.results.tokens))
     return Gallery(
         names=(a.name, b.name),
@@ -194,31 +194,31 @@ class _Opener:
         return None if self.source is None else self.source.truth(token).human.poses
 
 
-def _opener(a: Evaluation, b: Evaluation, notes: list[str]) -> _Opener | None:
+def _opener(a: Evaluation, b: Evaluation, run_data: RunData, notes: list[str]) -> _Opener | None:
     """Opens the data of the first of the two whose prepared scenes exist; None, with a note, where
     neither has any."""
     failed: list[str] = []
     for evaluation in (a, b):
-        store = _or_none(lambda evaluation=evaluation: _store(evaluation), failed)
+        store = _or_none(lambda evaluation=evaluation: _store(evaluation, run_data), failed)
         if store is not None:
-            source, has_camera = _source(evaluation, notes)
+            source, has_camera = _source(evaluation, run_data, notes)
             return _Opener(source=source, has_camera=has_camera, store=store)
-    notes.append(f"Scenes can't be drawn because their prepared form is gone: {failed[0]}")
+    notes.append(f"Scenes can't be drawn: {failed[0]}")
     return None
 
 
-def _store(evaluation: Evaluation) -> ScoringStore:
+def _store(evaluation: Evaluation, run_data: RunData) -> ScoringStore:
+    run_data.allow(evaluation.run)
     folder = Path(str(evaluation.run.written.get("store", ""))).expanduser()
     return ScoringStore(folder, rules=evaluation.results.version.rules)
 
 
-def _source(evaluation: Evaluation, notes: list[str]) -> tuple[SceneSource | None, bool]:
+def _source(evaluation: Evaluation, run_data: RunData, notes: list[str]) -> tuple[SceneSource | None, bool]:
     """The scenes of an evaluation with their front camera, and whether they have one; None with a
     note where they are gone."""
-    config = evaluation.run.config
 
     def opened() -> tuple[SceneSource, bool]:
-        data: DataSet = build(config.get("data") or {})
+        data: DataSet = run_data.build(evaluation.run, evaluation.run.config.get("data") or {})
         has_camera = data.scenes.has_sensors
         camera = SensorNeeds(cameras=(FRONT_CAMERA,), frames="now", lidar=False)
         needs = camera if has_camera else NO_SENSORS

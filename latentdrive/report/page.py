@@ -44,5 +44,8 @@ def write_page(path: str | Path, sections: Sequence[Section], *, title: str, com
 
 
 def _json(chart: Chart) -> str:
-    """The chart as JSON for a script element, in which no text may contain a closing tag."""
-    return json.dumps({"data": chart.data, "layout": chart.layout}).replace("</", "<\\/")
+    """The chart as JSON for a script element.
+
+    There `</script` ends the element and `<!--` begins a comment, so no text holds a `<`.
+    """
+    return json.dumps({"data": chart.data, "layout": chart.layout}).replace("<", "\\u003c")

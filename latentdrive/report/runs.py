@@ -1,7 +1,6 @@
 """Runs on disk: reads the configuration, the numbers and the curves in a run's folder. First step
 of the report."""
 
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,13 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import yaml
 from jaxtyping import Float64
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from latentdrive.config import from_yaml
 from latentdrive.data.unreadable import read_unreadable
 from latentdrive.errors import ConfigError
+from latentdrive.plain_files import read_json, read_yaml
 from latentdrive.run_folder import CHECKPOINT, CONFIG, LOG, METRICS
 
 NOT_SHOWN = ("report", "demo", "doctor")  # verbs whose runs have no numbers of their own
@@ -130,11 +128,10 @@ def _below(folder: Path, warn: Callable[[str], None]) -> list[Path]:
 def _verb(file: Path, warn: Callable[[str], None]) -> str | None:
     """The verb in a config.yaml; None if the file is not one of ours."""
     try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        content = read_yaml(file)
+    except ValueError as error:
         if any((file.parent / name).is_file() for name in (METRICS, LOG)):
-            reason = str(error).splitlines()[0]
-            warn(f"left out: {file} is not YAML ({reason}). Repeat the run with out={file.parent}")
+            warn(f"left out: {file} {error}. Repeat the run with out={file.parent}")
         return None
     verb = content.get("verb") if isinstance(content, Mapping) else None
     return verb if isinstance(verb, str) else None
@@ -144,7 +141,9 @@ def _read(path: Path) -> Run:
     written, metrics = {}, path / METRICS
     if metrics.is_file():
         try:
-            written = json.loads(metrics.read_text(encoding="utf-8"))
-        except json.JSONDecodeError as error:
-            raise ConfigError(f"{metrics} is not JSON ({error}). Repeat the run with out={path}") from None
-    return Run(path, from_yaml((path / CONFIG).read_text(encoding="utf-8")), written)
+            written = read_json(metrics)
+        except ValueError as error:
+            raise ConfigError(f"{metrics} {error}. Repeat the run with out={path}") from None
+        if not isinstance(written, dict):
+            raise ConfigError(f"{metrics} holds no numbers by name. Repeat the run with out={path}")
+    return Run(path, read_yaml(path / CONFIG), written)

@@ -15,6 +15,7 @@ from transformers.utils import logging
 from latentdrive.errors import CheckpointError
 
 MODEL_TYPE = "qwen2_5_vl"
+NO_CODE = {"trust_remote_code": False}  # a folder may name Python files of its own: they never run
 
 
 class VisionLanguage(NamedTuple):
@@ -33,9 +34,14 @@ def load_qwen(*, path: str, dtype: Literal["float32", "bfloat16"], min_pixels: i
     logging.disable_progress_bar()  # it would break our own bars
     try:
         network, loading = Qwen2_5_VLForConditionalGeneration.from_pretrained(
-            path, dtype=getattr(torch, dtype), attn_implementation="sdpa", output_loading_info=True
+            path,
+            dtype=getattr(torch, dtype),
+            attn_implementation="sdpa",
+            output_loading_info=True,
+            use_safetensors=True,
+            **NO_CODE,
         )
-        processor = AutoProcessor.from_pretrained(path)
+        processor = AutoProcessor.from_pretrained(path, **NO_CODE)
     except OSError as error:
         raise CheckpointError(
             f"{path}: no Qwen2.5-VL could be loaded from here ({_first_line(error)}). {_HELP}"
@@ -57,11 +63,11 @@ def load_without_weights(folder: Path) -> VisionLanguage:
     """A network with new weights, and its processor, from the files that `write` wrote. Never uses the internet."""
     if not (folder / "config.json").is_file():
         raise CheckpointError(f"{folder} lacks config.json: the teacher's checkpoint is incomplete, copy it again")
-    config = AutoConfig.from_pretrained(folder, local_files_only=True)
+    config = AutoConfig.from_pretrained(folder, local_files_only=True, **NO_CODE)
     if config.model_type != MODEL_TYPE:
         raise CheckpointError(f"{folder}/config.json describes a {config.model_type}, expected {MODEL_TYPE}")
     network = Qwen2_5_VLForConditionalGeneration._from_config(config, dtype=config.dtype, attn_implementation="sdpa")
-    return VisionLanguage(network, AutoProcessor.from_pretrained(folder, local_files_only=True))
+    return VisionLanguage(network, AutoProcessor.from_pretrained(folder, local_files_only=True, **NO_CODE))
 
 
 def write(folder: Path, parts: VisionLanguage) -> None:

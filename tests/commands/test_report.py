@@ -19,7 +19,14 @@ def trained(tmp_path_factory):
 
 
 def write(folder, *overrides):
-    words = [f"runs=['{folder / 'run'}']", f"out={folder / 'report'}", "windows=8", "examples=2", *overrides]
+    words = [
+        f"runs=['{folder / 'run'}']",
+        f"out={folder / 'report'}",
+        "windows=8",
+        "examples=2",
+        "opens=true",
+        *overrides,
+    ]
     return report.run(compose("report", words)).read_text(encoding="utf-8")
 
 
@@ -43,6 +50,41 @@ def test_a_run_that_was_trained_from_cached_features_gets_its_dictionary_too(tra
     config["batches"]["augmentation"] |= {"flip": False}
     file.write_text(to_yaml(config))
     assert "What each ego code means" in write(tmp_path)
+
+
+def test_unasked_no_clip_of_a_run_is_opened(trained, capsys):
+    (trained / "run" / report.DICTIONARY).unlink(missing_ok=True)
+    html = write(trained, "opens=null")
+    assert "What each ego code means" not in html and "opens=true allows it" in html
+    assert "looking codes up" not in capsys.readouterr().out
+
+
+def test_a_runs_configuration_builds_nothing_but_data_sources(trained, tmp_path):
+    shutil.copytree(trained / "run", tmp_path / "run")
+    (tmp_path / "run" / report.DICTIONARY).unlink(missing_ok=True)
+    file = tmp_path / "run" / "config.yaml"
+    config = from_yaml(file.read_text())
+    pickled = tmp_path / "evil.pkl"
+    pickled.write_bytes(b"cposix\nsystem\n(S'touch " + str(tmp_path / "ran").encode() + b"'\ntR.")
+    config["batches"]["data"]["source"] = {
+        "_target_": "lightning.fabric.utilities.cloud_io._load",
+        "path_or_url": str(pickled),
+        "weights_only": False,
+    }
+    file.write_text(to_yaml(config))
+    html = write(tmp_path)
+    assert "lightning.fabric.utilities.cloud_io._load is refused" in html and not (tmp_path / "ran").exists()
+
+
+def test_what_is_decoded_goes_to_the_caches_of_who_reports(trained, tmp_path):
+    shutil.copytree(trained / "run", tmp_path / "run")
+    (tmp_path / "run" / report.DICTIONARY).unlink(missing_ok=True)
+    file = tmp_path / "run" / "config.yaml"
+    config = from_yaml(file.read_text())
+    config["batches"]["data"] |= {"cache": "frames", "cache_folder": str(tmp_path / "theirs")}
+    file.write_text(to_yaml(config))
+    write(tmp_path, f"paths.data={tmp_path / 'mine'}")
+    assert (tmp_path / "mine" / "cache").is_dir() and not (tmp_path / "theirs").exists()
 
 
 def test_without_its_checkpoint_the_rest_is_shown_with_the_reason(trained):

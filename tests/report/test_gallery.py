@@ -6,10 +6,15 @@ import numpy as np
 from latentdrive.evaluation.trajectories_file import TRAJECTORIES, write_trajectories
 from latentdrive.report.evaluations import read_evaluations
 from latentdrive.report.gallery import gallery, most_different
+from latentdrive.report.run_data import RunData
 from latentdrive.report.runs import read_runs
 from latentdrive.types import Trajectory
 from tests.support.evaluation import make_results
 from tests.support.report import write_evaluation
+
+
+def allowed(folder):
+    return RunData(True, caches=folder / "cache")
 
 
 def pair(folder):
@@ -39,7 +44,7 @@ def test_sub_scores_that_differ_are_listed_with_both_values(tmp_path):
         tmp_path / "a", make_results([0.2], ["d"], lane_keeping=[1.0], two_frame_extended_comfort=[np.nan])
     )
     write_evaluation(tmp_path / "b", make_results([0.7], ["d"], lane_keeping=[0.0]))
-    shown = gallery(*pair(tmp_path), count=6, why="Two.")
+    shown = gallery(*pair(tmp_path), allowed(tmp_path), count=6, why="Two.")
     (scene,) = shown.scenes
     assert shown.names == ("a", "b") and shown.about.startswith("Two. ") and "1 of 1 that both have" in shown.about
     assert scene.scores == (0.2, 0.7) and (scene.token, scene.drive) == ("t0", "d")
@@ -53,17 +58,17 @@ def test_sub_scores_that_differ_are_listed_with_both_values(tmp_path):
 def test_without_plans_or_prepared_scenes_the_numbers_are_shown_with_the_reason(tmp_path):
     for name, score in (("a", 0.2), ("b", 0.7)):
         write_evaluation(tmp_path / name, make_results([score], ["d"]))
-    shown = gallery(*pair(tmp_path), count=6, why="")
+    shown = gallery(*pair(tmp_path), allowed(tmp_path), count=6, why="")
     assert [TRAJECTORIES in note and "is missing" in note for note in shown.notes] == [True, True]
     assert shown.scenes[0].picture == "" and shown.scenes[0].scores == (0.2, 0.7)
     for name in ("a", "b"):
         still = {"t0": Trajectory(poses=np.zeros((8, 3)), dt_s=0.5)}
         write_trajectories(tmp_path / name / TRAJECTORIES, still)
-    (note,) = gallery(*pair(tmp_path), count=6, why="").notes
-    assert note.startswith("Scenes can't be drawn because their prepared form is gone:")
+    (note,) = gallery(*pair(tmp_path), allowed(tmp_path), count=6, why="").notes
+    assert note.startswith("Scenes can't be drawn:")
 
 
 def test_two_that_agree_everywhere_have_no_gallery(tmp_path):
     for name in ("a", "b"):
         write_evaluation(tmp_path / name, make_results([0.5], ["d"]))
-    assert gallery(*pair(tmp_path), count=6, why="") is None
+    assert gallery(*pair(tmp_path), allowed(tmp_path), count=6, why="") is None

@@ -19,13 +19,13 @@ CURVE = (np.arange(3.0), np.array([1.0, np.nan, 0.5]))
 def page(tmp_path_factory):
     path = tmp_path_factory.mktemp("report") / "report.html"
     charts = [
-        lines("curve", "says </script><b>", {"a": CURVE, "b": CURVE}, level=1.0),
+        lines("curve", "says </script><b> a<!--<script>", {"a": CURVE, "b": CURVE}, level=1.0),
         bars("bars", "", {"one": 1.0, "two": 2.0}, level=1.5, good="above", within={"one": (0.5, 1.5)}, across=True),
         grouped_bars("groups", "", {"a": [1.0, 2.0], "b": [np.nan, 1.0]}, ["x", "y"], percent=True),
         matrix("cells", "", np.eye(3), rows="abc", columns="abc", across="x", down="y", numbers=True),
     ]
     section = Section(
-        title="<i>a run</i>",
+        title="<i>a run</i> a<!--<script>",
         kind="train codebook",
         about="about",
         facts={"command": "latentdrive train codebook"},

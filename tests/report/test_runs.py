@@ -59,7 +59,7 @@ def test_a_run_whose_configuration_is_damaged_is_left_out_and_named(tmp_path, co
     (write_run(tmp_path / "hurt", "label", metrics={}) / "config.yaml").write_bytes(content)
     warnings = []
     assert [run.path.name for run in read_runs([tmp_path], warn=warnings.append)] == ["mine"]
-    assert len(warnings) == 1 and f"left out: {tmp_path}/hurt/config.yaml is not YAML" in warnings[0]
+    assert len(warnings) == 1 and f"left out: {tmp_path}/hurt/config.yaml can't be read as YAML" in warnings[0]
 
 
 def test_an_unfinished_run_has_curves_and_no_metrics(tmp_path):
