@@ -7,6 +7,7 @@ Clips that are intact but too short are counted apart. Sources raise UnreadableC
 import csv
 from pathlib import Path
 
+from latentdrive.csv_cells import cell, text_of
 from latentdrive.errors import TooManyUnreadable, TooShort, UnreadableClip
 
 HEADER = ("path", "reason")
@@ -83,7 +84,7 @@ def read_unreadable(file: str | Path) -> list[tuple[str, str]]:
     if not Path(file).is_file():
         return []
     with open(file, newline="", encoding="utf-8") as opened:
-        rows = [tuple(row) for row in csv.reader(opened) if len(row) == 2]
+        rows = [tuple(map(text_of, row)) for row in csv.reader(opened) if len(row) == 2]
     return [row for row in dict.fromkeys(rows) if row != HEADER]
 
 
@@ -96,4 +97,4 @@ def _append(file: Path | None, error: UnreadableClip) -> None:
         writer = csv.writer(opened)
         if fresh:
             writer.writerow(HEADER)
-        writer.writerow([error.path, error.reason])
+        writer.writerow([cell(error.path), cell(error.reason)])

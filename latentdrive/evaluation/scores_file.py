@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float64
 
+from latentdrive.csv_cells import cell, text_of
 from latentdrive.errors import ConfigError
 from latentdrive.evaluation.results import Results, StageLinks
 from latentdrive.files import write_atomic
@@ -25,6 +26,7 @@ TOTAL = "extended_pdm_score"  # token of the last rows of two stages, before the
 COMBINED = f"{TOTAL}_combined"
 FLOATS, STEPS = ("progress_m", "reference_progress_m"), ("collision_step", "ttc_step")
 OWN_COLUMNS = ("drive", *FLOATS, "collision_step", "collision_track", "ttc_step")
+TEXTS = ("token", "drive", "collision_track", "follows")  # columns of names that others chose
 LINKS = ("follows", "weight")  # token of the first-stage scene, and the weight among those that follow it
 
 
@@ -59,6 +61,7 @@ def read_scores(path: Path, version: Version, failures: dict[str, str]) -> Resul
         raise ConfigError(f"{path} is cut short: expected {last[-1]} in its last row. Repeat the evaluation")
     rows = rows[: -len(last)]
     table = dict(zip(header, zip(*rows))) if rows else {name: () for name in header}
+    table |= {name: tuple(map(text_of, table[name])) for name in TEXTS if name in table}
     links = _links(path, table) if two_stages else None
     return Results(
         version=version,
@@ -85,16 +88,20 @@ def _row(results: Results, row: int) -> dict[str, object]:
     """The cells of one scene by column."""
     links = results.links
     suffix = "" if links is None else STAGES[int(links.original[row] >= 0)]
-    cells = {"token": results.tokens[row], "valid": bool(results.valid[row]), "score": _number(results.score[row])}
+    cells = {
+        "token": cell(results.tokens[row]),
+        "valid": bool(results.valid[row]),
+        "score": _number(results.score[row]),
+    }
     cells |= {name + suffix: _number(values[row]) for name, values in results.terms.items()}
     cells |= {name: _number(getattr(results, name)[row]) for name in FLOATS}
     cells |= {name: int(getattr(results, name)[row]) for name in STEPS}
-    cells |= {"drive": results.drives[row], "collision_track": results.collision_track[row]}
+    cells |= {"drive": cell(results.drives[row]), "collision_track": cell(results.collision_track[row])}
     if links is None:
         return cells
     original = int(links.original[row])
     token = results.tokens[original] if original >= 0 else ""
-    return cells | dict(zip(LINKS, (token, _number(links.weight[row]))))
+    return cells | dict(zip(LINKS, (cell(token), _number(links.weight[row]))))
 
 
 def _last_tokens(version: Version, *, two_stages: bool) -> tuple[str, ...]:

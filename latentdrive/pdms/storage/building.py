@@ -21,6 +21,7 @@ from urllib.parse import quote
 
 import shapely
 
+from latentdrive.csv_cells import cell, text_of
 from latentdrive.errors import DiskFull, LatentDriveError, StoreError, TooManyOpenFiles, WorkerDied
 from latentdrive.files import write_atomic
 from latentdrive.pdms.scene import ScoringScene
@@ -230,7 +231,9 @@ def _write_failed(folder: Path, failed: dict[str, str], tokens: Sequence[str]) -
     """List the scenes that failed in this build, and those of earlier builds that this one did not try."""
     rows, tried = dict(failed), set(tokens)
     with suppress(FileNotFoundError), (folder / FAILED).open(encoding="utf-8", newline="") as file:
-        rows |= {row["token"]: row["reason"] for row in csv.DictReader(file) if row["token"] not in tried}
+        listed = {text_of(row["token"]): text_of(row["reason"]) for row in csv.DictReader(file)}
+        rows |= {token: reason for token, reason in listed.items() if token not in tried}
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([("token", "reason"), *sorted(rows.items())])
+    cells = [tuple(map(cell, row)) for row in sorted(rows.items())]
+    csv.writer(text, lineterminator="\n").writerows([("token", "reason"), *cells])
     write_atomic(folder / FAILED, lambda path: path.write_text(text.getvalue(), encoding="utf-8"))

@@ -9,6 +9,7 @@ import json
 from contextlib import suppress
 from pathlib import Path
 
+from latentdrive.csv_cells import text_of
 from latentdrive.errors import StoreError
 from latentdrive.lru_cache import LruCache
 from latentdrive.pdms.scene import ScoringScene
@@ -79,7 +80,7 @@ class ScoringStore:
     def _missing(self, token: str) -> str:
         text = f"the store {self.folder} has no scene {token} among {len(self):,}"
         with suppress(FileNotFoundError), (self.folder / FAILED).open(encoding="utf-8", newline="") as file:
-            failed = {row["token"]: row["reason"] for row in csv.DictReader(file)}
+            failed = {text_of(row["token"]): text_of(row["reason"]) for row in csv.DictReader(file)}
             if token in failed:
                 return f"{text}: it could not be prepared ({failed[token]})"
         if self._damaged:
