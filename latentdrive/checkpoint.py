@@ -9,14 +9,12 @@ classes that are marked with `checkpoint_part`.
 """
 
 import hashlib
-import json
 import subprocess
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
 from safetensors.torch import load_model, save_file
 from torch import Tensor, nn
 
@@ -27,6 +25,7 @@ from latentdrive.config import to_yaml
 from latentdrive.errors import CheckpointError, ConfigError
 from latentdrive.files import atomic_folder, restore_folder
 from latentdrive.identity import are_former_ids, digest
+from latentdrive.plain_files import as_json, read_json, read_yaml
 
 FORMAT = 2  # in format 1, fingerprints also covered module paths
 WEIGHTS, CONFIG, CARD, README = "model.safetensors", "config.yaml", "card.json", "README.md"
@@ -76,7 +75,7 @@ def save(folder: str | Path, model: nn.Module, *, config: Mapping[str, Any], car
             "fingerprint": fingerprint(weights, files, config),
             "commit": card.commit or commit(),
         }
-        (new / CARD).write_text(json.dumps(filled, indent=1, default=str) + "\n", encoding="utf-8")
+        (new / CARD).write_text(as_json(filled, default=str), encoding="utf-8")
         (new / README).write_text(readme(folder.name, Card(**filled)), encoding="utf-8")
     return Card(**filled)
 
@@ -131,9 +130,9 @@ def read_card(folder: str | Path) -> Card:
         hint = f"; did you mean {folder / 'checkpoint'}?" if (folder / "checkpoint" / CARD).is_file() else ""
         raise CheckpointError(f"{folder} lacks {', '.join(missing)}; it holds: {present}{hint}")
     try:
-        content = json.loads((folder / CARD).read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise CheckpointError(f"{folder / CARD} is not JSON ({error}); copy the folder again") from None
+        content = read_json(folder / CARD)
+    except ValueError as error:
+        raise CheckpointError(f"{folder / CARD} {error}; copy the folder again") from None
     if not isinstance(content, dict):
         raise CheckpointError(f"{folder / CARD} is no card: a card is a JSON object; copy the folder again")
     if content.get("format") != FORMAT:
@@ -158,10 +157,9 @@ def read_card(folder: str | Path) -> Card:
 
 def _read_config(path: Path) -> dict[str, Any]:
     try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        where = str(error).splitlines()[0]
-        raise CheckpointError(f"{path} is not YAML ({where}); copy the folder again from where it was made") from None
+        config = read_yaml(path)
+    except ValueError as error:
+        raise CheckpointError(f"{path} {error}; copy the folder again from where it was made") from None
     if not isinstance(config, dict):
         raise CheckpointError(f"{path} describes no model; copy the folder again from where it was made")
     return config

@@ -83,6 +83,10 @@ class MixedCodebooks(LatentDriveError):
     """Codes of two different codebooks (or transition lengths) would meet."""
 
 
+class Diverged(LatentDriveError):
+    """The loss or a weight of a training is no finite number any more."""
+
+
 class DiskFull(LatentDriveError):
     """The disk is full. Everything that was complete before is intact, and the same command resumes."""
 

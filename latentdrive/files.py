@@ -11,6 +11,7 @@ import zlib
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -103,18 +104,49 @@ def write_atomic(path: str | Path, write: Callable[[Path], None]) -> None:
 
 # Errors that numpy and zipfile raise for a damaged archive. OSError: a seek before the start of the
 # file.
-DAMAGE = (ValueError, KeyError, EOFError, OSError, RuntimeError, zipfile.BadZipFile, zlib.error)
+DAMAGE = (ValueError, KeyError, EOFError, OSError, RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error)
+# A compressed file may hold this many times its bytes, and some more. Deflate reaches 1,000 times, our
+# own arrays some 30 times.
+INFLATED, SPARE_BYTES = 200, 64_000_000
+
+
+def most_inflated(compressed: int) -> int:
+    """How many bytes this many compressed ones may stand for."""
+    return INFLATED * compressed + SPARE_BYTES
+
+
+def inflate(content: bytes) -> bytes:
+    """What zlib compressed. Raises ValueError if it is cut short, or far larger than anything that we write."""
+    inflater = zlib.decompressobj()
+    most = most_inflated(len(content))
+    inflated = inflater.decompress(content, most)
+    if inflater.unconsumed_tail:
+        raise ValueError(f"{len(content):,} compressed bytes stand for more than {most:,}")
+    if not inflater.eof:
+        raise ValueError("compressed data are cut short")
+    return inflated
 
 
 def read_arrays(path: str | Path) -> dict[str, np.ndarray]:
     """Every array of an archive by its name; nothing is unpickled.
 
-    Raises OSError if the file can't be opened, ValueError if it is no archive, cut short or
-    altered.
+    Raises OSError if the file can't be opened, ValueError if it is no archive, cut short, altered, or
+    far larger than its compressed bytes.
     """
     with open(path, "rb") as file:
         try:
+            _check_size(file)
             with np.load(file, allow_pickle=False) as archive:
                 return {name: archive[name] for name in archive.files}
         except DAMAGE as error:
             raise ValueError(f"no intact archive of arrays: {error or type(error).__name__}") from error
+
+
+def _check_size(file: BinaryIO) -> None:
+    """Raises ValueError if an archive names more bytes than it can hold. Its end is read, and no content."""
+    with zipfile.ZipFile(file) as archive:
+        held = sum(entry.file_size for entry in archive.infolist())
+    most = most_inflated(os.fstat(file.fileno()).st_size)
+    if held > most:
+        raise ValueError(f"its arrays need {held:,} bytes, and a file of its size holds at most {most:,}")
+    file.seek(0)

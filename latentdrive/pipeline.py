@@ -6,7 +6,6 @@ numbers and everything it makes are there. `demo` and tools/run_table.py run the
 steps.
 """
 
-import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,15 +14,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from latentdrive.config import Config, compose, from_yaml, to_yaml
 from latentdrive.errors import ConfigError
 from latentdrive.identity import identity_of
 from latentdrive.overrides import typed
+from latentdrive.plain_files import read_json, read_yaml
 from latentdrive.run_folder import CONFIG, METRICS
-
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # as in config.py, whose from_yaml promises a mapping
 
 
 class State(StrEnum):
@@ -125,8 +121,8 @@ def remove_outdated(steps: Sequence[Step]) -> list[str]:
 def read_config(file: Path) -> dict[str, Any] | None:
     """The configuration in a run's config.yaml; None where the file holds none that can be read."""
     try:
-        content = yaml.load(file.read_text(encoding="utf-8"), Loader=_LOADER)
-    except (ValueError, yaml.YAMLError):  # ValueError: not UTF-8, or a date that does not exist
+        content = read_yaml(file)
+    except ValueError:
         return None
     return content if isinstance(content, dict) else None
 
@@ -134,7 +130,7 @@ def read_config(file: Path) -> dict[str, Any] | None:
 def _holds_numbers(file: Path) -> bool:
     """Whether metrics.json is there, and is a JSON object that is not empty."""
     try:
-        content = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
+        content = read_json(file) if file.is_file() else None
     except ValueError:
         return False
     return isinstance(content, dict) and bool(content)

@@ -27,6 +27,7 @@ import yaml
 
 from latentdrive.errors import ConfigError
 from latentdrive.files import write_atomic
+from latentdrive.plain_files import read_yaml
 
 FILE, VARIABLE = "latentdrive.yaml", "LATENTDRIVE_PATHS"
 FIRST_LINE = (
@@ -38,8 +39,6 @@ DATA_SETS = ("navsim", "navhard")
 _OF_A_DATA_SET = {*FOLDERS, *(f"split.{name}" for name in SPLIT_NAMES)}
 LARGEST_BYTES, DEEPEST, LONGEST = 64_000, 3, 1000  # file, mappings, value
 SHOWN, SHOWN_PATH = 80, 4096  # characters of a value in a message, and of a path, which must be whole
-# What PyYAML raises for values that aren't of the kind they claim, such as the date 2020-99-99.
-_BROKEN = (OSError, ValueError, RuntimeError, LookupError, AttributeError, TypeError, ArithmeticError)
 KEYS = {f"paths.{root}" for root in ROOTS} | {f"{data}.{key}" for data in DATA_SETS for key in _OF_A_DATA_SET}
 
 
@@ -50,9 +49,7 @@ def places_file() -> Path | None:
         return Path(FILE) if os.path.isfile(FILE) else None
     file = os.path.expanduser(named)
     if not os.path.isfile(file):
-        raise ConfigError(
-            f"{VARIABLE}={_short(named, SHOWN_PATH)}: there is no such file; correct the variable, or unset it"
-        )
+        raise ConfigError(f"{VARIABLE}={_short(named)}: there is no such file; correct the variable, or unset it")
     return Path(file)
 
 
@@ -84,15 +81,12 @@ def read_places(file: Path) -> dict[str, str | None]:
     Raises ConfigError, in one sentence that names the file, whatever is wrong with it.
     """
     try:
-        content = _load(file)
+        content = read_yaml(file, largest_bytes=LARGEST_BYTES, deepest=DEEPEST) or {}
         beside = file.parent.resolve()
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        reason = getattr(error, "problem", None) or getattr(error, "reason", None) or type(error).__name__
-        where = "" if mark is None else f" in line {mark.line + 1}"
-        raise ConfigError(f"{file} can't be read as YAML: {_short(reason)}{where}") from None
-    except _BROKEN as error:
-        raise ConfigError(f"{file} can't be read as YAML: {_short(str(error) or type(error).__name__)}") from None
+    except ValueError as error:
+        raise ConfigError(f"{file} {error}") from None
+    except (OSError, RuntimeError) as error:  # RuntimeError: a loop of links
+        raise ConfigError(f"{file} can't be opened ({_short(error)})") from None
     values = dict(_leaves(content)) if isinstance(content, Mapping) else {"": content}
     for key, value in values.items():
         if key not in KEYS:
@@ -109,29 +103,6 @@ def read_places(file: Path) -> dict[str, str | None]:
             values[key] = str(beside / _at_home(file, key, value))
             _refuse_unsafe(file, key, values[key])  # the file's own folder may have an odd name
     return values
-
-
-def _load(file: Path) -> Any:
-    """The file's content. Small and flat files only, without aliases, so that reading takes no time and no memory."""
-    with file.open("rb") as opened:
-        raw = opened.read(LARGEST_BYTES + 1)
-    if len(raw) > LARGEST_BYTES:
-        raise ConfigError(f"{file} is larger than {LARGEST_BYTES // 1000} kB: it can't be a file of places")
-    text = raw.decode("utf-8")
-    depth = 0
-    for event in yaml.parse(text, yaml.SafeLoader):
-        if isinstance(event, yaml.AliasEvent):
-            raise ConfigError(
-                f"{file}: line {event.start_mark.line + 1} holds the YAML alias *{_short(event.anchor)}: "
-                "write the value itself"
-            )
-        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-        if depth > DEEPEST:
-            raise ConfigError(
-                f"{file}: line {event.start_mark.line + 1} is nested deeper than {DEEPEST} levels; the deepest key is "
-                "navsim.split.train"
-            )
-    return yaml.safe_load(text) or {}
 
 
 def _refuse_unsafe(file: Path, key: str, value: str | None) -> None:

@@ -4,7 +4,6 @@ The folder holds `config.yaml` (composed and resolved), `log.txt`, `metrics.json
 events and `checkpoint/`, as far as the verb makes them.
 """
 
-import json
 import time
 from collections.abc import Iterable, Iterator, Sized
 from pathlib import Path
@@ -16,6 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from latentdrive.checkpoint import commit
 from latentdrive.config import Config, to_yaml
 from latentdrive.files import write_atomic
+from latentdrive.plain_files import as_json, read_json
 
 CONFIG, LOG, METRICS, CHECKPOINT, RESUME = "config.yaml", "log.txt", "metrics.json", "checkpoint", "resume"
 Item = TypeVar("Item")
@@ -79,12 +79,12 @@ class RunFolder:
             "seconds": round(self.seconds, 1),
             **numbers,
         }
-        self.write(METRICS, json.dumps(content, indent=1, default=float) + "\n")
+        self.write(METRICS, as_json(content, default=float))
 
     def numbers(self) -> dict[str, Any] | None:
         """What `metrics` wrote at the end of a run in this folder; None if no run has ended, or the file is damaged."""
         try:
-            numbers = json.loads((self.path / METRICS).read_text(encoding="utf-8"))
+            numbers = read_json(self.path / METRICS)
         except (FileNotFoundError, ValueError):
             return None
         return numbers if isinstance(numbers, dict) else None

@@ -23,13 +23,14 @@ from rich.progress import Progress
 
 from latentdrive.build import build
 from latentdrive.config import Config
-from latentdrive.errors import ConfigError
+from latentdrive.errors import CheckpointError, ConfigError, Diverged
 from latentdrive.files import write_atomic
 from latentdrive.overrides import quoted
 from latentdrive.run_folder import RESUME, RunFolder, progress_bar
 from latentdrive.stages.batches import StageBatches
 
 STATE = "last.ckpt"  # file in the folder RESUME
+ORDER = "parameters"  # key in STATE: names of the weights in their order
 SECONDS = "seconds"  # key in STATE: how long the run had taken when it was saved
 
 
@@ -50,7 +51,7 @@ def make_trainer(cfg: Config, folder: RunFolder, *, steps: int) -> L.Trainer:
         "use_distributed_sampler": False,  # the batches know their rank
         "default_root_dir": str(folder.path),
         "logger": TensorBoardLogger(str(folder.path), name="", version=""),
-        "callbacks": [*averaging, *bar, _SaveState(folder, every=cfg.save_every_steps)],
+        "callbacks": [*averaging, *bar, _StopAtNan(folder), _SaveState(folder, every=cfg.save_every_steps)],
         "plugins": [_AtomicFiles()],
     }
     trainer = build(cfg.trainer, **given)
@@ -151,6 +152,34 @@ class _Unsized:
         return iter(self.batches.validation_batches())
 
 
+class _StopAtNan(L.Callback):
+    """Ends a training whose loss is no finite number, before its state is saved.
+
+    Nothing that comes after such a step is of use, and the state before it is all that can be gone on from.
+    """
+
+    def __init__(self, folder: RunFolder) -> None:
+        self.folder = folder
+
+    def on_train_batch_end(self, trainer: L.Trainer, module: L.LightningModule, outputs: Any, *_: Any) -> None:
+        loss = outputs["loss"] if isinstance(outputs, Mapping) else outputs
+        if loss is not None and not torch.isfinite(loss).all():
+            self._end(trainer, f"the loss is {loss.item()}")
+
+    def on_save_checkpoint(self, trainer: L.Trainer, module: L.LightningModule, state: dict[str, Any]) -> None:
+        for name, value in state["state_dict"].items():
+            if value.is_floating_point() and not torch.isfinite(value).all():
+                self._end(trainer, f"{name} holds numbers that are not finite")
+
+    def _end(self, trainer: L.Trainer, reason: str) -> None:
+        state = self.folder.path / RESUME / STATE
+        kept = f"the state before it is kept in {state}" if state.is_file() else "no state was saved before it"
+        raise Diverged(
+            f"step {trainer.global_step:,} of {trainer.max_steps:,}: {reason}; {kept}. Lower training.optimizer.lr, "
+            "set trainer.gradient_clip_val=1.0, or use trainer.precision=32-true, in a new run (out=FOLDER)"
+        )
+
+
 class _SaveState(L.Callback):
     """Saves what a resumed run needs, every `every` steps and after the last one."""
 
@@ -166,6 +195,16 @@ class _SaveState(L.Callback):
 
     def on_save_checkpoint(self, trainer: L.Trainer, module: L.LightningModule, state: dict[str, Any]) -> None:
         state[SECONDS] = self.folder.seconds
+        state[ORDER] = [name for name, _ in module.named_parameters()]
+
+    def on_load_checkpoint(self, trainer: L.Trainer, module: L.LightningModule, state: dict[str, Any]) -> None:
+        # The optimiser knows weights by their place. In another order it would go on with the moments of others.
+        names = [name for name, _ in module.named_parameters()]
+        if state.get(ORDER, names) != names:  # states of early versions do not name them
+            raise CheckpointError(
+                f"{self.folder.path / RESUME / STATE} is of a version whose model has its weights in another order: go "
+                "on with that version, or start again in another folder (out=FOLDER)"
+            )
 
 
 class _AtomicFiles(TorchCheckpointIO):

@@ -153,7 +153,8 @@ def test_a_card_that_is_a_list_is_refused(saved):
 
 
 @pytest.mark.parametrize(
-    ("text", "said"), [("a: [", "is not YAML .*copy the folder again"), ("- a", "describes no model; copy the folder")]
+    ("text", "said"),
+    [("a: [", "can't be read as YAML.*copy the folder again"), ("- a", "describes no model; copy the folder")],
 )
 def test_a_configuration_that_is_none_is_refused(saved, text, said):
     refuses(saved[0], CONFIG, text, rf"config\.yaml {said}")

@@ -1,11 +1,13 @@
 """Archives of arrays: read whole, or refused with one error, whichever byte is wrong."""
 
+import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from latentdrive.files import read_arrays
+from latentdrive.files import inflate, read_arrays
 
 ARRAYS = {"times": np.arange(50.0), "key": np.array("k"), "boxes": np.zeros((3, 4), np.uint8)}
 
@@ -36,3 +38,31 @@ def test_a_cut_or_altered_archive_is_a_value_error_and_never_another_content(wri
 def test_a_missing_archive_is_an_os_error(tmp_path: Path):
     with pytest.raises(FileNotFoundError):
         read_arrays(tmp_path / "a.npz")
+
+
+def test_a_small_archive_that_stands_for_gigabytes_is_refused_before_it_is_read(tmp_path: Path):
+    path = tmp_path / "a.npz"
+    np.savez_compressed(path, zeros=np.zeros(100_000_000, np.uint8))
+    assert path.stat().st_size < 200_000
+    with pytest.raises(ValueError, match=r"its arrays need 100,000,\d+ bytes, and a file of its size holds at most"):
+        read_arrays(path)
+
+
+def test_an_archive_whose_array_says_that_it_is_huge_is_refused(tmp_path: Path):
+    path = tmp_path / "a.npz"
+    head = b"{'descr': '<f8', 'fortran_order': False, 'shape': (1000000000000000,), }"
+    head += b" " * (117 - len(head)) + b"\n"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a.npy", b"\x93NUMPY\x01\x00" + len(head).to_bytes(2, "little") + head)
+    with pytest.raises(ValueError, match="no intact archive"):
+        read_arrays(path)
+
+
+def test_what_was_compressed_comes_back_and_a_bomb_does_not():
+    content = bytes(range(256)) * 1000
+    assert inflate(zlib.compress(content)) == content
+    bomb = zlib.compress(bytes(200_000_000), 9)
+    with pytest.raises(ValueError, match=r"compressed bytes stand for more than 1\d\d,\d+,\d+"):
+        inflate(bomb)
+    with pytest.raises(ValueError, match="cut short"):
+        inflate(zlib.compress(content)[:-3])

@@ -106,7 +106,7 @@ def test_a_folder_that_is_gone_is_named_in_one_sentence(here):
         ("navsim: {split: {val: '???'}}\n", "navsim.split.val: the value '???' is ???"),
         ('paths: {runs: "/a\\0b"}\n', "paths.runs: the value '/a\\x00b' holds a character that can't be printed"),
         ('paths: {runs: "a\\nb"}\n', "holds a character that can't be printed"),
-        ('paths: {runs: "\\ud800"}\n', "\\ud800"),
+        ('paths: {runs: "\\ud800"}\n', "invalid Unicode character"),
         (f"paths: {{runs: {'x' * 5000}}}\n", "xxx... has 5000 characters, more than 1000"),
         (f"{'x' * 900}: 1\n", "xxx...; the keys are"),
         (f"paths: {{runs: 0x{'f' * 9000}}}\n", "expected a folder, found a very long int"),

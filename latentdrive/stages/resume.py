@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 
 import lightning as L
 import torch
-import yaml
 
-from latentdrive.config import Config, from_yaml
+from latentdrive.config import Config
 from latentdrive.errors import CheckpointError, ConfigError
 from latentdrive.identity import identity_of
+from latentdrive.plain_files import read_yaml
 from latentdrive.run_folder import CHECKPOINT
 from latentdrive.stages.batches import StageBatches
 from latentdrive.stages.start import Start
@@ -84,8 +84,8 @@ def require_same_scenes(state: Path, learned_from: str | None) -> None:
 def _settings_of(state: Path) -> dict[str, Any]:
     file = state.with_name(SETTINGS)
     try:
-        return from_yaml(file.read_text(encoding="utf-8"))
-    except (FileNotFoundError, UnicodeDecodeError, yaml.YAMLError) as error:
+        return read_yaml(file)
+    except (FileNotFoundError, ValueError) as error:
         raise CheckpointError(
             f"{file} can't be read, so it is unknown which run {state.name} belongs to: remove {state.parent} to "
             f"start again ({error})"

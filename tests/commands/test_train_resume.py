@@ -18,7 +18,7 @@ from latentdrive.config import from_yaml
 from latentdrive.errors import CheckpointError, ConfigError, MixedCodebooks
 from latentdrive.run_folder import CHECKPOINT, RESUME
 from latentdrive.stages.start import start_from
-from latentdrive.trainer import STATE
+from latentdrive.trainer import ORDER, STATE
 from tests.support.command import TINY, Killed, killed_at, train_codebook, video, weights
 from tests.support.paths import ROOT
 
@@ -55,6 +55,19 @@ def test_a_run_killed_again_and_again_ends_with_the_same_weights(clips: Path, wh
             train_codebook(clips, tmp_path, UNJUDGED)
     train_codebook(clips, tmp_path, UNJUDGED)
     assert weights(tmp_path) == weights(whole)
+
+
+def test_a_state_whose_weights_have_another_order_is_refused(clips: Path, tmp_path: Path):
+    with killed_at(CodebookTraining, 3):
+        train_codebook(clips, tmp_path, "save_every_steps=1", UNJUDGED)
+    file = tmp_path / RESUME / STATE
+    state = torch.load(file, weights_only=True)
+    state[ORDER] = state[ORDER][::-1]
+    torch.save(state, file)
+    with pytest.raises(
+        CheckpointError, match="of a version whose model has its weights in another order"
+    ):
+        train_codebook(clips, tmp_path, "save_every_steps=1", UNJUDGED)
 
 
 def test_a_run_killed_before_its_first_save_begins_anew(clips: Path, whole: Path, tmp_path: Path):

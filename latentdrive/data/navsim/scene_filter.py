@@ -10,9 +10,8 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from latentdrive.errors import ConfigError
+from latentdrive.plain_files import read_yaml
 from latentdrive.types import FROZEN
 
 FOREIGN = ("_target_", "_convert_")  # keys of NAVSIM's own loader, which are skipped
@@ -23,12 +22,7 @@ LISTS = (
     "non_reactive_synthetic_initial_tokens",
 )  # fmt: skip
 LEAST = {"num_history_frames": 1, "num_future_frames": 0, "frame_interval": 1, "max_scenes": 1}
-# Both loaders are safe. The one in C reads the 100,000 tokens of navtrain in two seconds, the one
-# in Python in twenty.
-try:
-    from yaml import CSafeLoader as Loader
-except ImportError:
-    from yaml import SafeLoader as Loader
+LARGEST_BYTES = 100_000_000  # of a split or filter; navtrain lists 100,000 tokens in 3 MB
 
 
 @dataclass(**FROZEN)
@@ -180,11 +174,11 @@ def choose_split(
 
 def _mapping(path: Path) -> dict[Any, Any]:
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=Loader)
+        content = read_yaml(path, largest_bytes=LARGEST_BYTES)
     except OSError as error:
         raise ConfigError(f"{path} can't be opened ({error.strerror})") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is no YAML file: {error}") from None
+    except ValueError as error:
+        raise ConfigError(f"{path} {error}") from None
     if not isinstance(content, dict):
         raise ConfigError(f"{path} must hold keys and values, it holds {type(content).__name__}")
     return content

@@ -6,7 +6,8 @@ imported. Builtin containers are made here from arguments such as Python writes.
 up in a module, so nothing outside this list can run.
 """
 
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,10 +23,12 @@ from latentdrive.data.pickles.arrays import (
     unfinished_dtype,
 )
 
-# Types of keys whose hash costs no more than reading the key once. Python hashes the parts of a
-# tuple again each time, so only short flat tuples are accepted; long integers are refused because a
-# file could make them collide at will.
-QUICK_KEYS = {str, bytes, float, complex, bool, type(None)}
+# Types of keys whose hash costs no more than reading the key once, and that a file can't make collide.
+# Python hashes the parts of a tuple again each time, so only short flat tuples are accepted; long
+# integers are refused because a file could make them collide at will.
+QUICK_KEYS = {str, bytes, bool, type(None)}
+NUMBER_KEYS = {float, complex}  # these can be made to collide, as can tuples of small numbers
+ALIKE = 64  # most keys of one dict that may have the same hash: -1 and -2 have, and tuples of them
 MAX_KEY_PARTS = 16
 MAX_KEY_INT = 2**64
 
@@ -106,6 +109,7 @@ def check_keys(keys: Iterable[Any]) -> None:
 
     Plain values, stand-ins, and short flat tuples of them may.
     """
+    keys = list(keys)
     if {*map(type, keys)} <= QUICK_KEYS:
         return
     for key in keys:
@@ -114,10 +118,26 @@ def check_keys(keys: Iterable[Any]) -> None:
         else:
             parts = (key,)
         for part in parts:
-            plain = type(part) in QUICK_KEYS or type(part) is StandIn or isinstance(part, np.generic)
+            plain = type(part) in QUICK_KEYS | NUMBER_KEYS or type(part) is StandIn or isinstance(part, np.generic)
             if not plain and not (type(part) is int and -MAX_KEY_INT < part < MAX_KEY_INT):
                 kind = type(part).__name__
                 raise Refusal(f"a dict or set has a key made of {kind}: only text, numbers and short tuples")
+    _check_hashes(keys)
+
+
+def check_growth(container: dict | set, before: int) -> None:
+    """Raises Refusal if a dict or set that grew from `before` members holds too many of the same hash.
+
+    Looks only when the number of members has doubled, so that the looks together cost as much as the growth.
+    """
+    doubled = len(container) > ALIKE and len(container).bit_length() > before.bit_length()
+    if doubled and not {*map(type, container)} <= QUICK_KEYS:
+        _check_hashes(container)
+
+
+def _check_hashes(keys: Collection[Any]) -> None:
+    if len(keys) > ALIKE and max(Counter(map(hash, keys)).values()) > ALIKE:
+        raise Refusal("a dict or set has keys that were made to have the same hash: do not use this file")
 
 
 def _array(args: tuple, _budget: CopyBudget) -> Unfinished:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from latentdrive.data.pickles.arrays import CopyBudget, Refusal, Unfinished
-from latentdrive.data.pickles.names import Name, StandIn, check_keys, find
+from latentdrive.data.pickles.names import Name, StandIn, check_growth, check_keys, find
 from latentdrive.errors import RefusedPickle, UnreadableLogFile, raise_if_out_of_files
 
 Stack = list[Any]
@@ -26,6 +26,11 @@ Marks = list[int]  # where the open MARKs stand on the stack
 # impossible arrays.
 DAMAGE = (ValueError, TypeError, IndexError, KeyError, OverflowError, MemoryError, struct.error)
 LEAVES = {type(None), bool, int, float, complex, str, bytes, bytearray, np.ndarray}
+
+LONGEST_INT = 16  # bytes; shapes and sums of longer ones take a time that grows with their square
+DEEPEST = 60  # containers within containers; logs have some six
+# A container may stand in several places. A file may stand for this many values a byte, and for some more.
+REPEATED, SPARE_VALUES = 20, 1_000_000
 
 # Opcodes that push a value, by code; the names in comments are those of `pickletools`.
 CONSTANTS = {0x4E: None, 0x88: True, 0x89: False, 0x29: ()}  # NONE, NEWTRUE, NEWFALSE, EMPTY_TUPLE
@@ -45,6 +50,8 @@ def _text(data: bytes) -> str:
 
 
 def _int(data: bytes) -> int:
+    if len(data) > LONGEST_INT:
+        raise Refusal(f"it holds a whole number of {len(data)} bytes, and data need at most {LONGEST_INT}")
     return int.from_bytes(data, "little", signed=True)
 
 
@@ -79,7 +86,8 @@ def loads(data: bytes, where: str) -> Any:
     """
     try:
         value = _run(data, CopyBudget(len(data)))
-        _check_plain(value)
+        if _check_plain(value):
+            _check_repetition(value, REPEATED * len(data) + SPARE_VALUES)
     except Refusal as refusal:
         raise RefusedPickle(f"{where}: {refusal}") from refusal
     except DAMAGE as error:
@@ -189,28 +197,77 @@ def _unknown_opcode(opcode: int) -> str:
     return f"it uses the opcode {info.name}, which data written by Python 3 has no need of: do not use this file"
 
 
-def _check_plain(value: Any) -> None:
-    """Raises Refusal if a value holds a name or an incomplete array; without recursion, as files may nest deeply."""
-    queue: list[Iterable[Any]] = [(value,)]
+def _check_plain(value: Any) -> bool:
+    """Whether a container stands in several places of a value.
+
+    Raises Refusal if the value holds a name or an incomplete array, or nests too deeply; without
+    recursion, as a file may nest as deeply as it likes.
+    """
+    queue: list[tuple[Iterable[Any], int]] = [((value,), 0)]
     checked: set[int] = set()
+    repeats = False
     while queue:
-        for item in queue.pop():
+        items, depth = queue.pop()
+        if depth > DEEPEST:
+            raise Refusal(f"its lists and dicts are nested deeper than {DEEPEST} levels")
+        for item in items:
             kind = type(item)
-            if kind in LEAVES or id(item) in checked:
+            if kind in LEAVES:
                 continue
-            if kind in (list, tuple, set, frozenset):
-                parts = (item,)
-            elif kind is dict:
-                parts = (item.keys(), item.values())
-            elif kind is StandIn:
-                parts = (item.args, item.attributes.values())
-            elif isinstance(item, np.generic | np.dtype):
+            if id(item) in checked:
+                repeats = True
                 continue
-            else:
+            parts = _parts(item)
+            if parts is None:
+                if isinstance(item, np.generic | np.dtype):
+                    continue
                 content = f"the name {item.full}" if kind is Name else "an incomplete array or dtype"
                 raise Refusal(f"it holds {content} where data should be: do not use this file")
             checked.add(id(item))
-            queue.extend(part for part in parts if not {*map(type, part)} <= LEAVES)
+            queue.extend((part, depth + 1) for part in parts if not {*map(type, part)} <= LEAVES)
+    return repeats
+
+
+def _parts(item: Any) -> tuple[Iterable[Any], ...] | None:
+    """What a container holds; None for anything else."""
+    kind = type(item)
+    if kind in (list, tuple, set, frozenset):
+        return (item,)
+    if kind is dict:
+        return item.keys(), item.values()
+    return (item.args, item.attributes.values()) if kind is StandIn else None
+
+
+def _check_repetition(value: Any, most: int) -> None:
+    """Raises Refusal if a value contains itself, nests too deeply, or stands for more than `most` values.
+
+    It stands for as many values as somebody meets who walks through all of it, and through a container
+    again in each of its places.
+    """
+    sizes: dict[int, tuple[int, int]] = {}  # id of a container → values in it, and levels below it
+    open_ones: set[int] = set()
+    stack = [(value, False)]
+    while stack:
+        item, entered = stack.pop()
+        parts = _parts(item)
+        if parts is None or (not entered and id(item) in sizes):
+            continue
+        inner = [entry for part in parts for entry in part if type(entry) not in LEAVES]
+        if not entered:
+            if id(item) in open_ones:
+                raise Refusal("it holds a list or dict that contains itself")
+            open_ones.add(id(item))
+            stack.append((item, True))
+            stack.extend((entry, False) for entry in inner)
+            continue
+        open_ones.discard(id(item))
+        known = [sizes.get(id(entry), (1, 0)) for entry in inner]
+        count = 1 + sum(len(part) for part in parts) + sum(size for size, _ in known)
+        sizes[id(item)] = count, 1 + max((levels for _, levels in known), default=0)
+        if count > most:
+            raise Refusal(f"it repeats its lists and dicts so often that they stand for more than {most:,} values")
+        if sizes[id(item)][1] > DEEPEST:
+            raise Refusal(f"its lists and dicts are nested deeper than {DEEPEST} levels")
 
 
 # The opcodes that only take from the stack and put back: collect items, call a name, complete a
@@ -250,7 +307,10 @@ def _appends(stack: Stack, marks: Marks, _budget: CopyBudget) -> None:
 def _add_items(stack: Stack, marks: Marks, _budget: CopyBudget) -> None:
     items = _since_mark(stack, marks)
     check_keys(items)
-    _expect(stack[-1], set).update(items)
+    target = _expect(stack[-1], set)
+    before = len(target)
+    target.update(items)
+    check_growth(target, before)
 
 
 def _set_item(stack: Stack, marks: Marks, budget: CopyBudget) -> None:
@@ -264,7 +324,10 @@ def _set_items(stack: Stack, marks: Marks, _budget: CopyBudget) -> None:
     if len(keys) != len(values):
         raise IndexError("a key without a value")
     check_keys(keys)
-    _expect(stack[-1], dict).update(zip(keys, values))
+    target = _expect(stack[-1], dict)
+    before = len(target)
+    target.update(zip(keys, values))
+    check_growth(target, before)
 
 
 def _expect(target: Any, kind: type) -> Any:

@@ -18,7 +18,7 @@ from jaxtyping import Float64, Int8, Int32
 from safetensors import SafetensorError, safe_open
 
 from latentdrive.errors import StoreError, WrongShape
-from latentdrive.files import write_atomic
+from latentdrive.files import inflate, write_atomic
 from latentdrive.pdms.scene import LAYERS, Areas, Polygons, RedLights, ScoringScene, Tracks
 from latentdrive.types import FROZEN
 
@@ -28,7 +28,17 @@ PLANES = "/planes"  # suffix of the names of arrays that are stored byte by byte
 LEVEL = 6  # zlib's compression level: files are a tenth smaller than at the fastest level, and open as quickly
 CONNECTOR = LAYERS.index("LANE_CONNECTOR")
 PLAIN = ("ego", "centreline", "reference", "history", "human", "human_terms")
-DAMAGE = (SafetensorError, zlib.error, ValueError, KeyError, IndexError, TypeError, OSError)
+DAMAGE = (
+    SafetensorError,
+    zlib.error,
+    ValueError,
+    MemoryError,
+    RecursionError,
+    KeyError,
+    IndexError,
+    TypeError,
+    OSError,
+)
 
 
 @dataclass(**FROZEN)
@@ -259,7 +269,7 @@ def _pack(arrays: Mapping[str, np.ndarray]) -> bytes:
 
 
 def _unpack(content: bytes) -> dict[str, np.ndarray]:
-    arrays = safetensors.numpy.load(zlib.decompress(content))
+    arrays = safetensors.numpy.load(inflate(content))
     for name in [name for name in arrays if name.endswith(PLANES)]:
         planes = arrays.pop(name)
         values = np.ascontiguousarray(planes.reshape(8, -1).T).view(np.float64).reshape(planes.shape[1:])

@@ -58,7 +58,7 @@ def test_a_two_stage_split_says_what_follows_each_scene(tmp_path: Path):
         ("tokens: 0123456789abcdef", "tokens must be a list or null, got str"),
         ("tokens: [0123456712345671]", "tokens holds 5744370502585, which is no text: write it in quotes"),
         ("- a", "must hold keys and values, it holds list"),
-        ("a: [", "is no YAML file"),
+        ("a: [", "can't be read as YAML"),
     ],
 )
 def test_a_wrong_filter_names_the_key(tmp_path: Path, text: str, words: str):
