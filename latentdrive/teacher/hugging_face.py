@@ -42,7 +42,7 @@ def load_qwen(*, path: str, dtype: Literal["float32", "bfloat16"], min_pixels: i
             **NO_CODE,
         )
         processor = AutoProcessor.from_pretrained(path, **NO_CODE)
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: the folder's own Python code would be needed
         raise CheckpointError(
             f"{path}: no Qwen2.5-VL could be loaded from here ({_first_line(error)}). {_HELP}"
         ) from None
@@ -63,11 +63,18 @@ def load_without_weights(folder: Path) -> VisionLanguage:
     """A network with new weights, and its processor, from the files that `write` wrote. Never uses the internet."""
     if not (folder / "config.json").is_file():
         raise CheckpointError(f"{folder} lacks config.json: the teacher's checkpoint is incomplete, copy it again")
-    config = AutoConfig.from_pretrained(folder, local_files_only=True, **NO_CODE)
+    try:
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, **NO_CODE)
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{folder}/config.json describes no {MODEL_TYPE} ({_first_line(error)})") from None
     if config.model_type != MODEL_TYPE:
         raise CheckpointError(f"{folder}/config.json describes a {config.model_type}, expected {MODEL_TYPE}")
     network = Qwen2_5_VLForConditionalGeneration._from_config(config, dtype=config.dtype, attn_implementation="sdpa")
-    return VisionLanguage(network, AutoProcessor.from_pretrained(folder, local_files_only=True, **NO_CODE))
+    try:
+        processor = AutoProcessor.from_pretrained(folder, local_files_only=True, **NO_CODE)
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{folder} holds no processor of a {MODEL_TYPE} ({_first_line(error)})") from None
+    return VisionLanguage(network, processor)
 
 
 def write(folder: Path, parts: VisionLanguage) -> None:
@@ -77,5 +84,5 @@ def write(folder: Path, parts: VisionLanguage) -> None:
     parts.processor.save_pretrained(folder)
 
 
-def _first_line(error: OSError) -> str:
+def _first_line(error: Exception) -> str:
     return str(error).strip().splitlines()[0]
