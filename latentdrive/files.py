@@ -49,7 +49,7 @@ class atomic_folder:
                     f"the disk is full while writing {self.folder}; what was there before is intact"
                 ) from error
             return
-        os.chmod(self.new, 0o755)
+        give_usual_permissions(self.new)
         old = _aside(self.folder)
         shutil.rmtree(old, ignore_errors=True)
         if self.folder.exists():
@@ -61,6 +61,29 @@ class atomic_folder:
                 raise
             shutil.rmtree(self.new, ignore_errors=True)  # another process has just written the folder
         shutil.rmtree(old, ignore_errors=True)
+
+
+def give_usual_permissions(path: Path) -> None:
+    """Give a file, or a folder with all in it, the permissions of any new file of this user.
+
+    Temporary folders and safetensors' files can be read by their owner alone, and colleagues are to read
+    what is finished.
+    """
+    mask = _umask()
+    for entry in (path, *path.rglob("*")) if path.is_dir() else (path,):
+        if entry.is_symlink():
+            continue
+        with suppress(OSError):  # some network drives have no permissions
+            os.chmod(entry, (0o777 if entry.is_dir() else 0o666) & ~mask)
+
+
+def _umask() -> int:
+    """The process's umask. Where the system does not say it, it is asked for by setting it, twice."""
+    with suppress(OSError, StopIteration), open("/proc/self/status", encoding="ascii") as status:
+        return int(next(line for line in status if line.startswith("Umask:")).split()[1], 8)
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask
 
 
 def restore_folder(folder: Path) -> None:
@@ -94,6 +117,7 @@ def write_atomic(path: str | Path, write: Callable[[Path], None]) -> None:
     new = path.with_name(f".{path.name}.{os.getpid()}.new")
     try:
         write(new)
+        give_usual_permissions(new)
         os.replace(new, path)
     except OSError as error:
         new.unlink(missing_ok=True)

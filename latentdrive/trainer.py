@@ -40,7 +40,8 @@ def make_trainer(cfg: Config, folder: RunFolder, *, steps: int) -> L.Trainer:
     Reads the nodes trainer, ema_decay and save_every_steps. Raises ConfigError where they can't be combined.
     """
     bar = [_Bar()] if cfg.trainer.enable_progress_bar else []
-    averaging = [] if cfg.ema_decay is None else [EMAWeightAveraging(decay=float(cfg.ema_decay))]
+    # Weights are averaged. Buffers are copied: books are filled in the middle of a run, batch statistics are averages.
+    averaging = [] if cfg.ema_decay is None else [EMAWeightAveraging(decay=float(cfg.ema_decay), use_buffers=False)]
     given = {
         "max_steps": steps,
         "limit_train_batches": steps * cfg.trainer.accumulate_grad_batches,  # all steps are one epoch

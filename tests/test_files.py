@@ -1,13 +1,17 @@
 """Archives of arrays: read whole, or refused with one error, whichever byte is wrong."""
 
+import os
+import stat
 import zipfile
 import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import save_file
 
-from latentdrive.files import inflate, read_arrays
+from latentdrive.files import atomic_folder, inflate, read_arrays, write_atomic
 
 ARRAYS = {"times": np.arange(50.0), "key": np.array("k"), "boxes": np.zeros((3, 4), np.uint8)}
 
@@ -66,3 +70,19 @@ def test_what_was_compressed_comes_back_and_a_bomb_does_not():
         inflate(bomb)
     with pytest.raises(ValueError, match="cut short"):
         inflate(zlib.compress(content)[:-3])
+
+
+@pytest.mark.parametrize("mask", [0o022, 0o027, 0o077, 0o002])
+def test_what_is_finished_has_the_permissions_of_the_users_umask(tmp_path: Path, mask: int):
+    before = os.umask(mask)
+    try:
+        with atomic_folder(tmp_path / "folder") as draft:
+            save_file({"a": torch.zeros(2)}, draft / "a.safetensors")
+            (draft / "files").mkdir()
+            (draft / "files" / "a.txt").write_text("a")
+        write_atomic(tmp_path / "b.safetensors", lambda new: save_file({"b": torch.zeros(2)}, new))
+    finally:
+        os.umask(before)
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.rglob("*")}
+    folder, file = 0o777 & ~mask, 0o666 & ~mask
+    assert modes == {"folder": folder, "files": folder, "a.txt": file, "a.safetensors": file, "b.safetensors": file}

@@ -64,9 +64,7 @@ def test_a_state_whose_weights_have_another_order_is_refused(clips: Path, tmp_pa
     state = torch.load(file, weights_only=True)
     state[ORDER] = state[ORDER][::-1]
     torch.save(state, file)
-    with pytest.raises(
-        CheckpointError, match="of a version whose model has its weights in another order"
-    ):
+    with pytest.raises(CheckpointError, match="of a version whose model has its weights in another order"):
         train_codebook(clips, tmp_path, "save_every_steps=1", UNJUDGED)
 
 
