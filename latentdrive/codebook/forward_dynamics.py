@@ -173,18 +173,21 @@ def warp(
 ) -> Float[Tensor, "N C H W"]:
     """Give every place the value from where its flow points; beyond the edge, that of the edge.
 
-    flow: right and down, in patches of `grid`.
+    flow: right and down, in patches of `grid`. If any of it is no finite number, neither are the map's values.
     """
     height, width = maps.shape[-2:]
+    # The gradient of grid_sample reads memory that is not its own at places that are no numbers (PyTorch 2.14).
+    finite = torch.isfinite(flow)
+    flow = torch.where(finite, flow, 0.0)
     if flow.shape[-2:] != (height, width):
         flow = F.interpolate(flow, (height, width), mode="bilinear", align_corners=False)
     across = (torch.arange(width, device=maps.device, dtype=maps.dtype) + 0.5) * (2 / width) - 1
     down = (torch.arange(height, device=maps.device, dtype=maps.dtype) + 0.5) * (2 / height) - 1
     place = torch.stack(torch.broadcast_tensors(across[None, :], down[:, None]), -1)
     scale = torch.tensor([2 / grid[1], 2 / grid[0]], device=maps.device, dtype=maps.dtype)
-    return F.grid_sample(
-        maps, place + flow.permute(0, 2, 3, 1) * scale, mode="bilinear", padding_mode="border", align_corners=False
-    )
+    place = place + flow.permute(0, 2, 3, 1) * scale
+    sampled = F.grid_sample(maps, place, mode="bilinear", padding_mode="border", align_corners=False)
+    return sampled + torch.where(finite.flatten(1).all(1), 0.0, torch.nan)[:, None, None, None]
 
 
 def _zero(layer: nn.Conv2d) -> nn.Conv2d:

@@ -121,3 +121,14 @@ def test_every_weight_of_the_decoder_gets_a_gradient_from_its_second_step_on(kin
     prediction = network(*present())
     (prediction.features.square().sum() + prediction.pixels.square().sum()).backward()
     assert [name for name, weight in network.named_parameters() if weight.grad is None or not weight.grad.any()] == []
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
+def test_a_flow_that_is_no_number_gives_no_numbers_for_its_map_alone_and_can_be_differentiated(value: float):
+    maps, flow = torch.rand(3, 3, 6, 8, requires_grad=True), torch.zeros(3, 2, 6, 8)
+    flow[1, 0, 4, 5], flow[2, 1, 0, 0] = value, 3e38
+    flow.requires_grad_(True)
+    moved = warp(maps, flow, (6, 8))
+    assert moved[1].isnan().all() and moved[[0, 2]].isfinite().all()
+    moved.nansum().backward()  # with such a place in grid_sample itself, this ended the process
+    assert maps.grad.isfinite().all()
