@@ -91,7 +91,7 @@ def summary(folder: Path) -> dict:
 
 def page_of(folder: Path, *words: str) -> str:
     """The HTML of a report that is written into the folder."""
-    return report.run(compose("report", [*words, f"out={folder}"])).read_text(encoding="utf-8")
+    return report.run(compose("report", ["opens=true", *words, f"out={folder}"])).read_text(encoding="utf-8")
 
 
 def test_the_command_writes_scores_summary_pictures_and_says_what_is_next(latentdrive, home: Path, human: Path):
@@ -221,7 +221,7 @@ def test_where_the_data_are_gone_the_page_says_so_and_shows_the_rest(scored, hom
     # Prepared scenes show the road even without the camera.
     for hidden, note, pictures in (
         ("data", "can&#39;t be opened again:", 3),
-        ("stores", "their prepared form is gone:", 0),
+        ("stores", "Scenes can't be drawn:", 0),
     ):
         (home / hidden).rename(home / "elsewhere")
         try:
