@@ -221,7 +221,7 @@ def test_where_the_data_are_gone_the_page_says_so_and_shows_the_rest(scored, hom
     # Prepared scenes show the road even without the camera.
     for hidden, note, pictures in (
         ("data", "can&#39;t be opened again:", 3),
-        ("stores", "t be drawn: ", 0),
+        ("stores", "can&#39;t be drawn:", 0),
     ):
         (home / hidden).rename(home / "elsewhere")
         try:
