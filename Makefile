@@ -17,7 +17,7 @@ demo: setup
 	$(BIN)/latentdrive demo
 
 test: lint
-	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadgroup
+	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile
 
 test-slow: setup
 	$(BIN)/python -m pytest -m slow

@@ -1,7 +1,7 @@
 """Shapes and types in annotations are checked while tests run; in use they are not (they break torch.compile).
 
-Tests run in as many processes as `pytest -n` says, each room's in one process, since a room's worlds
-and trainings are made once a process. Each process has one thread.
+Tests run in as many processes as `pytest -n` says, those of a file in one process and in their order. Each
+process has one thread.
 """
 
 import os
@@ -22,13 +22,6 @@ type_checks.install()
 settings.register_profile("patient", deadline=None)  # a busy machine is no failure
 settings.load_profile("patient")
 
-
-@pytest.hookimpl(tryfirst=True)  # before the one that reads the marks
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tell `--dist loadgroup` which tests to keep together: a folder below tests/, or a file that lies in none."""
-    for item in items:
-        room = item.path.relative_to(ROOT / "tests").parts[0]
-        item.add_marker(pytest.mark.xdist_group(room))
 
 
 @pytest.fixture
