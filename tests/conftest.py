@@ -23,7 +23,6 @@ settings.register_profile("patient", deadline=None)  # a busy machine is no fail
 settings.load_profile("patient")
 
 
-
 @pytest.fixture
 def latentdrive(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess]:
     """Runs the command line as a user would, in a folder of its own: latentdrive("train", "codebook", "seed=1")."""
