@@ -2,7 +2,7 @@
 
 What a person typed may build anything of this package, and the optimisers and strategies listed here.
 What came with a checkpoint may build only classes that carry the mark of `checkpoint_parts`, and what
-came with somebody's run only data sources (RUN_DATA), which do nothing but read.
+came with somebody's run only the data sources that report/run_data.py lists.
 The whole node is checked, with all nodes inside it, before the first object is built.
 """
 
@@ -35,7 +35,7 @@ class AllowList:
     parts_only: bool = False
     typed: bool = False
 
-    def names_one(self, name: str) -> bool:
+    def may_look_up(self, name: str) -> bool:
         """Whether something of this name may be looked up at all, which imports its module."""
         return name in self.names or name.startswith(self.prefixes)
 
@@ -63,29 +63,8 @@ FOREIGN = frozenset(
         "lightning.Trainer",
     }
 )
-DATA_SOURCES = frozenset(
-    f"latentdrive.data.{name}"
-    for name in (
-        "batches.augmentation.Augmentation",
-        "batches.clip_batches.ClipBatches",
-        "clips.clip_source.ClipOptions",
-        "clips.clip_source.Part",
-        "clips.clip_truth.SidecarTruth",
-        "clips.comma2k19.Comma2k19",
-        "clips.data_set.DataSet",
-        "clips.kitti.KittiOdometry",
-        "clips.video.VideoFolder",
-        "clips.visual_odometry.VisualOdometry",
-        "maps.nuplan_maps.NuplanMaps",
-        "navsim.clip_source.NavsimClips",
-        "navsim.scene_settings.NavsimSettings",
-        "navsim.scene_settings.TwoStageSettings",
-        "scenarios.scene_source.ScenarioSettings",
-    )
-)
 TYPED = AllowList(prefixes=("latentdrive.",), names=FOREIGN, typed=True)
 CHECKPOINT_PARTS = AllowList(prefixes=("latentdrive.",), parts_only=True)
-RUN_DATA = AllowList(names=DATA_SOURCES)
 
 
 def build(node: Config | Mapping[str, Any], allowed: AllowList = TYPED, /, **given: Any) -> Any:
@@ -146,7 +125,7 @@ def locate(name: str, allowed: AllowList = TYPED, /) -> Any:
 
     Raises ConfigError for a name that is not allowed and for one that does not exist.
     """
-    if allowed.names_one(name):
+    if allowed.may_look_up(name):
         target = _look_up(name)
         if allowed.admits(name, target):
             return target

@@ -17,6 +17,7 @@ import yaml
 from latentdrive.errors import ConfigError
 from latentdrive.overrides import data_words
 from latentdrive.places import place
+from latentdrive.plain_files import LOADER
 
 # Keys of earlier versions, and what they are called now; what stood below a key stands below the new one.
 RENAMED = {
@@ -32,7 +33,6 @@ RENAMED = {
     "model.eyes": "model.sensors",
     **{f"{node}.traffic.replay.own_way": f"{node}.traffic.replay.ego_motion" for node in ("world", "video")},
 }
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml is ten times as fast, but may be missing
 SHARED = {"paths", "seed"}  # base.yaml gives these to every verb, so a verb need not read them
 
 
@@ -276,4 +276,4 @@ def to_yaml(node: Config | Mapping[str, Any]) -> str:
 
 def from_yaml(text: str) -> dict[str, Any]:
     """The content of YAML text that `to_yaml` wrote."""
-    return yaml.load(text, Loader=_LOADER)
+    return yaml.load(text, Loader=LOADER)

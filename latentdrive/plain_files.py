@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml is ten times as fast, but may be missing
-LARGEST_BYTES, DEEPEST = 2_000_000, 40
+LARGEST_BYTES, DEEPEST = 16_000_000, 40  # a configuration that lists 100,000 scenes has 3 MB
 LONGEST = 400  # characters of a number; Python computes longer ones in a time that grows with the square
 NUMBER = re.compile(r"[-+0-9_:.]+")
 # What PyYAML raises for values that aren't of the kind they claim, such as the date 2020-99-99.

@@ -164,7 +164,12 @@ class _StopAtNan(L.Callback):
 
     def on_train_batch_end(self, trainer: L.Trainer, module: L.LightningModule, outputs: Any, *_: Any) -> None:
         loss = outputs["loss"] if isinstance(outputs, Mapping) else outputs
-        if loss is not None and not torch.isfinite(loss).all():
+        if loss is None:
+            return
+        finite = bool(torch.isfinite(loss).all())
+        if trainer.world_size > 1:  # all processes end together; a single one would leave the others waiting
+            finite = trainer.strategy.reduce_boolean_decision(finite)
+        if not finite:
             self._end(trainer, f"the loss is {loss.item()}")
 
     def on_save_checkpoint(self, trainer: L.Trainer, module: L.LightningModule, state: dict[str, Any]) -> None:

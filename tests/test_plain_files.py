@@ -29,7 +29,7 @@ def write(folder: Path, content: str | bytes) -> Path:
         ("[" * 100_000, "nest"),
         ("- " * 5_000 + "x", "line 1 is nested deeper than 40 levels"),
         ("{a: " * 50 + "}" * 50, "is nested deeper than 40 levels"),
-        ("x" * 2_000_001, "is larger than 2000 kB"),
+        ("x" * 16_000_001, "is larger than 16000 kB"),
         ("a: " + "1:" * 400_000 + "1", "holds a number of"),
         ("a: " + "9" * 100_000, "holds a number of"),
         (b"\xff\xfe\x00", "can't be read as YAML"),
@@ -58,7 +58,7 @@ def test_what_is_no_plain_file_is_named_at_once(tmp_path: Path, content, reason:
         ('{"a": 1', "is not JSON: Expecting ',' delimiter"),
         ("9" * 100_000, "is not JSON: Exceeds the limit"),
         (b"\xff", "is not JSON: it is not UTF-8 text"),
-        (" " * 2_000_001, "is larger than 2000 kB"),
+        (" " * 16_000_001, "is larger than 16000 kB"),
     ],
     ids=range(6),
 )

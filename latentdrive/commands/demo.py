@@ -8,7 +8,6 @@ where it stopped. A step whose settings have changed since is removed and run ag
 step after it.
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from latentdrive.commands import evaluate, label, report, train, world
 from latentdrive.config import Config
 from latentdrive.errors import ConfigError
 from latentdrive.pipeline import Step, pending, read_config, remove_outdated
+from latentdrive.plain_files import read_json
 from latentdrive.run_folder import CONFIG, METRICS, RunFolder
 
 VERBS = {
@@ -209,7 +209,7 @@ def plan(cfg: Config) -> list[Step]:
 def summary(out: Path) -> list[str]:
     """The results of the finished steps, one sentence a line."""
     codes = {step: _metrics(out / step) for step, _, _ in SENTENCES}
-    lines = [text.format(codes[step][key]) for step, key, text in SENTENCES if key in codes[step]]
+    lines = [text.format(codes[step][key]) for step, key, text in SENTENCES if codes[step].get(key) is not None]
     for planner, words in PLANNERS.items():
         if (score := _metrics(out / f"score_{planner}").get("evaluate/score")) is not None:
             lines.append(f"{words} scores {score:.2f} on the NAVSIM scenes")
@@ -217,4 +217,4 @@ def summary(out: Path) -> list[str]:
 
 
 def _metrics(folder: Path) -> dict[str, Any]:
-    return json.loads((folder / METRICS).read_text(encoding="utf-8")).get("metrics", {})
+    return read_json(folder / METRICS).get("metrics", {})

@@ -9,7 +9,7 @@ in which two planners differ are opened again. Where clips or scenes are gone, t
 shows the rest.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rich.progress import Progress
@@ -151,8 +151,11 @@ def _look_up(run: Run, folder: RunFolder, run_data: RunData, *, windows: int, ex
     run_data.allow(run)
     folder.say(f"{run.name}: looking codes up in held-out clips")
     model, _ = checkpoint.load(run.checkpoint, expect=Codebook)
-    settings = run.config["batches"] | {"held_out_windows": windows, "out": str(folder.path), "workers": 0}
-    if settings["data"]["cache"] == "features":  # the dictionary shows pictures
+    batches = run.config.get("batches")
+    if not isinstance(batches, Mapping) or not isinstance(batches.get("data"), Mapping):
+        raise ConfigError(f"{run.path}: its configuration names no clips")
+    settings = {**batches} | {"held_out_windows": windows, "out": str(folder.path)}
+    if settings["data"].get("cache") == "features":  # the dictionary shows pictures
         settings["data"] = settings["data"] | {"cache": "frames"}
     held_out = run_data.build(run, settings).windows_of("val", transitions=model.transitions)
     with progress_bar("looking codes up") as bar:

@@ -25,10 +25,12 @@ from torch import Tensor
 from latentdrive.errors import MixedCodebooks, StoreError
 from latentdrive.files import write_atomic
 from latentdrive.identity import FormerIds, are_former_ids, digest, same_id
+from latentdrive.plain_files import read_json
 from latentdrive.types import FROZEN, LatentActions, LatentFeatures, Origin
 
 FORMAT = 1
 INDEX, SHARD = "index.json", "shard-{:05d}.safetensors"
+LARGEST_INDEX = 200_000_000  # bytes; the index lists every shard and every clip that could not be read
 AGAIN = "label again with the same command: finished shards are kept"
 
 
@@ -282,9 +284,11 @@ def _read_index(folder: Path) -> dict[str, Any]:
         )
         raise StoreError(f"{folder} is no latent store: it has no {INDEX}{hint}")
     try:
-        index = json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise StoreError(f"{path} is not JSON ({error}): remove the folder and label again") from None
+        index = read_json(path, largest_bytes=LARGEST_INDEX)
+    except ValueError as error:
+        raise StoreError(f"{path} {error}: remove the folder and label again") from None
+    if not isinstance(index, dict):
+        raise StoreError(f"{path} is no index of a latent store: remove the folder and label again")
     if index.get("format") != FORMAT:
         raise StoreError(f"{folder} has format {index.get('format')}, this version reads format {FORMAT}: label again")
     former = index.get("former_ids", {})

@@ -16,6 +16,7 @@ from latentdrive.evaluation.audit import AuditFinding
 from latentdrive.evaluation.results import AveragedScenes, Results
 from latentdrive.evaluation.scores_file import SCORES, read_scores
 from latentdrive.pdms.versions import Version
+from latentdrive.plain_files import read_json
 from latentdrive.statistics import Interval, bootstrap_by_drive
 
 SUMMARY = "summary.json"
@@ -97,7 +98,7 @@ def read_evaluation(folder: str | Path) -> tuple[Results, dict[str, Any]]:
     or damaged."""
     folder = Path(folder).expanduser()
     try:
-        summary = json.loads((folder / SUMMARY).read_text(encoding="utf-8"))
+        summary = read_json(folder / SUMMARY)
         version, failures = Version(summary["scorer"]), dict(summary["failures"])
     except OSError:
         raise ConfigError(

@@ -144,6 +144,6 @@ def _read(path: Path) -> Run:
             written = read_json(metrics)
         except ValueError as error:
             raise ConfigError(f"{metrics} {error}. Repeat the run with out={path}") from None
-        if not isinstance(written, dict):
+        if not isinstance(written, dict) or not isinstance(written.get("metrics", {}), dict):
             raise ConfigError(f"{metrics} holds no numbers by name. Repeat the run with out={path}")
     return Run(path, read_yaml(path / CONFIG), written)

@@ -4,11 +4,12 @@ import io
 from pathlib import Path
 
 import pytest
+from rich.markup import render
 
-from latentdrive.build import RUN_DATA, locate
+from latentdrive.build import locate
 from latentdrive.config import compose, configs_folder
 from latentdrive.errors import ConfigError
-from latentdrive.report.run_data import RunData
+from latentdrive.report.run_data import RUN_DATA, RunData
 from latentdrive.report.runs import Run
 
 
@@ -26,7 +27,7 @@ def test_one_question_stands_for_all_runs(tmp_path: Path):
 
 @pytest.mark.parametrize(("opens", "answer"), [(None, False), (False, True)])
 def test_a_no_is_a_no(tmp_path: Path, opens, answer):
-    with pytest.raises(ConfigError, match=r"/their/clips were not opened; opens=true allows it"):
+    with pytest.raises(ConfigError, match=r"/their/clips' were not opened; opens=true allows it"):
         RunData(opens, caches=tmp_path, ask=lambda _: answer).allow(run(tmp_path))
 
 
@@ -58,3 +59,25 @@ def test_every_data_set_can_be_opened_again(option: str):
 
     cfg = compose("doctor", [f"data={option}", "data.path=clips"])
     assert set(targets(cfg.data.plain())) <= RUN_DATA.names
+
+
+@pytest.mark.parametrize("data", [None, [], "clips", 3])
+def test_a_configuration_of_another_form_is_named(tmp_path: Path, data):
+    odd = Run(path=tmp_path, config={"verb": "train_codebook", "data": data}, written={})
+    with pytest.raises(ConfigError, match="its configuration names no data"):
+        RunData(True, caches=tmp_path).allow(odd)
+
+
+def test_what_a_run_calls_its_data_can_not_write_to_the_terminal(tmp_path: Path):
+    asked: list[str] = []
+    odd = Run(path=tmp_path, config={"data": {"path": "[/red]\x1b[2J\n"}}, written={})
+    RunData(None, caches=tmp_path, ask=lambda question: not asked.append(question)).allow(odd)
+    assert "\x1b" not in asked[0] and "\n" not in asked[0] and render(asked[0]).plain.count("[/red]") == 1
+
+
+def test_data_are_opened_in_this_process_and_kept_in_the_caches_of_who_reports(tmp_path: Path):
+    node = compose("doctor", ["data=navsim", f"data.path={tmp_path}", "data.cache_folder=/theirs"]).data.plain()
+    node["source"]["processes"] = 10_000
+    data = RunData(True, caches=tmp_path / "mine").build(run(tmp_path), node)
+    assert data.cache_folder == tmp_path / "mine"
+    assert data._source.keywords["processes"] == 1 and data._source.keywords["cache_folder"] == str(tmp_path / "mine")

@@ -16,6 +16,7 @@ import numpy as np
 from latentdrive.data.clips.clip_source import ClipFacts
 from latentdrive.errors import DiskFull, StoreError, raise_if_out_of_files
 from latentdrive.files import atomic_folder, read_arrays, write_atomic
+from latentdrive.plain_files import read_json
 from latentdrive.types import DrivingClip, PoseSource
 
 # Fields of a clip that not every clip has.
@@ -43,7 +44,7 @@ def read_entry(entry: Path, *, key: str, drive: str) -> tuple[DrivingClip, ClipF
     another folder.
     """
     try:
-        content = json.loads((entry / FACTS).read_text(encoding="utf-8"))
+        content = read_json(entry / FACTS)
         if (entry / FRAMES).stat().st_size != content["frames_bytes"]:
             return None
         frames = np.load(entry / FRAMES, mmap_mode="r", allow_pickle=False)

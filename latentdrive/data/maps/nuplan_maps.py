@@ -5,7 +5,6 @@ here. Scoring and training targets need it beside the logs. Ids are the row numb
 text, and everything keeps the order of the file, because results of the devkit depend on it.
 """
 
-import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from functools import cached_property
@@ -18,6 +17,7 @@ from jaxtyping import Float64
 from latentdrive.data.maps import map_layers as layers
 from latentdrive.data.maps.map_layers import LayerRows, layer_problems, read_layer, read_projection
 from latentdrive.errors import MapError
+from latentdrive.plain_files import read_json
 from latentdrive.types import MAP_ALIASES, MapArea, MapConnection, MapLane, RoadMap
 
 PLACES = ("us-ma-boston", "us-pa-pittsburgh-hazelwood", "sg-one-north", "us-nv-las-vegas-strip")
@@ -108,7 +108,7 @@ def map_file(root: Path, name: str, version: str) -> Path:
 def read_versions(index: Path) -> dict[str, str]:
     """The version of each place's map, from VERSION.json. Raises MapError if it is missing or has another form."""
     try:
-        content = json.loads(index.read_text(encoding="utf-8"))
+        content = read_json(index)
         versions = {name: entry["version"] for name, entry in content.items()}
     except FileNotFoundError:
         raise MapError(

@@ -5,7 +5,6 @@ log (scene_file.py). building.py fills it. `failed.csv` lists the scenes that co
 """
 
 import csv
-import json
 from contextlib import suppress
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from latentdrive.lru_cache import LruCache
 from latentdrive.pdms.scene import ScoringScene
 from latentdrive.pdms.storage.scene_file import FORMAT, AreaTable, SceneFile
 from latentdrive.pdms.versions import Rules
+from latentdrive.plain_files import read_json
 
 CARD, FAILED, SUFFIX = "store.json", "failed.csv", ".scenes"
 OPEN_TABLES = 16  # files whose polygons stay in memory, some 100 kB each
@@ -92,7 +92,7 @@ class ScoringStore:
 def read_card(folder: Path) -> int:
     """The generation of the rules by which a store's scenes were prepared."""
     try:
-        card = json.loads((folder / CARD).read_text(encoding="utf-8"))
+        card = read_json(folder / CARD)
         format_number, generation = card["format"], int(card["generation"])
     except FileNotFoundError:
         raise StoreError(

@@ -14,6 +14,7 @@ import numpy as np
 
 from latentdrive.errors import ConfigError
 from latentdrive.files import write_atomic
+from latentdrive.plain_files import read_json
 from latentdrive.types import FROZEN
 from latentdrive.world.clips import files
 from latentdrive.world.clips.truth import clip_truth
@@ -166,7 +167,7 @@ def _card(name: str, split: Split, world: World) -> dict[str, Any]:
 def _require_same(folder: Path, card: dict[str, Any], planned: Sequence[_Order]) -> None:
     """Raise ConfigError if the folder's card or a drive in it is not of this split: clips are read by folder."""
     if (folder / CARD).is_file():
-        old = json.loads((folder / CARD).read_text(encoding="utf-8"))
+        old = read_json(folder / CARD)
         if changed := [key for key in ("world", "split") if old.get(key) != card[key]]:
             raise ConfigError(
                 f"{folder} holds a world made with other settings of {' and '.join(changed)} ({_changes(old, card)}): "

@@ -1,10 +1,10 @@
 """Orders: what decides a drive of the NAVSIM world, and what is on disk of it once it is written."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from latentdrive.plain_files import read_json
 from latentdrive.types import FROZEN
 from latentdrive.world.navsim.drive_writer import LogFiles
 from latentdrive.world.navsim.log_frames import LogPlace
@@ -31,7 +31,7 @@ class Order:
 
     def card(self) -> dict[str, Any]:
         """Read the card of the written drive."""
-        return json.loads(self.files.card.read_text(encoding="utf-8"))
+        return read_json(self.files.card)
 
     def scores(self) -> list[PointScore] | None:
         """Read the scores at the candidate moments of the written drive; None if they are missing."""

@@ -21,6 +21,7 @@ from latentdrive.pdms.prepare import prepare_scene
 from latentdrive.pdms.scorer import Scorer
 from latentdrive.pdms.straight_ahead import straight_ahead
 from latentdrive.pdms.versions import Version
+from latentdrive.plain_files import read_json
 from latentdrive.types import FROZEN, RoadMap, Trajectory
 from latentdrive.world.navsim.drive_writer import PointSpec
 
@@ -85,7 +86,7 @@ def read_scores(path: Path, rows: Sequence[int]) -> list[PointScore] | None:
     """Read stored scores; None if there are none, or if they are of other rows."""
     if not path.is_file():
         return None
-    scores = [PointScore(**fields) for fields in json.loads(path.read_text(encoding="utf-8"))]
+    scores = [PointScore(**fields) for fields in read_json(path)]
     return scores if [score.row for score in scores] == list(rows) else None
 
 
