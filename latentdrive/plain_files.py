@@ -72,7 +72,7 @@ class _Refusal(Exception):
 
 
 def _check(text: str, deepest: int) -> None:
-    """Raises _Refusal for what takes more time or memory than its text has, before anything is made of it."""
+    """Raise _Refusal for text that would cost far more time or memory than its length suggests."""
     depth = 0
     for event in yaml.parse(text, LOADER):
         line = event.start_mark.line + 1

@@ -156,7 +156,8 @@ class _Unsized:
 class _StopAtNan(L.Callback):
     """Ends a training whose loss is no finite number, before its state is saved.
 
-    Nothing that comes after such a step is of use, and the state before it is all that can be gone on from.
+    Later steps would be useless, and the state that was saved before is the only one to resume from. The
+    check waits for the device once a step.
     """
 
     def __init__(self, folder: RunFolder) -> None:
@@ -204,7 +205,7 @@ class _SaveState(L.Callback):
         state[ORDER] = [name for name, _ in module.named_parameters()]
 
     def on_load_checkpoint(self, trainer: L.Trainer, module: L.LightningModule, state: dict[str, Any]) -> None:
-        # The optimiser knows weights by their place. In another order it would go on with the moments of others.
+        # The optimiser finds the moments of a weight by its place in this order.
         names = [name for name, _ in module.named_parameters()]
         if state.get(ORDER, names) != names:  # states of early versions do not name them
             raise CheckpointError(

@@ -173,10 +173,10 @@ def warp(
 ) -> Float[Tensor, "N C H W"]:
     """Give every place the value from where its flow points; beyond the edge, that of the edge.
 
-    flow: right and down, in patches of `grid`. If any of it is no finite number, neither are the map's values.
+    flow: right and down, in patches of `grid`. A map whose flow holds NaN or infinity becomes NaN.
     """
     height, width = maps.shape[-2:]
-    # The gradient of grid_sample reads memory that is not its own at places that are no numbers (PyTorch 2.14).
+    # With NaN coordinates, the backward pass of grid_sample reads outside its memory (seen with PyTorch 2.14).
     finite = torch.isfinite(flow)
     flow = torch.where(finite, flow, 0.0)
     if flow.shape[-2:] != (height, width):

@@ -5,6 +5,7 @@ that the world writes, NAME.truth.npz, is read by clip_truth.py.
 """
 
 import csv
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +14,6 @@ from jaxtyping import Float64
 
 from latentdrive.errors import UnreadableClip
 from latentdrive.geometry import interpolate_poses, nearest_rows
-from latentdrive.plain_files import read_json
 from latentdrive.types import FROZEN
 
 POSE_COLUMNS = ("time_s", "x_m", "y_m", "heading_rad", "speed_mps")
@@ -114,12 +114,12 @@ def read_camera(path: Path) -> Camera | None:
     if not path.is_file():
         return None
     try:
-        content = read_json(path)
+        content = json.loads(path.read_text(encoding="utf-8"))
         matrices = [
             None if content.get(name) is None else np.array(content[name], np.float64).reshape(size, size)
             for name, size in (("intrinsics", 3), ("camera_to_ego", 4))
         ]
-    except (ValueError, AttributeError, TypeError) as error:
+    except (ValueError, AttributeError, TypeError, RecursionError) as error:
         raise UnreadableClip(
             path, f'not a camera ({error}): write {{"intrinsics": 3 x 3, "camera_to_ego": 4 x 4}} or remove the file'
         ) from None

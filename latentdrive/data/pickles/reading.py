@@ -241,8 +241,8 @@ def _parts(item: Any) -> tuple[Iterable[Any], ...] | None:
 def _check_repetition(value: Any, most: int) -> None:
     """Raises Refusal if a value contains itself, nests too deeply, or stands for more than `most` values.
 
-    It stands for as many values as somebody meets who walks through all of it, and through a container
-    again in each of its places.
+    The count is that of a walk through the whole value which enters a container once for each place
+    where the container stands.
     """
     sizes: dict[int, tuple[int, int]] = {}  # id of a container → values in it, and levels below it
     open_ones: set[int] = set()
