@@ -87,6 +87,10 @@ class Diverged(LatentDriveError):
     """The loss or a weight of a training is no finite number any more."""
 
 
+class InUse(LatentDriveError):
+    """Another process writes to the same folder."""
+
+
 class DiskFull(LatentDriveError):
     """The disk is full. Everything that was complete before is intact, and the same command resumes."""
 
