@@ -187,7 +187,7 @@ def warp(
     scale = torch.tensor([2 / grid[1], 2 / grid[0]], device=maps.device, dtype=maps.dtype)
     place = place + flow.permute(0, 2, 3, 1) * scale
     sampled = F.grid_sample(maps, place, mode="bilinear", padding_mode="border", align_corners=False)
-    return sampled + torch.where(finite.flatten(1).all(1), 0.0, torch.nan)[:, None, None, None]
+    return sampled.add_(torch.where(finite.flatten(1).all(1), 0.0, torch.nan)[:, None, None, None])
 
 
 def _zero(layer: nn.Conv2d) -> nn.Conv2d:
