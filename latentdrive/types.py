@@ -385,6 +385,17 @@ class BoxCounts:
 
 
 @runtime_checkable
+class DescribesScenes(Protocol):
+    """A SceneSource that says what decides its scenes, as plain values for the stamp of a score.
+
+    filter: keys of NAVSIM's scene filter. data_split. incomplete_scenes: left out by complete_only. substrate: folder,
+    number and fingerprint of second-stage scenes.
+    """
+
+    def description(self) -> dict[str, Any]: ...
+
+
+@runtime_checkable
 class CountsBoxes(Protocol):
     """A SceneSource that knows which annotated boxes its truths lack. box_counts raises UnreadableScene."""
 

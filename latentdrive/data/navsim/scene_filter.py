@@ -53,6 +53,18 @@ class SceneFilter:
         """Number of frames of a scene."""
         return self.num_history_frames + self.num_future_frames
 
+    def description(self) -> dict[str, Any]:
+        """What is asked of a scene, and how many logs and tokens are listed (None: no list)."""
+        lists = {name: getattr(self, name) for name in ("log_names", "tokens")}
+        return {
+            "num_history_frames": self.num_history_frames,
+            "num_future_frames": self.num_future_frames,
+            "frame_interval": self.frame_interval,
+            "has_route": self.has_route,
+            "max_scenes": self.max_scenes,
+            **{name: None if names is None else len(names) for name, names in lists.items()},
+        }
+
     @property
     def synthetic_tokens(self) -> tuple[str, ...]:
         """Initial tokens of the synthetic scenes that the filter lists, each once; empty if it lists none."""

@@ -7,6 +7,7 @@ index.py finds them in the logs, and scenes.py opens one.
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float64
@@ -128,6 +129,14 @@ class NavsimLogs:
             names = ", ".join(self.sensors.names)
             lines.append(f"{self.incomplete_scenes:,} scenes left out, because a file of {names} is missing")
         return "\n".join(lines)
+
+    def description(self) -> dict[str, Any]:
+        """Filter and data split, for the stamp of a score."""
+        return {
+            "data_split": self.split.data_split,
+            "filter": self.filter.description(),
+            "incomplete_scenes": self.incomplete_scenes,
+        }
 
     def only(self, tokens: Iterable[str]) -> "NavsimLogs":
         """The same source with these of its scenes alone; the others count as incomplete."""

@@ -5,6 +5,8 @@ with its frames. What other road users do after its last frame is stored as obje
 classes (nuplan_objects.py).
 """
 
+import hashlib
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -131,6 +133,13 @@ class SyntheticScenes:
     def start(self, token: str) -> tuple[int, Float64[np.ndarray, "3"]]:
         """Time of now in microseconds, and the rear axle's pose then, global. Raises UnreadableScene."""
         return self.read(token).cut.start
+
+    def description(self) -> dict[str, Any]:
+        """The substrate of a two-stage score: a fingerprint over names and sizes of the scenes' files."""
+        files = sorted((self._files[token], self.location(token).stat().st_size) for token in self.tokens)
+        fingerprint = hashlib.sha256(json.dumps(files).encode()).hexdigest()[:12]
+        substrate = {"folder": self.folder.name, "scenes": len(self.tokens), "fingerprint": fingerprint}
+        return {"substrate": substrate, "incomplete_scenes": self.incomplete_scenes}
 
     def box_counts(self, token: str) -> BoxCounts:
         """What is known of the boxes in the scene's frames. Raises UnreadableScene."""

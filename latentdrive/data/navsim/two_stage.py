@@ -5,6 +5,7 @@ After scene_source.py and synthetic.py, which hold one stage each; the split's m
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float64
@@ -70,6 +71,12 @@ class TwoStageScenes:
     def start(self, token: str) -> tuple[int, Float64[np.ndarray, "3"]]:
         """Time of now in microseconds, and the rear axle's pose, global. Raises UnreadableScene."""
         return self._stage(token).start(token)
+
+    def description(self) -> dict[str, Any]:
+        """What decides both stages, for the stamp of a score."""
+        first, second = self.first.description(), self.second.description()
+        incomplete = first["incomplete_scenes"] + second["incomplete_scenes"]
+        return first | second | {"incomplete_scenes": incomplete}
 
     def box_counts(self, token: str) -> BoxCounts:
         """What is known of the boxes of a scene. Raises UnreadableScene."""
