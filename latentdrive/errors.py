@@ -79,6 +79,14 @@ class StoreError(LatentDriveError):
     """A store or cache on disk is incomplete, altered, or made from something else."""
 
 
+class BrokenLinearAlgebra(LatentDriveError):
+    """Matrix products or inverses of this machine's numpy or torch are wrong, so no score can be trusted."""
+
+
+class NoPlans(LatentDriveError):
+    """No scene has a usable trajectory, so there is nothing to score and nothing to submit."""
+
+
 class MixedCodebooks(LatentDriveError):
     """Codes of two different codebooks (or transition lengths) would meet."""
 

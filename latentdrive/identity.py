@@ -13,6 +13,9 @@ from typing import Any
 
 PACKAGE = "latentdrive."
 TARGET = "_target_"
+# Keys that configurations did not always have, and the value that means what was done before there was the key.
+# With this value, a configuration is the same as without the key.
+LATER_KEYS = {"complete_only": False}
 
 
 def own_name(target: str) -> str:
@@ -31,11 +34,13 @@ def identity_of(node: Any) -> Any:
     """A configuration, or a part of one, with own names in place of the `_target_`s of this package.
 
     Keys become text: a YAML file from elsewhere may mix numbers and words, which have no order.
+    LATER_KEYS are left out where they change nothing.
     """
     if isinstance(node, Mapping):
         return {
             str(key): own_name(value) if key == TARGET and isinstance(value, str) else identity_of(value)
             for key, value in node.items()
+            if not (key in LATER_KEYS and value is LATER_KEYS[key])
         }
     if isinstance(node, list | tuple):
         return [identity_of(value) for value in node]

@@ -358,11 +358,13 @@ class SceneSource(Protocol):
 class TwoStage(Protocol):
     """A SceneSource that holds both stages of a split.
 
-    second_stages: the entries of the split's mapping whose scenes are all there. incomplete: why the other entries are
-    left out, by the token of their present scene.
+    second_stages: the entries of the split's mapping whose scenes are all there; empty where the split has no mapping.
+    incomplete: why the other entries are left out, by the token of their present scene. synthetic: tokens of the second
+    stage.
     """
 
     second_stages: Sequence[Any]
+    synthetic: Sequence[str]
     incomplete: Mapping[str, str]
 
 
@@ -371,6 +373,33 @@ class FirstStage(Protocol):
     """A SceneSource without second stages. skipped_second_stages: how many of them its split names nevertheless."""
 
     skipped_second_stages: int
+
+
+@dataclass(**FROZEN)
+class BoxCounts:
+    """Annotated boxes of a scene. lost: left out, because their place or size is unknown. estimated: kept, with a
+    velocity or heading that follows from the same object's other positions."""
+
+    lost: int
+    estimated: int
+
+
+@runtime_checkable
+class DescribesScenes(Protocol):
+    """A SceneSource that says what decides its scenes, as plain values for the stamp of a score.
+
+    filter: keys of NAVSIM's scene filter. data_split. incomplete_scenes: left out by complete_only. substrate: folder,
+    number and fingerprint of second-stage scenes.
+    """
+
+    def description(self) -> dict[str, Any]: ...
+
+
+@runtime_checkable
+class CountsBoxes(Protocol):
+    """A SceneSource that knows which annotated boxes its truths lack. box_counts raises UnreadableScene."""
+
+    def box_counts(self, token: str) -> BoxCounts: ...
 
 
 @runtime_checkable

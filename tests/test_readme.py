@@ -23,9 +23,11 @@ from tests.support.map_file import FILE_VERSION, PLACE, small_map, write_index, 
 from tests.support.navsim_fixture import write_openscene, write_split
 from tests.support.paths import ROOT
 from tests.support.scenario import scenario, write_scenario
+from tests.support.street import street
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-BLOCKS = "\n".join(re.findall(r"```(?:bash)?\n(.*?)```", README, re.DOTALL))
+FENCED = re.findall(r"^```(\w*)\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+BLOCKS = "\n".join(text for language, text in FENCED if language in ("", "bash"))
 COMMANDS = [
     line.split("#")[0].strip()
     for line in BLOCKS.splitlines()
@@ -157,6 +159,20 @@ def test_the_command_runs(command: str, home: Path, monkeypatch: pytest.MonkeyPa
     if saves:
         assert compose("evaluate", ["data=navsim"]).data.path == str(home / "openscene")
         (home / "latentdrive.yaml").unlink()  # the next sections go on with the built-in world
+
+
+def test_the_first_screen_says_who_needs_only_the_score_and_its_ten_lines_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+):
+    screen = "\n".join(README.splitlines()[:40])
+    (program,) = [text for language, text in FENCED if language == "python" and text in screen]
+    assert "Only here for the score?" in screen and len([line for line in program.splitlines() if line]) == 10
+    root = street(tmp_path / "openscene")
+    (root / "splits/test.yaml").rename(root / "splits/navtest.yaml")
+    monkeypatch.chdir(tmp_path)
+    exec(compile(program, "README.md", "exec"), {})
+    # The human drives through a standing car in this made-up scene.
+    assert capsys.readouterr().out.strip().endswith("tensor([[0.]], dtype=torch.float64)")
 
 
 def full_size(verb: str, overrides: list[str]) -> None:

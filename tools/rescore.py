@@ -4,8 +4,10 @@ disagree.
     python tools/rescore.py 2025.06.01.12.00.00.csv --tolerance 1e-6
 
 Takes any result file of the devkit: v1 (PDMS), v2 in one stage (EPDMS, with or without two-frame
-extended comfort), and v2 in two stages (navhard); the header tells which. The exit status is 0 if
-everything agrees, 1 if something does not, 2 if the file can't be read.
+extended comfort), and v2 in two stages (navhard); the header tells which. Says too where the
+sub-scores look like those of a broken installation, such as a devkit whose numpy inverts wrongly. The
+exit status is 0 if everything agrees, 1 if something does not or looks broken, 2 if the file can't be
+read.
 """
 
 import argparse
@@ -21,7 +23,7 @@ from torch import Tensor
 
 from latentdrive.errors import LatentDriveError
 from latentdrive.evaluation.scores_file import STAGES
-from latentdrive.pdms.score import EC, Terms, epdms_total, pdms_total
+from latentdrive.pdms.score import DAC, EC, EP, HC, NC, C, Terms, epdms_total, pdms_total
 from latentdrive.pdms.versions import V1, V2
 
 # Rows that are plain means: of which stage, None for all rows.
@@ -35,6 +37,14 @@ NO_MEANS = (
 )
 YES, NO = ("true", "1", "1.0"), ("false", "0", "0.0")
 NAMED = 10  # how many rows the report names
+FEW = 3  # fewer rows of a stage prove nothing
+# Means up to these don't come from planners: in NAVSIM's splits, even a blind car at constant velocity keeps to the
+# road in most scenes, collides in a few, makes way and is comfortable. latentdrive default.
+NEAR_0, LOW = 0.05, 0.6
+CAUSE = (
+    "as where the devkit's numpy computes wrong inverses (numpy 1.23 on Intel's Cooper Lake and Sapphire Rapids). Ask "
+    "latentdrive doctor devkit=PYTHON, with the Python that made this file"
+)
 
 
 class UnreadableResults(LatentDriveError):
@@ -55,15 +65,17 @@ class Form:
 class Rescored:
     """What a file says, and what its sub-scores give.
 
-    tokens, printed, recomputed: of the valid rows, in order. invalid: tokens. means: token,
-    printed, recomputed. not_checked: tokens of summary rows that depend on more than the file
-    holds.
+    tokens, printed, recomputed, terms (sub-scores by column), stages (suffix): of the valid rows, in
+    order. invalid: tokens. means: token, printed, recomputed. not_checked: tokens of summary rows that
+    depend on more than the file holds.
     """
 
     form: Form
     tokens: list[str]
     printed: Tensor
     recomputed: Tensor
+    terms: dict[str, Tensor]
+    stages: list[str]
     invalid: list[str]
     means: list[tuple[str, float, float]]
     not_checked: list[str]
@@ -108,8 +120,8 @@ def rescore(path: Path) -> Rescored:
             stages.append(suffix)
     if not tokens:
         raise UnreadableResults(f"{path}: no valid rows with scores; {len(invalid)} invalid ones")
-    values = torch.tensor(terms, dtype=torch.float64)
-    recomputed = form.total(dict(zip(form.columns, values.unbind(-1))))
+    columns = dict(zip(form.columns, torch.tensor(terms, dtype=torch.float64).unbind(-1)))
+    recomputed = form.total(columns)
     means, not_checked = [], []
     for line, row in summaries:
         of_stage = MEANS.get(row["token"], "")
@@ -124,6 +136,8 @@ def rescore(path: Path) -> Rescored:
         tokens=tokens,
         printed=torch.tensor(printed, dtype=torch.float64),
         recomputed=recomputed,
+        terms=columns,
+        stages=stages,
         invalid=invalid,
         means=means,
         not_checked=not_checked,
@@ -213,8 +227,31 @@ def is_valid(path: Path, line: int, text: str) -> bool:
     return word in YES
 
 
+def doubts(rescored: Rescored) -> list[str]:
+    """What looks like the result of a broken installation, one sentence each, stage by stage."""
+    texts = []
+    for suffix in rescored.form.suffixes:
+        rows = torch.tensor([stage == suffix for stage in rescored.stages])
+        if int(rows.sum()) < FEW:
+            continue
+        means = {name: float(values[rows].nanmean()) for name, values in rescored.terms.items()}
+        text = {name: f"{name}{suffix} is {mean:.3f} on average" for name, mean in means.items()}
+        if means[DAC] <= NEAR_0:
+            texts.append(f"{text[DAC]}: hardly a car keeps to the road")
+        if means[NC] <= LOW and means[EP] <= NEAR_0:
+            texts.append(f"{text[NC]} and {text[EP]}: cars collide and get nowhere")
+        texts += [f"{text[name]}: no car is comfortable" for name in (C, HC) if means.get(name, 1.0) <= NEAR_0]
+        if means.get(EC, 1.0) <= NEAR_0:  # NaN, where no row has it, is no doubt
+            texts.append(f"{text[EC]}: every plan contradicts the one before it")
+        if float(rescored.printed[rows].max()) == 0.0:
+            texts.append(f"all {int(rows.sum()):,} scores{suffix} are 0")
+    if len(rescored.invalid) > len(rescored.tokens):
+        texts.append(f"{len(rescored.invalid):,} rows are invalid and {len(rescored.tokens):,} are not")
+    return texts
+
+
 def report(path: Path, rescored: Rescored, tolerance: float) -> bool:
-    """Print the comparison. Returns whether everything agrees."""
+    """Print the comparison. Returns whether everything agrees and nothing looks broken."""
     bad = [index for index, far in enumerate((rescored.deviation > tolerance).tolist()) if far]
     print(f"{path}: {rescored.form.name}; {len(rescored.tokens)} valid rows, {len(rescored.invalid)} invalid")
     if rescored.invalid:
@@ -239,7 +276,12 @@ def report(path: Path, rescored: Rescored, tolerance: float) -> bool:
         print(f"  no row with a mean; mean of the recomputed rows {float(rescored.recomputed.mean()):.9f}")
     if rescored.not_checked:
         print(f"  not checked, because the file does not hold what they depend on: {_some(rescored.not_checked)}")
-    return good
+    broken = doubts(rescored)
+    for text in broken:
+        print(f"  LOOKS BROKEN: {text}")
+    if broken:
+        print(f"  {path.name} looks like the result of a broken installation, {CAUSE}")
+    return good and not broken
 
 
 def _some(tokens: Sequence[str]) -> str:

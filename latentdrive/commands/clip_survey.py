@@ -12,7 +12,7 @@ from latentdrive.data.batches.transitions import WindowSpec
 from latentdrive.data.clips.clip_source import ClipFacts
 from latentdrive.data.clips.data_set import DataSet
 from latentdrive.data.clips.frame_cache import CachedClips
-from latentdrive.errors import NoClips, TooManyUnreadable, TooShort, UnreadableClip
+from latentdrive.errors import LatentDriveError, NoClips, TooManyUnreadable, TooShort, UnreadableClip
 from latentdrive.findings import Finding, good, lacking, wrong
 from latentdrive.run_folder import progress
 from latentdrive.statistics import upper_tail_probability
@@ -142,6 +142,8 @@ class ClipSurvey:
         )
         cuts, repeated, gaps = (sum(counts) for counts in zip(*((f.cuts, f.repeated, f.holes) for f in facts)))
         standstill_s = sum(fact.standstill_s for fact in facts)
+        if lost := [note for fact in facts for note in fact.pose_note.split("; ") if " images are " in note]:
+            yield lacking(f"{len(lost):,} of the clips looked at lack images, the first one: {lost[0]}")
         yield good(f"{cuts:,} cuts, {repeated:,} repeated frames, {gaps:,} gaps, {standstill_s:.1f} s of standstill")
 
     def _pose_finding(self, sample: PartSample) -> Finding:
@@ -153,11 +155,11 @@ class ClipSurvey:
         return lacking(text) if any(clip.pose_source == PoseSource.NONE for clip in used) else good(text)
 
 
-def doubts(samples: Mapping[str, PartSample], data: DataSet) -> Iterator[Finding]:
+def doubts(samples: Mapping[str, PartSample], data: DataSet, problems: list[LatentDriveError]) -> Iterator[Finding]:
     """Parts whose sample holds more unreadable clips than data.max_unreadable allows.
 
-    Raises TooManyUnreadable if that can't be an accident of the sample, NoClips if no clip gives a
-    window.
+    Added to `problems` are a TooManyUnreadable for each part in which that can't be an accident of the
+    sample, and a NoClips if no clip gives a window.
     """
     for part, sample in samples.items():
         bad, allowed = len(sample.unreadable), math.floor(min(data.max_unreadable, 1.0) * sample.clips)
@@ -166,12 +168,20 @@ def doubts(samples: Mapping[str, PartSample], data: DataSet) -> Iterator[Finding
             f"{data.max_unreadable:.2%}"
         )
         if upper_tail_probability(bad, drawn=sample.looked_at, marked=allowed, of=sample.clips) < ACCIDENT:
-            raise TooManyUnreadable(f"{text}: repair or remove them, or raise data.max_unreadable")
-        if bad > data.max_unreadable * sample.looked_at:
+            problems.append(TooManyUnreadable(f"{text}: repair or remove them, or raise data.max_unreadable"))
+            yield wrong(str(problems[-1]))
+        elif bad > data.max_unreadable * sample.looked_at:
             remedy = f"repair or remove them; sample={sample.clips} looks at every clip"
             yield wrong(f"{text} of all {sample.clips:,}: {remedy}")
     if not any(sample.windows for sample in samples.values()):
-        raise NoClips(f"{data.path}: no clip is long enough for one window: give longer clips, or lower transitions")
+        read = any(sample.read for sample in samples.values())
+        reason = (
+            "no clip is long enough for one window: give longer clips, or lower transitions"
+            if read or any(sample.too_short for sample in samples.values())
+            else "none of the clips looked at can be read"
+        )
+        problems.append(NoClips(f"{data.path}: {reason}"))
+        yield wrong(str(problems[-1]))
 
 
 def _span(values: list[float]) -> str:

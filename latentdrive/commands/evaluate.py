@@ -5,7 +5,8 @@ worst scenes.
 
 What the score needs of each scene is prepared once, into a store that all planners share. A scene
 that fails at any step scores 0, is counted, and is listed with its reason. data=navhard evaluates
-two stages: the scenes that follow a plan count as well.
+two stages: the scenes that follow a plan count as well. Where nothing can be scored, as in NAVSIM's
+private test data, every scene is planned all the same, and the submission is the result.
 """
 
 from dataclasses import dataclass
@@ -16,9 +17,10 @@ from typing import Any
 import torch
 
 from latentdrive.build import build
+from latentdrive.commands.submitting import Submitting, require_plans
 from latentdrive.config import Config
-from latentdrive.data.navsim.submission import write_submission
-from latentdrive.errors import ConfigError
+from latentdrive.errors import ConfigError, StoreError
+from latentdrive.evaluation.annotated_boxes import annotated_boxes, box_lines
 from latentdrive.evaluation.audit import audit
 from latentdrive.evaluation.pictures import PICTURES, write_worst_pictures
 from latentdrive.evaluation.planned_split import (
@@ -34,10 +36,12 @@ from latentdrive.evaluation.scores_file import SCORES, write_scores
 from latentdrive.evaluation.scoring import with_extended_comfort
 from latentdrive.evaluation.second_stage import TRAFFIC, second_stages
 from latentdrive.evaluation.split import SplitScenes, open_split
+from latentdrive.evaluation.stamp import incomplete_lines, stamp, stamp_lines
 from latentdrive.evaluation.summary import SUMMARY, as_text, flat, summarise
 from latentdrive.evaluation.terminal import audit_lines, failure_lines, latency_lines, mapping_lines, score_table
 from latentdrive.evaluation.trajectories_file import TRAJECTORIES, write_trajectories
 from latentdrive.pdms.prepare import prepare_scene
+from latentdrive.pdms.scene import ScoringScene
 from latentdrive.pdms.storage.building import build_store
 from latentdrive.pdms.storage.store import ScoringStore, store_name
 from latentdrive.pdms.versions import Version
@@ -66,8 +70,10 @@ class _Options:
 
 
 def run(cfg: Config) -> Path:
-    """Score the planner on every scene; returns the folder that holds scores.csv and
-    summary.json."""
+    """Score the planner on every scene; returns the folder that holds scores.csv and summary.json.
+
+    Raises NoPlans where no scene can be planned.
+    """
     folder, options, data = RunFolder(cfg, verb=cfg.verb), _options(cfg), build(cfg.data)
     planner, then, dry_run = build(_planner_node(cfg)), cfg.next, cfg.dry_run
     about = {"planner": cfg.planner.plain(), "data": cfg.data_words, "split": data.test_split}
@@ -89,20 +95,50 @@ def run(cfg: Config) -> Path:
         folder.say(f"dry run: would prepare the scenes that {store} lacks, and write {folder.path / SCORES}")
         return folder.path
     split = _prepare(store, scenes, options, folder)
+    stamped = stamp(
+        split.scenes, planner, options.version, split=data.test_split, limit=options.limit, code=folder.commit
+    )
+    for line in (*incomplete_lines(stamped), *_unscorable_lines(split)):
+        folder.say(line)
     planned = plan_split(split, planner, label=name)
-    human = plan_split_as_human(split, planner, planned) if options.human else None
-    about |= {"planner_class": name, "privileged": is_privileged(planner)}
+    require_plans(planned, name)
+    about |= {"planner_class": name, "privileged": is_privileged(planner), "stamp": stamped}
     about |= planner.provenance() if isinstance(planner, LearnedPlanner) else {}
-    about |= _mapping(split.scenes) | _unused_plans(planner, scenes, folder)
-    summary = _report(folder, about, planned, human, latency_on(split, planner, planned))
+    about |= _unused_plans(planner, scenes, folder)
+    handing_in = Submitting(file=options.submission, version=options.version, team=options.about)
+    if split.unscorable:
+        handing_in.finish_unscored(split.scenes, planned, folder, about=about, reason=split.unscorable)
+        return folder.path
+    about |= _mapping(split.scenes) | annotated_boxes(split.scenes, split.unprepared)
+    summary = _score(split, planner, planned, options, folder, about)
     if options.submission is not None:
-        _submit(options, split.scenes, planned, folder)
-    if pictures := write_worst_pictures(folder.path / PICTURES, split, planned, human, count=options.pictures):
-        folder.say(f"{len(pictures)} pictures of the worst scenes in {folder.path / PICTURES}")
-    numbers = {"scorer": str(options.version), **_mapping(split.scenes), "store": str(store), "metrics": flat(summary)}
-    folder.metrics(numbers)
+        handing_in.submit(options.submission, split.scenes, planned, folder)
+    folder.metrics(
+        {"scorer": str(options.version), **_mapping(split.scenes), "store": str(store), "metrics": flat(summary)}
+    )
     folder.finish(folder.path / SUMMARY, then.format(out=folder.path))
     return folder.path
+
+
+def _score(
+    split: PreparedSplit,
+    planner: AnyPlanner,
+    planned: PlannedSplit,
+    options: _Options,
+    folder: RunFolder,
+    about: dict[str, Any],
+) -> dict[str, Any]:
+    """Report the scores beside those of the human driver, and draw the worst scenes; returns the summary."""
+    human = plan_split_as_human(split, planner, planned) if options.human else None
+    summary = _report(folder, about, planned, human, latency_on(split, planner, planned))
+    if pictures := write_worst_pictures(folder.path / PICTURES, split, planned, human, count=options.pictures):
+        folder.say(f"{len(pictures)} pictures of the worst scenes in {folder.path / PICTURES}")
+    return summary
+
+
+def _unscorable_lines(split: PreparedSplit) -> list[str]:
+    reason = split.unscorable
+    return [f"NOTHING CAN BE SCORED: {reason}. The scenes are planned for a submission"] if reason else []
 
 
 def _options(cfg: Config) -> _Options:
@@ -140,6 +176,8 @@ def _planner_node(cfg: Config) -> Config:
 def _prepare(place: Path, scenes: SplitScenes, options: _Options, folder: RunFolder) -> PreparedSplit:
     """Prepare the scenes that the store lacks. Scenes that cannot be prepared keep their reason."""
     rules = options.version.rules
+    if scenes.unscorable:
+        return _unprepared(place, scenes, options)
     report = build_store(
         place,
         scenes.source,
@@ -153,13 +191,30 @@ def _prepare(place: Path, scenes: SplitScenes, options: _Options, folder: RunFol
     for line in report.lines():
         folder.say(f"{place}: {line}")
     prepared, complete = ScoringStore(place, rules=rules).get, with_extended_comfort
-    if scenes.entries:
+    if scenes.entries and any(token not in report.failed for token in scenes.tokens):
         scenes, complete = second_stages(scenes, prepared, report.failed)
     return PreparedSplit(
         scenes=scenes,
         prepared=prepared,
         unprepared=report.failed,
         complete=complete,
+        version=options.version,
+        batch=options.batch,
+        device=options.device,
+    )
+
+
+def _unprepared(place: Path, scenes: SplitScenes, options: _Options) -> PreparedSplit:
+    """Scenes from which no score can follow, whatever their truth: nothing is prepared."""
+
+    def prepared(token: str) -> ScoringScene:
+        raise StoreError(f"scene {token} was not prepared into {place}: {scenes.unscorable}")
+
+    return PreparedSplit(
+        scenes=scenes,
+        prepared=prepared,
+        unprepared=dict.fromkeys(scenes.tokens, scenes.unscorable),
+        complete=with_extended_comfort,
         version=options.version,
         batch=options.batch,
         device=options.device,
@@ -201,23 +256,8 @@ def _report(
     write_trajectories(folder.path / TRAJECTORIES, trajectories)
     folder.write(SUMMARY, as_text(summary))
     lines = [score_table(summary), *mapping_lines(about.get("mapping")), *failure_lines(summary)]
+    lines += [*box_lines(about.get("boxes")), *stamp_lines(about["stamp"])]
     lines += latency_lines(latency, reads_store="store" in about.get("latents", {}))
     for line in (*lines, "Audit", *audit_lines(findings)):
         folder.say(line)
     return summary
-
-
-def _submit(options: _Options, scenes: SplitScenes, planned: PlannedSplit, folder: RunFolder) -> None:
-    """Write the trajectories as a submission for NAVSIM's server."""
-    trajectories, originals = planned.plans.trajectories, scenes.first_stage().tokens
-    first = {token: trajectories[token] for token in originals if token in trajectories}
-    second = {token: trajectory for token, trajectory in trajectories.items() if token not in first}
-    second_stage = None if options.version is Version.PDMS_V1_1 else second  # v1's format has no second stage
-    left_out = write_submission(options.submission, first, about=options.about, second_stage=second_stage)
-    folder.say(f"submission: {len(trajectories) - len(left_out):,} trajectories in {options.submission}")
-    if missing := [token for token in scenes.tokens if token not in trajectories]:
-        folder.say(
-            f"  {len(missing):,} scenes lack a trajectory, the first is {missing[0]}; the server requires all scenes"
-        )
-    for token, reason in left_out.items():
-        folder.say(f"  left out: {token}: {reason}")

@@ -17,7 +17,7 @@ from latentdrive.data.navsim.opening import counts_of
 from latentdrive.data.navsim.scene_settings import OpenSceneSettings
 from latentdrive.data.navsim.scene_source import NavsimLogs
 from latentdrive.data.navsim.sensor_files import SensorFiles
-from latentdrive.errors import ConfigError, MapError, NoScenes, UnreadableClip
+from latentdrive.errors import ConfigError, LatentDriveError, MapError, NoScenes, UnreadableClip
 from latentdrive.findings import Finding, good, lacking, wrong
 from latentdrive.progress import Progress
 from latentdrive.types import SceneSource
@@ -38,8 +38,10 @@ class SceneSurvey:
     progress: Progress | None
     counts: dict[str, int] = field(default_factory=dict)
 
-    def findings(self) -> Iterator[Finding]:
-        """Findings split by split. Raises NoScenes if no split has a usable scene."""
+    def findings(self, problems: list[LatentDriveError]) -> Iterator[Finding]:
+        """Findings split by split. Added to `problems` is what ends the command: too many unreadable logs of a split,
+        and a NoScenes if no split has a usable scene.
+        """
         failed: list[str] = []
         for split in self.data.splits() or [None]:
             label = split or "scenes"
@@ -50,22 +52,35 @@ class SceneSurvey:
                 # The devkit's folder names splits of all data, most of which users don't download: that is no fault.
                 yield lacking(failed[-1])
                 continue
+            except LatentDriveError as error:
+                failed.append(f"{label}: {error}")
+                problems.append(error)
+                yield wrong(failed[-1])
+                continue
             self.counts[label] = len(source.tokens)
             for finding in self._of_split(source):
                 yield Finding(finding.severity, f"{label}: {finding.text}")
         if isinstance(self.data.scenes, OpenSceneSettings) and self.data.scenes.maps is not None and self.counts:
             yield from _map_problems(self.data.scenes.maps)
         if not any(self.counts.values()):
-            raise NoScenes(f"no scene can be used. {failed[0] if failed else self.data.path}")
+            problems.append(NoScenes(f"no scene can be used. {failed[0] if failed else self.data.path}"))
+            yield wrong(str(problems[-1]))
 
     def _of_split(self, source: SceneSource) -> Iterator[Finding]:
         if isinstance(source, NavsimLogs):
-            yield from counts_of(source).findings()
-            yield from _sensor_findings(source, self.sample)
-            yield from _map_findings(source)
+            looks = [
+                counts_of(source).findings(),
+                _sensor_findings(source, self.sample),
+                _map_findings(source),
+                _speed_findings(source),
+            ]
         else:
-            yield good(source.summary())
-        yield from _speed_findings(source)
+            looks = [iter([good(source.summary())]), _speed_findings(source)]
+        for look in looks:
+            try:
+                yield from look
+            except LatentDriveError as error:  # a log that changed or went away hides nothing of the rest
+                yield wrong(str(error))
 
 
 def _sensor_findings(source: NavsimLogs, sample: int) -> Iterator[Finding]:
@@ -82,6 +97,11 @@ def _sensor_findings(source: NavsimLogs, sample: int) -> Iterator[Finding]:
     for name, files in sensors.items():
         if name not in (*complete, *empty):
             yield lacking(_some_missing(name, files))
+    if any(sensors[name].absent for name in source.sensors.names):
+        whole, names = len(source.complete()), ", ".join(source.sensors.names)
+        text = f"{whole:,} of {len(source):,} scenes have all files of {names}, the sensors of data.scenes"
+        remedy = "; data.scenes.complete_only=true keeps these alone, for training and for evaluate" if whole else ""
+        yield lacking(text + remedy)
 
 
 def _some_missing(name: str, files: SensorFiles) -> str:

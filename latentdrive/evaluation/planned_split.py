@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from latentdrive.evaluation.latency import is_measured, planning_latency
-from latentdrive.evaluation.planning import AnyPlanner, Plans, plan_scenes, scene_opener
+from latentdrive.evaluation.planning import AnyPlanner, Plans, is_privileged, plan_scenes, scene_opener
 from latentdrive.evaluation.scoring import ScoredPlans, score_plans, with_extended_comfort
 from latentdrive.evaluation.split import SplitScenes
 from latentdrive.pdms.scene import ScoringScene
@@ -39,6 +39,14 @@ class PreparedSplit:
     batch: int
     device: str
 
+    @property
+    def unscorable(self) -> str:
+        """Why nothing of this split can be scored; empty where something can."""
+        failed = [token for token in self.scenes.tokens if token in self.unprepared]
+        if self.scenes.unscorable or len(failed) < len(self.scenes.tokens):
+            return self.scenes.unscorable
+        return f"none of the {len(failed):,} scenes can be prepared, the first one: {self.unprepared[failed[0]]}"
+
     def first_stage(self) -> "PreparedSplit":
         """The original scenes as a split of one stage; the same split if it has no second stage."""
         return replace(self, scenes=self.scenes.first_stage(), complete=with_extended_comfort)
@@ -53,22 +61,23 @@ class PlannedSplit:
 
 
 def plan_split(split: PreparedSplit, planner: AnyPlanner, *, label: str) -> PlannedSplit:
-    """Plan and score every scene. Scenes that cannot be prepared, planned or scored are listed
-    among the failures.
+    """Plan every scene that opens, and score those that are prepared. Scenes that cannot be prepared,
+    planned or scored are listed among the failures of the score.
 
-    label: of the progress bars.
+    label: of the progress bars. A privileged planner plans prepared scenes only, because the others
+    have no truth.
     """
     unprepared = {token: split.unprepared[token] for token in split.scenes.tokens if token in split.unprepared}
-    ready = [token for token in split.scenes.tokens if token not in unprepared]
+    ready = [token for token in split.scenes.tokens if not (is_privileged(planner) and token in unprepared)]
     opener = scene_opener(planner, split.scenes.source, split.prepared)
     with progress_bar(f"{label}: plan") as bar:
         task = bar.add_task(label, total=len(ready))
         plans = plan_scenes(planner, ready, opener, batch=split.batch, advance=lambda more: bar.advance(task, more))
-    plans = replace(plans, failures={**unprepared, **plans.failures})
+    scorable = {token: plan for token, plan in plans.trajectories.items() if token not in unprepared}
     with progress_bar(f"{label}: score") as bar:
-        task = bar.add_task(label, total=len(plans.trajectories))
+        task = bar.add_task(label, total=len(scorable))
         scored = score_plans(
-            plans,
+            replace(plans, trajectories=scorable, failures=plans.failures | unprepared),
             tokens=split.scenes.tokens,
             drives=split.scenes.drives,
             prepared=split.prepared,
@@ -77,6 +86,8 @@ def plan_split(split: PreparedSplit, planner: AnyPlanner, *, label: str) -> Plan
             batch=split.batch,
             advance=lambda more: bar.advance(task, more),
         )
+    if is_privileged(planner):
+        plans = replace(plans, failures=plans.failures | unprepared)
     return PlannedSplit(plans=plans, scored=split.complete(scored))
 
 

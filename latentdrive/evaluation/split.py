@@ -17,7 +17,8 @@ class SplitScenes:
 
     entries: of a split of two stages, which scenes follow which; `tokens` are then the scenes of
     these entries. left_out: why other entries cannot be scored, by the token of their present
-    scene. Both are empty for one stage.
+    scene. synthetic: tokens of the second stage. All three are empty for one stage. unscorable: why no
+    score can follow from these scenes; empty where one can.
     """
 
     source: SceneSource
@@ -25,6 +26,8 @@ class SplitScenes:
     drives: tuple[str, ...]
     entries: tuple[SecondStage, ...] = ()
     left_out: dict[str, str] = field(default_factory=dict)
+    synthetic: frozenset[str] = frozenset()
+    unscorable: str = ""
 
     @property
     def skipped_second_stages(self) -> int:
@@ -40,9 +43,9 @@ class SplitScenes:
 
     def first_stage(self) -> "SplitScenes":
         """The original scenes, as scenes of one stage; all scenes if there is no other stage."""
-        if not self.entries:
+        if not self.synthetic:
             return self
-        return replace(self._only({token for entry in self.entries for token in entry.pairs[0]}), entries=())
+        return replace(self._only(set(self.tokens) - self.synthetic), entries=(), synthetic=frozenset())
 
     def _only(self, tokens: set[str]) -> "SplitScenes":
         rows = [row for row, token in enumerate(self.tokens) if token in tokens]
@@ -61,9 +64,10 @@ def open_split(
 ) -> SplitScenes:
     """The scenes of a split, with the sensors that the planner needs and no others.
 
-    limit: take only the first scenes, or of two stages the first entries of the mapping. Raises
-    ConfigError where the data have no splits, or lack sensors that the planner needs, and for two
-    stages with another version than EPDMS v2.2.
+    limit: take only the first scenes, or of two stages the first entries of the mapping. Two stages
+    without a mapping (NAVSIM's private test split) give all their scenes, none of which can be scored.
+    Raises ConfigError where the data have no splits, or lack sensors that the planner needs, and for
+    two stages with another version than EPDMS v2.2.
     """
     source = data.open_scenes(split=split, needs=needs, progress=progress)
     two_stages = isinstance(source, TwoStage)
@@ -73,13 +77,16 @@ def open_split(
             "stage, and v2.0's total needs "
             "sub-scores before the human filter). Leave scorer out, or evaluate the first stage alone with data=navsim"
         )
-    tokens = tuple(source.tokens)[: None if two_stages else limit]
+    tokens = tuple(source.tokens)[: None if two_stages and source.second_stages else limit]
     if not tokens:
         raise NoScenes(f"{data.path}: no scene to evaluate")
     scenes = SplitScenes(source=source, tokens=tokens, drives=tuple(_drive(source, token) for token in tokens))
     if not two_stages:
         return scenes
-    return replace(scenes.of_entries(source.second_stages[:limit]), left_out=source.incomplete)
+    scenes = replace(scenes, synthetic=frozenset(source.synthetic), left_out=dict(source.incomplete))
+    if not source.second_stages:
+        return replace(scenes, unscorable="the split has two stages, but no mapping (reactive_all_mapping) joins them")
+    return scenes.of_entries(source.second_stages[:limit])
 
 
 def _drive(source: SceneSource, token: str) -> str:

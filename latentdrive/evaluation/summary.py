@@ -21,6 +21,7 @@ from latentdrive.statistics import Interval, bootstrap_by_drive
 
 SUMMARY = "summary.json"
 STAGES = ("stage_one", "stage_two")
+UNSCORED = "unscored"  # key of summaries without scores: why there are none
 
 
 def intervals(averaged: AveragedScenes) -> dict[str, Interval]:
@@ -99,6 +100,8 @@ def read_evaluation(folder: str | Path) -> tuple[Results, dict[str, Any]]:
     folder = Path(folder).expanduser()
     try:
         summary = read_json(folder / SUMMARY)
+        if isinstance(summary, dict) and UNSCORED in summary:
+            raise ConfigError(f"{folder} holds plans and a submission, and no scores: {summary[UNSCORED]}")
         version, failures = Version(summary["scorer"]), dict(summary["failures"])
     except OSError:
         raise ConfigError(

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from latentdrive.errors import StoreError, WrongShape
 from latentdrive.pdms.batch import SceneTensors, stack
+from latentdrive.pdms.linear_algebra import require_sound
 from latentdrive.pdms.reference_poses import reference_poses
 from latentdrive.pdms.scene import ScoringScene
 from latentdrive.pdms.score import (
@@ -48,7 +49,8 @@ class Scorer:
 
     scenes: prepared by the rules of `version`. device: cpu or cuda; both compute in float64.
 
-    Raises StoreError for a scene that was prepared by other rules.
+    Raises StoreError for a scene that was prepared by other rules. Scoring raises BrokenLinearAlgebra
+    on a machine whose matrix products are wrong.
     """
 
     def __init__(
@@ -167,7 +169,11 @@ class Scorer:
 
 
 def simulated(scenes: SceneTensors, follow: Float64[Tensor, "B M 41 3"]) -> Float64[Tensor, "B M 41 11"]:
-    """States of the car in every scene while it follows M sets of reference poses. All in the global frame."""
+    """States of the car in every scene while it follows M sets of reference poses. All in the global frame.
+
+    Raises BrokenLinearAlgebra where this machine can't compute them.
+    """
+    require_sound(follow.device.type)
     count = follow.shape[1]
     start = scenes.start.repeat_interleave(count, 0)
     return simulate(start, follow.reshape(-1, *follow.shape[2:])).view(len(scenes), count, -1, start.shape[1])

@@ -1,5 +1,9 @@
 """doctor: counts, samples, and says what is wrong."""
 
+import ast
+import json
+import re
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -7,9 +11,10 @@ import pytest
 
 from latentdrive.commands import doctor
 from latentdrive.config import compose
-from latentdrive.errors import ConfigError, NoClips, NoScenes, TooManyUnreadable
+from latentdrive.errors import BrokenLinearAlgebra, ConfigError, NoClips, NoScenes, TooManyUnreadable
+from latentdrive.integrations import devkit_probe
 from tests.support.data import passing, write_poses, write_video
-from tests.support.navsim_fixture import write_openscene, write_split
+from tests.support.navsim_fixture import frames, write_log, write_openscene, write_split
 
 TIMES = np.arange(60) / 10
 
@@ -164,6 +169,147 @@ def test_a_file_that_is_missing_is_counted_and_named_once(openscene, capsys):
     navsim(openscene)
     output = capsys.readouterr().out
     assert "files of cam_b0 are missing" in output and victim.name in output
+
+
+@pytest.mark.parametrize(
+    ("kept", "reason"), [(3, "of 20 images are not there"), (1000, "20 of 20 images are not there")]
+)
+def test_a_partial_download_is_told_as_such_and_hides_nothing_of_the_rest(openscene, capsys, kept, reason):
+    for log in ("north", "east"):
+        images = sorted((openscene / "sensor_blobs/mini" / log / "CAM_F0").iterdir())
+        for image in [image for number, image in enumerate(images) if (number + 1) % kept]:
+            image.unlink()
+    with pytest.raises(TooManyUnreadable, match=r"train: 2 of 2 clips looked at can't be read"):
+        navsim(openscene)
+    output = capsys.readouterr().out
+    assert reason in output and "val: 2 of 2 clips looked at can't be read" in output
+    assert "Download this sensor" in output and "lower data.rate_hz to" not in output.partition("(it has")[0]
+    assert "12 scenes in 2 of 2 logs" in output and "all files of cam_b0, lidar are there" in output
+    whole = 4 if kept == 3 else 0
+    assert f"{whole} of 12 scenes have all files of cam_f0, the sensors of data.scenes" in output
+    assert ("data.scenes.complete_only=true keeps these alone" in output) == bool(whole)
+    problems = json.loads((openscene.parent / "run/metrics.json").read_text())["problems"]
+    assert len(problems) == 3 and problems[0].startswith("train: 2 of 2 clips")
+
+
+def test_clips_that_lack_most_images_are_told_to(openscene, capsys):
+    for image in (openscene / "sensor_blobs/mini").glob("*/CAM_F0/*.jpg"):
+        if int(image.stem[-2:], 16) > 1:
+            image.unlink()
+    with pytest.raises(NoClips, match="no clip is long enough for one window"):
+        navsim(openscene)
+    assert (
+        "2 of the clips looked at lack images, the first one: 18 of 20 images are not there" in capsys.readouterr().out
+    )
+
+
+def test_too_many_unreadable_logs_of_one_split_hide_no_other_split(openscene, capsys):
+    write_log(openscene, "west", frames("north"), data_split="other")
+    (openscene / "navsim_logs/other/south.pkl").write_bytes(b"cut short")
+    write_split(openscene / "splits", "another", data_split="other")
+    with pytest.raises(TooManyUnreadable, match=r"1 of 2 .*south\.pkl"):
+        navsim(openscene)
+    output = capsys.readouterr().out
+    assert "!! another: " in output and "val: 12 scenes in 2 of 2 logs" in output
+
+
+def devkit(tmp_path: Path, value: object, *words: str) -> dict:
+    return doctor.run(compose("doctor", [f"devkit='{value}'", f"out={tmp_path / 'run'}", *words]))
+
+
+def fake_python(path: Path, answer: str) -> Path:
+    """An interpreter that prints what a probe would, or breaks. CORETYPE in it stands for OPENBLAS_CORETYPE."""
+    path.write_text(f"#!/bin/sh\nCORETYPE=$OPENBLAS_CORETYPE\n{answer}\n")
+    path.chmod(0o755)
+    return path
+
+
+BROKEN = json.dumps(
+    {
+        "python": "3.9.18",
+        "executable": "/envs/navsim/bin/python",
+        "processor": "Intel(R) Xeon(R) Platinum 8480C",
+        "numpy": "1.23.4",
+        "blas": ["openblas 0.3.20 Cooperlake"],
+        "residuals": {"pinv": 0.37, "matrix product": 1e-16},
+        "sound": False,
+    }
+)
+SOUND = BROKEN.replace("0.37", "1e-14").replace("false", "true")
+
+
+def test_the_environment_of_a_devkit_is_probed_with_its_own_interpreter(tmp_path, capsys):
+    found = devkit(tmp_path, sys.executable)["devkit"]
+    assert found["sound"] and found["numpy"] == np.__version__ and max(found["residuals"].values()) < 1e-10
+    output = capsys.readouterr().out
+    assert "linear algebra is sound: inverses and products are exact to" in output and "BLAS" in output
+    assert "Data:" not in output and "Next: latentdrive doctor data=navsim" in output
+    folder = tmp_path / "env/bin"
+    folder.mkdir(parents=True)
+    (folder / "python").symlink_to(sys.executable)
+    assert devkit(tmp_path, tmp_path / "env")["devkit"]["sound"]
+
+
+def test_a_broken_environment_ends_by_name_and_says_what_to_set(tmp_path, capsys):
+    python = fake_python(tmp_path / "python", f"[ \"$CORETYPE\" = Haswell ] && echo '{SOUND}' || echo '{BROKEN}'")
+    with pytest.raises(
+        BrokenLinearAlgebra, match=r"/envs/navsim/bin/python computes wrong numbers \(pinv is off by 0\.37"
+    ):
+        devkit(tmp_path, python)
+    output = capsys.readouterr().out
+    for words in (
+        "numpy 1.23.4",
+        "Platinum 8480C; BLAS openblas 0.3.20 Cooperlake; OPENBLAS_CORETYPE not set",
+        "!! linear algebra is BROKEN: pinv is off by 0.37, expected less than 1e-06",
+        "export OPENBLAS_CORETYPE=Haswell before every run there, with which the same probe is sound",
+        "make metric caches again",
+    ):
+        assert words in output
+    python = fake_python(tmp_path / "python", f"echo '{BROKEN}'")
+    with pytest.raises(BrokenLinearAlgebra, match=r"OPENBLAS_CORETYPE=Haswell does not mend it: pip install numpy"):
+        devkit(tmp_path, python)
+
+
+def test_a_version_that_is_broken_elsewhere_is_told(tmp_path, capsys):
+    devkit(tmp_path, fake_python(tmp_path / "python", f"echo '{SOUND}'"))
+    assert "-- numpy 1.23.4 is sound on this processor, but not on Intel's Cooper Lake" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        ("echo nothing; exit 3", "is no Python 3.8 or newer that can run the probe: exit status 3: nothing"),
+        ("kill -ILL $$", "that can run the probe: exit status -4"),
+        ("echo '[1]'", "that can run the probe"),
+    ],
+)
+def test_what_is_no_interpreter_is_named(tmp_path, answer, message):
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        devkit(tmp_path, fake_python(tmp_path / "python", answer))
+    with pytest.raises(ConfigError, match="there is no such Python"):
+        devkit(tmp_path, tmp_path / "nothing")
+    (tmp_path / "text").write_text("no program")
+    with pytest.raises(ConfigError, match="can't be run: Permission denied"):
+        devkit(tmp_path, tmp_path / "text")
+
+
+def test_the_probe_is_python_3_8_and_needs_nothing_but_numpy():
+    source = Path(devkit_probe.__file__).read_text(encoding="utf-8")
+    tree = ast.parse(source, feature_version=(3, 8))
+    imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
+    assert imported == {"json", "os", "platform", "sys", "numpy", "threadpoolctl"}
+    assert not any(isinstance(node, ast.ImportFrom) for node in ast.walk(tree))
+
+
+def test_the_probe_notices_a_wrong_inverse_a_wrong_product_and_nan(monkeypatch):
+    assert devkit_probe.probe()["sound"]
+    right = np.linalg.pinv
+    for wrong in (lambda matrix: right(matrix) * 1.001, lambda matrix: right(matrix) * np.nan):
+        monkeypatch.setattr(np.linalg, "pinv", wrong)
+        found = devkit_probe.probe()
+        assert not found["sound"] and found["residuals"]["pinv"] > devkit_probe.TOLERANCE
+    monkeypatch.setattr(np.linalg, "pinv", lambda matrix: np.linalg.inv(np.zeros((2, 2))))
+    assert "LinAlgError" in devkit_probe.probe()["error"]
 
 
 def test_a_split_that_was_not_downloaded_is_lacking_and_no_fault(openscene, capsys):

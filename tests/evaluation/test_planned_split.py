@@ -1,6 +1,8 @@
 """A whole split with one planner: scenes that could not be prepared, and the human driver for
 comparison."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -45,7 +47,15 @@ def test_every_scene_has_a_row_and_failures_keep_the_reason_of_the_step_that_fai
     results = planned.scored.results
     assert results.tokens == TOKENS and results.valid.tolist() == [True, False, False]
     assert results.failures == {"b": "b: its log is damaged", "c": "its map is missing"}
-    assert list(planned.plans.trajectories) == ["a"]
+
+
+def test_a_scene_that_cannot_be_scored_is_planned_all_the_same(split: PreparedSplit, planned: PlannedSplit):
+    assert list(planned.plans.trajectories) == ["a", "c"] and planned.plans.failures == {"b": "b: its log is damaged"}
+    assert split.unscorable == ""
+    nothing = replace(split, unprepared=dict.fromkeys(TOKENS, "its map is missing"))
+    human = plan_split(nothing, Human(), label="human").plans  # the human's future is a truth, which is missing
+    assert not human.trajectories and human.failures == nothing.unprepared
+    assert nothing.unscorable == "none of the 3 scenes can be prepared, the first one: its map is missing"
 
 
 def test_progress_is_unknown_where_nothing_was_scored(planned: PlannedSplit):

@@ -133,6 +133,17 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
         more = f"reactive_all_mapping: {json.dumps(mapping)}\n"
         write_split(root / "splits", name, data_split="test", more=more, num_future_frames=8, tokens=originals)
     write_split(root / "splits", "single", data_split="test", num_future_frames=8, tokens=originals)
+    listed = [token(log, f"{when}0") for log in ("north", "east") for when in ("now", "previous")]
+    private = {"include_synthetic_scenes": True, "reactive_synthetic_initial_tokens": listed}
+    write_split(
+        root / "splits",
+        "private",
+        data_split="test",
+        more="reactive_all_mapping: null\n",
+        num_future_frames=8,
+        tokens=originals,
+        **private,
+    )
     return root
 
 
@@ -340,6 +351,37 @@ def test_a_split_of_one_stage_or_without_a_whole_entry_says_so(score):
         NoScenes, match=r"none of the 2 entries in the mapping of hopeless is whole, the first one: north-now"
     ):
         score("refused", "data.split.test=hopeless")
+
+
+def test_a_split_without_a_mapping_is_planned_in_both_stages_and_not_scored(score, home: Path, capsys):
+    folder = score("private", "data.split.test=private")
+    numbers, output = summary(folder), capsys.readouterr().out
+    assert (numbers["scenes"], numbers["planned"], numbers["scored"], numbers["failures"]) == (8, 8, 0, {})
+    assert "two stages, but no mapping" in numbers["unscored"] and not (folder / "scores.csv").exists()
+    assert "NOTHING CAN BE SCORED: the split has two stages, but no mapping" in output and "mean" not in output
+    content = read_pickle(folder / "submission.pkl")
+    lists = [content[f"{stage}_stage_predictions"][0] for stage in ("first", "second")]
+    assert [len(predictions) for predictions in lists] == [4, 4] and {len(name) for name in lists[1]} == {17}
+    with pytest.raises(ConfigError, match=r"holds plans and a submission, and no scores: the split has two stages"):
+        read_evaluation(folder)
+
+
+def test_the_stamp_names_the_second_stages_data(both: Path, score, home: Path):
+    stamp = summary(both)["stamp"]
+    substrate = stamp["substrate"]
+    assert (substrate["folder"], substrate["scenes"]) == ("navhard_two_stage", 8)
+    assert stamp["traffic"] == "replayed from the log (non-reactive)" and stamp["split"] == "both"
+    log = (both / "log.txt").read_text()
+    assert f"second-stage data navhard_two_stage: 8 scenes, fingerprint {substrate['fingerprint']}" in log
+    assert "PDM-Closed scored 51.3 on those of 08/2025 and 56.6 on those of 03/2026" in log
+    path = next((home / "navhard_two_stage/synthetic_scene_pickles").glob("*east-now0*"))
+    content = path.read_bytes()
+    try:
+        write_pickle(path, read_pickle(path) | {"note": "another release"})
+        other = summary(score("released", "limit=2"))["stamp"]["substrate"]
+    finally:
+        path.write_bytes(content)
+    assert other["scenes"] == 8 and other["fingerprint"] != substrate["fingerprint"]
 
 
 def test_without_a_split_the_synthetic_scenes_are_scored_alone(score, home: Path):

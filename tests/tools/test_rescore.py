@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 import rescore
+import torch
 
+from latentdrive.pdms.score import epdms_total
 from latentdrive.pdms.versions import V1, V2
 from tests.support.golden_files import FILES, FOLDER, golden
 
@@ -129,6 +131,47 @@ def test_scores_that_are_all_printed_lower_are_told_apart(call, tmp_path: Path):
     rows = [v2("a"), v2("b", score=0.0)]
     assert "as v2.0 to v2.1.2 do" in call(write(tmp_path / "v2.csv", V2_HEADER, rows))[1]
     assert "v2.1.2" not in call(write(tmp_path / "v2.csv", V2_HEADER, [v2("a", score=0.9)]))[1]
+
+
+BAD = {
+    "drivable_area_compliance": ({"drivable_area_compliance": 0.0}, "hardly a car keeps to the road"),
+    "no_at_fault_collisions": ({"no_at_fault_collisions": 0.5, "ego_progress": 0.0}, "cars collide and get nowhere"),
+    "history_comfort": ({"history_comfort": 0.0}, "no car is comfortable"),
+    EC: ({EC: 0.0}, "every plan contradicts the one before it"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+@pytest.mark.parametrize("suffix", ["", "_stage_two"])
+def test_a_file_that_looks_broken_is_flagged_by_name(call, tmp_path: Path, name: str, suffix: str):
+    terms, words = BAD[name]
+    terms = dict.fromkeys(V2.columns, 1.0) | terms
+    total = float(epdms_total({key: torch.tensor(value, dtype=torch.float64) for key, value in terms.items()}))
+    row = {"valid": True, "score": total} | {key + suffix: value for key, value in terms.items()}
+    rows = [row | {"token": str(number)} for number in range(20)]
+    sound = [v2(f"s{number}", "_stage_one" if suffix else "") for number in range(1)]
+    path = write(tmp_path / "strange.csv", TWO_STAGE_HEADER if suffix else V2_HEADER, [*rows, *sound])
+    status, output = call(path)
+    assert status == 1 and "21 of 21 rows agree" in output and words in output
+    assert f"LOOKS BROKEN: {name}{suffix} is 0." in output
+    assert "strange.csv looks like the result of a broken installation" in output
+    assert "latentdrive doctor devkit=PYTHON" in output
+
+
+def test_a_file_of_zeros_and_one_of_invalid_rows_are_flagged(call, tmp_path: Path):
+    zeros = [v1(str(n), no_at_fault_collisions=0.0, drivable_area_compliance=0.0, score=0.0) for n in range(5)]
+    output = call(write(tmp_path / "zeros.csv", V1_HEADER, zeros))[1]
+    assert "all 5 scores are 0" in output and "drivable_area_compliance is 0.000 on average" in output
+    status, output = call(write(tmp_path / "few.csv", V1_HEADER, [v1("a"), *[INVALID] * 3]))
+    assert status == 1 and "LOOKS BROKEN: 3 rows are invalid and 1 are not" in output
+
+
+def test_a_poor_planner_does_not_look_broken(call, tmp_path: Path):
+    rows = [v2(str(n), drivable_area_compliance=float(n % 3 == 0), score=0.875 * (n % 3 == 0)) for n in range(20)]
+    status, output = call(write(tmp_path / "poor.csv", V2_HEADER, rows))
+    assert status == 0 and "BROKEN" not in output
+    one = [v1("a", drivable_area_compliance=0.0, score=0.0)]
+    assert "BROKEN" not in call(write(tmp_path / "one.csv", V1_HEADER, one))[1]
 
 
 @pytest.mark.skipif(not FILES, reason=f"no golden files in {FOLDER}")

@@ -24,13 +24,14 @@ from latentdrive.data.navsim.scene_filter import SceneFilter, choose_split
 from latentdrive.data.navsim.scenes import camera_to_ego
 from latentdrive.data.navsim.sensor_files import image_size, read_image
 from latentdrive.data.picture_size import fit_picture, fitted
-from latentdrive.errors import ConfigError, NoClips, NoScenes, UnreadableClip, UnreadableScene
+from latentdrive.errors import ConfigError, NoClips, NoScenes, TooShort, UnreadableClip, UnreadableScene
 from latentdrive.geometry import nearest_rows
 from latentdrive.types import FROZEN, DrivingClip
 
 # Two frames whose pictures look like a cut still belong to one shot if their distance is within
 # this share of a step.
 EVEN = 0.25
+NO_IMAGE, DOWNLOAD = "no image of", "Download this sensor, or choose a split without this log"
 
 
 @dataclass(**FROZEN)
@@ -123,8 +124,21 @@ class NavsimClips(FileClips):
         return super().identity(index) | {"camera": self.camera_name, "of_the_log": ["commands", "ego_motion"]}
 
     def read(self, index: int) -> tuple[DrivingClip, ClipFacts]:
-        """The whole clip. The facts' pose_note says which frames are missing."""
-        clip, facts = super().read(index)
+        """The whole clip. The facts' pose_note says which frames are missing.
+
+        Raises UnreadableClip, which names missing images where these are why the rest can't be used.
+        """
+        try:
+            clip, facts = super().read(index)
+        except TooShort:
+            raise
+        except UnreadableClip as error:
+            if not self._lost.absent or NO_IMAGE in error.reason:
+                raise
+            absent = _Lost(absent=self._lost.absent).notes(len(self._rows(index)[0]))[0]
+            raise UnreadableClip(
+                error.path, f"{absent}, and the others are too far apart in time. {DOWNLOAD} ({error.reason})"
+            ) from error
         # At 2 Hz, pictures of real driving differ as much as across a cut. A log is one recording:
         # only holes end a shot.
         shots = _without_cuts(clip.shots, clip.times_s, 1.0 / self.rate_hz)
@@ -161,7 +175,7 @@ class NavsimClips(FileClips):
             reason = "; ".join(lost.notes(len(rows))) or "it has no usable frame"
             raise UnreadableClip(
                 self.location(index),
-                f"no image of {self.camera_name}: {reason}. Download this sensor, or choose a split without this log",
+                f"{NO_IMAGE} {self.camera_name}: {reason}. {DOWNLOAD}",
             )
 
     def track(self, index: int, first_s: float, last_s: float) -> Track | None:

@@ -36,8 +36,9 @@ class BadFrame(Exception):
 class Objects:
     """Annotated objects in the ego frame.
 
-    boxes: x, y, z, length, width, height, heading. names: index into OBJECT_NAMES. lost: number of
-    boxes that were left out because a size is not positive or a number not finite.
+    boxes: x, y, z, length, width, height, heading; the heading is NaN where it is unknown. velocity:
+    NaN where it is unknown; object_motion.py fills both. names: index into OBJECT_NAMES. lost:
+    number of boxes that were left out because their place or their size is unknown or impossible.
     """
 
     boxes: Float64[np.ndarray, "N 7"]
@@ -66,10 +67,11 @@ class Views:
 
 @dataclass(**FROZEN)
 class Frame:
-    """One frame as recorded. pose: x, y, heading, global. motion: vx, vy, ax, ay. lights: (lane connector, is red).
+    """One frame as recorded. pose: x, y, heading, global. motion: vx, vy, ax, ay.
 
-    objects: None where the recording has no annotations (private test data). lidar: path, empty
-    where there is none. location: name of the map.
+    Private test data lack what only a score needs. route, lights (lane connector, is red): None where
+    the recording does not name them. objects: None where it has no annotations. location: name of
+    the map, empty where it names none. lidar: path, empty where there is none.
     """
 
     token: str
@@ -77,8 +79,8 @@ class Frame:
     pose: Float64[np.ndarray, "3"]
     motion: Float64[np.ndarray, "4"]
     command: int
-    route: tuple[str, ...]
-    lights: tuple[tuple[str, bool], ...]
+    route: tuple[str, ...] | None
+    lights: tuple[tuple[str, bool], ...] | None
     objects: Objects | None
     views: Views
     lidar: str
@@ -91,7 +93,7 @@ def log_frame(entry: Any) -> Frame:
     translation = _numbers("ego2global_translation", _get(entry, "ego2global_translation"), (3,))
     yaw = heading_of(_numbers("ego2global_rotation", _get(entry, "ego2global_rotation"), (4,)))
     views = _mapping("cams", _get(entry, "cams"))
-    location = _text("map_location", _get(entry, "map_location"))
+    location = "" if entry.get("map_location") is None else _text("map_location", entry["map_location"])
     return Frame(
         **_common(entry),
         pose=np.array([translation[0], translation[1], yaw]),
@@ -144,14 +146,22 @@ def _common(entry: Mapping[str, Any]) -> dict[str, Any]:
         raise BadFrame(SHAPE, f"timestamp: expected whole microseconds, got {_shown(timestamp)}")
     if not 0 <= timestamp < LATEST_US:
         raise BadFrame(VALUE, f"timestamp: expected microseconds since 1970, got {_shown(int(timestamp))}")
-    route = _list("roadblock_ids", _get(entry, "roadblock_ids"))
+    route, lights = entry.get("roadblock_ids"), entry.get("traffic_lights")
     return {
         "token": _text("token", _get(entry, "token")),
         "timestamp_us": int(timestamp),
-        "route": tuple(_id("roadblock_ids", roadblock) for roadblock in route),
-        "lights": tuple(_light(light) for light in _list("traffic_lights", _get(entry, "traffic_lights"))),
+        "route": None if route is None else _route(route),
+        "lights": None if lights is None else tuple(map(_light, _list("traffic_lights", lights))),
         "lidar": _path("lidar_path", _get(entry, "lidar_path")),
     }
+
+
+def _route(entry: Any) -> tuple[str, ...]:
+    return tuple(_id("roadblock_ids", roadblock) for roadblock in _list("roadblock_ids", entry))
+
+
+def _route(entry: Any) -> tuple[str, ...]:
+    return tuple(_id("roadblock_ids", roadblock) for roadblock in _list("roadblock_ids", entry))
 
 
 def _light(entry: Any) -> tuple[str, bool]:
@@ -189,7 +199,11 @@ def _objects(key: str, value: Any, *, prefix: str) -> Objects:
         expected = ", ".join(OBJECT_NAMES)
         raise BadFrame(VALUE, f"{key}.{prefix}names: expected one of {expected}, got {_shown(unknown[0])}")
     tokens = [_id(f"{key}.track_tokens", token) for token in track_tokens]
-    usable = np.isfinite(boxes).all(1) & np.isfinite(velocity).all(1) & (boxes[:, 3:5] > 0).all(1)
+    # Heights, above the ground and of the box, enter no score: they must not cost an object its place.
+    boxes[:, [2, 5]] = np.where(np.isfinite(boxes[:, [2, 5]]), boxes[:, [2, 5]], 0.0)
+    boxes[~np.isfinite(boxes[:, 6]), 6] = np.nan
+    velocity[~np.isfinite(velocity).all(1)] = np.nan
+    usable = np.isfinite(boxes[:, :5]).all(1) & (boxes[:, 3:5] > 0).all(1)
     return Objects(
         boxes=boxes[usable],
         velocity=velocity[usable],

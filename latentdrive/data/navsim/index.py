@@ -57,7 +57,7 @@ class LogRows:
             unreadable=b"",
             place=bytes(log.location[0]),
             example=bytes(log.reasons[0]) if len(log.reasons) else b"",
-            lost_boxes=int(log.lost_boxes[0]),
+            lost_boxes=int(log.lost_boxes.sum()),
             tokens=log.tokens,
             timestamps_us=log.timestamps_us,
             has_route=log.has_route,
@@ -87,7 +87,8 @@ class NavsimIndex:
     """Frames of all logs, concatenated in the order of their names: log k has the rows ends[k]:ends[k + 1].
 
     stamps: FORMAT, size and time of change of each log's pickle. unreadable: why a log can't be
-    used, empty if it can. tokens: empty for frames without one. problems: index into log.PROBLEMS.
+    used, empty if it can. tokens: empty for frames without one. has_route: also true where the
+    recording names no route. problems: index into log.PROBLEMS.
     examples: one sentence on the first bad frame of a log, empty if there is none. lost_boxes:
     number of annotated boxes of a log that were left out.
     """
@@ -163,13 +164,17 @@ class NavsimIndex:
         """The scenes of a filter, cut as NAVSIM does: frames i to i + num_frames of a log, for i = 0, interval, ...
 
         Left out are scenes that contain a bad frame, and every scene whose token an earlier one has.
+        Of a log without any annotation (private test data) every frame with its history counts, even
+        if route and future are missing: its scenes can only be planned, and a plan needs neither.
         """
         selected_logs, absent_logs = self._selected_logs(filter)
         length = np.diff(self.ends)
         log = np.repeat(np.arange(len(self)), length)
         number = np.arange(len(self.tokens)) - np.repeat(self.ends[:-1], length)
         starts = np.flatnonzero(selected_logs[log] & (number % filter.interval == 0))
-        complete = starts[number[starts] + filter.num_frames <= length[log[starts]]]
+        unscored = self._unannotated_logs()
+        needed = np.where(unscored[log[starts]], filter.num_history_frames, filter.num_frames)
+        complete = starts[number[starts] + needed <= length[log[starts]]]
         now = complete + filter.num_history_frames - 1
         left_out = {TOO_SHORT: len(starts) - len(complete)}
 
@@ -181,7 +186,7 @@ class NavsimIndex:
             keep(np.isin(self.tokens[now], _bytes(filter.tokens)), NOT_LISTED)
         if filter.has_route:
             # A bad frame has no route, but is counted with the bad ones below.
-            keep(self.has_route[now] | (self.problems[now] > 0), NO_ROUTE)
+            keep(self.has_route[now] | (self.problems[now] > 0) | unscored[log[now]], NO_ROUTE)
         for kind, reason in enumerate(PROBLEMS):
             if kind:
                 keep(self._within(now, self.problems == kind, filter) == 0, f"bad frame: {reason}")
@@ -193,7 +198,7 @@ class NavsimIndex:
         return Selection(
             rows=now,
             left_out={reason: count for reason, count in left_out.items() if count},
-            uneven=int((self._within(now + 1, gaps, filter, frames=filter.num_frames - 1) > 0).sum()),
+            uneven=int((self._within(now, gaps, filter, skipped=1) > 0).sum()),
             absent_tokens=self._absent(filter.tokens),
             absent_logs=absent_logs,
         )
@@ -206,12 +211,20 @@ class NavsimIndex:
         return np.isin(self.names, _bytes(filter.log_names)), absent
 
     def _within(
-        self, now: np.ndarray, marked: np.ndarray, filter: SceneFilter, frames: int | None = None
+        self, now: np.ndarray, marked: np.ndarray, filter: SceneFilter, skipped: int = 0
     ) -> Int64[np.ndarray, "S"]:
-        """How many frames of each scene are marked. now: rows of present frames. frames: looked at, all if None."""
+        """How many frames of each scene are marked. now: rows of present frames. skipped: how many first frames are not
+        looked at.
+        """
         sums = np.concatenate([[0], np.cumsum(marked)])
         first = now - filter.num_history_frames + 1
-        return sums[first + (filter.num_frames if frames is None else frames)] - sums[first]
+        ends = self.ends[np.searchsorted(self.ends, now, side="right")] if len(now) else self.ends[:0]
+        return sums[np.minimum(first + filter.num_frames, ends)] - sums[first + skipped]
+
+    def _unannotated_logs(self) -> Bool[np.ndarray, "L"]:
+        """Logs without an annotated frame: NAVSIM's private test data."""
+        sums = np.concatenate([[0], np.cumsum(self.annotated)])
+        return sums[self.ends[1:]] == sums[self.ends[:-1]]
 
     def _absent(self, tokens: Sequence[str] | None) -> tuple[str, ...]:
         if not tokens:

@@ -1,6 +1,7 @@
 """One NAVSIM log in columns: from the pickle, once, to an archive of plain arrays that opens in milliseconds.
 
-After frames.py, which checks each frame. log_folder.py keeps the logs of a split, and scenes.py
+After frames.py, which checks each frame, and object_motion.py, which fills in what is unknown about
+moving objects. log_folder.py keeps the logs of a split, and scenes.py
 cuts scenes from one. A frame that can't be used keeps its row, so that its neighbours stay as far
 apart as they were; `problems` says why.
 """
@@ -14,12 +15,13 @@ import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int8, Int32, Int64, Shaped
 
 from latentdrive.data.navsim.frames import CAMERAS, NO_OBJECTS, BadFrame, Frame, Views, log_frame
+from latentdrive.data.navsim.object_motion import completed
 from latentdrive.data.pickles.reading import read_pickle
 from latentdrive.errors import RefusedPickle, UnreadableLogFile, raise_if_out_of_files
 from latentdrive.files import read_arrays, write_atomic
 from latentdrive.types import FROZEN, Command
 
-FORMAT = 1  # raise it when the same pickle would give other arrays: caches are then remade
+FORMAT = 2  # raise it when the same pickle would give other arrays: caches are then remade
 TIME = "time does not grow"
 # Why a frame can't be used, by number; 0 means that it can.
 PROBLEMS = ("", "key missing", "wrong shape or type", "not finite", "impossible value", TIME)
@@ -56,8 +58,10 @@ class NavsimLog:
     the rear axle, global. motion: vx, vy, ax, ay, forward and left. problems: index into PROBLEMS.
     reasons: one sentence for each bad frame, in order. boxes: x, y, z, length, width, height,
     heading, in the ego frame of their own frame. object_names: index into OBJECT_NAMES. tracks:
-    index into track_tokens. Cameras are in the order of CAMERAS; rotation and translation lead from
-    camera to ego. lost_boxes: number of annotated boxes that were left out.
+    index into track_tokens. road_told: whether a frame names its route and lights. Cameras are in the
+    order of CAMERAS; rotation and translation lead from camera to ego. lost_boxes: number of
+    annotated boxes that were left out, by frame. estimated_boxes: number of boxes whose velocity or
+    heading was unknown and follows from the same object's other frames, by frame.
     """
 
     location: Text
@@ -73,6 +77,7 @@ class NavsimLog:
     lights: Text
     red: Bool[np.ndarray, "L"]
     light_ends: Int64[np.ndarray, "F+1"]
+    road_told: Bool[np.ndarray, "F"]
     annotated: Bool[np.ndarray, "F"]
     boxes: Float64[np.ndarray, "N 7"]
     velocity: Float64[np.ndarray, "N 2"]
@@ -80,7 +85,8 @@ class NavsimLog:
     tracks: Int32[np.ndarray, "N"]
     track_tokens: Text
     object_ends: Int64[np.ndarray, "F+1"]
-    lost_boxes: Int64[np.ndarray, "1"]
+    lost_boxes: Int64[np.ndarray, "F"]
+    estimated_boxes: Int64[np.ndarray, "F"]
     images: Shaped[np.ndarray, "F 8"]
     rotation: Float64[np.ndarray, "F 8 3 3"]
     translation: Float64[np.ndarray, "F 8 3"]
@@ -114,8 +120,8 @@ class NavsimLog:
 
     @property
     def has_route(self) -> Bool[np.ndarray, "F"]:
-        """Frames with at least one roadblock."""
-        return np.diff(self.route_ends) > 0
+        """Frames with at least one roadblock, and those whose route the recording does not name."""
+        return (np.diff(self.route_ends) > 0) | ~self.road_told
 
 
 def read_log(path: str | Path) -> NavsimLog:
@@ -227,19 +233,21 @@ def _problem_columns(frames: Sequence[Frame | BadFrame]) -> dict[str, np.ndarray
 
 def _road_columns(rows: Sequence[Frame]) -> dict[str, np.ndarray]:
     """Routes and traffic lights."""
-    lights = [light for row in rows for light in row.lights]
+    routes, lights_by_row = [row.route or () for row in rows], [row.lights or () for row in rows]
+    lights = [light for row in lights_by_row for light in row]
     return {
-        "routes": _texts([roadblock for row in rows for roadblock in row.route]),
-        "route_ends": _ends([row.route for row in rows]),
+        "routes": _texts([roadblock for route in routes for roadblock in route]),
+        "route_ends": _ends(routes),
         "lights": _texts([connector for connector, _ in lights]),
         "red": np.array([red for _, red in lights], bool),
-        "light_ends": _ends([row.lights for row in rows]),
+        "light_ends": _ends(lights_by_row),
+        "road_told": np.array([row.route is not None and row.lights is not None for row in rows], bool),
     }
 
 
 def _object_columns(rows: Sequence[Frame]) -> dict[str, np.ndarray]:
     """Annotated objects. A frame without annotations has none, as a bad one."""
-    objects = [NO_OBJECTS if row.objects is None else row.objects for row in rows]
+    objects, estimated = completed(rows)
     tracks = [token for frame in objects for token in frame.tracks]
     track_tokens = sorted(set(tracks))
     number = {token: k for k, token in enumerate(track_tokens)}
@@ -251,7 +259,8 @@ def _object_columns(rows: Sequence[Frame]) -> dict[str, np.ndarray]:
         "tracks": np.array([number[token] for token in tracks], np.int32),
         "track_tokens": _texts(track_tokens),
         "object_ends": _ends([frame.tracks for frame in objects]),
-        "lost_boxes": np.array([sum(frame.lost for frame in objects)], np.int64),
+        "lost_boxes": np.array([frame.lost for frame in objects], np.int64),
+        "estimated_boxes": estimated,
     }
 
 

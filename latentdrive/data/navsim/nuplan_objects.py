@@ -23,7 +23,8 @@ class NotNuplan(ValueError):
 def detected_objects(detections: Any) -> TrackedObjects:
     """A DetectionsTracks in the global frame, without its own ego. Raises NotNuplan for anything else.
 
-    nuPlan's boxes have no height above the ground: centre_z_m is 0.
+    nuPlan's boxes have no height above the ground: centre_z_m is 0. A velocity that is not finite is
+    NaN. Any other number that is not finite raises NotNuplan.
     """
     objects = _required(_required(detections, "tracked_objects"), "tracked_objects")
     if not isinstance(objects, list | tuple):
@@ -67,9 +68,9 @@ def _row(item: Any) -> list[float]:
         row = [float(value) for value in values]
     except (TypeError, ValueError):
         raise NotNuplan(f"an attribute of object {_track(item)} is no number") from None
-    if not np.isfinite(row).all():
+    if not np.isfinite(row[:6]).all():
         raise NotNuplan(f"a number of object {_track(item)} is not finite")
-    return row
+    return row if np.isfinite(row[6:]).all() else [*row[:6], np.nan, np.nan]
 
 
 def _track(item: Any) -> str:

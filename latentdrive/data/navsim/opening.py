@@ -29,6 +29,7 @@ def open_navsim_logs(
     cameras: Sequence[str],
     camera_frames: str,
     lidar: bool,
+    complete_only: bool = False,
     at_least: Sequence[int] | None,
     cache_folder: str,
     processes: int,
@@ -42,7 +43,8 @@ def open_navsim_logs(
     a folder with NAVSIM's split files; None for the scenes that `filter` selects. filter:
     num_history_frames, num_future_frames, frame_interval, has_route; used without a split. maps: by
     place, None if no truth is needed. cameras: NAVSIM's names, lower case. camera_frames: "now", or
-    "all" of the history. lidar: whether points are read. at_least: height and width that images may
+    "all" of the history. lidar: whether points are read. complete_only: leave out scenes of which a
+    file of these sensors is missing. at_least: height and width that images may
     be decoded down to, None for the stored size. cache_folder: for the index and the logs in
     columns. processes: how many read new logs. max_unreadable: share of logs that may be
     unreadable. progress: shows how far reading new logs has come, or None.
@@ -57,8 +59,7 @@ def open_navsim_logs(
     if not len(selection.rows):
         raise NoScenes(_nothing_left(folder, index, selection, chosen.filter))
     size = None if at_least is None else (int(at_least[0]), int(at_least[1]))
-    counts = scene_counts(index, selection, logs.strangers)
-    return NavsimLogs(
+    source = NavsimLogs(
         split=chosen,
         logs=logs,
         index=index,
@@ -66,13 +67,24 @@ def open_navsim_logs(
         blobs=blobs,
         maps=maps,
         sensors=Sensors(cameras=tuple(cameras), frames=camera_frames, lidar=lidar, at_least=size),
-        summary="\n".join(finding.text for finding in counts.findings()),
     )
+    return _complete(source) if complete_only else source
 
 
 def counts_of(source: NavsimLogs) -> SceneCounts:
     """What opening the source found, and what was left out and why."""
     return scene_counts(source.index, source.selection, source.logs.strangers)
+
+
+def _complete(source: NavsimLogs) -> NavsimLogs:
+    """The source with its complete scenes alone. Raises NoScenes if there is none."""
+    whole = source.complete()
+    if not whole:
+        raise NoScenes(
+            f"none of the {len(source):,} scenes in {source.logs.folder} has all files of "
+            f"{', '.join(source.sensors.names)} in {source.blobs}: download these sensors, or ask for fewer"
+        )
+    return source.only(whole)
 
 
 def _nothing_left(folder: Path, index: NavsimIndex, selection: Selection, filter: SceneFilter) -> str:

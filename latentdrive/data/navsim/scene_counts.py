@@ -54,7 +54,7 @@ class SceneCounts:
             yield lacking(f"bad frames: {counted(self.bad_frames)}; the first one: {name}: {reason}")
         if self.lost_boxes:
             yield lacking(
-                f"{self.lost_boxes:,} annotated boxes left out: a size that is not positive, or a number not finite"
+                f"{self.lost_boxes:,} annotated boxes left out: a size that is not positive, or a place not finite"
             )
         if self.unannotated:
             yield lacking(

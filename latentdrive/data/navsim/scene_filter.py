@@ -32,7 +32,7 @@ class SceneFilter:
     A scene has num_history_frames (now included) + num_future_frames frames, and a new one begins
     every frame_interval frames (None: scenes do not overlap). has_route: only scenes with a route
     now. log_names, tokens: only these, None for all. The other keys belong to the second stage of
-    NAVSIM v2; they are checked, but not used.
+    NAVSIM v2, and are used where a split has no mapping (its private test data).
     """
 
     num_history_frames: int = 4
@@ -52,6 +52,28 @@ class SceneFilter:
     def num_frames(self) -> int:
         """Number of frames of a scene."""
         return self.num_history_frames + self.num_future_frames
+
+    def description(self) -> dict[str, Any]:
+        """What is asked of a scene, and how many logs and tokens are listed (None: no list)."""
+        lists = {name: getattr(self, name) for name in ("log_names", "tokens")}
+        return {
+            "num_history_frames": self.num_history_frames,
+            "num_future_frames": self.num_future_frames,
+            "frame_interval": self.frame_interval,
+            "has_route": self.has_route,
+            "max_scenes": self.max_scenes,
+            **{name: None if names is None else len(names) for name, names in lists.items()},
+        }
+
+    @property
+    def synthetic_tokens(self) -> tuple[str, ...]:
+        """Initial tokens of the synthetic scenes that the filter lists, each once; empty if it lists none."""
+        lists = (
+            self.synthetic_scene_tokens,
+            self.reactive_synthetic_initial_tokens,
+            self.non_reactive_synthetic_initial_tokens,
+        )
+        return tuple(dict.fromkeys(token for tokens in lists for token in tokens or ()))
 
     @property
     def interval(self) -> int:
@@ -79,12 +101,25 @@ class SecondStage:
 
 @dataclass(**FROZEN)
 class Split:
-    """NAVSIM's split. data_split: folder of its logs. second_stages: empty for splits of one stage."""
+    """NAVSIM's split. data_split: folder of its logs. second_stages: its mapping; empty for splits of one stage, and
+    for the private test split of two stages.
+    """
 
     name: str
     data_split: str
     filter: SceneFilter
     second_stages: tuple[SecondStage, ...]
+
+    @property
+    def has_second_stage(self) -> bool:
+        """Whether there are synthetic scenes, with or without a mapping that says which scene they follow."""
+        return bool(self.second_stages or self.filter.include_synthetic_scenes or self.filter.synthetic_tokens)
+
+    @property
+    def second_stage_tokens(self) -> tuple[str, ...]:
+        """Initial tokens of the synthetic scenes that mapping or filter list; empty if neither does."""
+        mapped = dict.fromkeys(token for stage in self.second_stages for pair in stage.followers for token in pair)
+        return tuple(mapped) or self.filter.synthetic_tokens
 
 
 def read_split(folder: str | Path, name: str) -> Split:

@@ -19,7 +19,11 @@ from latentdrive.types import SensorNeeds
 
 @dataclass(frozen=True, kw_only=True)
 class OpenSceneSettings(SceneSettings):
-    """What both kinds of NAVSIM scenes share; the fields are arguments of NavsimLogs."""
+    """What both kinds of NAVSIM scenes share; the fields are arguments of NavsimLogs.
+
+    complete_only: leave out scenes of which a file of the sensors is missing. It makes no scene another
+    one, so prepared scenes are shared, and it is no part of `content`.
+    """
 
     has_sensors: ClassVar[bool] = True
 
@@ -30,6 +34,7 @@ class OpenSceneSettings(SceneSettings):
     cameras: Sequence[str]
     camera_frames: str
     lidar: bool
+    complete_only: bool = False
     at_least: Sequence[int] | None
     cache_folder: str
     processes: int

@@ -5,7 +5,9 @@ index.py finds them in the logs, and scenes.py opens one.
 """
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float64
@@ -13,11 +15,13 @@ from jaxtyping import Float64
 from latentdrive.data.navsim.index import NavsimIndex, Selection
 from latentdrive.data.navsim.log import NavsimLog
 from latentdrive.data.navsim.log_folder import LogFolder
+from latentdrive.data.navsim.scene_counts import scene_counts
 from latentdrive.data.navsim.scene_filter import Split
 from latentdrive.data.navsim.scenes import (
     Cut,
     Maps,
     Sensors,
+    box_counts,
     clip_time_s,
     open_scene,
     open_truth,
@@ -27,7 +31,7 @@ from latentdrive.data.navsim.scenes import (
 from latentdrive.data.navsim.sensor_files import SensorFiles, is_there, missing_files
 from latentdrive.errors import UnreadableLogFile, UnreadableScene
 from latentdrive.lru_cache import LruCache
-from latentdrive.types import Scene, SceneTruth
+from latentdrive.types import BoxCounts, Scene, SceneTruth
 
 OPEN_LOGS = 16  # logs whose columns stay in memory; 1 to 20 MB each
 
@@ -37,8 +41,8 @@ class NavsimLogs:
 
     split: which scenes NAVSIM lists. logs: where the logs and their cache lie. index, selection:
     all frames of the logs, and those of them that are a scene's now. blobs: folder of the sensor
-    files. maps: by place, None if no truth is needed. sensors: which are opened. summary: what was
-    found and what was left out.
+    files. maps: by place, None if no truth is needed. sensors: which are opened. incomplete_scenes:
+    how many scenes of the split were left out, because a sensor file is missing (complete_only).
     """
 
     def __init__(
@@ -51,11 +55,12 @@ class NavsimLogs:
         blobs: Path,
         maps: Maps | None,
         sensors: Sensors,
-        summary: str,
+        incomplete_scenes: int = 0,
     ) -> None:
         self.split, self.filter, self.maps = split, split.filter, maps
         self.blobs, self.sensors = blobs, sensors
-        self.logs, self.index, self.selection, self._summary = logs, index, selection, summary
+        self.logs, self.index, self.selection = logs, index, selection
+        self.incomplete_scenes = incomplete_scenes
         tokens = index.tokens[selection.rows]
         self.tokens: tuple[str, ...] = tuple(token.decode() for token in tokens.tolist())
         self._rows = dict(zip(self.tokens, selection.rows.tolist()))
@@ -104,17 +109,49 @@ class NavsimLogs:
         number = self.index.log_of(row)
         now, name = row - int(self.index.ends[number]), self.index.name(number)
         first = now - self.filter.num_history_frames + 1
-        end = first + self.filter.num_frames
-        log = self._log(name)
-        if end > len(log) or log.tokens[now] != token.encode():
+        log, recorded = self._log(name), int(self.index.ends[number + 1] - self.index.ends[number])
+        end = min(first + self.filter.num_frames, recorded)  # private test data may end at now
+        if len(log) != recorded or log.tokens[now] != token.encode():
             raise UnreadableScene(
                 self.logs.path(name), "the log has changed since its folder was opened: run the command again"
             )
         return Cut(log=log, token=token, drive=name, first=first, now=now, end=end)
 
+    def box_counts(self, token: str) -> BoxCounts:
+        """What is known of the boxes that the scene's score reads. Raises UnreadableScene."""
+        return box_counts(self.cut(token))
+
     def summary(self) -> str:
         """The scenes that were found, those that were left out, and the reasons, in a few lines."""
-        return self._summary
+        counts = scene_counts(self.index, self.selection, self.logs.strangers)
+        lines = [finding.text for finding in counts.findings()]
+        if self.incomplete_scenes:
+            names = ", ".join(self.sensors.names)
+            lines.append(f"{self.incomplete_scenes:,} scenes left out, because a file of {names} is missing")
+        return "\n".join(lines)
+
+    def description(self) -> dict[str, Any]:
+        """Filter and data split, for the stamp of a score."""
+        return {
+            "data_split": self.split.data_split,
+            "filter": self.filter.description(),
+            "incomplete_scenes": self.incomplete_scenes,
+        }
+
+    def only(self, tokens: Iterable[str]) -> "NavsimLogs":
+        """The same source with these of its scenes alone; the others count as incomplete."""
+        kept = set(tokens)
+        rows = np.array([row for token, row in self._rows.items() if token in kept], np.int64)
+        return NavsimLogs(
+            split=self.split,
+            logs=self.logs,
+            index=self.index,
+            selection=replace(self.selection, rows=rows),
+            blobs=self.blobs,
+            maps=self.maps,
+            sensors=self.sensors,
+            incomplete_scenes=self.incomplete_scenes + len(self) - len(rows),
+        )
 
     def missing(self, sample: int | None = None, sensors: Iterable[str] | None = None) -> dict[str, SensorFiles]:
         """Which files of each sensor are absent. Folders are listed; no file is opened.

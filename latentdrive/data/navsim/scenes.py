@@ -21,6 +21,7 @@ from latentdrive.errors import ConfigError, MapError, UnreadableScene
 from latentdrive.geometry import relative_pose
 from latentdrive.types import (
     FROZEN,
+    BoxCounts,
     CameraImage,
     Command,
     EgoHistory,
@@ -119,8 +120,8 @@ def clip_time_s(cut: Cut) -> float:
 def open_truth(cut: Cut, path: Path, maps: Maps | None) -> SceneTruth:
     """What scoring may know of a scene. path: file of the log, for messages.
 
-    Raises MapError if there are no maps, and UnreadableScene if a frame has no annotations
-    (NAVSIM's private test data).
+    Raises MapError if there are no maps, and UnreadableScene if a frame has no annotations, or names
+    no route and lights (NAVSIM's private test data).
     """
     rows = range(cut.first, cut.end)
     if not cut.log.annotated[cut.first : cut.end].all():
@@ -128,6 +129,12 @@ def open_truth(cut: Cut, path: Path, maps: Maps | None) -> SceneTruth:
             path,
             f"scene {cut.token} has no annotations, as in NAVSIM's private test data: it can be planned, not scored",
         )
+    if not cut.log.road_told[cut.first : cut.end].all():
+        raise UnreadableScene(
+            path, f"scene {cut.token} lacks roadblock_ids or traffic_lights: it can be planned, not scored"
+        )
+    if not cut.log.place:
+        raise UnreadableScene(path, f"scene {cut.token} names no map: it can be planned, not scored")
     if maps is None:
         raise MapError(
             f"scene {cut.token} needs the map {cut.log.place}: give the folder of nuPlan's maps "
@@ -143,6 +150,12 @@ def open_truth(cut: Cut, path: Path, maps: Maps | None) -> SceneTruth:
         human=Trajectory(poses=_seen_from(cut.log.poses[cut.now], cut.log.poses[cut.now + 1 : cut.end]), dt_s=STEP_S),
         synthetic=False,
     )
+
+
+def box_counts(cut: Cut) -> BoxCounts:
+    """Annotated boxes of the scene from now on: left out, and with estimated motion."""
+    rows = slice(cut.now, cut.end)
+    return BoxCounts(lost=int(cut.log.lost_boxes[rows].sum()), estimated=int(cut.log.estimated_boxes[rows].sum()))
 
 
 def logged_frame(log: NavsimLog, row: int) -> LoggedFrame:
@@ -194,6 +207,11 @@ def sensor_path(log: NavsimLog, row: int, sensor: str) -> str:
 def sensor_rows(cut: Cut, sensor: str, frames: str) -> Sequence[int]:
     """Rows of the log whose file of this sensor a scene needs."""
     return range(cut.first, cut.now + 1) if frames == "all" and sensor != LIDAR else [cut.now]
+
+
+def sensor_paths(cut: Cut, sensors: Sensors) -> list[str]:
+    """Paths of all files that a scene needs; empty text where the recording names none."""
+    return [sensor_path(cut.log, row, name) for name in sensors.names for row in sensor_rows(cut, name, sensors.frames)]
 
 
 def _ego_history(cut: Cut) -> EgoHistory:

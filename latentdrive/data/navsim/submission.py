@@ -16,7 +16,7 @@ import numpy as np
 from latentdrive.data.pickles.names import StandIn
 from latentdrive.data.pickles.reading import read_pickle
 from latentdrive.data.pickles.writing import write_pickle
-from latentdrive.errors import ConfigError, WrongShape
+from latentdrive.errors import ConfigError, NoPlans, WrongShape
 from latentdrive.types import FROZEN, Trajectory
 
 TRAJECTORY = ("navsim.common.dataclasses", "Trajectory")
@@ -77,7 +77,8 @@ def write_submission(
 
     about: PERSONAL keys; missing ones become empty text. second_stage: None writes v1's form;
     trajectories write v2's form, with these as its second stage. Trajectories that NAVSIM would not
-    accept are left out; returns their tokens, with the reason.
+    accept are left out; returns their tokens, with the reason. Raises NoPlans, and writes nothing,
+    where none is left.
     """
     left_out: dict[str, str] = {}
     content: dict[str, Any] = {key: about.get(key, "") for key in PERSONAL}
@@ -85,6 +86,9 @@ def write_submission(
         content["predictions"] = [_entries(trajectories, left_out)]
     else:
         content |= {name: [_entries(stage, left_out)] for name, stage in zip(LISTS_V2, (trajectories, second_stage))}
+    if not any(content[name][0] for name in (*LISTS_V1, *LISTS_V2) if name in content):
+        first = "".join(f"; the first one is {token}: {reason}" for token, reason in [*left_out.items()][:1])
+        raise NoPlans(f"{path}: a submission needs trajectories, and none of {len(left_out):,} can be used{first}")
     write_pickle(Path(path).expanduser(), content)
     return left_out
 

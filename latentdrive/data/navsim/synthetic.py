@@ -5,6 +5,8 @@ with its frames. What other road users do after its last frame is stored as obje
 classes (nuplan_objects.py).
 """
 
+import hashlib
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,20 +19,21 @@ from latentdrive.data.navsim.frames import LONGEST, BadFrame, synthetic_frame
 from latentdrive.data.navsim.log import log_of
 from latentdrive.data.navsim.log_folder import cache_name
 from latentdrive.data.navsim.nuplan_objects import NotNuplan, detected_objects, light_states
+from latentdrive.data.navsim.object_motion import with_velocities
 from latentdrive.data.navsim.scene_filter import SecondStage, read_split
-from latentdrive.data.navsim.scenes import Cut, Maps, Sensors, open_scene, open_truth
+from latentdrive.data.navsim.scenes import Cut, Maps, Sensors, box_counts, open_scene, open_truth, sensor_paths
 from latentdrive.data.pickles.reading import read_pickle
 from latentdrive.data.unreadable import UnreadableLog
 from latentdrive.errors import NoScenes, RefusedPickle, UnreadableLogFile, UnreadableScene, raise_if_out_of_files
 from latentdrive.files import read_arrays, write_atomic
 from latentdrive.lru_cache import LruCache
 from latentdrive.progress import Progress
-from latentdrive.types import FROZEN, Command, LoggedFrame, Scene, SceneTruth
+from latentdrive.types import FROZEN, BoxCounts, Command, LoggedFrame, Scene, SceneTruth
 
 PICKLES, BLOBS = "synthetic_scene_pickles", "sensor_blobs"
 STEP_US = 500_000  # time between two frames
 OPEN_SCENES = 16  # scenes that stay in memory: a scene and its truth are usually needed together
-FORMAT = 1  # format number of the cached list of tokens
+FORMAT = 2  # format number of the cached list of tokens
 SYNTHETIC_TOKEN = 17  # characters; by this length NAVSIM tells a synthetic scene from an original one, which has 16
 
 
@@ -54,9 +57,10 @@ class SyntheticScenes:
 
     path: folder that holds synthetic_scene_pickles/ and sensor_blobs/, such as navhard_two_stage or
     warmup_two_stage. split, splits: a two-stage split and its folder as in NavsimLogs; None for
-    every scene that is there. maps, cameras, camera_frames, lidar, at_least, cache_folder,
-    max_unreadable, progress: as in NavsimLogs. absent: tokens that the split names, but no file
-    has. unreadable: reason by file name.
+    every scene that is there, as for a split that lists none. maps, cameras, camera_frames, lidar,
+    complete_only, at_least, cache_folder, max_unreadable, progress: as in NavsimLogs. absent: tokens
+    that the split names, but no file has. incomplete_scenes: left out, because a sensor file is
+    missing. unreadable: reason by file name.
     """
 
     def __init__(
@@ -69,6 +73,7 @@ class SyntheticScenes:
         cameras: Sequence[str],
         camera_frames: str,
         lidar: bool,
+        complete_only: bool = False,
         at_least: Sequence[int] | None,
         cache_folder: str,
         max_unreadable: float,
@@ -78,14 +83,18 @@ class SyntheticScenes:
         size = None if at_least is None else (int(at_least[0]), int(at_least[1]))
         self.sensors = Sensors(cameras=tuple(cameras), frames=camera_frames, lidar=lidar, at_least=size)
         self.second_stages: tuple[SecondStage, ...] = ()
+        listed: tuple[str, ...] = ()
         if split is not None and splits is not None:
-            self.second_stages = read_split(Path(splits).expanduser(), split).second_stages
+            chosen = read_split(Path(splits).expanduser(), split)
+            self.second_stages, listed = chosen.second_stages, chosen.second_stage_tokens
         self._open: LruCache[str, SyntheticScene] = LruCache(OPEN_SCENES)
         self._files, self.unreadable = self._listed(Path(cache_folder).expanduser(), max_unreadable, progress)
-        listed = dict.fromkeys(token for stage in self.second_stages for pair in stage.followers for token in pair)
         self.absent = tuple(token for token in listed if token not in self._files)
         self.tokens: tuple[str, ...] = tuple(token for token in listed if token in self._files)
         self.tokens = self.tokens or tuple(sorted(self._files))
+        there = len(self.tokens)
+        self.tokens = tuple(filter(self._is_complete, self.tokens)) if complete_only else self.tokens
+        self.incomplete_scenes = there - len(self.tokens)
         if not self.tokens or (listed and len(self.absent) == len(listed)):
             raise NoScenes(
                 f"{self.folder / PICKLES}: {len(self._files):,} synthetic scenes, {len(self.unreadable):,} unreadable "
@@ -108,7 +117,7 @@ class SyntheticScenes:
         """
         scene, path = self.read(token), self.location(token)
         truth = open_truth(scene.cut, path, self.maps)
-        frames = (*truth.frames, *_later(scene, truth.frames[-1], path))
+        frames = with_velocities((*truth.frames, *_later(scene, truth.frames[-1], path)))
         return replace(truth, frames=frames, synthetic=len(token) == SYNTHETIC_TOKEN)
 
     def drive(self, token: str) -> str:
@@ -125,6 +134,17 @@ class SyntheticScenes:
         """Time of now in microseconds, and the rear axle's pose then, global. Raises UnreadableScene."""
         return self.read(token).cut.start
 
+    def description(self) -> dict[str, Any]:
+        """The substrate of a two-stage score: a fingerprint over names and sizes of the scenes' files."""
+        files = sorted((self._files[token], self.location(token).stat().st_size) for token in self.tokens)
+        fingerprint = hashlib.sha256(json.dumps(files).encode()).hexdigest()[:12]
+        substrate = {"folder": self.folder.name, "scenes": len(self.tokens), "fingerprint": fingerprint}
+        return {"substrate": substrate, "incomplete_scenes": self.incomplete_scenes}
+
+    def box_counts(self, token: str) -> BoxCounts:
+        """What is known of the boxes in the scene's frames. Raises UnreadableScene."""
+        return box_counts(self.read(token).cut)
+
     def read(self, token: str) -> SyntheticScene:
         """One scene, from memory or from its file. Raises UnreadableScene if it is damaged or lacks something."""
         path = self.location(token)
@@ -138,10 +158,17 @@ class SyntheticScenes:
         text = f"{len(self.tokens):,} synthetic scenes after {len(self.second_stages):,} original ones"
         if self.absent:
             text += f"; {len(self.absent):,} that the split names are not there, for example {self.absent[0]}"
+        if self.incomplete_scenes:
+            text += f"; {self.incomplete_scenes:,} left out, because a sensor file is missing"
         if self.unreadable:
             name, reason = next(iter(self.unreadable.items()))
             text += f"; {len(self.unreadable):,} unreadable files, the first one: {name}: {reason}"
         return text
+
+    def _is_complete(self, token: str) -> bool:
+        """Whether every file of the requested sensors is there."""
+        paths = sensor_paths(self.read(token).cut, self.sensors)
+        return all(path and (self.folder / BLOBS / path).is_file() for path in paths)
 
     def _listed(
         self, cache: Path, max_unreadable: float, progress: Progress | None
@@ -191,7 +218,7 @@ def read_synthetic(path: Path) -> SyntheticScene:
     checked = []
     for number, entry in enumerate(frames):
         try:
-            checked.append(synthetic_frame(entry, metadata["map_name"]))
+            checked.append(synthetic_frame(entry, metadata.get("map_name") or ""))
         except BadFrame as error:
             raise UnreadableLogFile(path, f"frame {number}, {error}") from error
     log = log_of(checked)
@@ -209,11 +236,11 @@ def read_synthetic(path: Path) -> SyntheticScene:
 
 def _checked_history(path: Path, metadata: dict[str, Any], frames: Any) -> int:
     """Number of history frames, now included, after a check of everything that is read of the metadata."""
-    texts = ("log_name", "map_name", "initial_token")
+    texts = ("log_name", "initial_token")
     if missing := [name for name in (*texts, "num_history_frames") if name not in metadata]:
         raise UnreadableLogFile(path, f"scene_metadata.{missing[0]}: expected, but not there")
-    for name in texts:
-        text = metadata[name]
+    for name in (*texts, "map_name"):
+        text = "" if name == "map_name" and metadata.get(name) is None else metadata[name]
         if not isinstance(text, str) or not text.isprintable() or len(text) > LONGEST:
             raise UnreadableLogFile(path, f"scene_metadata.{name}: expected text, got {type(text).__name__}")
     history = metadata["num_history_frames"]

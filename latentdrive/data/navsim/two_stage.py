@@ -5,6 +5,7 @@ After scene_source.py and synthetic.py, which hold one stage each; the split's m
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float64
@@ -16,7 +17,7 @@ from latentdrive.data.navsim.scenes import Maps
 from latentdrive.data.navsim.synthetic import SyntheticScenes
 from latentdrive.errors import ConfigError, NoScenes
 from latentdrive.progress import Progress
-from latentdrive.types import Scene, SceneTruth
+from latentdrive.types import BoxCounts, Scene, SceneTruth
 
 
 class TwoStageScenes:
@@ -24,13 +25,15 @@ class TwoStageScenes:
 
     second_stages: entries of the split's mapping whose scenes are all there. incomplete: why the
     other entries are left out, by their token of now. Half an entry is never used, because its
-    score would come from other scenes under the same name.
+    score would come from other scenes under the same name. synthetic: tokens of the second stage.
+    NAVSIM's private test split has no mapping: all its scenes are there to be planned, and no score
+    follows from them.
     """
 
     def __init__(self, first: NavsimLogs, second: SyntheticScenes) -> None:
         self.first, self.second, self.maps = first, second, first.maps
         self.second_stages, self.incomplete = _complete(first.split.second_stages, first.tokens, second.tokens)
-        if not self.second_stages:
+        if self.incomplete and not self.second_stages:
             name, reason = next(iter(self.incomplete.items()))
             raise NoScenes(
                 f"none of the {len(self.incomplete):,} entries in the mapping of {first.split.name} is whole, the "
@@ -41,7 +44,9 @@ class TwoStageScenes:
         self._original = {
             token: entry.now for entry in self.second_stages for pair in entry.followers for token in pair
         }
-        self.tokens: tuple[str, ...] = (*originals, *self._original)
+        self.synthetic = tuple(self._original) or second.tokens
+        self._synthetic = frozenset(self.synthetic)
+        self.tokens: tuple[str, ...] = (*(originals or first.tokens), *self.synthetic)
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -56,7 +61,8 @@ class TwoStageScenes:
 
     def drive(self, token: str) -> str:
         """Name of the original scene's log, for the synthetic scenes that follow it as well."""
-        return self.first.drive(self._original.get(token, token))
+        original = self._original.get(token, token)
+        return (self.second if original in self._synthetic else self.first).drive(original)
 
     def location(self, token: str) -> Path:
         """The log or the file that a scene is read from."""
@@ -66,19 +72,29 @@ class TwoStageScenes:
         """Time of now in microseconds, and the rear axle's pose, global. Raises UnreadableScene."""
         return self._stage(token).start(token)
 
+    def description(self) -> dict[str, Any]:
+        """What decides both stages, for the stamp of a score."""
+        first, second = self.first.description(), self.second.description()
+        incomplete = first["incomplete_scenes"] + second["incomplete_scenes"]
+        return first | second | {"incomplete_scenes": incomplete}
+
+    def box_counts(self, token: str) -> BoxCounts:
+        """What is known of the boxes of a scene. Raises UnreadableScene."""
+        return self._stage(token).box_counts(token)
+
     def summary(self) -> str:
         """The numbers of scenes and entries that were found, in a sentence."""
-        text = (
-            f"{len(self.tokens) - len(self._original):,} original scenes and {len(self._original):,} synthetic ones "
-            f"that follow them, in {len(self.second_stages):,} entries of the split's mapping"
-        )
+        text = f"{len(self.tokens) - len(self.synthetic):,} original scenes and {len(self.synthetic):,} synthetic ones"
+        if not self.second_stages:
+            return f"{text}; the split has no mapping, so they can be planned, but no score follows from them"
+        text += f" that follow them, in {len(self.second_stages):,} entries of the split's mapping"
         if self.incomplete:
             name, reason = next(iter(self.incomplete.items()))
             text += f"; {len(self.incomplete):,} entries are left out, the first one: {name}: {reason}"
         return text
 
     def _stage(self, token: str) -> NavsimLogs | SyntheticScenes:
-        return self.second if token in self._original else self.first
+        return self.second if token in self._synthetic else self.first
 
 
 def open_two_stage(
@@ -92,6 +108,7 @@ def open_two_stage(
     cameras: Sequence[str],
     camera_frames: str,
     lidar: bool,
+    complete_only: bool = False,
     at_least: Sequence[int] | None,
     cache_folder: str,
     processes: int,
@@ -111,6 +128,7 @@ def open_two_stage(
         "cameras": cameras,
         "camera_frames": camera_frames,
         "lidar": lidar,
+        "complete_only": complete_only,
         "at_least": at_least,
         "cache_folder": cache_folder,
         "max_unreadable": max_unreadable,
@@ -119,10 +137,10 @@ def open_two_stage(
     if split is None:
         return SyntheticScenes(path=path, **shared)
     first = open_navsim_logs(path=logs, data_split=data_split, filter=None, processes=processes, **shared)
-    if not first.split.second_stages:
+    if not first.split.has_second_stage:
         raise ConfigError(
-            f"split {split} has one stage (no reactive_all_mapping): open it with data=navsim, or name a split of two "
-            "stages"
+            f"split {split} has one stage (no reactive_all_mapping, and its filter includes no synthetic scenes): open "
+            "it with data=navsim, or name a split of two stages"
         )
     return TwoStageScenes(first, SyntheticScenes(path=path, **shared))
 

@@ -227,8 +227,10 @@ def _tracks(path: Path, tracks: Mapping[str, Any], times: int, rows: np.ndarray)
         ]
         sizes, valid = np.stack(columns, -1), state["valid"][rows]
         row = np.concatenate([state["pose"][rows], state["z"][rows, None], sizes, state["velocity"][rows]], -1)
-        finite = np.isfinite(row).all(-1)
-        sized = np.isfinite(sizes).all(-1) & (sizes[:, :2] > 0).all(-1)
+        # Velocity and heights may be unknown: a score takes velocity from positions, and needs no height.
+        finite = np.isfinite(row[:, [0, 1, 2, 4, 5]]).all(-1)
+        row = np.where(np.isfinite(row), row, 0.0)
+        sized = (sizes[:, :2] > 0).all(-1)
         not_finite += bool((valid & ~finite).any())
         no_size += bool((valid & finite & ~sized).any())
         valid = valid & finite & sized

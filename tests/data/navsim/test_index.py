@@ -46,6 +46,31 @@ def test_scenes_are_cut_as_navsim_cuts_them(tmp_path: Path):
     assert len(names(index, SceneFilter(frame_interval=1, max_scenes=8))) == 8
 
 
+@pytest.mark.parametrize("history", [1, 4])
+def test_a_log_without_annotations_needs_neither_route_nor_future(tmp_path: Path, history: int):
+    def private(content):
+        for entry in content[:6]:
+            del entry["anns"]
+            entry["roadblock_ids"] = []
+        return content[:6]
+
+    index = index_of(write_openscene(tmp_path, sensors=False, change=private))
+    filter = SceneFilter(frame_interval=1, num_history_frames=history)
+    here = [token("north", k) for k in range(history - 1, 6)]
+    assert [name for name in names(index, filter) if name in [token("north", k) for k in range(6)]] == here
+    # In the other log, a scene needs both, as in NAVSIM.
+    assert names(index, filter)[-len(here) - 1] == token("east", 8)
+
+
+def test_a_route_that_the_recording_does_not_name_is_not_a_missing_one(tmp_path: Path):
+    def nameless(content):
+        for entry in content:
+            del entry["roadblock_ids"]
+
+    index = index_of(write_openscene(tmp_path, sensors=False, change=nameless))
+    assert names(index, SceneFilter(frame_interval=1))[6:] == [token("north", k) for k in (3, 4, 5, 6, 7, 8, 9)]
+
+
 def test_log_names_and_tokens_select_scenes_and_absent_ones_are_named(tmp_path: Path):
     index = index_of(write_openscene(tmp_path, sensors=False))
     selection = index.select(

@@ -13,7 +13,7 @@ from latentdrive.data.batches.scene_cutting import scene_batch
 from latentdrive.data.navsim.opening import counts_of, open_navsim_logs
 from latentdrive.data.navsim.scene_source import NavsimLogs
 from latentdrive.errors import ConfigError, MapError, NoScenes, UnreadableScene
-from latentdrive.types import Command, SceneSource, Timed
+from latentdrive.types import BoxCounts, Command, CountsBoxes, SceneSource, Timed
 from tests.support.navsim_fixture import (
     FORWARD,
     START_US,
@@ -199,6 +199,65 @@ def test_missing_files_are_counted_by_listing_folders(tmp_path: Path):
     whole = source.complete()
     assert len(whole) == 12 - 4 and NOW not in whole  # four scenes of the log see its frame 4
     assert source.complete(["lidar"]) == source.tokens and source.complete(["cam_b0"]) == ()
+
+
+@pytest.mark.parametrize(
+    ("keys", "reason"),
+    [
+        (("anns",), "has no annotations, as in NAVSIM's private test data: it can be planned, not scored"),
+        (("roadblock_ids",), "lacks roadblock_ids or traffic_lights: it can be planned, not scored"),
+        (("traffic_lights",), "lacks roadblock_ids or traffic_lights: it can be planned, not scored"),
+        (("map_location",), "names no map: it can be planned, not scored"),
+        (("anns", "roadblock_ids", "traffic_lights", "map_location"), "has no annotations"),
+    ],
+)
+def test_what_only_a_score_needs_may_be_missing(tmp_path: Path, keys: tuple[str, ...], reason: str):
+    def private(content):
+        for entry in content:
+            for key in keys:
+                del entry[key]
+
+    source = logs(write_openscene(tmp_path, change=private))
+    scene = source[NOW]
+    assert scene.cameras["front"] and scene.ego.poses_known and source.start(NOW)[0] == START_US + 2_500_000
+    with pytest.raises(UnreadableScene, match=reason):
+        source.truth(NOW)
+
+
+def test_a_private_log_may_end_at_now(tmp_path: Path):
+    def private(content):
+        for entry in content:
+            del entry["anns"]
+        return content[:6]
+
+    source = logs(write_openscene(tmp_path, change=private))
+    assert source.tokens == tuple(token("north", k) for k in (3, 4, 5)) and source[NOW].token == NOW
+
+
+def test_boxes_that_a_score_lacks_are_counted_by_scene(tmp_path: Path):
+    def spoil(content):
+        content[6]["anns"]["gt_boxes"][1, 0] = np.nan
+        content[8]["anns"]["gt_velocity_3d"][0, 0] = np.nan
+        content[2]["anns"]["gt_boxes"][0, 0] = np.nan  # before now: no score reads it
+
+    source = logs(write_openscene(tmp_path, sensors=False, change=spoil))
+    assert isinstance(source, CountsBoxes)
+    assert source.box_counts(NOW) == BoxCounts(lost=1, estimated=1)
+    assert source.box_counts(token("north", 7)) == BoxCounts(lost=0, estimated=1)
+
+
+def test_complete_scenes_alone_can_be_kept(tmp_path: Path):
+    root = write_openscene(tmp_path)
+    (root / "sensor_blobs/mini/north/CAM_F0" / f"{token('north', 4)}.jpg").unlink()
+    source = logs(root, complete_only=True)
+    assert source.tokens == (token("north", 3), token("north", 8)) and source.incomplete_scenes == 4
+    assert source[token("north", 8)].token == token("north", 8)
+    assert "2 scenes in 1 of 2 logs" in source.summary()
+    assert "4 scenes left out, because a file of cam_f0, cam_l0, lidar is missing" in source.summary()
+    assert logs(root).incomplete_scenes == 0 and len(logs(root)) == 6
+    assert len(logs(root, complete_only=True, camera_frames="now")) == 5
+    with pytest.raises(NoScenes, match=r"none of the 6 scenes .* has all files of cam_b0"):
+        logs(root, complete_only=True, cameras=["cam_b0"])
 
 
 def test_sensors_that_are_not_requested_may_be_missing(tmp_path: Path):

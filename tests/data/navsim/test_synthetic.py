@@ -99,6 +99,30 @@ def test_later_objects_of_another_kind_are_an_error_in_the_truth_alone(folder: P
         source.truth(TOKEN)
 
 
+def test_a_later_object_of_unknown_velocity_moves_as_its_positions_do(folder: Path):
+    later = [detections(thing(0, "car", x, (float("nan"), 0.0))) for x in (12.0, 14.0, 17.0)]
+    write_scene(folder, "aa", TOKEN, extended_detections_tracks=later)
+    frames = scenes(folder).truth(TOKEN).frames
+    # Half a second apart; the frame before the first of them holds the car at (8, 37.5).
+    assert [frame.objects.velocity[0].tolist() for frame in frames[4:]] == [
+        pytest.approx([6.0, -17.5]),
+        pytest.approx([5.0, 0.0]),
+        pytest.approx([6.0, 0.0]),
+    ]
+
+
+def test_a_scene_without_route_lights_map_and_annotations_is_seen_and_not_scored(folder: Path):
+    private = [frame(k) for k in range(4)]
+    for entry in private:
+        entry |= {"annotations": None, "roadblock_ids": None, "traffic_lights": None}
+    metadata = {"log_name": "north", "map_name": None, "initial_token": TOKEN, "num_history_frames": 4}
+    write_scene(folder, "aa", TOKEN, frames=private, scene_metadata=metadata, extended_detections_tracks=None)
+    source = scenes(folder)
+    assert source[TOKEN].cameras["front"] and source.tokens == (TOKEN, PREVIOUS)
+    with pytest.raises(UnreadableScene, match="has no annotations"):
+        source.truth(TOKEN)
+
+
 @pytest.mark.parametrize(
     ("item", "words"),
     [

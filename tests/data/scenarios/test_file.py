@@ -45,6 +45,22 @@ def test_objects_have_navsims_names_and_are_there_only_while_valid(tmp_path: Pat
     assert "1 tracks without a size left out" in source.summary() and "7 tracks" in source.summary()
 
 
+@pytest.mark.parametrize("unknown", ["velocity", "height", "z"])
+def test_an_unknown_velocity_or_height_costs_no_object_its_place(tmp_path: Path, unknown: str):
+    content = scenario()
+    other = track("VEHICLE", np.column_stack([np.linspace(30, 80, 101), np.full(101, 4.0)]), velocity=(5.0, 0.0))
+    if unknown == "z":
+        other["state"]["position"][:, 2] = np.nan
+    else:
+        other["state"][unknown][:] = np.nan
+    content["tracks"]["other"] = other
+    source = logs(write_scenario(tmp_path / "a.pkl", content))
+    for frame in source.truth(source.tokens[0]).frames:
+        row = frame.objects.tracks.index("other")
+        np.testing.assert_allclose(frame.objects.velocity[row], [5.0, 0.0], atol=1e-6)
+    assert "NaN or infinite" not in source.summary()
+
+
 def test_where_the_ego_leaps_no_point_reaches_across(tmp_path: Path):
     content = scenario()
     content["tracks"]["ego"]["state"]["position"][98:, 0] -= 4.0
