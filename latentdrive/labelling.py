@@ -13,13 +13,15 @@ import numpy as np
 from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor
 
+from latentdrive.data.batches.labelled_clips import fingerprint_clips
 from latentdrive.data.batches.scene_cutting import SceneSpec, cut_scene, scene_batch
 from latentdrive.data.batches.transitions import WindowSpec
 from latentdrive.data.batches.windows import Opened, make_batch, open_clip
 from latentdrive.data.clips.clip_source import ReadableSource
+from latentdrive.data.file_contents import FileContent, contents_of
 from latentdrive.data.latent_store import LatentWriter, StoreInfo, Windows, stack_latents
 from latentdrive.data.unreadable import UnreadableLog
-from latentdrive.errors import CheckpointError, ConfigError, TooShort, UnreadableClip
+from latentdrive.errors import CheckpointError, ConfigError, TooShort, UnreadableClip, raise_if_out_of_files
 from latentdrive.identity import FormerIds
 from latentdrive.types import DrivingClip, LatentActions, LatentPredictor, Origin
 
@@ -193,6 +195,7 @@ class Shard:
     def __init__(self, labeller: Labeller, clips: ReadableSource, batch_size: int) -> None:
         self.labeller, self.clips, self.batch_size = labeller, clips, batch_size
         self._drives: dict[int, str] = {}  # the drive of each clip, in order
+        self._contents: dict[int, list[FileContent]] = {}
         self._windows: WindowList = []
         self._times: list[float] = []
         self._opened: dict[int, Opened] = {}
@@ -210,6 +213,7 @@ class Shard:
         rows = strided_starts(clip, self.labeller.starts(clip), stride)
         if not len(rows):
             raise TooShort(self.clips.location(index), f"none of its shots is long enough ({len(clip)} frames in all)")
+        self._contents[index] = _contents(self.clips, index)
         self._drives[index], self._opened[index] = clip.drive, opened
         self._windows += [(index, int(row)) for row in rows]
         self._times += clip.times_s[rows].tolist()
@@ -230,6 +234,7 @@ class Shard:
             t0_s=np.array(self._times, np.float64),
             latents=stack_latents(self._parts),
             known=np.concatenate(self._known),
+            contents={self.clips.key(index): files for index, files in self._contents.items()},
         )
 
     def _label(self) -> None:
@@ -240,6 +245,15 @@ class Shard:
         self._labelled += len(picked)
         waiting = {index for index, _ in self._windows[self._labelled :]}
         self._opened = {index: opened for index, opened in self._opened.items() if index in waiting}
+
+
+def _contents(clips: ReadableSource, index: int) -> list[FileContent]:
+    """What is in the files of a clip. Raises UnreadableClip where one can't be read."""
+    try:
+        return contents_of(clips.files(index))
+    except OSError as error:
+        raise_if_out_of_files(error)
+        raise UnreadableClip(clips.location(index), f"{error.filename} can't be read ({error.strerror})") from error
 
 
 def strided_starts(clip: DrivingClip, starts: Int64[np.ndarray, "S"], stride: int) -> Int64[np.ndarray, "W"]:
@@ -269,17 +283,6 @@ def describe(labeller: Labeller, clips: ReadableSource, *, maker: str, stride_s:
         known=labeller.known,
         former_ids=model.former_ids,
     )
-
-
-def fingerprint_clips(clips: ReadableSource) -> str:
-    """16 hexadecimal digits over the identity of every clip and the part of it that is used. Opens no clip."""
-    digest = hashlib.sha256(clips.part.identity.encode())
-    for index in range(len(clips)):
-        try:
-            digest.update(json.dumps(clips.identity(index), sort_keys=True).encode())
-        except UnreadableClip as error:
-            digest.update(str(error).encode())
-    return digest.hexdigest()[:16]
 
 
 def address(infos: dict[str, StoreInfo]) -> str:
