@@ -69,6 +69,12 @@ def changed_files(noted: Sequence[FileContent], files: Sequence[Path]) -> list[s
     return renamed + [content.name for content in there if not content.is_in(paths[content.name])]
 
 
+def differ(first: Sequence[FileContent], second: Sequence[FileContent]) -> bool:
+    """Whether two notes of a clip's files tell of different contents of one file."""
+    digests = {content.name: content.digest for content in first}
+    return any(digests.get(content.name, content.digest) != content.digest for content in second)
+
+
 def _stamp(path: Path) -> str:
     """16 hexadecimal digits over path, size and times; of a folder, over those of its files."""
     entries = sorted(_files_in(path)) if path.is_dir() else [path]
