@@ -1,157 +1,24 @@
 """How a model labels the windows of clips, shard by shard: the work behind the verb `label`.
 
-A WindowEncoder (a codebook) is given the frames from t0 to the end of the window. A ScenePredictor (a
-teacher or student) is given the scene at t0 and nothing later.
+labellers.py says how a model labels some windows; this module walks over the clips.
 """
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import Callable, Iterable
 
 import numpy as np
-from jaxtyping import Bool, Float, Int64, UInt8
-from torch import Tensor
+from jaxtyping import Int64
 
-from latentdrive.data.batches.scene_cutting import SceneSpec, cut_scene, scene_batch
-from latentdrive.data.batches.transitions import WindowSpec
-from latentdrive.data.batches.windows import Opened, make_batch, open_clip
+from latentdrive.data.batches.labelled_clips import fingerprint_clips
+from latentdrive.data.batches.windows import Opened, open_clip
 from latentdrive.data.clips.clip_source import ReadableSource
+from latentdrive.data.file_contents import FileContent, contents_of
 from latentdrive.data.latent_store import LatentWriter, StoreInfo, Windows, stack_latents
 from latentdrive.data.unreadable import UnreadableLog
-from latentdrive.errors import CheckpointError, ConfigError, TooShort, UnreadableClip
-from latentdrive.identity import FormerIds
-from latentdrive.types import DrivingClip, LatentActions, LatentPredictor, Origin
-
-WindowList = list[tuple[int, int]]  # (clip, frame at t0) of each window
-
-
-@runtime_checkable
-class SlotModel(Protocol):
-    """A model of latent actions: `transitions` x `codes_per_transition` slots of `codes` codes of one codebook."""
-
-    codebook_id: str
-    former_ids: FormerIds
-    codes: int
-    transitions: int
-    codes_per_transition: int
-
-    def to(self, device: str) -> Any: ...
-
-
-@runtime_checkable
-class FrameMaps(Protocol):
-    """The backbone of a WindowEncoder. trained: whether the codebook trained it; `maps` is for frozen ones only."""
-
-    trained: bool
-
-
-@runtime_checkable
-class WindowEncoder(SlotModel, Protocol):
-    """A model that codes what happened in a window of frames, `transition_s` apart: a codebook."""
-
-    transition_s: float
-    features: FrameMaps
-
-    def encode(
-        self,
-        frames: UInt8[Tensor, "B F 3 H W"],
-        motion: Float[Tensor, "B T 4"] | None,
-        maps: Float[Tensor, "B F C h w"] | None = None,
-    ) -> LatentActions: ...
-
-
-@runtime_checkable
-class ScenePredictor(SlotModel, LatentPredictor, Protocol):
-    """A model that predicts latent actions from a scene: a teacher or student. scene: what it sees of the past."""
-
-    origin: Origin
-    scene: SceneSpec
-
-
-@runtime_checkable
-class Labeller(Protocol):
-    """Labels windows of clips. origin: whose codes they are. known: names of the flags that `label` returns."""
-
-    model: SlotModel
-    origin: Origin
-    known: tuple[str, ...]
-    transition_s: float
-
-    def starts(self, clip: DrivingClip) -> Int64[np.ndarray, "S"]: ...
-
-    def label(
-        self, clips: ReadableSource, windows: WindowList, opened: Mapping[int, Opened]
-    ) -> tuple[LatentActions, Bool[np.ndarray, "N flags"]]:
-        """Labels of the windows, and which inputs were known. opened: the clips of the windows."""
-        ...
-
-
-class FutureLabeller:
-    """Labels by a codebook, from all frames of a window and from the motion between them where it is known."""
-
-    origin, known = Origin.INVERSE_DYNAMICS, ("motion",)
-
-    def __init__(self, model: WindowEncoder, *, rate_hz: float, device: str) -> None:
-        self.model, self.device, self.transition_s = model, device, model.transition_s
-        self.spec = WindowSpec(transitions=model.transitions, transition_s=model.transition_s, rate_hz=rate_hz)
-
-    def starts(self, clip: DrivingClip) -> Int64[np.ndarray, "S"]:
-        """Frames with a whole window after them in their shot."""
-        return self.spec.starts(clip)
-
-    def label(
-        self, clips: ReadableSource, windows: WindowList, opened: Mapping[int, Opened]
-    ) -> tuple[LatentActions, Bool[np.ndarray, "N flags"]]:
-        """Codes of what happened. A frozen backbone sees each frame of a batch once, however many windows hold it."""
-        batch = make_batch(clips, windows, self.spec, take="frames", patch_grid=None, opened=opened).to(self.device)
-        known = batch.motion_known.cpu().numpy()
-        motion = batch.motion if known.all() else None
-        if self.model.features.trained:
-            return self.model.encode(batch.frames, motion), known[:, None]
-        steps = np.arange(0, self.spec.span + 1, self.spec.transition_frames)
-        places = np.array([[(index, row + step) for step in steps] for index, row in windows])
-        _, first, inverse = np.unique(places.reshape(-1, 2), axis=0, return_index=True, return_inverse=True)
-        maps = self.model.features.maps(batch.frames.flatten(0, 1)[first])[inverse.reshape(places.shape[:2])]
-        return self.model.encode(batch.frames, motion, maps), known[:, None]
-
-
-class PresentLabeller:
-    """Labels by a teacher or student, from the scene at t0 and nothing later."""
-
-    known = ("velocity", "acceleration", "command")
-
-    def __init__(self, model: ScenePredictor, *, rate_hz: float, transition_s: float, device: str) -> None:
-        self.model, self.origin, self.rate_hz, self.device = model, model.origin, rate_hz, device
-        self.transition_s = transition_s
-
-    def starts(self, clip: DrivingClip) -> Int64[np.ndarray, "S"]:
-        """Frames with the scene's earlier images before them in their shot."""
-        return self.model.scene.starts(clip, self.rate_hz)
-
-    def label(
-        self, clips: ReadableSource, windows: WindowList, opened: Mapping[int, Opened]
-    ) -> tuple[LatentActions, Bool[np.ndarray, "N flags"]]:
-        """Codes that the model expects."""
-        scenes = [cut_scene(opened[index].clip, row, self.model.scene, rate_hz=self.rate_hz) for index, row in windows]
-        batch = scene_batch(scenes, height=clips.height, width=clips.width)
-        known = np.stack([getattr(batch, f"{name}_known").numpy() for name in self.known], 1)
-        return self.model.predict(batch.to(self.device)), known
-
-
-def choose_labeller(model: Any, *, rate_hz: float, transition_s: float | None, device: str) -> Labeller:
-    """The labeller for this kind of model. transition_s: of a predictor's training codes; a codebook has its own.
-
-    Raises CheckpointError for a model that is neither.
-    """
-    model.to(device)
-    if isinstance(model, WindowEncoder):
-        return FutureLabeller(model, rate_hz=rate_hz, device=device)
-    if isinstance(model, ScenePredictor):
-        return PresentLabeller(model, rate_hz=rate_hz, transition_s=transition_s, device=device)
-    raise CheckpointError(
-        f"a {type(model).__name__} can't label: give a codebook, a teacher or a student as model=FOLDER"
-    )
+from latentdrive.errors import ConfigError, StoreError, TooShort, UnreadableClip, raise_if_out_of_files
+from latentdrive.labellers import Labeller, WindowList
+from latentdrive.types import DrivingClip, LatentActions
 
 
 def label_part(
@@ -165,7 +32,16 @@ def label_part(
     stride: int,
     watch: Callable[[range], Iterable[int]],
 ) -> dict[str, int]:
-    """Label the clips that no finished shard covers, clip by clip. Returns counts. watch: shows the progress."""
+    """Label the clips that no finished shard covers, clip by clip. Returns counts. watch: shows the progress.
+
+    A finished store stays as it is. Raises StoreError for one in which an earlier version told the model
+    of inputs that it was not trained on.
+    """
+    if told := [name for name in labeller.known if name not in labeller.told and writer.knew(name)]:
+        raise StoreError(
+            f"{writer.folder} was labelled by a model that was told the {', '.join(told)}, which it was not trained on "
+            "(an earlier version did that): remove the folder and label again"
+        )
     for number, (path, reason) in enumerate(writer.unreadable):
         log.add(-1 - number, UnreadableClip(path, reason))  # found before an interruption
     shard, failed = Shard(labeller, clips, batch_size), []
@@ -193,6 +69,7 @@ class Shard:
     def __init__(self, labeller: Labeller, clips: ReadableSource, batch_size: int) -> None:
         self.labeller, self.clips, self.batch_size = labeller, clips, batch_size
         self._drives: dict[int, str] = {}  # the drive of each clip, in order
+        self._contents: dict[int, list[FileContent]] = {}
         self._windows: WindowList = []
         self._times: list[float] = []
         self._opened: dict[int, Opened] = {}
@@ -210,6 +87,7 @@ class Shard:
         rows = strided_starts(clip, self.labeller.starts(clip), stride)
         if not len(rows):
             raise TooShort(self.clips.location(index), f"none of its shots is long enough ({len(clip)} frames in all)")
+        self._contents[index] = _contents(self.clips, index)
         self._drives[index], self._opened[index] = clip.drive, opened
         self._windows += [(index, int(row)) for row in rows]
         self._times += clip.times_s[rows].tolist()
@@ -230,6 +108,7 @@ class Shard:
             t0_s=np.array(self._times, np.float64),
             latents=stack_latents(self._parts),
             known=np.concatenate(self._known),
+            contents={self.clips.key(index): files for index, files in self._contents.items()},
         )
 
     def _label(self) -> None:
@@ -240,6 +119,15 @@ class Shard:
         self._labelled += len(picked)
         waiting = {index for index, _ in self._windows[self._labelled :]}
         self._opened = {index: opened for index, opened in self._opened.items() if index in waiting}
+
+
+def _contents(clips: ReadableSource, index: int) -> list[FileContent]:
+    """What is in the files of a clip. Raises UnreadableClip where one can't be read."""
+    try:
+        return contents_of(clips.files(index))
+    except OSError as error:
+        raise_if_out_of_files(error)
+        raise UnreadableClip(clips.location(index), f"{error.filename} can't be read ({error.strerror})") from error
 
 
 def strided_starts(clip: DrivingClip, starts: Int64[np.ndarray, "S"], stride: int) -> Int64[np.ndarray, "W"]:
@@ -269,17 +157,6 @@ def describe(labeller: Labeller, clips: ReadableSource, *, maker: str, stride_s:
         known=labeller.known,
         former_ids=model.former_ids,
     )
-
-
-def fingerprint_clips(clips: ReadableSource) -> str:
-    """16 hexadecimal digits over the identity of every clip and the part of it that is used. Opens no clip."""
-    digest = hashlib.sha256(clips.part.identity.encode())
-    for index in range(len(clips)):
-        try:
-            digest.update(json.dumps(clips.identity(index), sort_keys=True).encode())
-        except UnreadableClip as error:
-            digest.update(str(error).encode())
-    return digest.hexdigest()[:16]
 
 
 def address(infos: dict[str, StoreInfo]) -> str:

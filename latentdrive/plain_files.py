@@ -42,7 +42,11 @@ def read_yaml(file: str | Path, *, largest_bytes: int = LARGEST_BYTES, deepest: 
 
 def read_json(file: str | Path, *, largest_bytes: int = LARGEST_BYTES) -> Any:
     """The content of a JSON file. Raises OSError if it can't be opened, and ValueError as `read_yaml` does."""
-    raw = _read(file, largest_bytes)
+    return json_of(_read(file, largest_bytes))
+
+
+def json_of(raw: bytes) -> Any:
+    """The content of JSON text, of a size that its reader has bounded. Raises ValueError as `read_yaml` does."""
     try:
         return json.loads(raw.decode("utf-8"))
     except UnicodeDecodeError:

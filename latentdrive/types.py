@@ -404,10 +404,14 @@ class CountsBoxes(Protocol):
 
 @runtime_checkable
 class Timed(Protocol):
-    """A SceneSource whose scenes lie in clips, at `time_s` seconds: a latent store can hold their windows."""
+    """A SceneSource whose scenes lie in clips, at `time_s` seconds: a latent store can hold their windows.
+
+    clip_files: the files of a scene's clip that are there, as the source of clips names them.
+    """
 
     def drive(self, token: str) -> str: ...
     def time_s(self, token: str) -> float: ...
+    def clip_files(self, token: str) -> Sequence[Path]: ...
 
 
 @runtime_checkable

@@ -1,28 +1,22 @@
 """Labelling: who sees what, which windows there are, and what an interruption costs."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
+from latentdrive.checkpoint import Card
 from latentdrive.data.batches.scene_cutting import SceneSpec
 from latentdrive.data.batches.windows import open_clip
 from latentdrive.data.latent_store import LatentStore, LatentWriter
 from latentdrive.data.unreadable import UnreadableLog
-from latentdrive.errors import CheckpointError, ConfigError, TooManyUnreadable, UnreadableClip
-from latentdrive.labelling import (
-    FutureLabeller,
-    PresentLabeller,
-    address,
-    choose_labeller,
-    describe,
-    label_part,
-    stride_frames,
-    strided_starts,
-)
-from latentdrive.types import Origin, SceneBatch
-from tests.support.latent import RATE_HZ, MemoryClips, make_clip, make_latents, read_index
+from latentdrive.errors import CheckpointError, ConfigError, StoreError, TooManyUnreadable, UnreadableClip
+from latentdrive.labellers import FutureLabeller, Labeller, PresentLabeller, choose_labeller
+from latentdrive.labelling import address, describe, label_part, stride_frames, strided_starts
+from latentdrive.types import Command, DrivingClip, Origin, SceneBatch
+from tests.support.latent import HEIGHT, RATE_HZ, WIDTH, MemoryClips, make_clip, make_latents, read_index
 
 
 class Shared(torch.nn.Module):
@@ -81,12 +75,20 @@ def run(labeller, clips, folder, *, batch_size=4, shard_windows=6, max_unreadabl
     )
 
 
+def labeller_of(model, **facts) -> Labeller:
+    """The labeller of a model whose card tells that it saw clips like those of this file, without commands."""
+    shown = {"height": HEIGHT, "width": WIDTH, "fit": "crop", "commands": False, "transition_s": 0.5} | facts
+    data = SimpleNamespace(rate_hz=RATE_HZ, height=HEIGHT, width=WIDTH, fit="crop")
+    return choose_labeller(model, card=Card(kind="model", data=shown), folder="runs/model", data=data, device="cpu")
+
+
 def book() -> FutureLabeller:
-    return choose_labeller(Book(), rate_hz=RATE_HZ, transition_s=None, device="cpu")
+    return labeller_of(Book())
 
 
-def seer() -> PresentLabeller:
-    return choose_labeller(Seer(), rate_hz=RATE_HZ, transition_s=0.5, device="cpu")
+def seer(**facts) -> PresentLabeller:
+    """facts: what else the card of the predictor says."""
+    return labeller_of(Seer(), **facts)
 
 
 def test_a_codebook_is_given_t0_to_t0_plus_three_transitions(tmp_path):
@@ -103,7 +105,7 @@ def test_a_frozen_backbone_sees_a_frame_once_a_batch(tmp_path):
     labeller = book()
     run(labeller, clips, tmp_path / "frozen", batch_size=15)
     assert labeller.model.features.seen == 3 * 8  # of 16 frames every other one is looked at; by 15 windows of 4
-    trained = choose_labeller(Book(trained=True), rate_hz=RATE_HZ, transition_s=None, device="cpu")
+    trained = labeller_of(Book(trained=True))
     run(trained, clips, tmp_path / "trained", batch_size=15)
     assert trained.model.features.seen == 0
     assert np.array_equal(LatentStore(tmp_path / "frozen").codes(), LatentStore(tmp_path / "trained").codes())
@@ -197,7 +199,7 @@ def test_the_address_of_the_stores_changes_with_maker_data_and_stride():
 
 def test_what_can_neither_encode_nor_predict_is_refused():
     with pytest.raises(CheckpointError, match=r"a Linear can't label: give a codebook, a teacher or a student"):
-        choose_labeller(torch.nn.Linear(1, 1), rate_hz=RATE_HZ, transition_s=0.5, device="cpu")
+        labeller_of(torch.nn.Linear(1, 1))
 
 
 def test_a_stride_between_two_frames_is_refused():
@@ -245,3 +247,54 @@ def test_a_clip_too_short_for_a_window_is_counted_but_is_not_unreadable(tmp_path
     numbers = run(book(), clips, tmp_path, max_unreadable=0.0)
     assert numbers == {"windows": 5, "clips": 2, "unreadable": 0, "too_short": 1}
     assert LatentStore(tmp_path).unreadable == []
+
+
+def with_commands(number: int) -> DrivingClip:
+    """A clip whose driver is told to turn left."""
+    return replace(make_clip(number), commands=np.full(16, int(Command.LEFT)))
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_a_predictor_is_told_the_command_only_if_it_was_trained_with_commands(tmp_path, told):
+    labeller = seer(commands=told)
+    run(labeller, MemoryClips([with_commands(0)]), tmp_path)
+    given = labeller.model.given[0]
+    expected = Command.LEFT if told else Command.UNKNOWN
+    assert (given.command == int(expected)).all() and (given.command_known == told).all()
+    assert (LatentStore(tmp_path).known[:, 2] == told).all()
+    assert given.velocity_known.all()
+
+
+def test_a_store_whose_model_was_told_what_it_was_not_trained_on_is_not_taken_for_finished(tmp_path):
+    clips = MemoryClips([with_commands(0)])
+    run(seer(commands=True), clips, tmp_path)  # as an earlier version labelled with every predictor
+    with pytest.raises(StoreError, match="was told the command, which it was not trained on"):
+        run(seer(commands=False), clips, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("facts", "error", "said"),
+    [
+        (
+            {"height": 2 * HEIGHT},
+            ConfigError,
+            r"of 16 x 12 \(crop\), these clips have 8 x 12 \(crop\): set data.height=16",
+        ),
+        ({"fit": "stretch"}, ConfigError, r"data.options.fit=stretch"),
+        ({"commands": "yes"}, CheckpointError, r"runs/model does not say what it was shown: its card has"),
+        ({"width": 0}, CheckpointError, r"runs/model does not say what it was shown"),
+    ],
+    ids=str,
+)
+def test_pictures_unlike_those_of_its_training_are_refused_before_a_predictor_labels(facts, error, said):
+    with pytest.raises(error, match=said):
+        seer(**facts)
+
+
+def test_a_finished_store_that_is_labelled_again_stays_as_it_is(tmp_path):
+    clips = MemoryClips([make_clip(0)])
+    run(book(), clips, tmp_path)
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+    run(book(), clips, tmp_path)
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == before
+    assert read_index(tmp_path)["complete"]

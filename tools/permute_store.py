@@ -16,7 +16,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int64
 
-from latentdrive.data.latent_store import INDEX, LatentStore, LatentWriter, Windows
+from latentdrive.data.latent_store import LatentStore, LatentWriter, Windows
+from latentdrive.data.store_files import INDEX
 from latentdrive.errors import StoreError
 
 ROUNDS = 100  # how often labels that still have their own drive are exchanged
@@ -54,6 +55,7 @@ def permute(store: LatentStore, out: Path, *, seed: int) -> None:
         t0_s=store.t0_s,
         latents=store.batch(derangement(store.drives, seed=seed).tolist()),
         known=store.known,
+        contents=store.contents,
     )
     writer.add(windows, next_clip=len(keys), unreadable=store.unreadable)
     writer.finish()

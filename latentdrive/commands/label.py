@@ -8,6 +8,8 @@ continues an interrupted run.
 """
 
 import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -17,9 +19,12 @@ from latentdrive import checkpoint
 from latentdrive.build import build
 from latentdrive.config import Config
 from latentdrive.data.clips.frame_cache import CachedClips
-from latentdrive.data.latent_store import LatentWriter
+from latentdrive.data.latent_store import LatentWriter, StoreInfo
+from latentdrive.data.store_files import INDEX
 from latentdrive.data.unreadable import UnreadableLog
-from latentdrive.labelling import address, choose_labeller, describe, label_part, stride_frames
+from latentdrive.labellers import choose_labeller
+from latentdrive.labelling import address, describe, label_part, stride_frames
+from latentdrive.locks import one_writer
 from latentdrive.run_folder import RunFolder, progress
 
 
@@ -29,8 +34,7 @@ def run(cfg: Config) -> Path:
     torch.manual_seed(cfg.seed)  # labelling draws no random numbers yet; sampled decoding would
     model, card = checkpoint.load(cfg.model)
     device = ("cuda" if torch.cuda.is_available() else "cpu") if cfg.device == "auto" else cfg.device
-    transition_s = card.data.get("transition_s")
-    labeller = choose_labeller(model, rate_hz=data.rate_hz, transition_s=transition_s, device=device)
+    labeller = choose_labeller(model, card=card, folder=cfg.model, data=data, device=device)
     stride = stride_frames(cfg.stride_s, data.rate_hz)
     parts = {part: data.open(part) for part in cfg.parts}
     infos = {
@@ -52,16 +56,27 @@ def run(cfg: Config) -> Path:
         log = UnreadableLog(
             clips=len(clips), max_unreadable=data.max_unreadable, file=folder.path / f"unreadable_{part}.csv"
         )
-        writer = LatentWriter(root / part, infos[part])
-        if writer.next_clip:
-            folder.say(
-                f"{part}: {writer.windows:,} windows of the first {writer.next_clip:,} clips are labelled already"
-            )
-        numbers[part] = label_part(labeller, clips, writer, log, watch=partial(progress, what=f"label {part}"), **sizes)
+        with _writing(root / part, infos[part]) as writer:
+            if writer.next_clip:
+                folder.say(
+                    f"{part}: {writer.windows:,} windows of the first {writer.next_clip:,} clips are labelled already"
+                )
+            watch = partial(progress, what=f"label {part}")
+            numbers[part] = label_part(labeller, clips, writer, log, watch=watch, **sizes)
         folder.say(f"{part}: {numbers[part]['windows']:,} windows; {log.summary()}")
     folder.metrics({"stores": str(root), "maker": card.fingerprint, "parts": numbers})
     folder.finish(root, then[str(labeller.origin)].format(store=shlex.quote(str(root)), data=cfg.data_words))
     return root
+
+
+@contextmanager
+def _writing(store: Path, info: StoreInfo) -> Iterator[LatentWriter]:
+    """The writer of a store, alone in its folder; a finished store is not written, so it needs no lock."""
+    if (store / INDEX).is_file() and (finished := LatentWriter(store, info)).complete:
+        yield finished
+        return
+    with one_writer(store):
+        yield LatentWriter(store, info)
 
 
 def _counts(parts: dict[str, CachedClips]) -> str:

@@ -8,8 +8,6 @@ continues after the last one. Codes of origin `inverse_dynamics` depend on futur
 training targets and never a planner's input.
 """
 
-import hashlib
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -18,20 +16,15 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 import torch
 from jaxtyping import Bool, Float64, Int64
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
-from torch import Tensor
 
+from latentdrive.data.file_contents import FileContent
+from latentdrive.data.store_files import FORMAT, INDEX, Shard, read_index, read_shard, write_index, write_shard
 from latentdrive.errors import MixedCodebooks, StoreError
-from latentdrive.files import write_atomic
-from latentdrive.identity import FormerIds, are_former_ids, digest, same_id
-from latentdrive.plain_files import read_json
+from latentdrive.identity import FormerIds, digest, same_id
 from latentdrive.types import FROZEN, LatentActions, LatentFeatures, Origin
 
-FORMAT = 1
-INDEX, SHARD = "index.json", "shard-{:05d}.safetensors"
-LARGEST_INDEX = 200_000_000  # bytes; the index lists every shard and every clip that could not be read
 AGAIN = "label again with the same command: finished shards are kept"
+SEEN = ("codes", "environment", "logits", "visual", "action")  # tensors of a shard that LatentActions are made of
 
 
 @dataclass(**FROZEN)
@@ -96,7 +89,8 @@ class StoreInfo:
 class Windows:
     """Labelled windows of some clips. clip: row of each window in `keys` and `drives`; t0_s: its present in clip time.
 
-    known: which inputs of each window were known, with columns as in StoreInfo.known.
+    known: which inputs of each window were known, with columns as in StoreInfo.known. contents: what was
+    in the files of the clips, by key, as far as it is known.
     """
 
     keys: list[str]
@@ -105,11 +99,13 @@ class Windows:
     t0_s: Float64[np.ndarray, "N"]
     latents: LatentActions
     known: Bool[np.ndarray, "N flags"]
+    contents: Mapping[str, Sequence[FileContent]] = field(default_factory=dict)
 
 
 class LatentWriter:
     """Writes a store shard by shard, and continues an interrupted one if the folder holds it.
 
+    Whoever adds to a store holds its folder by `locks.one_writer` from before the writer is made.
     next_clip: index of the first clip that no finished shard covers. complete: whether all is
     written.
     """
@@ -119,7 +115,8 @@ class LatentWriter:
         self._index = {"format": FORMAT, "fingerprint": info.fingerprint, **asdict(info)}
         self._index |= {"shards": [], "windows": 0, "next_clip": 0, "unreadable": [], "complete": False}
         if (self.folder / INDEX).is_file():
-            index = _read_index(self.folder)
+            index = read_index(self.folder)
+            _info_of(index, self.folder)
             if not info.has_fingerprint(index["fingerprint"]):
                 raise StoreError(
                     f"{self.folder} holds another store ({index['fingerprint']}: {index['origin']} of maker "
@@ -143,12 +140,20 @@ class LatentWriter:
 
     def finish(self) -> None:
         """Mark the store as complete. Raises StoreError if not one window was labelled."""
+        if self.complete:
+            return
         if not self.windows:
             raise StoreError(f"{self.folder}: no clip holds a window to label; use longer clips or fewer transitions")
         self._save(self._index | {"complete": True})
 
+    def knew(self, name: str) -> bool:
+        """Whether an input of this name was known in any window that is written already."""
+        column = self.info.known.index(name)
+        shards = (read_shard(self.folder, entry) for entry in self._index["shards"])
+        return any(bool(shard.tensors["known"][:, column].any()) for shard in shards)
+
     def _write(self, windows: Windows, number: int) -> dict[str, Any]:
-        latents, path = windows.latents, self.folder / SHARD.format(number)
+        latents = windows.latents
         self.info.require_codebook(latents.codebook_id, where="the batch to be written")
         tensors = {
             "codes": latents.codes.to(torch.uint8),
@@ -162,17 +167,12 @@ class LatentWriter:
             tensors["logits"] = latents.logits.float()
         if latents.features is not None:
             tensors |= {"visual": latents.features.visual.half(), "action": latents.features.action.half()}
-        clips = json.dumps([windows.keys, windows.drives])
-        tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
-        content = save(
-            tensors, metadata={"clips": clips}
-        )  # to bytes, because safetensors' own writer hides a full disk
-        write_atomic(path, lambda new: new.write_bytes(content))
-        return {"file": path.name, "sha256": _sha256(path), "windows": len(windows.t0_s)}
+        contents = {key: list(files) for key, files in windows.contents.items()}
+        shard = Shard(tensors=tensors, keys=windows.keys, drives=windows.drives, contents=contents)
+        return write_shard(self.folder, number, shard)
 
     def _save(self, index: dict[str, Any]) -> None:
-        text = json.dumps(index, indent=1) + "\n"
-        write_atomic(self.folder / INDEX, lambda path: path.write_text(text, encoding="utf-8"))
+        write_index(self.folder, index)
         self._index = index
 
 
@@ -180,30 +180,24 @@ class LatentStore:
     """A finished store, mapped from disk. `store[i]` is one window; `store.batch(rows)` stacks several.
 
     keys, drives, t0_s: clip, drive and present (seconds in clip time) of every window, in the order
-    of the source.
+    of the source. contents: what was in the files of the clips, by key; the first stores don't say it.
     """
 
     def __init__(self, folder: str | Path) -> None:
-        self.folder, index = Path(folder), _read_index(Path(folder))
-        if not index["complete"]:
+        self.folder, index = Path(folder), read_index(Path(folder))
+        if not (index["complete"] and index["shards"]):
             raise StoreError(f"{folder} is not finished ({index['windows']} windows so far): {AGAIN}")
-        self.info = StoreInfo(
-            **{
-                name: index[name]
-                for name in StoreInfo.__dataclass_fields__
-                if name not in ("origin", "known", "former_ids")
-            },
-            former_ids=index.get("former_ids", {}),  # the first stores have no such entry
-            origin=Origin(index["origin"]),
-            known=tuple(index["known"]),
-        )
+        self.info = _info_of(index, self.folder)
         self.fingerprint, self.unreadable = index["fingerprint"], [tuple(row) for row in index["unreadable"]]
-        self._shards = [_open_shard(self.folder, shard) for shard in index["shards"]]
-        self._ends = np.cumsum([len(tensors["t0_s"]) for tensors, _, _ in self._shards])
-        self.t0_s = np.concatenate([tensors["t0_s"].numpy() for tensors, _, _ in self._shards])
-        self.known = np.concatenate([tensors["known"].numpy() for tensors, _, _ in self._shards])
-        self.keys = [keys[i] for tensors, keys, _ in self._shards for i in tensors["clip"].tolist()]
-        self.drives = [drives[i] for tensors, _, drives in self._shards for i in tensors["clip"].tolist()]
+        shards = [read_shard(self.folder, entry) for entry in index["shards"]]
+        self._tensors = [shard.tensors for shard in shards]
+        self._require_slots()
+        self._ends = np.cumsum([len(tensors["t0_s"]) for tensors in self._tensors])
+        self.t0_s = np.concatenate([tensors["t0_s"].numpy() for tensors in self._tensors])
+        self.known = np.concatenate([tensors["known"].numpy() for tensors in self._tensors])
+        self.keys = [shard.keys[i] for shard in shards for i in shard.tensors["clip"].tolist()]
+        self.drives = [shard.drives[i] for shard in shards for i in shard.tensors["clip"].tolist()]
+        self.contents = {key: files for shard in shards for key, files in shard.contents.items()}
         self._rows = {_address(key, t0): row for row, (key, t0) in enumerate(zip(self.keys, self.t0_s))}
 
     def __len__(self) -> int:
@@ -227,9 +221,9 @@ class LatentStore:
         where = np.searchsorted(self._ends, rows, side="right")
         starts = np.concatenate([[0], self._ends])
         tensors = {}
-        for name in ("codes", "environment", "logits", "visual", "action"):
-            if name in self._shards[0][0]:
-                picked = [self._shards[s][0][name][int(row - starts[s])] for s, row in zip(where, rows)]
+        for name in SEEN:
+            if name in self._tensors[0]:
+                picked = [self._tensors[s][name][int(row - starts[s])] for s, row in zip(where, rows)]
                 tensors[name] = torch.stack(picked)
         features = None
         if "visual" in tensors:
@@ -246,7 +240,19 @@ class LatentStore:
 
     def codes(self) -> Int64[np.ndarray, "N A"]:
         """The codes of all windows."""
-        return np.concatenate([tensors["codes"].numpy() for tensors, _, _ in self._shards]).astype(np.int64)
+        return np.concatenate([tensors["codes"].numpy() for tensors in self._tensors]).astype(np.int64)
+
+    def _require_slots(self) -> None:
+        """Raise StoreError where the codes are not those that the index speaks of."""
+        slots, first = self.info.transitions * self.info.codes_per_transition, self._tensors[0].keys()
+        for tensors in self._tensors:
+            codes, known = tensors["codes"], tensors["known"]
+            fits = codes.shape[1:] == (slots,) and known.shape[1:] == (len(self.info.known),)
+            if not fits or int(codes.max()) >= self.info.codes or tensors.keys() != first:
+                raise StoreError(
+                    f"{self.folder} does not hold {slots} of {self.info.codes} codes for every window, as its index "
+                    "says: copy the folder again, or remove it and label again"
+                )
 
 
 def stack_latents(parts: Sequence[LatentActions]) -> LatentActions:
@@ -275,53 +281,19 @@ def _address(key: str, t0_s: float) -> tuple[str, int]:
     return key, round(float(t0_s) * 1e6)
 
 
-def _read_index(folder: Path) -> dict[str, Any]:
-    path = folder / INDEX
-    if not path.is_file():
-        inside = sorted(p.parent.name for p in folder.glob(f"*/{INDEX}")) if folder.is_dir() else []
-        hint = (
-            f"; stores below it: {', '.join(inside)}" if inside else "; make one with: latentdrive label model=FOLDER"
-        )
-        raise StoreError(f"{folder} is no latent store: it has no {INDEX}{hint}")
-    try:
-        index = read_json(path, largest_bytes=LARGEST_INDEX)
-    except ValueError as error:
-        raise StoreError(f"{path} {error}: remove the folder and label again") from None
-    if not isinstance(index, dict):
-        raise StoreError(f"{path} is no index of a latent store: remove the folder and label again")
-    if index.get("format") != FORMAT:
-        raise StoreError(f"{folder} has format {index.get('format')}, this version reads format {FORMAT}: label again")
-    former = index.get("former_ids", {})
-    if not are_former_ids(former) or not former.keys() <= {index.get("codebook_id"), index.get("maker")}:
-        raise StoreError(
-            f"{path}: former_ids must map the store's codebook or maker to a list of earlier ids: copy the folder again"
-        )
-    return index
-
-
-def _open_shard(folder: Path, shard: dict[str, Any]) -> tuple[dict[str, Tensor], list[str], list[str]]:
-    """Mapped tensors of a shard, and the keys and drives of its clips. Raises StoreError if it is
-    missing or altered.
-    """
-    path = folder / shard["file"]
-    if not path.is_file():
-        raise StoreError(f"{folder} lacks {shard['file']}: copy the folder again, or remove it and label again")
-    if _sha256(path) != shard["sha256"]:
-        raise StoreError(
-            f"{path} was altered: its sha256 differs from the index. Copy the folder again, or label again"
-        )
-    try:
-        with safe_open(path, framework="pt") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no dictionary
-            keys, drives = json.loads(file.metadata()["clips"])
-    except SafetensorError as error:
-        raise StoreError(f"{path} can't be read ({error}): label again") from None
-    return tensors, keys, drives
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _info_of(index: Mapping[str, Any], folder: Path) -> StoreInfo:
+    """What the fields of an index say. Raises StoreError where they don't belong to its fingerprint."""
+    fields = {name: index[name] for name in StoreInfo.__dataclass_fields__ if name in index}
+    if index["origin"] in tuple(Origin):
+        changed = {"origin": Origin(index["origin"]), "known": tuple(index["known"])}
+        info = StoreInfo(**fields | changed)  # the first stores have no former_ids
+        if info.fingerprint == index["fingerprint"]:
+            return info
+    raise StoreError(
+        f"{folder / INDEX} was altered: what it says of the store (origin {index['origin']}, maker {index['maker']}) "
+        f"does not belong to its fingerprint {index['fingerprint']}. Copy the folder again, or remove it and label "
+        "again"
+    )
 
 
 @runtime_checkable
@@ -330,6 +302,10 @@ class LabelledBatches(Protocol):
 
     info: StoreInfo
     stores: Mapping[str, LatentStore]
+
+    def require_labelled_data(self) -> None:
+        """Raise StoreError where the data are not those that were labelled."""
+        ...
 
     def held_out_rows(self) -> list[int]:
         """Rows of the store `val` that validation looks at."""

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float64, Int64
 
+from latentdrive.data.file_contents import differ
 from latentdrive.data.latent_store import LatentStore
 from latentdrive.report.charts import Chart, grouped_bars, matrix
 from latentdrive.report.runs import Run
@@ -44,10 +45,20 @@ def agreement_sections(runs: Sequence[Run]) -> list[Section]:
 
 
 def same_windows(first: LatentStore, second: LatentStore) -> tuple[Int64[np.ndarray, "N A"], Int64[np.ndarray, "N A"]]:
-    """Codes of both stores for the windows that both hold, in the order of the first."""
-    pairs = [(row, second.find(key, time)) for row, (key, time) in enumerate(zip(first.keys, first.t0_s))]
+    """Codes of both stores for the windows that both hold, in the order of the first. Clips that changed
+    between the labellings are left out.
+    """
+    changed = changed_clips(first, second)
+    windows = enumerate(zip(first.keys, first.t0_s))
+    pairs = [(row, second.find(key, time)) for row, (key, time) in windows if key not in changed]
     rows = np.array([pair for pair in pairs if pair[1] is not None], int).reshape(-1, 2)
     return first.codes()[rows[:, 0]], second.codes()[rows[:, 1]]
+
+
+def changed_clips(first: LatentStore, second: LatentStore) -> set[str]:
+    """Clips whose files had another content when the second store was made, as far as both stores note it."""
+    both = first.contents.keys() & second.contents.keys()
+    return {key for key in both if differ(first.contents[key], second.contents[key])}
 
 
 def confusion(
@@ -69,6 +80,7 @@ def _held_out_stores(run: Run) -> list[LatentStore]:
 def _compare(first: LatentStore, second: LatentStore) -> Section | None:
     """The section about two stores; None where they share no window."""
     a, b = same_windows(first, second)
+    changed = len(changed_clips(first, second))
     if not len(a):
         return None
     info, names = first.info, (NAMES[first.info.origin], NAMES[second.info.origin])
@@ -81,6 +93,7 @@ def _compare(first: LatentStore, second: LatentStore) -> Section | None:
         about="Two stores of the same windows, compared code by code.",
         facts={
             "windows compared": f"{len(a):,}",
+            **({"clips left out": f"{changed:,}, whose files changed between the labellings"} if changed else {}),
             "same code": f"{agree.mean():.1%} of all slots, {nearest.mean():.1%} of the first transition",
             "most frequent code": f"always giving it would be right for {most_frequent.mean():.1%}",
             "codebook": info.codebook_id,

@@ -30,9 +30,10 @@ class StudentTraining(StageTraining):
     def prepare(self, batches: LabelledBatches, *, new: bool) -> None:
         """Load the image encoder's published weights for a new run; print the split of the parameters.
 
-        Raises StoreError where the labels have other slots than the model.
+        Raises StoreError where the labels have other slots than the model, or label other data.
         """
         batches.info.require_slots(self.model)
+        batches.require_labelled_data()
         if new:
             self.model.images.load_pretrained()
         split = parameter_split(self.model)

@@ -13,8 +13,10 @@ from transformers import AutoConfig, AutoProcessor, Qwen2_5_VLForConditionalGene
 from transformers.utils import logging
 
 from latentdrive.errors import CheckpointError
+from latentdrive.plain_files import read_json
 
 MODEL_TYPE = "qwen2_5_vl"
+PROCESSOR_FILES = ("processor_config.json", "preprocessor_config.json", "audio_tokenizer_config.json")
 NO_CODE = {"trust_remote_code": False}  # a folder may name Python files of its own: they never run
 
 
@@ -32,6 +34,7 @@ def load_qwen(*, path: str, dtype: Literal["float32", "bfloat16"], min_pixels: i
     pixels give fewer tokens. Raises CheckpointError that says what to download where nothing is found.
     """
     logging.disable_progress_bar()  # it would break our own bars
+    _require_own_parts(Path(path))
     try:
         network, loading = Qwen2_5_VLForConditionalGeneration.from_pretrained(
             path,
@@ -61,6 +64,7 @@ _HELP = (
 
 def load_without_weights(folder: Path) -> VisionLanguage:
     """A network with new weights, and its processor, from the files that `write` wrote. Never uses the internet."""
+    _require_own_parts(folder)
     if not (folder / "config.json").is_file():
         raise CheckpointError(f"{folder} lacks config.json: the teacher's checkpoint is incomplete, copy it again")
     try:
@@ -75,6 +79,19 @@ def load_without_weights(folder: Path) -> VisionLanguage:
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{folder} holds no processor of a {MODEL_TYPE} ({_first_line(error)})") from None
     return VisionLanguage(network, processor)
+
+
+def _require_own_parts(folder: Path) -> None:
+    """Raise CheckpointError for a folder whose processor names another model: transformers would fetch it."""
+    for name in PROCESSOR_FILES:
+        if not (folder / name).is_file():
+            continue
+        try:
+            content = read_json(folder / name)
+        except ValueError as error:
+            raise CheckpointError(f"{folder / name} {error}: copy the folder again") from None
+        if not isinstance(content, dict) or any(str(key).startswith("audio_tokenizer") for key in content):
+            raise CheckpointError(f"{folder / name} names an audio tokenizer, and a {MODEL_TYPE} has none: remove it")
 
 
 def write(folder: Path, parts: VisionLanguage) -> None:

@@ -30,10 +30,11 @@ class TeacherTraining(StageTraining):
         self.model.train()  # transformers loads networks in evaluation mode
 
     def prepare(self, batches: LabelledBatches, *, new: bool) -> None:
-        """Raise StoreError where the labels have other slots than the model; published weights came
-        with the network.
+        """Raise StoreError where the labels have other slots than the model, or label other data;
+        published weights came with the network.
         """
         batches.info.require_slots(self.model)
+        batches.require_labelled_data()
 
     def training_step(self, batch: tuple[SceneBatch, LatentActions], _: int) -> Tensor:
         """Negative log-likelihood of the stored codes."""

@@ -1,10 +1,14 @@
 """The latent store: what is written is read, interruptions lose nothing, damage and mixtures are refused."""
 
 import errno
+import hashlib
+import json
 
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save
 
 from latentdrive.data.latent_store import LatentStore, LatentWriter, stack_latents
 from latentdrive.errors import DiskFull, MixedCodebooks, StoreError
@@ -70,6 +74,132 @@ def test_a_missing_and_an_altered_shard_are_named(store):
         LatentStore(store)
     shard.unlink()
     with pytest.raises(StoreError, match=r"lacks shard-00001.safetensors"):
+        LatentStore(store)
+
+
+def write_index(folder, index: dict) -> None:
+    (folder / "index.json").write_text(json.dumps(index, indent=1))
+
+
+def test_every_field_of_the_index_is_covered_by_its_checksum(store):
+    index = read_index(store)
+    for name, value in index.items():
+        changed = {bool: lambda v: not v, int: lambda v: v + 1, float: lambda v: v * 2, str: lambda v: v[:-1] + "x"}
+        change = changed.get(type(value), lambda v: (v | {"z": 1}) if isinstance(v, dict) else [*v, *v, "x"])
+        write_index(store, index | {name: change(value)})
+        with pytest.raises(StoreError):
+            LatentStore(store)
+        if name != "checksum":
+            write_index(store, {key: kept for key, kept in index.items() if key != name})
+            with pytest.raises(StoreError):
+                LatentStore(store)
+    write_index(store, index)
+    assert len(LatentStore(store)) == 9
+
+
+@pytest.mark.parametrize("read", [LatentStore, lambda folder: LatentWriter(folder, make_info())])
+@pytest.mark.parametrize("with_checksum", [True, False])
+def test_codes_of_the_future_can_not_be_passed_off_as_a_students(tmp_path, with_checksum, read):
+    writer = LatentWriter(tmp_path, make_info(origin=Origin.INVERSE_DYNAMICS))
+    writer.add(make_windows([0], origin=Origin.INVERSE_DYNAMICS), next_clip=1, unreadable=[])
+    writer.finish()
+    index = read_index(tmp_path) | {"origin": "student"}
+    write_index(tmp_path, {key: value for key, value in index.items() if with_checksum or key != "checksum"})
+    with pytest.raises(StoreError, match=r"index.json was altered"):
+        read(tmp_path)
+
+
+def test_the_first_stores_have_no_checksum_and_note_no_files(store):
+    index = read_index(store)
+    write_index(store, {key: value for key, value in index.items() if key not in ("checksum", "former_ids")})
+    assert len(LatentStore(store)) == 9 and LatentStore(store).contents == {}
+
+
+def test_no_flipped_bit_of_an_index_passes_unnoticed(store):
+    path = store / "index.json"
+    content, read = path.read_bytes(), LatentStore(store)
+    places = np.random.default_rng(0).choice(8 * len(content), 300, replace=False).tolist()
+    for place in places:
+        flipped = bytearray(content)
+        flipped[place // 8] ^= 1 << place % 8
+        path.write_bytes(flipped)
+        with pytest.raises(StoreError):
+            LatentStore(store)
+    path.write_bytes(content)
+    assert same(LatentStore(store).batch(range(9)), read.batch(range(9)))
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        {"shards": "shard"},
+        {"shards": [{"file": "../../other/shard-00000.safetensors", "sha256": "0", "windows": 9}]},
+        {"shards": [{"file": "shard-00000.safetensors", "sha256": "0", "windows": True}], "windows": 1},
+        {"windows": "9"},
+        {"windows": 8},
+        {"unreadable": [["a"]]},
+        {"origin": "oracle"},
+        {"origin": ["student"]},
+        {"known": [1]},
+        {"settings": []},
+        {"codes": 4.5},
+        {"extra": 1},
+    ],
+    ids=str,
+)
+def test_an_index_whose_fields_are_of_other_kinds_is_refused(store, hostile):
+    index = {key: value for key, value in read_index(store).items() if key != "checksum"}  # anybody can leave it out
+    write_index(store, index | hostile)
+    with pytest.raises(StoreError, match=r"index.json"):
+        LatentStore(store)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [("[" * 100_000, "nested too deeply"), ('{"format": 1' + "0" * 10_000 + "}", "JSON"), ("[1]", "is no index")],
+    ids=["nested", "number", "list"],
+)
+def test_an_index_that_is_no_plain_json_is_refused(store, text, said):
+    (store / "index.json").write_text(text)
+    with pytest.raises(StoreError, match=said):
+        LatentStore(store)
+
+
+@pytest.mark.parametrize(
+    "clips",
+    ["[" * 100_000, '[["clip0"], [1]]', '["clip0"]', "{}", '[["clip0"], ["drive0"], {"clip0": [["a"]]}]'],
+    ids=["nested", "drives", "keys", "mapping", "contents"],
+)
+def test_a_shard_whose_clips_are_of_other_kinds_is_refused(store, clips):
+    """A maker of a shard can make its sha256 match."""
+    path = store / "shard-00001.safetensors"
+    path.write_bytes(save(load_file(path), metadata={"clips": clips}))
+    require_altered_shard_refused(store, path)
+
+
+@pytest.mark.parametrize("change", ["clip", "t0_s", "fewer", "codes", "slots", "none"])
+def test_a_shard_whose_tensors_do_not_fit_is_refused(store, change):
+    path = store / "shard-00001.safetensors"
+    tensors = load_file(path)
+    with safe_open(path, framework="pt") as file:
+        about = file.metadata()
+    changed = {
+        "clip": {"clip": tensors["clip"] + 1},
+        "t0_s": {"t0_s": tensors["t0_s"] * np.nan},
+        "fewer": {"known": tensors["known"][1:]},
+        "codes": {"codes": tensors["codes"] + 16},
+        "slots": {"codes": tensors["codes"][:, 1:].contiguous()},
+        "none": {name: tensor[:0] for name, tensor in tensors.items()},
+    }[change]
+    path.write_bytes(save(tensors | changed, metadata=about))
+    require_altered_shard_refused(store, path)
+
+
+def require_altered_shard_refused(store, path) -> None:
+    index = {key: value for key, value in read_index(store).items() if key != "checksum"}
+    index["shards"][1]["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
+    write_index(store, index)
+    with pytest.raises(StoreError, match="label again"):
         LatentStore(store)
 
 

@@ -3,16 +3,21 @@
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from latentdrive import checkpoint
+from latentdrive.build import build
 from latentdrive.commands import evaluate
 from latentdrive.config import compose
+from latentdrive.data.file_contents import contents_of
 from latentdrive.errors import CheckpointError, ConfigError, MixedCodebooks, StoreError, TooManyUnreadable, WrongShape
+from latentdrive.planners.latents.stored import StoredLatents
 from latentdrive.planners.loading import load_planner
+from latentdrive.planners.sampling import NO_SENSORS
 from latentdrive.run_folder import CHECKPOINT
 from latentdrive.types import Origin
 from tests.support.planner import killed_in_batch, train_planner, write_store
@@ -61,6 +66,31 @@ def test_a_store_of_another_split_is_refused_before_anything_is_scored(words, fu
     few = write_store(tmp_path / "few", windows[:3])
     with pytest.raises(StoreError, match=r"holds none of the 4 scenes \(its parts: all\): label their split"):
         evaluated(words, fused, few, tmp_path / "out")
+
+
+def test_a_store_of_other_logs_is_refused_where_a_planner_reads_it(
+    words, home: Path, fused: Path, windows, tmp_path: Path
+):
+    source = build(compose("train_planner", words).data).open_scenes(split="test", needs=NO_SENSORS)
+    log, *folders = source.clip_files(source.tokens[0])
+    front = next(folder for folder in folders if folder.name == "CAM_F0")
+    drive, noted = source.drive(source.tokens[0]), contents_of([log, front])
+    same = write_store(tmp_path / "same", windows, contents={drive: noted})
+    StoredLatents(same, oracle_future=False).require_scenes(source, source.tokens)
+    source.blobs = tmp_path / "no pictures here"  # they were labelled elsewhere
+    StoredLatents(same, oracle_future=False).require_scenes(source, source.tokens)
+    for place, name in enumerate((log.name, "CAM_F0")):
+        changed = [
+            replace(content, stamp="other", digest="other") if content.name == name else content for content in noted
+        ]
+        store = write_store(tmp_path / name, windows, contents={drive: changed})
+        said = rf"1 of 1 clips are not those that were labelled: {drive} \({name}\)"
+        with pytest.raises(StoreError, match=said):
+            evaluated(words, fused, store, tmp_path / f"evaluated{place}")
+        with pytest.raises(StoreError, match=said):
+            part = ["data.split.train=test", f"data.cache_folder={tmp_path}/cache"]
+            train_planner(words, tmp_path / f"trained{place}", *FUSED, f"latents={store}", *part)
+    assert not list((tmp_path / "cache").rglob("cameras.npy"))
 
 
 def test_an_oracle_of_the_future_is_marked_everywhere(words, oracle: Path, codes: Path, tmp_path: Path):

@@ -3,14 +3,15 @@
 import numpy as np
 import torch
 
-from latentdrive.data.latent_store import LatentWriter, StoreInfo, Windows
-from latentdrive.report.agreement import agreement_sections, confusion
+from latentdrive.data.file_contents import FileContent
+from latentdrive.data.latent_store import LatentStore, LatentWriter, StoreInfo, Windows
+from latentdrive.report.agreement import agreement_sections, changed_clips, confusion, same_windows
 from latentdrive.report.runs import read_runs
 from latentdrive.types import LatentActions, Origin
 from tests.support.report import write_run
 
 
-def write_store(folder, origin, codes, times, *, codebook="b1"):
+def write_store(folder, origin, codes, times, *, codebook="b1", contents=None):
     info = StoreInfo(
         origin=origin,
         codebook_id=codebook,
@@ -33,6 +34,7 @@ def write_store(folder, origin, codes, times, *, codebook="b1"):
         t0_s=np.array(times, float),
         latents=latents,
         known=np.ones((len(times), 1), bool),
+        contents=contents or {},
     )
     writer = LatentWriter(folder / "val", info)
     writer.add(windows, next_clip=1, unreadable=[])
@@ -62,6 +64,19 @@ def test_only_windows_that_both_stores_hold_are_compared(tmp_path):
     assert section.facts["windows compared"] == "2"
     both, _ = section.charts["What was measured"][0].data
     assert both["y"] == [1.0, 0.0]  # [2, 3] and [1, 1] against [2, 1] and [1, 0]
+
+
+def test_clips_that_changed_between_the_labellings_are_left_out_and_counted(tmp_path):
+    times, files = [0.0, 0.5], {"clip": [FileContent(name="clip.mp4", stamp="s", digest="d")]}
+    other = {"clip": [FileContent(name="clip.mp4", stamp="t", digest="e")]}
+    moved = {"clip": [FileContent(name="clip.mp4", stamp="t", digest="d")]}
+    label_run(tmp_path, "codebook", Origin.INVERSE_DYNAMICS, [[0, 1], [2, 3]], times, contents=files)
+    label_run(tmp_path, "teacher", Origin.TEACHER, [[0, 1], [2, 3]], times, contents=moved)
+    label_run(tmp_path, "student", Origin.STUDENT, [[0, 1], [2, 3]], times, contents=other)
+    (section,) = agreement_sections(read_runs([tmp_path / "runs"]))
+    assert section.facts["windows compared"] == "2" and "clips left out" not in section.facts
+    first, second = (LatentStore(tmp_path / "stores" / name / "val") for name in ("teacher", "student"))
+    assert changed_clips(first, second) == {"clip"} and len(same_windows(first, second)[0]) == 0
 
 
 def test_stores_of_different_codebooks_are_not_compared(tmp_path):

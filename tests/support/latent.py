@@ -60,6 +60,9 @@ class MemoryClips:
     def location(self, index: int) -> Path:
         return Path("clips") / self.clips[index].key
 
+    def files(self, index: int) -> list[Path]:
+        return []
+
     def identity(self, index: int) -> dict:
         return {"key": self.clips[index].key}
 

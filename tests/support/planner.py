@@ -1,9 +1,10 @@
 """A small NAVSIM world, latent stores for it, and interruptions of training, for the tests of learned planners."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 from unittest.mock import patch
 
@@ -12,6 +13,7 @@ import torch
 
 from latentdrive.commands import train, world
 from latentdrive.config import compose
+from latentdrive.data.file_contents import FileContent
 from latentdrive.data.latent_store import LatentWriter, StoreInfo, Windows
 from latentdrive.planners.training import PlannerTraining
 from latentdrive.types import LatentActions, LatentFeatures, Origin
@@ -72,8 +74,12 @@ def write_store(
     codebook: str = "book-a",
     width: int = 96,
     features: bool = True,
+    contents: Mapping[str, list[FileContent]] = MappingProxyType({}),
 ) -> Path:
-    """A store of one part, in which all embeddings of window i are i. windows: drive and time of each."""
+    """A store of one part, in which all embeddings of window i are i. windows: drive and time of each.
+
+    contents: what was in the files of the drives.
+    """
     info = StoreInfo(
         origin=origin,
         codebook_id=codebook,
@@ -103,7 +109,7 @@ def write_store(
     times = np.array([time_s for _, time_s in windows])
     known = np.ones((count, 1), bool)
     writer.add(
-        Windows(keys=drives, drives=drives, clip=clip, t0_s=times, latents=latents, known=known),
+        Windows(keys=drives, drives=drives, clip=clip, t0_s=times, latents=latents, known=known, contents=contents),
         next_clip=1,
         unreadable=[],
     )

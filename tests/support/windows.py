@@ -60,6 +60,9 @@ class FakeSource:
     def drive(self, index: int) -> str:
         return str(index)
 
+    def files(self, index: int) -> list[Path]:
+        return []
+
     def identity(self, index: int) -> dict:
         return {"made up": index}
 

@@ -13,7 +13,8 @@ from latentdrive.checkpoint import Card
 from latentdrive.commands import label, train
 from latentdrive.config import compose
 from latentdrive.data.latent_store import LatentStore
-from latentdrive.errors import LatentDriveError, StoreError
+from latentdrive.errors import InUse, LatentDriveError, StoreError
+from latentdrive.locks import one_writer
 from latentdrive.types import Origin
 
 
@@ -105,6 +106,32 @@ def test_from_a_codebooks_labels_to_a_students_without_network(tmp_path, words, 
     for verb, latents in (("train_teacher", codes), ("distill", expected)):
         with pytest.raises(StoreError, match=r"has transitions=3, the model 12: set model\.transitions=3"):
             train.run(compose(verb, [*words, f"latents={latents}", *other, f"out={tmp_path}/{verb}"]))
+
+
+def test_labels_of_exchanged_videos_are_refused_with_their_names(tmp_path, words):
+    make_codebook(tmp_path / "codebook", words)
+    codes = label.run(compose("label", [*words, f"model={tmp_path}/codebook", f"out={tmp_path}/1"]))
+    videos = sorted((tmp_path / "clips").iterdir())
+    videos[0].rename(tmp_path / "aside")
+    videos[2].rename(videos[0])
+    (tmp_path / "aside").rename(videos[2])
+    short = [f"latents={codes}", "training.schedule.steps=3", "training.schedule.warmup=1", "batches.batch_size=4"]
+    with pytest.raises(StoreError, match=r"2 of 3 clips are not those that were labelled: 0.mp4 \(0.mp4\), 2.mp4"):
+        train.run(compose("train_teacher", [*words, *short, f"out={tmp_path}/2"]))
+
+
+def test_of_two_labellers_of_a_store_the_second_is_refused_and_the_store_is_finished_once(tmp_path, words):
+    make_codebook(tmp_path / "codebook", words)
+    own = [f"model={tmp_path}/codebook", f"store={tmp_path}/store"]
+    with one_writer(tmp_path / "store" / "val"), pytest.raises(InUse, match="store/val is being written by"):
+        label.run(compose("label", [*words, *own, "parts=[train,val]", f"out={tmp_path}/1"]))
+    assert LatentStore(tmp_path / "store" / "train").info.origin is Origin.INVERSE_DYNAMICS
+    label.run(compose("label", [*words, *own, f"out={tmp_path}/2"]))
+    index = (tmp_path / "store" / "val" / "index.json").read_bytes()
+    with one_writer(tmp_path / "store" / "val"):  # what is finished needs no writer
+        label.run(compose("label", [*words, *own, f"out={tmp_path}/3"]))
+    assert (tmp_path / "store" / "val" / "index.json").read_bytes() == index
+    LatentStore(tmp_path / "store" / "val")
 
 
 def test_a_dry_run_labels_nothing(words, tmp_path):

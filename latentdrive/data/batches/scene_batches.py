@@ -11,6 +11,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from torch.utils.data import DataLoader
 
+from latentdrive.data.batches.labelled_clips import require_same_clips
 from latentdrive.data.batches.scene_cutting import SceneSpec, cut_scene, scene_batch
 from latentdrive.data.batches.streams import endless, in_order, mixed_choice
 from latentdrive.data.clips.clip_source import ReadableSource
@@ -19,6 +20,7 @@ from latentdrive.data.clips.sidecars import SAME_TIME_S
 from latentdrive.data.latent_store import LatentStore
 from latentdrive.errors import StoreError
 from latentdrive.geometry import nearest_rows
+from latentdrive.progress import Progress, unwatched
 from latentdrive.stages.batches import StageBatches
 from latentdrive.types import DrivingClip, LatentActions, SceneBatch
 
@@ -38,17 +40,16 @@ class LabelledScenes:
     """Windows of one latent store with the clips that they were cut from. rows: windows that can be used.
 
     Windows too near the start of their shot for the scene's earlier images are left out, and
-    counted in `skipped`.
+    counted in `skipped`. watch: shows the progress of comparing. Raises StoreError where the clips are
+    not those that were labelled.
     """
 
-    def __init__(self, *, clips: ReadableSource, store: LatentStore, spec: SceneSpec) -> None:
+    def __init__(
+        self, *, clips: ReadableSource, store: LatentStore, spec: SceneSpec, watch: Progress = unwatched
+    ) -> None:
+        require_same_clips(store, clips, watch=watch)
         self.clips, self.store, self.spec = clips, store, spec
         self._clip_of = {clips.key(i): i for i in range(len(clips))}
-        if missing := [key for key in dict.fromkeys(store.keys) if key not in self._clip_of]:
-            raise StoreError(
-                f"{store.folder} labels {missing[0]} ({len(missing)} clips in all), which this data does not hold: "
-                "train on the data that was labelled, or label this data"
-            )
         rows = range(len(store))
         self.rows = [row for row in rows if self._has_past(row)] if spec.history_frames else list(rows)
         self.skipped = len(store) - len(self.rows)
@@ -143,12 +144,19 @@ class SceneBatches(StageBatches):
     @cached_property
     def train(self) -> LabelledScenes:
         """Training windows."""
-        return LabelledScenes(clips=self.data.open("train"), store=self.stores["train"], spec=self.spec)
+        return self._open("train")
 
     @cached_property
     def held_out(self) -> LabelledScenes:
         """Held-out windows, all of them."""
-        return LabelledScenes(clips=self.data.open("val"), store=self.stores["val"], spec=self.spec)
+        return self._open("val")
+
+    def _open(self, part: str) -> LabelledScenes:
+        return LabelledScenes(clips=self.data.open(part), store=self.stores[part], spec=self.spec, watch=self.watch)
+
+    def require_labelled_data(self) -> None:
+        """Raise StoreError where the clips of a part are not those that its store labels."""
+        self.train, self.held_out  # noqa: B018 - each compares when it is opened
 
     def estimate(self, model: Any) -> str:
         """What reading both parts will take, to print before it begins. Teacher and student cache no features."""

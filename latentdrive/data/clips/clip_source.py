@@ -134,6 +134,9 @@ class ReadableSource(Protocol):
     def drive(self, index: int) -> str:
         """Name of the recording that the clip belongs to: bootstraps resample whole drives."""
 
+    def files(self, index: int) -> list[Path]:
+        """Every file and folder that decides the clip; the first must exist."""
+
     def identity(self, index: int) -> dict[str, Any]:
         """Everything that decides the bytes of `read(index)`. Raises UnreadableClip if the file is gone."""
 

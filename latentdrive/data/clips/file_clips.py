@@ -19,6 +19,7 @@ from latentdrive.data.picture_size import fit_picture, scaled_intrinsics
 from latentdrive.errors import UnreadableClip, raise_if_out_of_files
 from latentdrive.types import ClipTruth, DrivingClip, PoseSource
 
+READER = "reader"  # key of an identity: the source and its version
 READING_VERSION = 2  # raise it when the same file would give other frames or poses: caches are then made again
 
 
@@ -80,7 +81,7 @@ class FileClips(ABC):
         """Everything that decides the bytes of `read`: our options, and files by size and time of change."""
         options = self.options
         return {
-            "reader": f"{self.identity_name} {READING_VERSION}",
+            READER: f"{self.identity_name} {READING_VERSION}",
             "files": [_stamp(file, required=place == 0) for place, file in enumerate(self.files(index))],
             "picture": [options.rate_hz, options.height, options.width, options.fit, options.images_hz],
             "poses": [options.poses, options.field_of_view_deg],

@@ -90,6 +90,10 @@ class CachedClips:
         """Name of the recording that the clip belongs to."""
         return self.source.drive(index)
 
+    def files(self, index: int) -> list[Path]:
+        """Every file and folder that decides the clip."""
+        return self.source.files(index)
+
     def identity(self, index: int) -> dict[str, Any]:
         """Everything that decides the clip's bytes."""
         return self.source.identity(index)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float64
 
+from latentdrive.data.navsim.frames import CAMERAS
 from latentdrive.data.navsim.index import NavsimIndex, Selection
 from latentdrive.data.navsim.log import NavsimLog
 from latentdrive.data.navsim.log_folder import LogFolder
@@ -98,6 +99,11 @@ class NavsimLogs:
     def time_s(self, token: str) -> float:
         """The scene's now, in seconds since the log's clip began. Raises UnreadableScene."""
         return clip_time_s(self.cut(token))
+
+    def clip_files(self, token: str) -> list[Path]:
+        """The scene's log, and the folders of its cameras that are there."""
+        folders = [self.blobs / self.drive(token) / camera.upper() for camera in CAMERAS]
+        return [self.location(token), *(folder for folder in folders if folder.is_dir())]
 
     def start(self, token: str) -> tuple[int, Float64[np.ndarray, "3"]]:
         """Time of now in microseconds, and the rear axle's pose then, global. Raises UnreadableScene."""

@@ -126,7 +126,10 @@ class PlannerBatches(StageBatches):
         """
         windows, reasons = {}, {}
         for part in PARTS:  # before any scene is opened: a store of another split is noticed at once
-            windows[part], reasons[part] = self._find_windows(self.cache(part, sensors))
+            cache = self.cache(part, sensors)
+            windows[part], reasons[part] = self._find_windows(cache)
+            if self.latents is not None:
+                self.latents.require_labelled_scenes(cache.make.source, cache.tokens, watch=self.watch)
             self._report(part, self.cache(part, sensors).tokens, reasons[part], writes)
         for part in PARTS:
             cache = self.cache(part, sensors)

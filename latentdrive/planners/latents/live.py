@@ -9,7 +9,8 @@ import numpy as np
 import torch
 
 from latentdrive import checkpoint
-from latentdrive.data.batches.scene_cutting import SceneSpec, scene_batch
+from latentdrive.data.batches.predictor_inputs import predictor_inputs
+from latentdrive.data.batches.scene_cutting import SceneSpec
 from latentdrive.data.navsim.scenes import STEP_S
 from latentdrive.data.picture_size import fitted
 from latentdrive.errors import CheckpointError, ConfigError, UnreadableScene
@@ -43,16 +44,10 @@ class LivePredictor:
                 f"predictor={folder} holds a {type(model).__name__}, which predicts no latent actions: give a "
                 "student or a teacher"
             )
-        if missing := {"height", "width", "fit", "commands"} - card.data.keys():
-            raise CheckpointError(
-                f"{folder} does not say what it was shown: its card lacks {', '.join(sorted(missing))}. An earlier "
-                "version made it; train it again"
-            )
+        self.inputs = predictor_inputs(card.data, folder=folder)
         self.model, self.folder, self.device = model.to(device), Path(folder), device
         self.codebook_id, self.maker, self.origin = model.codebook_id, card.fingerprint, model.origin
         self.former_ids = card.former_ids
-        self.size = int(card.data["height"]), int(card.data["width"])
-        self.fit, self.commands = card.data["fit"], card.data["commands"]
         _require_log_steps(model.scene)
         frames = "all" if model.scene.history_frames else "now"
         self.needs = SensorNeeds(cameras=(FRONT_CAMERA,), frames=frames, lidar=False)
@@ -63,7 +58,7 @@ class LivePredictor:
 
     def batch(self, scenes: Sequence[Scene]) -> SceneBatch:
         """The scenes as the predictor saw them in training."""
-        return scene_batch([self._shown(scene) for scene in scenes], height=self.size[0], width=self.size[1])
+        return self.inputs.batch([self._with_pictures(scene) for scene in scenes])
 
     def require_widths(self, fusion: LatentFusion) -> None:
         """Raise WrongShape where these embeddings are not as wide as the fusion takes them."""
@@ -82,24 +77,25 @@ class LivePredictor:
             raise CheckpointError(f"{self.folder} predicts codes without features: it can't be fused")
         return features
 
-    def _shown(self, scene: Scene) -> Scene:
-        """The scene with nothing but the predictor's inputs."""
+    def _with_pictures(self, scene: Scene) -> Scene:
+        """The scene with pictures of the front camera as the predictor's training clips had them."""
         count, images = 1 + self.model.scene.history_frames, scene.cameras.get(FRONT, [])
         if len(images) < count:
             raise UnreadableScene(
                 scene.token, f"the predictor needs {count} pictures of {FRONT_CAMERA}, the scene has {len(images)}"
             )
         pictures = [np.ascontiguousarray(image.pixels.transpose(1, 2, 0)) for image in images[-count:]]
-        small = [fitted(picture, self.size, self.fit).transpose(2, 0, 1) for picture in pictures]
+        size = self.inputs.height, self.inputs.width
+        small = [fitted(picture, size, self.inputs.fit).transpose(2, 0, 1) for picture in pictures]
         shown = [CameraImage(pixels=pixels, intrinsics=None, camera_to_ego=None) for pixels in small]
-        ego = scene.ego if self.commands else replace(scene.ego, command=Command.UNKNOWN, command_known=False)
-        return replace(scene, cameras={FRONT: shown}, ego=ego, lidar=None)
+        return replace(scene, cameras={FRONT: shown})
 
     def _black_picture(self) -> SceneBatch:
         """A batch of one scene about which nothing is known."""
+        count, size = 1 + self.model.scene.history_frames, (self.inputs.height, self.inputs.width)
         unknown = torch.zeros(1, dtype=torch.bool)
         return SceneBatch(
-            images=torch.zeros(1, 1 + self.model.scene.history_frames, 3, *self.size, dtype=torch.uint8),
+            images=torch.zeros(1, count, 3, *size, dtype=torch.uint8),
             velocity=torch.zeros(1, 2),
             velocity_known=unknown,
             acceleration=torch.zeros(1, 2),

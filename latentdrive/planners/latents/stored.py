@@ -12,11 +12,14 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from latentdrive.data.latent_store import INDEX, LatentStore
+from latentdrive.data.batches.labelled_clips import require_same_files
+from latentdrive.data.latent_store import LatentStore
+from latentdrive.data.store_files import INDEX
 from latentdrive.errors import StoreError, UnreadableScene
 from latentdrive.identity import same_id
 from latentdrive.planners.latents.fusion import LatentFusion
 from latentdrive.planners.sampling import NO_SENSORS
+from latentdrive.progress import Progress, unwatched
 from latentdrive.types import LatentFeatures, Origin, Scene, SceneSource, Timed
 
 
@@ -74,13 +77,25 @@ class StoredLatents:
         """Embeddings of the scenes, found by drive and time. Raises UnreadableScene where a scene has none."""
         return self.batch([self.find(scene.token, scene.drive, scene.time_s) for scene in scenes])
 
+    def require_labelled_scenes(self, source: SceneSource, tokens: Sequence[str], *, watch: Progress) -> None:
+        """Raise StoreError where the logs of scenes are not those that were labelled. watch: shows the progress."""
+        if not isinstance(source, Timed):
+            return
+        scene_of = {source.drive(token): token for token in tokens}
+        for store in self.stores:
+            keys = [key for key in dict.fromkeys(store.keys) if key in scene_of]
+            require_same_files(store, keys, lambda key: source.clip_files(scene_of[key]), watch=watch)
+
     def require_scenes(self, source: SceneSource, tokens: Sequence[str]) -> None:
-        """Raise StoreError where no part holds any of these scenes: another split was labelled."""
+        """Raise StoreError where no part holds any of these scenes, because another split was labelled,
+        and where their logs are not those that were labelled.
+        """
         if not isinstance(source, Timed):
             raise StoreError(
                 f"these scenes lie in no clip of a log, so the store {self.folder} can't hold them: give "
                 "predictor=CHECKPOINT instead"
             )
+        self.require_labelled_scenes(source, tokens, watch=unwatched)
         for token in tokens:
             with suppress(UnreadableScene):
                 self.find(token, source.drive(token), source.time_s(token))

@@ -28,6 +28,7 @@ def write_store(folder, clips: list[int], *, seed: int = 0, t0_s=(0.5, 1.0, 2.25
         t0_s=np.tile(t0_s, len(clips)),
         latents=make_latents(count, seed=seed, codebook_id=info.codebook_id, origin=info.origin),
         known=np.ones((count, 1), bool),
+        contents={f"clip{i}": [] for i in clips},
     )
     writer.add(windows, next_clip=len(clips), unreadable=[])
     writer.finish()

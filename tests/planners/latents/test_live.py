@@ -17,7 +17,7 @@ from latentdrive.planners.latents.stored import StoredLatents
 from latentdrive.planners.learned import LearnedPlanner
 from latentdrive.planners.loading import load_planner
 from latentdrive.run_folder import CHECKPOINT
-from latentdrive.types import SceneSource, SensorNeeds
+from latentdrive.types import LatentFeatures, SceneSource, SensorNeeds
 from tests.support.paths import CHECKPOINTS
 from tests.support.planner import train_planner
 
@@ -69,16 +69,34 @@ def scenes_of_test(words: list[str], camera: str) -> SceneSource:
     return data.open_scenes(split="test", needs=SensorNeeds(cameras=(camera,), frames="now", lidar=False))
 
 
-def test_live_and_stored_embeddings_of_a_scene_are_the_same(words: list[str], student: Path, own_store: Path):
+def require_same(live: LatentFeatures, stored: LatentFeatures) -> None:
     """Up to a few thousandths, because clips are decoded at a fraction of their size and scenes whole."""
-    source = scenes_of_test(words, "cam_f0")
-    scenes = [source[token] for token in source.tokens]
-    live = LivePredictor(student, device="cpu").of(scenes)
-    stored = StoredLatents(own_store, oracle_future=False).of(scenes)
     visual, action = (5e-3 * float(features.abs().max()) for features in (stored.visual, stored.action))
     assert torch.allclose(live.visual, stored.visual, atol=visual)
     assert torch.allclose(live.action, stored.action, atol=action)
     assert not torch.allclose(live.visual[0], live.visual[-1], atol=visual)  # they do depend on the scene
+
+
+def test_live_and_stored_embeddings_of_a_scene_are_the_same(words: list[str], student: Path, own_store: Path):
+    source = scenes_of_test(words, "cam_f0")
+    scenes = [source[token] for token in source.tokens]
+    live = LivePredictor(student, device="cpu").of(scenes)
+    require_same(live, StoredLatents(own_store, oracle_future=False).of(scenes))
+
+
+def test_a_student_that_knew_no_commands_gives_the_same_embeddings_live_and_stored(
+    words: list[str], student: Path, tmp_path: Path
+):
+    """It was trained on video, and the logs have commands."""
+    untold = write_student(tmp_path / "untold", shown=SHOWN | {"commands": False})
+    own = [f"model={untold}", "parts=[test]", f"store={tmp_path / 'store'}", "device=cpu"]
+    label.run(compose("label", [*words, *SIZE, *own, f"out={tmp_path / 'label'}"]))
+    source = scenes_of_test(words, "cam_f0")
+    scenes = [source[token] for token in source.tokens]
+    live = LivePredictor(untold, device="cpu").of(scenes)
+    require_same(live, StoredLatents(tmp_path / "store", oracle_future=False).of(scenes))
+    told = LivePredictor(student, device="cpu").of(scenes)  # of the same weights
+    assert not torch.allclose(live.action, told.action, atol=5e-3 * float(told.action.abs().max()))
 
 
 def test_a_store_and_a_live_student_give_the_same_score(
