@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.optim import Optimizer
 
+from latentdrive.data.code_baselines import agreement_baselines
 from latentdrive.data.latent_store import LabelledBatches
 from latentdrive.stages.training import Schedule, StageTraining
 from latentdrive.student import losses
@@ -57,8 +58,11 @@ class StudentTraining(StageTraining):
             self.log_dict(slots, batch_size=len(scenes))
 
     def evaluate(self, batches: LabelledBatches) -> dict[str, float]:
-        """The number of parameters by part, for the card."""
-        return {f"parameters/{key}": float(value) for key, value in parameter_split(self.model).items()}
+        """The number of parameters by part, and what guesses at the teacher's held-out codes reach."""
+        rows = batches.held_out_rows()
+        guessed = agreement_baselines(batches.stores["train"], batches.stores["val"], held_out_rows=rows)
+        parts = {f"parameters/{key}": float(value) for key, value in parameter_split(self.model).items()}
+        return {f"held_out/baseline_{key}": value for key, value in guessed.items()} | parts
 
 
 @torch.no_grad()
