@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 
 from latentdrive.data.code_baselines import agreement_baselines
 from latentdrive.data.latent_store import LabelledBatches
-from latentdrive.stages.training import Schedule, StageTraining
+from latentdrive.stages.training import GUESSED, Headline, Schedule, StageTraining
 from latentdrive.student import losses
 from latentdrive.student.model import Student, parameter_split
 from latentdrive.types import LatentActions, SceneBatch
@@ -21,6 +21,15 @@ from latentdrive.types import LatentActions, SceneBatch
 
 class StudentTraining(StageTraining):
     """A student that learns a teacher's stored distributions and features."""
+
+    held_out_loss = "held_out/kl"
+    headlines = (
+        Headline(name="the teacher's codes named, decoding alone", metric="held_out/decoded", form=".1%"),
+        *GUESSED,
+        Headline(name="likeliest codes alike, given the teacher's earlier ones", metric="held_out/top1", form=".1%"),
+        Headline(name="divergence from the teacher, nats a slot", metric="held_out/kl"),
+        Headline(name="  in the first transition", metric="held_out/kl_first"),
+    )
 
     def __init__(
         self, *, model: Student, loss: losses.StudentLoss, optimizer: Callable[..., Optimizer], schedule: Schedule

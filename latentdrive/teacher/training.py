@@ -13,20 +13,36 @@ from torch.optim import Optimizer
 
 from latentdrive.data.code_baselines import agreement_baselines, surprise_baselines
 from latentdrive.data.latent_store import LabelledBatches
-from latentdrive.stages.training import Schedule, StageTraining
+from latentdrive.stages.training import GUESSED, Headline, Schedule, StageTraining
 from latentdrive.teacher import losses
 from latentdrive.teacher.model import Teacher
 from latentdrive.types import LatentActions, SceneBatch
 
+HELD_OUT_LOSS = {"autoregressive": "held_out/nats", "one_pass": "held_out/one_pass_nats"}  # by the way of decoding
+
 
 class TeacherTraining(StageTraining):
-    """A teacher that learns the stored codes by both of its ways of predicting them."""
+    """A teacher that learns the stored codes by both of its ways of predicting them.
+
+    Its held-out loss is the surprise of the way by which it labels.
+    """
+
+    headlines = (
+        Headline(name="surprise by the true codes, nats a slot", metric="held_out/nats"),
+        Headline(name="  knowing only how often each code occurs", metric="held_out/baseline_marginal_nats"),
+        Headline(name="  knowing the last transition", metric="held_out/baseline_repeat_nats"),
+        Headline(name="surprise in one pass, nats a slot", metric="held_out/one_pass_nats"),
+        Headline(name="true codes named, decoding alone", metric="held_out/decoded", form=".1%"),
+        *GUESSED,
+        Headline(name="true codes named, given the true earlier ones", metric="held_out/top1", form=".1%"),
+        Headline(name="codes in which both ways of decoding agree", metric="held_out/agreement", form=".1%"),
+    )
 
     def __init__(
         self, *, model: Teacher, loss: losses.TeacherLoss, optimizer: Callable[..., Optimizer], schedule: Schedule
     ) -> None:
         super().__init__(model=model, optimizer=optimizer, schedule=schedule)
-        self.loss = loss
+        self.loss, self.held_out_loss = loss, HELD_OUT_LOSS[model.decode]
         self.model.train()  # transformers loads networks in evaluation mode
 
     def prepare(self, batches: LabelledBatches, *, new: bool) -> None:

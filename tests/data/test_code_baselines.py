@@ -67,7 +67,10 @@ def test_a_window_that_started_earlier_holds_the_last_transition_as_a_later_one(
         "repeat_top1": pytest.approx(4 / 6),
         "repeat_known": pytest.approx(2 / 3),
     }
-    assert surprise_baselines(store, store, **rows)["repeat_nats"] != surprise_baselines(store, store, **rows)["marginal_nats"]
+    assert (
+        surprise_baselines(store, store, **rows)["repeat_nats"]
+        != surprise_baselines(store, store, **rows)["marginal_nats"]
+    )
 
 
 def test_baselines_by_hand(tmp_path):
