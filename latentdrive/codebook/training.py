@@ -165,7 +165,7 @@ class CodebookTraining(StageTraining):
         for name, value in self.usage.summary().items():
             self.log(f"held_out/{name}", value)
         for alarm in self.usage.alarms():
-            self.print(f"ALARM: {alarm}")
+            self.say(f"ALARM: {alarm}")
         self.usage.reset()
 
     # ---- after training ----

@@ -86,7 +86,7 @@ def _train(cfg: Config, folder: RunFolder) -> dict[str, float]:
         folder.say(f"resuming after step {done.steps:,} of {stage.steps:,} from {state}")
     elif stage.start:
         _take_over(folder, stage)
-    stage.batches.watch = progress
+    stage.batches.watch, stage.module.say = progress, folder.say
     stage.module.prepare(stage.batches, new=not done.steps and not stage.start)
     settings[LEARNED_FROM] = stage.batches.learned_from
     if done.steps:

@@ -67,10 +67,12 @@ class StageTraining(L.LightningModule):
     """A model with what trains it. optimizer: called with the parameters that are trained.
 
     held_out_loss: the number of a validation by which a run keeps its best weights; None where it
-    ends with those after the last step. headlines: the numbers that the terminal shows at the end.
+    ends with those after the last step. headlines: the numbers that the terminal shows at the end. say:
+    speaks to the user; the command sets it to what also logs.
     """
 
     held_out_loss: str | None = None
+    say: Callable[[str], None] = staticmethod(print)
     headlines: ClassVar[tuple[Headline, ...]] = ()
 
     def __init__(self, *, model: nn.Module, optimizer: Callable[..., Optimizer], schedule: Schedule) -> None:

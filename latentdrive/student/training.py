@@ -46,7 +46,7 @@ class StudentTraining(StageTraining):
         if new:
             self.model.images.load_pretrained()
         split = parameter_split(self.model)
-        print(f"student: {sum(split.values()):,} parameters: " + ", ".join(f"{v:,} {k}" for k, v in split.items()))
+        self.say(f"student: {sum(split.values()):,} parameters: " + ", ".join(f"{v:,} {k}" for k, v in split.items()))
 
     def training_step(self, batch: tuple[SceneBatch, LatentActions], _: int) -> Tensor:
         """Sum of the weighted losses."""

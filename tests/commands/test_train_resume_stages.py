@@ -84,7 +84,12 @@ def test_teacher_and_student(words: list[str], codes: Path, tmp_path: Path):
     compare(StudentTraining, "distill", [*words, f"latents={labels}"], tmp_path / "student")
 
 
-RISING = ("training.schedule.steps=6", "training.optimizer.lr=0.3", "trainer.val_check_interval=1")
+RISING = (
+    "training.schedule.steps=4",
+    "training.optimizer.lr=0.3",
+    "trainer.val_check_interval=1",
+    "save_every_steps=1",
+)
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +109,7 @@ def risen(rising: Callable[[Path], dict], tmp_path_factory: pytest.TempPathFacto
 def test_a_teacher_whose_held_out_loss_rises_ends_with_its_best_weights_and_says_so(risen: Path):
     card = checkpoint.read_card(risen / CHECKPOINT)
     step, best, last = (card.metrics[name] for name in (KEPT_STEP, KEPT_LOSS, LAST_LOSS))
-    assert step < 6 and best < last and card.metrics["held_out/nats"] == best
+    assert step < 4 and best < last and card.metrics["held_out/nats"] == best
     assert (
         f"the held-out loss (held_out/nats) was lowest after step {step:.0f} ({best:.3f}) and rose to {last:.3f} after "
         f"the last one: the checkpoint holds the weights of step {step:.0f}"
@@ -116,13 +121,8 @@ def test_a_teacher_whose_held_out_loss_rises_ends_with_its_best_weights_and_says
 
 @pytest.mark.parametrize(
     ("step", "hook"),
-    [
-        (1, "training_step"),
-        (3, "validation_step"),
-        (4, "validation_step"),
-        (5, "training_step"),
-        (6, "validation_step"),
-    ],
+    [(1, "validation_step"), (3, "training_step"), (4, "validation_step")],
+    ids=["in the best validation", "after it", "in the last one"],
 )
 def test_a_killed_run_keeps_the_same_best_weights(
     step: int, hook: str, risen: Path, rising: Callable[[Path], dict], tmp_path: Path
