@@ -38,8 +38,7 @@ def load_qwen(*, path: str, dtype: Literal["float32", "bfloat16"], min_pixels: i
     dtype: of the weights in memory. min_pixels, max_pixels: bounds of an image after resizing; fewer
     pixels give fewer tokens. Raises CheckpointError that says what to download where nothing is found.
     """
-    logging.disable_progress_bar()  # it would break our own bars
-    logging.set_verbosity_error()  # what it would warn of is an error here
+    _quiet()
     if Path(path).is_dir():
         require_complete(Path(path))
     try:
@@ -71,6 +70,7 @@ def _require_fit(path: str, loading: Mapping[str, Iterable[Any]]) -> None:
 
 def load_without_weights(folder: Path) -> VisionLanguage:
     """A network with new weights, and its processor, from the files that `write` wrote. Never uses the internet."""
+    _quiet()
     if not (folder / "config.json").is_file():
         raise CheckpointError(f"{folder} lacks config.json: the teacher's checkpoint is incomplete, copy it again")
     try:
@@ -85,6 +85,11 @@ def load_without_weights(folder: Path) -> VisionLanguage:
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{folder} holds no processor of a {MODEL_TYPE} ({_first_line(error)})") from None
     return VisionLanguage(network, processor)
+
+
+def _quiet() -> None:
+    logging.disable_progress_bar()  # it would break our own bars
+    logging.set_verbosity_error()  # what it warns of is an error here
 
 
 def write(folder: Path, parts: VisionLanguage) -> None:

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from latentdrive import checkpoint, cli
+from latentdrive.codebook.training import CodebookTraining
+from latentdrive.planners.training import PlannerTraining
 from tests.support.demo import DEMO_STEPS
 
 
@@ -36,6 +38,9 @@ def test_the_demo_walks_every_step_ends_with_a_report_and_repeats_nothing(
     planner = checkpoint.read_card(out / "planner/checkpoint")
     assert planner.parents["codebook"] == ids[0].fingerprint and planner.parents["labeller"] == ids[2].fingerprint
     assert json.loads((out / "score_fused/summary.json").read_text())["latents"]["maker"] == ids[2].fingerprint
+    for step, training in (("codebook", CodebookTraining), ("planner", PlannerTraining)):
+        named = {headline.metric for headline in training.headlines}
+        assert named <= json.loads((out / step / "metrics.json").read_text())["metrics"].keys()
     html = (out / "report.html").read_text(encoding="utf-8")
     for part in ("What each ego code means", "What leaks where", "Agreement, slot by slot", "Which code follows which"):
         assert part in html
