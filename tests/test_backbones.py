@@ -12,6 +12,7 @@ import skimage.data
 import timm
 import torch
 import torch.nn.functional as F
+from safetensors.torch import save_file
 
 from latentdrive.backbones import (
     IMAGENET_MEAN,
@@ -106,6 +107,56 @@ def test_a_file_with_other_weights_is_refused_by_the_names_it_lacks(tmp_path):
     torch.save({"some.weight": torch.zeros(1)}, tmp_path / "other.pt")
     with pytest.raises(CheckpointError, match="lacks weights of"):
         lite0(str(tmp_path / "other.pt")).load_pretrained()
+
+
+LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 3982999\n"
+
+
+def cut(content: bytes) -> bytes:
+    return content[:-100]
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda _: LFS, "is a note of Git LFS"),
+        (lambda _: b"<html><body>Sign in</body></html>", "is a web page"),
+        (lambda _: b"", "is empty"),
+        (cut, r"is cut short or damaged|can't be read as plain weights"),
+    ],
+)
+def test_a_weights_file_that_was_not_downloaded_whole_is_named(tmp_path, suffix, change, said):
+    file = tmp_path / f"lite0{suffix}"
+    weights = {name: weight.contiguous() for name, weight in package_weights("efficientnet_lite0").items()}
+    torch.save(weights, file) if suffix == ".pt" else save_file(weights, file)
+    file.write_bytes(change(file.read_bytes()))
+    with pytest.raises(CheckpointError, match=said) as error:
+        lite0(str(file)).load_pretrained()
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ({"state_dict": {}}, "holds more than weights by name, for example state_dict"),
+        ([1], "holds a list, not weights by name"),
+    ],
+)
+def test_a_file_that_holds_something_else_is_named(tmp_path, content, said):
+    torch.save(content, tmp_path / "other.pt")
+    with pytest.raises(CheckpointError, match=said):
+        lite0(str(tmp_path / "other.pt")).load_pretrained()
+
+
+def test_weights_of_another_size_are_named(tmp_path):
+    weights = package_weights("efficientnet_lite0")
+    weights["conv_stem.weight"] = weights["conv_stem.weight"][:16].clone()
+    torch.save(weights, tmp_path / "wide.pt")
+    with pytest.raises(
+        CheckpointError, match=r"1 weights of another size than .*: \[16, 3, 3, 3\] in place of \[32, 3"
+    ):
+        lite0(str(tmp_path / "wide.pt")).load_pretrained()
 
 
 def test_a_weights_file_can_not_run_code(tmp_path):

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from latentdrive.config import Config, from_yaml
-from latentdrive.run_folder import CONFIG, METRICS, RESUME, RunFolder, progress
+from latentdrive.run_folder import CONFIG, METRICS, RESUME, RunFolder, inside_another_run, progress
 
 
 @pytest.fixture
@@ -65,3 +65,19 @@ def test_all_that_is_said_is_logged(begin, tmp_path):
 
 def test_progress_gives_every_item():
     assert list(progress(iter("abc"), what="letters", total=3)) == ["a", "b", "c"]
+
+
+def test_a_run_inside_another_one_only_logs(begin, tmp_path, capsys):
+    with inside_another_run():
+        begin(1).say("hidden")
+        assert list(progress("abc", what="letters")) == ["a", "b", "c"]
+    assert capsys.readouterr().out == "" and "hidden" in (tmp_path / "log.txt").read_text()
+    begin(1).say("shown")
+    assert "shown" in capsys.readouterr().out
+
+
+def test_a_bar_reaches_its_end_where_nobody_asks_for_more_than_the_last_item(capsys):
+    shown = progress(iter("abcdef"), what="letters", total=3)
+    assert [next(shown) for _ in range(3)] == ["a", "b", "c"]
+    shown.close()
+    assert "3/3" in capsys.readouterr().out

@@ -20,7 +20,7 @@ from latentdrive.codebook.phase_outputs import run_phase
 from latentdrive.codebook.phases import PhaseSchedule, start_ego_from_environment, start_reader_from_encoder
 from latentdrive.data.batches.transitions import TransitionBatch
 from latentdrive.errors import ConfigError
-from latentdrive.stages.training import StageTraining
+from latentdrive.stages.training import Headline, StageTraining
 
 
 @runtime_checkable
@@ -42,6 +42,27 @@ class CodebookTraining(StageTraining):
     judges: name → judge; None leaves one out. calibration_frames: training frames from which the
     features' statistics are computed.
     """
+
+    headlines = (
+        Headline(name="error as a share of copying the present frame", metric="held_out/share_of_copy"),
+        Headline(name="  larger with ego codes of another clip by", metric="held_out/cost_ego_shuffled", form=".1%"),
+        Headline(
+            name="  larger with environment codes of another clip by",
+            metric="held_out/cost_environment_shuffled",
+            form=".1%",
+        ),
+        Headline(name="  larger without codes by", metric="held_out/cost_zeroed", form=".1%"),
+        Headline(name="ego codes in use (perplexity)", metric="held_out/ego_perplexity", form=".1f"),
+        Headline(name="environment codes in use (perplexity)", metric="held_out/environment_perplexity", form=".1f"),
+        Headline(
+            name="R² of forward displacement from ego codes", metric="probe/ego codes/forward displacement/linear"
+        ),
+        Headline(name="R² of yaw change from ego codes", metric="probe/ego codes/yaw change/linear"),
+        Headline(
+            name="R² of the others' motion from environment codes", metric="probe/environment codes/others/linear"
+        ),
+        Headline(name="  from the present frame alone", metric="probe/present frame/others/linear"),
+    )
 
     def __init__(
         self,
@@ -144,7 +165,7 @@ class CodebookTraining(StageTraining):
         for name, value in self.usage.summary().items():
             self.log(f"held_out/{name}", value)
         for alarm in self.usage.alarms():
-            self.print(f"ALARM: {alarm}")
+            self.say(f"ALARM: {alarm}")
         self.usage.reset()
 
     # ---- after training ----

@@ -2,21 +2,27 @@
 
     latentdrive demo
 
-Runs the other verbs with configurations that anybody could type; each step prints its command
-first. Everything lies below one folder. The same command again skips what is finished and continues
-where it stopped. A step whose settings have changed since is removed and run again, and so is every
-step after it.
+Runs the other verbs with configurations that anybody could type; dry_run=true prints them. Each step is
+one line on the terminal, and logs all else in its own folder. Everything lies below one folder. The same
+command again skips what is finished and continues where it stopped. A step whose settings have changed
+since is removed and run again, and so is every step after it.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from latentdrive.commands import evaluate, label, report, train, world
+from latentdrive.commands.time_left import TimeLeft
 from latentdrive.config import Config
+from latentdrive.data.latent_store import LatentStore
 from latentdrive.errors import ConfigError
 from latentdrive.pipeline import Step, pending, read_config, remove_outdated
 from latentdrive.plain_files import read_json
-from latentdrive.run_folder import CONFIG, METRICS, RunFolder
+from latentdrive.report.agreement import agreement_of, pairs_of
+from latentdrive.run_folder import CONFIG, METRICS, RunFolder, inside_another_run
+from latentdrive.stages.best import KEPT_STEP
+from latentdrive.types import Origin
 
 VERBS = {
     "world": world,
@@ -34,13 +40,12 @@ PLANNERS = {
     "human": "the human driver",
 }
 REPORTED = ("codebook", "teacher", "student", "planner", "label_codebook", "label_teacher", "label_student")
-# (step, metric, sentence): the numbers that the demo prints at its end
-SENTENCES = (
-    ("codebook", "held_out/cost_ego_shuffled", "ego codes of another clip make the predicted frame {:.0%} worse"),
-    ("teacher", "held_out/nats", "teacher's surprise by the true codes: {:.2f} nats a slot"),
-    ("teacher", "held_out/baseline_marginal_nats", "  (knowing only how often each code occurs: {:.2f})"),
-    ("student", "held_out/top1", "student and teacher agree on {:.0%} of the slots"),
-)
+STORES = ("codebook", "teacher", "student")
+NAMED = {  # a pair of stores: what the model of the second one names
+    (Origin.INVERSE_DYNAMICS, Origin.TEACHER): "the teacher names {:.1%} of the codes of what happened",
+    (Origin.TEACHER, Origin.STUDENT): "the student names {:.1%} of the teacher's codes",
+    (Origin.INVERSE_DYNAMICS, Origin.STUDENT): "the student names {:.1%} of the codes of what happened",
+}
 
 
 def run(cfg: Config) -> Path:
@@ -48,21 +53,26 @@ def run(cfg: Config) -> Path:
     _require_own_folder(Path(cfg.out))
     folder = RunFolder(cfg, verb=cfg.verb)
     steps, page = plan(cfg), folder.path / "report.html"
-    template, dry_run = cfg.next, cfg.dry_run
+    template, dry_run, time_left = cfg.next, cfg.dry_run, TimeLeft(cfg.demo.seconds.plain())
     cfg.require_all_read()
-    unfinished = [] if dry_run else pending(steps)
-    for number, step in enumerate(steps, 1):
-        folder.say(f"\nStep {number} of {len(steps)}: {step.about}\n  {step.cfg.command}")
-        if dry_run:
-            continue
-        if step not in unfinished:
-            folder.say("  finished before")
-            continue
-        if removed := remove_outdated(steps[number - 1 :]):
-            folder.say(f"  no longer fits, removed: {', '.join(removed)}")
-        VERBS[step.verb].run(step.cfg)
     if dry_run:
+        for number, step in enumerate(steps, 1):
+            folder.say(f"Step {number} of {len(steps)}: {step.about}\n  {step.cfg.command}")
         return page
+    unfinished = pending(steps)
+    for number, step in enumerate(steps, 1):
+        title = f"Step {number:>2} of {len(steps)}"
+        if step in unfinished:
+            removed = remove_outdated(steps[number - 1 :])
+            left = time_left.words(later.name for later in steps[number - 1 :])
+            folder.say(f"{title}, {left}: {step.about}")
+            if removed:
+                folder.say(f"  no longer fits, removed: {', '.join(removed)}")
+            with inside_another_run():
+                VERBS[step.verb].run(step.cfg)
+        else:
+            folder.say(f"{title}, finished before: {step.about}")
+        time_left.done(step.name, read_json(step.out / METRICS).get("seconds", 0.0))
     folder.say("")
     for line in summary(folder.path):
         folder.say(f"  {line}")
@@ -208,12 +218,35 @@ def plan(cfg: Config) -> list[Step]:
 
 def summary(out: Path) -> list[str]:
     """The results of the finished steps, one sentence a line."""
-    codes = {step: _metrics(out / step) for step, _, _ in SENTENCES}
-    lines = [text.format(codes[step][key]) for step, key, text in SENTENCES if codes[step].get(key) is not None]
+    return [*_predictor_lines(out), *_agreement_lines(out), *_planner_lines(out)]
+
+
+def _predictor_lines(out: Path) -> Iterator[str]:
+    codebook, teacher = _metrics(out / "codebook"), _metrics(out / "teacher")
+    if (cost := codebook.get("held_out/cost_ego_shuffled")) is not None:
+        yield f"ego codes of another clip make the predicted frame {cost:.0%} worse"
+    if (nats := teacher.get("held_out/nats")) is not None:
+        known = teacher.get("held_out/baseline_marginal_nats")
+        beside = "" if known is None else f" (knowing only how often each code occurs: {known:.2f})"
+        yield f"the teacher's surprise by the true codes is {nats:.2f} nats a slot{beside}"
+    for name in ("teacher", "student"):
+        if (step := _metrics(out / name).get(KEPT_STEP)) is not None:
+            yield f"the {name}'s held-out loss rose: its checkpoint holds the weights of step {step:.0f}"
+
+
+def _agreement_lines(out: Path) -> Iterator[str]:
+    """How far the labels agree, on held-out clips. Each model decodes alone."""
+    stores = [LatentStore(folder) for name in STORES if (folder := out / "stores" / name / "val").is_dir()]
+    for first, second in pairs_of(stores):
+        if (agreement := agreement_of(first, second)) is not None:
+            named = NAMED[first.info.origin, second.info.origin].format(agreement.shares["both agree"].mean())
+            yield f"{named}, decoding alone ({agreement.guesses})"
+
+
+def _planner_lines(out: Path) -> Iterator[str]:
     for planner, words in PLANNERS.items():
         if (score := _metrics(out / f"score_{planner}").get("evaluate/score")) is not None:
-            lines.append(f"{words} scores {score:.2f} on the NAVSIM scenes")
-    return lines
+            yield f"{words} scores {score:.2f} on the NAVSIM scenes"
 
 
 def _metrics(folder: Path) -> dict[str, Any]:

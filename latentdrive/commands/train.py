@@ -24,9 +24,10 @@ from latentdrive.config import Config, to_yaml
 from latentdrive.errors import ConfigError
 from latentdrive.run_folder import CHECKPOINT, METRICS, RESUME, RunFolder, progress
 from latentdrive.stages.batches import StageBatches
+from latentdrive.stages.best import forget_best, take_best
 from latentdrive.stages.resume import LEARNED_FROM, SETTINGS, decisive_settings, require_same_scenes, resume
 from latentdrive.stages.start import Start
-from latentdrive.stages.training import StageTraining
+from latentdrive.stages.training import StageTraining, headline_lines
 from latentdrive.trainer import (
     STATE,
     Feed,
@@ -85,18 +86,22 @@ def _train(cfg: Config, folder: RunFolder) -> dict[str, float]:
         folder.say(f"resuming after step {done.steps:,} of {stage.steps:,} from {state}")
     elif stage.start:
         _take_over(folder, stage)
-    stage.batches.watch = progress
+    stage.batches.watch, stage.module.say = progress, folder.say
     stage.module.prepare(stage.batches, new=not done.steps and not stage.start)
     settings[LEARNED_FROM] = stage.batches.learned_from
     if done.steps:
         require_same_scenes(state, stage.batches.learned_from)
     else:
         folder.begin_anew()
+        if folder.writes:
+            forget_best(folder.path)
         folder.write(f"{RESUME}/{SETTINGS}", to_yaml(settings))
     model = _fit(folder, stage, done=done.steps)
     if not stage.trainer.is_global_zero:
         return {}
     metrics = {key: value.item() for key, value in stage.trainer.callback_metrics.items()}
+    if kept := take_best(folder.path, model, metrics, stage.module.held_out_loss):
+        folder.say(kept)
     metrics |= stage.module.evaluate(stage.batches)
     _save(folder, stage, model, metrics)
     return metrics
@@ -111,7 +116,7 @@ def _build_stage(cfg: Config, folder: RunFolder) -> _Stage:
         raise ConfigError("this option learns nothing, it is only evaluated: --help lists those that can be trained")
     batches = build(cfg.batches)
     module = build(cfg.training, model=build(config))
-    trainer = make_trainer(cfg, folder, steps=module.schedule.steps)
+    trainer = make_trainer(cfg, folder, steps=module.schedule.steps, held_out_loss=module.held_out_loss)
     start = Start(**cfg.init.plain())
     then = cfg.next.format(checkpoint=shlex.quote(str(folder.path / CHECKPOINT)), data=cfg.data_words)
     return _Stage(config=config, batches=batches, module=module, trainer=trainer, start=start, then=then)
@@ -161,10 +166,9 @@ def _save(folder: RunFolder, stage: _Stage, model: torch.nn.Module, metrics: dic
     card = checkpoint.save(folder.path / CHECKPOINT, model, config=stage.config, card=card)
     facts = {"fingerprint": card.fingerprint, "parents": parents, "data": dict(batches.facts)}
     folder.metrics({"metrics": metrics, "steps": stage.steps, **facts})
-    for key, value in sorted(metrics.items()):
-        if isinstance(value, float) and "_slot_" not in key and not key.endswith(("_low", "_high")):
-            folder.say(f"  {key:<48} {value:.4f}")
-    folder.say(f"  slots and intervals: {folder.path / METRICS}")
+    for line in headline_lines(stage.module.headlines, metrics):
+        folder.say(line)
+    folder.say(f"  all {len(metrics):,} numbers: {folder.path / METRICS}")
     if summary := batches.summary():
         folder.say(summary)
     folder.finish(folder.path / CHECKPOINT, stage.then)

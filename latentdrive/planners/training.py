@@ -22,7 +22,7 @@ from latentdrive.planners.latents.fusion import LatentSource
 from latentdrive.planners.learned import LearnedPlanner
 from latentdrive.planners.losses import PlannerLoss, PlanScorer
 from latentdrive.planners.sampling import DT_S
-from latentdrive.stages.training import Schedule, StageTraining
+from latentdrive.stages.training import Headline, Schedule, StageTraining
 
 PICTURES = 4  # held-out scenes that are drawn at every validation
 
@@ -52,6 +52,18 @@ class PlannerTraining(StageTraining):
 
     seed: of the random numbers of each step (dropout, masks), which depend on the seed and the step alone.
     """
+
+    headlines = (
+        Headline(name="score of held-out plans", metric="held_out/pdms"),
+        Headline(name="  no collision at fault", metric="held_out/no_at_fault_collisions"),
+        Headline(name="  inside the drivable area", metric="held_out/drivable_area_compliance"),
+        Headline(name="  in the right direction", metric="held_out/driving_direction_compliance"),
+        Headline(name="  time to collision kept", metric="held_out/time_to_collision_within_bound"),
+        Headline(name="  ego progress", metric="held_out/ego_progress"),
+        Headline(name="  comfort", metric="held_out/comfort"),
+        Headline(name="distance from the human's plan, metres", metric="held_out/distance_m", form=".2f"),
+        Headline(name="  at its end", metric="held_out/last_pose_m", form=".2f"),
+    )
 
     def __init__(
         self,

@@ -1,13 +1,17 @@
-"""The targets for a codebook's numbers, and a sentence for each number that misses its aim.
+"""The targets for the numbers of a run, and a sentence for each number that misses its aim.
 
 More is asked of a codebook of the built-in world, where the truth about all vehicles is known, than
-of one of real video.
+of one of real video. A teacher or student must know more than guesses that look at no picture, and a
+planner must drive better than one that sees nothing.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
+from latentdrive.stages.best import KEPT_LOSS, KEPT_STEP, LAST_LOSS
+
 LOWEST = "perplexity_lowest_slot"
+KNOWS = 0.05  # by how much a predictor must beat a guess, in nats or as a share of the slots; latentdrive default
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +69,88 @@ ON_WORLD = (
         most=0.1,
     ),
 )
+
+
+MARGINAL, REPEAT = "held_out/baseline_marginal_", "held_out/baseline_repeat_"
+
+
+def _beyond_guesses(name: str) -> tuple[Aim, Aim]:
+    """Aims of a predictor that decodes alone. name: of the codes that it should name."""
+    decoded = {"metric": "held_out/decoded", "least": KNOWS}
+    return (
+        Aim(name=f"share of {name}, minus always naming the most frequent code", above=f"{MARGINAL}top1", **decoded),
+        Aim(name=f"share of {name}, minus repeating the last transition", above=f"{REPEAT}top1", **decoded),
+    )
+
+
+OF_TEACHER = (
+    Aim(
+        name="what the teacher knows beyond the frequency of the codes (nats a slot)",
+        metric=f"{MARGINAL}nats",
+        above="held_out/nats",
+        least=KNOWS,
+    ),
+    Aim(
+        name="what the teacher knows beyond the last transition (nats a slot)",
+        metric=f"{REPEAT}nats",
+        above="held_out/nats",
+        least=KNOWS,
+    ),
+    Aim(
+        name="what the teacher knows in one pass beyond the frequency of the codes (nats a slot)",
+        metric=f"{MARGINAL}nats",
+        above="held_out/one_pass_nats",
+        least=KNOWS,
+    ),
+    *_beyond_guesses("true codes that the teacher names, decoding alone"),
+)
+OF_STUDENT = _beyond_guesses("the teacher's codes that the student names, decoding alone")
+FAILED = Aim(name="scenes that failed and count as 0", metric="evaluate/failed", most=0.0)
+
+
+def run_misses(verb: str, metrics: Mapping[str, float]) -> list[str]:
+    """A sentence for each aim that the numbers of a run of this verb miss."""
+    if verb == "train codebook":
+        return codebook_misses(metrics)
+    aims = {"train teacher": OF_TEACHER, "distill": OF_STUDENT, "evaluate": (FAILED,)}.get(verb, ())
+    return [*(sentence for aim in aims if (sentence := aim.miss(metrics))), *_rose(metrics)]
+
+
+def _rose(metrics: Mapping[str, float]) -> Iterator[str]:
+    """A sentence where the held-out loss rose, so that the checkpoint holds earlier weights."""
+    if KEPT_STEP in metrics:
+        yield (
+            f"held-out loss: {metrics[KEPT_LOSS]:.2f} after step {metrics[KEPT_STEP]:,.0f}, {metrics[LAST_LOSS]:.2f} "
+            "after the last one; the checkpoint holds the weights of the earlier step. Train for fewer steps, or on "
+            "more data"
+        )
+
+
+def agreement_misses(shares: Mapping[str, float]) -> list[str]:
+    """A sentence for each guess that an agreement hardly exceeds. shares: of the slots; the agreement first."""
+    (_, agree), *guesses = shares.items()
+    return [
+        f"agreement decoding alone: {agree:.1%}; the aim is at least {KNOWS:.0%} above {name} ({share:.1%}), missed "
+        f"by {share + KNOWS - agree:.1%}"
+        for name, share in guesses
+        if agree < share + KNOWS
+    ]
+
+
+def planner_misses(scores: Mapping[str, float], blind: Iterable[str]) -> list[str]:
+    """A sentence for each planner that scores no better than one that sees nothing.
+
+    scores: by planner, on the same scenes. blind: the planners that see nothing.
+    """
+    known = {name: scores[name] for name in blind if name in scores}
+    if not known:
+        return []
+    best = max(known, key=known.__getitem__)
+    return [
+        f"{name} scores {score:.4f}; the aim is more than {best}, which sees nothing and scores {known[best]:.4f}"
+        for name, score in scores.items()
+        if name not in known and score <= known[best]
+    ]
 
 
 def codebook_misses(metrics: Mapping[str, float]) -> list[str]:

@@ -21,6 +21,7 @@ from latentdrive.report.runs import Run
 # class alone, without `privileged`; newer ones say both.
 HUMAN_DRIVER, PDM_CLOSED = "Human", "PdmClosed"
 PRIVILEGED_CLASSES = (HUMAN_DRIVER, PDM_CLOSED)
+BLIND_CLASSES = ("ConstantVelocity", "StandStill")  # planners that see nothing but their own motion
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +55,11 @@ class Evaluation:
     def privileged(self) -> bool:
         """Whether the planner is given the truth, future included."""
         return self.summary.get("privileged", self.planner in PRIVILEGED_CLASSES) is True
+
+    @property
+    def blind(self) -> bool:
+        """Whether the planner looks at nothing around it."""
+        return self.planner in BLIND_CLASSES
 
     @property
     def marks(self) -> list[str]:

@@ -8,6 +8,7 @@ two of them differ.
 from collections.abc import Mapping
 from typing import Any
 
+from latentdrive.report.aims import planner_misses
 from latentdrive.report.charts import PAINTS, Chart, grouped_bars, points
 from latentdrive.report.evaluation_charts import in_words, in_wrapped_words
 from latentdrive.report.evaluations import Evaluation, Group
@@ -40,6 +41,7 @@ def planners_section(group: Group, gallery: Gallery | None) -> Section:
         | _devices(members)
         | {member.name: f"{member.planner} {member.arguments}".strip() for member in members},
         notes=_notes(group),
+        misses=_misses(group),
         table=_table(group),
         charts={"Score, latency and sub-scores": charts} if charts else {},
         gallery=gallery,
@@ -135,6 +137,15 @@ def _devices(members: list[Evaluation]) -> dict[str, str]:
         for latency in latencies
     }
     return {"latency measured on": "; ".join(sorted(devices))} if devices else {}
+
+
+def _misses(group: Group) -> list[str]:
+    """Planners that a car could have, and that drive no better than one that sees nothing."""
+    others = group.on_other_scenes()
+    members = [member for member in group.members if member not in others and not member.privileged]
+    return planner_misses(
+        {member.name: member.score for member in members}, [member.name for member in members if member.blind]
+    )
 
 
 def _notes(group: Group) -> list[str]:

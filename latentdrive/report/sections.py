@@ -7,7 +7,7 @@ misses its aim. The charts of each kind of run are made by the *_charts.py modul
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from latentdrive.report.aims import codebook_misses
+from latentdrive.report.aims import run_misses
 from latentdrive.report.charts import Chart
 from latentdrive.report.codebook_charts import codebook_charts
 from latentdrive.report.curve_charts import curve_charts
@@ -90,7 +90,7 @@ def run_section(run: Run, dictionary: DictionarySection | None, notes: Iterable[
         kind=run.verb,
         about=ABOUT.get(run.verb, ""),
         facts=_facts(run),
-        misses=codebook_misses(run.metrics) if run.verb == "train codebook" else [],
+        misses=run_misses(run.verb, run.metrics),
         charts={heading: group for heading, group in charts.items() if group},
         dictionary=dictionary,
         notes=[*notes, *_run_notes(run)],

@@ -5,8 +5,9 @@ around the steps.
 the steps.
 """
 
-from collections.abc import Callable
-from typing import Protocol, runtime_checkable
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Protocol, runtime_checkable
 
 import lightning as L
 from torch import nn
@@ -14,6 +15,38 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from latentdrive.stages.batches import StageBatches
+
+
+@dataclass(frozen=True, kw_only=True)
+class Headline:
+    """A number that people look at first. name: in plain words. metric: its name in metrics.json. form: how
+    it is written.
+    """
+
+    name: str
+    metric: str
+    form: str = ".3f"
+
+    def line(self, metrics: Mapping[str, float], width: int) -> str:
+        """Name, number and 95 % interval, if there is one; empty where it was not measured."""
+        if self.metric not in metrics:
+            return ""
+        value, bounds = metrics[self.metric], [metrics.get(f"{self.metric}_{end}") for end in ("low", "high")]
+        interval = "" if None in bounds else "  [{}]".format(", ".join(format(bound, self.form) for bound in bounds))
+        return f"  {self.name:<{width}}  {value:{self.form}}{interval}"
+
+
+def headline_lines(headlines: Sequence[Headline], metrics: Mapping[str, float]) -> list[str]:
+    """A line for each of the headlines that was measured."""
+    width = max((len(headline.name) for headline in headlines), default=0)
+    return [line for headline in headlines if (line := headline.line(metrics, width))]
+
+
+GUESSED = (  # what guesses at codes reach, below the codes that a model names when it decodes alone
+    Headline(name="  always the most frequent code", metric="held_out/baseline_marginal_top1", form=".1%"),
+    Headline(name="  the last transition repeated", metric="held_out/baseline_repeat_top1", form=".1%"),
+    Headline(name="  windows whose last transition is known", metric="held_out/baseline_repeat_known", form=".1%"),
+)
 
 
 @runtime_checkable
@@ -31,7 +64,16 @@ class Schedule(Protocol):
 
 
 class StageTraining(L.LightningModule):
-    """A model with what trains it. optimizer: called with the parameters that are trained."""
+    """A model with what trains it. optimizer: called with the parameters that are trained.
+
+    held_out_loss: the number of a validation by which a run keeps its best weights; None where it
+    ends with those after the last step. headlines: the numbers that the terminal shows at the end. say:
+    speaks to the user; the command sets it to what also logs.
+    """
+
+    held_out_loss: str | None = None
+    say: Callable[[str], None] = staticmethod(print)
+    headlines: ClassVar[tuple[Headline, ...]] = ()
 
     def __init__(self, *, model: nn.Module, optimizer: Callable[..., Optimizer], schedule: Schedule) -> None:
         super().__init__()

@@ -11,8 +11,9 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.optim import Optimizer
 
+from latentdrive.data.code_baselines import agreement_baselines
 from latentdrive.data.latent_store import LabelledBatches
-from latentdrive.stages.training import Schedule, StageTraining
+from latentdrive.stages.training import GUESSED, Headline, Schedule, StageTraining
 from latentdrive.student import losses
 from latentdrive.student.model import Student, parameter_split
 from latentdrive.types import LatentActions, SceneBatch
@@ -20,6 +21,15 @@ from latentdrive.types import LatentActions, SceneBatch
 
 class StudentTraining(StageTraining):
     """A student that learns a teacher's stored distributions and features."""
+
+    held_out_loss = "held_out/kl"
+    headlines = (
+        Headline(name="the teacher's codes named, decoding alone", metric="held_out/decoded", form=".1%"),
+        *GUESSED,
+        Headline(name="likeliest codes alike, given the teacher's earlier ones", metric="held_out/top1", form=".1%"),
+        Headline(name="divergence from the teacher, nats a slot", metric="held_out/kl"),
+        Headline(name="  in the first transition", metric="held_out/kl_first"),
+    )
 
     def __init__(
         self, *, model: Student, loss: losses.StudentLoss, optimizer: Callable[..., Optimizer], schedule: Schedule
@@ -37,7 +47,7 @@ class StudentTraining(StageTraining):
         if new:
             self.model.images.load_pretrained()
         split = parameter_split(self.model)
-        print(f"student: {sum(split.values()):,} parameters: " + ", ".join(f"{v:,} {k}" for k, v in split.items()))
+        self.say(f"student: {sum(split.values()):,} parameters: " + ", ".join(f"{v:,} {k}" for k, v in split.items()))
 
     def training_step(self, batch: tuple[SceneBatch, LatentActions], _: int) -> Tensor:
         """Sum of the weighted losses."""
@@ -58,8 +68,11 @@ class StudentTraining(StageTraining):
             self.log_dict(slots, batch_size=len(scenes))
 
     def evaluate(self, batches: LabelledBatches) -> dict[str, float]:
-        """The number of parameters by part, for the card."""
-        return {f"parameters/{key}": float(value) for key, value in parameter_split(self.model).items()}
+        """The number of parameters by part, and what guesses at the teacher's held-out codes reach."""
+        rows = batches.held_out_rows()
+        guessed = agreement_baselines(batches.stores["train"], batches.stores["val"], held_out_rows=rows)
+        parts = {f"parameters/{key}": float(value) for key, value in parameter_split(self.model).items()}
+        return {f"held_out/baseline_{key}": value for key, value in guessed.items()} | parts
 
 
 @torch.no_grad()

@@ -5,8 +5,9 @@ calls it. `load_without_weights` reads the files of one of our checkpoints, whos
 `model.safetensors`. Only `load_qwen` with a hub id may use the internet.
 """
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from transformers import AutoConfig, AutoProcessor, Qwen2_5_VLForConditionalGeneration, Qwen2_5_VLProcessor
@@ -14,8 +15,14 @@ from transformers.utils import logging
 
 from latentdrive.errors import CheckpointError
 from latentdrive.plain_files import read_json
+from latentdrive.teacher.model_folder import AGAIN, MODEL_TYPE, require_complete
 
-MODEL_TYPE = "qwen2_5_vl"
+# What transformers finds while it loads, and what it means.
+UNFIT = {
+    "missing_keys": "do not fit: they are missing",
+    "mismatched_keys": "do not fit: they have another size than config.json says",
+    "unexpected_keys": "do not fit: the model of config.json has no such weights",
+}
 PROCESSOR_FILES = ("processor_config.json", "preprocessor_config.json", "audio_tokenizer_config.json")
 NO_CODE = {"trust_remote_code": False}  # a folder may name Python files of its own: they never run
 
@@ -33,37 +40,40 @@ def load_qwen(*, path: str, dtype: Literal["float32", "bfloat16"], min_pixels: i
     dtype: of the weights in memory. min_pixels, max_pixels: bounds of an image after resizing; fewer
     pixels give fewer tokens. Raises CheckpointError that says what to download where nothing is found.
     """
-    logging.disable_progress_bar()  # it would break our own bars
-    _require_own_parts(Path(path))
+    _quiet()
+    if Path(path).is_dir():
+        require_complete(Path(path))
+        _require_own_parts(Path(path))
     try:
         network, loading = Qwen2_5_VLForConditionalGeneration.from_pretrained(
             path,
             dtype=getattr(torch, dtype),
             attn_implementation="sdpa",
             output_loading_info=True,
+            ignore_mismatched_sizes=True,  # they are named below
             use_safetensors=True,
             **NO_CODE,
         )
         processor = AutoProcessor.from_pretrained(path, **NO_CODE)
-    except (OSError, ValueError) as error:  # ValueError: the folder's own Python code would be needed
+    except (OSError, ValueError, RuntimeError) as error:  # ValueError: the folder's own Python code would be needed
         raise CheckpointError(
-            f"{path}: no Qwen2.5-VL could be loaded from here ({_first_line(error)}). {_HELP}"
+            f"{path}: no Qwen2.5-VL could be loaded from here ({_first_line(error)}): {AGAIN}"
         ) from None
-    wrong = [key for kind in ("missing_keys", "unexpected_keys", "mismatched_keys") for key in loading[kind]]
-    if wrong:
-        raise CheckpointError(f"{path}: {len(wrong)} weights do not fit, the first is {wrong[0]}. {_HELP}")
+    _require_fit(path, loading)
     processor.image_processor.size = {"shortest_edge": min_pixels, "longest_edge": max_pixels}
     return VisionLanguage(network, processor)
 
 
-_HELP = (
-    "Download it once where there is internet (huggingface-cli download Qwen/Qwen2.5-VL-3B-Instruct --local-dir "
-    "FOLDER) and set model.parts.path=FOLDER, or use teacher=tiny."
-)
+def _require_fit(path: str, loading: Mapping[str, Iterable[Any]]) -> None:
+    """Raise CheckpointError where weights are missing, of another size, or unknown to the model."""
+    for kind, problem in UNFIT.items():
+        if wrong := sorted(map(str, loading[kind])):
+            raise CheckpointError(f"{path}: {len(wrong)} weights {problem}, the first is {wrong[0]}: {AGAIN}")
 
 
 def load_without_weights(folder: Path) -> VisionLanguage:
     """A network with new weights, and its processor, from the files that `write` wrote. Never uses the internet."""
+    _quiet()
     _require_own_parts(folder)
     if not (folder / "config.json").is_file():
         raise CheckpointError(f"{folder} lacks config.json: the teacher's checkpoint is incomplete, copy it again")
@@ -92,6 +102,11 @@ def _require_own_parts(folder: Path) -> None:
             raise CheckpointError(f"{folder / name} {error}: copy the folder again") from None
         if not isinstance(content, dict) or any(str(key).startswith("audio_tokenizer") for key in content):
             raise CheckpointError(f"{folder / name} names an audio tokenizer, and a {MODEL_TYPE} has none: remove it")
+
+
+def _quiet() -> None:
+    logging.disable_progress_bar()  # it would break our own bars
+    logging.set_verbosity_error()  # what it warns of is an error here
 
 
 def write(folder: Path, parts: VisionLanguage) -> None:

@@ -212,12 +212,10 @@ class Teacher(SpeaksCodes, nn.Module):
         allowed: Bool[Tensor, "B 1 L M"],
         cache: DynamicCache | None = None,
     ) -> Float[Tensor, "B L D"]:
+        # By their places: the cache's keyword has another name in each line of transformers.
+        token_ids = None
         return self.network.model.language_model(
-            inputs_embeds=embedded,
-            position_ids=positions,
-            attention_mask=allowed,
-            past_key_values=cache,
-            use_cache=cache is not None,
+            token_ids, allowed, positions, cache, embedded, use_cache=cache is not None
         ).last_hidden_state
 
     def _features(self, context: Context, states: Float[Tensor, "B A D"]) -> LatentFeatures:

@@ -1,18 +1,25 @@
 """The demo's bookkeeping: what is finished, what has to be made again, and the commands that it prints."""
 
 import json
+import re
 import shutil
 from contextlib import nullcontext
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
 from latentdrive import pipeline
 from latentdrive.commands import demo
 from latentdrive.config import compose, to_yaml
+from latentdrive.data.latent_store import LatentWriter, Windows
 from latentdrive.errors import ConfigError
+from latentdrive.stages.best import KEPT_STEP
+from latentdrive.types import LatentActions, Origin
 from tests.support.demo import DEMO_STEPS
+from tests.support.latent import make_info
 
 
 class Interrupted(Exception):
@@ -125,7 +132,76 @@ def test_a_dry_run_prints_the_commands_and_runs_nothing(walked, capsys):
 def test_the_numbers_at_the_end_are_those_of_the_runs(walked):
     walk, out = walked
     walk()
-    assert demo.summary(out) == ["teacher's surprise by the true codes: 1.50 nats a slot"]
+    assert demo.summary(out) == ["the teacher's surprise by the true codes is 1.50 nats a slot"]
+
+
+def write_labels(out, name, origin, codes, times):
+    """Held-out labels as a step of the demo writes them."""
+    info = make_info(origin=origin, codes=4, transitions=1, codes_per_transition=2)
+    latents = LatentActions(
+        codes=torch.tensor(codes),
+        environment=None,
+        logits=None,
+        features=None,
+        codebook_id=info.codebook_id,
+        origin=origin,
+    )
+    windows = Windows(
+        keys=["clip"],
+        drives=["drive"],
+        clip=np.zeros(len(times), int),
+        t0_s=np.array(times),
+        latents=latents,
+        known=np.ones((len(times), len(info.known)), bool),
+    )
+    writer = LatentWriter(out / "stores" / name / "val", info)
+    writer.add(windows, next_clip=1, unreadable=[])
+    writer.finish()
+
+
+def test_agreement_is_told_decoding_alone_beside_both_guesses(tmp_path):
+    """The share in which the student is given the teacher's codes (held_out/top1) is no headline."""
+    times = [0.0, 0.5, 1.0, 1.5]
+    write_labels(tmp_path, "codebook", Origin.INVERSE_DYNAMICS, [[0, 1], [0, 1], [0, 2], [3, 3]], times)
+    write_labels(tmp_path, "teacher", Origin.TEACHER, [[0, 1], [0, 0], [0, 0], [0, 0]], times)
+    write_labels(tmp_path, "student", Origin.STUDENT, [[0, 1], [1, 1], [1, 1], [1, 1]], times)
+    for name in ("teacher", "student"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "metrics.json").write_text(json.dumps({"metrics": {"held_out/top1": 0.93}}))
+    assert list(demo._agreement_lines(tmp_path)) == [
+        "the teacher names 50.0% of the codes of what happened, decoding alone (always the most frequent code 62.5%, "
+        "the last transition repeated 62.5% (known for 75% of the windows))",
+        "the student names 25.0% of the teacher's codes, decoding alone (always the most frequent code 87.5%, the last "
+        "transition repeated 75.0% (known for 75% of the windows))",
+        "the student names 37.5% of the codes of what happened, decoding alone (always the most frequent code 62.5%, "
+        "the last transition repeated 62.5% (known for 75% of the windows))",
+    ]
+
+
+def test_weights_that_were_kept_because_the_loss_rose_are_told(tmp_path):
+    for name in ("codebook", "teacher", "student"):
+        (tmp_path / name).mkdir()
+        numbers = {KEPT_STEP: 150.0} if name == "teacher" else {}
+        (tmp_path / name / "metrics.json").write_text(json.dumps({"metrics": numbers}))
+    told = list(demo._predictor_lines(tmp_path))
+    assert told == ["the teacher's held-out loss rose: its checkpoint holds the weights of step 150"]
+
+
+def test_each_step_is_one_line_with_the_time_that_is_left(walked, capsys):
+    walk, _ = walked
+    walk()
+    lines = capsys.readouterr().out.splitlines()
+    steps = [line for line in lines if line.startswith("Step ")]
+    assert lines[: len(ALL)] == steps and [line.split(",")[0] for line in steps] == [
+        f"Step {number:>2} of {len(ALL)}" for number in range(1, len(ALL) + 1)
+    ]
+    assert all(re.match(r"Step .* of 15, about \d+ (s|min) left: ", line) for line in steps)
+    assert sum(line.startswith("Next: ") for line in lines) == 1 and lines[-1].startswith("Next: ")
+
+
+def test_every_step_has_a_measured_time(walked):
+    for name in ("smoke", "default"):
+        assert list(compose("demo", [f"demo={name}"]).demo.seconds) == ALL
 
 
 def test_a_folder_with_other_runs_is_left_alone(walked):

@@ -149,6 +149,9 @@ def test_a_run_leaves_a_complete_record(whole: Path):
     assert list(whole.glob("events.out.tfevents.*"))
     assert numbers["data"]["counted"] == "6 of 6 clips" and numbers["data"]["clips_without_poses"] == 0
     log = (whole / "log.txt").read_text()
+    told = log[: log.index("Done in ")].splitlines()
+    assert "error as a share of copying the present frame" in log and f"all {len(numbers['metrics'])} numbers: " in log
+    assert len(told) < 20 and not any("held_out/" in line or "_slot_" in line for line in told)
     assert "Next: latentdrive label model=" in log and "train: 0 of 6 clips unreadable" in log
 
 

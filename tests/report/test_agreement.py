@@ -62,8 +62,29 @@ def test_only_windows_that_both_stores_hold_are_compared(tmp_path):
     label_run(tmp_path, "teacher", Origin.TEACHER, [[2, 1], [1, 0], [3, 3]], [0.5, 1.0, 1.5])
     (section,) = agreement_sections(read_runs([tmp_path / "runs"]))
     assert section.facts["windows compared"] == "2"
-    both, _ = section.charts["What was measured"][0].data
+    both, frequent, repeated = section.charts["What was measured"][0].data
     assert both["y"] == [1.0, 0.0]  # [2, 3] and [1, 1] against [2, 1] and [1, 0]
+    assert frequent["y"] == [0.5, 0.5]  # always 1 and 1
+    assert repeated["y"] == [0.0, 0.0]  # [0, 1] and [2, 3], which ended at 0.5 and 1.0
+    assert (
+        section.facts["same code"].startswith("50.0% of all slots") and "decoding alone" in section.facts["same code"]
+    )
+    assert section.facts["guesses reach"] == ("always the most frequent code 50.0%, the last transition repeated 0.0%")
+    assert section.misses == [
+        "agreement decoding alone: 50.0%; the aim is at least 5% above most frequent code (50.0%), missed by 5.0%"
+    ]
+
+
+def test_where_no_past_is_known_the_section_says_that_both_guesses_are_the_same(tmp_path):
+    label_run(tmp_path, "teacher", Origin.TEACHER, [[0, 1], [2, 3]], [0.0, 5.0])
+    label_run(tmp_path, "student", Origin.STUDENT, [[0, 1], [2, 3]], [0.0, 5.0])
+    (section,) = agreement_sections(read_runs([tmp_path / "runs"]))
+    assert (
+        section.misses == []
+        and "the same, because no window's last transition is known" in section.facts["guesses reach"]
+    )
+    _, frequent, repeated = section.charts["What was measured"][0].data
+    assert frequent["y"] == repeated["y"]
 
 
 def test_clips_that_changed_between_the_labellings_are_left_out_and_counted(tmp_path):

@@ -189,3 +189,13 @@ def test_a_damaged_evaluation_and_another_run_are_left_out_and_named(tmp_path):
     warnings = []
     assert [names(group) for group in grouped(tmp_path, warnings.append)] == [["a"]]
     assert "/b is left out of the tables:" in warnings[0] and "is damaged" in warnings[0]
+
+
+def test_a_planner_no_better_than_one_that_sees_nothing_is_named_and_privileged_ones_are_not(tmp_path):
+    for name, score, planner in (("fused", 0.2, "Transfuser"), ("straight", 0.3, "ConstantVelocity")):
+        write_evaluation(tmp_path / name, make_results([score] * 4, DRIVES), planner=planner)
+    write_evaluation(tmp_path / "human", make_results([0.1] * 4, DRIVES), planner=HUMAN_DRIVER)
+    (group,) = grouped(tmp_path)
+    assert planners_section(group, None).misses == [
+        "fused scores 0.2000; the aim is more than straight, which sees nothing and scores 0.3000"
+    ]

@@ -23,10 +23,16 @@ def test_a_teacher_whose_surprise_was_not_measured_has_no_chart():
 def test_slots_of_a_student_are_shown_in_their_order_and_its_parameters_in_millions():
     agreement, size = student_charts(
         {
-            "held_out/top1_slot_10": 0.2,
-            "held_out/top1_slot_02": 0.5,
+            "held_out/top1_slot_10": 0.9,
+            "held_out/top1_slot_02": 0.8,
+            "held_out/decoded_slot_10": 0.2,
+            "held_out/decoded_slot_02": 0.5,
+            "held_out/baseline_marginal_top1": 0.17,
             "parameters/backbone": 3e6,
         }
     )
-    assert agreement.data[0]["x"] == ["slot 2", "slot 10"] and agreement.data[0]["y"] == [0.5, 0.2]
+    alone, given = agreement.data  # decoding alone comes first
+    assert alone["x"] == ["slot 2", "slot 10"] and alone["y"] == [0.5, 0.2] and given["y"] == [0.8, 0.9]
+    assert (alone["name"], given["name"]) == ("decoding alone", "given the teacher's earlier codes")
+    assert [line["y0"] for line in agreement.layout["shapes"]] == [0.17]
     assert size.data[0]["y"] == [3.0]

@@ -88,16 +88,16 @@ class Killed(Exception):
 
 
 @contextmanager
-def killed_at(training: type, step: int) -> Iterator[None]:
+def killed_at(training: type, step: int, hook: str = "training_step") -> Iterator[None]:
     """A run of this training dies inside, in the optimiser step of this number (counted from 0) before it changes
-    anything.
+    anything; with hook="validation_step", in the validation after this many steps.
     """
-    real = training.training_step
+    real = getattr(training, hook)
 
     def dying(self, batch, number):
         if self.global_step == step:
             raise Killed
         return real(self, batch, number)
 
-    with patch.object(training, "training_step", dying), pytest.raises(Killed):
+    with patch.object(training, hook, dying), pytest.raises(Killed):
         yield

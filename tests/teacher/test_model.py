@@ -183,7 +183,9 @@ def test_a_checkpoint_predicts_the_same_in_a_new_process_without_network(tmp_pat
 
 
 def test_a_folder_without_a_model_says_what_to_download(tmp_path):
-    with pytest.raises(CheckpointError, match=r"no Qwen2.5-VL could be loaded.*huggingface-cli download"):
+    with pytest.raises(
+        CheckpointError, match=r"config\.json is missing: download .*\(hf download Qwen/Qwen2\.5-VL-3B-Instruct"
+    ):
         hugging_face.load_qwen(path=str(tmp_path), dtype="float32", min_pixels=1024, max_pixels=2048)
 
 

@@ -15,6 +15,8 @@ from latentdrive.config import compose
 from latentdrive.data.latent_store import LatentStore
 from latentdrive.errors import InUse, LatentDriveError, StoreError
 from latentdrive.locks import one_writer
+from latentdrive.student.training import StudentTraining
+from latentdrive.teacher.training import TeacherTraining
 from latentdrive.types import Origin
 
 
@@ -77,6 +79,7 @@ def test_from_a_codebooks_labels_to_a_students_without_network(tmp_path, words, 
         "held_out/baseline_marginal_nats",
         "held_out/baseline_repeat_nats",
     } <= metrics.keys()
+    assert {headline.metric for headline in TeacherTraining.headlines} <= metrics.keys()
     for inputs in ("black", "code_only"):  # every key of the controls is read, too
         words_of = [f"latents={codes}", f"inputs={inputs}", "dry_run=true", f"out={tmp_path}/{inputs}"]
         train.run(compose("train_teacher", [*words, *words_of]))
@@ -84,6 +87,7 @@ def test_from_a_codebooks_labels_to_a_students_without_network(tmp_path, words, 
     expected = label.run(compose("label", [*words, f"model={tmp_path}/2/checkpoint", f"out={tmp_path}/3"]))
     metrics = train.run(compose("distill", [*words, f"latents={expected}", *short, f"out={tmp_path}/4"]))
     assert {"held_out/kl", "held_out/top1", "held_out/kl_slot_11"} <= metrics.keys()
+    assert {headline.metric for headline in StudentTraining.headlines} <= metrics.keys()
 
     last = label.run(compose("label", [*words, f"model={tmp_path}/4/checkpoint", f"out={tmp_path}/5"]))
     origins = [LatentStore(root / "train").info.origin for root in (codes, expected, last)]

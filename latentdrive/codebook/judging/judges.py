@@ -1,5 +1,7 @@
 """The judges of a trained codebook, as training/judges in the configuration names them."""
 
+from itertools import islice
+
 from latentdrive.codebook.batches import CodebookBatches
 from latentdrive.codebook.judging.evaluation import code, reader_agreement
 from latentdrive.codebook.judging.leakage import check_truth, measure
@@ -48,7 +50,8 @@ class ProbeJudge:
             return {}
         probes = batches.windows_of("probe", transitions=1, most=self.windows)
         leakage = measure(model, probes.clips, probes, seed=self.seed, watch=batches.watch)
-        examples = batches.watch(batches.train_batches(0), what="motion reader", total=self.reader_steps)
+        examples = islice(batches.train_batches(0), self.reader_steps)
+        examples = batches.watch(examples, what="motion reader", total=self.reader_steps)
         reader = train_reader(model, examples, steps=self.reader_steps, seed=self.seed)
         windows = batches.windows_of("probe", transitions=1)
         watched = batches.watch(windows, what="probe windows")

@@ -48,13 +48,16 @@ class MotionReader(nn.Module):
 
 
 def train_reader(model: Codebook, batches: Iterable[TransitionBatch], *, steps: int, seed: int) -> MotionReader:
-    """Fit a motion reader on the true pairs of frames in training windows. Draws from a generator of its own."""
+    """Fit a motion reader on the true pairs of frames in training windows. Draws from a generator of its own.
+
+    batches: at least `steps` of them; if there are no more, they are iterated to their end.
+    """
     with torch.random.fork_rng([]):
         torch.manual_seed(seed)
         reader = MotionReader(channels=model.features.channels, grid=model.grid)
     optimizer = torch.optim.AdamW(reader.parameters(), READER_RATE, weight_decay=READER_DECAY)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-    for step, batch in zip(range(steps), batches):
+    for batch, step in zip(batches, range(steps)):
         with torch.no_grad():
             seen = model.observe(batch.frames, batch.features)
         first, second = seen.features[:, :-1].flatten(0, 1), seen.features[:, 1:].flatten(0, 1)

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from latentdrive.errors import CheckpointError
+from latentdrive.weight_files import require_file
 
 PREFIX = "agent._transfuser_model."  # prefix of all weight names in NAVSIM's checkpoints
 
@@ -181,6 +182,7 @@ def our_name(key: str) -> str:
 def _opened(file: Path) -> Any:
     if not file.is_file():
         raise CheckpointError(f"{file} does not exist: name NAVSIM's checkpoint (.ckpt)")
+    require_file(file, again="download NAVSIM's checkpoint again")
     try:
         with torch.serialization.safe_globals(ALLOWED):
             return torch.load(file, map_location="cpu", weights_only=True)

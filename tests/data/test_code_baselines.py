@@ -4,8 +4,13 @@ import numpy as np
 import pytest
 import torch
 
+from latentdrive.data.code_baselines import (
+    agreement_baselines,
+    frequencies,
+    last_transition,
+    surprise_baselines,
+)
 from latentdrive.data.latent_store import LatentStore, LatentWriter, Windows
-from latentdrive.teacher.code_baselines import code_baselines, frequencies, last_transition
 from latentdrive.types import LatentActions, Origin
 from tests.support.latent import make_info
 
@@ -50,11 +55,30 @@ def test_the_last_transition_is_the_window_one_transition_earlier_in_the_same_cl
     assert last_transition(store)[:, 0].tolist() == [-1, 0, 1, -1, -1]
 
 
+def test_a_window_that_started_earlier_holds_the_last_transition_as_a_later_one(tmp_path):
+    """One window a second and transitions of half a second, as in the demo: no window starts one transition earlier."""
+    store = make_store(tmp_path, [[0, 1], [1, 0], [0, 0]], times=[0.0, 1.0, 2.0], clips=[0, 0, 0])
+    assert last_transition(store)[:, 0].tolist() == [-1, 1, 0]
+    rows = {"held_out_rows": [0, 1, 2]}
+    numbers = agreement_baselines(store, store, **rows)
+    # Frequent: 0 and 0. Repeated: 0 0 (unknown), 1 1, 0 0.
+    assert numbers == {
+        "marginal_top1": pytest.approx(4 / 6),
+        "repeat_top1": pytest.approx(4 / 6),
+        "repeat_known": pytest.approx(2 / 3),
+    }
+    assert (
+        surprise_baselines(store, store, **rows)["repeat_nats"]
+        != surprise_baselines(store, store, **rows)["marginal_nats"]
+    )
+
+
 def test_baselines_by_hand(tmp_path):
     codes, times = [[0, 0], [0, 0], [0, 0], [0, 0]], [0.0, 0.5, 1.0, 1.5]
     train = make_store(tmp_path / "train", codes, times, clips=[0, 0, 0, 0])
     held_out = make_store(tmp_path / "val", [[0, 0], [0, 1]], [0.0, 0.5], clips=[0, 0])
-    numbers = code_baselines(train, held_out, held_out_rows=[0, 1])
+    rows = {"held_out_rows": [0, 1]}
+    numbers = surprise_baselines(train, held_out, **rows) | agreement_baselines(train, held_out, **rows)
     likely, rare = -np.log(5 / 6), -np.log(1 / 6)
     assert numbers["marginal_nats"] == pytest.approx((3 * likely + rare) / 4)
     assert numbers["marginal_nats_first"] == pytest.approx(likely)
@@ -62,4 +86,13 @@ def test_baselines_by_hand(tmp_path):
     # last transition: (4 x 5/6 + 1) / 5.
     known, unknown = (4 * 5 / 6 + 3) / 7, (4 * 5 / 6 + 1) / 5
     assert numbers["repeat_nats"] == pytest.approx(-(2 * np.log(unknown) + np.log(known) + np.log(1 - known)) / 4)
-    assert numbers["repeat_top1"] == pytest.approx(0.5) and numbers["repeat_known"] == pytest.approx(0.5)
+    # A window without a last transition is given the most frequent codes, so that all windows count.
+    assert numbers["repeat_top1"] == numbers["marginal_top1"] == pytest.approx(0.75)
+    assert numbers["repeat_known"] == pytest.approx(0.5)
+
+
+def test_where_no_past_is_known_repeating_is_naming_the_most_frequent_codes(tmp_path):
+    train = make_store(tmp_path / "train", [[0, 0], [1, 1], [1, 0]], times=[0.0, 5.0, 9.0], clips=[0, 0, 0])
+    numbers = agreement_baselines(train, train, held_out_rows=[0, 1, 2])
+    assert numbers["repeat_known"] == 0
+    assert numbers["repeat_top1"] == numbers["marginal_top1"] == pytest.approx(4 / 6)
