@@ -66,6 +66,11 @@ class Config:
         self._command, self._data_words = command, data_words
 
     @property
+    def dotted_name(self) -> str:
+        """Name of the node in the whole configuration, such as `data.source`; empty for the whole."""
+        return self._path.removesuffix(".")
+
+    @property
     def command(self) -> str:
         """The command line that gives this configuration."""
         return self._command

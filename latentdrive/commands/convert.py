@@ -24,7 +24,7 @@ def run(cfg: Config) -> Path:
     for key in ("training", "batches", "trainer"):  # the planner's option has them for its training
         cfg.mark_read([key])
     cfg.require_all_read()
-    model = build(config)
+    model = build(cfg.model)
     if not isinstance(model, OfficialWeights):
         raise ConfigError(
             f"NAVSIM publishes no weights of a {type(model).__name__}: choose planner=transfuser or planner=ltf"

@@ -110,7 +110,7 @@ def _build_stage(cfg: Config, folder: RunFolder) -> _Stage:
     if TARGET not in config:
         raise ConfigError("this option learns nothing, it is only evaluated: --help lists those that can be trained")
     batches = build(cfg.batches)
-    module = build(cfg.training, model=build(config))
+    module = build(cfg.training, model=build(cfg.model))
     trainer = make_trainer(cfg, folder, steps=module.schedule.steps)
     start = Start(**cfg.init.plain())
     then = cfg.next.format(checkpoint=shlex.quote(str(folder.path / CHECKPOINT)), data=cfg.data_words)
