@@ -16,7 +16,7 @@ from typing import Any, get_args, get_origin
 
 from latentdrive.checkpoint_parts import is_checkpoint_part
 from latentdrive.config import Config
-from latentdrive.errors import ConfigError
+from latentdrive.errors import ConfigError, reason_of
 from latentdrive.kinds import mismatch
 
 TARGET, PARTIAL = "_target_", "_partial_"
@@ -145,7 +145,7 @@ def _build(plain: Mapping[str, Any], allowed: AllowList, given: Mapping[str, Any
     try:
         return target(**arguments)
     except UNUSABLE as error:
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        reason = f"{type(error).__name__}: {reason_of(error)}"
         kind = plain[TARGET].rpartition(".")[2]
         raise ConfigError(
             f"{place or plain[TARGET]}: no {kind} can be built from these values ({reason}): change one of them"

@@ -32,7 +32,8 @@ def fits(value: Any, kind: Any) -> bool:
     if plain in LISTS:
         return isinstance(value, list | tuple) and all(fits(entry, one) for entry, one in _entries(value, plain, inner))
     if plain in MAPPINGS:
-        return isinstance(value, Mapping)
+        values = value.values() if isinstance(value, Mapping) else ()
+        return isinstance(value, Mapping) and (len(inner) < 2 or all(fits(entry, inner[1]) for entry in values))
     if isinstance(plain, type) and issubclass(plain, PurePath):
         return isinstance(value, str)
     return not (isinstance(plain, type) and issubclass(plain, enum.StrEnum)) or value in list(plain)

@@ -23,6 +23,7 @@ FITTING = [
 ODD = [
     (int, "four"), (int, True), (int, 2.5), (float, "fast"), (float, False), (bool, 1), (bool, "yes"), (str, 3),
     (int | None, "x"), (list[int], ["a"]), (Sequence[str], "a"), (tuple[int, int], ["a", 2]), (Mapping[str, Any], 3),
+    (Mapping[str, int], {"a": "b"}),
     (Path, 5), (Literal[64, "64"], 63), (Literal[1], True), (Colour, "blue"), (None, 0),
 ]  # fmt: skip
 

@@ -44,14 +44,14 @@ def run(cfg: Config) -> dict[str, Any]:
     Raises NoClips if there are no clips, TooManyUnreadable if too many are unreadable, ConfigError
     if save=FILE can't be written.
     """
-    folder, data = RunFolder(cfg, verb=cfg.verb), build(cfg.data)
-    template, dry_run = cfg.next, cfg.dry_run
+    folder, template, dry_run = RunFolder(cfg, verb=cfg.verb), cfg.next, cfg.dry_run
+    folder.say("This machine")  # before anything about the data, whose place is perhaps not known yet
+    _say(folder, _machine(folder.path))
+    data = build(cfg.data)
     file = _file_to_save(cfg.save)
     spec = WindowSpec(transitions=cfg.transitions, transition_s=cfg.transition_s, rate_hz=data.rate_hz)
     clips = ClipSurvey(spec, size=cfg.sample)
     cfg.require_all_read()
-    folder.say("This machine")
-    _say(folder, _machine(folder.path))
     if dry_run:
         return {}
     if file is not None:
@@ -112,7 +112,8 @@ def _say(folder: RunFolder, findings: Iterator[Finding] | list[Finding]) -> None
 
 def _machine(folder: Path) -> Iterator[Finding]:
     memory_gb = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
-    free_gb = shutil.disk_usage(folder).free / 1e9
+    there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    free_gb = shutil.disk_usage(there).free / 1e9
     yield good(f"{os.cpu_count()} CPU cores, {memory_gb:.0f} GB memory, {free_gb:.0f} GB free on disk")
     for index in range(torch.cuda.device_count()):
         card = torch.cuda.get_device_properties(index)
@@ -123,7 +124,8 @@ def _machine(folder: Path) -> Iterator[Finding]:
     yield good(f"Python {platform.python_version()}, {versions}")
     for extra, modules in EXTRAS.items():
         if missing := [name for name in modules if importlib.util.find_spec(name) is None]:
-            yield lacking(f"extra {extra} is not installed ({', '.join(missing)}): pip install 'latentdrive[{extra}]'")
+            install = f"in the folder of latentdrive, pip install -e '.[{extra}]'"
+            yield lacking(f"extra {extra} is not installed ({', '.join(missing)}): {install}")
         else:
             yield good(f"extra {extra}: {', '.join(modules)}")
     if (places := places_file()) is not None:

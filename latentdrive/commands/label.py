@@ -19,6 +19,7 @@ from latentdrive.config import Config
 from latentdrive.data.clips.frame_cache import CachedClips
 from latentdrive.data.latent_store import LatentWriter
 from latentdrive.data.unreadable import UnreadableLog
+from latentdrive.devices import choose_device
 from latentdrive.labelling import address, choose_labeller, describe, label_part, stride_frames
 from latentdrive.run_folder import RunFolder, progress
 
@@ -27,8 +28,8 @@ def run(cfg: Config) -> Path:
     """Label every part. Returns the folder that holds the stores."""
     folder, data = RunFolder(cfg, verb=cfg.verb), build(cfg.data)
     torch.manual_seed(cfg.seed)  # labelling draws no random numbers yet; sampled decoding would
-    model, card = checkpoint.load(cfg.model)
-    device = ("cuda" if torch.cuda.is_available() else "cpu") if cfg.device == "auto" else cfg.device
+    device = choose_device(cfg.device)
+    model, card = checkpoint.load(cfg.value("model", str))
     transition_s = card.data.get("transition_s")
     labeller = choose_labeller(model, rate_hz=data.rate_hz, transition_s=transition_s, device=device)
     stride = stride_frames(cfg.stride_s, data.rate_hz)
@@ -37,7 +38,7 @@ def run(cfg: Config) -> Path:
         part: describe(labeller, clips, maker=card.fingerprint, stride_s=float(cfg.stride_s))
         for part, clips in parts.items()
     }
-    named, stores = cfg.store, Path(cfg.stores)
+    named, stores = cfg.value("store", str | None), Path(cfg.stores)
     root = stores / address(infos) if named is None else Path(named)
     sizes = {"batch_size": cfg.batch_size, "shard_windows": cfg.shard_windows, "stride": stride}
     then, dry_run = cfg.next.plain(), cfg.dry_run
