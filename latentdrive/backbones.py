@@ -23,7 +23,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from latentdrive.checkpoint_parts import checkpoint_part
-from latentdrive.errors import CheckpointError, ConfigError
+from latentdrive.errors import CheckpointError, ConfigError, reason_of
 from latentdrive.weight_files import require_file, weight_shapes
 
 # ImageNet's channel statistics, the normalisation of every backbone configured here.
@@ -176,7 +176,7 @@ def load_published(network: nn.Module, *, backbone: str, weights: str) -> None:
     if weights == "package":
         state = package_weights(backbone)
     elif weights == "hub":
-        state = timm.create_model(backbone, pretrained=True).state_dict()
+        state = _downloaded(backbone)
     else:
         state = _read_weights(Path(weights))
     if not all(isinstance(value, Tensor) for value in state.values()):
@@ -196,6 +196,19 @@ def load_published(network: nn.Module, *, backbone: str, weights: str) -> None:
             f"place of {expected}: {OTHER_FILE}"
         )
     network.load_state_dict({key: fitting[_flat(key)] for key in known}, strict=True)
+
+
+def _downloaded(backbone: str) -> dict[str, Tensor]:
+    """timm's published weights, from its cache or from the internet."""
+    try:
+        return timm.create_model(backbone, pretrained=True).state_dict()
+    except (OSError, RuntimeError, ValueError) as error:  # what hub, its client and torch raise without a network
+        reason = f"{type(error).__name__}: {reason_of(error)}"
+        raise CheckpointError(
+            f"the weights of {backbone} are neither here nor can they be downloaded ({reason}). Download them where "
+            "there is internet and set weights to that file (for a codebook model.features.weights=FILE), or choose "
+            "features=efficientnet_lite0, whose weights came with the installation"
+        ) from error
 
 
 def _timm_arguments(backbone: str) -> dict:

@@ -16,9 +16,13 @@ from typing import Any, get_args, get_origin
 
 from latentdrive.checkpoint_parts import is_checkpoint_part
 from latentdrive.config import Config
-from latentdrive.errors import ConfigError
+from latentdrive.errors import ConfigError, reason_of
+from latentdrive.kinds import mismatch
 
 TARGET, PARTIAL = "_target_", "_partial_"
+# What constructors raise for values that they can't use. A memory error is a size that no machine has.
+UNUSABLE = (ArithmeticError, AssertionError, AttributeError, LookupError, MemoryError)
+UNUSABLE += (RuntimeError, TypeError, ValueError)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,18 +76,23 @@ def build(node: Config | Mapping[str, Any], allowed: AllowList = TYPED, /, **giv
 
     Nested nodes with a `_target_` are built first. `_partial_: true` gives a callable that waits for
     the other arguments; the top of a node that came with a file can't have it. Raises ConfigError,
-    before anything is built, for a forbidden (see `locate`) or unknown target and for keys that its
-    signature does not have.
+    before anything is built, for a forbidden (see `locate`) or unknown target, for keys that its
+    signature does not have, and for values of another kind than it asks for; and for values that the
+    target itself can't use.
     """
     plain = node.plain() if isinstance(node, Config) else dict(node)
+    name = node.dotted_name if isinstance(node, Config) else ""
     if not allowed.typed and plain.get(PARTIAL):
         raise ConfigError(f"{PARTIAL} at the top of a configuration from a file describes nothing whole: remove it")
-    _check(plain, allowed, given)
-    return _build(plain, allowed, given)
+    _check(plain, allowed, given, name)
+    return _build(plain, allowed, given, name)
 
 
-def _check(plain: Mapping[str, Any], allowed: AllowList, given: Mapping[str, Any]) -> None:
-    """Raise ConfigError if the node, or a node inside it that is not replaced, can't be built."""
+def _check(plain: Mapping[str, Any], allowed: AllowList, given: Mapping[str, Any], place: str) -> None:
+    """Raise ConfigError if the node, or a node inside it that is not replaced, can't be built.
+
+    place: dotted name of the node in the whole configuration; empty where it is not known.
+    """
     if TARGET not in plain:
         raise ConfigError(f"this node builds nothing, it has no {TARGET}: {plain}")
     name = plain[TARGET]
@@ -92,31 +101,55 @@ def _check(plain: Mapping[str, Any], allowed: AllowList, given: Mapping[str, Any
     target = locate(name, allowed)
     own = {key: value for key, value in plain.items() if key not in (TARGET, PARTIAL)}
     _check_arguments(name, target, own | given, partial=bool(plain.get(PARTIAL, False)))
+    parameters = inspect.signature(target).parameters
     for key, value in own.items():
-        if key not in given:
-            _check_value(value, allowed)
+        if key in given:
+            continue
+        where = f"{place}.{key}" if place else f"{name}: {key}"
+        _check_value(value, allowed, where)
+        kind = parameters[key].annotation if key in parameters and not _holds_node(value) else Any
+        if wrong := mismatch(where, value, kind):
+            raise ConfigError(wrong)
 
 
-def _check_value(value: Any, allowed: AllowList) -> None:
+def _holds_node(value: Any) -> bool:
+    """Whether something is built from the value, so that it will be of another kind."""
+    if isinstance(value, Mapping):
+        return TARGET in value or any(map(_holds_node, value.values()))
+    return isinstance(value, list) and any(map(_holds_node, value))
+
+
+def _check_value(value: Any, allowed: AllowList, place: str) -> None:
     if isinstance(value, Mapping) and TARGET in value:
-        _check(value, allowed, {})
+        _check(value, allowed, {}, place)
     elif isinstance(value, Mapping):
-        for entry in value.values():
-            _check_value(entry, allowed)
+        for key, entry in value.items():
+            _check_value(entry, allowed, f"{place}.{key}")
     elif isinstance(value, list):
         for entry in value:
-            _check_value(entry, allowed)
+            _check_value(entry, allowed, place)
 
 
-def _build(plain: Mapping[str, Any], allowed: AllowList, given: Mapping[str, Any]) -> Any:
+def _build(plain: Mapping[str, Any], allowed: AllowList, given: Mapping[str, Any], place: str) -> Any:
     target = locate(plain[TARGET], allowed)
     replaced = {TARGET, PARTIAL, *given}  # a node that is replaced is not built first
-    arguments = {key: _build_value(value, allowed) for key, value in plain.items() if key not in replaced}
+    arguments = {
+        key: _build_value(value, allowed, f"{place}.{key}" if place else "")
+        for key, value in plain.items()
+        if key not in replaced
+    }
     arguments |= given
     arguments = {key: _fitted(value, target, key) for key, value in arguments.items()}
-    if not plain.get(PARTIAL, False):
+    if plain.get(PARTIAL, False):
+        return functools.partial(target, **arguments)
+    try:
         return target(**arguments)
-    return functools.partial(target, **arguments)
+    except UNUSABLE as error:
+        reason = f"{type(error).__name__}: {reason_of(error)}"
+        kind = plain[TARGET].rpartition(".")[2]
+        raise ConfigError(
+            f"{place or plain[TARGET]}: no {kind} can be built from these values ({reason}): change one of them"
+        ) from error
 
 
 def locate(name: str, allowed: AllowList = TYPED, /) -> Any:
@@ -184,11 +217,11 @@ def _fitted(value: Any, target: Any, key: str) -> Any:
     return value
 
 
-def _build_value(value: Any, allowed: AllowList) -> Any:
+def _build_value(value: Any, allowed: AllowList, place: str) -> Any:
     if isinstance(value, Mapping) and TARGET in value:
-        return _build(value, allowed, {})
+        return _build(value, allowed, {}, place)
     if isinstance(value, Mapping):
-        return {key: _build_value(entry, allowed) for key, entry in value.items()}
+        return {key: _build_value(entry, allowed, place) for key, entry in value.items()}
     if isinstance(value, list):
-        return [_build_value(entry, allowed) for entry in value]
+        return [_build_value(entry, allowed, place) for entry in value]
     return value

@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
+from safetensors import SafetensorError
 from safetensors.torch import load_model, save_file
 from torch import Tensor, nn
 
@@ -22,9 +23,10 @@ from latentdrive import __version__
 from latentdrive.build import CHECKPOINT_PARTS, TARGET, build, locate
 from latentdrive.checkpoint_parts import KeepsFiles, SpeaksCodes
 from latentdrive.config import to_yaml
-from latentdrive.errors import CheckpointError, ConfigError
+from latentdrive.errors import CheckpointError, ConfigError, reason_of
 from latentdrive.files import atomic_folder, restore_folder
 from latentdrive.identity import are_former_ids, digest
+from latentdrive.kinds import mismatch
 from latentdrive.plain_files import as_json, read_json, read_yaml
 
 FORMAT = 2  # in format 1, fingerprints also covered module paths
@@ -107,8 +109,8 @@ def load(folder: str | Path, *, expect: type[Model] = nn.Module, **given: Any) -
         raise CheckpointError(f"{folder / CONFIG}: {error}") from None
     try:
         load_model(model, str(folder / WEIGHTS), strict=True)
-    except RuntimeError as error:
-        raise CheckpointError(f"{folder}: the weights do not fit the model of {CONFIG}: {error}") from None
+    except (RuntimeError, ValueError, SafetensorError) as error:
+        raise CheckpointError(f"{folder}: the weights do not fit the model of {CONFIG}: {reason_of(error)}") from None
     if isinstance(model, SpeaksCodes):
         # A codebook speaks its own codes; a model that was trained on codes has their codebook among
         # its parents.
@@ -146,6 +148,9 @@ def read_card(folder: str | Path) -> Card:
         raise CheckpointError(
             f"{folder / CARD} is no card of this version ({wrong}); copy the folder again, or update latentdrive"
         )
+    for entry in fields(Card):
+        if entry.name in content and (odd := mismatch(entry.name, content[entry.name], entry.type)):
+            raise CheckpointError(f"{folder / CARD} is no card ({odd}); copy the folder again")
     card = Card(**content)
     if not are_former_ids(card.former_ids) or not card.former_ids.keys() <= {card.fingerprint, *card.parents.values()}:
         raise CheckpointError(

@@ -5,13 +5,13 @@ verb is called.
 """
 
 import difflib
-import errno
 import importlib
-import itertools
+import io
 import os
-import re
+import shlex
 import sys
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 VERBS = {  # verb: (module, name of the configuration, what it does)
@@ -27,14 +27,28 @@ VERBS = {  # verb: (module, name of the configuration, what it does)
     "doctor": ("latentdrive.commands.doctor", "doctor", "say what is there, what is missing, what to type next"),
     "world": ("latentdrive.commands.world", "world", "write driving clips of the built-in world"),
 }
-USAGE = "usage: latentdrive VERB [key=value ...] [-m] [--cfg job] [--help]"
+USAGE = "usage: latentdrive VERB [key=value ...] [-m] [--cfg job] [--help] [--version]"
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Run one verb. The exit status is 0 if it is done, 1 for a named error, 2 for an unknown verb."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    _print_any_text()
+    try:
+        _main(arguments)
+    except BrokenPipeError:  # who reads the output has closed it, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python would complain once more when it ends
+        raise SystemExit(1) from None
+
+
+def _main(arguments: list[str]) -> None:
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(overview())
+        return
+    if "--version" in arguments:
+        from latentdrive import __version__
+
+        print(f"latentdrive {__version__}")
         return
     verb = next((v for v in (" ".join(arguments[:2]), arguments[0]) if v in VERBS), None)
     if verb is None:
@@ -53,6 +67,13 @@ def main(arguments: list[str] | None = None) -> None:
     run_verb(verb, overrides)
 
 
+def _print_any_text() -> None:
+    """Print names that are no UTF-8, or that the terminal's encoding does not have, with escapes."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def overview() -> str:
     """One line for each verb, in the order of the walk."""
     width = max(map(len, VERBS))
@@ -61,102 +82,84 @@ def overview() -> str:
 
 def run_verb(verb: str, overrides: list[str]) -> None:
     """Compose the verb's configuration with Hydra and run its command."""
+    _, name, about = VERBS[verb]
     if {"-h", "--help"} & set(overrides):
-        print(help_text(verb))
+        from latentdrive.verb_help import help_text
+
+        print(help_text(verb, name, about))
         return
     os.environ["HYDRA_FULL_ERROR"] = "1"  # we catch the errors, and say those that a user can cause in one sentence
-    import hydra
+    with _named_errors(verb, overrides):
+        import hydra
 
-    from latentdrive.config import configs_folder, explain, foreign_errors, register_resolvers
-    from latentdrive.errors import LatentDriveError
+        from latentdrive.config import configs_folder, register_resolvers
+        from latentdrive.overrides import check_words
 
-    register_resolvers()
-    _, name, _ = VERBS[verb]
-    sys.argv = [sys.argv[0], *overrides]  # argv[0] stays, because Lightning starts it again on several devices
-    try:
+        check_words(overrides)
+        register_resolvers()
+        sys.argv = [sys.argv[0], *overrides]  # argv[0] stays, because Lightning starts it again on several devices
         hydra.main(version_base="1.3", config_path=str(configs_folder()), config_name=name)(
-            lambda composed: _job(verb, composed)
+            lambda composed: _job(verb, overrides, composed)
         )()
-    except LatentDriveError as error:
-        _fail(verb, str(error))
-    except foreign_errors() as error:
-        _fail(verb, explain(error, name))
-    except KeyboardInterrupt:
-        _fail(
-            verb, "interrupted; what is complete is kept: the same command with the same out=FOLDER resumes", status=130
-        )
 
 
-def _job(verb: str, composed: Any) -> None:
+def _job(verb: str, overrides: list[str], composed: Any) -> None:
     """Run the command once. In a sweep (-m) every combination is a run of its own, with a folder of its own."""
-    from hydra.core.hydra_config import HydraConfig
-    from hydra.types import RunMode
+    with _named_errors(verb, overrides):  # Hydra would print a line of its own before an error that it sees
+        from hydra.core.hydra_config import HydraConfig
+        from hydra.types import RunMode
 
-    from latentdrive import foreign_warnings
-    from latentdrive.config import explain, foreign_errors, read_composed
-    from latentdrive.errors import LatentDriveError
+        from latentdrive import foreign_warnings
+        from latentdrive.config import read_composed
+        from latentdrive.run_folder import gone_if_bare
 
-    foreign_warnings.silence()
-    module, name, _ = VERBS[verb]
-    hydra_config = HydraConfig.get()
-    try:
+        foreign_warnings.silence()
+        module, _, _ = VERBS[verb]
+        hydra_config = HydraConfig.get()
+        out = composed.out
         if hydra_config.mode == RunMode.MULTIRUN:
-            composed.out = f"{composed.out}/{hydra_config.job.num}"
-        importlib.import_module(module).run(read_composed(composed, list(hydra_config.overrides.task)))
-    except LatentDriveError as error:
-        _fail(verb, str(error))
-    except foreign_errors() as error:
-        _fail(verb, explain(error, name))
-    except OSError as error:
-        if error.errno != errno.ENOSPC:
+            composed.out = f"{out}/{hydra_config.job.num}"
+        cfg = read_composed(composed, list(hydra_config.overrides.task))
+        try:
+            with gone_if_bare(cfg.out):
+                importlib.import_module(module).run(cfg)
+        except KeyboardInterrupt:
+            again = [] if any(word.startswith("out=") for word in overrides) else [f"out={out}"]
+            command = shlex.join(["latentdrive", *verb.split(), *overrides, *again])
+            _fail(verb, f"interrupted; what is complete is kept, and this goes on: {command}", status=130)
+
+
+@contextmanager
+def _named_errors(verb: str, overrides: list[str]) -> Iterator[None]:
+    """End the program with one sentence for every error that a person or the machine can cause."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        _fail(verb, "interrupted before anything was made", status=130)
+    except Exception as error:
+        if (text := _sentence(error, VERBS[verb][1], overrides)) is None:
             raise
-        _fail(
-            verb,
-            "the disk is full; what is complete is kept: free space and repeat the command with the same out=FOLDER",
-        )
+        _fail(verb, text)
+
+
+def _sentence(error: Exception, name: str, overrides: list[str]) -> str | None:
+    """What to say about an error; None for one that nobody foresaw, whose traceback is shown."""
+    from latentdrive.config import explained
+    from latentdrive.errors import LatentDriveError, explain_system_error
+    from latentdrive.explain import foreign_errors
+
+    if isinstance(error, LatentDriveError):
+        return str(error)
+    if isinstance(error, foreign_errors()) and (text := explained(error, name, overrides)) is not None:
+        return text
+    if isinstance(error, RuntimeError) and str(error).startswith("Symlink loop"):  # pathlib before Python 3.13
+        return f"{error}: correct the links, or name another folder"
+    return explain_system_error(error) if isinstance(error, OSError) else None
 
 
 def _fail(verb: str, text: str, *, status: int = 1) -> None:
     print(f"latentdrive {verb}: {text}", file=sys.stderr)
     raise SystemExit(status)
-
-
-def help_text(verb: str) -> str:
-    """Help for a verb, from its YAML files: what it makes and costs, its own keys, and the options of its groups."""
-    from latentdrive.config import configs_folder
-
-    folder = configs_folder()
-    lines = (folder / f"{VERBS[verb][1]}.yaml").read_text(encoding="utf-8").splitlines()
-    about = list(itertools.takewhile(lambda line: line.startswith("#"), lines))
-    groups = [match[1] for line in lines if (match := re.match(r"  - (?:override /?)?(\w+): \S+", line))]
-    keys = itertools.dropwhile(lambda line: line.startswith(("defaults:", "  - ")), lines[len(about) :])
-    text = [f"latentdrive {verb}: {VERBS[verb][2]}", "", *(line.removeprefix("#").strip() for line in about), ""]
-    text += ["Keys of its own (key=value; all keys with their values: --cfg job):", "", *(f"  {k}" for k in keys if k)]
-    for group in groups:
-        text += ["", f"{group}=..."]
-        for path in sorted((folder / group).glob("*.yaml")):
-            if not takes(verb, group, path):
-                continue
-            first = next((line for line in path.read_text(encoding="utf-8").splitlines() if not _package(line)), "")
-            text.append(f"  {path.stem:<20} {first.removeprefix('#').strip()}")
-    text += ["", "out=FOLDER names the run's folder; the same folder resumes. -m key=1,2 runs every combination."]
-    return "\n".join(text)
-
-
-def takes(verb: str, group: str, option: Path) -> bool:
-    """Whether a verb takes an option, given the option's file.
-
-    Several verbs share the groups experiment and planner; the first lines of such a file show the
-    commands that take it.
-    """
-    if group not in ("experiment", "planner"):
-        return True
-    shown = rf"^# latentdrive {verb}( \S+)* {group}={option.stem}( |$)"
-    return re.search(shown, option.read_text(encoding="utf-8"), re.MULTILINE) is not None
-
-
-def _package(line: str) -> bool:
-    return line.startswith("# @package")
 
 
 def _planner_override(word: str) -> list[str]:

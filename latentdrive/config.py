@@ -4,35 +4,23 @@ The rest of the package sees a `Config`. It remembers which keys were read, so t
 no code reads is an error before any work begins. build.py makes objects of its nodes.
 """
 
-import difflib
 import re
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from latentdrive.errors import ConfigError
+from latentdrive.explain import explain, foreign_errors, renamed, unknown
+from latentdrive.kinds import kind_like, mismatch
 from latentdrive.overrides import data_words
 from latentdrive.places import place
 from latentdrive.plain_files import LOADER
 
-# Keys of earlier versions, and what they are called now; what stood below a key stands below the new one.
-RENAMED = {
-    "split": "data.split.test",
-    "data.scenes.split": "data.split.test",
-    "data.train.split": "data.split.train",
-    "data.val.split": "data.split.val",
-    **{f"data.source.{key}": f"data.options.{key}" for key in ("fit", "images_hz", "poses", "field_of_view_deg")},
-    **{f"data.source.{key}": f"data.part.{key}" for key in ("path", "train_share", "gap_s")},
-    "data.source.part": "data.part.times",
-    **{f"data.{part}.part": f"data.{part}.times" for part in ("train", "val", "probe")},
-    "training.weights": "training.loss",
-    "model.eyes": "model.sensors",
-    **{f"{node}.traffic.replay.own_way": f"{node}.traffic.replay.ego_motion" for node in ("world", "video")},
-}
 SHARED = {"paths", "seed"}  # base.yaml gives these to every verb, so a verb need not read them
 
 
@@ -66,6 +54,11 @@ class Config:
         self._command, self._data_words = command, data_words
 
     @property
+    def dotted_name(self) -> str:
+        """Name of the node in the whole configuration, such as `data.source`; empty for the whole."""
+        return self._path.removesuffix(".")
+
+    @property
     def command(self) -> str:
         """The command line that gives this configuration."""
         return self._command
@@ -90,6 +83,13 @@ class Config:
         if isinstance(value, Mapping):
             return Config(value, path=f"{where}.", read=self._read)
         self._read.add(where)
+        return value
+
+    def value(self, name: str, kind: Any) -> Any:
+        """The value of a key. Raises ConfigError unless it is of this kind, an annotation such as `int | None`."""
+        value = self[name]
+        if wrong := mismatch(f"{self._path}{name}", value, kind):
+            raise ConfigError(wrong)
         return value
 
     def __contains__(self, name: str) -> bool:
@@ -155,7 +155,9 @@ def compose(name: str, overrides: Sequence[str]) -> Config:
             del composed._content["hydra"]
             return read_composed(composed, overrides)
     except foreign_errors() as error:
-        raise ConfigError(explain(error, name)) from None
+        if (text := explained(error, name, overrides)) is None:
+            raise
+        raise ConfigError(text) from None
 
 
 @contextmanager
@@ -188,64 +190,66 @@ def read_composed(composed: Any, overrides: Sequence[str]) -> Config:
 
     plain, written = (OmegaConf.to_container(composed, resolve=resolve) for resolve in (True, False))
     for key in _leaves(plain):  # a + in front of a key adds it, whether or not anything reads it
-        if _renamed(key) is not None:
-            raise ConfigError(_unknown(key))
+        if renamed(key) is not None:
+            raise ConfigError(unknown(key))
+    _check_kinds(plain)
     command = shlex.join(["latentdrive", *plain["verb"].split("_"), *overrides])
     cfg = Config(plain, command=command, data_words=shlex.join(data_words(written, configs_folder())))
     cfg.mark_read(references(written) | SHARED)
     return cfg
 
 
-def foreign_errors() -> tuple[type[Exception], ...]:
-    """What Hydra and omegaconf raise for a wrong override."""
-    from hydra.errors import HydraException
-    from omegaconf.errors import OmegaConfBaseException
-
-    return HydraException, OmegaConfBaseException
+def explained(error: Exception, name: str, overrides: Sequence[str]) -> str | None:
+    """One sentence about an error that composing `configs/NAME.yaml` with these overrides raised, as `explain`."""
+    return explain(error, partial(_keys, name, overrides), _groups())
 
 
-def explain(error: Exception, name: str) -> str:
-    """An error that Hydra raised about `configs/NAME.yaml`, as one sentence that says what to type instead."""
-    text = str(error).strip()
-    if match := re.search(r"\w+ raised while resolving interpolation: (.*)", text):
-        return match[1]
-    if match := re.search(r"Could not (?:override|delete from config\.) '([^'@]+)", text):
-        return _unknown(match[1], name)
-    if match := re.search(r"Missing mandatory value: ([\w.]+)", text):
-        return f"{match[1]} has no value: give it on the command line, as {match[1]}=..."
-    if match := re.search(r"Could not find '([^']+)'\s+Available options in [^\n]*((?:\n\t\S+)+)", text):
-        group, _, option = match[1].rpartition("/")
-        options = sorted(match[2].split())
-        near = difflib.get_close_matches(option, options, 1)
-        guess = f"; did you mean {group}={near[0]}?" if near else ""
-        return f"{group}={option}: there is no such option, {group} may be {', '.join(options)}{guess}"
-    return text.split("\nSet the environment variable")[0]
-
-
-def _renamed(key: str) -> str | None:
-    """What a key of an earlier version is called now; None if there was none of that name."""
-    for old, new in RENAMED.items():
-        if key == old or key.startswith(f"{old}."):
-            return new + key.removeprefix(old)
-    return None
-
-
-def _unknown(key: str, name: str | None = None) -> str:
-    """What to type instead of a key that `configs/NAME.yaml` does not have."""
-    if (new := _renamed(key)) is not None:
-        return f"unknown key {key}: it is called {new} now; type {new}=..."
-    near = [] if name is None else difflib.get_close_matches(key, _keys(name), 1, cutoff=0.5)
-    return f"unknown key {key}" + (f"; did you mean {near[0]}?" if near else ";") + " --cfg job shows all keys"
-
-
-def _keys(name: str) -> list[str]:
-    """Dotted names of all keys and groups of `configs/NAME.yaml` as it is without overrides."""
+def _keys(name: str, overrides: Sequence[str]) -> list[str]:
+    """Dotted names of all keys and groups of `configs/NAME.yaml`, with the options that the overrides choose."""
     from omegaconf import OmegaConf
 
+    chosen = [word for word in overrides if word.partition("=")[0] in _groups()]
     with _composer() as composer:
-        composed = OmegaConf.to_container(composer(name), resolve=False)
-    groups = [path.name for path in configs_folder().iterdir() if path.is_dir()]
-    return [*_leaves(composed), *_branches(composed), *groups]
+        try:
+            composed = composer(name, overrides=chosen, return_hydra_config=True)
+        except foreign_errors():  # a second mistake, or a group that this verb has not
+            composed = composer(name, return_hydra_config=True)
+    own = [group for group in composed.hydra.runtime.choices if group in _groups()]
+    del composed._content["hydra"]
+    node = OmegaConf.to_container(composed, resolve=False)
+    return [*_leaves(node), *_branches(node), *own]
+
+
+def _groups() -> set[str]:
+    """Names of the groups of options of all verbs."""
+    return {path.name for path in configs_folder().iterdir() if path.is_dir()}
+
+
+def _check_kinds(plain: Mapping[str, Any]) -> None:
+    """Raise ConfigError for a key of the verb itself whose value is of another kind than its default.
+
+    build.py checks the values of nodes that build something.
+    """
+    for key, default in _own_defaults(plain["verb"]).items():
+        if key in plain and (wrong := mismatch(key, plain[key], kind_like(default))):
+            raise ConfigError(wrong)
+    folders = {"out": plain["out"], **{f"paths.{key}": folder for key, folder in plain["paths"].items()}}
+    folders |= {"data.path": plain["data"]["path"]} if isinstance(plain.get("data"), Mapping) else {}
+    for key, folder in folders.items():
+        if wrong := mismatch(key, folder, str):
+            raise ConfigError(wrong)
+        if not folder:
+            raise ConfigError(f"{key}= is empty, perhaps because a variable of the shell is not set: give a folder")
+
+
+@cache
+def _own_defaults(verb: str) -> dict[str, Any]:
+    """Defaults of the keys that stand at the top of the configuration of a verb, in the files that all trainings share,
+    and in the one that all verbs share."""
+    files = ("base.yaml", "trainer/default.yaml", f"{verb}.yaml")
+    nodes = [from_yaml((configs_folder() / file).read_text(encoding="utf-8")) for file in files]
+    defaults = {key: value for node in nodes for key, value in node.items()}
+    return {key: value for key, value in defaults.items() if not isinstance(value, Mapping) and key != "defaults"}
 
 
 def _branches(node: Mapping[str, Any]) -> Iterator[str]:

@@ -1,13 +1,47 @@
-"""Configuration values as a person types them on the command line.
+"""Words of the command line behind the verb, as a person types them.
 
 Stands beside config.py, which gives the composed configuration. Hydra's grammar for `key=value` is
 known here alone.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from latentdrive.errors import ConfigError
+
+# What stands behind a verb without being key=value; the flags of the second line are followed by a word.
+FLAGS = {"-m", "--multirun", "--resolve", "--hydra-help", "-h", "--help", "--version"}
+FLAGS_WITH_WORD = {"--cfg", "-c", "--package", "-p", "--config-dir", "-cd", "--info", "-i"}
+
+
+def check_words(words: Sequence[str]) -> None:
+    """Raise ConfigError for the first word that is neither key=value nor a flag, with what may be meant."""
+    for before, word, after in zip(("", *words), words, (*words[1:], "")):
+        name = word.partition("=")[0]
+        if name in FLAGS | FLAGS_WITH_WORD or before in FLAGS_WITH_WORD:
+            continue
+        if word.startswith("-"):
+            bare, known = (
+                word.lstrip("-"),
+                "the flags are -m, --cfg job, --help and --version, and all else is key=value",
+            )
+            raise ConfigError(f"{word} is no flag; " + (f"did you mean {bare}?" if "=" in bare else known))
+        if name == "" or word == "=":
+            raise ConfigError(f"{word} has no key: write key=value without spaces around the =")
+        if "=" not in word and not word.startswith("~"):
+            raise ConfigError(f"{word} is no key=value{_meant(word, after)}")
+
+
+def _meant(word: str, after: str) -> str:
+    """What may be meant by a word without a =, by the word after it."""
+    if after.startswith("="):
+        return f"; did you mean {word}={after[1:] or '...'}, without spaces around the =?"
+    if ":" in word and "/" not in word.partition(":")[0]:
+        return f"; did you mean {word.replace(':', '=', 1)}?"
+    plain = after and "=" not in after and not after.startswith("-")
+    return f"; did you mean {word}={after}?" if plain else ": every word behind the verb is written key=value"
 
 
 def data_words(written: Mapping[str, Any], configs: Path) -> Iterator[str]:
@@ -19,23 +53,28 @@ def data_words(written: Mapping[str, Any], configs: Path) -> Iterator[str]:
     configs: the folder of those files.
     """
     from hydra.core.hydra_config import HydraConfig
-    from omegaconf import OmegaConf
 
     options = HydraConfig.get().runtime.choices
     if "data" in written:
         yield f"data={options['data']}"
     for group in (group for group in ("data", "paths") if group in written):
-        defaults = OmegaConf.to_container(_with_bases(configs / group / f"{options[group]}.yaml"))
+        defaults = with_bases(configs / group / f"{options[group]}.yaml")
         yield from _changes(written[group], defaults, group)
 
 
-def _with_bases(file: Path) -> Any:
-    """An option's file merged into those that its defaults list names (of the same group)."""
+def with_bases(file: Path) -> dict[str, Any]:
+    """An option's file merged into those that its defaults list names (of the same group); interpolations stay."""
+    from omegaconf import OmegaConf
+
+    return OmegaConf.to_container(_merged(file))
+
+
+def _merged(file: Path) -> Any:
     from omegaconf import OmegaConf
 
     node = OmegaConf.load(file)
     bases = [name for name in node.pop("defaults", []) if name != "_self_"]
-    return OmegaConf.merge(*(_with_bases(file.parent / f"{name}.yaml") for name in bases), node)
+    return OmegaConf.merge(*(_merged(file.parent / f"{name}.yaml") for name in bases), node)
 
 
 def _changes(node: Mapping[str, Any], default: Mapping[str, Any], name: str) -> Iterator[str]:

@@ -43,9 +43,11 @@ KEYS = {f"paths.{root}" for root in ROOTS} | {f"{data}.{key}" for data in DATA_S
 
 
 def places_file() -> Path | None:
-    """The file that applies here, None if there is none. Raises ConfigError if LATENTDRIVE_PATHS names no file."""
+    """The file that applies here, None if there is none. Raises ConfigError if what is named is no file."""
     named = os.environ.get(VARIABLE)
     if not named:
+        if os.path.lexists(FILE) and not os.path.isfile(FILE):
+            raise ConfigError(f"{FILE} in this folder is no file, or a link to none: correct it, or remove it")
         return Path(FILE) if os.path.isfile(FILE) else None
     file = os.path.expanduser(named)
     if not os.path.isfile(file):

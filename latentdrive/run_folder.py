@@ -4,9 +4,10 @@ The folder holds `config.yaml` (composed and resolved), `log.txt`, `metrics.json
 events and `checkpoint/`, as far as the verb makes them.
 """
 
+import os
 import time
 from collections.abc import Iterable, Iterator, Sized
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,7 +17,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from latentdrive.checkpoint import commit
 from latentdrive.config import Config, to_yaml
+from latentdrive.errors import LatentDriveError
 from latentdrive.files import write_atomic
+from latentdrive.locks import LOCK
 from latentdrive.plain_files import as_json, read_json
 
 CONFIG, LOG, METRICS, CHECKPOINT, RESUME = "config.yaml", "log.txt", "metrics.json", "checkpoint", "resume"
@@ -35,8 +38,6 @@ class RunFolder:
     def __init__(self, cfg: Config, *, verb: str, writes: bool = True) -> None:
         self.path, self.verb, self.writes, self.started = Path(cfg.out), verb, writes, time.time()
         self.commit = commit()  # asked at the start, because the files may change while the run goes on
-        if writes:
-            self.path.mkdir(parents=True, exist_ok=True)
         self.console = Console(highlight=False, soft_wrap=True)
         self.command, self._config = cfg.command, cfg.snapshot()
         self._begun = bool(self._config.get("dry_run"))  # a dry run writes no configuration
@@ -66,7 +67,8 @@ class RunFolder:
             self.console.print(text, markup=False)
         if not self.writes:
             return
-        with (self.path / LOG).open("a", encoding="utf-8") as log:
+        self.path.mkdir(parents=True, exist_ok=True)
+        with (self.path / LOG).open("a", encoding="utf-8", errors="backslashreplace") as log:
             log.write(f"{time.strftime('%H:%M:%S')} {text}\n")
         if not self._begun and not self._holds_results():
             self._write_config()
@@ -125,6 +127,29 @@ def inside_another_run() -> Iterator[None]:
         yield
     finally:
         _INSIDE.reset(token)
+
+
+@contextmanager
+def gone_if_bare(folder: str | Path) -> Iterator[None]:
+    """If the block fails and left nothing in a run folder but what any command writes there, the new files are removed.
+
+    So is the folder, and every folder above it, that did not exist before. An interrupted run keeps all,
+    because it can be resumed.
+    """
+    folder = Path(folder)
+    missing = [place for place in (folder, *folder.parents) if not place.exists()]
+    before = set(os.listdir(folder)) if folder.is_dir() else set()
+    try:
+        yield
+    except (LatentDriveError, OSError):
+        new = set(os.listdir(folder)) - before if folder.is_dir() else set()
+        if new <= {CONFIG, LOG, LOCK}:
+            for name in new:
+                (folder / name).unlink(missing_ok=True)
+            with suppress(OSError):  # something lies in it
+                for place in missing:
+                    place.rmdir()
+        raise
 
 
 def progress_bar(what: str) -> Progress:

@@ -19,11 +19,12 @@ from lightning.pytorch.callbacks import EMAWeightAveraging
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.strategies import FSDPStrategy
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from rich.progress import Progress
 
 from latentdrive.build import build
 from latentdrive.config import Config
-from latentdrive.errors import CheckpointError, ConfigError, Diverged
+from latentdrive.errors import CheckpointError, ConfigError, Diverged, reason_of
 from latentdrive.files import write_atomic
 from latentdrive.overrides import quoted
 from latentdrive.run_folder import RESUME, RunFolder, progress_bar
@@ -43,7 +44,8 @@ def make_trainer(cfg: Config, folder: RunFolder, *, steps: int, held_out_loss: s
     """
     bar = [_Bar()] if cfg.trainer.enable_progress_bar else []
     # Weights are averaged. Buffers are copied: books are filled in the middle of a run, batch statistics are averages.
-    averaging = [] if cfg.ema_decay is None else [EMAWeightAveraging(decay=float(cfg.ema_decay), use_buffers=False)]
+    decay = cfg.value("ema_decay", float | None)
+    averaging = [] if decay is None else [EMAWeightAveraging(decay=float(decay), use_buffers=False)]
     keep = [] if held_out_loss is None else [KeepBest(folder.path, held_out_loss)]
     given = {
         "max_steps": steps,
@@ -58,14 +60,25 @@ def make_trainer(cfg: Config, folder: RunFolder, *, steps: int, held_out_loss: s
         "callbacks": [*keep, *averaging, *bar, _StopAtNan(folder), _SaveState(folder, every=cfg.save_every_steps)],
         "plugins": [_AtomicFiles()],
     }
-    trainer = build(cfg.trainer, **given)
+    trainer = _built(cfg, **given)
     if averaging and isinstance(trainer.strategy, FSDPStrategy):
         raise ConfigError("ema_decay averages whole weights and trainer=fsdp keeps shards: leave one of them out")
     if trainer.world_size > 1 and cfg.trainer.strategy == "auto":
         # A phase of the codebook trains some of the weights. Lightning's own choice, ddp, would wait
         # for the others.
-        trainer = build(cfg.trainer, strategy="ddp_find_unused_parameters_true", **given)
+        trainer = _built(cfg, strategy="ddp_find_unused_parameters_true", **given)
     return trainer
+
+
+def _built(cfg: Config, **given: Any) -> L.Trainer:
+    try:
+        return build(cfg.trainer, **given)
+    except MisconfigurationException as error:
+        asked = " ".join(f"trainer.{key}={cfg.trainer[key]}" for key in ("accelerator", "devices"))
+        raise ConfigError(
+            f"{asked}: this machine can't train like that ({reason_of(error)}); "
+            "trainer.accelerator=cpu and trainer.devices=1 work everywhere"
+        ) from None
 
 
 def supported_precision(precision: str) -> str:

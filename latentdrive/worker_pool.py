@@ -17,6 +17,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -49,11 +50,11 @@ def run_jobs(
     A job whose worker was killed is tried once more with a single worker; if that is killed too,
     the job's result is a WorkerDied, and the other jobs go on. An exception that `work` raises ends
     the pool and is raised here; one that can't be pickled and read back comes as a RuntimeError with
-    its type and text. Raises WorkerDied where workers die again and again before any job
-    is done.
+    its type and text, and so does a result that can't. Raises WorkerDied where workers die again and
+    again before any job is done. Whatever ends the pool early, Ctrl+C too, ends its workers at once.
     """
-    results = _results(work, jobs, processes, memory_gb)
-    yield from results if progress is None or not jobs else progress(results, what=what, total=len(jobs))
+    with closing(_results(work, jobs, processes, memory_gb)) as results:  # an error in `progress` ends them, too
+        yield from results if progress is None or not jobs else progress(results, what=what, total=len(jobs))
 
 
 def _results(
@@ -68,6 +69,7 @@ def _results(
         alone = not waiting
         queue, count = (suspects, 1) if alone else (waiting, min(workers, len(waiting)))
         done, reason = 0, None
+        others = set(multiprocessing.active_children())
         pool = ProcessPoolExecutor(
             count, mp_context=multiprocessing.get_context("spawn"), initializer=_start, initargs=(work,)
         )
@@ -81,7 +83,10 @@ def _results(
             reason = "killed"
             failures = failures + 1 if not done else 0
         finally:
-            pool.shutdown(wait=reason is not None or not pending, cancel_futures=True)
+            if reason is None and pending:  # an error, Ctrl+C, or nobody wants the other results
+                for worker in set(multiprocessing.active_children()) - others:
+                    worker.kill()
+            pool.shutdown(wait=True, cancel_futures=True)
         if reason == "killed" and failures >= TRIES and not alone:
             raise WorkerDied(
                 f"worker processes died {TRIES} times in a row before any of {len(jobs)} jobs was done: see their "
@@ -113,9 +118,9 @@ def _run(
             pending[_submitted(pool, job, pending)] = job
         ready, _ = wait(pending, return_when=FIRST_COMPLETED)
         for future in ready:
-            result, worker, resident = future.result()
+            content, worker, resident = future.result()
             used[worker] = resident
-            yield pending.pop(future), result
+            yield pending.pop(future), _read_back(content)
         full = full or sum(used.values()) > memory_gb * 1e9
 
 
@@ -125,6 +130,14 @@ def _submitted(pool: ProcessPoolExecutor, job: Any, pending: dict[Future, Any]) 
     except BrokenProcessPool:
         pending[Future()] = job  # it has already left the queue
         raise
+
+
+def _read_back(content: bytes) -> Any:
+    """The result of a job. Read here, and not by the pool, which takes any error in reading for a killed worker."""
+    try:
+        return pickle.loads(content)
+    except Exception as error:
+        raise RuntimeError(f"a result can't be read back ({type(error).__name__}: {error})") from error
 
 
 _work: Callable[[Any], Any] | None = None  # the function that this worker process runs
@@ -147,9 +160,9 @@ def _end_with(parent: multiprocessing.process.BaseProcess) -> None:
     os._exit(1)
 
 
-def _measured(job: Any) -> tuple[Any, int, int]:
+def _measured(job: Any) -> tuple[bytes, int, int]:
     try:
-        result = _work(job)
+        result = pickle.dumps(_work(job), pickle.HIGHEST_PROTOCOL)
     except Exception as error:
         if not _can_be_sent(error):  # reading it would break the pool, as if the worker had been killed
             raise RuntimeError(f"{type(error).__name__}: {error}") from error
@@ -164,6 +177,21 @@ def _can_be_sent(error: Exception) -> bool:
     except Exception:
         return False
     return True
+
+
+@contextmanager
+def deaths_of_loaders() -> Iterator[None]:
+    """Raise WorkerDied where torch says that a worker process of a DataLoader was killed, at any place in the block."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not str(error).startswith("DataLoader worker (pid"):
+            raise
+        reason = str(error).splitlines()[0]
+        raise WorkerDied(
+            f"a process that reads data was killed, perhaps for want of memory ({reason}): lower the number of "
+            "workers, and repeat the command with the same out=FOLDER, which goes on after the last saved step"
+        ) from error
 
 
 def resident_bytes() -> int:

@@ -3,6 +3,7 @@
 import pytest
 
 from latentdrive.build import CHECKPOINT_PARTS, AllowList, build, locate
+from latentdrive.config import Config
 from latentdrive.errors import ConfigError
 
 WINDOWS = {
@@ -110,3 +111,29 @@ def test_a_key_that_is_no_word_is_no_argument():
 def test_a_whole_checkpoint_cannot_be_a_waiting_callable():
     with pytest.raises(ConfigError, match="_partial_ at the top of a configuration from a file"):
         build({"_target_": "latentdrive.student.model.Student", "_partial_": True}, CHECKPOINT_PARTS)
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"transitions": "four"}, "spec.transitions=four: expected a whole number"),
+        ({"transitions": [1]}, r"spec.transitions=\[1\]: expected a whole number"),
+        ({"rate_hz": True}, "spec.rate_hz=true: expected a number"),
+    ],
+)
+def test_a_value_of_another_kind_is_named_by_its_key(changed, said):
+    with pytest.raises(ConfigError, match=f"^{said}$"):
+        build(Config({"spec": WINDOWS | changed}).spec)
+
+
+def test_a_node_without_a_name_says_what_it_would_build():
+    with pytest.raises(ConfigError, match=r"WindowSpec: transitions=four: expected a whole number"):
+        build(WINDOWS | {"transitions": "four"})
+
+
+def test_values_that_a_class_of_torch_refuses_are_said_in_a_sentence():
+    layer = {"_target_": "latentdrive.codebook.transformer.SpatialBlock", "width": 15, "heads": 2}
+    with pytest.raises(
+        ConfigError, match=r"^m: no SpatialBlock can be built from these values \(AssertionError: embed_dim must"
+    ):
+        build(Config({"m": layer}).m)

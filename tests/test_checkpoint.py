@@ -140,6 +140,10 @@ def test_a_card_that_is_no_json_is_named(saved):
             lambda card: card.update(colour="red"),
             r"is no card of this version \(unknown colour\); .* or update latentdrive",
         ),
+        (lambda card: card.update(parents=["codebook"]), r"is no card \(parents=\['codebook'\]: expected a mapping"),
+        (lambda card: card.update(files={"a": 1}), r"is no card \(files=\{'a': 1\}: expected a mapping"),
+        (lambda card: card.update(fingerprint=7), r"is no card \(fingerprint=7: expected text"),
+        (lambda card: card.update(metrics=[]), r"is no card \(metrics=\[\]: expected a mapping"),
     ],
 )
 def test_a_card_with_other_names_is_refused(saved, change, said):
@@ -311,3 +315,13 @@ def test_drafts_of_killed_processes_are_removed_and_nothing_else(killed):
     young.mkdir()
     checkpoint.save(folder, model, config={"_target_": f"{SOURCE}.Line", "inputs": 3}, card=Card(kind="Line"))
     assert set(folder.parent.iterdir()) == {folder, young, *others}
+
+
+@pytest.mark.parametrize("inputs", ["x", -3, None, [1, 2], 10**30, True])
+def test_values_that_build_no_model_are_said_in_one_sentence(saved, tmp_path, inputs):
+    checkpoint.save(
+        tmp_path / "c", saved[1], config={"_target_": f"{SOURCE}.Line", "inputs": inputs}, card=Card(kind="L")
+    )
+    with pytest.raises(CheckpointError, match=r"c/config\.yaml: .*Line") as raised:
+        checkpoint.load(tmp_path / "c")
+    assert "\n" not in str(raised.value) and len(str(raised.value)) < 600

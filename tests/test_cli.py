@@ -120,7 +120,8 @@ def test_an_interruption_says_how_to_go_on(monkeypatch, capsys):
     with pytest.raises(SystemExit) as stopped:
         cli.run_verb("report", [])
     assert stopped.value.code == 130
-    assert "the same command with the same out=FOLDER resumes" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "what is complete is kept, and this goes on: latentdrive report out=runs/report/20" in said
 
 
 def test_an_error_that_nobody_foresaw_keeps_its_traceback(monkeypatch):

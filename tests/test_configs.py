@@ -14,6 +14,7 @@ from torch import nn
 from latentdrive import cli
 from latentdrive.build import CHECKPOINT_PARTS, PARTIAL, TARGET, build, locate
 from latentdrive.config import Config, compose, configs_folder, from_yaml
+from latentdrive.verb_help import takes
 
 FOLDER = configs_folder()
 NAMES = {name: verb for verb, (_, name, _) in cli.VERBS.items()}
@@ -38,7 +39,7 @@ CASES = [
     for name in NAMES
     for group in groups_of(name)
     for option in sorted((FOLDER / group).glob("*.yaml"))
-    if cli.takes(NAMES[name], group, option)
+    if takes(NAMES[name], group, option)
 ]
 
 

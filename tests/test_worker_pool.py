@@ -4,8 +4,8 @@ import mmap
 import os
 import signal
 import time
-from collections.abc import Iterable
-from multiprocessing import get_context
+from collections.abc import Callable, Iterable
+from multiprocessing import active_children, get_context
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +58,12 @@ def run_notes(jobs: list[Path]) -> None:
     list(run_jobs(note_and_sleep, jobs, processes=2))
 
 
+def wait_for(happened: Callable[[], bool]) -> None:
+    until = time.monotonic() + 30.0
+    while not happened() and time.monotonic() < until:
+        time.sleep(0.02)
+
+
 def test_one_process_works_in_order_in_this_one():
     assert list(run_jobs(square, [3, 1, 2], processes=1)) == [(3, 9), (1, 1), (2, 4)]
 
@@ -105,9 +111,7 @@ def test_ctrl_c_ends_the_workers_without_waiting_for_their_jobs(tmp_path: Path):
     jobs = [tmp_path / "one", tmp_path / "two"]
     parent = get_context("fork").Process(target=run_notes, args=(jobs,))
     parent.start()
-    until = time.monotonic() + 30.0
-    while not all(job.exists() and job.read_text() for job in jobs) and time.monotonic() < until:
-        time.sleep(0.02)
+    wait_for(lambda: all(job.exists() and job.read_text() for job in jobs))
     os.killpg(parent.pid, signal.SIGINT)
     parent.join(30.0)
     assert parent.exitcode == 1
@@ -122,3 +126,58 @@ def test_resident_memory_grows_with_what_is_held():
     with mmap.mmap(-1, 100_000_000, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS) as held:
         held.write(b"x" * len(held))
         assert resident_bytes() - before > 50_000_000
+
+
+class Odd:
+    """Can be sent, but not read back."""
+
+    def __reduce__(self) -> tuple:
+        return int, ("no number",)
+
+
+def give_oddly(job: int) -> Odd:
+    return Odd()
+
+
+def test_a_result_that_can_not_be_read_back_is_no_killed_worker():
+    with pytest.raises(RuntimeError, match=r"^a result can't be read back \(ValueError: invalid literal"):
+        list(run_jobs(give_oddly, [7], processes=2))
+
+
+def test_a_result_that_can_not_be_sent_is_no_killed_worker():
+    with pytest.raises((AttributeError, RuntimeError), match=r"pickle"):
+        list(run_jobs(give_unsendable, [7], processes=2))
+
+
+def give_unsendable(job: int) -> object:
+    return lambda: job
+
+
+def test_an_interrupt_of_the_parent_alone_ends_it_and_its_workers_at_once(tmp_path: Path):
+    jobs = [tmp_path / "one", tmp_path / "two"]
+    parent = get_context("fork").Process(target=run_notes, args=(jobs,))
+    parent.start()
+    wait_for(lambda: all(job.exists() and job.read_text() for job in jobs))
+    begun = time.monotonic()
+    os.kill(parent.pid, signal.SIGINT)
+    parent.join(30.0)
+    assert parent.exitcode == 1 and time.monotonic() - begun < 2.0
+    for job in jobs:
+        with pytest.raises(ProcessLookupError):
+            os.kill(int(job.read_text()), 0)
+
+
+def test_an_error_in_the_progress_bar_ends_the_workers(tmp_path: Path):
+    def broken(items: Iterable[Any], *, what: str, total: int) -> Iterable[Any]:
+        for _ in items:
+            raise ZeroDivisionError
+
+    begun = time.monotonic()
+    with pytest.raises(ZeroDivisionError):
+        list(run_jobs(note_or_sleep, [tmp_path / "one", tmp_path / "slow"], processes=2, progress=broken))
+    assert time.monotonic() - begun < 30.0 and not active_children()
+
+
+def note_or_sleep(job: Path) -> None:
+    if job.name == "slow":
+        time.sleep(60.0)

@@ -19,12 +19,12 @@ from latentdrive.types import OfficialWeights
 
 def run(cfg: Config) -> Path:
     """Write the checkpoint; returns its folder."""
-    folder, config, source = RunFolder(cfg, verb=cfg.verb), cfg.model.plain(), cfg.navsim_checkpoint
+    folder, config, source = RunFolder(cfg, verb=cfg.verb), cfg.model.plain(), cfg.value("navsim_checkpoint", str)
     then, dry_run = cfg.next, cfg.dry_run
     for key in ("training", "batches", "trainer"):  # the planner's option has them for its training
         cfg.mark_read([key])
     cfg.require_all_read()
-    model = build(config)
+    model = build(cfg.model)
     if not isinstance(model, OfficialWeights):
         raise ConfigError(
             f"NAVSIM publishes no weights of a {type(model).__name__}: choose planner=transfuser or planner=ltf"

@@ -50,14 +50,14 @@ def run(cfg: Config) -> dict[str, Any]:
     TooManyUnreadable if too many clips are unreadable, and BrokenLinearAlgebra; before them,
     ConfigError if save=FILE can't be written.
     """
-    folder, data = RunFolder(cfg, verb=cfg.verb), build(cfg.data)
-    template, dry_run, devkit = cfg.next, cfg.dry_run, cfg.devkit
+    folder, template, dry_run, devkit = RunFolder(cfg, verb=cfg.verb), cfg.next, cfg.dry_run, cfg.devkit
+    folder.say("This machine")  # before anything about the data, whose place is perhaps not known yet
+    _say(folder, _machine(folder.path))
+    data = build(cfg.data)
     file = _file_to_save(cfg.save)
     spec = WindowSpec(transitions=cfg.transitions, transition_s=cfg.transition_s, rate_hz=data.rate_hz)
     clips = ClipSurvey(spec, size=cfg.sample)
     cfg.require_all_read()
-    folder.say("This machine")
-    _say(folder, _machine(folder.path))
     if dry_run:
         return {}
     if devkit is not None:
@@ -147,7 +147,8 @@ def _say(folder: RunFolder, findings: Iterator[Finding] | list[Finding]) -> None
 
 def _machine(folder: Path) -> Iterator[Finding]:
     memory_gb = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9
-    free_gb = shutil.disk_usage(folder).free / 1e9
+    there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    free_gb = shutil.disk_usage(there).free / 1e9
     yield good(f"{os.cpu_count()} CPU cores, {memory_gb:.0f} GB memory, {free_gb:.0f} GB free on disk")
     for index in range(torch.cuda.device_count()):
         card = torch.cuda.get_device_properties(index)
@@ -158,7 +159,8 @@ def _machine(folder: Path) -> Iterator[Finding]:
     yield good(f"Python {platform.python_version()}, {versions}")
     for extra, modules in EXTRAS.items():
         if missing := [name for name in modules if importlib.util.find_spec(name) is None]:
-            yield lacking(f"extra {extra} is not installed ({', '.join(missing)}): pip install 'latentdrive[{extra}]'")
+            install = f"in the folder of latentdrive, pip install -e '.[{extra}]'"
+            yield lacking(f"extra {extra} is not installed ({', '.join(missing)}): {install}")
         else:
             yield good(f"extra {extra}: {', '.join(modules)}")
     try:

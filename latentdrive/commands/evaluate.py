@@ -14,11 +14,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from latentdrive.build import build
 from latentdrive.commands.submitting import Submitting, require_plans
 from latentdrive.config import Config
+from latentdrive.devices import choose_device
 from latentdrive.errors import ConfigError, StoreError
 from latentdrive.evaluation.annotated_boxes import annotated_boxes, box_lines
 from latentdrive.evaluation.audit import audit
@@ -148,16 +147,16 @@ def _options(cfg: Config) -> _Options:
         raise ConfigError(f"scorer={cfg.scorer} is unknown: choose one of {', '.join(Version)}") from None
     return _Options(
         version=version,
-        limit=cfg.limit,
-        store=None if cfg.store is None else Path(cfg.store).expanduser(),
+        limit=cfg.value("limit", int | None),
+        store=None if (store := cfg.value("store", str | None)) is None else Path(store).expanduser(),
         stores=Path(cfg.stores).expanduser(),
         processes=cfg.processes,
         memory_gb=float(cfg.memory_gb),
         batch=cfg.batch_size,
-        device=("cuda" if torch.cuda.is_available() else "cpu") if cfg.device == "auto" else cfg.device,
+        device=choose_device(cfg.device),
         human=cfg.human,
         pictures=cfg.pictures,
-        submission=cfg.submission,
+        submission=cfg.value("submission", str | None),
         about=cfg.about.plain(),
     )
 

@@ -22,6 +22,7 @@ from latentdrive.data.clips.frame_cache import CachedClips
 from latentdrive.data.latent_store import LatentWriter, StoreInfo
 from latentdrive.data.store_files import INDEX
 from latentdrive.data.unreadable import UnreadableLog
+from latentdrive.devices import choose_device
 from latentdrive.labellers import choose_labeller
 from latentdrive.labelling import address, describe, label_part, stride_frames
 from latentdrive.locks import one_writer
@@ -32,8 +33,8 @@ def run(cfg: Config) -> Path:
     """Label every part. Returns the folder that holds the stores."""
     folder, data = RunFolder(cfg, verb=cfg.verb), build(cfg.data)
     torch.manual_seed(cfg.seed)  # labelling draws no random numbers yet; sampled decoding would
-    model, card = checkpoint.load(cfg.model)
-    device = ("cuda" if torch.cuda.is_available() else "cpu") if cfg.device == "auto" else cfg.device
+    device = choose_device(cfg.device)
+    model, card = checkpoint.load(cfg.value("model", str))
     labeller = choose_labeller(model, card=card, folder=cfg.model, data=data, device=device)
     stride = stride_frames(cfg.stride_s, data.rate_hz)
     parts = {part: data.open(part) for part in cfg.parts}
@@ -41,7 +42,7 @@ def run(cfg: Config) -> Path:
         part: describe(labeller, clips, maker=card.fingerprint, stride_s=float(cfg.stride_s))
         for part, clips in parts.items()
     }
-    named, stores = cfg.store, Path(cfg.stores)
+    named, stores = cfg.value("store", str | None), Path(cfg.stores)
     root = stores / address(infos) if named is None else Path(named)
     sizes = {"batch_size": cfg.batch_size, "shard_windows": cfg.shard_windows, "stride": stride}
     then, dry_run = cfg.next.plain(), cfg.dry_run

@@ -58,8 +58,8 @@ def run(cfg: Config) -> Path:
     folder, warnings = RunFolder(cfg, verb=cfg.verb), []
     comparison = None if cfg.compare is None else _compare(cfg.compare)
     compared = [str(path) for path in cfg.compare or []]
-    runs = read_runs([*cfg.runs, *compared], warn=warnings.append)
-    page, title = Path(cfg.page or folder.path / "report.html"), cfg.title
+    runs = read_runs([*map(str, cfg.runs), *compared], warn=warnings.append)
+    page, title = Path(cfg.value("page", str | None) or folder.path / "report.html"), cfg.title
     limits, scenes = {"windows": cfg.windows, "examples": cfg.examples}, cfg.gallery
     run_data = RunData(cfg.opens, caches=Path(cfg.paths.data).expanduser() / "cache")
     then, dry_run = cfg.next, cfg.dry_run

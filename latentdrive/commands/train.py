@@ -36,6 +36,7 @@ from latentdrive.trainer import (
     silence_lightning,
     trained_model,
 )
+from latentdrive.worker_pool import deaths_of_loaders
 
 
 def run(cfg: Config) -> dict[str, float]:
@@ -45,7 +46,8 @@ def run(cfg: Config) -> dict[str, float]:
     speaks and evaluates, the others return no metrics.
     """
     if rank_zero_only.rank == 0:
-        return _train(cfg, RunFolder(cfg, verb=cfg.verb))
+        with deaths_of_loaders():
+            return _train(cfg, RunFolder(cfg, verb=cfg.verb))
     with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere):
         return _train(cfg, RunFolder(cfg, verb=cfg.verb, writes=False))
 
@@ -115,11 +117,16 @@ def _build_stage(cfg: Config, folder: RunFolder) -> _Stage:
     if TARGET not in config:
         raise ConfigError("this option learns nothing, it is only evaluated: --help lists those that can be trained")
     batches = build(cfg.batches)
-    module = build(cfg.training, model=build(config))
+    module = build(cfg.training, model=build(cfg.model))
     trainer = make_trainer(cfg, folder, steps=module.schedule.steps, held_out_loss=module.held_out_loss)
-    start = Start(**cfg.init.plain())
+    start = _start(cfg.init)
     then = cfg.next.format(checkpoint=shlex.quote(str(folder.path / CHECKPOINT)), data=cfg.data_words)
     return _Stage(config=config, batches=batches, module=module, trainer=trainer, start=start, then=then)
+
+
+def _start(init: Config) -> Start:
+    named = ("checkpoint", *(["navsim_checkpoint"] if "navsim_checkpoint" in init else []))
+    return Start(without=init.value("without", list[str]), **{key: init.value(key, str | None) for key in named})
 
 
 def _introduce(folder: RunFolder, stage: _Stage) -> None:

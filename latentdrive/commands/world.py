@@ -36,9 +36,9 @@ def run(cfg: Config) -> dict[str, Counts] | None:
     path, processes, next_command, dry_run = Path(cfg.path), cfg.processes, cfg.next, cfg.dry_run
     preview, previews = cfg.preview, cfg.previews
     folder.say(f"World {cfg.name}, in {path}")
-    worlds = {path: build(cfg.world.plain())}
+    worlds = {path: build(cfg.world)}
     if cfg.video is not None:
-        worlds[path / VIDEO] = build(cfg.video.plain())
+        worlds[path / VIDEO] = build(cfg.video)
     cfg.require_all_read()
     if preview and not dry_run:
         overrides = [f"data.path={quoted(str(path))}", f"paths.data={quoted(cfg.paths.data)}"]

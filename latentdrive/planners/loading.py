@@ -1,8 +1,7 @@
 """A trained planner from its checkpoint folder, together with the source of the embeddings it fuses."""
 
-import torch
-
 from latentdrive import checkpoint
+from latentdrive.devices import choose_device
 from latentdrive.errors import ConfigError
 from latentdrive.planners.latents.fusion import LatentSource
 from latentdrive.planners.latents.live import LivePredictor
@@ -18,9 +17,9 @@ def load_planner(
     A planner with fusion takes embeddings from `latents`, a folder of stores that a teacher or student
     wrote, or from `predictor`, the checkpoint of a student that runs live. oracle_future: see
     StoredLatents. device: cpu, cuda, or auto. Raises CheckpointError where the folder holds no planner,
-    ConfigError for a planner with fusion and no embeddings.
+    ConfigError for a planner with fusion and no embeddings, and for a device that is not there.
     """
-    device = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+    device = choose_device(device)
     planner, card = checkpoint.load(folder, expect=LearnedPlanner)
     if card.data.get("oracle_future") and not oracle_future:
         raise ConfigError(f"{folder} was trained on codes of the future, so it plans only with oracle_future=true")

@@ -1,7 +1,8 @@
 """Runs on disk: reads the configuration, the numbers and the curves in a run's folder. First step
 of the report."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from glob import glob, has_magic
@@ -96,31 +97,47 @@ def read_runs(paths: Iterable[str | Path], *, warn: Callable[[str], None] = prin
     pattern such as runs/*.
 
     warn: is called with a message for each run that is left out because its configuration is
-    damaged. Raises ConfigError where a path does not exist or holds no run.
+    damaged, and for each path that holds no run. Raises ConfigError where none of them holds one, and
+    for a path without a pattern that does not exist.
     """
-    folders = dict.fromkeys(folder for path in paths for folder in _run_folders(str(path), warn))
+    paths = [str(path) for path in paths]
+    found = {path: _run_folders(path, warn) for path in paths}
+    folders = dict.fromkeys(folder for path in paths for folder in found[path])
+    empty = [path for path in found if not found[path]]
+    if paths and not folders:
+        raise ConfigError(
+            f"{_some(empty)} is not a run folder: it holds no {CONFIG} with a verb. Give folders that a command wrote, "
+            "such as runs/demo/codebook"
+        )
     if not folders:
         raise ConfigError("report needs at least one run, for example: latentdrive report runs/train_codebook/*")
+    if empty:
+        warn(f"left out, as no run lies there: {_some(empty)}")
     return [_read(folder) for folder in folders]
 
 
-def _run_folders(path: str, warn: Callable[[str], None]) -> Iterator[Path]:
-    places = sorted(glob(path)) if has_magic(path) and not Path(path).exists() else [path]
-    folders = [folder for place in places for folder in _below(Path(place), warn)]
-    if not folders:
-        problem = "it does not exist" if not Path(path).exists() else f"it holds no {CONFIG} with a verb"
+def _some(paths: Sequence[str], shown: int = 5) -> str:
+    """The first paths, and how many more there are."""
+    return ", ".join(paths[:shown]) + (f" and {len(paths) - shown:,} more" if len(paths) > shown else "")
+
+
+def _run_folders(path: str, warn: Callable[[str], None]) -> list[Path]:
+    if os.path.exists(path):
+        return _below(Path(path), warn)
+    if not has_magic(path):
         raise ConfigError(
-            f"{path} is not a run folder: {problem}. Give folders that a command wrote, such as runs/demo/codebook"
+            f"{path} is not a run folder: it does not exist. Give folders that a command wrote, such as "
+            "runs/demo/codebook"
         )
-    yield from folders
+    return [folder for place in sorted(glob(path)) for folder in _below(Path(place), warn)]
 
 
 def _below(folder: Path, warn: Callable[[str], None]) -> list[Path]:
     """Every run in or below the folder, oldest first."""
-    files = sorted(folder.rglob(CONFIG), key=lambda file: (file.stat().st_mtime, file))
+    files = [file for file in folder.rglob(CONFIG) if file.is_file()]  # no link that leads nowhere or in a circle
     return [
-        file.parent.resolve()
-        for file in files
+        Path(os.path.realpath(file.parent))
+        for file in sorted(files, key=lambda file: (file.stat().st_mtime, file))
         if file.parent.name != CHECKPOINT and (verb := _verb(file, warn)) and verb not in NOT_SHOWN
     ]
 

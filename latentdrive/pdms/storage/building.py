@@ -107,8 +107,9 @@ def build_store(
     scenes of one file are one job, so each log is opened once, and each map once by every worker.
     progress: shows files, or None.
 
-    Raises DiskFull, and StoreError for a folder that holds scenes of the other generation. A scene
-    that fails is listed in the report and in `failed.csv`; it does not end the build.
+    Raises DiskFull, StoreError for a folder that holds scenes of the other generation, and, when all
+    other scenes are prepared, WorkerDied for scenes whose process was killed. A scene that fails is
+    listed in the report and in `failed.csv`; it does not end the build.
     """
     folder, begun = Path(folder), time.perf_counter()
     _write_card(folder, rules)
@@ -122,15 +123,23 @@ def build_store(
     work = partial(_prepare_file, source=source, prepare=prepare, rules=rules)
     done = run_jobs(work, jobs, processes=processes, memory_gb=memory_gb, progress=progress, what="preparing scenes")
     counts: Counter[str] = Counter()
+    lost: list[Path] = []
     try:
-        for (_, group), result in done:
+        for (path, group), result in done:
             if isinstance(result, WorkerDied):
                 failed |= dict.fromkeys(group, str(result))
+                lost.append(path)
                 continue
             counts.update(result[0])
             failed |= result[1]
     finally:
         _write_failed(folder, failed, tokens)
+    if lost:  # want of memory is no fault of the scenes, and must not become a score of 0
+        raise WorkerDied(
+            f"{folder}: the processes that prepared {len(lost):,} of {len(jobs):,} logs were killed twice, perhaps for "
+            f"want of memory; the first is {lost[0].stem}. All other scenes are prepared and kept: lower processes and "
+            f"memory_gb, or remove these logs (see {FAILED}), and repeat the command"
+        )
     rebuilt = {reason: counts[reason] for reason in (STALE, DAMAGED) if counts[reason]}
     made = counts["built"] + sum(rebuilt.values())
     store = ScoringStore(folder)

@@ -1,0 +1,62 @@
+"""Kinds of configuration values: what fits an annotation, and the sentence where it doesn't."""
+
+from collections.abc import Callable, Mapping, Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+
+from latentdrive.kinds import fits, in_words, kind_like, mismatch
+
+
+class Colour(StrEnum):
+    RED = "red"
+
+
+FITTING = [
+    (int, 3), (float, 3), (float, 0.5), (bool, True), (str, "x"), (int | None, None), (None, None),
+    (list[int], [1, 2]), (Sequence[str], ["a"]), (tuple[int, int], [1, 2]), (tuple[int, ...], [1, 2, 3]),
+    (Mapping[str, Any], {"a": 1}), (dict, {}), (Path, "x"), (str | Path, "x"), (Literal[64, "64"], "64"),
+    (Colour, "red"), (Any, 3), (Callable[..., int], "x"), (Colour | None, None), (float | Sequence[float], [1, 2.5]),
+]  # fmt: skip
+ODD = [
+    (int, "four"), (int, True), (int, 2.5), (float, "fast"), (float, False), (bool, 1), (bool, "yes"), (str, 3),
+    (int | None, "x"), (list[int], ["a"]), (Sequence[str], "a"), (tuple[int, int], ["a", 2]), (Mapping[str, Any], 3),
+    (Mapping[str, int], {"a": "b"}),
+    (Path, 5), (Literal[64, "64"], 63), (Literal[1], True), (Colour, "blue"), (None, 0),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("kind", "value"), FITTING)
+def test_what_fits(kind, value):
+    assert fits(value, kind) and mismatch("key", value, kind) is None
+
+
+@pytest.mark.parametrize(("kind", "value"), ODD)
+def test_what_does_not(kind, value):
+    assert not fits(value, kind) and mismatch("key", value, kind).startswith("key=")
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "said"),
+    [
+        (int, "four", "batches.n=four: expected a whole number"),
+        (int | None, "x", "batches.n=x: expected a whole number or null"),
+        (str, 2026, "batches.n=2026: expected text; for text write batches.n=\"'2026'\""),
+        (list[str], "train", "batches.n=train: expected a list [text, ...], as in batches.n=[train]"),
+        (Literal["a", "b"], "c", "batches.n=c: expected one of a, b"),
+        (bool, "a" * 99, f"batches.n={'a' * 57}...: expected true or false"),
+    ],
+)
+def test_what_is_said(kind, value, said):
+    assert mismatch("batches.n", value, kind) == said
+
+
+def test_a_default_tells_the_kind():
+    assert [kind_like(value) for value in (True, 1, 0.5, "a", [], {})] == [bool, int, float, str, list, dict]
+    assert kind_like(None) is Any and kind_like("???") is Any
+
+
+def test_every_kind_has_words():
+    assert in_words(int | list[float] | None) == "a whole number or a list [a number, ...] or null"
