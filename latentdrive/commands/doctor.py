@@ -44,7 +44,12 @@ def run(cfg: Config) -> dict[str, Any]:
     Raises NoClips if there are no clips, TooManyUnreadable if too many are unreadable, ConfigError
     if save=FILE can't be written.
     """
-    folder, data = RunFolder(cfg, verb=cfg.verb), build(cfg.data)
+    with RunFolder(cfg, verb=cfg.verb) as folder:
+        return _diagnose(cfg, folder)
+
+
+def _diagnose(cfg: Config, folder: RunFolder) -> dict[str, Any]:
+    data = build(cfg.data)
     template, dry_run = cfg.next, cfg.dry_run
     file = _file_to_save(cfg.save)
     spec = WindowSpec(transitions=cfg.transitions, transition_s=cfg.transition_s, rate_hz=data.rate_hz)
