@@ -24,7 +24,7 @@ from latentdrive.build import CHECKPOINT_PARTS, TARGET, build, locate
 from latentdrive.checkpoint_parts import KeepsFiles, SpeaksCodes
 from latentdrive.config import to_yaml
 from latentdrive.errors import CheckpointError, ConfigError, reason_of
-from latentdrive.files import atomic_folder, restore_folder
+from latentdrive.files import atomic_folder, reading
 from latentdrive.identity import are_former_ids, digest
 from latentdrive.kinds import mismatch
 from latentdrive.plain_files import as_json, read_json, read_yaml
@@ -88,7 +88,12 @@ def load(folder: str | Path, *, expect: type[Model] = nn.Module, **given: Any) -
     Raises CheckpointError for a missing or altered file, for a class that is not an `expect`, for a
     configuration that names anything but checkpoint parts, and for weights that do not fit.
     """
-    folder, card = Path(folder), read_card(folder)
+    with reading(folder) as standing:
+        return _load(standing, expect, given)
+
+
+def _load(folder: Path, expect: type[Model], given: Mapping[str, Any]) -> tuple[Model, Card]:
+    card = _read_card(folder)
     if (sha256 := _sha256(folder / WEIGHTS)) != card.weights_sha256:
         raise CheckpointError(
             f"{folder / WEIGHTS} was altered: its sha256 is {sha256[:16]}…, the card says {card.weights_sha256[:16]}…; "
@@ -123,8 +128,11 @@ def read_card(folder: str | Path) -> Card:
     """The card of a checkpoint. Raises CheckpointError where the folder is no complete checkpoint of
     this format.
     """
-    folder = Path(folder)
-    restore_folder(folder)
+    with reading(folder) as standing:
+        return _read_card(standing)
+
+
+def _read_card(folder: Path) -> Card:
     if not folder.is_dir():
         raise CheckpointError(f"{folder} is no folder; a checkpoint is a folder with {WEIGHTS}, {CONFIG} and {CARD}")
     if missing := [name for name in (WEIGHTS, CONFIG, CARD) if not (folder / name).is_file()]:

@@ -99,7 +99,11 @@ class InUse(LatentDriveError):
     """Another process writes to the same folder."""
 
 
-class DiskFull(LatentDriveError):
+class NotWritable(LatentDriveError):
+    """A file or folder can't be written, for example because the disk may only be read."""
+
+
+class DiskFull(NotWritable):
     """The disk is full. Everything that was complete before is intact, and the same command resumes."""
 
 

@@ -1,24 +1,24 @@
 """Files on disk: atomic writes, which lose nothing if the disk is full, and archives of arrays (.npz)."""
 
-import errno
 import glob
 import os
+import secrets
 import shutil
 import tempfile
 import time
 import zipfile
 import zlib
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
-from latentdrive.errors import DiskFull
+from latentdrive.locks import turn
+from latentdrive.writing import writing
 
 DRAFT = ".new"  # suffix of a file or folder that is being written
-NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 ABANDONED_S = 3600  # age at which a draft counts as left behind by a killed process
 
 
@@ -26,41 +26,93 @@ class atomic_folder:
     """A folder that appears whole or not at all. `with atomic_folder(path) as draft:` fill `draft`,
     which is renamed at the end.
 
-    Raises DiskFull if it can't be filled; an older folder of that name then stays. If several
-    processes write the same folder at once, one result is kept. Drafts that killed processes left
-    behind are removed.
+    Raises DiskFull or NotWritable if it can't be filled; an older folder of that name then stays. If
+    several processes write the same folder, the last one counts. Drafts that killed processes left behind
+    are removed. `reading` gives readers a folder that no writer exchanges meanwhile.
     """
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
 
     def __enter__(self) -> Path:
-        self.folder.parent.mkdir(parents=True, exist_ok=True)
-        restore_folder(self.folder)
-        _remove_abandoned(self.folder)
-        self.new = Path(tempfile.mkdtemp(prefix=f".{self.folder.name}.", suffix=DRAFT, dir=self.folder.parent))
+        with writing(self.folder):
+            self.folder.parent.mkdir(parents=True, exist_ok=True)
+            with turn(self.folder.parent):
+                _put_back(self.folder)
+            remove_abandoned(self.folder)
+            self.new = _draft_folder(self.folder)
         return self.new
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: object) -> None:
-        if kind is not None:
-            shutil.rmtree(self.new, ignore_errors=True)
-            if (isinstance(error, OSError) and error.errno in NO_SPACE) or "No space left" in str(error):
-                raise DiskFull(
-                    f"the disk is full while writing {self.folder}; what was there before is intact"
-                ) from error
+        if error is None:
+            try:
+                with writing(self.folder):
+                    give_usual_permissions(self.new)
+                    _exchange(self.new, self.folder)
+            finally:
+                shutil.rmtree(self.new, ignore_errors=True)  # what stood there before, or the draft that was refused
             return
-        give_usual_permissions(self.new)
-        old = _aside(self.folder)
-        shutil.rmtree(old, ignore_errors=True)
-        if self.folder.exists():
-            os.replace(self.folder, old)  # no portable call swaps two folders; `restore_folder` undoes this
+        shutil.rmtree(self.new, ignore_errors=True)
+        with writing(self.folder):
+            raise error
+
+
+def _exchange(new: Path, folder: Path) -> None:
+    """Put the folder `new` in the place of `folder`, and the other way round if there is one.
+
+    No portable call does that at once. A process that is killed between the two renames leaves the folder
+    under its name of `_aside`, where `reading` and the next writer find it.
+    """
+    aside = _aside(folder)
+    with turn(folder.parent):
+        _put_back(folder)
+        shutil.rmtree(aside, ignore_errors=True)
+        if folder.exists():
+            os.replace(folder, aside)
         try:
-            os.replace(self.new, self.folder)
-        except OSError as error:
-            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-                raise
-            shutil.rmtree(self.new, ignore_errors=True)  # another process has just written the folder
-        shutil.rmtree(old, ignore_errors=True)
+            os.replace(new, folder)
+        finally:
+            if aside.exists():
+                os.replace(aside, new if folder.exists() else folder)
+
+
+def _put_back(folder: Path) -> None:
+    """Give a folder its name back if its writer was killed between the two renames. Only within `turn`."""
+    if not folder.exists() and _aside(folder).is_dir():
+        os.replace(_aside(folder), folder)
+
+
+@contextmanager
+def reading(folder: str | Path) -> Iterator[Path]:
+    """The folder as `atomic_folder` left it. No writer exchanges it while the block runs.
+
+    It has another name where its writer was killed at the wrong moment. Nothing is repaired here: that is
+    for the next writer.
+    """
+    folder = Path(folder)
+    if not folder.parent.is_dir():
+        yield folder
+        return
+    with turn(folder.parent, shared=True):
+        yield _aside(folder) if not folder.exists() and _aside(folder).is_dir() else folder
+
+
+def _draft_folder(folder: Path) -> Path:
+    return Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=DRAFT, dir=folder.parent))
+
+
+def _aside(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}.old")
+
+
+def remove_abandoned(path: Path) -> None:
+    """Remove drafts of this file or folder that killed processes left behind; another process may still be
+    writing younger ones.
+    """
+    for draft in path.parent.glob(f".{glob.escape(path.name)}.????????{DRAFT}"):
+        with suppress(OSError):  # another process renamed or removed it
+            if time.time() - draft.stat().st_mtime > ABANDONED_S:
+                shutil.rmtree(draft, ignore_errors=True) if draft.is_dir() else draft.unlink()
 
 
 def give_usual_permissions(path: Path) -> None:
@@ -86,49 +138,36 @@ def _umask() -> int:
     return mask
 
 
-def restore_folder(folder: Path) -> None:
-    """Give a folder its name back if `atomic_folder` was killed after moving it aside and before
-    renaming the new one.
-    """
-    if not folder.exists() and _aside(folder).is_dir():
-        os.replace(_aside(folder), folder)
-
-
-def _aside(folder: Path) -> Path:
-    return folder.with_name(f".{folder.name}.old")
-
-
-def _remove_abandoned(folder: Path) -> None:
-    """Remove drafts of this folder that killed processes left behind; another process may still be
-    writing younger ones.
-    """
-    for draft in folder.parent.glob(f".{glob.escape(folder.name)}.????????{DRAFT}"):
-        with suppress(FileNotFoundError):  # another process renamed or removed it
-            if time.time() - draft.stat().st_mtime > ABANDONED_S:
-                shutil.rmtree(draft, ignore_errors=True)
-
-
 def write_atomic(path: str | Path, write: Callable[[Path], None]) -> None:
-    """Let `write` fill a temporary file beside `path`, then rename it. Raises DiskFull, and leaves
-    the old file as it was.
+    """Let `write` fill a temporary file beside `path`, then rename it. Whatever goes wrong, the old file
+    stays and no other is left. Raises DiskFull or NotWritable for what the system refuses.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    new = path.with_name(f".{path.name}.{os.getpid()}.new")
-    try:
-        write(new)
-        give_usual_permissions(new)
-        os.replace(new, path)
-    except OSError as error:
-        new.unlink(missing_ok=True)
-        if error.errno in NO_SPACE:
-            raise DiskFull(f"the disk is full while writing {path}: free space and repeat the same command") from error
-        raise
+    new = path.with_name(f".{path.name}.{secrets.token_hex(4)}{DRAFT}")
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            write(new)
+            give_usual_permissions(new)
+            os.replace(new, path)
+        except BaseException:
+            with suppress(OSError):
+                new.unlink(missing_ok=True)
+            raise
 
 
 # Errors that numpy and zipfile raise for a damaged archive. OSError: a seek before the start of the
 # file.
-DAMAGE = (ValueError, KeyError, EOFError, OSError, RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error)
+DAMAGE = (
+    ValueError,
+    KeyError,
+    EOFError,
+    OSError,
+    RuntimeError,
+    MemoryError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 # A compressed file may hold this many times its bytes, and some more. Deflate reaches 1,000 times, our
 # own arrays some 30 times.
 INFLATED, SPARE_BYTES = 200, 64_000_000

@@ -25,7 +25,7 @@ from typing import Any
 
 import yaml
 
-from latentdrive.errors import ConfigError
+from latentdrive.errors import ConfigError, NotWritable
 from latentdrive.files import write_atomic
 from latentdrive.plain_files import read_yaml
 
@@ -193,8 +193,8 @@ def save_places(file: Path, values: Mapping[str, str | None]) -> list[str]:
     text = f"{FIRST_LINE}\n{yaml.safe_dump(content, sort_keys=False, allow_unicode=True)}"
     try:
         write_atomic(file, lambda new: new.write_text(text, encoding="utf-8") and None)
-    except OSError as error:
-        raise _not_savable(file, error) from None
+    except NotWritable as error:
+        raise _not_savable(file, error.__cause__ or error) from None
     after = read_places(file)
     keys = dict.fromkeys([*earlier, *after])
     return [

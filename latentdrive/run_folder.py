@@ -6,8 +6,8 @@ events and `checkpoint/`, as far as the verb makes them.
 
 import os
 import time
-from collections.abc import Iterable, Iterator, Sized
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator, Sized
+from contextlib import ExitStack, contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,10 +17,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from latentdrive.checkpoint import commit
 from latentdrive.config import Config, to_yaml
-from latentdrive.errors import LatentDriveError
+from latentdrive.errors import ConfigError, LatentDriveError
 from latentdrive.files import write_atomic
-from latentdrive.locks import LOCK
-from latentdrive.plain_files import as_json, read_json
+from latentdrive.locks import LOCK, one_writer
+from latentdrive.plain_files import as_json, read_json, read_yaml
+from latentdrive.writing import append_line
 
 CONFIG, LOG, METRICS, CHECKPOINT, RESUME = "config.yaml", "log.txt", "metrics.json", "checkpoint", "resume"
 Item = TypeVar("Item")
@@ -30,6 +31,9 @@ class RunFolder:
     """The folder of one run. `say` prints and logs, `metrics` writes numbers, `finish` says what to
     type next.
 
+    `with RunFolder(cfg, verb=...) as folder:` holds the folder for as long as the block runs. Raises InUse
+    where another process writes there, and ConfigError where the folder holds a run of another verb.
+
     config.yaml always belongs to the numbers and the saved state beside it: a command that is
     refused, or a dry run, leaves the config.yaml of an earlier run as it was. writes: if a run has
     several processes, true in one of them alone.
@@ -38,9 +42,19 @@ class RunFolder:
     def __init__(self, cfg: Config, *, verb: str, writes: bool = True) -> None:
         self.path, self.verb, self.writes, self.started = Path(cfg.out), verb, writes, time.time()
         self.commit = commit()  # asked at the start, because the files may change while the run goes on
+        self._held = ExitStack()
         self.console = Console(highlight=False, soft_wrap=True)
         self.command, self._config = cfg.command, cfg.snapshot()
         self._begun = bool(self._config.get("dry_run"))  # a dry run writes no configuration
+
+    def __enter__(self) -> "RunFolder":
+        if self.writes:
+            self._require_own_verb()
+            self._held.enter_context(one_writer(self.path))
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._held.close()
 
     @property
     def seconds(self) -> float:
@@ -67,9 +81,7 @@ class RunFolder:
             self.console.print(text, markup=False)
         if not self.writes:
             return
-        self.path.mkdir(parents=True, exist_ok=True)
-        with (self.path / LOG).open("a", encoding="utf-8", errors="backslashreplace") as log:
-            log.write(f"{time.strftime('%H:%M:%S')} {text}\n")
+        append_line(self.path / LOG, f"{time.strftime('%H:%M:%S')} {text}")
         if not self._begun and not self._holds_results():
             self._write_config()
         self._begun = True
@@ -88,11 +100,7 @@ class RunFolder:
 
     def numbers(self) -> dict[str, Any] | None:
         """What `metrics` wrote at the end of a run in this folder; None if no run has ended, or the file is damaged."""
-        try:
-            numbers = read_json(self.path / METRICS)
-        except (FileNotFoundError, ValueError):
-            return None
-        return numbers if isinstance(numbers, dict) else None
+        return _content(self.path / METRICS, read_json)
 
     def write(self, name: str, text: str) -> None:
         """Write a file of the run atomically, if this process is the one that writes. Raises DiskFull."""
@@ -103,6 +111,16 @@ class RunFolder:
         """Say where the result is and what to type next."""
         self.say(f"Done in {self.seconds:.0f} s. Result: {result}")
         self.say(f"Next: {then}")
+
+    def _require_own_verb(self) -> None:
+        """Raise ConfigError where another verb has written here: its configuration and numbers would be lost."""
+        for content in (self.numbers(), _content(self.path / CONFIG, read_yaml)):
+            verb = (content or {}).get("verb", self.verb)
+            if verb != self.verb:
+                raise ConfigError(
+                    f"out={self.path} holds a run of `{_typed(verb)}`, and `{_typed(self.verb)}` would write over it: "
+                    "name another folder, out=FOLDER"
+                )
 
     def _holds_results(self) -> bool:
         """Whether there are numbers, or a saved state to resume from."""
@@ -150,6 +168,19 @@ def gone_if_bare(folder: str | Path) -> Iterator[None]:
                 for place in missing:
                     place.rmdir()
         raise
+
+
+def _typed(verb: Any) -> str:
+    """The command that a verb of the configuration stands for."""
+    return f"latentdrive {verb}".replace("_", " ")
+
+
+def _content(file: Path, read: Callable[[Path], Any]) -> dict[str, Any] | None:
+    """The mapping that a file holds; None where it is missing or damaged, or holds something else."""
+    with suppress(FileNotFoundError, NotADirectoryError, ValueError):
+        content = read(file)
+        return content if isinstance(content, dict) else None
+    return None
 
 
 def progress_bar(what: str) -> Progress:

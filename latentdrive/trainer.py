@@ -25,7 +25,7 @@ from rich.progress import Progress
 from latentdrive.build import build
 from latentdrive.config import Config
 from latentdrive.errors import CheckpointError, ConfigError, Diverged, reason_of
-from latentdrive.files import write_atomic
+from latentdrive.files import remove_abandoned, write_atomic
 from latentdrive.overrides import quoted
 from latentdrive.run_folder import RESUME, RunFolder, progress_bar
 from latentdrive.stages.batches import StageBatches
@@ -258,6 +258,7 @@ class _AtomicFiles(TorchCheckpointIO):
             with new.open("wb") as file:
                 torch.save(checkpoint, file)
 
+        remove_abandoned(Path(path))
         write_atomic(path, write)
 
 

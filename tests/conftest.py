@@ -8,7 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -56,3 +56,15 @@ def in_browser(tmp_path: Path) -> Callable[[Path], str]:
         return subprocess.run(command, capture_output=True, text=True, timeout=240).stdout
 
     return call
+
+
+@pytest.fixture
+def tiny_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 768 kB, on systems where tests may mount one."""
+    where = tmp_path / "disk"
+    where.mkdir()
+    mounted = os.geteuid() == 0 and shutil.which("mount")
+    if not mounted or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=768k", "tmpfs", where]).returncode:
+        pytest.skip("needs the right to mount a small disk")
+    yield where
+    subprocess.run(["umount", "-l", where], check=True)

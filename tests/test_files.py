@@ -2,6 +2,8 @@
 
 import os
 import stat
+import subprocess
+import sys
 import zipfile
 import zlib
 from pathlib import Path
@@ -86,3 +88,59 @@ def test_what_is_finished_has_the_permissions_of_the_users_umask(tmp_path: Path,
     modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.rglob("*")}
     folder, file = 0o777 & ~mask, 0o666 & ~mask
     assert modes == {"folder": folder, "files": folder, "a.txt": file, "a.safetensors": file, "b.safetensors": file}
+
+
+WRITE_AND_LOOK = """
+import sys
+from latentdrive.files import atomic_folder, reading
+folder, name, times = sys.argv[1], sys.argv[2], int(sys.argv[3])
+for number in range(times):
+    with atomic_folder(folder) as draft:
+        for part in "ab":
+            (draft / part).write_text(f"{name} {number}")
+    with reading(folder) as standing:
+        print(*((standing / part).read_text().replace(" ", ":") for part in "ab"))
+"""
+LOOK = """
+import sys
+from latentdrive.files import reading
+seen = set()
+for _ in range(int(sys.argv[2])):
+    with reading(sys.argv[1]) as standing:
+        seen.add(tuple((standing / part).read_text() for part in "ab"))
+assert all(first == second for first, second in seen), seen
+"""
+
+
+def test_no_folder_vanishes_or_is_mixed_while_several_processes_write_and_read_it(tmp_path: Path):
+    folder, times = tmp_path / "folder", 150
+    with atomic_folder(folder) as draft:
+        for part in "ab":
+            (draft / part).write_text("first")
+
+    def start(script: str, *words: str) -> subprocess.Popen:
+        return subprocess.Popen([sys.executable, "-c", script, str(folder), *words], stdout=subprocess.PIPE, text=True)
+
+    writers = [start(WRITE_AND_LOOK, name, str(times)) for name in ("one", "two")]
+    readers = [start(LOOK, str(times * 4)) for _ in range(2)]
+    lines = [writer.communicate(timeout=120)[0].splitlines() for writer in writers]
+    assert [process.wait(timeout=120) for process in (*writers, *readers)] == [0, 0, 0, 0]
+    for name, seen in zip(("one", "two"), lines):
+        for number, line in enumerate(seen):
+            first, second = line.split()
+            assert first == second
+            writer, _, written = first.partition(":")
+            assert writer != name or int(written) == number, "a write of its own was lost to an older one"
+    assert [path.name for path in tmp_path.iterdir()] == ["folder"]
+
+
+@pytest.mark.parametrize("interruption", [KeyboardInterrupt, SystemExit, ValueError])
+def test_whatever_interrupts_a_write_leaves_the_old_file_and_no_other(tmp_path: Path, interruption: type):
+    def write(new: Path) -> None:
+        new.write_text("half")
+        raise interruption
+
+    write_atomic(tmp_path / "a.txt", lambda new: new.write_text("old"))
+    with pytest.raises(interruption):
+        write_atomic(tmp_path / "a.txt", write)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"] and (tmp_path / "a.txt").read_text() == "old"

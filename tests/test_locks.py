@@ -72,3 +72,53 @@ def test_a_note_that_is_damaged_does_not_hide_the_lock(tmp_path: Path) -> None:
         (tmp_path / LOCK).write_bytes(b"\xff{")
         with pytest.raises(InUse, match="another process"), one_writer(tmp_path):
             pass
+
+
+def test_who_waits_is_told_once_and_gets_its_turn(tmp_path: Path) -> None:
+    told: list[str] = []
+    with _holder(tmp_path) as holder:
+
+        def waiting(sentence: str) -> None:
+            told.append(sentence)
+            threading.Timer(0.5, holder.stdin.close).start()
+
+        with one_writer(tmp_path, waiting=waiting):
+            pass
+    assert len(told) == 1 and str(holder.pid) in told[0] and "waiting until it has ended" in told[0]
+
+
+FORKED = """
+import os, sys, time
+from latentdrive.locks import one_writer
+with one_writer(sys.argv[1]):
+    if os.fork() == 0:
+        os.close(1)
+        time.sleep(float(sys.argv[2]))
+        os._exit(0)
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize("ends", ["killed", "by itself"])
+def test_forked_children_of_a_writer_that_has_ended_keep_nobody_out(tmp_path: Path, ends: str) -> None:
+    command = [sys.executable, "-c", FORKED, str(tmp_path), "1.5" if ends == "killed" else "5"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout.readline() == "held\n"
+        if ends == "killed":
+            holder.kill()
+        holder.stdin.close()
+        holder.wait(timeout=10)
+    with one_writer(tmp_path):
+        pass
+
+
+def test_a_folder_that_the_block_made_and_left_empty_is_removed(tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError), one_writer(tmp_path / "new"):
+        raise ZeroDivisionError
+    with one_writer(tmp_path / "kept"):
+        (tmp_path / "kept" / "a").touch()
+    (tmp_path / "old").mkdir()
+    with one_writer(tmp_path / "old"):
+        pass
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["kept", "old"]

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from latentdrive.config import Config, from_yaml
+from latentdrive.errors import ConfigError, InUse, NotWritable
 from latentdrive.run_folder import CONFIG, METRICS, RESUME, RunFolder, inside_another_run, progress
 
 
@@ -81,3 +82,50 @@ def test_a_bar_reaches_its_end_where_nobody_asks_for_more_than_the_last_item(cap
     assert [next(shown) for _ in range(3)] == ["a", "b", "c"]
     shown.close()
     assert "3/3" in capsys.readouterr().out
+
+
+def begun(tmp_path, verb):
+    return RunFolder(Config({"verb": verb, "out": str(tmp_path / "run")}, command=f"latentdrive {verb}"), verb=verb)
+
+
+@pytest.mark.parametrize("only", ["", CONFIG, METRICS])
+def test_a_run_of_another_verb_is_never_written_over(tmp_path, only):
+    with begun(tmp_path, "train_codebook") as folder:
+        folder.say("begins")
+        folder.metrics({"metrics": {"a": 1.0}})
+    for name in {CONFIG, METRICS} - {only} if only else ():
+        (tmp_path / "run" / name).unlink()
+    before = {path: path.read_bytes() for path in (tmp_path / "run").iterdir()}
+    words = r"run holds a run of `latentdrive train codebook`, and `latentdrive label` would write over it.*out=FOLDER"
+    with pytest.raises(ConfigError, match=words), begun(tmp_path, "label"):
+        pytest.fail("two verbs write into one folder")
+    assert {path: path.read_bytes() for path in (tmp_path / "run").iterdir()} == before
+    with begun(tmp_path, "train_codebook"):
+        pass
+
+
+def test_numbers_that_say_no_verb_keep_nobody_out(tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / METRICS).write_text('{"metrics": {}}')
+    (tmp_path / "run" / CONFIG).write_text("- no\n- mapping\n")
+    with begun(tmp_path, "label"):
+        pass
+
+
+def test_two_runs_in_one_folder_are_refused_as_long_as_the_first_one_runs(tmp_path):
+    with begun(tmp_path, "label"), pytest.raises(InUse, match="run is being written by"), begun(tmp_path, "label"):
+        pytest.fail("two runs write into one folder")
+    with begun(tmp_path, "label"):
+        pass
+
+
+def test_a_command_that_fails_before_it_made_anything_leaves_no_folder(tmp_path):
+    with pytest.raises(ConfigError), begun(tmp_path, "label"):
+        raise ConfigError("an unknown key")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_run_in_a_folder_that_cannot_be_written_says_so(tmp_path):
+    (tmp_path / "run").write_text("a file")
+    with pytest.raises(NotWritable, match=r"run can't be written.*a file stands where a folder is needed"):
+        begun(tmp_path, "label").__enter__()

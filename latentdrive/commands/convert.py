@@ -19,7 +19,12 @@ from latentdrive.types import OfficialWeights
 
 def run(cfg: Config) -> Path:
     """Write the checkpoint; returns its folder."""
-    folder, config, source = RunFolder(cfg, verb=cfg.verb), cfg.model.plain(), cfg.value("navsim_checkpoint", str)
+    with RunFolder(cfg, verb=cfg.verb) as folder:
+        return _convert(cfg, folder)
+
+
+def _convert(cfg: Config, folder: RunFolder) -> Path:
+    config, source = cfg.model.plain(), cfg.value("navsim_checkpoint", str)
     then, dry_run = cfg.next, cfg.dry_run
     for key in ("training", "batches", "trainer"):  # the planner's option has them for its training
         cfg.mark_read([key])

@@ -51,7 +51,11 @@ NAMED = {  # a pair of stores: what the model of the second one names
 def run(cfg: Config) -> Path:
     """Run every step that is not finished. Returns the path of the report."""
     _require_own_folder(Path(cfg.out))
-    folder = RunFolder(cfg, verb=cfg.verb)
+    with RunFolder(cfg, verb=cfg.verb) as folder:
+        return _walk(cfg, folder)
+
+
+def _walk(cfg: Config, folder: RunFolder) -> Path:
     steps, page = plan(cfg), folder.path / "report.html"
     template, dry_run, time_left = cfg.next, cfg.dry_run, TimeLeft(cfg.demo.seconds.plain())
     cfg.require_all_read()

@@ -50,7 +50,12 @@ def run(cfg: Config) -> dict[str, Any]:
     TooManyUnreadable if too many clips are unreadable, and BrokenLinearAlgebra; before them,
     ConfigError if save=FILE can't be written.
     """
-    folder, template, dry_run, devkit = RunFolder(cfg, verb=cfg.verb), cfg.next, cfg.dry_run, cfg.devkit
+    with RunFolder(cfg, verb=cfg.verb) as folder:
+        return _diagnose(cfg, folder)
+
+
+def _diagnose(cfg: Config, folder: RunFolder) -> dict[str, Any]:
+    template, dry_run, devkit = cfg.next, cfg.dry_run, cfg.devkit
     folder.say("This machine")  # before anything about the data, whose place is perhaps not known yet
     _say(folder, _machine(folder.path))
     data = build(cfg.data)

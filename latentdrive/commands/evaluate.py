@@ -73,7 +73,12 @@ def run(cfg: Config) -> Path:
 
     Raises NoPlans where no scene can be planned.
     """
-    folder, options, data = RunFolder(cfg, verb=cfg.verb), _options(cfg), build(cfg.data)
+    with RunFolder(cfg, verb=cfg.verb) as folder:
+        return _evaluate(cfg, folder)
+
+
+def _evaluate(cfg: Config, folder: RunFolder) -> Path:
+    options, data = _options(cfg), build(cfg.data)
     planner, then, dry_run = build(_planner_node(cfg)), cfg.next, cfg.dry_run
     about = {"planner": cfg.planner.plain(), "data": cfg.data_words, "split": data.test_split}
     cfg.require_all_read()
@@ -186,6 +191,7 @@ def _prepare(place: Path, scenes: SplitScenes, options: _Options, folder: RunFol
         processes=options.processes,
         memory_gb=options.memory_gb,
         progress=progress,
+        waiting=folder.say,
     )
     for line in report.lines():
         folder.say(f"{place}: {line}")

@@ -31,7 +31,12 @@ from latentdrive.run_folder import RunFolder, progress
 
 def run(cfg: Config) -> Path:
     """Label every part. Returns the folder that holds the stores."""
-    folder, data = RunFolder(cfg, verb=cfg.verb), build(cfg.data)
+    with RunFolder(cfg, verb=cfg.verb) as folder:
+        return _label(cfg, folder)
+
+
+def _label(cfg: Config, folder: RunFolder) -> Path:
+    data = build(cfg.data)
     torch.manual_seed(cfg.seed)  # labelling draws no random numbers yet; sampled decoding would
     device = choose_device(cfg.device)
     model, card = checkpoint.load(cfg.value("model", str))

@@ -55,7 +55,12 @@ class _WithBar(Sequence):
 
 def run(cfg: Config) -> Path:
     """Write report.html about the runs; returns its path."""
-    folder, warnings = RunFolder(cfg, verb=cfg.verb), []
+    with RunFolder(cfg, verb=cfg.verb) as folder:
+        return _report(cfg, folder)
+
+
+def _report(cfg: Config, folder: RunFolder) -> Path:
+    warnings: list[str] = []
     comparison = None if cfg.compare is None else _compare(cfg.compare)
     compared = [str(path) for path in cfg.compare or []]
     runs = read_runs([*map(str, cfg.runs), *compared], warn=warnings.append)

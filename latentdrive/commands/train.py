@@ -9,7 +9,7 @@ run that was never interrupted. Repeated once more, it does nothing.
 
 import os
 import shlex
-from contextlib import redirect_stdout
+from contextlib import ExitStack, redirect_stdout
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,11 +45,13 @@ def run(cfg: Config) -> dict[str, float]:
     On several devices each has a process that comes here. All of them train; the first one writes,
     speaks and evaluates, the others return no metrics.
     """
-    if rank_zero_only.rank == 0:
-        with deaths_of_loaders():
-            return _train(cfg, RunFolder(cfg, verb=cfg.verb))
-    with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere):
-        return _train(cfg, RunFolder(cfg, verb=cfg.verb, writes=False))
+    writes = rank_zero_only.rank == 0
+    with ExitStack() as stack:
+        if writes:
+            stack.enter_context(deaths_of_loaders())
+        else:
+            stack.enter_context(redirect_stdout(stack.enter_context(open(os.devnull, "w"))))
+        return _train(cfg, stack.enter_context(RunFolder(cfg, verb=cfg.verb, writes=writes)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,10 +81,10 @@ def _train(cfg: Config, folder: RunFolder) -> dict[str, float]:
         return {}
     state = folder.path / RESUME / STATE
     done = resume(stage.module, state, settings, free=stage.batches.free_settings)
-    if done.steps == stage.steps and (folder.path / CHECKPOINT).is_dir() and (numbers := folder.numbers()):
+    if done.steps == stage.steps and (folder.path / CHECKPOINT).is_dir() and _metrics(folder) is not None:
         folder.say(f"this run is finished: all {stage.steps:,} steps are done and evaluated; out=FOLDER starts another")
         folder.finish(folder.path / CHECKPOINT, stage.then)
-        return numbers["metrics"]
+        return _metrics(folder)
     if done.steps:
         folder.go_on(done.seconds)
         folder.say(f"resuming after step {done.steps:,} of {stage.steps:,} from {state}")
@@ -107,6 +109,12 @@ def _train(cfg: Config, folder: RunFolder) -> dict[str, float]:
     metrics |= stage.module.evaluate(stage.batches)
     _save(folder, stage, model, metrics)
     return metrics
+
+
+def _metrics(folder: RunFolder) -> dict[str, float] | None:
+    """The metrics of a training that ended here; None where metrics.json does not hold them."""
+    metrics = (folder.numbers() or {}).get("metrics")
+    return metrics if isinstance(metrics, dict) else None
 
 
 def _build_stage(cfg: Config, folder: RunFolder) -> _Stage:

@@ -32,7 +32,12 @@ def run(cfg: Config) -> dict[str, Counts] | None:
     The same command finishes an interrupted one. A dry run writes nothing. Returns counts by world
     and split; None for a dry run and for a preview.
     """
-    folder, started = RunFolder(cfg, verb=cfg.verb), time.monotonic()
+    with RunFolder(cfg, verb=cfg.verb) as folder:
+        return _write(cfg, folder)
+
+
+def _write(cfg: Config, folder: RunFolder) -> dict[str, Counts] | None:
+    started = time.monotonic()
     path, processes, next_command, dry_run = Path(cfg.path), cfg.processes, cfg.next, cfg.dry_run
     preview, previews = cfg.preview, cfg.previews
     folder.say(f"World {cfg.name}, in {path}")

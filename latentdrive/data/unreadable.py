@@ -5,10 +5,12 @@ Clips that are intact but too short are counted apart. Sources raise UnreadableC
 """
 
 import csv
+import io
 from pathlib import Path
 
 from latentdrive.csv_cells import cell, text_of
 from latentdrive.errors import TooManyUnreadable, TooShort, UnreadableClip
+from latentdrive.writing import append_line
 
 HEADER = ("path", "reason")
 
@@ -91,10 +93,8 @@ def read_unreadable(file: str | Path) -> list[tuple[str, str]]:
 def _append(file: Path | None, error: UnreadableClip) -> None:
     if file is None:
         return
-    fresh = not file.exists()
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with open(file, "a", newline="", encoding="utf-8") as opened:
-        writer = csv.writer(opened)
-        if fresh:
-            writer.writerow(HEADER)
-        writer.writerow([cell(error.path), cell(error.reason)])
+    rows = [] if file.exists() else [HEADER]
+    for row in [*rows, (cell(error.path), cell(error.reason))]:
+        text = io.StringIO()
+        csv.writer(text, lineterminator="").writerow(row)
+        append_line(file, text.getvalue())

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from latentdrive.data.clips.clip_source import ClipFacts
-from latentdrive.errors import DiskFull, StoreError, raise_if_out_of_files
+from latentdrive.errors import NotWritable, StoreError, raise_if_out_of_files
 from latentdrive.files import atomic_folder, read_arrays, write_atomic
 from latentdrive.plain_files import read_json
 from latentdrive.types import DrivingClip, PoseSource
@@ -110,14 +110,11 @@ def _no_access(place: Path, error: OSError) -> StoreError:
 
 @contextmanager
 def _storing() -> Iterator[None]:
-    """Say what to do if the disk is full, and if no more files can be opened."""
+    """Say what to do if the cache can't be written."""
     try:
         yield
-    except DiskFull as error:
-        raise DiskFull(
-            f"{error}. Clips stored so far are intact: make room, or lower data.cache_gb, or set data.cache=none, "
-            "and run the same command again"
+    except NotWritable as error:
+        raise type(error)(
+            f"{error}. Clips stored so far are intact: make room, or lower data.cache_gb, cache elsewhere with "
+            "data.cache_folder=FOLDER, or set data.cache=none, and run the same command again"
         ) from error
-    except OSError as error:
-        raise_if_out_of_files(error)
-        raise

@@ -4,9 +4,13 @@ folders need not be listed.
 frame_cache.py keeps its bound with it.
 """
 
+import re
 from pathlib import Path
 
+from latentdrive.writing import append_line
+
 LEDGER = "ledger.txt"
+LINE = re.compile(r"^(\S+) (\d{1,18})$", re.MULTILINE)  # anything else was torn by a full disk, and counts for nothing
 
 
 class CacheLedger:
@@ -22,8 +26,7 @@ class CacheLedger:
 
     def add(self, name: str, size: int) -> None:
         """Append that `name` was stored and takes `size` bytes."""
-        with open(self._path, "a", encoding="utf-8") as file:
-            file.write(f"{name} {size}\n")
+        append_line(self._path, f"{name} {size}")
 
     def used(self) -> int:
         """Bytes of everything stored."""
@@ -43,7 +46,6 @@ class CacheLedger:
                 new = file.read()
             new = new[: new.rfind(b"\n") + 1]
             self._read += len(new)
-            for line in new.decode().splitlines():
-                name, size = line.split()
+            for name, size in LINE.findall(new.decode("utf-8", "replace")):
                 self._used += int(size) - self._sizes.get(name, 0)
                 self._sizes[name] = int(size)

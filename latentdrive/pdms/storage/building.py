@@ -16,14 +16,15 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 from urllib.parse import quote
 
 import shapely
 
 from latentdrive.csv_cells import cell, text_of
-from latentdrive.errors import DiskFull, LatentDriveError, StoreError, TooManyOpenFiles, WorkerDied
+from latentdrive.errors import LatentDriveError, NotWritable, StoreError, TooManyOpenFiles, WorkerDied
 from latentdrive.files import write_atomic
+from latentdrive.locks import one_writer
 from latentdrive.pdms.scene import ScoringScene
 from latentdrive.pdms.storage.scene_file import FORMAT, SceneFile, write_scenes
 from latentdrive.pdms.storage.scene_key import scene_key
@@ -100,18 +101,31 @@ def build_store(
     processes: int,
     memory_gb: float,
     progress: Progress | None,
+    waiting: Callable[[str], Any] = print,
 ) -> BuildReport:
     """Prepare the scenes that are missing, stale or damaged in the store. Its other scenes stay.
 
     prepare: a function of a module, for the same `rules`. processes, memory_gb: as in run_jobs. The
     scenes of one file are one job, so each log is opened once, and each map once by every worker.
-    progress: shows files, or None.
+    progress: shows files, or None. waiting: is told where another process builds the same store; this one
+    goes on when that has ended, and finds what it has prepared.
 
-    Raises DiskFull, StoreError for a folder that holds scenes of the other generation, and, when all
+    Raises NotWritable, StoreError for a folder that holds scenes of the other generation, and, when all
     other scenes are prepared, WorkerDied for scenes whose process was killed. A scene that fails is
     listed in the report and in `failed.csv`; it does not end the build.
     """
-    folder, begun = Path(folder), time.perf_counter()
+    folder = Path(folder)
+    work = partial(_prepare_file, source=source, prepare=prepare, rules=rules)
+    run = partial(run_jobs, work, processes=processes, memory_gb=memory_gb, progress=progress, what="preparing scenes")
+    with one_writer(folder, waiting=waiting):
+        return _build(folder, source, tokens, rules, run)
+
+
+def _build(
+    folder: Path, source: TruthSource, tokens: Sequence[str], rules: Rules, run: Callable[..., Any]
+) -> BuildReport:
+    """run: run_jobs, to which the jobs alone are still to be given."""
+    begun = time.perf_counter()
     _write_card(folder, rules)
     failed, groups = {}, {}
     for token in dict.fromkeys(tokens):
@@ -120,12 +134,10 @@ def build_store(
         except LatentDriveError as error:
             failed[token] = str(error)
     jobs = [(folder / _file_name(name), tuple(group)) for name, group in groups.items()]
-    work = partial(_prepare_file, source=source, prepare=prepare, rules=rules)
-    done = run_jobs(work, jobs, processes=processes, memory_gb=memory_gb, progress=progress, what="preparing scenes")
     counts: Counter[str] = Counter()
     lost: list[Path] = []
     try:
-        for (path, group), result in done:
+        for (path, group), result in run(jobs):
             if isinstance(result, WorkerDied):
                 failed |= dict.fromkeys(group, str(result))
                 lost.append(path)
@@ -180,7 +192,7 @@ def _prepare_file(
                     f"expected v{rules.generation}"
                 )
             scenes[token] = (key, scene)
-        except (DiskFull, TooManyOpenFiles):
+        except (NotWritable, TooManyOpenFiles):
             raise
         except FAILURES as error:
             failed[token] = (

@@ -14,7 +14,6 @@ from latentdrive.pdms.scorer import Scorer
 from latentdrive.pdms.storage.building import build_store
 from latentdrive.pdms.storage.store import ScoringStore, store_name
 from latentdrive.pdms.versions import Version
-from latentdrive.planners.inputs.scene_cache import alone
 from latentdrive.progress import Progress
 from latentdrive.types import SceneSource
 
@@ -41,18 +40,16 @@ class PreparedScenes:
         """
         rules = self.version.rules
         place = self.folder / store_name(scenes_id, rules)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with alone(self.folder / f".{place.name}.lock"):  # with several devices, several processes come here
-            report = build_store(
-                place,
-                source,
-                tokens,
-                partial(prepare_scene, rules=rules),
-                rules=rules,
-                processes=self._processes,
-                memory_gb=self._memory_gb,
-                progress=progress,
-            )
+        report = build_store(
+            place,
+            source,
+            tokens,
+            partial(prepare_scene, rules=rules),
+            rules=rules,
+            processes=self._processes,
+            memory_gb=self._memory_gb,
+            progress=progress,
+        )
         self._stores[scenes_id] = ScoringStore(place, rules=rules)
         return report.failed
 

@@ -5,7 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -187,6 +187,20 @@ def test_the_bound_counts_what_was_stored_anew_once_and_tells_whose_it_is(drive:
     assert cached(folder(paths[1], width=64), where).used(with_features=True) == (0, 3 * (frames + features))
 
 
+@pytest.mark.parametrize(
+    "torn", [b"0123456789abcdef", b"name 12 34\n", b"\xff\xfe 12", b"name\n", b"a 9999999999999999999999\n"]
+)
+def test_a_line_that_a_full_disk_tore_costs_no_later_use(drive: Callable[..., Path], tmp_path: Path, torn: bytes):
+    paths, where = [drive(name) for name in "ab"], tmp_path / "cache"
+    cached(folder(paths[0]), where).prepare()
+    (one,) = cached(folder(paths[0]), where)._ledger.sizes().values()
+    with (where / "ledger.txt").open("ab") as ledger:
+        ledger.write(torn)
+    clips = cached(folder(paths[0].parent), where)
+    assert clips.prepare() == []
+    assert clips.used(with_features=False) == (2 * one, 2 * one)
+
+
 def test_a_process_that_may_open_no_more_files_says_so_and_leaves_the_cache_alone(
     drive: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -239,18 +253,6 @@ assert [len(clips[index]) for clips in parts for index in (0, 39)] == [40] * 6
 def test_more_clips_than_files_that_may_be_open(tmp_path: Path):
     environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     subprocess.run([sys.executable, "-c", MANY_CLIPS, str(tmp_path)], env=environment, check=True, timeout=120)
-
-
-@pytest.fixture
-def tiny_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of 768 kB, on systems where tests may mount one."""
-    where = tmp_path / "disk"
-    where.mkdir()
-    mounted = os.geteuid() == 0 and shutil.which("mount")
-    if not mounted or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=768k", "tmpfs", where]).returncode:
-        pytest.skip("needs the right to mount a small disk")
-    yield where
-    subprocess.run(["umount", where], check=True)
 
 
 def test_a_disk_that_really_fills_keeps_the_clips_it_has(drive: Callable[..., Path], tiny_disk: Path):

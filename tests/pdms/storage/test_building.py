@@ -3,6 +3,7 @@
 import csv
 import multiprocessing
 import signal
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from latentdrive.errors import MapError, StoreError
+from latentdrive.errors import DiskFull, MapError, NotWritable, StoreError
 from latentdrive.pdms.map.index import index_of
 from latentdrive.pdms.storage import building
 from latentdrive.pdms.storage.building import build_store
@@ -100,6 +101,42 @@ def test_a_killed_build_goes_on_where_it_stopped(tmp_path: Path):
     assert set(ScoringStore(tmp_path).tokens) == {"a@0", "a@1", "b@0", "b@1"}
     report = build(tmp_path)
     assert (report.built, report.kept) == (1, 4) and damage(tmp_path) == {}
+
+
+def build_slowly(folder: Path, token: str, ready: Any) -> None:
+    def slowly(scene: SceneTruth) -> Any:
+        ready.wait(timeout=60)  # until the other build has begun, or waits
+        time.sleep(0.3)
+        return prepare_v1(scene)
+
+    def waiting(sentence: str) -> None:
+        assert "is being written by another process" in sentence
+        ready.wait(timeout=60)
+
+    build_store(
+        folder, Drives(), (token,), slowly, rules=V1, processes=1, memory_gb=8.0, progress=None, waiting=waiting
+    )
+
+
+def test_two_builds_at_once_lose_no_scene(tmp_path: Path):
+    context = multiprocessing.get_context("fork")
+    ready = context.Barrier(2)
+    builds = [context.Process(target=build_slowly, args=(tmp_path, token, ready)) for token in ("a@0", "a@1")]
+    for process in builds:
+        process.start()
+    for process in builds:
+        process.join(timeout=120)
+    assert [process.exitcode for process in builds] == [0, 0]
+    assert set(ScoringStore(tmp_path).tokens) == {"a@0", "a@1"} and damage(tmp_path) == {}
+
+
+@pytest.mark.parametrize("error", [NotWritable("no room"), DiskFull("no room")])
+def test_a_cache_that_cannot_be_written_ends_the_build_and_fails_no_scene(tmp_path: Path, error: NotWritable):
+    def prepare(_: SceneTruth) -> Any:
+        raise error
+
+    with pytest.raises(type(error), match="no room"):
+        build(tmp_path, prepare=prepare)
 
 
 def test_progress_counts_files_of_the_log(tmp_path: Path):
