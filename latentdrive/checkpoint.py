@@ -9,12 +9,14 @@ classes that are marked with `checkpoint_part`.
 """
 
 import hashlib
+import json
 import subprocess
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+from safetensors import SafetensorError
 from safetensors.torch import load_model, save_file
 from torch import Tensor, nn
 
@@ -22,7 +24,7 @@ from latentdrive import __version__
 from latentdrive.build import CHECKPOINT_PARTS, TARGET, build, locate
 from latentdrive.checkpoint_parts import KeepsFiles, SpeaksCodes
 from latentdrive.config import to_yaml
-from latentdrive.errors import CheckpointError, ConfigError
+from latentdrive.errors import CheckpointError, ConfigError, LatentDriveError
 from latentdrive.files import atomic_folder, restore_folder
 from latentdrive.identity import are_former_ids, digest
 from latentdrive.plain_files import as_json, read_json, read_yaml
@@ -42,7 +44,8 @@ class Card:
     from. former_ids: fingerprint → earlier fingerprints of the same content, for this checkpoint and
     its parents; stores and planners that carry an earlier one are still accepted. data: what the model
     was trained on (paths, counts, poses and intrinsics used). metrics: name → number, with the part of
-    the data in the name. commit: of the code that trained.
+    the data in the name. commit: of the code that trained. card_sha256: of all other entries, see
+    `sealed`; empty in the cards of early versions.
     """
 
     kind: str
@@ -57,6 +60,18 @@ class Card:
     commit: str = ""
     version: str = __version__
     format: int = FORMAT
+    card_sha256: str = ""
+
+
+def sealed(card: Card) -> Card:
+    """The card with the sum over its other entries, so that no altered one passes for it."""
+    return replace(card, card_sha256=_sum_of(json.loads(as_json(asdict(card), default=str))))
+
+
+def _sum_of(content: Mapping[str, Any]) -> str:
+    """The sum over a card's entries as JSON holds them, but for that of the sum itself."""
+    entries = {name: value for name, value in content.items() if name != "card_sha256"}
+    return hashlib.sha256(json.dumps(entries, sort_keys=True).encode()).hexdigest()
 
 
 def save(folder: str | Path, model: nn.Module, *, config: Mapping[str, Any], card: Card) -> Card:
@@ -75,9 +90,10 @@ def save(folder: str | Path, model: nn.Module, *, config: Mapping[str, Any], car
             "fingerprint": fingerprint(weights, files, config),
             "commit": card.commit or commit(),
         }
-        (new / CARD).write_text(as_json(filled, default=str), encoding="utf-8")
-        (new / README).write_text(readme(folder.name, Card(**filled)), encoding="utf-8")
-    return Card(**filled)
+        card = sealed(Card(**filled))
+        (new / CARD).write_text(as_json(asdict(card), default=str), encoding="utf-8")
+        (new / README).write_text(readme(folder.name, card), encoding="utf-8")
+    return card
 
 
 def load(folder: str | Path, *, expect: type[Model] = nn.Module, **given: Any) -> tuple[Model, Card]:
@@ -102,12 +118,18 @@ def load(folder: str | Path, *, expect: type[Model] = nn.Module, **given: Any) -
         kind = locate(str(config.get(TARGET)), CHECKPOINT_PARTS)
         if not (isinstance(kind, type) and issubclass(kind, expect)):
             raise CheckpointError(f"{folder} holds a {kind.__name__}, expected {expect.__name__}: name another folder")
-        model = build(config, CHECKPOINT_PARTS, **_arguments_from_files(folder, card, kind) | given)
+        arguments = _arguments_from_files(folder, card, kind) | given
     except ConfigError as error:
         raise CheckpointError(f"{folder / CONFIG}: {error}") from None
     try:
+        model = build(config, CHECKPOINT_PARTS, **arguments)
+    except ConfigError as error:
+        raise CheckpointError(f"{folder / CONFIG}: {error}") from None
+    except Exception as error:  # whatever a constructor makes of arguments that it was never meant for
+        raise CheckpointError(f"{folder / CONFIG} describes no model that can be built: {_line(error)}") from error
+    try:
         load_model(model, str(folder / WEIGHTS), strict=True)
-    except RuntimeError as error:
+    except (RuntimeError, SafetensorError) as error:
         raise CheckpointError(f"{folder}: the weights do not fit the model of {CONFIG}: {error}") from None
     if isinstance(model, SpeaksCodes):
         # A codebook speaks its own codes; a model that was trained on codes has their codebook among
@@ -146,13 +168,30 @@ def read_card(folder: str | Path) -> Card:
         raise CheckpointError(
             f"{folder / CARD} is no card of this version ({wrong}); copy the folder again, or update latentdrive"
         )
+    if odd := _odd_entries(content):
+        raise CheckpointError(f"{folder / CARD}: {', '.join(odd)} can't stand in a card; copy the folder again")
     card = Card(**content)
+    if card.card_sha256 not in ("", _sum_of(content)):
+        raise CheckpointError(
+            f"{folder / CARD} was altered: its entries don't fit its card_sha256; copy the folder again"
+        )
     if not are_former_ids(card.former_ids) or not card.former_ids.keys() <= {card.fingerprint, *card.parents.values()}:
         raise CheckpointError(
             f"{folder / CARD}: former_ids must map the fingerprint of this checkpoint or of a parent to a list of "
             "earlier ones; copy the folder again"
         )
     return card
+
+
+def _odd_entries(content: Mapping[str, Any]) -> list[str]:
+    """Names of a card's entries whose values are of another kind than `Card` says."""
+    texts = ("kind", "fingerprint", "weights_sha256", "command", "commit", "version", "card_sha256")
+    odd = [name for name in texts if not isinstance(content.get(name, ""), str)]
+    tables = ("files", "parents", "former_ids", "data", "metrics")
+    odd += [name for name in tables if not isinstance(content.get(name, {}), dict)]
+    named = ("files", "parents")
+    whole = [name for name in named if name not in odd]
+    return odd + [name for name in whole if not all(isinstance(text, str) for text in content.get(name, {}).values())]
 
 
 def _read_config(path: Path) -> dict[str, Any]:
@@ -163,6 +202,12 @@ def _read_config(path: Path) -> dict[str, Any]:
     if not isinstance(config, dict):
         raise CheckpointError(f"{path} describes no model; copy the folder again from where it was made")
     return config
+
+
+def _line(error: Exception) -> str:
+    """An error in one line, with its kind where it is none of ours."""
+    first = str(error).strip().partition("\n")[0][:300]
+    return first if isinstance(error, LatentDriveError) else f"{type(error).__name__}: {first}"
 
 
 def commit() -> str:
