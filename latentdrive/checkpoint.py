@@ -9,9 +9,10 @@ classes that are marked with `checkpoint_part`.
 """
 
 import hashlib
+import json
 import subprocess
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -44,7 +45,8 @@ class Card:
     from. former_ids: fingerprint → earlier fingerprints of the same content, for this checkpoint and
     its parents; stores and planners that carry an earlier one are still accepted. data: what the model
     was trained on (paths, counts, poses and intrinsics used). metrics: name → number, with the part of
-    the data in the name. commit: of the code that trained.
+    the data in the name. commit: of the code that trained. card_sha256: of all other entries, see
+    `sealed`; empty in the cards of early versions.
     """
 
     kind: str
@@ -59,6 +61,18 @@ class Card:
     commit: str = ""
     version: str = __version__
     format: int = FORMAT
+    card_sha256: str = ""
+
+
+def sealed(card: Card) -> Card:
+    """The card with the sum over its other entries, so that no altered one passes for it."""
+    return replace(card, card_sha256=_sum_of(json.loads(as_json(asdict(card), default=str))))
+
+
+def _sum_of(content: Mapping[str, Any]) -> str:
+    """The sum over a card's entries as JSON holds them, but for that of the sum itself."""
+    entries = {name: value for name, value in content.items() if name != "card_sha256"}
+    return hashlib.sha256(json.dumps(entries, sort_keys=True).encode()).hexdigest()
 
 
 def save(folder: str | Path, model: nn.Module, *, config: Mapping[str, Any], card: Card) -> Card:
@@ -77,9 +91,10 @@ def save(folder: str | Path, model: nn.Module, *, config: Mapping[str, Any], car
             "fingerprint": fingerprint(weights, files, config),
             "commit": card.commit or commit(),
         }
-        (new / CARD).write_text(as_json(filled, default=str), encoding="utf-8")
-        (new / README).write_text(readme(folder.name, Card(**filled)), encoding="utf-8")
-    return Card(**filled)
+        card = sealed(Card(**filled))
+        (new / CARD).write_text(as_json(asdict(card), default=str), encoding="utf-8")
+        (new / README).write_text(readme(folder.name, card), encoding="utf-8")
+    return card
 
 
 def load(folder: str | Path, *, expect: type[Model] = nn.Module, **given: Any) -> tuple[Model, Card]:
@@ -109,9 +124,15 @@ def _load(folder: Path, expect: type[Model], given: Mapping[str, Any]) -> tuple[
         kind = locate(str(config.get(TARGET)), CHECKPOINT_PARTS)
         if not (isinstance(kind, type) and issubclass(kind, expect)):
             raise CheckpointError(f"{folder} holds a {kind.__name__}, expected {expect.__name__}: name another folder")
-        model = build(config, CHECKPOINT_PARTS, **_arguments_from_files(folder, card, kind) | given)
+        arguments = _arguments_from_files(folder, card, kind) | given
     except ConfigError as error:
         raise CheckpointError(f"{folder / CONFIG}: {error}") from None
+    try:
+        model = build(config, CHECKPOINT_PARTS, **arguments)
+    except ConfigError as error:
+        raise CheckpointError(f"{folder / CONFIG}: {error}") from None
+    except Exception as error:  # whatever a constructor makes of arguments that it was never meant for
+        raise CheckpointError(f"{folder / CONFIG} describes no model that can be built: {reason_of(error)}") from error
     try:
         load_model(model, str(folder / WEIGHTS), strict=True)
     except (RuntimeError, ValueError, SafetensorError) as error:
@@ -160,6 +181,10 @@ def _read_card(folder: Path) -> Card:
         if entry.name in content and (odd := mismatch(entry.name, content[entry.name], entry.type)):
             raise CheckpointError(f"{folder / CARD} is no card ({odd}); copy the folder again")
     card = Card(**content)
+    if card.card_sha256 not in ("", _sum_of(content)):
+        raise CheckpointError(
+            f"{folder / CARD} was altered: its entries don't fit its card_sha256; copy the folder again"
+        )
     if not are_former_ids(card.former_ids) or not card.former_ids.keys() <= {card.fingerprint, *card.parents.values()}:
         raise CheckpointError(
             f"{folder / CARD}: former_ids must map the fingerprint of this checkpoint or of a parent to a list of "

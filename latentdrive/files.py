@@ -4,8 +4,10 @@ import glob
 import os
 import secrets
 import shutil
+import struct
 import tempfile
 import time
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -156,15 +158,20 @@ def write_atomic(path: str | Path, write: Callable[[Path], None]) -> None:
             raise
 
 
-# Errors that numpy and zipfile raise for a damaged archive. OSError: a seek before the start of the
-# file.
+# Errors that numpy and zipfile raise for a damaged array or archive. OSError: a seek before the start of the
+# file. TokenError: an array's header that numpy takes for one of Python 2.
 DAMAGE = (
     ValueError,
-    KeyError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    ArithmeticError,
     EOFError,
     OSError,
     RuntimeError,
     MemoryError,
+    tokenize.TokenError,
+    struct.error,
     zipfile.BadZipFile,
     zlib.error,
 )
@@ -200,9 +207,27 @@ def read_arrays(path: str | Path) -> dict[str, np.ndarray]:
         try:
             _check_size(file)
             with np.load(file, allow_pickle=False) as archive:
-                return {name: archive[name] for name in archive.files}
+                arrays = {name: archive[name] for name in archive.files}
         except DAMAGE as error:
             raise ValueError(f"no intact archive of arrays: {error or type(error).__name__}") from error
+    if strange := [name for name, array in arrays.items() if not isinstance(array, np.ndarray)]:
+        raise ValueError(f"no intact archive of arrays: {strange[0]} is none")
+    return arrays
+
+
+def read_array(path: str | Path, *, mmap_mode: str | None = None) -> np.ndarray:
+    """The array of a file (.npy). mmap_mode: as for numpy.load.
+
+    Raises OSError if the file can't be opened, ValueError if it is no such array, cut short or altered.
+    """
+    with open(path, "rb") as file:  # np.load hands a closed file's error over as damage
+        magic = file.read(len(np.lib.format.MAGIC_PREFIX))
+    if magic != np.lib.format.MAGIC_PREFIX:
+        raise ValueError("no array in npy form")
+    try:
+        return np.load(path, mmap_mode=mmap_mode, allow_pickle=False)
+    except DAMAGE as error:
+        raise ValueError(f"no intact array: {error or type(error).__name__}") from error
 
 
 def _check_size(file: BinaryIO) -> None:

@@ -30,6 +30,7 @@ from latentdrive.config import configs_folder, from_yaml, to_yaml
 from latentdrive.errors import CheckpointError, LatentDriveError
 from latentdrive.files import DRAFT, write_atomic
 from latentdrive.identity import PACKAGE, TARGET, are_former_ids, own_name
+from latentdrive.plain_files import as_json
 from latentdrive.run_folder import METRICS, RESUME
 
 SETTINGS = f"{RESUME}/settings.yaml"
@@ -331,7 +332,8 @@ def read_old_card(folder: Path) -> Card:
 
 def write_card(folder: Path, card: Card) -> None:
     """The card, and the README that shows it."""
-    write_text(folder / CARD, json.dumps(asdict(card), indent=1, default=str) + "\n")
+    card = checkpoint.sealed(card)
+    write_text(folder / CARD, as_json(asdict(card), default=str))
     write_text(folder / README, checkpoint.readme(folder.name, card))
 
 

@@ -36,7 +36,7 @@ from latentdrive.evaluation.scoring import with_extended_comfort
 from latentdrive.evaluation.second_stage import TRAFFIC, second_stages
 from latentdrive.evaluation.split import SplitScenes, open_split
 from latentdrive.evaluation.stamp import incomplete_lines, stamp, stamp_lines
-from latentdrive.evaluation.summary import SUMMARY, as_text, flat, summarise
+from latentdrive.evaluation.summary import SUMMARY, as_text, flat, summarise, write_evaluation_sums
 from latentdrive.evaluation.terminal import audit_lines, failure_lines, latency_lines, mapping_lines, score_table
 from latentdrive.evaluation.trajectories_file import TRAJECTORIES, write_trajectories
 from latentdrive.pdms.prepare import prepare_scene
@@ -260,6 +260,7 @@ def _report(
     write_scores(folder.path / SCORES, results)
     write_trajectories(folder.path / TRAJECTORIES, trajectories)
     folder.write(SUMMARY, as_text(summary))
+    write_evaluation_sums(folder.path)
     lines = [score_table(summary), *mapping_lines(about.get("mapping")), *failure_lines(summary)]
     lines += [*box_lines(about.get("boxes")), *stamp_lines(about["stamp"])]
     lines += latency_lines(latency, reads_store="store" in about.get("latents", {}))

@@ -6,6 +6,7 @@ Clips that are intact but too short are counted apart. Sources raise UnreadableC
 
 import csv
 import io
+from contextlib import suppress
 from pathlib import Path
 
 from latentdrive.csv_cells import cell, text_of
@@ -82,12 +83,17 @@ class UnreadableLog:
 
 
 def read_unreadable(file: str | Path) -> list[tuple[str, str]]:
-    """(path, reason) of every clip in a file of UnreadableLog, without repetitions; empty if there is no such file."""
+    """(path, reason) of every clip in a file of UnreadableLog, without repetitions; empty if there is no such file.
+
+    What can't be read in a damaged file is left out.
+    """
     if not Path(file).is_file():
         return []
-    with open(file, newline="", encoding="utf-8") as opened:
-        rows = [tuple(map(text_of, row)) for row in csv.reader(opened) if len(row) == 2]
-    return [row for row in dict.fromkeys(rows) if row != HEADER]
+    rows = []
+    with open(file, newline="", encoding="utf-8", errors="replace") as opened, suppress(csv.Error):
+        for row in csv.reader(opened):
+            rows.append(tuple(map(text_of, row)))
+    return [row for row in dict.fromkeys(rows) if len(row) == 2 and row != HEADER]
 
 
 def _append(file: Path | None, error: UnreadableClip) -> None:

@@ -49,7 +49,7 @@ def read_scores(path: Path, version: Version, failures: dict[str, str]) -> Resul
     try:
         with path.open(newline="", encoding="utf-8") as file:
             header, *rows = list(csv.reader(file))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, csv.Error) as error:
         raise ConfigError(f"{path} can't be read ({error}): repeat the evaluation") from None
     two_stages = LINKS[0] in header
     expected, last = _header(version, two_stages=two_stages), _last_tokens(version, two_stages=two_stages)
@@ -57,11 +57,25 @@ def read_scores(path: Path, version: Version, failures: dict[str, str]) -> Resul
         missing = [name for name in expected if name not in header]
         difference = f"lacks the columns {', '.join(missing)}" if missing else "has its columns in another order"
         raise ConfigError(f"{path} is not a result of {version}: it {difference}. Repeat the evaluation")
+    if odd := [number for number, row in enumerate(rows, 2) if len(row) != len(header)]:
+        raise ConfigError(
+            f"{path}: line {odd[0]} does not have the header's {len(header)} cells. Repeat the evaluation"
+        )
     if tuple(row[0] for row in rows[-len(last) :]) != last:
         raise ConfigError(f"{path} is cut short: expected {last[-1]} in its last row. Repeat the evaluation")
     rows = rows[: -len(last)]
     table = dict(zip(header, zip(*rows))) if rows else {name: () for name in header}
     table |= {name: tuple(map(text_of, table[name])) for name in TEXTS if name in table}
+    try:
+        return _results(path, table, version, failures, two_stages=two_stages)
+    except (ValueError, OverflowError) as error:
+        raise ConfigError(f"{path} holds a cell that is no number ({error}): repeat the evaluation") from None
+
+
+def _results(
+    path: Path, table: dict[str, tuple[str, ...]], version: Version, failures: dict[str, str], *, two_stages: bool
+) -> Results:
+    """The results in the columns of a file. Raises ValueError or OverflowError for a cell that is no number."""
     links = _links(path, table) if two_stages else None
     return Results(
         version=version,

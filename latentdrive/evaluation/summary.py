@@ -18,8 +18,9 @@ from latentdrive.evaluation.scores_file import SCORES, read_scores
 from latentdrive.pdms.versions import Version
 from latentdrive.plain_files import read_json
 from latentdrive.statistics import Interval, bootstrap_by_drive
+from latentdrive.sums import require_sums, write_sums
 
-SUMMARY = "summary.json"
+SUMMARY, SUMS = "summary.json", "sha256.txt"
 STAGES = ("stage_one", "stage_two")
 UNSCORED = "unscored"  # key of summaries without scores: why there are none
 
@@ -94,11 +95,17 @@ def as_text(summary: Mapping[str, Any]) -> str:
     return json.dumps(summary, indent=1, allow_nan=False) + "\n"
 
 
+def write_evaluation_sums(folder: Path) -> None:
+    """Note what scores and summary are, so that altered numbers don't pass for them."""
+    write_sums(folder / SUMS, (SCORES, SUMMARY))
+
+
 def read_evaluation(folder: str | Path) -> tuple[Results, dict[str, Any]]:
-    """Results and summary in the folder of an evaluation. Raises ConfigError where they are missing
-    or damaged."""
+    """Results and summary in the folder of an evaluation. Raises ConfigError where they are missing,
+    damaged or altered."""
     folder = Path(folder).expanduser()
     try:
+        require_sums(folder / SUMS, (SCORES, SUMMARY))
         summary = read_json(folder / SUMMARY)
         if isinstance(summary, dict) and UNSCORED in summary:
             raise ConfigError(f"{folder} holds plans and a submission, and no scores: {summary[UNSCORED]}")

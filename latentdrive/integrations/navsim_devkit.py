@@ -19,7 +19,7 @@ entries of the header, and the arrays, are:
     planner, its plan            dt_s; array poses [P, 3]
     planner, on failure          error; ended: true where the process ends with it
 
-HEAD, MAGIC, LONGEST_HEADER, `send`, `receive` and `_read` are repeated word for word in
+HEAD, MAGIC, LONGEST_HEADER, LONGEST_ARRAY, `send`, `receive` and `_read` are repeated word for word in
 planner_wire.py, because neither environment can import the other's packages.
 tests/integrations/test_planner_wire.py keeps the two copies equal.
 """
@@ -57,6 +57,7 @@ EXIT_S = 10.0  # time to exit for a process that closed its output; torch takes 
 HEAD = struct.Struct("<11sHI")
 MAGIC, VERSION = b"latentdrive", 1
 LONGEST_HEADER = 1 << 20
+LONGEST_ARRAY = 1 << 27  # bytes; a picture has 6 million
 
 
 class PlannerFailed(RuntimeError):
@@ -311,14 +312,21 @@ def receive(stream: BufferedIOBase) -> tuple[dict[str, Any], dict[str, np.ndarra
         )
     if length > LONGEST_HEADER:
         raise ValueError(f"received a header of {length} bytes, expected at most {LONGEST_HEADER}")
-    header = json.loads(bytes(_read(stream, length)))
+    try:
+        header = json.loads(bytes(_read(stream, length)))
+        layout = [(name, np.dtype(kind), tuple(map(int, shape))) for name, kind, shape in header.pop("arrays")]
+    except (TypeError, KeyError, AttributeError, OverflowError, RecursionError, SyntaxError) as error:
+        raise ValueError(f"received a header without a list of arrays ({type(error).__name__}: {error})") from error
     arrays = {}
-    for name, kind, shape in header.pop("arrays"):
-        dtype = np.dtype(kind)
-        if dtype.kind not in "biuf":
+    for name, dtype, shape in layout:
+        if dtype.kind not in "biuf" or not isinstance(name, str):
             raise ValueError(f"{name}: expected an array of numbers, got one of {dtype}")
-        content = _read(stream, int(np.prod(shape, dtype=np.int64)) * dtype.itemsize)
-        arrays[name] = np.ndarray(tuple(shape), dtype, buffer=content)
+        count = dtype.itemsize
+        for size in shape:
+            count *= size
+        if min(shape, default=0) < 0 or count > LONGEST_ARRAY:
+            raise ValueError(f"{name}: expected at most {LONGEST_ARRAY} bytes, got an array of shape {shape}")
+        arrays[name] = np.ndarray(shape, dtype, buffer=_read(stream, count))
     return header, arrays
 
 

@@ -55,7 +55,10 @@ def serve(planner: Planner, requests: BufferedIOBase, answers: BufferedIOBase) -
     hello = {"cameras": list(needs.cameras), "frames": needs.frames, "lidar": needs.lidar}
     send(answers, {"planner": type(planner).__name__, **hello}, {})
     while (message := receive(requests)) is not None:
-        send(answers, *_answer(planner, message[0]["scene"], message[1]))
+        header, arrays = message
+        if not isinstance(header.get("scene"), str):
+            raise ValueError(f"received a message that names no scene; it holds {', '.join(header) or 'nothing'}")
+        send(answers, *_answer(planner, header["scene"], arrays))
 
 
 def _answer(planner: Planner, scene: str, arrays: Arrays) -> tuple[dict[str, str | float], Arrays]:
@@ -70,9 +73,9 @@ def _answer(planner: Planner, scene: str, arrays: Arrays) -> tuple[dict[str, str
 def scene_of(token: str, arrays: Arrays, needs: SensorNeeds) -> Scene:
     """The scene that the devkit's arrays describe. token: a name for error messages.
 
-    Raises UnreadableScene, which names the missing sensor.
+    Raises UnreadableScene, which names the missing sensor, or the array that is of another shape.
     """
-    last = len(arrays["poses"]) - 1
+    last = _frames(token, arrays) - 1
     frames = range(last + 1) if needs.frames == "all" else [last]
     if needs.lidar and "lidar" not in arrays:
         raise UnreadableScene(token, "the devkit sent no present point cloud (lidar_pc), and this planner needs it")
@@ -83,8 +86,28 @@ def scene_of(token: str, arrays: Arrays, needs: SensorNeeds) -> Scene:
             camera_key(name): [_image(token, arrays, name, frame, last) for frame in frames] for name in needs.cameras
         },
         ego=_ego_history(token, arrays),
-        lidar=np.ascontiguousarray(arrays["lidar"].T, np.float32) if needs.lidar else None,
+        lidar=np.ascontiguousarray(_shaped(token, arrays, "lidar", (4, None)).T, np.float32) if needs.lidar else None,
     )
+
+
+def _frames(token: str, arrays: Arrays) -> int:
+    """The number of frames, each with a pose, a velocity, an acceleration and a command."""
+    count = len(_shaped(token, arrays, "poses", (None, 3)))
+    for name, columns in (("velocity", 2), ("acceleration", 2), ("command", 4)):
+        _shaped(token, arrays, name, (count, columns))
+    return count
+
+
+def _shaped(token: str, arrays: Arrays, name: str, shape: tuple[int | None, ...]) -> Shaped[np.ndarray, "..."]:
+    """The array of this name. shape: as it must be; None for any length above 0."""
+    array = arrays.get(name, np.zeros(0))
+    fits = array.ndim == len(shape) and all(
+        size == wanted or (wanted is None and size) for size, wanted in zip(array.shape, shape)
+    )
+    if not fits:
+        wanted = " x ".join("n" if size is None else str(size) for size in shape)
+        raise UnreadableScene(token, f"the devkit sent {name} of shape {array.shape}, expected {wanted}")
+    return array
 
 
 def _image(token: str, arrays: Arrays, name: str, frame: int, last: int) -> CameraImage:
@@ -92,7 +115,13 @@ def _image(token: str, arrays: Arrays, name: str, frame: int, last: int) -> Came
         when = "the present" if frame == last else f"{(last - frame) * STEP_S} s ago"
         raise UnreadableScene(token, f"the devkit sent no picture of {name} from {when}, and this planner needs it")
     pixels, rotation, translation, intrinsics = (
-        arrays[f"{name}/{frame}/{part}"] for part in ("pixels", "rotation", "translation", "intrinsics")
+        _shaped(token, arrays, f"{name}/{frame}/{part}", shape)
+        for part, shape in (
+            ("pixels", (None, None, 3)),
+            ("rotation", (3, 3)),
+            ("translation", (3,)),
+            ("intrinsics", (3, 3)),
+        )
     )
     camera_to_ego = np.eye(4)  # NAVSIM's lidar frame is the ego frame
     camera_to_ego[:3, :3], camera_to_ego[:3, 3] = rotation, translation

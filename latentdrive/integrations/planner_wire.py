@@ -18,6 +18,7 @@ import numpy as np
 HEAD = struct.Struct("<11sHI")
 MAGIC, VERSION = b"latentdrive", 1
 LONGEST_HEADER = 1 << 20
+LONGEST_ARRAY = 1 << 27  # bytes; a picture has 6 million
 
 
 def send(stream: BufferedIOBase, header: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
@@ -56,14 +57,21 @@ def receive(stream: BufferedIOBase) -> tuple[dict[str, Any], dict[str, np.ndarra
         )
     if length > LONGEST_HEADER:
         raise ValueError(f"received a header of {length} bytes, expected at most {LONGEST_HEADER}")
-    header = json.loads(bytes(_read(stream, length)))
+    try:
+        header = json.loads(bytes(_read(stream, length)))
+        layout = [(name, np.dtype(kind), tuple(map(int, shape))) for name, kind, shape in header.pop("arrays")]
+    except (TypeError, KeyError, AttributeError, OverflowError, RecursionError, SyntaxError) as error:
+        raise ValueError(f"received a header without a list of arrays ({type(error).__name__}: {error})") from error
     arrays = {}
-    for name, kind, shape in header.pop("arrays"):
-        dtype = np.dtype(kind)
-        if dtype.kind not in "biuf":
+    for name, dtype, shape in layout:
+        if dtype.kind not in "biuf" or not isinstance(name, str):
             raise ValueError(f"{name}: expected an array of numbers, got one of {dtype}")
-        content = _read(stream, int(np.prod(shape, dtype=np.int64)) * dtype.itemsize)
-        arrays[name] = np.ndarray(tuple(shape), dtype, buffer=content)
+        count = dtype.itemsize
+        for size in shape:
+            count *= size
+        if min(shape, default=0) < 0 or count > LONGEST_ARRAY:
+            raise ValueError(f"{name}: expected at most {LONGEST_ARRAY} bytes, got an array of shape {shape}")
+        arrays[name] = np.ndarray(shape, dtype, buffer=_read(stream, count))
     return header, arrays
 
 

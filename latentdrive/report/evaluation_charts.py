@@ -6,8 +6,9 @@ from pathlib import Path
 from textwrap import wrap
 
 import numpy as np
-from PIL import Image
 
+from latentdrive.data.navsim.sensor_files import read_image
+from latentdrive.errors import UnreadableScene
 from latentdrive.evaluation.pictures import PICTURES
 from latentdrive.report.charts import Chart, bars
 from latentdrive.report.drawings import picture
@@ -66,9 +67,12 @@ def in_wrapped_words(name: str) -> str:
 
 def score_pictures(folder: Path) -> list[str]:
     """Pictures of an evaluation's worst scenes as data addresses, worst first; empty if none were
-    drawn."""
+    drawn. A damaged one is left out."""
     addresses = []
     for file in sorted((folder / PICTURES).glob("*.png")):
-        pixels = np.asarray(Image.open(file).convert("RGB"))
+        try:
+            pixels, _ = read_image(file, None)
+        except UnreadableScene:
+            continue
         addresses.append(picture(np.ascontiguousarray(pixels.transpose(2, 0, 1))))
     return addresses

@@ -11,7 +11,7 @@ import pytest
 from latentdrive.integrations import planner_wire
 from tests.support.paths import DEVKIT_FILE
 
-SHARED = ("HEAD", "MAGIC", "LONGEST_HEADER", "send", "receive", "_read")
+SHARED = ("HEAD", "MAGIC", "LONGEST_HEADER", "LONGEST_ARRAY", "send", "receive", "_read")
 ARRAYS = {
     "pixels": np.arange(24, dtype=np.uint8).reshape(2, 4, 3),
     "strided": np.arange(12, dtype=np.float32).reshape(3, 4)[:, ::2].T,

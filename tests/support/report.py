@@ -12,7 +12,7 @@ from latentdrive.codebook.judging.dictionary import ARROWS, Dictionary
 from latentdrive.config import to_yaml
 from latentdrive.evaluation.results import Results
 from latentdrive.evaluation.scores_file import SCORES, write_scores
-from latentdrive.evaluation.summary import SUMMARY, as_text, summarise
+from latentdrive.evaluation.summary import SUMMARY, as_text, summarise, write_evaluation_sums
 
 CODES = 4
 
@@ -67,4 +67,5 @@ def write_evaluation(folder: Path, results: Results, planner: str = "StandStill"
     write_scores(folder / SCORES, results)
     about = {"planner": {"_target_": f"latentdrive.planners.made.{planner}"}, "split": "val", **about}
     (folder / SUMMARY).write_text(as_text(summarise(results, [], about)))
+    write_evaluation_sums(folder)
     return folder

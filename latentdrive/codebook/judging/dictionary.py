@@ -88,11 +88,11 @@ class Dictionary:
         try:
             stored = read_arrays(path)
             arrays = {field.name: stored[field.name] for field in fields(cls)}
-        except (OSError, ValueError, KeyError) as error:
+            scalars = {"transition_s": float(arrays["transition_s"]), "codebook_id": str(arrays["codebook_id"])}
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise StoreError(
                 f"{path} is no dictionary of codes ({error}): remove it, and the report makes it again"
             ) from None
-        scalars = {"transition_s": float(arrays["transition_s"]), "codebook_id": str(arrays["codebook_id"])}
         return cls(**arrays | scalars)
 
 

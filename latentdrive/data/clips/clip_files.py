@@ -8,12 +8,15 @@ video; kitti.py uses them too.
 import os
 import re
 from collections.abc import Iterator
+from contextlib import suppress
+from io import BytesIO
 from pathlib import Path
 
 import cv2
 import numpy as np
 from jaxtyping import Float64, Int64, UInt8
 
+from latentdrive.data.picture_files import PICTURE_DAMAGE, opened_picture
 from latentdrive.data.picture_size import fitted
 from latentdrive.errors import ConfigError, NoClips, UnreadableClip, raise_if_out_of_files
 
@@ -24,6 +27,7 @@ VIDEO_SUFFIXES = frozenset(
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".pgm", ".ppm"})
 LIST_SUFFIXES = frozenset({".txt", ".lst", ".list"})
 TIMES = "times.txt"  # beside numbered images: seconds of each, one a line
+MOST_DIGITS = 18  # of an image's number: all such numbers have 64 bits
 CHUNK = 1 << 24  # bytes of a list file that are searched for line breaks together
 
 
@@ -69,7 +73,7 @@ class ClipList:
 def _is_image_name(name: str) -> bool:
     """Whether a file name ends in a number and an image suffix: 000017.png, frame_17.jpg."""
     stem, suffix = os.path.splitext(name)
-    return suffix.lower() in IMAGE_SUFFIXES and stem[-1:].isdigit()
+    return suffix.lower() in IMAGE_SUFFIXES and stem[-1:].isdecimal()
 
 
 def _is_image_folder(folder: str | Path) -> bool:
@@ -136,7 +140,12 @@ def numbered_images(folder: Path) -> tuple[list[Path], Int64[np.ndarray, "T"]]:
         raise UnreadableClip(folder, f"it can't be opened ({error.strerror}): is the disk mounted?") from error
     if not names:
         raise UnreadableClip(folder, "it holds no numbered images (000000.png, 000001.png, ...)")
-    numbers = np.array([int(re.search(r"(\d+)\.[^.]+$", name).group(1)) for name in names], np.int64)
+    digits = [re.search(r"(\d+)\.[^.]+$", name).group(1) for name in names]
+    if longest := [name for name, number in zip(names, digits) if len(number) > MOST_DIGITS]:
+        raise UnreadableClip(
+            folder, f"{longest[0]} has a number of more than {MOST_DIGITS} digits: renumber the images"
+        )
+    numbers = np.array([int(number) for number in digits], np.int64)
     order = np.argsort(numbers, kind="stable")
     numbers = numbers[order]
     steps = np.diff(numbers)
@@ -199,7 +208,9 @@ def _load_image(path: Path) -> UInt8[np.ndarray, "H W 3"]:
     except OSError as error:
         raise_if_out_of_files(error)
         raise UnreadableClip(path, f"it can't be opened ({error.strerror})") from error
-    picture = cv2.imdecode(packed, cv2.IMREAD_COLOR) if len(packed) else None
+    picture = None
+    with suppress(cv2.error, *PICTURE_DAMAGE), opened_picture(BytesIO(packed)):  # first: is it too large?
+        picture = cv2.imdecode(packed, cv2.IMREAD_COLOR)
     if picture is None:
         raise UnreadableClip(
             path, f"not a readable image ({len(packed)} bytes): copy it again, or remove the folder from the list"

@@ -16,6 +16,7 @@ from latentdrive.lru_cache import LruCache
 from latentdrive.types import ClipTruth
 
 ARRAYS = {"times_s": "f8", "agent_poses": "f4", "agent_sizes": "f4", "boxes": "f4", "image_motion": "f4"}
+WIDTHS = {"agent_poses": 3, "boxes": 4, "image_motion": 2}  # numbers of each agent in each frame
 THIRDS = 3
 RASTER = (96, 96)  # rows and columns of the raster that boxes are drawn on; divisible by the thirds
 OPEN_TRUTHS = 1024  # clips whose truth a process keeps in memory
@@ -40,15 +41,17 @@ def read_truth(path: Path) -> ClipTruth:
         content = read_arrays(path)
         arrays = {name: content[name].astype(kind) for name, kind in ARRAYS.items()}
         transition_s, key = float(content["transition_s"]), str(content["key"])
-    except (OSError, KeyError, ValueError) as error:
+        frames, agents = len(arrays["times_s"]), len(arrays["agent_sizes"])
+    except (OSError, KeyError, ValueError, TypeError) as error:  # TypeError: an array without axes
         raise_if_out_of_files(error)
         raise UnreadableClip(
             path, f"no truth can be read ({error}): write the world again or remove the file"
         ) from None
-    frames, agents = len(arrays["times_s"]), len(arrays["agent_sizes"])
-    for name, width in (("agent_poses", 3), ("boxes", 4), ("image_motion", 2)):
-        if arrays[name].shape != (frames, agents, width):
-            raise UnreadableClip(path, f"{name} has shape {arrays[name].shape}, expected {(frames, agents, width)}")
+    shapes = {"times_s": (frames,), "agent_sizes": (agents, 3)}
+    shapes |= {name: (frames, agents, width) for name, width in WIDTHS.items()}
+    for name, shape in shapes.items():
+        if arrays[name].shape != shape:
+            raise UnreadableClip(path, f"{name} has shape {arrays[name].shape}, expected {shape}")
     return ClipTruth(**arrays, transition_s=transition_s, key=key)
 
 

@@ -19,6 +19,7 @@ from latentdrive.data.clips.file_clips import FileClips
 from latentdrive.data.clips.sidecars import Camera, Track
 from latentdrive.data.clips.video import decode
 from latentdrive.errors import ConfigError, NoClips, UnreadableClip, raise_if_out_of_files
+from latentdrive.files import read_array
 from latentdrive.geometry import wrap_angle
 
 VIDEO, POSES, CAN = "video.hevc", "global_pose", "processed_log/CAN"
@@ -191,20 +192,21 @@ def read_times(segment: Path) -> Float64[np.ndarray, "T"]:
 def _array(path: Path) -> Float64[np.ndarray, "..."]:
     """A file of finite numbers. Raises UnreadableClip."""
     try:
-        array = np.load(path, allow_pickle=False)
+        array = read_array(path)
         if not np.issubdtype(array.dtype, np.number) or np.iscomplexobj(array):
             raise ValueError(f"its type is {array.dtype}")
     except FileNotFoundError:
         raise UnreadableClip(path, "the file is missing: copy the segment again") from None
-    except (ValueError, EOFError) as error:
+    except ValueError as error:
         raise UnreadableClip(path, f"not an array of numbers in npy form ({error}): copy it again") from None
     except OSError as error:
         raise_if_out_of_files(error)
         raise UnreadableClip(path, f"it can't be opened ({error.strerror}): is the disk mounted?") from error
     array = array.astype(np.float64)
     if not np.isfinite(array).all():
-        row = np.argwhere(~np.isfinite(array))[0]
-        raise UnreadableClip(path, f"row {row[0]} holds {array[tuple(row)]}: cut the segment there, or remove it")
+        place = tuple(np.argwhere(~np.isfinite(array))[0].tolist())
+        row = place[0] if place else 0
+        raise UnreadableClip(path, f"row {row} holds {array[place]}: cut the segment there, or remove it")
     return array
 
 

@@ -165,6 +165,8 @@ def _stamp(file: Path, *, required: bool) -> list[str | int] | None:
                 max((entry.st_mtime_ns for entry in inside), default=0),
             )
             return [os.fspath(file.resolve()), total, max(newest, stat.st_mtime_ns)]
+    except ValueError as error:  # a name that no file can have
+        raise UnreadableClip(file, f"it can't be opened ({error}): correct the list") from None
     except OSError as error:
         raise_if_out_of_files(error)
         if required:

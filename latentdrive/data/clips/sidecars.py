@@ -5,15 +5,16 @@ that the world writes, NAME.truth.npz, is read by clip_truth.py.
 """
 
 import csv
-import json
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float64
 
-from latentdrive.errors import UnreadableClip
+from latentdrive.errors import UnreadableClip, raise_if_out_of_files
 from latentdrive.geometry import interpolate_poses, nearest_rows
+from latentdrive.plain_files import read_json
 from latentdrive.types import FROZEN
 
 POSE_COLUMNS = ("time_s", "x_m", "y_m", "heading_rad", "speed_mps")
@@ -60,7 +61,7 @@ class Camera:
 
 def sidecar(clip: Path, suffix: str) -> Path:
     """The file beside `clip` with another suffix: drive.mp4 → drive.poses.csv; frames/ → frames.poses.csv."""
-    return clip.with_name((clip.name if clip.is_dir() else clip.stem) + suffix)
+    return clip.parent / ((clip.name if os.path.isdir(clip) else clip.stem) + suffix)
 
 
 def read_track(path: Path, *, first_s: float, last_s: float, slack_s: float) -> Track | None:
@@ -72,15 +73,21 @@ def read_track(path: Path, *, first_s: float, last_s: float, slack_s: float) -> 
     """
     if not path.is_file():
         return None
-    with open(path, newline="", encoding="utf-8", errors="replace") as file:
-        rows = list(csv.reader(file))
+    try:
+        with open(path, newline="", encoding="utf-8", errors="replace") as file:
+            rows = list(csv.reader(file))
+    except (OSError, csv.Error) as error:
+        raise_if_out_of_files(error)
+        raise UnreadableClip(path, f"it can't be read as a table ({error}): correct it, or remove the file") from None
     if not rows or tuple(name.strip() for name in rows[0]) != POSE_COLUMNS:
         raise UnreadableClip(
             path, f"the first line must be {','.join(POSE_COLUMNS)}, it is {','.join(rows[0] if rows else [])[:80]!r}"
         )
     try:
-        table = np.array([[float(value) for value in row] for row in rows[1:] if row], np.float64)
-        table = table.reshape(-1, len(POSE_COLUMNS))
+        numbers = [[float(value) for value in row] for row in rows[1:] if row]
+        if odd := [len(row) for row in numbers if len(row) != len(POSE_COLUMNS)]:
+            raise ValueError(f"it holds {odd[0]}")
+        table = np.array(numbers, np.float64).reshape(-1, len(POSE_COLUMNS))
     except ValueError as error:
         raise UnreadableClip(
             path, f"a row does not hold five numbers ({error}): correct it, or remove the file"
@@ -114,12 +121,13 @@ def read_camera(path: Path) -> Camera | None:
     if not path.is_file():
         return None
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
         matrices = [
             None if content.get(name) is None else np.array(content[name], np.float64).reshape(size, size)
             for name, size in (("intrinsics", 3), ("camera_to_ego", 4))
         ]
-    except (ValueError, AttributeError, TypeError, RecursionError) as error:
+    except (OSError, ValueError, AttributeError, TypeError, OverflowError) as error:
+        raise_if_out_of_files(error)
         raise UnreadableClip(
             path, f'not a camera ({error}): write {{"intrinsics": 3 x 3, "camera_to_ego": 4 x 4}} or remove the file'
         ) from None

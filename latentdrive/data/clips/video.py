@@ -18,6 +18,7 @@ from latentdrive.data.clips.clip_files import TIMES, ClipList, image_times, numb
 from latentdrive.data.clips.clip_source import ClipOptions, Frames, Part
 from latentdrive.data.clips.file_clips import FileClips
 from latentdrive.data.clips.sidecars import Camera, Track, read_camera, read_track, sidecar
+from latentdrive.data.picture_files import LARGEST_PIXELS
 from latentdrive.data.picture_size import fit_picture
 from latentdrive.errors import UnreadableClip, raise_if_out_of_files
 from latentdrive.types import ClipTruth
@@ -60,18 +61,18 @@ class VideoFolder(FileClips):
     def drive(self, index: int) -> str:
         """Every file is a drive of its own: its key without the suffix."""
         key = self.key(index)
-        return key if self.location(index).is_dir() else os.path.splitext(key)[0]
+        return key if os.path.isdir(self.location(index)) else os.path.splitext(key)[0]
 
     def files(self, index: int) -> list[Path]:
         """The video (or folder), poses and camera beside it, and times.txt in a folder."""
         path = self.location(index)
         sidecars = [sidecar(path, ".poses.csv"), sidecar(path, ".camera.json")]
-        return [path, *sidecars, path / TIMES] if path.is_dir() else [path, *sidecars]
+        return [path, *sidecars, path / TIMES] if os.path.isdir(path) else [path, *sidecars]
 
     def frames(self, index: int, size: tuple[int, int], fit: str) -> Frames:
         """Frames by presentation time, at (height, width)."""
         path = self.location(index)
-        if not path.is_dir():
+        if not os.path.isdir(path):
             return decode(path, size, fit)
         images, numbers = numbered_images(path)
         return read_images(images, image_times(path, numbers, self.options.images_hz), size, fit)
@@ -88,7 +89,7 @@ class VideoFolder(FileClips):
     def header_duration_s(self, index: int) -> float | None:
         """Length by the container's header; for a folder of images, by the number of its files."""
         path = self.location(index)
-        if path.is_dir():
+        if os.path.isdir(path):
             return len(os.listdir(path)) / self.options.images_hz if self.options.images_hz else None
         with _opened(path) as container:
             return _header_duration_s(container)
@@ -109,6 +110,7 @@ def decode(path: Path, size: tuple[int, int], fit: str) -> Frames:
     with _opened(path) as container:
         stream = container.streams.video[0]
         stream.thread_type = "AUTO"
+        stream.codec_context.options = {"max_pixels": str(LARGEST_PIXELS)}
         expected_s = _header_duration_s(container)
         start_s = float((stream.start_time or 0) * stream.time_base)
         count, end_s = 0, 0.0
@@ -151,6 +153,8 @@ def _opened(path: Path) -> Iterator[av.container.InputContainer]:
         with av.open(os.fspath(path), metadata_errors="replace") as container:
             if not container.streams.video:
                 raise UnreadableClip(path, "it holds no video stream")
+            if container.streams.video[0].codec_context is None:
+                raise UnreadableClip(path, "its video is of a kind that FFmpeg does not know: copy it again")
             yield container
     except av.error.FFmpegError as error:
         raise_if_out_of_files(error)
@@ -162,6 +166,8 @@ def _opened(path: Path) -> Iterator[av.container.InputContainer]:
     except OSError as error:
         raise_if_out_of_files(error)
         raise UnreadableClip(path, f"it can't be opened ({error.strerror}): is the disk mounted?") from error
+    except ValueError as error:  # a name that no file can have
+        raise UnreadableClip(path, f"it can't be opened ({error}): correct the list") from None
 
 
 def _header_duration_s(container: av.container.InputContainer) -> float | None:

@@ -138,8 +138,10 @@ class LayerRows:
         for row, value in zip(self.ids, self.columns[column].tolist(), strict=True):
             try:
                 number = float("nan") if value is None else float(value)
-            except ValueError:
+            except (ValueError, TypeError):
                 raise self.error(f"row {row}: {column} must be a number, it is {value!r}") from None
+            if np.isinf(number):
+                raise self.error(f"row {row}: {column} must be a finite number, it is {value!r}")
             numbers.append(None if np.isnan(number) else number)
         return numbers
 

@@ -22,6 +22,7 @@ LISTS = (
     "non_reactive_synthetic_initial_tokens",
 )  # fmt: skip
 LEAST = {"num_history_frames": 1, "num_future_frames": 0, "frame_interval": 1, "max_scenes": 1}
+MOST = 10**9  # of frames and scenes
 LARGEST_BYTES = 100_000_000  # of a split or filter; navtrain lists 100,000 tokens in 3 MB
 
 
@@ -140,16 +141,17 @@ def read_split(folder: str | Path, name: str) -> Split:
     content = _mapping(path)
     if unknown := [key for key in content if key not in SPLIT_KEYS]:
         raise ConfigError(f"{path}: unknown key {', '.join(map(str, unknown))}; a split has {', '.join(SPLIT_KEYS)}")
-    filters = [
-        entry[FILTERS] for entry in content.get("defaults") or [] if isinstance(entry, Mapping) and FILTERS in entry
-    ]
+    defaults, mapping = content.get("defaults") or [], content.get("reactive_all_mapping") or []
+    if not (isinstance(defaults, list) and isinstance(mapping, list)):
+        raise ConfigError(f"{path}: defaults and reactive_all_mapping must be lists")
+    filters = [entry[FILTERS] for entry in defaults if isinstance(entry, Mapping) and FILTERS in entry]
     if len(filters) != 1 or not isinstance(content.get("data_split"), str):
         raise ConfigError(f"{path}: it must name one filter (defaults: - {FILTERS}: NAME) and a data_split")
     return Split(
         name=name,
         data_split=content["data_split"],
         filter=read_scene_filter(folder / FILTERS / f"{filters[0]}.yaml"),
-        second_stages=second_stages_of(path, content.get("reactive_all_mapping") or []),
+        second_stages=second_stages_of(path, mapping),
     )
 
 
@@ -178,8 +180,10 @@ def scene_filter_of(content: Mapping[Any, Any], where: str) -> SceneFilter:
         value = values.get(name, least)
         if value is None and name in ("frame_interval", "max_scenes"):
             continue
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            raise ConfigError(f"{where}: {name} must be a whole number of at least {least}, got {value!r}")
+        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= MOST:
+            raise ConfigError(
+                f"{where}: {name} must be a whole number of at least {least}, and at most {MOST}, got {value!r}"
+            )
     return SceneFilter(**values)
 
 

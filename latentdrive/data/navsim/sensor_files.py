@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 from PIL import Image
 
+from latentdrive.data.picture_files import PICTURE_DAMAGE, opened_picture
 from latentdrive.errors import UnreadableScene, WrongShape, raise_if_out_of_files
 from latentdrive.files import write_atomic
 from latentdrive.types import FROZEN
@@ -162,14 +163,13 @@ def _names(folder: Path) -> set[str]:
 @contextmanager
 def _opened(path: str | Path) -> Iterator[Image.Image]:
     try:
-        with Image.open(path) as image:
+        with opened_picture(path) as image:
             yield image
     except FileNotFoundError as error:
         raise UnreadableScene(
             path, "the image is not there: download this sensor, or ask for fewer cameras (data.scenes.cameras)"
         ) from error
-    # Pillow raises these at damaged files, depending on the format it takes them for.
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except PICTURE_DAMAGE as error:
         raise_if_out_of_files(error)
         raise UnreadableScene(path, f"the image is damaged ({_without_path(error)}): copy it again") from error
 

@@ -17,6 +17,7 @@ from latentdrive.data.pickles.names import StandIn
 from latentdrive.data.pickles.reading import read_pickle
 from latentdrive.data.pickles.writing import write_pickle
 from latentdrive.errors import ConfigError, NoPlans, WrongShape
+from latentdrive.sums import require_sums, write_sums
 from latentdrive.types import FROZEN, Trajectory
 
 TRAJECTORY = ("navsim.common.dataclasses", "Trajectory")
@@ -43,10 +44,15 @@ class Submission:
 def read_submission(path: str | Path, *, seed: int) -> Submission:
     """The trajectories of one seed. An entry that can't be used is listed with its reason; the others are not affected.
 
-    Raises RefusedPickle and UnreadableLogFile as `read_pickle` does, and ConfigError if the file is no submission.
+    Raises RefusedPickle and UnreadableLogFile as `read_pickle` does, and ConfigError if the file is no submission,
+    or not the one whose sum lies beside it.
     """
     path = Path(path).expanduser()
     content = read_pickle(path)
+    try:
+        require_sums(_sums_of(path), (path.name,))
+    except ValueError as error:
+        raise ConfigError(f"{path} was altered ({error}): write it again, or remove that file") from None
     lists = _lists(path, content)
     trajectories: dict[str, Trajectory] = {}
     unusable: dict[str, str] = {}
@@ -77,8 +83,8 @@ def write_submission(
 
     about: PERSONAL keys; missing ones become empty text. second_stage: None writes v1's form;
     trajectories write v2's form, with these as its second stage. Trajectories that NAVSIM would not
-    accept are left out; returns their tokens, with the reason. Raises NoPlans, and writes nothing,
-    where none is left.
+    accept are left out; returns their tokens, with the reason. The file's sum is written beside it. Raises
+    NoPlans, and writes nothing, where none is left.
     """
     left_out: dict[str, str] = {}
     content: dict[str, Any] = {key: about.get(key, "") for key in PERSONAL}
@@ -89,8 +95,15 @@ def write_submission(
     if not any(content[name][0] for name in (*LISTS_V1, *LISTS_V2) if name in content):
         first = "".join(f"; the first one is {token}: {reason}" for token, reason in [*left_out.items()][:1])
         raise NoPlans(f"{path}: a submission needs trajectories, and none of {len(left_out):,} can be used{first}")
-    write_pickle(Path(path).expanduser(), content)
+    path = Path(path).expanduser()
+    write_pickle(path, content)
+    write_sums(_sums_of(path), (path.name,))
     return left_out
+
+
+def _sums_of(path: Path) -> Path:
+    """The file with the sum of a submission: NAVSIM's form has no place for it."""
+    return path.with_name(f"{path.name}.sha256")
 
 
 def _lists(path: Path, content: Any) -> tuple[str, ...]:

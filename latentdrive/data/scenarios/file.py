@@ -15,10 +15,11 @@ from jaxtyping import Bool, Float64
 
 from latentdrive.data.pickles.reading import read_pickle
 from latentdrive.errors import RefusedPickle, UnreadableLogFile
-from latentdrive.geometry import compose
+from latentdrive.geometry import compose, nearest_rows
 from latentdrive.types import FROZEN
 
 FRAME_S = 0.5  # time between two frames, as in NAVSIM
+LONGEST_S = 86_400  # of a recording
 TIME_SLACK_S = 0.02  # how far a row of the recording may lie from the time of its frame
 NAMES = {  # ScenarioNet's type → NAVSIM's name; every other type is a generic_object
     "VEHICLE": "vehicle",
@@ -159,8 +160,13 @@ def _frame_rows(path: Path, times: Float64[np.ndarray, "R"]) -> np.ndarray:
 
     Recordings that are annotated at 2 Hz have their annotations there.
     """
-    frames_s = times[0] + np.arange(int((times[-1] - times[0] + TIME_SLACK_S) / FRAME_S) + 1) * FRAME_S
-    rows = np.abs(times[:, None] - frames_s).argmin(0)
+    duration_s = times[-1] - times[0]
+    if duration_s > LONGEST_S:
+        raise UnreadableLogFile(
+            path, f"metadata['ts'] covers {duration_s:.0f} s, more than {LONGEST_S} s: are the times in seconds?"
+        )
+    frames_s = times[0] + np.arange(int((duration_s + TIME_SLACK_S) / FRAME_S) + 1) * FRAME_S
+    rows = nearest_rows(times, frames_s)
     far = np.abs(times[rows] - frames_s)
     if far.max() > TIME_SLACK_S:
         at = frames_s[far.argmax()]

@@ -52,7 +52,10 @@ def test_a_two_stage_split_says_what_follows_each_scene(tmp_path: Path):
     ("text", "words"),
     [
         ("num_histroy_frames: 4", r"f\.yaml: unknown key num_histroy_frames; a scene filter has num_history_frames, "),
-        ("num_history_frames: 0", "num_history_frames must be a whole number of at least 1, got 0"),
+        (
+            "num_history_frames: 0",
+            "num_history_frames must be a whole number of at least 1, and at most 1000000000, got 0",
+        ),
         ("frame_interval: 1.5", "frame_interval must be a whole number"),
         ("has_route: 1", "has_route must be true or false, got 1"),
         ("tokens: 0123456789abcdef", "tokens must be a list or null, got str"),
