@@ -13,6 +13,9 @@ from typing import Any
 
 PACKAGE = "latentdrive."
 TARGET = "_target_"
+# Keys that configurations of earlier versions lack, each with the value that does what those versions did. At that
+# value a key is no part of an identity, so that earlier runs keep theirs.
+LATER_KEYS = {"video_hz": None}
 
 
 def own_name(target: str) -> str:
@@ -36,6 +39,7 @@ def identity_of(node: Any) -> Any:
         return {
             str(key): own_name(value) if key == TARGET and isinstance(value, str) else identity_of(value)
             for key, value in node.items()
+            if not (key in LATER_KEYS and value == LATER_KEYS[key])
         }
     if isinstance(node, list | tuple):
         return [identity_of(value) for value in node]

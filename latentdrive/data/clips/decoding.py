@@ -8,7 +8,6 @@ An intact video is decoded by several threads. At the first sign of damage the v
 so that each message belongs to one packet.
 """
 
-from bisect import bisect_left, insort
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -125,12 +124,10 @@ def _around_damage(video: Video, damage: Damage, *, known: int) -> Iterator[tupl
         except av.error.FFmpegError as error:
             raise_if_out_of_files(error)
             why = error.strerror
-            if packet.size:  # the last packet, which asks for what is left, is empty
-                verdict.refuse(packet.pts)
         if errors_logged() != errors:
             why, errors = _last_error(), errors_logged()
-        if why:
-            verdict.damaged.add(order)
+        if why and packet.size:  # the last packet, which asks for what is left, is empty
+            verdict.note(order, packet.pts)
             damage.begin(_time_of(packet), order, why)
         for picture in pictures:
             made_from = order if picture.opaque is None else picture.opaque
@@ -142,10 +139,10 @@ def _around_damage(video: Video, damage: Damage, *, known: int) -> Iterator[tupl
             damage.dropped += not usable
             if usable and shown >= known:
                 damage.gaps += verdict.take_gap()
-                yield shown + verdict.lost_before(picture), picture
+                yield shown + verdict.lost, picture
             shown += 1
-    damage.frames = shown + verdict.lost
-    damage.reported, damage.dropped = damage.reported + verdict.lost, damage.dropped + verdict.lost
+    lost = verdict.lost + len(verdict.silent)
+    damage.frames, damage.reported, damage.dropped = shown + lost, damage.reported + lost, damage.dropped + lost
     if video.broken:
         damage.begin(None, damage.frames, f"the container is damaged: {video.broken}")
 
@@ -162,41 +159,47 @@ class _Verdict:
     """Which frames can be used. Packets are counted in the order in which they are decoded.
 
     damaged: packets of damaged frames since the last intact key frame; a half stands for what is missing between two.
+    silent: those that have given no frame so far, with their time stamps. lost: those before that key frame that never
+    did.
     """
 
     def __init__(self) -> None:
         self.damaged: set[float] = set()
-        self._lost_pts: list[float] = []  # of packets that give no frame, sorted
-        self._lost_at_key = 0  # of these, those before the last intact key frame
+        self.silent: dict[int, int | None] = {}
+        self.lost = 0
         self._dropping = self._gap = False
 
-    @property
-    def lost(self) -> int:
-        """Packets that gave no frame."""
-        return len(self._lost_pts)
-
-    def lost_before(self, picture: av.VideoFrame) -> int:
-        """Packets that gave no frame and whose frames would have been shown before this one."""
-        return self.lost if picture.pts is None else bisect_left(self._lost_pts, picture.pts)
-
-    def refuse(self, pts: int | None) -> None:
-        """Note a packet that gives no frame."""
-        insort(self._lost_pts, -float("inf") if pts is None else pts)
+    def note(self, order: int, pts: int | None) -> None:
+        """Note a packet that is damaged; it may give a frame or none."""
+        self.damaged.add(order)
+        self.silent[order] = pts
 
     def usable(self, order: int, picture: av.VideoFrame, *, own: bool) -> bool:
         """Whether the next frame in order of presentation, made from packet `order`, is intact with all before it back
         to a key frame. own: it is damaged itself.
         """
-        lost = self.lost_before(picture)
-        missing = own or lost > self._lost_at_key or any(other <= order for other in self.damaged)
+        self.silent.pop(order, None)
+        absent = {other for other, pts in self.silent.items() if _may_precede(other, pts, order, picture)}
+        missing = own or bool(absent) or any(other <= order for other in self.damaged)
         self._gap |= missing
         self._dropping |= missing
         if picture.key_frame and not own:
-            self._dropping, self._lost_at_key = False, lost
+            self._dropping, self.lost = False, self.lost + len(absent)
             self.damaged = {other for other in self.damaged if other > order}
+            self.silent = {other: pts for other, pts in self.silent.items() if other not in absent}
         return not self._dropping
 
     def take_gap(self) -> bool:
         """Whether frames are missing before this one; said once."""
         gap, self._gap = self._gap, False
         return gap
+
+
+def _may_precede(silent: int, pts: int | None, order: int, picture: av.VideoFrame) -> bool:
+    """Whether the frame of a silent packet would be shown before this picture, made from packet `order`.
+
+    Without time stamps that is known of key frames alone, before which all earlier packets are shown.
+    """
+    if pts is not None and picture.pts is not None:
+        return pts < picture.pts
+    return silent < order or not picture.key_frame
