@@ -13,9 +13,9 @@ from typing import Any
 
 PACKAGE = "latentdrive."
 TARGET = "_target_"
-# Keys that configurations did not always have, and the value that means what was done before there was the key.
-# With this value, a configuration is the same as without the key.
-LATER_KEYS = {"complete_only": False}
+# Keys that configurations of earlier versions lack, each with the value that does what those versions did. At that
+# value a key is no part of an identity, so that earlier runs keep theirs.
+LATER_KEYS = {"complete_only": False, "video_hz": None}
 
 
 def own_name(target: str) -> str:

@@ -56,10 +56,11 @@ class DrivingClip:
     frames: RGB. times_s: presentation times. shots: number of the shot that each frame belongs to; no transition may
     join two shots. ego_poses: x, y, heading relative to the first frame. ego_speed_mps: forward speed. intrinsics:
     pinhole matrix in pixels of `frames`, None where the source gives none (code that guesses it records the guess).
-    key: unique name of the clip. drive: name of the recording; bootstraps resample whole drives. poses_causal: False
-    where a pose was interpolated towards one recorded more than half a frame interval later. commands: a Command at
-    every frame. ego_motion: recorded velocity (m/s) and acceleration (m/s^2), each forward and left. Optional fields
-    are None where the recording lacks them.
+    key: unique name of the clip. drive: name of the recording; bootstraps resample whole drives. known_poses: as
+    ego_poses, but each from poses recorded up to its frame alone, NaN where none is recent; where it is known, no
+    earlier row of ego_poses depends on a pose recorded after the frame. None if all of that holds for ego_poses.
+    commands: a Command at every frame. ego_motion: recorded velocity (m/s) and acceleration (m/s^2), each forward and
+    left. Optional fields are None where the recording lacks them.
     """
 
     frames: UInt8[np.ndarray, "T 3 H W"]
@@ -71,12 +72,19 @@ class DrivingClip:
     intrinsics: Float32[np.ndarray, "3 3"] | None
     key: str
     drive: str
-    poses_causal: Bool[np.ndarray, "T"] | None = None
+    known_poses: Float32[np.ndarray, "T 3"] | None = None
     commands: Int64[np.ndarray, "T"] | None = None
     ego_motion: Float32[np.ndarray, "T 4"] | None = None
 
     def __len__(self) -> int:
         return len(self.frames)
+
+    @property
+    def poses_causal(self) -> Bool[np.ndarray, "T"]:
+        """Whether the pose of each frame can be told at the frame."""
+        if self.known_poses is None:
+            return np.full(len(self), self.ego_poses is not None)
+        return ~np.isnan(self.known_poses[:, 0])
 
 
 @dataclass(**FROZEN)

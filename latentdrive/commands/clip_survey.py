@@ -141,6 +141,9 @@ class ClipSurvey:
             f"read at {clips.width} x {clips.height}; {mean_s:.1f} s a clip"
         )
         cuts, repeated, gaps = (sum(counts) for counts in zip(*((f.cuts, f.repeated, f.holes) for f in facts)))
+        damaged = [f"{clip.key}: {fact.damage_note}" for clip, fact in sample.read if fact.damage_note]
+        if damaged:
+            yield wrong(f"{len(damaged)} damaged, what is intact of them is used: {damaged[0]}; copy them again")
         standstill_s = sum(fact.standstill_s for fact in facts)
         if lost := [note for fact in facts for note in fact.pose_note.split("; ") if " images are " in note]:
             yield lacking(f"{len(lost):,} of the clips looked at lack images, the first one: {lost[0]}")

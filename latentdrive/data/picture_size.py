@@ -1,6 +1,7 @@
 """How pictures become training pictures: scaled, and cropped or stretched to one size, with their intrinsics."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -9,6 +10,19 @@ from jaxtyping import Float32, Float64, UInt8
 from latentdrive.types import FROZEN
 
 WHOLE = (0.0, 0.0, 1.0, 1.0)  # the view (left, top, right, bottom as shares) of a picture that nothing is cut from
+
+
+class Stored(NamedTuple):
+    """Shape of a picture in its file, in pixels, turned upright. pixel_aspect: width of a pixel over its height."""
+
+    height: int
+    width: int
+    pixel_aspect: float = 1.0
+
+    @property
+    def shown(self) -> tuple[int, int]:
+        """(height, width) as a player shows it, with square pixels. Training pictures are cut from this shape."""
+        return self.height, max(1, round(self.width * self.pixel_aspect))
 
 
 def scaled_intrinsics(
@@ -53,9 +67,9 @@ def fitted(picture: UInt8[np.ndarray, "h w 3"], size: tuple[int, int], fit: str)
 
 @dataclass(**FROZEN)
 class Fit:
-    """How a stored picture becomes a training picture: scaled to (height, width), then cut from (top, left).
+    """How a picture becomes a training picture: scaled to (height, width), then cut from (top, left).
 
-    view: left, top, right, bottom of the part that is used, as shares of the stored picture.
+    view: left, top, right, bottom of the part that is used, as shares of the picture.
     """
 
     scaled: tuple[int, int]
@@ -64,14 +78,14 @@ class Fit:
     view: tuple[float, float, float, float]
 
 
-def fit_picture(stored: tuple[int, int], size: tuple[int, int], fit: str) -> Fit:
-    """Scaling and cut from a stored (height, width) to a training size. fit: stretch, or crop (the
+def fit_picture(shown: tuple[int, int], size: tuple[int, int], fit: str) -> Fit:
+    """Scaling and cut from a (height, width) in square pixels to a training size. fit: stretch, or crop (the
     middle, undistorted).
     """
     if fit == "stretch":
         return Fit(scaled=size, top=0, left=0, view=WHOLE)
-    scale = max(size[0] / stored[0], size[1] / stored[1])
-    scaled = (max(size[0], round(stored[0] * scale)), max(size[1], round(stored[1] * scale)))
+    scale = max(size[0] / shown[0], size[1] / shown[1])
+    scaled = (max(size[0], round(shown[0] * scale)), max(size[1], round(shown[1] * scale)))
     top, left = (scaled[0] - size[0]) // 2, (scaled[1] - size[1]) // 2
     view = (left / scaled[1], top / scaled[0], (left + size[1]) / scaled[1], (top + size[0]) / scaled[0])
     return Fit(scaled=scaled, top=top, left=left, view=view)

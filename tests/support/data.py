@@ -76,6 +76,7 @@ OPTIONS = {
     "poses": "recorded",
     "odometry": None,
     "field_of_view_deg": 90.0,
+    "video_hz": None,
 }
 PART = {"times": "all", "train_share": 0.7, "gap_s": 0.5, "split": None}
 

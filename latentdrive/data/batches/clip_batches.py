@@ -29,6 +29,7 @@ FINGERPRINTED = 1000  # clips that the fingerprint of the data covers
 ENDLESS = 1 << 62  # steps; the trainer stops before
 # Most clips whose facts the card sums up: clips in the cache, or clips that are decoded for it.
 CARD_CLIPS, DECODED_CARD_CLIPS = 10_000, 16
+NAMED_CLIPS = 20  # damaged clips that the card names
 
 
 class ClipBatches(StageBatches):
@@ -200,14 +201,17 @@ class ClipBatches(StageBatches):
 def sum_up(read: list[tuple[DrivingClip, ClipFacts]], *, clips: int) -> dict[str, Any]:
     """Sums over the facts of whole clips. `counted` says how many of how many clips these are.
 
-    The entry `poses` counts clips by how their poses and intrinsics were obtained. Clips without
-    poses are not used in the codebook's first stage.
+    `damaged` is there if clips lost frames to damage, and names the first of them. The entry
+    `poses` counts clips by how their poses and intrinsics were obtained. Clips without poses are not
+    used in the codebook's first stage.
     """
     poses: Counter[str] = Counter()
     for clip, facts in read:
         origin = "recorded" if clip.pose_source is PoseSource.RECORDED else facts.pose_note or "none"
         poses[f"poses: {origin}; intrinsics: {'none given' if clip.intrinsics is None else 'given'}"] += 1
+    named = [f"{clip.key}: {facts.damage_note}" for clip, facts in read if facts.damage_note]
     facts = [facts for _, facts in read]
+    damaged = {"frames": sum(clip.damaged for clip in facts), "dropped": sum(clip.dropped for clip in facts)}
     return {
         "counted": f"{len(read):,} of {clips:,} clips",
         "frames_read": sum(clip.frames_read for clip in facts),
@@ -217,4 +221,5 @@ def sum_up(read: list[tuple[DrivingClip, ClipFacts]], *, clips: int) -> dict[str
         "standstill_kept_s": round(sum(clip.standstill_s for clip in facts), 1),
         "clips_without_poses": sum(clip.pose_source is PoseSource.NONE for clip, _ in read),
         "poses": dict(poses),
+        **({"damaged": {**damaged, "clips": named[:NAMED_CLIPS]}} if named else {}),
     }

@@ -1,8 +1,7 @@
 """A scene cut from a clip: what the car sees at t0, and nothing later.
 
 Teacher and student get clips of every source as this one type. Only rows of the clip up to t0 are
-indexed here, and poses that were interpolated towards a later one are not used, so nothing later
-can leak.
+indexed here, and the pose at t0 is that of DrivingClip.known_poses, so nothing later can leak.
 """
 
 from collections.abc import Sequence
@@ -91,8 +90,8 @@ def ego_history(clip: DrivingClip, now: int, spec: SceneSpec) -> EgoHistory:
     The velocity (forward, left) of each state is in that state's own frame. The acceleration is the
     change of velocity over the last 1 / ego_hz seconds. Poses of visual odometry count as unknown,
     because they have no metric scale and are smoothed over neighbours on both sides. So do the
-    states of a frame whose pose was interpolated towards a later one (where poses are sparser than
-    frames). States before the start of the shot are 0 and flagged unknown. The command is known if
+    states at a frame that no recorded pose shortly precedes (where poses are sparser than frames).
+    States before the start of the shot are 0 and flagged unknown. The command is known if
     the clip has commands.
     """
     other_shots = np.flatnonzero(clip.shots[:now] != clip.shots[now])
@@ -102,10 +101,10 @@ def ego_history(clip: DrivingClip, now: int, spec: SceneSpec) -> EgoHistory:
     shape = (spec.ego_frames, 2)
     poses, velocity, acceleration = np.zeros((spec.ego_frames, 3)), np.zeros(shape), np.zeros(shape)
     poses_known = velocity_known = acceleration_known = False
-    # If the pose of now uses no later one, no earlier pose does.
-    causal = clip.poses_causal is None or bool(clip.poses_causal[now])
-    if clip.ego_poses is not None and clip.pose_source == PoseSource.RECORDED and causal:
-        recorded = np.asarray(clip.ego_poses[first : now + 1], np.float64)
+    if clip.pose_source == PoseSource.RECORDED and clip.poses_causal[now]:
+        recorded = np.array(clip.ego_poses[first : now + 1], np.float64)
+        if clip.known_poses is not None:  # earlier rows depend on no pose after now: see known_poses
+            recorded[-1] = clip.known_poses[now]
         poses_known = bool(state_times[0] >= times[0] - SLACK_S)
         poses = relative_pose(
             np.broadcast_to(recorded[-1], (spec.ego_frames, 3)), interpolate_poses(times, recorded, state_times)

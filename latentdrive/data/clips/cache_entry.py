@@ -20,7 +20,7 @@ from latentdrive.plain_files import read_json
 from latentdrive.types import DrivingClip, PoseSource
 
 # Fields of a clip that not every clip has.
-OPTIONAL = ("ego_poses", "ego_speed_mps", "intrinsics", "poses_causal", "commands", "ego_motion")
+OPTIONAL = ("ego_poses", "ego_speed_mps", "intrinsics", "known_poses", "commands", "ego_motion")
 FRAMES, CLIP, FACTS = "frames.npy", "clip.npz", "facts.json"
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Float64, Int64, UInt8
 
 from latentdrive.data.picture_files import PICTURE_DAMAGE, opened_picture
-from latentdrive.data.picture_size import fitted
+from latentdrive.data.picture_size import Stored, fitted
 from latentdrive.errors import ConfigError, NoClips, UnreadableClip, raise_if_out_of_files
 
 VIDEO_SUFFIXES = frozenset(
@@ -194,11 +194,11 @@ def read_times(path: Path, count: int) -> Float64[np.ndarray, "T"]:
 
 def read_images(
     paths: list[Path], times_s: Float64[np.ndarray, "T"], size: tuple[int, int], fit: str
-) -> Iterator[tuple[float, UInt8[np.ndarray, "H W 3"], tuple[int, int]]]:
-    """Time, RGB at `size` and stored (height, width) of every image, as `video.decode` gives them for a video."""
+) -> Iterator[tuple[float, UInt8[np.ndarray, "H W 3"], Stored]]:
+    """Time, RGB at `size` and stored shape of every image, as `video.decode` gives them for a video."""
     for path, time_s in zip(paths, times_s):
         picture = _load_image(path)
-        yield float(time_s), fitted(picture, size, fit), picture.shape[:2]
+        yield float(time_s), fitted(picture, size, fit), Stored(*picture.shape[:2])
 
 
 def _load_image(path: Path) -> UInt8[np.ndarray, "H W 3"]:

@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Bool, Float, Float32, Float64, Int64
+from jaxtyping import Float, Float32, Float64, Int64
 
+from latentdrive.data.picture_size import Stored
 from latentdrive.errors import ConfigError, TooShort
 from latentdrive.geometry import relative_pose
 from latentdrive.types import FROZEN, ClipTruth, DrivingClip, PoseSource
 
-# Time in seconds, RGB [height, width, 3] at the size asked for, (height, width) of the stored
-# picture.
-Frames = Iterator[tuple[float, np.ndarray, tuple[int, int]]]
+# Time in seconds, RGB [height, width, 3] at the size asked for, shape of the picture in its file.
+Frames = Iterator[tuple[float, np.ndarray, Stored]]
 
 
 @dataclass(**FROZEN)
@@ -26,11 +26,14 @@ class ClipFacts:
     """Counts and notes of reading one clip, for the card and for `doctor`.
 
     frames_read: frames decoded. repeated: isolated repeated frames that were dropped. cuts: jumps
-    of the picture. holes: places without frames for longer than resampling bears; each begins a new
-    shot, as a cut does. standstill_s: seconds of standstill, which stay. source_hz: median rate of
-    the frames that move. view: left, top, right, bottom of the used window as shares of the stored
-    picture. camera_to_ego: 4 x 4 metres, or None. pose_note: how poses were made, their unit, the
-    intrinsics used.
+    of the picture. holes: places without frames for longer than resampling bears, or whose frames
+    were dropped as damaged; each begins a new shot, as a cut does. standstill_s: seconds of
+    standstill, which stay. source_hz: median rate of the frames that move. source_height,
+    source_width: of the picture as it is shown, upright and with square pixels. view: left, top,
+    right, bottom of the used window as shares of that picture. camera_to_ego: 4 x 4 metres, or
+    None. pose_note: how poses were made, their unit, the intrinsics used. damaged: frames that the
+    decoder reports as damaged. dropped: these, and those after them up to the next key frame; none
+    of them is in frames_read. damage_note: both in a sentence.
     """
 
     frames_read: int
@@ -45,6 +48,9 @@ class ClipFacts:
     view: tuple[float, float, float, float]
     camera_to_ego: list[list[float]] | None
     pose_note: str
+    damaged: int = 0
+    dropped: int = 0
+    damage_note: str = ""
 
 
 @dataclass(**FROZEN)
@@ -99,11 +105,13 @@ class Part:
             )
         if rows == slice(0, len(clip)):
             return clip
-        names = ("frames", "times_s", "shots", "ego_speed_mps", "poses_causal", "commands", "ego_motion")
+        names = ("frames", "times_s", "shots", "ego_speed_mps", "commands", "ego_motion")
         arrays = {name: getattr(clip, name) for name in names}
         cut = {name: None if array is None else array[rows] for name, array in arrays.items()}
-        poses = None if clip.ego_poses is None else anchored(clip.ego_poses[rows])
-        return replace(clip, ego_poses=poses, **cut)
+        for name in ("ego_poses", "known_poses"):
+            poses = getattr(clip, name)
+            cut[name] = None if poses is None else anchored(poses[rows], clip.ego_poses[rows.start])
+        return replace(clip, **cut)
 
 
 @runtime_checkable
@@ -151,14 +159,14 @@ class ReadableSource(Protocol):
 
 @dataclass(**FROZEN)
 class EgoTrack:
-    """The ego's motion through a clip, fields as in DrivingClip. note: how it was found, its unit,
-    the intrinsics used.
+    """The ego's motion through a clip, fields as in DrivingClip (known: known_poses). note: how it
+    was found, its unit, the intrinsics used.
     """
 
     poses: Float32[np.ndarray, "T 3"] | None = None
     speed_mps: Float32[np.ndarray, "T"] | None = None
     source: PoseSource = PoseSource.NONE
-    causal: Bool[np.ndarray, "T"] | None = None
+    known: Float32[np.ndarray, "T 3"] | None = None
     note: str = ""
 
 
@@ -172,13 +180,13 @@ class Odometry(Protocol):
         *,
         times_s: Float64[np.ndarray, "T"],
         shots: Int64[np.ndarray, "T"],
-        stored: tuple[int, int],
+        stored: Stored,
         intrinsics: Float64[np.ndarray, "3 3"] | None,
         field_of_view_deg: float,
     ) -> EgoTrack:
         """The ego's motion at these times. frames: decodes the clip again, stretched to a (height, width).
 
-        stored: (height, width) of the stored pictures; intrinsics are in their pixels.
+        stored: shape of the stored pictures; intrinsics are in their pixels.
         field_of_view_deg: horizontal, for pictures without intrinsics.
         """
 
@@ -189,7 +197,8 @@ class ClipOptions:
 
     rate_hz: frames a second after resampling. height, width: training size in pixels. fit: crop
     (the middle, undistorted) or stretch (the whole picture, distorted). images_hz: rate of numbered
-    images without times.txt. poses: recorded, visual_odometry (estimated by `odometry` where none
+    images without times.txt. video_hz: frames a second of videos that state none, or a wrong one;
+    None to believe the files. poses: recorded, visual_odometry (estimated by `odometry` where none
     are recorded) or none. field_of_view_deg: horizontal, the guess where nothing gives the
     intrinsics.
     """
@@ -202,12 +211,17 @@ class ClipOptions:
     poses: str
     odometry: Odometry | None
     field_of_view_deg: float
+    video_hz: float | None = None
 
     def __post_init__(self) -> None:
         if self.rate_hz <= 0 or self.height < 8 or self.width < 8:
             raise ConfigError(
                 "data.rate_hz must be above 0, data.height and data.width at least 8; "
                 f"got {self.rate_hz}, {self.height}, {self.width}"
+            )
+        if self.video_hz is not None and not 0 < self.video_hz < np.inf:
+            raise ConfigError(
+                f"data.options.video_hz must be above 0, or null to believe the videos; got {self.video_hz}"
             )
         if self.fit not in ("stretch", "crop"):
             raise ConfigError(f"data.options.fit must be stretch or crop; got {self.fit}")
@@ -219,7 +233,7 @@ class ClipOptions:
             )
 
 
-def anchored(poses: Float[np.ndarray, "T 3"]) -> Float32[np.ndarray, "T 3"]:
-    """The same poses relative to their first."""
+def anchored(poses: Float[np.ndarray, "T 3"], first: Float[np.ndarray, "3"]) -> Float32[np.ndarray, "T 3"]:
+    """The same poses relative to `first`."""
     poses = np.asarray(poses, np.float64)
-    return relative_pose(np.broadcast_to(poses[:1], poses.shape), poses).astype(np.float32)
+    return relative_pose(np.broadcast_to(np.asarray(first, np.float64), poses.shape), poses).astype(np.float32)

@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from latentdrive.data.clips.clip_source import ClipOptions, Frames, Part
+from latentdrive.data.clips.decoding import Damage
 from latentdrive.data.clips.file_clips import FileClips
 from latentdrive.data.clips.sidecars import Camera, Track
 from latentdrive.data.clips.video import decode
@@ -77,21 +78,21 @@ class Comma2k19(FileClips):
         self._video(index)
         return super().identity(index) | {"intrinsics": self.intrinsics}
 
-    def frames(self, index: int, size: tuple[int, int], fit: str) -> Frames:
+    def frames(self, index: int, size: tuple[int, int], fit: str, damage: Damage | None = None) -> Frames:
         """Frames of the video at the recorded times, the first at 0. Raises UnreadableClip unless
         there is one time a frame.
         """
-        video = self._video(index)
+        video, damage = self._video(index), damage or Damage()
         times = read_times(self.segments[index])
-        count = 0
-        for _, frame, stored in decode(video, size, fit):
-            if count < len(times):
-                yield float(times[count] - times[0]), frame, stored
-            count += 1
-        if count != len(times):
+        # The stream's own rate counts for nothing. At one frame a second, a frame's time is its number.
+        for number, frame, stored in decode(video, size, fit, told_hz=1.0, damage=damage):
+            if number < len(times):
+                yield float(times[int(number)] - times[0]), frame, stored
+        if damage.frames != len(times):
             raise UnreadableClip(
                 video,
-                f"it holds {count} frames for {len(times)} frame_times, so no frame's time is certain. Copy it again",
+                f"it holds {damage.frames} frames for {len(times)} frame_times, so no frame's time is certain. "
+                "Copy it again",
             )
 
     def track(self, index: int, first_s: float, last_s: float) -> Track | None:

@@ -13,14 +13,17 @@ from typing import Any, ClassVar
 import numpy as np
 
 from latentdrive.data.clips.clip_source import ClipFacts, ClipOptions, EgoTrack, Frames, Part, anchored
+from latentdrive.data.clips.decoding import Damage
 from latentdrive.data.clips.resampling import Resampled, Resampler
 from latentdrive.data.clips.sidecars import Camera, Track
-from latentdrive.data.picture_size import fit_picture, scaled_intrinsics
+from latentdrive.data.picture_size import Stored, fit_picture, scaled_intrinsics
 from latentdrive.errors import UnreadableClip, raise_if_out_of_files
 from latentdrive.types import ClipTruth, DrivingClip, PoseSource
 
 READER = "reader"  # key of an identity: the source and its version
-READING_VERSION = 2  # raise it when the same file would give other frames or poses: caches are then made again
+# Raise it when intact files would give other frames or poses: caches, stores and cards then name other clips. Where
+# only damaged or odd files are read in another way, raise frame_cache.FORMAT, which makes the caches again.
+READING_VERSION = 2
 
 
 class FileClips(ABC):
@@ -54,8 +57,8 @@ class FileClips(ABC):
         """Every file that decides the clip; the first must exist."""
 
     @abstractmethod
-    def frames(self, index: int, size: tuple[int, int], fit: str) -> Frames:
-        """The clip's frames in order of presentation."""
+    def frames(self, index: int, size: tuple[int, int], fit: str, damage: Damage | None = None) -> Frames:
+        """The clip's frames in order of presentation. damage: filled with what could not be decoded."""
 
     @abstractmethod
     def track(self, index: int, first_s: float, last_s: float) -> Track | None:
@@ -80,25 +83,24 @@ class FileClips(ABC):
     def identity(self, index: int) -> dict[str, Any]:
         """Everything that decides the bytes of `read`: our options, and files by size and time of change."""
         options = self.options
+        told = {} if options.video_hz is None else {"video_hz": options.video_hz}  # absent as before there was the key
         return {
             READER: f"{self.identity_name} {READING_VERSION}",
             "files": [_stamp(file, required=place == 0) for place, file in enumerate(self.files(index))],
             "picture": [options.rate_hz, options.height, options.width, options.fit, options.images_hz],
             "poses": [options.poses, options.field_of_view_deg],
+            **told,
         }
 
     def read(self, index: int) -> tuple[DrivingClip, ClipFacts]:
         """The whole clip and its facts. Raises UnreadableClip."""
-        resampler, size, stored = Resampler(rate_hz=self.rate_hz), (self.height, self.width), (0, 0)
-        for time_s, frame, stored_size in self.frames(index, size, self.options.fit):
-            resampler.add(time_s, frame)
-            stored = stored_size
-        resampled = resampler.finish(self.location(index))
-        view = fit_picture(stored, size, self.options.fit).view
+        size, damage = (self.height, self.width), Damage()
+        resampled, stored = self._resampled(index, size, damage)
+        view = fit_picture(stored.shown, size, self.options.fit).view
         camera = self.camera(index) or Camera(intrinsics=None, camera_to_ego=None)
         intrinsics = camera.intrinsics
         if intrinsics is not None:
-            intrinsics = scaled_intrinsics(intrinsics, view=view, stored=stored, size=size)
+            intrinsics = scaled_intrinsics(intrinsics, view=view, stored=stored[:2], size=size)
         ego = self._ego(index, resampled, camera, stored)
         clip = DrivingClip(
             frames=resampled.frames,
@@ -110,7 +112,7 @@ class FileClips(ABC):
             intrinsics=intrinsics,
             key=self.key(index),
             drive=self.drive(index),
-            poses_causal=ego.causal,
+            known_poses=ego.known,
         )
         facts = ClipFacts(
             frames_read=resampled.frames_read,
@@ -120,26 +122,42 @@ class FileClips(ABC):
             standstill_s=round(resampled.standstill_s, 3),
             duration_s=float(resampled.times_s[-1] - resampled.times_s[0]),
             source_hz=resampled.source_hz,
-            source_height=stored[0],
-            source_width=stored[1],
+            source_height=stored.shown[0],
+            source_width=stored.shown[1],
             view=view,
             camera_to_ego=None if camera.camera_to_ego is None else camera.camera_to_ego.tolist(),
             pose_note=ego.note,
+            damaged=damage.reported,
+            dropped=damage.dropped,
+            damage_note=damage.note,
         )
         return clip, facts
 
-    def _ego(self, index: int, resampled: Resampled, camera: Camera, stored: tuple[int, int]) -> EgoTrack:
+    def _resampled(self, index: int, size: tuple[int, int], damage: Damage) -> tuple[Resampled, Stored]:
+        """Frames of the clip at `rate_hz`, and the shape of the last picture in its file."""
+        resampler, stored, gaps = Resampler(rate_hz=self.rate_hz), Stored(0, 0), 0
+        for time_s, frame, shape in self.frames(index, size, self.options.fit, damage):
+            resampler.add(time_s, frame, after_gap=damage.gaps > gaps)
+            stored, gaps = shape, damage.gaps
+        try:
+            return resampler.finish(self.location(index)), stored
+        except UnreadableClip as error:
+            if not damage.note:
+                raise
+            raise UnreadableClip(error.path, f"{damage.note}. What is left is no clip: {error.reason}") from None
+
+    def _ego(self, index: int, resampled: Resampled, camera: Camera, stored: Stored) -> EgoTrack:
         times_s, poses = resampled.times_s, self.options.poses
         track = None if poses == "none" else self.track(index, times_s[0], times_s[-1])
         if track is not None:
             recorded, speed = track.at(times_s)
             return EgoTrack(
-                poses=anchored(recorded),
+                poses=anchored(recorded, recorded[0]),
                 speed_mps=speed.astype(np.float32),
                 source=PoseSource.RECORDED,
-                # Poses and frames have clocks of their own: half a step of the frames counts as
-                # now.
-                causal=track.reach_s(times_s) - times_s <= 0.5 / self.rate_hz,
+                # Poses and frames have clocks of their own: a pose is carried on for half a step of
+                # the frames.
+                known=anchored(track.known_at(times_s, recent_s=0.5 / self.rate_hz), recorded[0]),
                 note=track.note,
             )
         if poses != "visual_odometry":

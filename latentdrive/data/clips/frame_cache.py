@@ -23,7 +23,7 @@ from latentdrive.lru_cache import LruCache
 from latentdrive.statistics import evenly_spread
 from latentdrive.types import ClipTruth, DrivingClip
 
-FORMAT = 1
+FORMAT = 2  # of an entry, and how files are read that are not quite in order (see READING_VERSION)
 OPEN_CLIPS = 1024  # most clips whose mapped files a cache keeps open
 OPEN_SHARE = 4  # train, val and probe may each keep one such part of the files open that a process may open
 SAMPLE, NAMED = 16, 256  # for the estimate: clips whose header is opened, entries that are looked up

@@ -15,6 +15,7 @@ from jaxtyping import Float64
 
 from latentdrive.data.clips.clip_files import image_times, numbered_images, read_images, read_times
 from latentdrive.data.clips.clip_source import ClipOptions, Frames, Part
+from latentdrive.data.clips.decoding import Damage
 from latentdrive.data.clips.file_clips import FileClips
 from latentdrive.data.clips.sidecars import Camera, Track
 from latentdrive.errors import NoClips, UnreadableClip
@@ -69,7 +70,7 @@ class KittiOdometry(FileClips):
         sequence = self.sequences[index]
         return [sequence.images, sequence.poses, sequence.calib, *([] if sequence.times is None else [sequence.times])]
 
-    def frames(self, index: int, size: tuple[int, int], fit: str) -> Frames:
+    def frames(self, index: int, size: tuple[int, int], fit: str, damage: Damage | None = None) -> Frames:
         """The images, in order of their times."""
         images, times = self._images(index)
         return read_images(images, times, size, fit)

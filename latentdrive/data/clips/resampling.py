@@ -64,6 +64,7 @@ class Resampler:
         self._times: list[float] = []
         self._changes: list[tuple[float, float, float]] = []
         self._grey: np.ndarray | None = None  # the last frame's small picture
+        self._after_gap: set[int] = set()  # numbers of frames that follow missing ones
         self._waiting: dict[int, np.ndarray] = {}  # frames that may still be picked, by number
         self._judged = 0
         self._picked: list[np.ndarray] = []
@@ -73,13 +74,19 @@ class Resampler:
         self._repeated = self._cuts = self._out_of_order = 0
         self._standstill_s = 0.0
 
-    def add(self, time_s: float, frame: UInt8[np.ndarray, "H W 3"]) -> None:
-        """One more decoded frame; a frame that does not advance in time is dropped and counted as repeated."""
+    def add(self, time_s: float, frame: UInt8[np.ndarray, "H W 3"], *, after_gap: bool = False) -> None:
+        """One more decoded frame; a frame that does not advance in time is dropped and counted as repeated.
+
+        after_gap: frames before this one are missing, so it begins a new shot.
+        """
         if self._times and time_s <= self._times[-1]:
             self._out_of_order += 1
             return
         grey = small_grey(frame)
-        self._changes.append((np.inf,) * 3 if self._grey is None else change(self._grey, grey))
+        if after_gap and self._times:
+            self._after_gap.add(len(self._times))
+        fresh = self._grey is None or len(self._times) in self._after_gap
+        self._changes.append((np.inf,) * 3 if fresh else change(self._grey, grey))
         self._grey = grey
         self._waiting[len(self._times)] = frame
         self._times.append(time_s)
@@ -109,7 +116,7 @@ class Resampler:
             frames_read=read,
             repeated=self._repeated + self._out_of_order,
             cuts=self._cuts,
-            holes=self._grid.holes,
+            holes=self._grid.holes + len(self._after_gap),
             standstill_s=self._standstill_s,
             source_hz=1.0 / step_s,
         )
@@ -133,10 +140,10 @@ class Resampler:
             if verdict.still[row]:
                 self._standstill_s += self._times[k] - self._times[k - 1]
             self._cuts += bool(verdict.cut[row])
-            if k > 0:
+            if k > 0 and k not in self._after_gap:
                 self._steps.append(self._times[k] - self._last_moving_s)
             self._last_moving_s = self._times[k]
-            for number, shot in self._grid.offer(k, self._times[k], bool(verdict.cut[row])):
+            for number, shot in self._grid.offer(k, self._times[k], bool(verdict.cut[row]) or k in self._after_gap):
                 self._pick(number, shot)
             # Every earlier frame has been picked or passed over; this one may still become the
             # grid's choice.

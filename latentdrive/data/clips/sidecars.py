@@ -13,12 +13,13 @@ import numpy as np
 from jaxtyping import Float64
 
 from latentdrive.errors import UnreadableClip, raise_if_out_of_files
-from latentdrive.geometry import interpolate_poses, nearest_rows
+from latentdrive.geometry import compose, interpolate_poses, nearest_rows, relative_pose
 from latentdrive.plain_files import read_json
 from latentdrive.types import FROZEN
 
 POSE_COLUMNS = ("time_s", "x_m", "y_m", "heading_rad", "speed_mps")
 SAME_TIME_S = 1e-3  # two times closer than this are the same moment, rounded
+CLOCK_S = 1e-6  # finest step of time stamps: a pose that is later by less is not later
 
 
 @dataclass(**FROZEN)
@@ -38,7 +39,25 @@ class Track:
         poses = interpolate_poses(self.times_s, self.poses, times_s)
         return poses, np.interp(times_s, self.times_s, self.speed_mps)
 
-    def reach_s(self, times_s: Float64[np.ndarray, "N"]) -> Float64[np.ndarray, "N"]:
+    def known_at(self, times_s: Float64[np.ndarray, "N"], *, recent_s: float) -> Float64[np.ndarray, "N 3"]:
+        """Poses (in the frame of the recorded ones) at ascending times, each from poses recorded up to it.
+
+        The last recorded pose is carried on by repeating the motion that led to it, for at most `recent_s` seconds.
+        NaN where no pose is so recent, and where `at` of the time before uses a pose recorded after this last one.
+        """
+        last = np.searchsorted(self.times_s, times_s + CLOCK_S, side="right") - 1
+        seen_s = self.times_s[np.maximum(last, 0)]
+        age_s = np.maximum(times_s - seen_s, 0.0)
+        same = age_s <= SAME_TIME_S
+        poses = interpolate_poses(self.times_s, self.poses, seen_s)
+        earlier = interpolate_poses(self.times_s, self.poses, seen_s - age_s)
+        known = np.where(same[:, None], poses, compose(poses, relative_pose(earlier, poses)))
+        unknown = (last < 0) | (age_s > recent_s) | (~same & (seen_s - age_s < self.times_s[0]))
+        unknown[1:] |= self._reach_s(times_s)[:-1] > seen_s[1:]
+        known[unknown] = np.nan
+        return known
+
+    def _reach_s(self, times_s: Float64[np.ndarray, "N"]) -> Float64[np.ndarray, "N"]:
         """For each of these times, that of the latest recorded pose that `at` uses; it grows with the time."""
         rows = np.searchsorted(self.times_s, self._rounded(times_s))
         return self.times_s[np.minimum(rows, len(self.times_s) - 1)]

@@ -1,13 +1,12 @@
 """Driving video on disk as clips: mp4, hevc, mkv, gif, or folders of numbered images.
 
-The first step of the walk. One file is one clip. It is decoded once, at training size and by
-presentation times, and resampled to `rate_hz` (resampling.py); poses and the camera come from files
-beside it (sidecars.py).
+The first step of the walk. One file is one clip. It is decoded once (container.py, decoding.py), at
+training size and by presentation times, and resampled to `rate_hz` (resampling.py); poses and the
+camera come from files beside it (sidecars.py).
 """
 
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import av
@@ -16,17 +15,12 @@ from jaxtyping import UInt8
 
 from latentdrive.data.clips.clip_files import TIMES, ClipList, image_times, numbered_images, read_images
 from latentdrive.data.clips.clip_source import ClipOptions, Frames, Part
+from latentdrive.data.clips.container import errors_named, opened
+from latentdrive.data.clips.decoding import Damage, usable_frames
 from latentdrive.data.clips.file_clips import FileClips
 from latentdrive.data.clips.sidecars import Camera, Track, read_camera, read_track, sidecar
-from latentdrive.data.picture_files import LARGEST_PIXELS
-from latentdrive.data.picture_size import fit_picture
-from latentdrive.errors import UnreadableClip, raise_if_out_of_files
+from latentdrive.data.picture_size import Stored, fit_picture
 from latentdrive.types import ClipTruth
-
-# How much earlier than its header says a video may end: intact files are exact to a frame, edit
-# lists to a few.
-TRUNCATED_SHARE, TRUNCATED_S = 0.01, 0.3
-RAW_HZ = 25.0  # frames a second of raw hevc that states no rate
 
 
 class VideoFolder(FileClips):
@@ -69,11 +63,11 @@ class VideoFolder(FileClips):
         sidecars = [sidecar(path, ".poses.csv"), sidecar(path, ".camera.json")]
         return [path, *sidecars, path / TIMES] if os.path.isdir(path) else [path, *sidecars]
 
-    def frames(self, index: int, size: tuple[int, int], fit: str) -> Frames:
+    def frames(self, index: int, size: tuple[int, int], fit: str, damage: Damage | None = None) -> Frames:
         """Frames by presentation time, at (height, width)."""
         path = self.location(index)
         if not os.path.isdir(path):
-            return decode(path, size, fit)
+            return decode(path, size, fit, told_hz=self.options.video_hz, damage=damage)
         images, numbers = numbered_images(path)
         return read_images(images, image_times(path, numbers, self.options.images_hz), size, fit)
 
@@ -91,8 +85,8 @@ class VideoFolder(FileClips):
         path = self.location(index)
         if os.path.isdir(path):
             return len(os.listdir(path)) / self.options.images_hz if self.options.images_hz else None
-        with _opened(path) as container:
-            return _header_duration_s(container)
+        with opened(path, self.options.video_hz) as video:
+            return video.duration_s
 
     def truth(self, index: int) -> ClipTruth | None:
         """The built-in world's ground truth of the whole clip; None for real video."""
@@ -101,81 +95,46 @@ class VideoFolder(FileClips):
         )
 
 
-def decode(path: Path, size: tuple[int, int], fit: str) -> Frames:
-    """Frames of a video in order of presentation: time in seconds, RGB at (height, width), stored (height, width).
+def decode(
+    path: Path, size: tuple[int, int], fit: str, *, told_hz: float | None = None, damage: Damage | None = None
+) -> Frames:
+    """Frames of a video in order of presentation: time in seconds, RGB at (height, width), and how it is stored.
 
-    Raises UnreadableClip if the container or a frame can't be read, or the video ends earlier than
-    its header says.
+    told_hz: frames a second, for a video that states none or a wrong one. damage: filled with what can't be used.
+    Raises UnreadableClip if the container can't be read, the video ends earlier than its header says, or it is raw and
+    nothing tells its rate.
     """
-    with _opened(path) as container:
-        stream = container.streams.video[0]
-        stream.thread_type = "AUTO"
-        stream.codec_context.options = {"max_pixels": str(LARGEST_PIXELS)}
-        expected_s = _header_duration_s(container)
-        start_s = float((stream.start_time or 0) * stream.time_base)
-        count, end_s = 0, 0.0
-        for picture in container.decode(stream):
-            # Raw hevc has no presentation times, only a rate.
-            time_s = picture.time if picture.time is not None else count / float(stream.guessed_rate or RAW_HZ)
-            count += 1
-            end_s = time_s + float((picture.duration or 0) * stream.time_base)
-            yield time_s, *_picture(picture, size, fit)
-        if count and expected_s is not None:
-            decoded_s = end_s - start_s
-            if decoded_s < expected_s * (1 - TRUNCATED_SHARE) - TRUNCATED_S:
-                raise UnreadableClip(
-                    path,
-                    f"truncated: its header says {expected_s:.1f} s, only {decoded_s:.1f} s can be decoded. "
-                    "Copy it again",
-                )
+    for video, number, picture in usable_frames(path, told_hz=told_hz, damage=damage or Damage()):
+        with errors_named(path):
+            frame, stored = _upright(picture, video.pixel_aspect, size, fit)
+        yield video.time_of(number, picture), frame, stored
 
 
-def _picture(
-    picture: av.VideoFrame, size: tuple[int, int], fit: str
-) -> tuple[UInt8[np.ndarray, "H W 3"], tuple[int, int]]:
-    """RGB at `size`, turned upright (telephones record sideways), and the upright picture's stored (height, width)."""
-    turns = round(picture.rotation / 90) % 4
-    stored = (picture.width, picture.height) if turns % 2 else (picture.height, picture.width)
-    plan = fit_picture(stored, size, fit)
-    height, width = plan.scaled[::-1] if turns % 2 else plan.scaled
+def _upright(
+    picture: av.VideoFrame, pixel_aspect: float, size: tuple[int, int], fit: str
+) -> tuple[UInt8[np.ndarray, "H W 3"], Stored]:
+    """RGB at `size` as a player shows it, upright and with square pixels, and its shape in the file, upright."""
+    across, down, turned = _orientation(picture)
+    if turned:
+        stored = Stored(height=picture.width, width=picture.height, pixel_aspect=1 / pixel_aspect)
+    else:
+        stored = Stored(height=picture.height, width=picture.width, pixel_aspect=pixel_aspect)
+    plan = fit_picture(stored.shown, size, fit)
+    height, width = plan.scaled[::-1] if turned else plan.scaled
     image = picture.reformat(width=width, height=height, format="rgb24", interpolation="AREA").to_ndarray()
-    if turns:
-        image = np.rot90(image, turns)
+    image = (image.transpose(1, 0, 2) if turned else image)[::down, ::across]
     return image[plan.top : plan.top + size[0], plan.left : plan.left + size[1]], stored
 
 
-@contextmanager
-def _opened(path: Path) -> Iterator[av.container.InputContainer]:
-    """The container, with FFmpeg's errors turned into UnreadableClip."""
-    try:
-        if path.stat().st_size == 0:
-            raise UnreadableClip(path, "the file is empty (0 bytes): copy it again")
-        with av.open(os.fspath(path), metadata_errors="replace") as container:
-            if not container.streams.video:
-                raise UnreadableClip(path, "it holds no video stream")
-            if container.streams.video[0].codec_context is None:
-                raise UnreadableClip(path, "its video is of a kind that FFmpeg does not know: copy it again")
-            yield container
-    except av.error.FFmpegError as error:
-        raise_if_out_of_files(error)
-        raise UnreadableClip(
-            path,
-            f"not a readable video ({error.strerror}): it may be truncated or no video at all. "
-            "Try ffplay, or copy it again",
-        ) from error
-    except OSError as error:
-        raise_if_out_of_files(error)
-        raise UnreadableClip(path, f"it can't be opened ({error.strerror}): is the disk mounted?") from error
-    except ValueError as error:  # a name that no file can have
-        raise UnreadableClip(path, f"it can't be opened ({error}): correct the list") from None
+def _orientation(picture: av.VideoFrame) -> tuple[int, int, bool]:
+    """How a stored picture becomes upright: axes exchanged or not, and then read forwards (1) or backwards (-1).
 
-
-def _header_duration_s(container: av.container.InputContainer) -> float | None:
-    stream = container.streams.video[0]
-    if stream.duration:
-        return float(stream.duration * stream.time_base)
-    if len(container.streams) == 1 and container.duration:
-        # Matroska states the container's length alone, and with sound that may be the sound's
-        # length.
-        return container.duration / av.time_base
-    return None
+    Telephones record sideways, and some cameras mirrored; the header says so with a matrix.
+    """
+    data = picture.side_data.get("DISPLAYMATRIX")
+    if data is None:
+        return 1, 1, False
+    (a, b, _), (c, d, _), _ = np.frombuffer(bytes(data), "<i4").reshape(3, 3)  # right = a x + c y, down = b x + d y
+    turned = abs(int(b)) > abs(int(a))
+    across, down = (c, b) if turned else (a, d)
+    return (-1 if across < 0 else 1), (-1 if down < 0 else 1), turned

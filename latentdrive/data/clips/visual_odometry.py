@@ -20,7 +20,7 @@ from jaxtyping import Float32, Float64, Int64, UInt8
 from latentdrive.data.clips.camera_motion import TIGHT, Tracks, derotate, solve, track, usual_direction
 from latentdrive.data.clips.clip_source import EgoTrack, Frames
 from latentdrive.data.clips.road_speed import CAMERA_HEIGHT_M, TOP_SPEED_MPS, RoadView, shift_scores, steady_speed
-from latentdrive.data.picture_size import WHOLE, scaled_intrinsics
+from latentdrive.data.picture_size import WHOLE, Stored, scaled_intrinsics
 from latentdrive.errors import WrongShape
 from latentdrive.geometry import compose
 from latentdrive.types import FROZEN, PoseSource
@@ -41,17 +41,17 @@ class VisualOdometry:
         *,
         times_s: Float64[np.ndarray, "T"],
         shots: Int64[np.ndarray, "T"],
-        stored: tuple[int, int],
+        stored: Stored,
         intrinsics: Float64[np.ndarray, "3 3"] | None,
         field_of_view_deg: float,
     ) -> EgoTrack:
         """See Odometry. The clip is decoded a second time, at a size at which corners can be tracked."""
-        size = work_size(stored)
+        size = work_size(stored.shown)
         if intrinsics is None:
             matrix, origin = guessed_intrinsics(size, field_of_view_deg), "guessed"
         else:
             matrix, origin = (
-                scaled_intrinsics(intrinsics, view=WHOLE, stored=stored, size=size).astype(np.float64),
+                scaled_intrinsics(intrinsics, view=WHOLE, stored=stored[:2], size=size).astype(np.float64),
                 "given",
             )
         used = set(times_s.tolist())
@@ -80,10 +80,10 @@ class EgoMotion:
     road_evidence: float
 
 
-def work_size(stored: tuple[int, int]) -> tuple[int, int]:
-    """(height, width) at which a stored picture is tracked; never enlarged."""
-    scale = min(1.0, WORK_WIDTH / stored[1])
-    return max(16, round(stored[0] * scale)), max(16, round(stored[1] * scale))
+def work_size(shown: tuple[int, int]) -> tuple[int, int]:
+    """(height, width) at which a picture is tracked; never enlarged."""
+    scale = min(1.0, WORK_WIDTH / shown[1])
+    return max(16, round(shown[0] * scale)), max(16, round(shown[1] * scale))
 
 
 def guessed_intrinsics(size: tuple[int, int], field_of_view_deg: float) -> Float64[np.ndarray, "3 3"]:

@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Float64, Int64
 
 from latentdrive.data.clips.clip_source import ClipFacts, ClipOptions, Frames, Part
+from latentdrive.data.clips.decoding import Damage
 from latentdrive.data.clips.file_clips import FileClips
 from latentdrive.data.clips.sidecars import Camera, Track
 from latentdrive.data.navsim.frames import CAMERAS
@@ -23,7 +24,7 @@ from latentdrive.data.navsim.log_reading import current_index
 from latentdrive.data.navsim.scene_filter import SceneFilter, choose_split
 from latentdrive.data.navsim.scenes import camera_to_ego
 from latentdrive.data.navsim.sensor_files import image_size, read_image
-from latentdrive.data.picture_size import fit_picture, fitted
+from latentdrive.data.picture_size import Stored, fit_picture, fitted
 from latentdrive.errors import ConfigError, NoClips, NoScenes, TooShort, UnreadableClip, UnreadableScene
 from latentdrive.geometry import nearest_rows
 from latentdrive.types import FROZEN, DrivingClip
@@ -151,7 +152,7 @@ class NavsimClips(FileClips):
         notes = [facts.pose_note, *self._lost.notes(len(self._rows(index)[0]))]
         return clip, replace(facts, pose_note="; ".join(filter(None, notes)))
 
-    def frames(self, index: int, size: tuple[int, int], fit: str) -> Frames:
+    def frames(self, index: int, size: tuple[int, int], fit: str, damage: Damage | None = None) -> Frames:
         """The images that are there, with seconds since the log's first frame.
 
         Raises UnreadableClip if there is none.
@@ -215,10 +216,10 @@ class NavsimClips(FileClips):
         times = log.timestamps_us[rows]
         return rows, (times - times[:1]) * 1e-6
 
-    def _picture(self, path: Path, size: tuple[int, int], fit: str) -> tuple[np.ndarray, tuple[int, int]]:
+    def _picture(self, path: Path, size: tuple[int, int], fit: str) -> tuple[np.ndarray, Stored]:
         plan = fit_picture(image_size(path), size, fit)
         picture, stored = read_image(path, plan.scaled)
-        return fitted(picture, size, fit), stored
+        return fitted(picture, size, fit), Stored(*stored)
 
 
 def _chosen(index: NavsimIndex, filter: SceneFilter) -> Iterator[tuple[str, float | None]]:
