@@ -234,12 +234,23 @@ def _each_once(model: nn.Module) -> dict[str, Tensor]:
 
 
 def _arguments_from_files(folder: Path, card: Card, kind: type[nn.Module]) -> Mapping[str, Any]:
+    if not isinstance(card.files, Mapping) or any(_leads_out(name) for name in card.files):
+        raise CheckpointError(f"{folder / CARD} lists files outside of {folder / FILES}; copy the folder again")
+    present = {p.relative_to(folder).as_posix() for p in (folder / FILES).rglob("[!.]*") if p.is_file()}
+    if unlisted := sorted(present - card.files.keys()):  # the model would read it, and nothing vouches for it
+        raise CheckpointError(f"{folder} holds {unlisted[0]}, which its card does not list; copy the folder again")
     for name, expected in card.files.items():
         if not (folder / name).is_file():
             raise CheckpointError(f"{folder} lacks {name}; copy the folder again from where it was made")
         if _sha256(folder / name) != expected:
             raise CheckpointError(f"{folder / name} was altered: its sha256 is not the card's; copy the folder again")
     return kind.from_files(folder / FILES) if card.files and issubclass(kind, KeepsFiles) else {}
+
+
+def _leads_out(name: str) -> bool:
+    """Whether a name on a card means anything but a file below the folder of files."""
+    parts = name.split("/")
+    return parts[0] != FILES or len(parts) < 2 or not all(part.strip(".") for part in parts)
 
 
 def fingerprint(weights: str, files: Mapping[str, str], config: Mapping[str, Any]) -> str:

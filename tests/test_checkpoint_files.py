@@ -1,5 +1,6 @@
 """Models that keep files of their own: they travel in the checkpoint and are guarded like weights."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,27 @@ def test_an_altered_file_is_refused(saved):
 def test_a_missing_file_is_named(saved):
     (saved[0] / "files/word.txt").unlink()
     with pytest.raises(CheckpointError, match=r"lacks files/word.txt"):
+        checkpoint.load(saved[0])
+
+
+def test_a_file_that_the_card_does_not_list_is_refused(saved):
+    (saved[0] / "files/more.txt").write_text("read by nobody knows whom")
+    with pytest.raises(CheckpointError, match=r"holds files/more.txt, which its card does not list"):
+        checkpoint.load(saved[0])
+    (saved[0] / "files/more.txt").rename(saved[0] / "files/.hidden")  # left behind by a program that shows folders
+    checkpoint.load(saved[0])
+
+
+@pytest.mark.parametrize(
+    "name", ["files/../word.txt", "../secret.txt", "/etc/hostname", "model.safetensors", "files/./"]
+)
+def test_a_card_that_lists_files_elsewhere_is_refused_before_they_are_read(saved, monkeypatch, name):
+    config = {"_target_": f"{SOURCE}.Worded", "word": {"_target_": f"{SOURCE}.forbidden"}}
+    content = json.loads((saved[0] / "card.json").read_text())
+    content["files"][name] = "0" * 64
+    content["fingerprint"] = checkpoint.fingerprint(content["weights_sha256"], content["files"], config)
+    (saved[0] / "card.json").write_text(json.dumps(content))
+    with pytest.raises(CheckpointError, match=r"card.json lists files outside of .*files; copy"):
         checkpoint.load(saved[0])
 
 

@@ -19,6 +19,7 @@ from jaxtyping import Int64
 from latentdrive.data.latent_store import LatentStore, LatentWriter, Windows
 from latentdrive.data.store_files import INDEX
 from latentdrive.errors import StoreError
+from latentdrive.locks import one_writer
 
 ROUNDS = 100  # how often labels that still have their own drive are exchanged
 
@@ -41,10 +42,6 @@ def main() -> None:
 
 def permute(store: LatentStore, out: Path, *, seed: int) -> None:
     """Write `store` with the labels of other drives' windows, unless it exists already."""
-    settings = {**store.info.settings, "permuted": seed}
-    writer = LatentWriter(out, replace(store.info, settings=settings))
-    if writer.complete:
-        return
     keys = list(dict.fromkeys(store.keys))
     place = {key: number for number, key in enumerate(keys)}
     drive_of = dict(zip(store.keys, store.drives))
@@ -57,8 +54,11 @@ def permute(store: LatentStore, out: Path, *, seed: int) -> None:
         known=store.known,
         contents=store.contents,
     )
-    writer.add(windows, next_clip=len(keys), unreadable=store.unreadable)
-    writer.finish()
+    with one_writer(out):
+        writer = LatentWriter(out, replace(store.info, settings={**store.info.settings, "permuted": seed}))
+        if not writer.complete:
+            writer.add(windows, next_clip=len(keys), unreadable=store.unreadable)
+            writer.finish()
 
 
 def derangement(drives: list[str], *, seed: int) -> Int64[np.ndarray, "N"]:

@@ -104,6 +104,8 @@ def open_store(folder: str) -> StoredLatents:
 def read(data: DataSet, split: str, stores: dict[str, StoredLatents]) -> Scenes:
     """The scenes of a split, with the embeddings of the present."""
     source = data.open_scenes(split=split, needs=NO_SENSORS)
+    for store in stores.values():
+        store.require_labelled_scenes(source, source.tokens, watch=progress)
     status, plans, drives, rows = [], [], [], {name: [] for name in stores}
     for token in progress(source.tokens, what=split):
         scene = source[token]

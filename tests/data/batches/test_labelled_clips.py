@@ -8,42 +8,12 @@ import numpy as np
 import pytest
 
 from latentdrive.data.batches import labelled_clips
-from latentdrive.data.batches.labelled_clips import fingerprint_clips, require_same_clips
+from latentdrive.data.batches.labelled_clips import require_same_clips
 from latentdrive.data.file_contents import contents_of
 from latentdrive.data.latent_store import LatentStore, LatentWriter
 from latentdrive.errors import StoreError
-from tests.support.latent import MemoryClips, make_clip, make_info, make_windows
-
-
-class Files(MemoryClips):
-    """Clips with a file each, in a folder. Their identity names the version of the reader, as that of video does."""
-
-    version = labelled_clips.READING_VERSION
-
-    def __init__(self, folder: Path, numbers: list[int]) -> None:
-        super().__init__([make_clip(number) for number in numbers])
-        self.folder = folder
-        folder.mkdir(exist_ok=True)
-        for number in numbers:
-            if not (file := folder / f"clip{number}.mp4").exists():
-                file.write_bytes(b"frames of clip %d" % number)
-
-    def files(self, index: int) -> list[Path]:
-        return [self.folder / f"{self.key(index)}.mp4"]
-
-    def identity(self, index: int) -> dict:
-        stat = self.files(index)[0].stat()
-        return {"reader": f"Files {self.version}", "file": [str(self.folder), stat.st_size, stat.st_mtime_ns]}
-
-
-def label(folder: Path, clips: Files, *, noting: bool = True) -> LatentStore:
-    """A store of these clips. noting: what was in their files; the first stores did not."""
-    numbers = [int(clip.key.removeprefix("clip")) for clip in clips.clips]
-    writer = LatentWriter(folder, make_info(data=fingerprint_clips(clips)))
-    contents = {clips.key(i): contents_of(clips.files(i)) for i in range(len(clips))} if noting else {}
-    writer.add(replace(make_windows(numbers), contents=contents), next_clip=len(clips), unreadable=[])
-    writer.finish()
-    return LatentStore(folder)
+from tests.support.labelled_files import Files, label_files
+from tests.support.latent import make_info, make_windows
 
 
 @pytest.fixture
@@ -61,11 +31,11 @@ def exchange(clips: Files, first: int, second: int) -> None:
 
 @pytest.mark.parametrize("noting", [True, False])
 def test_the_clips_that_were_labelled_are_accepted(tmp_path: Path, clips: Files, noting: bool):
-    require_same_clips(label(tmp_path / "store", clips, noting=noting), clips)
+    require_same_clips(label_files(tmp_path / "store", clips, noting=noting), clips)
 
 
 def test_data_that_moved_were_touched_and_have_grown_are_the_same(tmp_path: Path, clips: Files):
-    store = label(tmp_path / "store", clips)
+    store = label_files(tmp_path / "store", clips)
     shutil.copytree(clips.folder, tmp_path / "elsewhere")
     require_same_clips(store, Files(tmp_path / "elsewhere", [5, 3, 2, 1, 0]))
     shutil.rmtree(clips.folder)
@@ -73,7 +43,7 @@ def test_data_that_moved_were_touched_and_have_grown_are_the_same(tmp_path: Path
 
 
 def test_exactly_the_clips_that_changed_are_counted_and_named(tmp_path: Path, clips: Files):
-    store = label(tmp_path / "store", clips)
+    store = label_files(tmp_path / "store", clips)
     exchange(clips, 1, 3)
     with pytest.raises(
         StoreError, match=r"store: 2 of 4 clips are not those that were labelled: clip1 \(clip1.mp4\), clip3"
@@ -88,7 +58,7 @@ def test_exactly_the_clips_that_changed_are_counted_and_named(tmp_path: Path, cl
 
 def test_many_changed_clips_are_counted_and_the_first_ones_named(tmp_path: Path):
     clips = Files(tmp_path / "clips", list(range(9)))
-    store = label(tmp_path / "store", clips)
+    store = label_files(tmp_path / "store", clips)
     for index in range(9):
         clips.files(index)[0].write_bytes(b"other frames")
     with pytest.raises(StoreError, match=r"9 of 9 clips .*clip4 \(clip4.mp4\), \.\.\.\. Bring"):
@@ -96,13 +66,13 @@ def test_many_changed_clips_are_counted_and_the_first_ones_named(tmp_path: Path)
 
 
 def test_a_changed_clip_that_no_window_lies_in_does_not_matter(tmp_path: Path, clips: Files):
-    store = label(tmp_path / "store", Files(clips.folder, [0, 1]))
+    store = label_files(tmp_path / "store", Files(clips.folder, [0, 1]))
     clips.files(3)[0].write_bytes(b"other frames")
     require_same_clips(store, clips)
 
 
 def test_the_first_stores_are_accepted_where_the_data_lie_as_they_lay(tmp_path: Path, clips: Files, monkeypatch):
-    store = label(tmp_path / "store", clips, noting=False)
+    store = label_files(tmp_path / "store", clips, noting=False)
     monkeypatch.setattr(labelled_clips, "READING_VERSION", Files.version + 3)
     clips.version = Files.version + 3  # a later version of the reader, which would give other frames
     require_same_clips(store, clips)
@@ -114,7 +84,7 @@ def test_the_first_stores_are_accepted_where_the_data_lie_as_they_lay(tmp_path: 
 
 
 def test_a_store_of_other_clips_is_refused_by_name(tmp_path: Path, clips: Files):
-    store = label(tmp_path / "store", clips)
+    store = label_files(tmp_path / "store", clips)
     with pytest.raises(StoreError, match=r"labels clip1 \(2 clips in all\), which this data does not hold"):
         require_same_clips(store, Files(clips.folder, [0, 2]))
 
