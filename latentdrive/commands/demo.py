@@ -228,7 +228,7 @@ def summary(out: Path) -> list[str]:
 def _predictor_lines(out: Path) -> Iterator[str]:
     codebook, teacher = _metrics(out / "codebook"), _metrics(out / "teacher")
     if (cost := codebook.get("held_out/cost_ego_shuffled")) is not None:
-        yield f"ego codes of another clip make the predicted frame {cost:.0%} worse"
+        yield f"ego codes of another clip make the predicted frame {abs(cost):.0%} {'worse' if cost >= 0 else 'better'}"
     if (nats := teacher.get("held_out/nats")) is not None:
         known = teacher.get("held_out/baseline_marginal_nats")
         beside = "" if known is None else f" (knowing only how often each code occurs: {known:.2f})"

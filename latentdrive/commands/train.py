@@ -90,7 +90,9 @@ def _train(cfg: Config, folder: RunFolder) -> dict[str, float]:
         folder.say(f"resuming after step {done.steps:,} of {stage.steps:,} from {state}")
     elif stage.start:
         _take_over(folder, stage)
-    stage.batches.watch, stage.module.say = progress, folder.say
+    stage.batches.watch = progress
+    # A lambda, because averaging weights copies the training, and with a bound method its object, the folder.
+    stage.module.say = lambda text: folder.say(text)
     stage.module.prepare(stage.batches, new=not done.steps and not stage.start)
     settings[LEARNED_FROM] = stage.batches.learned_from
     if done.steps:

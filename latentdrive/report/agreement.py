@@ -67,7 +67,7 @@ class Agreement:
         text = f"always the most frequent code {frequent:.1%}, the last transition repeated "
         if not self.known:
             return f"{text}the same, because no window's last transition is known"
-        return f"{text}{repeated:.1%}" + ("" if self.known == 1 else f" (known for {self.known:.0%} of the windows)")
+        return f"{text}{repeated:.1%}" + ("" if self.known == 1 else f", known in {self.known:.0%} of the windows")
 
 
 def agreement_of(first: LatentStore, second: LatentStore) -> Agreement | None:

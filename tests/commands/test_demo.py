@@ -170,11 +170,11 @@ def test_agreement_is_told_decoding_alone_beside_both_guesses(tmp_path):
         (tmp_path / name / "metrics.json").write_text(json.dumps({"metrics": {"held_out/top1": 0.93}}))
     assert list(demo._agreement_lines(tmp_path)) == [
         "the teacher names 50.0% of the codes of what happened, decoding alone (always the most frequent code 62.5%, "
-        "the last transition repeated 62.5% (known for 75% of the windows))",
+        "the last transition repeated 62.5%, known in 75% of the windows)",
         "the student names 25.0% of the teacher's codes, decoding alone (always the most frequent code 87.5%, the last "
-        "transition repeated 75.0% (known for 75% of the windows))",
+        "transition repeated 75.0%, known in 75% of the windows)",
         "the student names 37.5% of the codes of what happened, decoding alone (always the most frequent code 62.5%, "
-        "the last transition repeated 62.5% (known for 75% of the windows))",
+        "the last transition repeated 62.5%, known in 75% of the windows)",
     ]
 
 

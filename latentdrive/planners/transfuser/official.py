@@ -182,7 +182,7 @@ def our_name(key: str) -> str:
 def _opened(file: Path) -> Any:
     if not file.is_file():
         raise CheckpointError(f"{file} does not exist: name NAVSIM's checkpoint (.ckpt)")
-    require_file(file, again="download NAVSIM's checkpoint again")
+    require_file(file, again="download it again")
     try:
         with torch.serialization.safe_globals(ALLOWED):
             return torch.load(file, map_location="cpu", weights_only=True)

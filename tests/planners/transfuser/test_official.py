@@ -135,6 +135,9 @@ def test_what_is_no_checkpoint_says_what_it_is(small, tmp_path):
     (tmp_path / "text.ckpt").write_text("<html>not found</html>")
     with pytest.raises(CheckpointError, match="download it again"):
         read_official(tmp_path / "text.ckpt")
+    (tmp_path / "note.ckpt").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 3\n")
+    with pytest.raises(CheckpointError, match="is a note of Git LFS that stands for the file"):
+        read_official(tmp_path / "note.ckpt")
     torch.save({"epoch": 1}, tmp_path / "empty.ckpt")
     with pytest.raises(CheckpointError, match="under state_dict; it holds: epoch"):
         read_official(tmp_path / "empty.ckpt")
