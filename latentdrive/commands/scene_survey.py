@@ -114,7 +114,7 @@ def _map_findings(source: NavsimLogs) -> Iterator[Finding]:
         yield wrong("no maps, so nothing can be scored: say where they are, data.scenes.maps.root=FOLDER")
         return
     complete = []
-    for name in sorted({source.place(token) for token in source.tokens}):
+    for name in sorted({source.place(token) for token in source.tokens} - {""}):  # private logs name no map
         try:
             road_map = source.maps[name]
         except MapError as error:
