@@ -20,6 +20,7 @@ from latentdrive.data.clips.frame_cache import CachedClips
 from latentdrive.data.latent_store import LatentWriter
 from latentdrive.data.unreadable import UnreadableLog
 from latentdrive.devices import choose_device
+from latentdrive.kinds import Count, Positive
 from latentdrive.labelling import address, choose_labeller, describe, label_part, stride_frames
 from latentdrive.run_folder import RunFolder, progress
 
@@ -28,19 +29,18 @@ def run(cfg: Config) -> Path:
     """Label every part. Returns the folder that holds the stores."""
     folder, data = RunFolder(cfg, verb=cfg.verb), build(cfg.data)
     torch.manual_seed(cfg.seed)  # labelling draws no random numbers yet; sampled decoding would
-    device = choose_device(cfg.device)
+    device, stride_s = choose_device(cfg.device), float(cfg.value("stride_s", Positive))
+    sizes = {key: cfg.value(key, Count) for key in ("batch_size", "shard_windows")}
     model, card = checkpoint.load(cfg.value("model", str))
     transition_s = card.data.get("transition_s")
     labeller = choose_labeller(model, rate_hz=data.rate_hz, transition_s=transition_s, device=device)
-    stride = stride_frames(cfg.stride_s, data.rate_hz)
+    stride = stride_frames(stride_s, data.rate_hz)
     parts = {part: data.open(part) for part in cfg.parts}
     infos = {
-        part: describe(labeller, clips, maker=card.fingerprint, stride_s=float(cfg.stride_s))
-        for part, clips in parts.items()
+        part: describe(labeller, clips, maker=card.fingerprint, stride_s=stride_s) for part, clips in parts.items()
     }
     named, stores = cfg.value("store", str | None), Path(cfg.stores)
     root = stores / address(infos) if named is None else Path(named)
-    sizes = {"batch_size": cfg.batch_size, "shard_windows": cfg.shard_windows, "stride": stride}
     then, dry_run = cfg.next.plain(), cfg.dry_run
     cfg.require_all_read()
     folder.say(f"{type(model).__name__} {card.fingerprint} labels {_counts(parts)} into {root}")
@@ -58,7 +58,9 @@ def run(cfg: Config) -> Path:
             folder.say(
                 f"{part}: {writer.windows:,} windows of the first {writer.next_clip:,} clips are labelled already"
             )
-        numbers[part] = label_part(labeller, clips, writer, log, watch=partial(progress, what=f"label {part}"), **sizes)
+        numbers[part] = label_part(
+            labeller, clips, writer, log, watch=partial(progress, what=f"label {part}"), stride=stride, **sizes
+        )
         folder.say(f"{part}: {numbers[part]['windows']:,} windows; {log.summary()}")
     folder.metrics({"stores": str(root), "maker": card.fingerprint, "parts": numbers})
     folder.finish(root, then[str(labeller.origin)].format(store=shlex.quote(str(root)), data=cfg.data_words))
