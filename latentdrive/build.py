@@ -140,16 +140,19 @@ def _build(plain: Mapping[str, Any], allowed: AllowList, given: Mapping[str, Any
     }
     arguments |= given
     arguments = {key: _fitted(value, target, key) for key, value in arguments.items()}
+    name = f"{place}: no {plain[TARGET].rpartition('.')[2]}" if place else f"no {plain[TARGET]}"
     if plain.get(PARTIAL, False):
-        return functools.partial(target, **arguments)
+        return functools.partial(_construct, target, name, **arguments)
+    return _construct(target, name, **arguments)
+
+
+def _construct(target: Any, name: str, /, *values: Any, **arguments: Any) -> Any:
+    """Call the target. What it can't use is a ConfigError that begins with `name`."""
     try:
-        return target(**arguments)
+        return target(*values, **arguments)
     except UNUSABLE as error:
         reason = f"{type(error).__name__}: {reason_of(error)}"
-        kind = plain[TARGET].rpartition(".")[2]
-        raise ConfigError(
-            f"{place or plain[TARGET]}: no {kind} can be built from these values ({reason}): change one of them"
-        ) from error
+        raise ConfigError(f"{name} can be built from these values ({reason}): change one of them") from error
 
 
 def locate(name: str, allowed: AllowList = TYPED, /) -> Any:

@@ -111,6 +111,7 @@ def _job(verb: str, overrides: list[str], composed: Any) -> None:
 
         from latentdrive import foreign_warnings
         from latentdrive.config import read_composed
+        from latentdrive.explain import foreign_errors
         from latentdrive.run_folder import gone_if_bare
 
         foreign_warnings.silence()
@@ -119,7 +120,12 @@ def _job(verb: str, overrides: list[str], composed: Any) -> None:
         out = composed.out
         if hydra_config.mode == RunMode.MULTIRUN:
             composed.out = f"{out}/{hydra_config.job.num}"
-        cfg = read_composed(composed, list(hydra_config.overrides.task))
+        try:
+            cfg = read_composed(composed, list(hydra_config.overrides.task))
+        except foreign_errors():
+            if verb == "doctor":  # the place of the data is not given; this machine is there all the same
+                importlib.import_module(module).say_machine()
+            raise
         try:
             with gone_if_bare(cfg.out):
                 importlib.import_module(module).run(cfg)

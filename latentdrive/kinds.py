@@ -8,10 +8,33 @@ import collections.abc
 import enum
 import types
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import PurePath
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 SHOWN = 60  # characters of a value in a message
+
+
+@dataclass(frozen=True)
+class Bound:
+    """The least value of a number, as in `Annotated[int, Bound(1)]`. above: it must be more than that."""
+
+    least: int
+    above: bool = False
+
+    def holds(self, value: Any) -> bool:
+        """Whether a value is no number, or one within the bound."""
+        if not isinstance(value, int | float):
+            return True
+        return value > self.least if self.above else value >= self.least
+
+    def __str__(self) -> str:
+        return f"{'more than' if self.above else 'at least'} {self.least}"
+
+
+Count = Annotated[int, Bound(1)]  # of things without which there is nothing to do
+Whole = Annotated[int, Bound(0)]
+Positive = Annotated[float, Bound(0, above=True)]
 NAMES = {int: "a whole number", float: "a number", bool: "true or false", str: "text", types.NoneType: "null"}
 LISTS, MAPPINGS = (list, tuple, set, frozenset, collections.abc.Sequence), (dict, collections.abc.Mapping)
 
@@ -22,6 +45,8 @@ def fits(value: Any, kind: Any) -> bool:
     origin, inner = get_origin(kind), get_args(kind)
     if origin in (Union, types.UnionType):
         return any(fits(value, one) for one in inner)
+    if origin is Annotated:
+        return fits(value, inner[0]) and all(bound.holds(value) for bound in inner[1:] if isinstance(bound, Bound))
     if origin is Literal:
         return any(type(value) is type(one) and value == one for one in inner)
     if kind is int or kind is float:
@@ -52,11 +77,13 @@ def in_words(kind: Any) -> str:
     origin, inner = get_origin(kind), get_args(kind)
     if origin in (Union, types.UnionType):
         return " or ".join(dict.fromkeys(map(in_words, inner)))
+    if origin is Annotated:
+        return ", ".join([in_words(inner[0]), *(str(bound) for bound in inner[1:] if isinstance(bound, Bound))])
     if origin is Literal:
         return f"one of {', '.join(map(str, inner))}"
     plain = origin if origin is not None else kind
     if plain in LISTS:
-        return f"a list [{in_words(inner[0])}, ...]" if inner and inner[0] in NAMES else "a list [..., ...]"
+        return f"a list [{in_words(inner[0])}, ...]" if inner and inner[0] in NAMES else "a list"
     if plain in MAPPINGS:
         return "a mapping {key: value}"
     if isinstance(plain, type) and issubclass(plain, enum.StrEnum):
@@ -81,7 +108,7 @@ def mismatch(key: str, value: Any, kind: Any) -> str | None:
     remedy = ""
     if value is None or isinstance(value, bool | int | float):
         if fits("", kind):  # Hydra takes 2026 for a number, which may be meant as the name of a folder
-            remedy = f"; for text write {key}=\"'{text}'\""
+            remedy = f"; for the text {text} write {key}=\"'{text}'\""
     elif fits([], kind):
         remedy = f", as in {key}=[{text}]"
     return f"{key}={text}: expected {in_words(kind)}{remedy}"

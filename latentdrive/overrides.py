@@ -18,7 +18,8 @@ FLAGS_WITH_WORD = {"--cfg", "-c", "--package", "-p", "--config-dir", "-cd", "--i
 
 def check_words(words: Sequence[str]) -> None:
     """Raise ConfigError for the first word that is neither key=value nor a flag, with what may be meant."""
-    for before, word, after in zip(("", *words), words, (*words[1:], "")):
+    for number, word in enumerate(words):
+        before = words[number - 1] if number else ""
         name = word.partition("=")[0]
         if name in FLAGS | FLAGS_WITH_WORD or before in FLAGS_WITH_WORD:
             continue
@@ -31,13 +32,14 @@ def check_words(words: Sequence[str]) -> None:
         if name == "" or word == "=":
             raise ConfigError(f"{word} has no key: write key=value without spaces around the =")
         if "=" not in word and not word.startswith("~"):
-            raise ConfigError(f"{word} is no key=value{_meant(word, after)}")
+            raise ConfigError(f"{word} is no key=value{_meant(word, words[number + 1 :])}")
 
 
-def _meant(word: str, after: str) -> str:
-    """What may be meant by a word without a =, by the word after it."""
+def _meant(word: str, rest: Sequence[str]) -> str:
+    """What may be meant by a word without a =, by the words after it."""
+    after, value = (*rest[:2], "", "")[:2]
     if after.startswith("="):
-        return f"; did you mean {word}={after[1:] or '...'}, without spaces around the =?"
+        return f"; did you mean {word}={after[1:] or value}, without spaces around the =?"
     if ":" in word and "/" not in word.partition(":")[0]:
         return f"; did you mean {word.replace(':', '=', 1)}?"
     plain = after and "=" not in after and not after.startswith("-")

@@ -81,9 +81,9 @@ def _built(cfg: Config, **given: Any) -> L.Trainer:
         ) from None
 
 
-def supported_precision(precision: str) -> str:
+def supported_precision(precision: str | int) -> str | int:
     """The precision; 32 bit in place of bfloat16 where the GPU has none."""
-    if precision.startswith("bf16") and torch.cuda.is_available() and not torch.cuda.is_bf16_supported():
+    if str(precision).startswith("bf16") and torch.cuda.is_available() and not torch.cuda.is_bf16_supported():
         return "32-true"
     return precision
 

@@ -1,6 +1,7 @@
 """Building what a configuration describes, and nothing that the allow-list does not admit."""
 
 import pytest
+import torch
 
 from latentdrive.build import CHECKPOINT_PARTS, AllowList, build, locate
 from latentdrive.config import Config
@@ -137,3 +138,10 @@ def test_values_that_a_class_of_torch_refuses_are_said_in_a_sentence():
         ConfigError, match=r"^m: no SpatialBlock can be built from these values \(AssertionError: embed_dim must"
     ):
         build(Config({"m": layer}).m)
+
+
+def test_what_is_built_later_says_its_place_too():
+    node = {"_target_": "torch.optim.SGD", "_partial_": True, "lr": -1.0}
+    later = build(Config({"training": {"optimizer": node}}).training.optimizer)
+    with pytest.raises(ConfigError, match=r"^training\.optimizer: no SGD can be built .*Invalid learning rate: -1"):
+        later([torch.zeros(1, requires_grad=True)])

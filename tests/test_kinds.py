@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import pytest
 
-from latentdrive.kinds import fits, in_words, kind_like, mismatch
+from latentdrive.kinds import Count, Positive, Whole, fits, in_words, kind_like, mismatch
 
 
 class Colour(StrEnum):
@@ -18,13 +18,16 @@ FITTING = [
     (int, 3), (float, 3), (float, 0.5), (bool, True), (str, "x"), (int | None, None), (None, None),
     (list[int], [1, 2]), (Sequence[str], ["a"]), (tuple[int, int], [1, 2]), (tuple[int, ...], [1, 2, 3]),
     (Mapping[str, Any], {"a": 1}), (dict, {}), (Path, "x"), (str | Path, "x"), (Literal[64, "64"], "64"),
-    (Colour, "red"), (Any, 3), (Callable[..., int], "x"), (Colour | None, None), (float | Sequence[float], [1, 2.5]),
+    (Colour, "red"),
+    (Count, 1), (Whole, 0), (Positive, 0.1), (Count | None, None),
+    (Any, 3), (Callable[..., int], "x"), (Colour | None, None), (float | Sequence[float], [1, 2.5]),
 ]  # fmt: skip
 ODD = [
     (int, "four"), (int, True), (int, 2.5), (float, "fast"), (float, False), (bool, 1), (bool, "yes"), (str, 3),
     (int | None, "x"), (list[int], ["a"]), (Sequence[str], "a"), (tuple[int, int], ["a", 2]), (Mapping[str, Any], 3),
     (Mapping[str, int], {"a": "b"}),
-    (Path, 5), (Literal[64, "64"], 63), (Literal[1], True), (Colour, "blue"), (None, 0),
+    (Count, 0), (Positive, 0), (Whole | None, -1), (Path, 5),
+    (Literal[64, "64"], 63), (Literal[1], True), (Colour, "blue"), (None, 0),
 ]  # fmt: skip
 
 
@@ -43,7 +46,7 @@ def test_what_does_not(kind, value):
     [
         (int, "four", "batches.n=four: expected a whole number"),
         (int | None, "x", "batches.n=x: expected a whole number or null"),
-        (str, 2026, "batches.n=2026: expected text; for text write batches.n=\"'2026'\""),
+        (str, 2026, "batches.n=2026: expected text; for the text 2026 write batches.n=\"'2026'\""),
         (list[str], "train", "batches.n=train: expected a list [text, ...], as in batches.n=[train]"),
         (Literal["a", "b"], "c", "batches.n=c: expected one of a, b"),
         (bool, "a" * 99, f"batches.n={'a' * 57}...: expected true or false"),

@@ -17,7 +17,7 @@ import importlib.util
 import os
 import platform
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ from latentdrive.data.batches.transitions import WindowSpec
 from latentdrive.data.clips.data_set import PARTS, DataSet
 from latentdrive.errors import BrokenLinearAlgebra, ConfigError, LatentDriveError, NoClips
 from latentdrive.findings import Finding, Severity, good, lacking, wrong
+from latentdrive.kinds import Count
 from latentdrive.pdms.linear_algebra import description, require_sound
 from latentdrive.places import check_savable, places_file
 from latentdrive.run_folder import RunFolder, progress
@@ -56,13 +57,12 @@ def run(cfg: Config) -> dict[str, Any]:
 
 def _diagnose(cfg: Config, folder: RunFolder) -> dict[str, Any]:
     template, dry_run, devkit = cfg.next, cfg.dry_run, cfg.devkit
-    folder.say("This machine")  # before anything about the data, whose place is perhaps not known yet
-    _say(folder, _machine(folder.path))
     data = build(cfg.data)
     file = _file_to_save(cfg.save)
     spec = WindowSpec(transitions=cfg.transitions, transition_s=cfg.transition_s, rate_hz=data.rate_hz)
-    clips = ClipSurvey(spec, size=cfg.sample)
+    clips = ClipSurvey(spec, size=cfg.value("sample", Count))
     cfg.require_all_read()
+    say_machine(folder.say, out=folder.path)
     if dry_run:
         return {}
     if devkit is not None:
@@ -91,6 +91,13 @@ def _diagnose(cfg: Config, folder: RunFolder) -> dict[str, Any]:
     following = template.format(data=words) if samples else "latentdrive world world=small"
     folder.finish(folder.path if file is None else file, before + following)
     return counts
+
+
+def say_machine(say: Callable[[str], None] = print, *, out: Path = Path()) -> None:
+    """Say what this machine has. out: the folder whose disk is looked at."""
+    say("This machine")
+    for finding in _machine(out):
+        say(f"{MARKS[finding.severity]}{finding.text}")
 
 
 def _file_to_save(value: Any) -> Path | None:

@@ -39,6 +39,7 @@ from latentdrive.evaluation.stamp import incomplete_lines, stamp, stamp_lines
 from latentdrive.evaluation.summary import SUMMARY, as_text, flat, summarise, write_evaluation_sums
 from latentdrive.evaluation.terminal import audit_lines, failure_lines, latency_lines, mapping_lines, score_table
 from latentdrive.evaluation.trajectories_file import TRAJECTORIES, write_trajectories
+from latentdrive.kinds import Count
 from latentdrive.pdms.prepare import prepare_scene
 from latentdrive.pdms.scene import ScoringScene
 from latentdrive.pdms.storage.building import build_store
@@ -152,12 +153,12 @@ def _options(cfg: Config) -> _Options:
         raise ConfigError(f"scorer={cfg.scorer} is unknown: choose one of {', '.join(Version)}") from None
     return _Options(
         version=version,
-        limit=cfg.value("limit", int | None),
+        limit=cfg.value("limit", Count | None),
         store=None if (store := cfg.value("store", str | None)) is None else Path(store).expanduser(),
         stores=Path(cfg.stores).expanduser(),
         processes=cfg.processes,
         memory_gb=float(cfg.memory_gb),
-        batch=cfg.batch_size,
+        batch=cfg.value("batch_size", Count),
         device=choose_device(cfg.device),
         human=cfg.human,
         pictures=cfg.pictures,

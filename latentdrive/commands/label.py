@@ -23,6 +23,7 @@ from latentdrive.data.latent_store import LatentWriter, StoreInfo
 from latentdrive.data.store_files import INDEX
 from latentdrive.data.unreadable import UnreadableLog
 from latentdrive.devices import choose_device
+from latentdrive.kinds import Count, Positive
 from latentdrive.labellers import choose_labeller
 from latentdrive.labelling import address, describe, label_part, stride_frames
 from latentdrive.locks import one_writer
@@ -38,18 +39,17 @@ def run(cfg: Config) -> Path:
 def _label(cfg: Config, folder: RunFolder) -> Path:
     data = build(cfg.data)
     torch.manual_seed(cfg.seed)  # labelling draws no random numbers yet; sampled decoding would
-    device = choose_device(cfg.device)
+    device, stride_s = choose_device(cfg.device), float(cfg.value("stride_s", Positive))
+    sizes = {key: cfg.value(key, Count) for key in ("batch_size", "shard_windows")}
     model, card = checkpoint.load(cfg.value("model", str))
     labeller = choose_labeller(model, card=card, folder=cfg.model, data=data, device=device)
-    stride = stride_frames(cfg.stride_s, data.rate_hz)
+    stride = stride_frames(stride_s, data.rate_hz)
     parts = {part: data.open(part) for part in cfg.parts}
     infos = {
-        part: describe(labeller, clips, maker=card.fingerprint, stride_s=float(cfg.stride_s))
-        for part, clips in parts.items()
+        part: describe(labeller, clips, maker=card.fingerprint, stride_s=stride_s) for part, clips in parts.items()
     }
     named, stores = cfg.value("store", str | None), Path(cfg.stores)
     root = stores / address(infos) if named is None else Path(named)
-    sizes = {"batch_size": cfg.batch_size, "shard_windows": cfg.shard_windows, "stride": stride}
     then, dry_run = cfg.next.plain(), cfg.dry_run
     cfg.require_all_read()
     folder.say(f"{type(model).__name__} {card.fingerprint} labels {_counts(parts)} into {root}")
@@ -68,7 +68,7 @@ def _label(cfg: Config, folder: RunFolder) -> Path:
                     f"{part}: {writer.windows:,} windows of the first {writer.next_clip:,} clips are labelled already"
                 )
             watch = partial(progress, what=f"label {part}")
-            numbers[part] = label_part(labeller, clips, writer, log, watch=watch, **sizes)
+            numbers[part] = label_part(labeller, clips, writer, log, watch=watch, stride=stride, **sizes)
         folder.say(f"{part}: {numbers[part]['windows']:,} windows; {log.summary()}")
     folder.metrics({"stores": str(root), "maker": card.fingerprint, "parts": numbers})
     folder.finish(root, then[str(labeller.origin)].format(store=shlex.quote(str(root)), data=cfg.data_words))

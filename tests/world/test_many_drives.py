@@ -1,12 +1,14 @@
 """What the writers of both worlds share: every order is written, and unknown roads and foreign files are refused."""
 
+import os
+import signal
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import pytest
 
-from latentdrive.errors import ConfigError
+from latentdrive.errors import ConfigError, WorkerDied
 from latentdrive.world.clips.writer import World
 from latentdrive.world.many_drives import require_known_roads, require_only_planned, write_drives
 from latentdrive.world.rendering.cameras import ProcessRenderer
@@ -38,6 +40,20 @@ def test_no_orders_need_no_process(tiny_world: World, tmp_path: Path):
 def test_an_error_while_writing_is_raised(tiny_world: World, tmp_path: Path):
     with pytest.raises(FileNotFoundError):
         write_drives(partial(write, tmp_path / "gone"), [Order("a")], camera=tiny_world.camera, processes=1)
+
+
+def write_or_die(folder: Path, order: Order, renderer: ProcessRenderer) -> None:
+    """Be killed at the drive `b`."""
+    if order.name == "b":
+        os.kill(os.getpid(), signal.SIGKILL)
+    write(folder, order, renderer)
+
+
+def test_a_drive_whose_process_is_killed_is_named_and_the_others_are_written(tiny_world: World, tmp_path: Path):
+    orders = [Order(name=name) for name in "abcd"]
+    with pytest.raises(WorkerDied, match=r"drive b: the process that worked on it was killed.*repeat the command"):
+        write_drives(partial(write_or_die, tmp_path), orders, camera=tiny_world.camera, processes=2)
+    assert {path.name for path in tmp_path.iterdir()} == {"a", "c", "d"}
 
 
 def test_unknown_types_of_road_are_named_with_the_known_ones(tiny_world: World):

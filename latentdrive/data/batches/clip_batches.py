@@ -21,6 +21,7 @@ from latentdrive.data.clips.data_set import FREE_SETTINGS, DataSet
 from latentdrive.data.clips.frame_cache import CachedClips, Features
 from latentdrive.data.unreadable import UnreadableLog
 from latentdrive.errors import ConfigError, UnreadableClip
+from latentdrive.kinds import Count, Whole
 from latentdrive.stages.batches import StageBatches
 from latentdrive.statistics import evenly_spread
 from latentdrive.types import DrivingClip, PoseSource
@@ -49,12 +50,12 @@ class ClipBatches(StageBatches):
         data: DataSet,
         window_transitions: int,
         transition_s: float,
-        batch_size: int,
-        pairs_per_clip: int,
-        held_out_windows: int,
+        batch_size: Count,
+        pairs_per_clip: Count,
+        held_out_windows: Count,
         patch_grid: tuple[int, int],
         augmentation: Augmentation,
-        workers: int,
+        workers: Whole,
         seed: int,
         out: str,
     ) -> None:

@@ -20,6 +20,7 @@ from latentdrive.data.clips.sidecars import SAME_TIME_S
 from latentdrive.data.latent_store import LatentStore
 from latentdrive.errors import StoreError
 from latentdrive.geometry import nearest_rows
+from latentdrive.kinds import Count, Whole
 from latentdrive.progress import Progress, unwatched
 from latentdrive.stages.batches import StageBatches
 from latentdrive.types import DrivingClip, LatentActions, SceneBatch
@@ -116,9 +117,9 @@ class SceneBatches(StageBatches):
         latents: str,
         origin: str,
         spec: SceneSpec,
-        batch_size: int,
-        held_out_windows: int,
-        workers: int,
+        batch_size: Count,
+        held_out_windows: Count,
+        workers: Whole,
         seed: int,
     ) -> None:
         self.data, self.spec, self.batch_size, self.workers, self.seed = data, spec, batch_size, workers, seed

@@ -22,6 +22,7 @@ from latentdrive.data.clips.data_set import FREE_SETTINGS, DataSet
 from latentdrive.data.unreadable import UnreadableLog
 from latentdrive.drawing.plans import side_by_side
 from latentdrive.errors import ConfigError, LatentDriveError, NoScenes, UnreadableScene
+from latentdrive.kinds import Count, Whole
 from latentdrive.pdms.scorer import Scorer
 from latentdrive.pdms.versions import Version
 from latentdrive.planners.inputs.cached_scenes import PlannerScenes, SceneOpener
@@ -65,14 +66,14 @@ class PlannerBatches(StageBatches):
         targets: Callable[[SceneTruth], dict[str, np.ndarray]],
         latents: str | None,
         oracle_future: bool,
-        batch_size: int,
-        held_out_scenes: int,
+        batch_size: Count,
+        held_out_scenes: Count,
         scorer: str,
         stores: str,
         processes: int,
         memory_gb: float,
-        workers: int,
-        ahead: int,
+        workers: Whole,
+        ahead: Whole,
         kept_scenes: int,
         seed: int,
         out: str,

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from latentdrive.errors import DiskFull, MapError, NotWritable, StoreError
+from latentdrive.errors import DiskFull, MapError, NotWritable, StoreError, WorkerDied
 from latentdrive.pdms.map.index import index_of
 from latentdrive.pdms.storage import building
 from latentdrive.pdms.storage.building import build_store
@@ -137,6 +137,15 @@ def test_a_cache_that_cannot_be_written_ends_the_build_and_fails_no_scene(tmp_pa
 
     with pytest.raises(type(error), match="no room"):
         build(tmp_path, prepare=prepare)
+
+
+def test_scenes_whose_process_is_killed_end_the_build_once_all_others_are_prepared(tmp_path: Path):
+    with pytest.raises(WorkerDied, match=r"1 of 3 logs were killed twice.*the first is c\.pkl.*lower processes"):
+        build(tmp_path, prepare=prepare_until_killed, processes=2)
+    assert set(ScoringStore(tmp_path).tokens) == {"a@0", "a@1", "b@0", "b@1"}
+    assert "killed, perhaps for want of memory" in (tmp_path / "failed.csv").read_text()
+    report = build(tmp_path)
+    assert (report.built, report.kept, report.failed) == (1, 4, {})
 
 
 def test_progress_counts_files_of_the_log(tmp_path: Path):
