@@ -7,6 +7,7 @@ import logging
 import os
 import shlex
 import sys
+import threading
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.strategies import FSDPStrategy
 from rich.progress import Progress
+from tensorboard.summary.writer.event_file_writer import _AsyncWriterThread
 
 from latentdrive.build import build
 from latentdrive.config import Config
@@ -28,6 +30,7 @@ from latentdrive.files import remove_abandoned, write_atomic
 from latentdrive.overrides import quoted
 from latentdrive.run_folder import RESUME, RunFolder, progress_bar
 from latentdrive.stages.batches import StageBatches
+from latentdrive.writing import writing
 
 STATE = "last.ckpt"  # file in the folder RESUME
 ORDER = "parameters"  # key in STATE: names of the weights in their order
@@ -51,7 +54,7 @@ def make_trainer(cfg: Config, folder: RunFolder, *, steps: int) -> L.Trainer:
         "enable_model_summary": False,
         "use_distributed_sampler": False,  # the batches know their rank
         "default_root_dir": str(folder.path),
-        "logger": TensorBoardLogger(str(folder.path), name="", version=""),
+        "logger": _Events(str(folder.path), name="", version=""),
         "callbacks": [*averaging, *bar, _StopAtNan(folder), _SaveState(folder, every=cfg.save_every_steps)],
         "plugins": [_AtomicFiles()],
     }
@@ -124,6 +127,13 @@ def silence_lightning() -> None:
         "Grad strides do not match",
     ):
         warnings.filterwarnings("ignore", message=text)
+    threading.excepthook = _unless_told_again
+
+
+def _unless_told_again(failure: threading.ExceptHookArgs) -> None:
+    """Print the traceback of a thread that failed; what TensorBoard's thread met is raised again by `_Events`."""
+    if not (isinstance(failure.exc_value, OSError) and isinstance(failure.thread, _AsyncWriterThread)):
+        threading.__excepthook__(failure)
 
 
 class Feed(L.LightningDataModule):
@@ -212,6 +222,18 @@ class _SaveState(L.Callback):
                 f"{self.folder.path / RESUME / STATE} is of a version whose model has its weights in another order: go "
                 "on with that version, or start again in another folder (out=FOLDER)"
             )
+
+
+class _Events(TensorBoardLogger):
+    """TensorBoard's events. A thread writes them, so a refusal of the system comes with a later event."""
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        with writing(self.log_dir):
+            super().log_metrics(metrics, step)
+
+    def finalize(self, status: str) -> None:
+        with writing(self.log_dir):
+            super().finalize(status)
 
 
 class _AtomicFiles(TorchCheckpointIO):
