@@ -65,11 +65,10 @@ def test_a_run_killed_while_it_was_judged_is_judged_and_trains_nothing(clips, tm
 
 
 def test_a_run_whose_numbers_are_those_of_something_else_is_judged_again(clips, finished, monkeypatch):
-    metrics = json.loads((finished / METRICS).read_text())["metrics"]
     (finished / METRICS).write_text('{"verb": "train_codebook", "parts": {}}')
     forbid(monkeypatch, "training_step")
-    assert train_codebook(clips, finished, EVERY).keys() == metrics.keys()
-    assert json.loads((finished / METRICS).read_text())["metrics"].keys() == metrics.keys()
+    assert "held_out/cost_ego_shuffled" in train_codebook(clips, finished, EVERY)
+    assert "held_out/cost_ego_shuffled" in json.loads((finished / METRICS).read_text())["metrics"]
 
 
 def test_a_training_refuses_the_folder_of_another_verb(clips, finished):

@@ -82,10 +82,13 @@ class SceneCache:
         Raises UnreadableScene for a row that was altered, where its scene can't be opened any more.
         """
         arrays, damaged = self._files.read(rows, names)
-        for place in damaged:
-            for name, value in self._made_anew(rows[place]).items():
-                if name in arrays:
-                    arrays[name][place] = value
+        made = {place: self._made_anew(rows[place]) for place in damaged}
+        if made and len(made) == len(rows):  # perhaps nothing at all could be read
+            wanted = [name for name in made[0] if names is None or name in names]
+            return {name: np.stack([made[place][name] for place in range(len(rows))]) for name in wanted}
+        for place, scene in made.items():
+            for name in arrays:
+                arrays[name][place] = scene[name]
         return arrays
 
     @property

@@ -113,6 +113,13 @@ def test_a_file_that_is_cut_short_or_gone_is_made_anew(tmp_path: Path, name: str
     assert fill(tmp_path, maker).read([6])["number"].tolist() == [6] and maker.opened == list(range(7))
 
 
+def test_a_state_that_is_damaged_during_training_costs_time_and_no_scene(tmp_path: Path):
+    cache = fill(tmp_path, Maker())
+    (cache.folder / "state.npz").write_bytes(b"damaged")
+    assert cache.read([5, 2])["number"].tolist() == [5, 2]
+    assert fill(tmp_path, Maker()).read(list(range(7)))["number"].tolist() == list(range(7))
+
+
 def test_a_row_that_was_altered_and_whose_scene_is_gone_is_named(tmp_path: Path):
     cache = fill(tmp_path, Maker())
     path = cache.folder / "number.npy"
