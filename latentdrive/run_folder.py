@@ -116,7 +116,7 @@ class RunFolder:
         """Raise ConfigError where another verb has written here: its configuration and numbers would be lost."""
         for content in (self.numbers(), _content(self.path / CONFIG, read_yaml)):
             verb = (content or {}).get("verb", self.verb)
-            if verb != self.verb:
+            if _typed(verb) != _typed(self.verb):
                 raise ConfigError(
                     f"out={self.path} holds a run of `{_typed(verb)}`, and `{_typed(self.verb)}` would write over it: "
                     "name another folder, out=FOLDER"

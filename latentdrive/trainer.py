@@ -7,6 +7,7 @@ import logging
 import os
 import shlex
 import sys
+import threading
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from lightning.pytorch.strategies import FSDPStrategy
 from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from rich.progress import Progress
+from tensorboard.summary.writer.event_file_writer import _AsyncWriterThread
 
 from latentdrive.build import build
 from latentdrive.config import Config
@@ -30,6 +32,7 @@ from latentdrive.overrides import quoted
 from latentdrive.run_folder import RESUME, RunFolder, progress_bar
 from latentdrive.stages.batches import StageBatches
 from latentdrive.stages.best import KeepBest
+from latentdrive.writing import writing
 
 STATE = "last.ckpt"  # file in the folder RESUME
 ORDER = "parameters"  # key in STATE: names of the weights in their order
@@ -56,7 +59,7 @@ def make_trainer(cfg: Config, folder: RunFolder, *, steps: int, held_out_loss: s
         "enable_model_summary": False,
         "use_distributed_sampler": False,  # the batches know their rank
         "default_root_dir": str(folder.path),
-        "logger": TensorBoardLogger(str(folder.path), name="", version=""),
+        "logger": _Events(str(folder.path), name="", version=""),
         "callbacks": [*keep, *averaging, *bar, _StopAtNan(folder), _SaveState(folder, every=cfg.save_every_steps)],
         "plugins": [_AtomicFiles()],
     }
@@ -140,6 +143,13 @@ def silence_lightning() -> None:
         "Grad strides do not match",
     ):
         warnings.filterwarnings("ignore", message=text)
+    threading.excepthook = _unless_told_again
+
+
+def _unless_told_again(failure: threading.ExceptHookArgs) -> None:
+    """Print the traceback of a thread that failed; what TensorBoard's thread met is raised again by `_Events`."""
+    if not (isinstance(failure.exc_value, OSError) and isinstance(failure.thread, _AsyncWriterThread)):
+        threading.__excepthook__(failure)
 
 
 class Feed(L.LightningDataModule):
@@ -248,6 +258,18 @@ def _validates_now(trainer: L.Trainer) -> bool:
     """Whether a validation follows the batch that has just been learned from."""
     interval = trainer.val_check_batch if trainer.enable_validation else None  # None, too, where it is a time
     return interval is not None and (trainer.fit_loop.total_batch_idx + 1) % interval == 0
+
+
+class _Events(TensorBoardLogger):
+    """TensorBoard's events. A thread writes them, so a refusal of the system comes with a later event."""
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        with writing(self.log_dir):
+            super().log_metrics(metrics, step)
+
+    def finalize(self, status: str) -> None:
+        with writing(self.log_dir):
+            super().finalize(status)
 
 
 class _AtomicFiles(TorchCheckpointIO):

@@ -55,13 +55,14 @@ def not_written(place: str | Path, refusal: OSError) -> NotWritable:
 def refusal_behind(error: BaseException) -> OSError | None:
     """The system's own error behind this one, or None.
 
-    safetensors names it in its text alone. torch.save raises a RuntimeError while it handles it.
+    safetensors names it in its text alone. torch.save raises a RuntimeError while it handles it, and Lightning's
+    logger a ValueError from it.
     """
     if (named := IN_TEXT.search(str(error))) is not None:
         return OSError(int(named[1]), os.strerror(int(named[1])))
-    while isinstance(error, RuntimeError) and (error.__cause__ or error.__context__) is not None:
-        error = error.__cause__ or error.__context__
-    return error if isinstance(error, OSError) else None
+    while error is not None and not isinstance(error, OSError):
+        error = error.__cause__ or (error.__context__ if isinstance(error, RuntimeError) else None)
+    return error
 
 
 def append_line(file: str | Path, line: str) -> None:

@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from latentdrive.errors import ConfigError, DiskFull, NotWritable, TooManyOpenFiles
 from latentdrive.files import atomic_folder, write_atomic
 from latentdrive.locks import one_writer
-from latentdrive.trainer import _AtomicFiles
+from latentdrive.trainer import _AtomicFiles, _Events, silence_lightning
 from latentdrive.writing import append_line, writing
 from tests.support.paths import ROOT
 
@@ -126,6 +126,15 @@ def test_a_disk_that_really_fills_leaves_what_was_there(tiny_disk: Path):
         with pytest.raises(DiskFull, match="the disk is full while writing"):
             save()
     assert (tiny_disk / "a").read_bytes() == before and [path.name for path in tiny_disk.iterdir()] == ["a"]
+
+
+def test_tensorboards_events_on_a_full_disk_are_one_sentence(tiny_disk: Path, capfd: pytest.CaptureFixture[str]):
+    silence_lightning()
+    events = _Events(str(tiny_disk), name="", version="")
+    with pytest.raises(DiskFull, match=r"the disk is full while writing .*disk"):
+        for step in range(100_000):
+            events.log_metrics({"loss": 1.0}, step)
+    assert "Traceback" not in capfd.readouterr().err
 
 
 def test_a_torn_line_costs_no_other_line(tmp_path: Path):

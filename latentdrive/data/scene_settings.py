@@ -39,6 +39,10 @@ class SceneSettings(ABC):
     def open(self, progress: Progress | None = None) -> SceneSource:
         """The source. progress: shows how far reading new files has come. Raises NoScenes."""
 
+    def stamps(self) -> list[tuple[str, int, int]]:
+        """Name, size and time of change of the files that every scene's truth is read from, beside its own file."""
+        return []
+
     @property
     def pictures_at_least(self) -> Sequence[int] | None:
         """Height and width in pixels that pictures may be decoded down to; None where they come

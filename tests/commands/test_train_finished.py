@@ -9,7 +9,8 @@ import torch
 
 from latentdrive.codebook.training import CodebookTraining
 from latentdrive.config import from_yaml
-from latentdrive.errors import CheckpointError
+from latentdrive.errors import CheckpointError, ConfigError, InUse
+from latentdrive.locks import one_writer
 from latentdrive.run_folder import CHECKPOINT, CONFIG, METRICS, RESUME, RunFolder
 from latentdrive.stages.resume import SETTINGS
 from latentdrive.trainer import SECONDS, STATE
@@ -61,6 +62,26 @@ def test_a_run_killed_while_it_was_judged_is_judged_and_trains_nothing(clips, tm
     forbid(monkeypatch, "training_step")
     assert "held_out/cost_ego_shuffled" in train_codebook(clips, tmp_path, EVERY)
     assert (tmp_path / CHECKPOINT).is_dir() and (tmp_path / METRICS).is_file()
+
+
+def test_a_run_whose_numbers_are_those_of_something_else_is_judged_again(clips, finished, monkeypatch):
+    (finished / METRICS).write_text('{"verb": "train_codebook", "parts": {}}')
+    forbid(monkeypatch, "training_step")
+    assert "held_out/cost_ego_shuffled" in train_codebook(clips, finished, EVERY)
+    assert "held_out/cost_ego_shuffled" in json.loads((finished / METRICS).read_text())["metrics"]
+
+
+def test_a_training_refuses_the_folder_of_another_verb(clips, finished):
+    (finished / METRICS).write_text('{"verb": "label"}')
+    with pytest.raises(ConfigError, match="holds a run of `latentdrive label`, and `latentdrive train codebook` would"):
+        train_codebook(clips, finished, EVERY)
+
+
+def test_two_trainings_in_one_folder_are_refused(clips, finished):
+    before = (finished / RESUME / STATE).read_bytes()
+    with one_writer(finished), pytest.raises(InUse, match="is being written by another process"):
+        train_codebook(clips, finished, EVERY, "seed=3")
+    assert (finished / RESUME / STATE).read_bytes() == before
 
 
 def test_a_run_that_begins_anew_in_a_used_folder_is_not_taken_for_the_finished_one(clips, finished, monkeypatch):

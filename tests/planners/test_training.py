@@ -4,6 +4,7 @@ test_fused_training.py trains planners that fuse embeddings.
 """
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -121,6 +122,21 @@ def test_pictures_that_are_decoded_smaller_have_a_cache_of_their_own(words):
         cfg = compose("train_planner", [*words, "planner=ltf_tiny", f"data.scenes.at_least={size}"])
         folders.add(build(cfg.batches).cache("train", build(cfg.model).sensors).folder)
     assert len(folders) == 2
+
+
+def test_another_map_has_a_cache_of_its_own(words, home: Path):
+    def folder() -> Path:
+        cfg = compose("train_planner", [*words, "planner=ltf_tiny"])
+        return build(cfg.batches).cache("train", build(cfg.model).sensors).folder
+
+    before, (file, *_) = folder(), (home / "navsim").rglob("map.gpkg")
+    changed = file.stat().st_mtime_ns
+    os.utime(file, ns=(changed, changed + 1))
+    try:
+        assert folder() != before
+    finally:
+        os.utime(file, ns=(changed, changed))
+    assert folder() == before
 
 
 def test_parts_that_start_anew_without_a_checkpoint_are_refused(words, tmp_path: Path):

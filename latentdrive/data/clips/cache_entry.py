@@ -1,54 +1,61 @@
 """One entry of the frame cache on disk: a folder with a clip's frames, its other arrays, and its facts.
 
 frame_cache.py decides what is kept and where. Frames and features are uncompressed arrays that are
-mapped into memory when read.
+mapped into memory when read (checked_rows.py).
 """
 
 import json
-import os
-from collections.abc import Iterator
+import zlib
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 
+from latentdrive.data.clips.checked_rows import checked, map_rows, write_rows
 from latentdrive.data.clips.clip_source import ClipFacts
 from latentdrive.errors import NotWritable, StoreError, raise_if_out_of_files
-from latentdrive.files import atomic_folder, read_arrays, write_atomic
+from latentdrive.files import atomic_folder, read_arrays
 from latentdrive.plain_files import read_json
 from latentdrive.types import DrivingClip, PoseSource
 
 # Fields of a clip that not every clip has.
 OPTIONAL = ("ego_poses", "ego_speed_mps", "intrinsics", "known_poses", "commands", "ego_motion")
 FRAMES, CLIP, FACTS = "frames.npy", "clip.npz", "facts.json"
+FACTS_SUM = "facts_sum"  # array in CLIP, which has checksums of its own: checksum of FACTS
 
 
 def write_entry(entry: Path, clip: DrivingClip, facts: ClipFacts) -> int:
     """Write a clip under another name and rename it when it is whole. Returns the bytes of its
-    frames. Raises DiskFull.
+    frames. Raises DiskFull or NotWritable.
     """
     arrays = {name: getattr(clip, name) for name in ("times_s", "shots", *OPTIONAL)}
     with _storing(), atomic_folder(entry) as draft:
-        size = _write_array(draft / FRAMES, clip.frames)
+        size = write_rows(draft / FRAMES, checked(clip.frames))
+        text = json.dumps({"pose_source": clip.pose_source, "facts": asdict(facts)})
+        (draft / FACTS).write_text(text, encoding="utf-8")
+        arrays[FACTS_SUM] = np.array(zlib.crc32(text.encode()))
         np.savez(draft / CLIP, **{name: array for name, array in arrays.items() if array is not None})
-        content = {"pose_source": clip.pose_source, "frames_bytes": size, "facts": asdict(facts)}
-        (draft / FACTS).write_text(json.dumps(content), encoding="utf-8")
     return size
 
 
-def read_entry(entry: Path, *, key: str, drive: str) -> tuple[DrivingClip, ClipFacts] | None:
+def read_entry(
+    entry: Path, *, key: str, drive: str, make_anew: Callable[[], np.ndarray]
+) -> tuple[DrivingClip, ClipFacts] | None:
     """The clip of an entry, its frames mapped; None if the entry is absent or not whole. Raises StoreError.
+
+    make_anew: gives the frames again, and stores them, if one of them was altered.
 
     key, drive: names by the source that asks, because the same file may have been stored by way of
     another folder.
     """
     try:
-        content = read_json(entry / FACTS)
-        if (entry / FRAMES).stat().st_size != content["frames_bytes"]:
-            return None
-        frames = np.load(entry / FRAMES, mmap_mode="r", allow_pickle=False)
+        frames = map_rows(entry / FRAMES, make_anew)
         arrays = read_arrays(entry / CLIP)
+        if zlib.crc32((entry / FACTS).read_bytes()) != int(arrays[FACTS_SUM]):
+            return None
+        content = read_json(entry / FACTS)
         facts = ClipFacts(**content["facts"] | {"view": tuple(content["facts"]["view"])})
         clip = DrivingClip(
             frames=frames,
@@ -67,36 +74,23 @@ def read_entry(entry: Path, *, key: str, drive: str) -> tuple[DrivingClip, ClipF
 
 
 def write_features(path: Path, features: np.ndarray) -> int:
-    """Write the features of a clip into its entry. Returns the file's bytes. Raises DiskFull."""
+    """Write the features of a clip into its entry. Returns the file's bytes. Raises DiskFull or NotWritable."""
     with _storing():
-        return _write_array(path, features)
+        return write_rows(path, features)
 
 
-def read_features(path: Path, rows: int) -> np.ndarray | None:
-    """Mapped features of `rows` frames; None if the file is absent or cut short. Raises StoreError."""
+def read_features(path: Path, rows: int, make_anew: Callable[[], np.ndarray]) -> np.ndarray | None:
+    """Mapped features of `rows` frames; None if the file is absent or not whole. Raises StoreError.
+
+    make_anew: gives them again, and stores them, if one of them was altered.
+    """
     try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        features = map_rows(path, make_anew)
     except (FileNotFoundError, ValueError, EOFError):
         return None
     except OSError as error:
         raise _no_access(path, error) from error
-    return array if len(array) == rows else None
-
-
-def _write_array(path: Path, array: np.ndarray) -> int:
-    """Write an array as a whole; returns the file's size in bytes."""
-    array = np.ascontiguousarray(array)
-
-    def write(draft: Path) -> None:
-        with open(draft, "wb") as file:
-            # Written by hand: np.save hides the error number of a full disk.
-            np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(array))
-            file.write(memoryview(array).cast("B"))
-            file.flush()
-            os.fsync(file.fileno())
-
-    write_atomic(path, write)
-    return path.stat().st_size
+    return features if len(features) == rows else None
 
 
 def _no_access(place: Path, error: OSError) -> StoreError:

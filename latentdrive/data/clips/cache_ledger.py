@@ -10,7 +10,8 @@ from pathlib import Path
 from latentdrive.writing import append_line
 
 LEDGER = "ledger.txt"
-LINE = re.compile(r"^(\S+) (\d{1,18})$", re.MULTILINE)  # anything else was torn by a full disk, and counts for nothing
+# An entry, or a file of it, and its bytes. Anything else was torn by a full disk, and counts for nothing.
+LINE = re.compile(r"^([0-9a-f]+(?:/[\w.-]+)?) (\d{1,18})$", re.MULTILINE | re.ASCII)
 
 
 class CacheLedger:

@@ -7,6 +7,7 @@ clips are stored, and the part is cut when they are read, so train and test shar
 
 import hashlib
 import json
+import sys
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -17,6 +18,7 @@ from jaxtyping import Float16, UInt8
 
 from latentdrive.data.clips.cache_entry import read_entry, read_features, write_entry, write_features
 from latentdrive.data.clips.cache_ledger import CacheLedger
+from latentdrive.data.clips.checked_rows import checked
 from latentdrive.data.clips.clip_source import ClipFacts, Part, ReadableSource
 from latentdrive.errors import ConfigError, UnreadableClip
 from latentdrive.lru_cache import LruCache
@@ -131,14 +133,13 @@ class CachedClips:
         rows = self.part.rows(clip.times_s)
         if index in self._open_features:
             return self._open_features[index][rows]
-        entry, name = self._entry(index), f"features-{self._features_id}.npy"
-        features = read_features(entry / name, len(clip))
+        features = self._load_features(index, clip)
         if features is None:
-            features = np.asarray(self._features(np.asarray(clip.frames)), np.float16)
-            if not (entry.is_dir() and self._has_room(features.nbytes)):
+            features = self._features_anew(index, clip)
+            stored = self._load_features(index, clip)
+            if stored is None:
                 return features[rows]  # not kept in memory either: features of a long clip may take a gigabyte
-            self._ledger.add(f"{entry.name}/{name}", write_features(entry / name, features))
-            features = read_features(entry / name, len(clip))
+            features = stored
         self._open_features[index] = features
         return features[rows]
 
@@ -186,6 +187,24 @@ class CachedClips:
                 break
         return unreadable
 
+    def _load_features(self, index: int, clip: DrivingClip) -> np.ndarray | None:
+        def make_anew() -> np.ndarray:
+            self._say_altered(index)
+            return self._features_anew(index, clip)
+
+        return read_features(self._features_file(index), len(clip), make_anew)
+
+    def _features_anew(self, index: int, clip: DrivingClip) -> np.ndarray:
+        """Features of a whole clip, computed, and stored while there is room."""
+        features, file = np.asarray(self._features(checked(clip.frames)), np.float16), self._features_file(index)
+        name = f"{file.parent.name}/{file.name}"
+        if file.parent.is_dir() and self._has_room(name, features.nbytes):
+            self._ledger.add(name, write_features(file, features))
+        return features
+
+    def _features_file(self, index: int) -> Path:
+        return self._entry(index) / f"features-{self._features_id}.npy"
+
     def _sampled(self, look_up: Callable[[int], Any], most: int) -> list[Any]:
         """Results of `look_up` for at most `most` clips, evenly spread, without the unreadable ones."""
         results = []
@@ -199,19 +218,30 @@ class CachedClips:
         name = hashlib.sha256(content).hexdigest()[:32]
         return self.folder / name[:2] / name
 
-    def _has_room(self, size: int) -> bool:
-        return self._ledger.used() + size <= self.bound
+    def _has_room(self, name: str, size: int) -> bool:
+        """Whether `name` may take this many bytes, in place of those that it takes now."""
+        return self._ledger.used() - self._ledger.sizes().get(name, 0) + size <= self.bound
 
     def _store(self, index: int, clip: DrivingClip, facts: ClipFacts) -> bool:
         """Write the entry of a clip. False if the bound leaves no room."""
-        if not self._has_room(clip.frames.nbytes):
-            return False
         entry = self._entry(index)
+        if not self._has_room(entry.name, clip.frames.nbytes):
+            return False
         self._ledger.add(entry.name, write_entry(entry, clip, facts))
         return True
 
     def _load(self, index: int) -> tuple[DrivingClip, ClipFacts] | None:
-        return read_entry(self._entry(index), key=self.key(index), drive=self.drive(index))
+        def make_anew() -> np.ndarray:
+            self._say_altered(index)
+            clip, facts = self.source.read(index)
+            self._store(index, clip, facts)
+            return clip.frames
+
+        entry = self._entry(index)
+        return read_entry(entry, key=self.key(index), drive=self.drive(index), make_anew=make_anew)
+
+    def _say_altered(self, index: int) -> None:
+        print(f"{self._entry(index)}: {self.key(index)} was altered on the disk, and is made anew", file=sys.stderr)
 
 
 def _may_stay_open(*, kinds: int) -> int:

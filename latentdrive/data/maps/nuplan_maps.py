@@ -54,6 +54,13 @@ class NuplanMaps:
         """Places that have a map file, in the order of the JSON file."""
         return tuple(name for name in self._versions if self._file(name).is_file())
 
+    def stamps(self) -> list[tuple[str, int, int]]:
+        """Place, size in bytes and time of change of every map file; empty without maps."""
+        if not self.index.is_file():
+            return []
+        files = {name: self._file(name).stat() for name in self.names}
+        return [(name, stat.st_size, stat.st_mtime_ns) for name, stat in files.items()]
+
     def path(self, name: str) -> Path:
         """The map file of a place; it may be absent. Raises MapError for a place that the JSON file does not name."""
         name = MAP_ALIASES.get(name, name)

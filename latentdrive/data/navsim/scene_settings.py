@@ -44,6 +44,10 @@ class OpenSceneSettings(SceneSettings):
         maps = None if self.maps is None else self.maps.identity
         return {"path": self.path, "data_split": self.data_split, "splits": self.splits, "maps": maps}
 
+    def stamps(self) -> list[tuple[str, int, int]]:
+        """Those of the maps."""
+        return [] if self.maps is None else self.maps.stamps()
+
     @property
     def pictures_at_least(self) -> Sequence[int] | None:
         """Height and width in pixels that pictures may be decoded down to; None where they come whole."""

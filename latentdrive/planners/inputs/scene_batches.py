@@ -161,7 +161,8 @@ class PlannerBatches(StageBatches):
             tokens = source.tokens
             if part == "val":  # a fixed choice, spread over all held-out scenes
                 tokens = [tokens[row] for row in mixed_choice(len(tokens), self.held_out_scenes)]
-            # The logs' sizes and times stand for the scenes. Pictures that change under the same log are not noticed.
+            # Sizes and times of logs and maps stand for the scenes. Pictures that change under the same log are not
+            # noticed.
             logs = {path.name: path.stat() for path in {source.location(token) for token in tokens}}
             stamps = sorted((name, stat.st_size, stat.st_mtime_ns) for name, stat in logs.items())
             settings = self.data.scenes
@@ -171,6 +172,7 @@ class PlannerBatches(StageBatches):
                 repr(self.targets),
                 settings.id_of(self.data.split_of(part)),
                 stamps,
+                settings.stamps(),
             ]
             opener = SceneOpener(source=source, sensors=sensors, targets=self.targets)
             self._caches[part, sensors] = SceneCache(self.folder, tokens, opener, content=json.dumps(content))

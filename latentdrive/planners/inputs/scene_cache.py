@@ -1,15 +1,14 @@
 """A cache on disk of the scenes' inputs and targets: each scene is opened and shrunk once, then read as rows of arrays.
 
 Decoding four cameras takes ten times as long as a training step of a small planner. Each content has a
-folder of its own with `FIELD.npy` (a row for each scene, memory-mapped) and `state.npy` (which rows are
-filled). Filling can be interrupted and continued; scenes that could not be opened are tried again.
+folder of its own (row_files.py). Filling can be interrupted and continued; scenes that could not be opened
+are tried again, and a row that was altered on the disk is made anew when it is read.
 """
 
-import fcntl
 import hashlib
 import json
-from collections.abc import Callable, Container, Iterator, Sequence
-from contextlib import contextmanager
+import sys
+from collections.abc import Callable, Container, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +16,13 @@ import numpy as np
 from torch.utils.data import DataLoader, Dataset
 
 from latentdrive.errors import MapError, UnreadableClip, UnreadableScene
-from latentdrive.files import write_atomic
+from latentdrive.locks import one_writer
 from latentdrive.planners.inputs.batch import Arrays
+from latentdrive.planners.inputs.row_files import UNREADABLE, WHOLE, RowFiles
 from latentdrive.progress import Progress
 
-FORMAT = 1
-STATE, LOCK = "state.npy", "lock"
-MISSING, FILLED, UNREADABLE = 0, 1, 2  # states of a row
-CHUNK = 256  # scenes after which STATE is saved
+FORMAT = 2  # since 2, rows have checksums
+CHUNK = 256  # scenes after which the state is saved
 Make = Callable[[str], Arrays]  # from a token to the arrays of its scene
 
 
@@ -32,18 +30,18 @@ class SceneCache:
     """The arrays of the scenes `tokens`, in this order, in a folder below `folder`.
 
     make: opens a scene. content: everything that decides what `make` returns; it names the folder.
-    reasons: after `fill`, why scenes could not be opened, by token.
+    reasons: after `fill`, why scenes could not be opened, by token. Processes may share a cache.
     """
 
     def __init__(self, folder: str | Path, tokens: Sequence[str], make: Make, *, content: str) -> None:
         digest = hashlib.sha256(json.dumps([FORMAT, content, *tokens]).encode()).hexdigest()[:16]
         self.folder, self.tokens, self.make = Path(folder) / digest, tuple(tokens), make
         self.reasons: dict[str, str] = {}
-        self._arrays: dict[str, np.ndarray] = {}
+        self._opened: RowFiles | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         """Worker processes get the cache without its open files and map them again."""
-        return self.__dict__ | {"_arrays": {}}
+        return self.__dict__ | {"_opened": None}
 
     def bytes(self) -> int:
         """Size of all scenes on disk, from the first scene that can be opened; 0 where none can."""
@@ -57,58 +55,57 @@ class SceneCache:
     def fill(self, *, workers: int, progress: Progress) -> None:
         """Open the scenes that are not filled yet, in `workers` processes (0: in this one).
 
-        A second process that fills the same cache waits for this one.
+        A second process that fills the same cache waits for this one. Raises DiskFull or NotWritable.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with alone(self.folder / LOCK):
-            state = self._state()
-            todo = np.flatnonzero(state != FILLED)  # unreadable scenes, too: they may have been repaired
+        with one_writer(self.folder, waiting=print):
+            files = RowFiles(self.folder, len(self.tokens))
+            todo = np.flatnonzero(files.state != WHOLE)  # unreadable scenes, too: they may have been repaired
             loader = DataLoader(_Opened(self, todo), batch_size=None, num_workers=workers, collate_fn=_unchanged)
             opened = progress(loader, what="opening scenes, once", total=len(todo)) if len(todo) else ()
             for number, (row, arrays, reason) in enumerate(opened, start=1):
                 if arrays is None:
                     self.reasons[self.tokens[row]] = reason
+                    files.state[row] = UNREADABLE
                 else:
-                    self._write(row, arrays)
-                state[row] = UNREADABLE if arrays is None else FILLED
+                    files.write(row, arrays)
                 if number % CHUNK == 0 or number == len(todo):
-                    self._save(state)
-        self._arrays = {}
+                    files.save()
+        self._opened = None
 
     def rows(self) -> list[int]:
         """Numbers of the filled rows."""
-        return np.flatnonzero(self._state() == FILLED).tolist()
+        return np.flatnonzero(self._files.state == WHOLE).tolist()
 
     def read(self, rows: Sequence[int], names: Container[str] | None = None) -> Arrays:
-        """The stacked arrays of these rows. names: which arrays; None for all."""
-        if not self._arrays:
-            files = [path for path in sorted(self.folder.glob("*.npy")) if path.name != STATE]
-            self._arrays = {path.stem: np.load(path, mmap_mode="r") for path in files}
-        return {name: array[rows] for name, array in self._arrays.items() if names is None or name in names}
+        """The stacked arrays of these rows. names: which arrays; None for all.
 
-    def _write(self, row: int, arrays: Arrays) -> None:
-        for name, value in arrays.items():
-            if name not in self._arrays:
-                self._arrays[name] = self._open(name, np.asarray(value))
-            self._arrays[name][row] = value
+        Raises UnreadableScene for a row that was altered, where its scene can't be opened any more.
+        """
+        arrays, damaged = self._files.read(rows, names)
+        made = {place: self._made_anew(rows[place]) for place in damaged}
+        if made and len(made) == len(rows):  # perhaps nothing at all could be read
+            wanted = [name for name in made[0] if names is None or name in names]
+            return {name: np.stack([made[place][name] for place in range(len(rows))]) for name in wanted}
+        for place, scene in made.items():
+            for name in arrays:
+                arrays[name][place] = scene[name]
+        return arrays
 
-    def _open(self, name: str, first: np.ndarray) -> np.ndarray:
-        path, shape = self.folder / f"{name}.npy", (len(self.tokens), *first.shape)
-        if path.exists():
-            array = np.load(path, mmap_mode="r+")
-            if (array.shape, array.dtype) == (shape, first.dtype):
-                return array
-        return np.lib.format.open_memmap(path, mode="w+", dtype=first.dtype, shape=shape)
+    @property
+    def _files(self) -> RowFiles:
+        if self._opened is None:
+            self._opened = RowFiles(self.folder, len(self.tokens))
+        return self._opened
 
-    def _state(self) -> np.ndarray:
-        path = self.folder / STATE
-        return np.load(path) if path.exists() else np.full(len(self.tokens), MISSING, np.uint8)
-
-    def _save(self, state: np.ndarray) -> None:
-        """Write the rows before their state, so that a killed process leaves no half-written row marked as filled."""
-        for array in self._arrays.values():
-            array.flush()
-        write_atomic(self.folder / STATE, lambda path: _save_array(path, state))
+    def _made_anew(self, row: int) -> Arrays:
+        """A row that was altered, from its scene again; it is written as well."""
+        print(f"{self.folder}: scene {self.tokens[row]} was altered on the disk, and is made anew", file=sys.stderr)
+        arrays = self.make(self.tokens[row])
+        with one_writer(self.folder, waiting=print):
+            self._opened = RowFiles(self.folder, len(self.tokens))
+            self._opened.write(row, arrays)
+            self._opened.save()
+        return arrays
 
 
 class _Opened(Dataset):
@@ -133,16 +130,3 @@ class _Opened(Dataset):
 
 def _unchanged(item: Any) -> Any:
     return item
-
-
-def _save_array(path: Path, state: np.ndarray) -> None:
-    with path.open("wb") as file:
-        np.save(file, state, allow_pickle=False)
-
-
-@contextmanager
-def alone(path: Path) -> Iterator[None]:
-    """Only one process at a time, by a lock on the file `path`."""
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

@@ -1,12 +1,14 @@
 """The frame cache: every clip is decoded once and stored whole, within a bound, and survives a full disk."""
 
 import errno
+import multiprocessing
 import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -92,6 +94,72 @@ def test_an_interrupted_entry_is_noticed_and_made_again(drive: Callable[..., Pat
     source = folder(path)
     source.read = refuse
     np.testing.assert_array_equal(cached(source, where)[0].frames, direct.frames)
+
+
+def test_no_altered_bit_of_an_entry_goes_unnoticed_and_what_was_altered_is_made_anew(
+    drive: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    path, where, draws = drive(), tmp_path / "cache", np.random.default_rng(0)
+    options = {"cache": "features", "features_id": "abc", "features": lambda frames: frames[:, 0, 0].astype(np.float16)}
+    direct = folder(path).read(0)
+    cached(folder(path), where, **options).prepare()
+    entry = {file.name: file for file in where.rglob("*") if file.is_file() and file.name != "ledger.txt"}
+    whole = {name: file.read_bytes() for name, file in entry.items()}
+    decoded = 0
+    for number in range(100):
+        name = list(whole)[number % len(whole)]
+        damaged = bytearray(whole[name])
+        damaged[draws.integers(len(damaged))] ^= 1 << int(draws.integers(8))
+        entry[name].write_bytes(damaged)
+        clips = cached(folder(path), where, **options)
+        clips.source.read = read = Mock(side_effect=clips.source.read)
+        clip, facts = clips.read(0)
+        rows = draws.permutation(40)
+        np.testing.assert_array_equal(clip.frames[rows], direct[0].frames[rows])
+        for field in ("times_s", "shots", "ego_poses", "ego_speed_mps"):
+            np.testing.assert_array_equal(getattr(clip, field), getattr(direct[0], field))
+        assert facts == direct[1]
+        np.testing.assert_array_equal(clips.features(0)[rows], direct[0].frames[rows, 0, 0].astype(np.float16))
+        decoded += read.called
+        for kept, content in whole.items():
+            entry[kept].write_bytes(content)
+    assert decoded > 50 and "a.mp4 was altered on the disk, and is made anew" in capsys.readouterr().err
+
+
+def test_an_altered_frame_is_made_anew_on_the_disk_where_its_part_is_read(drive: Callable[..., Path], tmp_path: Path):
+    path, where = drive(), tmp_path / "cache"
+    direct = folder(path, times="test")[0].frames
+    cached(folder(path), where).prepare()
+    (frames,) = where.rglob("frames.npy")
+    content = bytearray(frames.read_bytes())
+    content[-12 - 40 * 4 - 1] ^= 1  # the last byte of the last frame
+    frames.write_bytes(content)
+    clip = cached(folder(path, times="test"), where)[0]
+    np.testing.assert_array_equal(clip.frames[0], direct[0])
+    assert bytes(content) == frames.read_bytes(), "nobody has read the altered frame yet"
+    np.testing.assert_array_equal(clip.frames[[0, -1]], direct[[0, -1]])
+    source = folder(path)
+    source.read = refuse
+    np.testing.assert_array_equal(cached(source, where)[0].frames[-1], direct[-1])
+
+
+def fill_and_compare(path: Path, where: Path) -> None:
+    clips = cached(folder(path), where)
+    assert clips.prepare() == []
+    for clip, direct in zip(clips, folder(path)):
+        np.testing.assert_array_equal(clip.frames[:], direct.frames)
+
+
+def test_several_processes_fill_one_cache(drive: Callable[..., Path], tmp_path: Path):
+    paths, where = [drive(name) for name in "abc"], tmp_path / "cache"
+    context = multiprocessing.get_context("fork")
+    fillers = [context.Process(target=fill_and_compare, args=(paths[0].parent, where)) for _ in range(3)]
+    for filler in fillers:
+        filler.start()
+    for filler in fillers:
+        filler.join(timeout=120)
+    assert [filler.exitcode for filler in fillers] == [0, 0, 0]
+    assert not [entry for entry in where.glob("*/*") if entry.name.startswith(".")]
 
 
 def test_drafts_of_a_killed_run_are_cleared_away_and_those_of_others_left_alone(
@@ -180,7 +248,7 @@ def test_the_bound_counts_what_was_stored_anew_once_and_tells_whose_it_is(drive:
         assert clips.prepare() == []
         for stored in where.rglob("*.npy"):
             os.truncate(stored, 100)
-    frames, features = 128 + 40 * 3 * 48 * 80, 128 + 40 * 7 * 2
+    frames, features = 128 + 40 * 3 * 48 * 80 + 40 * 4 + 12, 128 + 40 * 7 * 2 + 40 * 4 + 12
     assert clips.used(with_features=True) == (3 * (frames + features), 3 * (frames + features))
     assert clips.used(with_features=False) == (3 * frames, 3 * (frames + features))
     assert cached(folder(paths[1]), where).used(with_features=False) == (frames, 3 * (frames + features))

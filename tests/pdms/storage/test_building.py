@@ -103,31 +103,27 @@ def test_a_killed_build_goes_on_where_it_stopped(tmp_path: Path):
     assert (report.built, report.kept) == (1, 4) and damage(tmp_path) == {}
 
 
-def build_slowly(folder: Path, token: str, ready: Any) -> None:
+def build_slowly(folder: Path, begun: Any) -> None:
     def slowly(scene: SceneTruth) -> Any:
-        ready.wait(timeout=60)  # until the other build has begun, or waits
-        time.sleep(0.3)
+        begun.set()
+        time.sleep(1.0)
         return prepare_v1(scene)
 
-    def waiting(sentence: str) -> None:
-        assert "is being written by another process" in sentence
-        ready.wait(timeout=60)
-
-    build_store(
-        folder, Drives(), (token,), slowly, rules=V1, processes=1, memory_gb=8.0, progress=None, waiting=waiting
-    )
+    build(folder, tokens=("a@0",), prepare=slowly)
 
 
 def test_two_builds_at_once_lose_no_scene(tmp_path: Path):
     context = multiprocessing.get_context("fork")
-    ready = context.Barrier(2)
-    builds = [context.Process(target=build_slowly, args=(tmp_path, token, ready)) for token in ("a@0", "a@1")]
-    for process in builds:
-        process.start()
-    for process in builds:
-        process.join(timeout=120)
-    assert [process.exitcode for process in builds] == [0, 0]
+    begun, told = context.Event(), []
+    first = context.Process(target=build_slowly, args=(tmp_path, begun))
+    first.start()
+    assert begun.wait(timeout=60)
+    options = {"rules": V1, "processes": 1, "memory_gb": 8.0, "progress": None}
+    report = build_store(tmp_path, Drives(), ("a@0", "a@1"), prepare_v1, **options, waiting=told.append)
+    first.join(timeout=60)
+    assert first.exitcode == 0 and (report.built, report.kept) == (1, 1)
     assert set(ScoringStore(tmp_path).tokens) == {"a@0", "a@1"} and damage(tmp_path) == {}
+    assert len(told) == 1 and f"{tmp_path} is being written by another process ({first.pid}" in told[0]
 
 
 @pytest.mark.parametrize("error", [NotWritable("no room"), DiskFull("no room")])
