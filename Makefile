@@ -2,7 +2,7 @@
 BIN := .venv/bin
 PYTHON ?= python3
 
-.PHONY: setup demo test test-slow lint bench clean
+.PHONY: setup demo test test-slow fuzz kills soak lint bench clean
 
 setup: .venv/ready
 
@@ -21,6 +21,15 @@ test: lint
 
 test-slow: setup
 	$(BIN)/python -m pytest -m slow
+
+fuzz: setup
+	$(BIN)/python -m pytest -m slow -s tests/fuzz
+
+kills: setup
+	$(BIN)/python -m tests.kills
+
+soak: setup
+	$(BIN)/python -m tests.soak
 
 lint: setup
 	$(BIN)/ruff check .

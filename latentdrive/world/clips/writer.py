@@ -167,7 +167,7 @@ def _card(name: str, split: Split, world: World) -> dict[str, Any]:
 def _require_same(folder: Path, card: dict[str, Any], planned: Sequence[_Order]) -> None:
     """Raise ConfigError if the folder's card or a drive in it is not of this split: clips are read by folder."""
     if (folder / CARD).is_file():
-        old = read_json(folder / CARD)
+        old = _read_card(folder)
         if changed := [key for key in ("world", "split") if old.get(key) != card[key]]:
             raise ConfigError(
                 f"{folder} holds a world made with other settings of {' and '.join(changed)} ({_changes(old, card)}): "
@@ -176,9 +176,20 @@ def _require_same(folder: Path, card: dict[str, Any], planned: Sequence[_Order])
     require_only_planned(folder, folder.glob("*.mp4"), {order.video for order in planned})
 
 
+def _read_card(folder: Path) -> dict[str, Any]:
+    try:
+        card = read_json(folder / CARD)
+    except ValueError as error:
+        raise ConfigError(f"{folder / CARD} {error}: remove {folder}, and the same command makes it again") from None
+    if not isinstance(card, dict):
+        raise ConfigError(f"{folder / CARD} is no card of a world: give another path=FOLDER, or remove it")
+    return card
+
+
 def _changes(old: dict[str, Any], new: dict[str, Any]) -> str:
     """The settings of a split that differ: the values on its card, and the requested values."""
-    before, now = old.get("split") or {}, new["split"]
+    before, now = old.get("split"), new["split"]
+    before = before if isinstance(before, dict) else {}
     changed = [f"{key} {before.get(key)}, not {now[key]}" for key in now if before.get(key) != now[key]]
     return ", ".join(changed) or "its card.json lists them"
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from latentdrive.errors import ConfigError
 from latentdrive.plain_files import read_json
 from latentdrive.types import FROZEN
 from latentdrive.world.navsim.drive_writer import LogFiles
@@ -30,8 +31,17 @@ class Order:
         return self.files.name
 
     def card(self) -> dict[str, Any]:
-        """Read the card of the written drive."""
-        return read_json(self.files.card)
+        """Read the card of the written drive. Raises ConfigError if it is damaged."""
+        try:
+            card = read_json(self.files.card)
+        except (OSError, ValueError) as error:
+            raise ConfigError(self._damaged(error)) from None
+        if not (isinstance(card, dict) and isinstance(card.get("points"), list) and "attempt" in card):
+            raise ConfigError(self._damaged("it has no points or no attempt"))
+        return card
+
+    def _damaged(self, reason: object) -> str:
+        return f"{self.files.card} is damaged ({reason}): remove {self.files.log}, and the same command makes it again"
 
     def scores(self) -> list[PointScore] | None:
         """Read the scores at the candidate moments of the written drive; None if they are missing."""

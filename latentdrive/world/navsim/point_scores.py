@@ -83,10 +83,11 @@ def write_scores(path: Path, scores: Sequence[PointScore]) -> None:
 
 
 def read_scores(path: Path, rows: Sequence[int]) -> list[PointScore] | None:
-    """Read stored scores; None if there are none, or if they are of other rows."""
-    if not path.is_file():
+    """Read stored scores; None if there are none, or if they are damaged or of other rows."""
+    try:
+        scores = [PointScore(**fields) for fields in read_json(path)]
+    except (FileNotFoundError, ValueError, TypeError):
         return None
-    scores = [PointScore(**fields) for fields in read_json(path)]
     return scores if [score.row for score in scores] == list(rows) else None
 
 

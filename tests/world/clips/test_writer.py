@@ -142,3 +142,11 @@ def test_a_drive_is_an_ordinary_video_with_poses_camera_and_truth_beside_it(fold
         np.testing.assert_allclose(truth.times_s, times, atol=1e-6)
         np.testing.assert_allclose(camera.intrinsics, short_world.camera.intrinsics)
         assert truth.key == path.stem and truth.transition_s == 0.5 and truth.boxes.shape[1] > 0
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"world": 1, "split": 2}'])
+def test_a_damaged_card_is_named(short_world: World, tmp_path: Path, text: str):
+    (tmp_path / "train").mkdir()
+    (tmp_path / "train/card.json").write_text(text)
+    with pytest.raises(ConfigError, match=r"card\.json|other settings of world and split"):
+        short_world.write(tmp_path, processes=1)
