@@ -184,6 +184,7 @@ NAVSIM_READERS = (
         formats=BYTES,
         checked=True,
         writes=True,
+        share=0.5,  # the two caches of NAVSIM's recordings have one form
     ),
     Reader(name="synthetic scene", make=_synthetic, read=_read_synthetic, files=("**/*.pkl",), writes=True),
     Reader(
@@ -194,6 +195,7 @@ NAVSIM_READERS = (
         formats=BYTES,
         checked=True,
         writes=True,
+        share=0.5,  # the two caches of NAVSIM's recordings have one form
     ),
     Reader(name="submission", make=_submission, read=_read_submission, checked=True),
     Reader(
@@ -211,5 +213,5 @@ NAVSIM_READERS = (
     ),
     Reader(name="image", make=_jpeg, read=_read_jpeg),
     Reader(name="layer of a map", make=_layer, read=_read_layer),
-    Reader(name="map", make=_map, read=_read_map, files=("**/*.gpkg",), share=0.1),
+    Reader(name="map", make=_map, read=_read_map, files=("**/*.gpkg",), share=0.04),
 )

@@ -116,8 +116,10 @@ def scores(folder: Path) -> Result:
 
 def page(folder: Path) -> Result:
     """Whether the report is whole; it names times."""
-    (text,) = (path.read_text(encoding="utf-8") for path in (folder / "run").glob("*.html"))
-    return {"whole": str(text.rstrip().endswith("</html>"))}
+    pages = [path.read_text(encoding="utf-8") for path in (folder / "run").glob("*.html")]
+    if not pages:
+        raise FileNotFoundError(f"{folder} holds no report")
+    return {"whole": str(all(text.rstrip().endswith("</html>") for text in pages))}
 
 
 VERBS = (
