@@ -275,6 +275,8 @@ def fingerprint_clips(clips: ReadableSource) -> str:
     """16 hexadecimal digits over the identity of every clip and the part of it that is used. Opens no clip."""
     digest = hashlib.sha256(clips.part.identity.encode())
     for index in range(len(clips)):
+        if clips.part.times == "test" and clips.is_piece(index):
+            digest.update(b"piece")  # of its end, a gap is left out
         try:
             digest.update(json.dumps(clips.identity(index), sort_keys=True).encode())
         except UnreadableClip as error:

@@ -94,7 +94,7 @@ class ClipSurvey:
             known = self._known[place]
             if isinstance(known, UnreadableClip):
                 raise known
-            used = clips.part.of(known.clip, place)
+            used = clips.part.of(known.clip, place, piece=clips.is_piece(index))
         except TooShort:  # this part of the clip is empty, another part of it may not be
             sample.too_short += 1
             return

@@ -17,6 +17,7 @@ import torch
 
 from latentdrive.build import build
 from latentdrive.config import Config
+from latentdrive.counting import counted
 from latentdrive.data.navsim.submission import write_submission
 from latentdrive.errors import ConfigError
 from latentdrive.evaluation.audit import audit
@@ -44,6 +45,7 @@ from latentdrive.pdms.versions import Version
 from latentdrive.planners.baselines.submitted import Submitted
 from latentdrive.planners.learned import LearnedPlanner
 from latentdrive.run_folder import RunFolder, progress
+from latentdrive.statistics import recordings
 from latentdrive.types import FROZEN
 
 
@@ -79,11 +81,13 @@ def run(cfg: Config) -> Path:
     if isinstance(planner, LearnedPlanner):
         planner.require_scenes(scenes.source, scenes.tokens)
     store = options.store or options.stores / store_name(data.scenes.id_of(data.test_split), options.version.rules)
-    name, drives = type(planner).__name__, len(set(scenes.drives))
-    folder.say(f"{name} on {len(scenes.tokens):,} scenes of {drives:,} drives, {options.version}")
+    name, drives = type(planner).__name__, len(recordings(scenes.drives)[0])
+    where = f"{counted(len(scenes.tokens), 'scene')} of {counted(drives, 'drive')}"
+    folder.say(f"{name} on {where}, {options.version}")
     if skipped := scenes.skipped_second_stages:
         folder.say(
-            f"the split has {skipped:,} second stages, which this one-stage score leaves out; data=navhard scores both"
+            f"the split has {counted(skipped, 'second stage')}, which this one-stage score leaves out; data=navhard "
+            "scores both"
         )
     if dry_run:
         folder.say(f"dry run: would prepare the scenes that {store} lacks, and write {folder.path / SCORES}")
@@ -98,7 +102,7 @@ def run(cfg: Config) -> Path:
     if options.submission is not None:
         _submit(options, split.scenes, planned, folder)
     if pictures := write_worst_pictures(folder.path / PICTURES, split, planned, human, count=options.pictures):
-        folder.say(f"{len(pictures)} pictures of the worst scenes in {folder.path / PICTURES}")
+        folder.say(f"{counted(len(pictures), 'picture')} of the worst scenes in {folder.path / PICTURES}")
     numbers = {"scorer": str(options.version), **_mapping(split.scenes), "store": str(store), "metrics": flat(summary)}
     folder.metrics(numbers)
     folder.finish(folder.path / SUMMARY, then.format(out=folder.path))
@@ -181,7 +185,8 @@ def _unused_plans(planner: AnyPlanner, scenes: SplitScenes, folder: RunFolder) -
     extra = planner.strangers(scenes.tokens)
     if extra:
         folder.say(
-            f"{len(extra):,} trajectories of the submission belong to no scene of this split, the first is {extra[0]}"
+            f"{counted(len(extra), 'trajectory', 'trajectories')} of the submission for no scene of this split, the "
+            f"first is {extra[0]}"
         )
     return {"submission": {"extra_tokens": extra, "unusable": planner.submission.unusable}}
 
@@ -214,10 +219,12 @@ def _submit(options: _Options, scenes: SplitScenes, planned: PlannedSplit, folde
     second = {token: trajectory for token, trajectory in trajectories.items() if token not in first}
     second_stage = None if options.version is Version.PDMS_V1_1 else second  # v1's format has no second stage
     left_out = write_submission(options.submission, first, about=options.about, second_stage=second_stage)
-    folder.say(f"submission: {len(trajectories) - len(left_out):,} trajectories in {options.submission}")
+    written = counted(len(trajectories) - len(left_out), "trajectory", "trajectories")
+    folder.say(f"submission: {written} in {options.submission}")
     if missing := [token for token in scenes.tokens if token not in trajectories]:
         folder.say(
-            f"  {len(missing):,} scenes lack a trajectory, the first is {missing[0]}; the server requires all scenes"
+            f"  {counted(len(missing), 'scene')} without a trajectory, the first is {missing[0]}; the server requires "
+            "all scenes"
         )
     for token, reason in left_out.items():
         folder.say(f"  left out: {token}: {reason}")

@@ -60,6 +60,9 @@ class FakeSource:
     def drive(self, index: int) -> str:
         return str(index)
 
+    def is_piece(self, index: int) -> bool:
+        return False
+
     def identity(self, index: int) -> dict:
         return {"made up": index}
 

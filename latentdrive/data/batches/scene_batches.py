@@ -20,6 +20,7 @@ from latentdrive.data.latent_store import LatentStore
 from latentdrive.errors import StoreError
 from latentdrive.geometry import nearest_rows
 from latentdrive.stages.batches import StageBatches
+from latentdrive.statistics import recordings
 from latentdrive.types import DrivingClip, LatentActions, SceneBatch
 
 
@@ -180,7 +181,7 @@ class SceneBatches(StageBatches):
             "path": str(self.data.path.name),
             "windows": len(self.train),
             "held_out_windows": len(self.held_out_picks()),
-            "held_out_drives": len(set(self.held_out.drives())),
+            "held_out_drives": len(recordings(self.held_out.drives())[0]),
             "windows_without_past": self.train.skipped,
             "transition_s": self.info.transition_s,
             "labels_origin": str(self.info.origin),

@@ -37,7 +37,7 @@ class Opened:
 def open_clip(source: ReadableSource, index: int, *, with_truth: bool = False) -> Opened:
     """Read one clip. Raises UnreadableClip, and TooShort if nothing of it belongs to the part."""
     whole, facts = source.read(index)
-    clip = source.part.of(whole, source.location(index))
+    clip = source.part.of(whole, source.location(index), piece=source.is_piece(index))
     return Opened(clip=clip, whole=whole, facts=facts, truth=source.truth(index) if with_truth else None)
 
 

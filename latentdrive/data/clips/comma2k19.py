@@ -31,7 +31,8 @@ AGREE_RAD = np.radians(15)  # how far the camera may look beside the direction o
 
 
 class Comma2k19(FileClips):
-    """Segments of one folder, each a clip; the segments of a route are one drive.
+    """Segments of one folder, each a clip; the segments of a route are one drive, whose minutes follow
+    each other without a gap.
 
     part.path: a segment, or a folder that contains segments at any depth. intrinsics: fx, fy, cx,
     cy of video.hevc in pixels, or None if unknown. Frame k of the video was taken at the k-th of

@@ -19,14 +19,16 @@ from latentdrive.types import SceneSource, SensorNeeds
 
 PARTS = ("train", "val", "probe")
 # Settings of a data set, named relative to the node that holds it, on which no weight depends: a resumed run may change
-# them. No training looks at the split that `evaluate` scores.
+# them. No training looks at the split that `evaluate` scores, or at drives.
 FREE_SETTINGS = tuple(
     f"data.{name}"
     for name in (
         "cache_gb",
         "cache_folder",
+        "block_s",
         "split.test",
         "source.cache_folder",
+        "source.drives",
         "source.processes",
         "scenes.cache_folder",
         "scenes.processes",
@@ -44,9 +46,9 @@ class DataSet:
     without clips. split: for data with NAVSIM's splits, the split of each of the parts train, val
     and test; None as the test split stands for all scenes. splits: folder of NAVSIM's split files,
     None where scenes are not split. scenes: settings of the decision points, None for clips alone.
-    block_s: seconds of a clip that a bootstrap draws together where clips are few and long; None
-    where every clip is a drive. cache, cache_gb, cache_folder: see CachedClips. max_unreadable:
-    share of clips that may fail.
+    block_s: None for intervals that resample drives; or the seconds of a clip that they draw
+    together in place of drives, for data of one recording. cache, cache_gb, cache_folder: see
+    CachedClips. max_unreadable: share of clips that may fail.
     """
 
     def __init__(

@@ -51,7 +51,7 @@ class _Lost:
 
 
 class NavsimClips(FileClips):
-    """The logs of one split (a ClipSource). Each log is one clip and one drive, with all of its frames.
+    """The logs of one split (a ClipSource). Each log is one clip, with all of its frames.
 
     part.path, data_split, part.split, splits, cache_folder, processes: as in NavsimLogs. Of the
     split's filter, only log_names and tokens count: they select the logs with these names that hold
@@ -111,7 +111,7 @@ class NavsimClips(FileClips):
         return self.names[index]
 
     def drive(self, index: int) -> str:
-        """Name of the log, which is one drive."""
+        """Name of the log; `statistics.recording_of` knows which logs are pieces of one recording."""
         return self.names[index]
 
     def files(self, index: int) -> list[Path]:
