@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int64, UInt8
 from torch import Tensor
 
+from latentdrive.counting import counted
 from latentdrive.data.batches.scene_cutting import SceneSpec, cut_scene, scene_batch
 from latentdrive.data.batches.transitions import WindowSpec
 from latentdrive.data.batches.windows import Opened, make_batch, open_clip
@@ -209,7 +210,9 @@ class Shard:
         clip = opened.clip
         rows = strided_starts(clip, self.labeller.starts(clip), stride)
         if not len(rows):
-            raise TooShort(self.clips.location(index), f"none of its shots is long enough ({len(clip)} frames in all)")
+            raise TooShort(
+                self.clips.location(index), f"none of its shots is long enough ({counted(len(clip), 'frame')} in all)"
+            )
         self._drives[index], self._opened[index] = clip.drive, opened
         self._windows += [(index, int(row)) for row in rows]
         self._times += clip.times_s[rows].tolist()

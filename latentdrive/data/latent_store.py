@@ -22,6 +22,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from latentdrive.counting import counted
 from latentdrive.errors import MixedCodebooks, StoreError
 from latentdrive.files import write_atomic
 from latentdrive.identity import FormerIds, are_former_ids, digest, same_id
@@ -186,7 +187,7 @@ class LatentStore:
     def __init__(self, folder: str | Path) -> None:
         self.folder, index = Path(folder), _read_index(Path(folder))
         if not index["complete"]:
-            raise StoreError(f"{folder} is not finished ({index['windows']} windows so far): {AGAIN}")
+            raise StoreError(f"{folder} is not finished ({counted(index['windows'], 'window')} so far): {AGAIN}")
         self.info = StoreInfo(
             **{
                 name: index[name]

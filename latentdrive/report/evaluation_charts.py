@@ -8,6 +8,7 @@ from textwrap import wrap
 import numpy as np
 from PIL import Image
 
+from latentdrive.counting import counted
 from latentdrive.evaluation.pictures import PICTURES
 from latentdrive.report.charts import Chart, bars
 from latentdrive.report.drawings import picture
@@ -34,9 +35,8 @@ def _scores(metrics: Mapping[str, float]) -> list[Chart]:
     }
     failed, scenes = (int(metrics.get(f"{START}{name}", 0)) for name in COUNTS)
     caption = (
-        f"The total score and its sub-scores, as means over {scenes:,} scenes; 1 is best, and the "
-        f"{failed:,} scenes that failed "
-        "count as 0. Whiskers: 95 % intervals by drive."
+        f"The total score and its sub-scores, as means over {counted(scenes, 'scene')}; 1 is best. Scenes that "
+        f"failed count as 0, here {failed:,}. Whiskers: 95 % intervals by drive."
     )
     values = {in_words(name): metrics[f"{START}{name}"] for name in means}
     return [bars("How well it plans", caption, values, within=within, across=True)]

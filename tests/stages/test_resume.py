@@ -42,3 +42,18 @@ def test_the_split_to_evaluate_and_the_machine_may_change_but_no_split_to_learn_
     assert resume(Module(), state, free, free=batches.free_settings).steps == 3
     with pytest.raises(ConfigError, match=r"unfinished run with another batches\.data\.split\.train"):
         resume(Module(), state, settings("data.split.train=another"), free=batches.free_settings)
+
+
+def test_how_drives_are_told_apart_changes_no_weight(tmp_path):
+    """A run of a version that resampled blocks, and did not say which files are of one recording, can be resumed."""
+
+    def settings(*words: str) -> dict:
+        return {"batches": compose("train_codebook", ["data=video", "data.path=x", *words, "out=run"]).batches.plain()}
+
+    before = settings("data.block_s=2.0")
+    del before["batches"]["data"]["source"]["drives"]
+    state = tmp_path / "run/resume" / STATE
+    state.parent.mkdir(parents=True)
+    torch.save({"state_dict": Module().state_dict(), "global_step": 3}, state)
+    (state.parent / SETTINGS).write_text(to_yaml(before), encoding="utf-8")
+    assert resume(Module(), state, settings(), free=ClipBatches.free_settings).steps == 3

@@ -11,6 +11,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from torch.utils.data import DataLoader
 
+from latentdrive.counting import counted
 from latentdrive.data.batches.scene_cutting import SceneSpec, cut_scene, scene_batch
 from latentdrive.data.batches.streams import endless, in_order, mixed_choice
 from latentdrive.data.clips.clip_source import ReadableSource
@@ -47,15 +48,16 @@ class LabelledScenes:
         self._clip_of = {clips.key(i): i for i in range(len(clips))}
         if missing := [key for key in dict.fromkeys(store.keys) if key not in self._clip_of]:
             raise StoreError(
-                f"{store.folder} labels {missing[0]} ({len(missing)} clips in all), which this data does not hold: "
-                "train on the data that was labelled, or label this data"
+                f"{store.folder} labels {missing[0]} ({counted(len(missing), 'clip')} in all), which this data "
+                "does not hold: train on the data that was labelled, or label this data"
             )
         rows = range(len(store))
         self.rows = [row for row in rows if self._has_past(row)] if spec.history_frames else list(rows)
         self.skipped = len(store) - len(self.rows)
         if not self.rows:
             raise StoreError(
-                f"{store.folder}: no window has {spec.history_frames} earlier images: lower model.scene.history_frames"
+                f"{store.folder}: no window has {counted(spec.history_frames, 'earlier image')}: lower "
+                "model.scene.history_frames"
             )
 
     def __len__(self) -> int:

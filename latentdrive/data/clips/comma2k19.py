@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float64
 
+from latentdrive.counting import counted
 from latentdrive.data.clips.clip_source import ClipOptions, Frames, Part
 from latentdrive.data.clips.file_clips import FileClips
 from latentdrive.data.clips.sidecars import Camera, Track
@@ -91,7 +92,8 @@ class Comma2k19(FileClips):
         if count != len(times):
             raise UnreadableClip(
                 video,
-                f"it holds {count} frames for {len(times)} frame_times, so no frame's time is certain. Copy it again",
+                f"it holds {counted(count, 'frame')} for {len(times)} frame_times, so no frame's time is "
+                "certain. Copy it again",
             )
 
     def track(self, index: int, first_s: float, last_s: float) -> Track | None:
@@ -262,7 +264,8 @@ def _car_speed(segment: Path, at: Float64[np.ndarray, "T"]) -> tuple[Float64[np.
     speed = speed[:, 0] if speed.ndim == 2 and speed.shape[1] == 1 else speed
     if speed.shape != times.shape or not len(times):
         raise UnreadableClip(
-            folder / "value", f"it has shape {speed.shape} for {len(times)} times in t: expected one value each"
+            folder / "value",
+            f"it has shape {speed.shape} for {counted(len(times), 'time')} in t: expected one value each",
         )
     if (np.diff(times) < 0).any():
         raise UnreadableClip(folder / "t", f"time goes back at row {int(np.flatnonzero(np.diff(times) < 0)[0]) + 1}")

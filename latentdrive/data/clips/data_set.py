@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from latentdrive.counting import counted
 from latentdrive.data.clips.clip_source import ClipOptions, Part, ReadableSource
 from latentdrive.data.clips.frame_cache import CachedClips, Features
 from latentdrive.data.scene_settings import SceneSettings
@@ -185,20 +186,20 @@ class DataSet:
         model that is not known here.
         """
         parts = filter(self.has, PARTS) if parts is None else parts
-        texts, frame_bytes, own, stored, counted = [], 0, 0, 0, {}
+        texts, frame_bytes, own, stored, first = [], 0, 0, 0, {}
         for part in parts:
             # Parts that use different times of the same clips are cut from the same cached clips.
             settings = {key: value for key, value in self._part_settings(part).items() if key != "times"}
             place = json.dumps(settings, sort_keys=True, default=str)
-            if place in counted:
-                texts.append(f"{part}: cut from the clips of {counted[place]}")
+            if place in first:
+                texts.append(f"{part}: cut from the clips of {first[place]}")
                 continue
-            clips, counted[place] = self.open(part), part
+            clips, first[place] = self.open(part), part
             size, hours = clips.estimate()
             frame_bytes += size
             held, stored = clips.used(with_features=self.cache == "features")
             own += held
-            texts.append(f"{part}: {len(clips):,} clips, about {hours:.2f} h")
+            texts.append(f"{part}: {counted(len(clips), 'clip')}, about {hours:.2f} h")
         return f"{'; '.join(texts)}. {self._describe(frame_bytes, features_a_frame, max(0, stored - own))}"
 
     def _describe(self, frame_bytes: int, features_a_frame: int | None, other_bytes: int) -> str:

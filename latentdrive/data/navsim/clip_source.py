@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float64, Int64
 
+from latentdrive.counting import counted
 from latentdrive.data.clips.clip_source import ClipFacts, ClipOptions, Frames, Part
 from latentdrive.data.clips.file_clips import FileClips
 from latentdrive.data.clips.sidecars import Camera, Track
@@ -91,7 +92,9 @@ class NavsimClips(FileClips):
             self.names.append(name)
             self._durations_s.append(duration_s)
         if not self.names:
-            raise NoClips(f"none of the {len(index):,} logs in {logs} belongs to {chosen.name}: choose another split")
+            raise NoClips(
+                f"none of the {counted(len(index), 'log')} in {logs} belongs to {chosen.name}: choose another split"
+            )
         self._lost = _Lost()
         self._last: tuple[str, NavsimLog] | None = None
 

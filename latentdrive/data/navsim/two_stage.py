@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float64
 
+from latentdrive.counting import counted
 from latentdrive.data.navsim.opening import open_navsim_logs
 from latentdrive.data.navsim.scene_filter import SecondStage
 from latentdrive.data.navsim.scene_source import NavsimLogs
@@ -33,8 +34,9 @@ class TwoStageScenes:
         if not self.second_stages:
             name, reason = next(iter(self.incomplete.items()))
             raise NoScenes(
-                f"none of the {len(self.incomplete):,} entries in the mapping of {first.split.name} is whole, the "
-                f"first one: {name}: {reason}. Give the logs and the synthetic scenes that were made for this split"
+                f"none of the {counted(len(self.incomplete), 'entry', 'entries')} in the mapping of "
+                f"{first.split.name} is whole, the first one: {name}: {reason}. Give the logs and the synthetic "
+                "scenes that were made for this split"
             )
         originals = [token for entry in self.second_stages for token in (entry.now, entry.previous)]
         # Synthetic scene → the original scene that it follows.
@@ -69,12 +71,13 @@ class TwoStageScenes:
     def summary(self) -> str:
         """The numbers of scenes and entries that were found, in a sentence."""
         text = (
-            f"{len(self.tokens) - len(self._original):,} original scenes and {len(self._original):,} synthetic ones "
-            f"that follow them, in {len(self.second_stages):,} entries of the split's mapping"
+            f"{counted(len(self.tokens) - len(self._original), 'original scene')} and {len(self._original):,} "
+            f"synthetic ones that follow them, in {counted(len(self.second_stages), 'entry', 'entries')} of the "
+            "split's mapping"
         )
         if self.incomplete:
             name, reason = next(iter(self.incomplete.items()))
-            text += f"; {len(self.incomplete):,} entries are left out, the first one: {name}: {reason}"
+            text += f"; left out: {counted(len(self.incomplete), 'entry', 'entries')}, the first one: {name}: {reason}"
         return text
 
     def _stage(self, token: str) -> NavsimLogs | SyntheticScenes:
@@ -141,7 +144,7 @@ def _complete(
         absent = [token for token in pair if token not in first] + [token for token in followers if token not in second]
         twice = [token for place, token in enumerate(tokens) if token in taken or token in tokens[:place]]
         problems = {
-            f"it names {_some(absent)} of {len(tokens)} scenes that are not there": absent,
+            f"it names {_some(absent)} of {counted(len(tokens), 'scene')} that are not there": absent,
             f"it names {_some(twice)} that the mapping has named before": twice,
             "no scene follows it": not followers,
         }

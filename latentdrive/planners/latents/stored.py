@@ -12,6 +12,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
+from latentdrive.counting import counted
 from latentdrive.data.latent_store import INDEX, LatentStore
 from latentdrive.errors import StoreError, UnreadableScene
 from latentdrive.identity import same_id
@@ -86,8 +87,8 @@ class StoredLatents:
                 self.find(token, source.drive(token), source.time_s(token))
                 return
         raise StoreError(
-            f"{self.folder} holds none of the {len(tokens):,} scenes (its parts: {self._part_names()}): label their "
-            "split, with parts=[...] naming it"
+            f"{self.folder} holds none of the {counted(len(tokens), 'scene')} (its parts: {self._part_names()}): "
+            "label their split, with parts=[...] naming it"
         )
 
     def require_widths(self, fusion: LatentFusion) -> None:
