@@ -287,8 +287,11 @@ def readme(name: str, card: Card) -> str:
     lines += [f"* made from {parent}: `{fingerprint}`" for parent, fingerprint in card.parents.items()]
     lines += [f"* data, {key}: {value}" for key, value in card.data.items()]
     lines += ["", "| metric | value |", "|---|---|"]
-    lines += [
-        f"| {key} | {value:.4g} |" if isinstance(value, float) else f"| {key} | {value} |"
-        for key, value in card.metrics.items()
-    ]
+    lines += [f"| {key} | {_in_words(value)} |" for key, value in card.metrics.items()]
     return "\n".join(lines) + "\n"
+
+
+def _in_words(value: Any) -> str:
+    if value is None or value != value:  # NaN and null: there is no such number, as an interval of one drive
+        return "–"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

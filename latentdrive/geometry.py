@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float, Float64, Int64
 from torch import Tensor
 
+from latentdrive.counting import counted
 from latentdrive.errors import WrongShape
 
 Array = TypeVar("Array", np.ndarray, np.floating, Tensor)  # numpy returns scalars for arrays without axes
@@ -65,7 +66,8 @@ def interpolate_poses(
     """
     if len(times) != len(poses) or len(times) == 0:
         raise WrongShape(
-            f"interpolate_poses: {len(times)} times for {len(poses)} poses; give one pose for each time, at least one"
+            f"interpolate_poses: {counted(len(times), 'time')} for {counted(len(poses), 'pose')}; give one pose "
+            "for each time, at least one"
         )
     poses = np.asarray(poses, np.float64)
     heading = np.interp(at, times, np.unwrap(poses[:, 2]))

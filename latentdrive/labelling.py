@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 import numpy as np
 from jaxtyping import Int64
 
+from latentdrive.counting import counted
 from latentdrive.data.batches.labelled_clips import fingerprint_clips
 from latentdrive.data.batches.windows import Opened, open_clip
 from latentdrive.data.clips.clip_source import ReadableSource
@@ -86,7 +87,9 @@ class Shard:
         clip = opened.clip
         rows = strided_starts(clip, self.labeller.starts(clip), stride)
         if not len(rows):
-            raise TooShort(self.clips.location(index), f"none of its shots is long enough ({len(clip)} frames in all)")
+            raise TooShort(
+                self.clips.location(index), f"none of its shots is long enough ({counted(len(clip), 'frame')} in all)"
+            )
         self._contents[index] = _contents(self.clips, index)
         self._drives[index], self._opened[index] = clip.drive, opened
         self._windows += [(index, int(row)) for row in rows]

@@ -1,34 +1,76 @@
 """How certain a number is: bootstrap intervals that resample whole drives, and what a sample says about the whole.
 
 Windows of one drive look alike. To resample windows would therefore promise intervals that are far
-too narrow, and drives are drawn as a whole.
+too narrow, and drives are drawn as a whole. A drive is one recording; data may come as several
+pieces of it, and `recording_of` knows which pieces belong together.
 """
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from scipy.stats import t as student_t
 
+from latentdrive.counting import counted
 from latentdrive.errors import WrongShape
 
 NORMAL_95 = 1.96  # standard errors to each side of a mean that hold 95 % of a normal distribution
+# nuPlan and OpenScene cut a recording into logs: DATE_veh-NUMBER_FIRST_LAST, where the last two are seconds.
+PIECE = re.compile(r"(?P<recording>.+_veh-\d+)_\d+_\d+")
+
+
+def recording_of(drive: str) -> str:
+    """The recording that a source's name of a drive belongs to: the logs of one nuPlan recording are one drive.
+
+    All other names are those of recordings, and stay.
+    """
+    piece = PIECE.fullmatch(drive)
+    return drive if piece is None else piece["recording"]
+
+
+def recordings(drives: Sequence[str] | np.ndarray) -> tuple[np.ndarray, Int64[np.ndarray, "N"]]:
+    """The recordings of N values, each once and in order, and for each value the place of its recording.
+
+    drives: names, or numbers that stand for recordings.
+    """
+    names = np.asarray(drives)
+    if names.dtype.kind in "UO":
+        names = np.array([recording_of(str(name)) for name in names])
+    return np.unique(names, return_inverse=True)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Interval:
-    """A mean with its interval. drives: number of drives that were resampled; values: number of values they hold."""
+    """A mean with its interval.
+
+    low, high: ends of the interval; NaN where there is one drive, which does not show how drives
+    differ. drives: number of drives that were resampled; values: number of values they hold. unit:
+    what was resampled, if no drives were.
+    """
 
     mean: float
     low: float
     high: float
     drives: int
     values: int
+    unit: str = "drive"
+
+    def ends(self, form: str, *, between: str = "[{}, {}]") -> str:
+        """Both ends in words. form: of each number. between: puts them together."""
+        if self.drives == 1:
+            return f"one {self.unit}: no interval"
+        return between.format(format(self.low, form), format(self.high, form))
+
+    def within(self, form: str) -> str:
+        """The mean, and both ends in brackets behind it."""
+        ends = self.ends(form)
+        return f"{self.mean:{form}} {f'({ends})' if self.drives == 1 else ends}"
 
     def __str__(self) -> str:
-        return f"{self.mean:.4f} [{self.low:.4f}, {self.high:.4f}] ({self.values} windows of {self.drives} drives)"
+        return f"{self.within('.4f')} ({counted(self.values, 'window')} of {counted(self.drives, self.unit)})"
 
 
 def bootstrap_by_drive(
@@ -42,20 +84,19 @@ def bootstrap_by_drive(
     """Mean of `values` and its percentile interval when whole drives are drawn with replacement.
 
     To compare two models on the same windows, give the differences: the interval is then a paired
-    one. Raises WrongShape if the two lists differ in length or are empty.
+    one. A single drive has no interval. Raises WrongShape if the two lists differ in length or are empty.
     """
     values = np.asarray(values, np.float64)
     if len(values) != len(drives) or len(values) == 0:
         raise WrongShape(
-            f"bootstrap_by_drive got {len(values)} values and {len(drives)} drives: give one drive for each value"
+            f"bootstrap_by_drive got {counted(len(values), 'value')} and {counted(len(drives), 'drive')}: give one "
+            "drive for each value"
         )
-    names, group = np.unique(np.asarray(drives), return_inverse=True)
+    names, group = recordings(drives)
     sums = np.bincount(group, weights=values)
     counts = np.bincount(group).astype(np.float64)
-    draws = np.random.default_rng(seed).integers(0, len(names), (samples, len(names)))
-    means = sums[draws].sum(1) / counts[draws].sum(1)
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(mean=float(values.mean()), low=float(low), high=float(high), drives=len(names), values=len(values))
+    low, high = _ends(sums, counts, samples=samples, level=level, seed=seed)
+    return Interval(mean=float(values.mean()), low=low, high=high, drives=len(names), values=len(values))
 
 
 def over_trainings(
@@ -72,7 +113,8 @@ def over_trainings(
     values = np.asarray(values, np.float64)
     if len(values) < 2:
         raise WrongShape(
-            f"over_trainings got {len(values)} training, which does not show how trainings vary: give at least 2"
+            f"over_trainings got {counted(len(values), 'training')}, which does not show how trainings vary: give at "
+            "least 2"
         )
     over_drives = bootstrap_by_drive(values.mean(0), drives, samples=samples, level=level, seed=seed)
     over_seeds = values.mean(1).std(ddof=1) / math.sqrt(len(values)) * student_t.ppf((1 + level) / 2, len(values) - 1)
@@ -97,16 +139,24 @@ def ratio_by_drive(
     """
     if not len(numerator) == len(denominator) == len(drives) or len(drives) == 0:
         raise WrongShape(
-            f"ratio_by_drive got {len(numerator)} numerators, {len(denominator)} denominators and {len(drives)} "
-            "drives: give one of each for each value"
+            f"ratio_by_drive got {counted(len(numerator), 'numerator')}, {counted(len(denominator), 'denominator')} "
+            f"and {counted(len(drives), 'drive')}: give one of each for each value"
         )
-    names, group = np.unique(np.asarray(drives), return_inverse=True)
+    names, group = recordings(drives)
     above, below = np.bincount(group, weights=numerator), np.bincount(group, weights=denominator)
-    draws = np.random.default_rng(seed).integers(0, len(names), (samples, len(names)))
     with np.errstate(divide="ignore", invalid="ignore"):
-        mean, shares = above.sum() / below.sum(), above[draws].sum(1) / below[draws].sum(1)
-        low, high = np.quantile(shares, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(mean=float(mean), low=float(low), high=float(high), drives=len(names), values=len(group))
+        mean = above.sum() / below.sum()
+        low, high = _ends(above, below, samples=samples, level=level, seed=seed)
+    return Interval(mean=float(mean), low=low, high=high, drives=len(names), values=len(group))
+
+
+def _ends(above: np.ndarray, below: np.ndarray, *, samples: int, level: float, seed: int) -> tuple[float, float]:
+    """Percentiles of sum over sum when whole drives are drawn with replacement. above, below: sums of each drive."""
+    if len(above) == 1:
+        return math.nan, math.nan
+    draws = np.random.default_rng(seed).integers(0, len(above), (samples, len(above)))
+    low, high = np.quantile(above[draws].sum(1) / below[draws].sum(1), [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
 
 
 def drives_needed(values: Float[np.ndarray, "N"], drives: Sequence[str]) -> int | None:
@@ -122,9 +172,10 @@ def drives_needed(values: Float[np.ndarray, "N"], drives: Sequence[str]) -> int 
     values = np.asarray(values, np.float64)
     if len(values) != len(drives) or len(values) == 0:
         raise WrongShape(
-            f"drives_needed got {len(values)} values and {len(drives)} drives: give one drive for each value"
+            f"drives_needed got {counted(len(values), 'value')} and {counted(len(drives), 'drive')}: give one drive "
+            "for each value"
         )
-    names, group = np.unique(np.asarray(drives), return_inverse=True)
+    names, group = recordings(drives)
     mean = values.mean()
     if mean == 0 or len(names) == 1:
         return None

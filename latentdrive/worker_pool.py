@@ -21,6 +21,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
+from latentdrive.counting import counted
 from latentdrive.errors import WorkerDied
 from latentdrive.progress import Progress
 
@@ -89,8 +90,8 @@ def _results(
             pool.shutdown(wait=True, cancel_futures=True)
         if reason == "killed" and failures >= TRIES and not alone:
             raise WorkerDied(
-                f"worker processes died {TRIES} times in a row before any of {len(jobs)} jobs was done: see their "
-                "messages above, or set processes=1 to get the error itself"
+                f"worker processes died {TRIES} times in a row before any of {counted(len(jobs), 'job')} was "
+                "done: see their messages above, or set processes=1 to get the error itself"
             )
         if reason == "killed":
             lost = list(pending.values())

@@ -86,7 +86,7 @@ def test_times_outside_take_the_nearest_pose():
 
 
 def test_poses_and_times_must_pair():
-    with pytest.raises(WrongShape, match="2 times for 1 poses"):
+    with pytest.raises(WrongShape, match="2 times for 1 pose"):
         interpolate_poses(np.array([0.0, 1.0]), np.zeros((1, 3)), np.array([0.5]))
 
 

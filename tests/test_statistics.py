@@ -1,5 +1,7 @@
 """Intervals by drive, worked out by hand."""
 
+import math
+
 import numpy as np
 import pytest
 
@@ -9,6 +11,9 @@ from latentdrive.statistics import (
     drives_needed,
     evenly_spread,
     over_trainings,
+    ratio_by_drive,
+    recording_of,
+    recordings,
     upper_tail_probability,
 )
 
@@ -50,8 +55,37 @@ def test_a_constant_difference_has_no_width():
     assert interval.low == pytest.approx(0.3) and interval.high == pytest.approx(0.3)
 
 
+def test_one_drive_has_no_interval():
+    values, drives = np.array([0.2, 0.4]), ["d", "d"]
+    for interval in (
+        bootstrap_by_drive(values, drives),
+        ratio_by_drive(values, np.ones(2), drives),
+        over_trainings(np.stack([values, values + 0.1]), drives),
+    ):
+        assert math.isnan(interval.low) and math.isnan(interval.high) and interval.drives == 1
+    alone = bootstrap_by_drive(values, drives)
+    assert alone.within("+.2f") == "+0.30 (one drive: no interval)" and alone.ends(".3f") == "one drive: no interval"
+    assert str(alone) == "0.3000 (one drive: no interval) (2 windows of 1 drive)"
+    assert str(bootstrap_by_drive(values[:1], ["d"])).endswith("(1 window of 1 drive)")
+    both = bootstrap_by_drive(values, ["d", "e"])
+    assert both.within(".1f") == "0.3 [0.2, 0.4]" and both.ends(".1f", between="{} to {}") == "0.2 to 0.4"
+
+
+def test_logs_of_one_recording_are_one_drive():
+    logs = [f"2021.05.25.14.16.10_veh-35_{start}_{start + 99:05d}" for start in (100, 1690)]
+    other = "2021.05.25.14.16.10_veh-38_00100_00199"
+    assert recording_of(logs[0]) == recording_of(logs[1]) == "2021.05.25.14.16.10_veh-35" != recording_of(other)
+    for name in ("latentdrive_test_00012", "highway_natural_00012", "scene-0061", "car|day", "veh-35"):
+        assert recording_of(name) == name  # already a recording
+    values = np.array([0.0, 1.0])
+    assert bootstrap_by_drive(values, logs).drives == 1 and bootstrap_by_drive(values, [logs[0], other]).drives == 2
+    assert drives_needed(values, logs) is None
+    names, place = recordings(np.array([7, 30, 7]))  # numbers keep their order
+    assert names.tolist() == [7, 30] and place.tolist() == [0, 1, 0]
+
+
 def test_one_drive_a_value_or_an_error():
-    with pytest.raises(WrongShape, match="got 2 values and 1 drives"):
+    with pytest.raises(WrongShape, match="got 2 values and 1 drive: give"):
         bootstrap_by_drive(np.zeros(2), ["a"])
 
 
@@ -79,7 +113,7 @@ def test_no_number_of_drives_is_named_where_none_follows():
     assert drives_needed(np.array([-1.0, 1.0]), ["x", "y"]) is None  # there is no difference
     assert drives_needed(np.array([1.0, 2.0]), ["x", "x"]) is None  # one drive does not show how drives differ
     assert drives_needed(np.array([0.5, 0.5]), ["x", "y"]) == 1
-    with pytest.raises(WrongShape, match="drives_needed got 2 values and 1 drives"):
+    with pytest.raises(WrongShape, match="drives_needed got 2 values and 1 drive: give"):
         drives_needed(np.zeros(2), ["a"])
 
 

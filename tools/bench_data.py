@@ -27,6 +27,7 @@ import torch
 from records import write_record
 from scene_rates import Data, measure
 
+from latentdrive.counting import counted
 from latentdrive.data.batches.augmentation import NO_AUGMENTATION, Augmentation
 from latentdrive.data.batches.clip_batches import ClipBatches
 from latentdrive.data.batches.transition_stream import TransitionStream
@@ -96,8 +97,9 @@ def opening_many(folder: Path, scenes: int, logs: int) -> dict[str, float]:
     command = [sys.executable, many_scenes.__file__, "open", str(folder)]
     measured = json.loads(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout)
     print(
-        f"open a split of {measured['scenes']:,} scenes in {measured['logs']:,} logs: {measured['seconds']:.2f} s, "
-        f"peak memory of the process {measured['peak_memory_gb']:.2f} GB ({measured['memory_before_gb']:.2f} GB before)"
+        f"open a split of {counted(measured['scenes'], 'scene')} in {counted(measured['logs'], 'log')}: "
+        f"{measured['seconds']:.2f} s, peak memory of the process {measured['peak_memory_gb']:.2f} GB "
+        f"({measured['memory_before_gb']:.2f} GB before)"
     )
     return measured
 
@@ -126,7 +128,7 @@ def start(folder: Path, clips: int) -> dict[str, dict[str, float]]:
         batches.validation_batches(),
     )  # as the trainer asks before its first step
     clips = len(batches.train)
-    measured = {"start": report_start(f"start with {clips:,} clips", started)}
+    measured = {"start": report_start(f"start with {counted(clips, 'clip')}", started)}
     next(iter(train))
     measured["first_batch"] = report_start("  and the first batch", started)
     started = time.perf_counter()
@@ -140,7 +142,7 @@ def report_start(what: str, started: float) -> dict[str, float]:
     """Print and return seconds, memory, and how many clips were opened so far."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     seconds = time.perf_counter() - started
-    print(f"{what}: {seconds:.2f} s, peak memory of the process {peak:.2f} GB, {MadeUp.opened:,} clips opened")
+    print(f"{what}: {seconds:.2f} s, peak memory of the process {peak:.2f} GB, {counted(MadeUp.opened, 'clip')} opened")
     return {"seconds": round(seconds, 3), "peak_memory_gb": round(peak, 3), "clips_opened": MadeUp.opened}
 
 
@@ -205,12 +207,15 @@ def decoding_and_windows(videos: Path, cache: Path) -> dict[str, Any]:
     options, part = ClipOptions(**SIZE, **READING), Part(**WHOLE, path=str(videos))
     source = VideoFolder(options=options, part=part, truth=SidecarTruth())
     cached = CachedClips(source=source, folder=cache, cache="frames", cache_gb=50.0, features=None, features_id=None)
-    print(f"{len(cached)} clips, about {cached.estimate()[1]:.2f} h")
+    print(f"{counted(len(cached), 'clip')}, about {cached.estimate()[1]:.2f} h")
     started = time.perf_counter()
     failed = cached.prepare()
     seconds = time.perf_counter() - started
     read = sum(cached.read(index)[1].frames_read for index in range(len(cached)))
-    print(f"decoded {read:,} frames of {len(cached)} clips ({len(failed)} unreadable): {read / seconds:.0f} frames/s")
+    print(
+        f"decoded {counted(read, 'frame')} of {counted(len(cached), 'clip')} ({len(failed)} unreadable): "
+        f"{read / seconds:.0f} frames/s"
+    )
     measured: dict[str, Any] = {"clips": len(cached), "frames_per_s": round(read / seconds, 1), "windows_per_s": {}}
     for name, augmentation in [("plain", NO_AUGMENTATION), ("flip and crop", Augmentation(flip=True, crop_share=0.8))]:
         made = stream(cached, augmentation)

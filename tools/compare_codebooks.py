@@ -6,11 +6,13 @@ paired intervals.
 
 Each NAME=FOLDER is a checkpoint, or a run that holds one. The first is compared with every other
 one. Errors are shares of the error of copying the present frame; a positive difference says that
-the other codebook's error is larger by that share. Intervals resample drives. Only codebooks over
-the same features can be compared. --out writes the numbers as JSON.
+the other codebook's error is larger by that share. Intervals resample drives, or blocks with
+data.block_s=SECONDS. Only codebooks over the same features can be compared. --out writes the
+numbers as JSON.
 """
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 from records import named_checkpoints, portable, write_json
@@ -46,6 +48,7 @@ def main() -> None:
             batches.validation_batches(),
             features=shares["features"],
             pixels=shares["pixels"],
+            drive=batches.held_out.clips.drive,
             block_frames=frames,
         )
         if model.environment_slots:
@@ -71,10 +74,10 @@ def compare(coded: dict[str, Coded]) -> dict[str, Interval]:
     """
     first, *others = coded
     numbers = {name: own.share("true", of="copy") for name, own in coded.items()}
-    drives = [str(drive) for drive in coded[first].drives]
+    drives = [str(drive) for drive in coded[first].resampled]
     for name in others:
         difference = coded[name].errors["true"] - coded[first].errors["true"]
-        numbers[f"{name} - {first}"] = bootstrap_by_drive(difference, drives)
+        numbers[f"{name} - {first}"] = replace(bootstrap_by_drive(difference, drives), unit=coded[first].unit)
     return numbers
 
 

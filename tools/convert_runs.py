@@ -147,6 +147,7 @@ def data_set(node: dict[str, Any]) -> dict[str, Any]:
         source.pop(name, None)
     if own_name(source[TARGET]) == "VideoFolder":
         source["truth"] = {TARGET: present_modules()["SidecarTruth"]}
+        source["drives"] = "file"
     shared = node["part"]
     for name, part in parts.items():
         node[name] = part and {

@@ -3,9 +3,10 @@ labels and much video.
 
     python tools/divide_split.py data/navsim_bench/splits train --share 0.1 --names train_labelled train_unlabelled
 
-The first new split gets `share` of the logs, drawn with --seed; the second one gets the rest. The
-scenes of a log stay the same. Both are written beside the old split, as NAME.yaml and
-scene_filter/NAME.yaml.
+The first new split gets `share` of the logs, as nearly as whole recordings allow, drawn with --seed;
+the second one gets the rest. All logs of one recording (DATE_veh-NUMBER_FIRST_LAST with the same
+DATE_veh-NUMBER) go into the same split, because they show the same traffic. The scenes of a log stay
+the same. Both are written beside the old split, as NAME.yaml and scene_filter/NAME.yaml.
 """
 
 import argparse
@@ -15,8 +16,10 @@ from pathlib import Path
 import numpy as np
 import yaml
 
+from latentdrive.counting import counted
 from latentdrive.data.navsim.scene_filter import FILTERS
 from latentdrive.files import write_atomic
+from latentdrive.statistics import recordings
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -35,18 +38,29 @@ def main(arguments: Sequence[str] | None = None) -> None:
     (chosen,) = (entry[FILTERS] for entry in split["defaults"] if FILTERS in entry)
     scenes = read(options.splits / FILTERS / f"{chosen}.yaml")
     logs = sorted(scenes.get("log_names") or [])
-    count = round(options.share * len(logs))
-    if not 0 < count < len(logs):
+    first = divide(logs, options.share, options.seed)
+    if not 0 < sum(first) < len(logs):
+        drives = counted(len(recordings(logs)[0]), "drive")
         raise SystemExit(
-            f"{options.split} names {len(logs)} logs, of which --share {options.share:g} is {count}: "
-            "choose a share that leaves logs for both"
+            f"{options.split} names {counted(len(logs), 'log')} of {drives}, of which --share {options.share:g} is "
+            f"{sum(first)}: choose a share that leaves drives for both"
         )
-    mixed = np.random.default_rng(options.seed).permutation(len(logs))
-    for name, picked in zip(options.names, (mixed[:count], mixed[count:])):
-        own = [logs[number] for number in sorted(picked)]
+    for name, side in zip(options.names, (True, False)):
+        own = [log for log, is_first in zip(logs, first) if is_first is side]
         write(options.splits / FILTERS / f"{name}.yaml", scenes | {"log_names": own})
         write(options.splits / f"{name}.yaml", split | {"defaults": [{FILTERS: name}]})
-        print(f"{name}: {len(own):,} of {len(logs):,} logs")
+        print(f"{name}: {len(own):,} of {counted(len(logs), 'log')}, {counted(len(recordings(own)[0]), 'drive')}")
+
+
+def divide(logs: Sequence[str], share: float, seed: int) -> list[bool]:
+    """For each log whether it goes into the first split. Whole drives are drawn until their logs come closest to
+    `share` of all.
+    """
+    drives, drive = recordings(logs)
+    mixed = np.random.default_rng(seed).permutation(len(drives))
+    reached = np.cumsum([0, *np.bincount(drive, minlength=len(drives))[mixed]])
+    count = int(np.abs(reached - round(share * len(logs))).argmin())
+    return np.isin(drive, mixed[:count]).tolist()
 
 
 def read(path: Path) -> dict:

@@ -16,10 +16,12 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int64
 
+from latentdrive.counting import counted
 from latentdrive.data.latent_store import LatentStore, LatentWriter, Windows
 from latentdrive.data.store_files import INDEX
 from latentdrive.errors import StoreError
 from latentdrive.locks import one_writer
+from latentdrive.statistics import recordings
 
 ROUNDS = 100  # how often labels that still have their own drive are exchanged
 
@@ -37,7 +39,7 @@ def main() -> None:
     for part in parts:
         store = LatentStore(part)
         permute(store, options.out / part.name, seed=options.seed)
-        print(f"{part.name}: {len(store):,} windows have labels of other drives, in {options.out / part.name}")
+        print(f"{part.name}: {counted(len(store), 'window')} with labels of other drives, in {options.out / part.name}")
 
 
 def permute(store: LatentStore, out: Path, *, seed: int) -> None:
@@ -65,7 +67,7 @@ def derangement(drives: list[str], *, seed: int) -> Int64[np.ndarray, "N"]:
     """A permutation of the windows by which none gets one of its own drive. Raises StoreError where
     one drive has too many.
     """
-    generator, names = np.random.default_rng(seed), np.asarray(drives)
+    generator, (recorded, names) = np.random.default_rng(seed), recordings(drives)
     picked = generator.permutation(len(names))
     for _ in range(ROUNDS):
         own = np.flatnonzero(names[picked] == names)
@@ -75,8 +77,8 @@ def derangement(drives: list[str], *, seed: int) -> Int64[np.ndarray, "N"]:
         for row, partner in zip(own, other):
             picked[row], picked[partner] = picked[partner], picked[row]
     raise StoreError(
-        f"the windows of {len(set(drives))} drives can't be permuted so that none gets a label of its own drive: "
-        "use more drives"
+        f"the windows of {counted(len(recorded), 'drive')} can't be permuted so that none gets a label of its own "
+        "drive: use more drives"
     )
 
 

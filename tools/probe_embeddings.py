@@ -24,12 +24,13 @@ from records import write_record
 
 from latentdrive.build import build
 from latentdrive.config import compose
+from latentdrive.counting import counted
 from latentdrive.data.clips.data_set import DataSet
 from latentdrive.data.latent_store import LatentStore
 from latentdrive.planners.latents.stored import StoredLatents
 from latentdrive.planners.sampling import NO_SENSORS, POSES
 from latentdrive.run_folder import progress
-from latentdrive.statistics import bootstrap_by_drive
+from latentdrive.statistics import bootstrap_by_drive, recordings
 from latentdrive.types import Command, EgoHistory, Origin
 
 PENALTIES = 10.0 ** np.arange(0, 9)
@@ -87,9 +88,7 @@ def main() -> None:
                 "penalty": fitted.penalty,
                 "minus": {name: vars(gain) for name, gain in intervals.items()},
             }
-            beside = "  ".join(
-                f"− {other}: {gain.mean:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}]" for other, gain in intervals.items()
-            )
+            beside = "  ".join(f"− {other}: {gain.within('+.3f')}" for other, gain in intervals.items())
             print(f"{name:<50} {own.mean():.3f} m  {beside}", flush=True)
     if options.out:
         write_record(options.out, train=options.train, scenes=len(train.drives), numbers=numbers)
@@ -139,10 +138,11 @@ class Linear:
     """
 
     def __init__(self, scenes: Scenes, more: Table) -> None:
-        drives, drive = np.unique(scenes.drives, return_inverse=True)
+        drives, drive = recordings(scenes.drives)
         if len(drives) < 2:
             raise SystemExit(
-                f"--train: {len(drives)} drive with scenes; choosing the penalty takes at least 2: name another split"
+                f"--train: {counted(len(drives), 'drive')} with scenes; choosing the penalty takes at least 2: name "
+                "another split"
             )
         fold = drive % FOLDS
         errors = np.zeros(len(PENALTIES))

@@ -1,6 +1,5 @@
 """Records of measurements, with the command, the commit and the machine. For the tools that write docs/results."""
 
-import json
 import os
 import shlex
 import sys
@@ -12,6 +11,7 @@ import torch
 
 from latentdrive.checkpoint import commit
 from latentdrive.files import write_atomic
+from latentdrive.plain_files import as_json
 from latentdrive.run_folder import CHECKPOINT
 
 
@@ -27,8 +27,8 @@ def write_record(path: Path, **measured: Any) -> None:
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write JSON, whole or not at all."""
-    text = json.dumps(content, indent=1) + "\n"
+    """Write JSON, whole or not at all. NaN, as an interval's ends where there is one drive, becomes null."""
+    text = as_json(content)
     write_atomic(path, lambda new: new.write_text(text, encoding="utf-8"))
 
 

@@ -21,6 +21,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from latentdrive.counting import counted
 from latentdrive.errors import LatentDriveError
 from latentdrive.evaluation.scores_file import STAGES
 from latentdrive.pdms.score import DAC, EC, EP, HC, NC, C, Terms, epdms_total, pdms_total
@@ -253,7 +254,9 @@ def doubts(rescored: Rescored) -> list[str]:
 def report(path: Path, rescored: Rescored, tolerance: float) -> bool:
     """Print the comparison. Returns whether everything agrees and nothing looks broken."""
     bad = [index for index, far in enumerate((rescored.deviation > tolerance).tolist()) if far]
-    print(f"{path}: {rescored.form.name}; {len(rescored.tokens)} valid rows, {len(rescored.invalid)} invalid")
+    print(
+        f"{path}: {rescored.form.name}; {counted(len(rescored.tokens), 'valid row')}, {len(rescored.invalid)} invalid"
+    )
     if rescored.invalid:
         print(f"  invalid, in no mean: {_some(rescored.invalid)}")
     print(

@@ -29,6 +29,7 @@ from pathlib import Path
 from table_results import minutes_of, scene_files, write_result
 from table_rows import Run, key_of, runs_of, stored_key
 
+from latentdrive.counting import counted
 from latentdrive.errors import LatentDriveError
 from latentdrive.files import write_atomic
 from latentdrive.pipeline import pending
@@ -142,7 +143,7 @@ def run_all(runs: Sequence[Run], *, waits: Sequence[bool], commits: bool) -> dic
             rest = [later for later, waiting in zip(runs[place + 1 :], waits[place + 1 :]) if waiting]
             print(
                 f"{run.table}, {run.name}: done in {minutes:.1f} minutes (estimate: {run.minutes:g}). "
-                f"So far {clock.taken:.0f} minutes for {len(clock.finished)} rows, "
+                f"So far {clock.taken:.0f} minutes for {counted(len(clock.finished), 'row')}, "
                 f"{len(rest)} left: about {clock.left(rest):.0f} minutes",
                 flush=True,
             )

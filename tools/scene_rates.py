@@ -20,6 +20,7 @@ from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 from torch.utils.data import DataLoader, Dataset
 
+from latentdrive.counting import counted
 from latentdrive.data.maps.nuplan_maps import NuplanMaps
 from latentdrive.data.navsim.log_folder import BLOBS, navsim_folders
 from latentdrive.data.navsim.opening import counts_of, open_navsim_logs
@@ -111,7 +112,7 @@ class Data:
 
 def readings(cameras: Sequence[str], workers: int) -> dict[str, Reading]:
     """What is measured without truth, by name. cameras: those that are read together."""
-    front, several = (FRONT_CAMERA,), f"{len(cameras)} cameras and lidar, now"
+    front, several = (FRONT_CAMERA,), f"{counted(len(cameras), 'camera')} and lidar, now"
     alone = {
         "front camera, now": Reading(cameras=front),
         "front camera, now, shuffled": Reading(cameras=front, shuffled=True),
@@ -150,8 +151,9 @@ def opening(data: Data) -> dict[str, float]:
         seconds.append(time.perf_counter() - started)
     counts = counts_of(source)
     print(
-        f"opened {data.split}: {counts.scenes:,} scenes, {counts.logs:,} logs with {counts.frames:,} frames: "
-        f"{seconds[0]:.2f} s ({counts.logs / seconds[0]:.1f} logs/s), again {seconds[1]:.3f} s"
+        f"opened {data.split}: {counted(counts.scenes, 'scene')}, {counted(counts.logs, 'log')} with "
+        f"{counted(counts.frames, 'frame')}: {seconds[0]:.2f} s ({counts.logs / seconds[0]:.1f} logs/s), again "
+        f"{seconds[1]:.3f} s"
     )
     return {
         "scenes": counts.scenes,
@@ -172,7 +174,7 @@ def read_maps(data: Data) -> tuple[dict[str, float], NuplanMaps]:
     for place in places:
         maps[place]
     seconds = time.perf_counter() - started
-    print(f"maps: {len(places)} places in {seconds:.2f} s, once")
+    print(f"maps: {counted(len(places), 'place')} in {seconds:.2f} s, once")
     return {"places": len(places), "seconds": round(seconds, 3)}, maps
 
 

@@ -21,6 +21,7 @@ from records import write_record
 from latentdrive.boxes import corners, ego_centre, ego_corners
 from latentdrive.build import build
 from latentdrive.config import compose
+from latentdrive.counting import counted
 from latentdrive.planners.sampling import NO_SENSORS
 from latentdrive.run_folder import progress
 from latentdrive.types import Command, LoggedFrame, RoadMap, SceneTruth
@@ -68,7 +69,7 @@ def main() -> None:
     if not arguments.no_digest:
         files, size, sha256 = digest(arguments.folder)
         statistics |= {"files": files, "bytes": size, "digest": sha256}
-        print(f"{files:,} files, {size:,} bytes, sha256 over names and contents {sha256}")
+        print(f"{counted(files, 'file')}, {counted(size, 'byte')}, sha256 over names and contents {sha256}")
     if arguments.json:
         write_record(arguments.json, **statistics)
 

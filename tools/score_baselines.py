@@ -22,12 +22,14 @@ from records import portable, write_record
 
 from latentdrive.commands import evaluate
 from latentdrive.config import compose
+from latentdrive.counting import counted
 from latentdrive.evaluation.comparison import compare_folders, is_shown
 from latentdrive.evaluation.results import Results
-from latentdrive.evaluation.summary import SUMMARY, read_evaluation
+from latentdrive.evaluation.summary import SUMMARY, as_interval, read_evaluation
 from latentdrive.overrides import quoted
 from latentdrive.pdms.score import DDC, EC
 from latentdrive.pdms.versions import Version
+from latentdrive.statistics import Interval
 
 PLANNERS = ("human", "pdm_closed", "constant_velocity", "stand_still")
 
@@ -94,17 +96,17 @@ def show(name: str, numbers: dict[str, Any]) -> None:
     """Print tables in Markdown."""
     planners = [planner for planner in numbers if planner != "differences"]
     columns = list(numbers[planners[0]]["sub_scores"])
-    print(f"\n{name}, {numbers[planners[0]]['scenes']:,} scenes of {numbers[planners[0]]['drives']} drives\n")
+    first = numbers[planners[0]]
+    print(f"\n{name}, {counted(first['scenes'], 'scene')} of {counted(first['drives'], 'drive')}\n")
     print(f"| planner | score | free of zeros | {' | '.join(columns)} |\n|{'---|' * (len(columns) + 3)}")
     for planner in planners:
         row = numbers[planner]
         score, subs = row["score"], row["sub_scores"]
         means = " | ".join("–" if subs[c] is None else f"{subs[c]['mean']:.3f}" for c in columns)
-        interval = f"{score['mean']:.3f} [{score['low']:.3f}, {score['high']:.3f}]"
-        print(f"| {planner} | {interval} | {row['free_of_zeros']:.1%} | {means} |")
+        print(f"| {planner} | {as_interval(score).within('.3f')} | {row['free_of_zeros']:.1%} | {means} |")
     for pair, gain in numbers["differences"].items():
-        verdict = "" if gain["shown"] else " (not shown)"
-        print(f"{pair}: {gain['mean']:+.3f} [{gain['low']:+.3f}, {gain['high']:+.3f}]{verdict}")
+        interval = Interval(**{name: value for name, value in gain.items() if name != "shown"})
+        print(f"{pair}: {interval.within('+.3f')}{'' if gain['shown'] else ' (not shown)'}")
 
 
 if __name__ == "__main__":

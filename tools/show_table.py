@@ -21,9 +21,10 @@ import numpy as np
 from table_results import Evaluated, read_results
 from table_rows import row_order
 
+from latentdrive.counting import counted
 from latentdrive.errors import ConfigError, LatentDriveError
 from latentdrive.evaluation.comparison import is_shown
-from latentdrive.statistics import bootstrap_by_drive, drives_needed, over_trainings
+from latentdrive.statistics import bootstrap_by_drive, drives_needed, over_trainings, recordings
 
 Seeds = Mapping[int | None, Evaluated]  # of one row in one evaluation
 
@@ -83,9 +84,9 @@ def section(title: str, rows: Mapping[str, Seeds], order: Sequence[str], pairs: 
     if len(kinds) > 1:
         raise ConfigError(f"{title}: rows of several scores or splits can't be compared: {sorted(kinds)}")
     first = every[0]
-    names = list(first.sub_scores)
+    names, drives = list(first.sub_scores), len(recordings(first.drives)[0])
     lines = [
-        f"{title}: {first.scorer}, {len(first.scores):,} scenes of {len(set(first.drives)):,} drives",
+        f"{title}: {first.scorer}, {counted(len(first.scores), 'scene')} of {counted(drives, 'drive')}",
         "",
         f"| row | seeds | score | by seed | {' | '.join(names)} | failed |",
         "|" + "---|" * (len(names) + 5),
@@ -106,8 +107,7 @@ def row_line(row: str, seeds: Seeds, names: Sequence[str]) -> str:
     mark = next(iter(seeds.values())).mark
     each = ", ".join(f"{seeds[seed].scores.mean():.3f}" for seed in _numbers(seeds)) or "–"
     named = f"{row}{f' ({mark})' if mark else ''}"
-    interval = f"{score.mean:.3f} [{score.low:.3f}, {score.high:.3f}]"
-    return f"| {named} | {_seeds(seeds)} | {interval} | {each} | {columns} | {failed} |"
+    return f"| {named} | {_seeds(seeds)} | {score.within('.3f')} | {each} | {columns} | {failed} |"
 
 
 def difference_line(first: str, second: str, rows: Mapping[str, Seeds]) -> str:
@@ -117,18 +117,23 @@ def difference_line(first: str, second: str, rows: Mapping[str, Seeds]) -> str:
     mean = bootstrap_by_drive(values.mean(0), drives)
     anew = over_trainings(values, drives) if len(seeds) > 1 else None
     if not is_shown(mean):
-        needed = drives_needed(values.mean(0), drives)
-        verdict = "not resolved" + (
-            f": for these trainings it would take about {needed:,} drives, here are {mean.drives:,}" if needed else ""
-        )
+        verdict = "not resolved" + _what_is_lacking(drives_needed(values.mean(0), drives), mean.drives)
     elif not seeds or (anew is not None and is_shown(anew)):
         verdict = "shown"
     else:
         verdict = "shown for these trainings only" if anew is not None else "shown for this one training only"
-    interval = f"{mean.mean:+.4f} [{mean.low:+.4f}, {mean.high:+.4f}]"
     each = ", ".join(f"{seed}: {value.mean():+.4f}" for seed, value in zip(seeds, values)) or "–"
-    trainings = f"[{anew.low:+.4f}, {anew.high:+.4f}]" if anew else "–"
-    return f"| {second} − {first} | {interval} | {each} | {trainings} | {verdict} |"
+    trainings = anew.ends("+.4f") if anew else "–"
+    return f"| {second} − {first} | {mean.within('+.4f')} | {each} | {trainings} | {verdict} |"
+
+
+def _what_is_lacking(needed: int | None, drives: int) -> str:
+    """Behind `not resolved`: what would resolve it. needed: None where no number of drives follows."""
+    if drives == 1:
+        return ": one drive says nothing about others"
+    if needed is None:
+        return ""
+    return f": for these trainings it would take about {counted(needed, 'drive')}, here are {drives:,}"
 
 
 def paired(first: str, second: str, rows: Mapping[str, Seeds]) -> tuple[list[int], np.ndarray]:

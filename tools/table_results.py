@@ -22,6 +22,7 @@ import numpy as np
 from records import machine, portable
 from table_rows import RESULTS, SCENES, Run
 
+from latentdrive.counting import counted
 from latentdrive.errors import ConfigError
 from latentdrive.evaluation.summary import SUMMARY, read_evaluation
 from latentdrive.files import write_atomic
@@ -150,8 +151,8 @@ def _same_scenes(path: Path, tokens: Sequence[str], drives: Sequence[str]) -> st
     elif (known := json.loads(path.read_text(encoding="utf-8"))) != content:
         differing = len(set(known["tokens"]) ^ set(tokens))
         raise ConfigError(
-            f"{path} has {len(known['tokens']):,} scenes, this evaluation has {len(tokens):,}, and {differing:,} "
-            "are in only one of the two: the rows of a table are scored on the same scenes. "
+            f"{path} has {counted(len(known['tokens']), 'scene')}, this evaluation has {len(tokens):,}, and "
+            f"{differing:,} are in only one of the two: the rows of a table are scored on the same scenes. "
             "Use the data of the earlier rows, or move the table's results away to begin anew"
         )
     return _digest(content)

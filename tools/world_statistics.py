@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from latentdrive.counting import counted
 from latentdrive.data.clips.clip_truth import others_motion, read_truth
 from latentdrive.data.clips.sidecars import read_track
 from latentdrive.geometry import relative_pose
@@ -54,7 +55,7 @@ def main(folders: list[str]) -> None:
     for folder in folders:
         drives = [motions(path) for path in sorted(Path(folder).glob("*.truth.npz"))]
         ego, others, view = (np.concatenate([motion[part] for motion in drives]) for part in range(3))
-        print(f"{folder}: {len(drives)} drives, {len(ego):,} transitions")
+        print(f"{folder}: {counted(len(drives), 'drive')}, {counted(len(ego), 'transition')}")
         print(
             f"  ego: forward {ego[:, 0].mean():.2f} ± {ego[:, 0].std():.2f} m, yaw change ± {ego[:, 1].std():.4f} rad"
         )

@@ -11,11 +11,13 @@ from latentdrive.types import ClipTruth, DrivingClip
 
 @runtime_checkable
 class TrueClips(Protocol):
-    """Clips, and what the built-in world knows of them (None where no world wrote them)."""
+    """Clips, their drives, and what the built-in world knows of them (None where no world wrote them)."""
 
     rate_hz: float
 
     def __getitem__(self, index: int) -> DrivingClip: ...
+
+    def drive(self, index: int) -> str: ...
 
     def truth(self, index: int) -> ClipTruth | None: ...
 
@@ -33,7 +35,7 @@ class FixedWindows(Protocol):
 
 @runtime_checkable
 class ClipFacts(Protocol):
-    """The data set behind the batches. block_s: seconds of a clip that count as one drive; None: the whole clip."""
+    """The data set behind the batches. block_s: intervals resample blocks of so many seconds; None: whole drives."""
 
     rate_hz: float
     block_s: float | None
@@ -56,6 +58,11 @@ class CodebookBatches(Protocol):
     def fill(self) -> None: ...
 
     def train_batches(self, start_step: int) -> Iterable[TransitionBatch]: ...
+
+    @property
+    def held_out(self) -> FixedWindows:
+        """The windows of `validation_batches`."""
+        ...
 
     def validation_batches(self) -> Iterable[TransitionBatch]: ...
 

@@ -13,6 +13,7 @@ from latentdrive.codebook.forward_dynamics import Prediction
 from latentdrive.codebook.model import Codebook, Observation
 from latentdrive.codebook.phases import enter
 from latentdrive.codebook.quantizer import Quantized
+from latentdrive.counting import counted
 from latentdrive.data.batches.transitions import TransitionBatch, with_motion
 from latentdrive.errors import ConfigError
 
@@ -59,7 +60,7 @@ def run_phase(
         if len(batch) < (2 if model.training else 1):  # batch statistics need two windows
             if model.training and torch.distributed.is_available() and torch.distributed.is_initialized():
                 raise ConfigError(
-                    f"a device has {len(batch)} windows with poses in its batch, and needs 2: raise "
+                    f"a device has {counted(len(batch), 'window')} with poses in its batch, and needs 2: raise "
                     "batches.batch_size, add clips with poses, or train on one device (trainer.devices=1)"
                 )
             return PhaseOutput(phase=phase, batch=batch)

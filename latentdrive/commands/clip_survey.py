@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from latentdrive.counting import counted
 from latentdrive.data.batches.transitions import WindowSpec
 from latentdrive.data.clips.clip_source import ClipFacts
 from latentdrive.data.clips.data_set import DataSet
@@ -15,7 +16,7 @@ from latentdrive.data.clips.frame_cache import CachedClips
 from latentdrive.errors import LatentDriveError, NoClips, TooManyUnreadable, TooShort, UnreadableClip
 from latentdrive.findings import Finding, good, lacking, wrong
 from latentdrive.run_folder import progress
-from latentdrive.statistics import upper_tail_probability
+from latentdrive.statistics import recordings, upper_tail_probability
 from latentdrive.types import DrivingClip, PoseSource
 
 ACCIDENT = 0.001  # a sample that is rarer than this among data within the limits is no accident
@@ -94,7 +95,7 @@ class ClipSurvey:
             known = self._known[place]
             if isinstance(known, UnreadableClip):
                 raise known
-            used = clips.part.of(known.clip, place)
+            used = clips.part.of(known.clip, place, piece=clips.is_piece(index))
         except TooShort:  # this part of the clip is empty, another part of it may not be
             sample.too_short += 1
             return
@@ -110,8 +111,8 @@ class ClipSurvey:
 
     def findings(self, part: str, sample: PartSample, clips: CachedClips) -> Iterator[Finding]:
         """Findings about a part, from its sample."""
-        spec = f"{self.spec.transitions} transitions of {self.spec.transition_s:g} s"
-        yield good(f"{part}: {sample.clips:,} clips; {sample.looked_at} of them looked at")
+        spec = f"{counted(self.spec.transitions, 'transition')} of {self.spec.transition_s:g} s"
+        yield good(f"{part}: {counted(sample.clips, 'clip')}; {sample.looked_at} of them looked at")
         for error in sample.unreadable[:NAMED]:
             yield wrong(f"unreadable: {error}")
         if len(sample.unreadable) > NAMED:
@@ -120,11 +121,13 @@ class ClipSurvey:
             yield lacking(f"{sample.too_short} of them too short for a window of {spec}")
         if not sample.read:
             return
+        drives, _ = recordings([clip.drive for clip, _ in sample.read])
+        yield good(f"those that can be read come from {counted(len(drives), 'drive')}")
         yield from self._picture_findings(sample, clips)
         yield self._pose_finding(sample)
         count = sample.windows / sample.looked_at * sample.clips
         if sample.windows:
-            yield good(f"about {count:,.0f} windows of {spec}")
+            yield good(f"about {counted(round(count), 'window')} of {spec}")
         else:
             yield wrong(f"no windows of {spec}: give longer clips, or lower transitions or transition_s")
         if sample.fresh:
@@ -147,7 +150,10 @@ class ClipSurvey:
         standstill_s = sum(fact.standstill_s for fact in facts)
         if lost := [note for fact in facts for note in fact.pose_note.split("; ") if " images are " in note]:
             yield lacking(f"{len(lost):,} of the clips looked at lack images, the first one: {lost[0]}")
-        yield good(f"{cuts:,} cuts, {repeated:,} repeated frames, {gaps:,} gaps, {standstill_s:.1f} s of standstill")
+        yield good(
+            f"{counted(cuts, 'cut')}, {counted(repeated, 'repeated frame')}, {counted(gaps, 'gap')}, "
+            f"{standstill_s:.1f} s of standstill"
+        )
 
     def _pose_finding(self, sample: PartSample) -> Finding:
         used = [clip for clip, _ in sample.read]
@@ -167,7 +173,7 @@ def doubts(samples: Mapping[str, PartSample], data: DataSet, problems: list[Late
     for part, sample in samples.items():
         bad, allowed = len(sample.unreadable), math.floor(min(data.max_unreadable, 1.0) * sample.clips)
         text = (
-            f"{part}: {bad} of {sample.looked_at} clips looked at can't be read, data.max_unreadable allows "
+            f"{part}: {bad} of {counted(sample.looked_at, 'clip')} looked at can't be read, data.max_unreadable allows "
             f"{data.max_unreadable:.2%}"
         )
         if upper_tail_probability(bad, drawn=sample.looked_at, marked=allowed, of=sample.clips) < ACCIDENT:

@@ -48,6 +48,7 @@ from latentdrive.pdms.versions import Version
 from latentdrive.planners.baselines.submitted import Submitted
 from latentdrive.planners.learned import LearnedPlanner
 from latentdrive.run_folder import RunFolder, progress
+from latentdrive.statistics import recordings
 from latentdrive.types import FROZEN
 
 
@@ -90,11 +91,13 @@ def _evaluate(cfg: Config, folder: RunFolder) -> Path:
     if isinstance(planner, LearnedPlanner):
         planner.require_scenes(scenes.source, scenes.tokens)
     store = options.store or options.stores / store_name(data.scenes.id_of(data.test_split), options.version.rules)
-    name, drives = type(planner).__name__, len(set(scenes.drives))
-    folder.say(f"{name} on {len(scenes.tokens):,} scenes of {drives:,} drives, {options.version}")
+    name, drives = type(planner).__name__, len(recordings(scenes.drives)[0])
+    where = f"{counted(len(scenes.tokens), 'scene')} of {counted(drives, 'drive')}"
+    folder.say(f"{name} on {where}, {options.version}")
     if skipped := scenes.skipped_second_stages:
         folder.say(
-            f"the split has {skipped:,} second stages, which this one-stage score leaves out; data=navhard scores both"
+            f"the split has {counted(skipped, 'second stage')}, which this one-stage score leaves out; data=navhard "
+            "scores both"
         )
     if dry_run:
         folder.say(f"dry run: would prepare the scenes that {store} lacks, and write {folder.path / SCORES}")
@@ -242,7 +245,8 @@ def _unused_plans(planner: AnyPlanner, scenes: SplitScenes, folder: RunFolder) -
     extra = planner.strangers(scenes.tokens)
     if extra:
         folder.say(
-            f"{len(extra):,} trajectories of the submission belong to no scene of this split, the first is {extra[0]}"
+            f"{counted(len(extra), 'trajectory', 'trajectories')} of the submission for no scene of this split, the "
+            f"first is {extra[0]}"
         )
     return {"submission": {"extra_tokens": extra, "unusable": planner.submission.unusable}}
 

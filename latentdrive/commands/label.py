@@ -18,6 +18,7 @@ import torch
 from latentdrive import checkpoint
 from latentdrive.build import build
 from latentdrive.config import Config
+from latentdrive.counting import counted
 from latentdrive.data.clips.frame_cache import CachedClips
 from latentdrive.data.latent_store import LatentWriter, StoreInfo
 from latentdrive.data.store_files import INDEX
@@ -65,11 +66,12 @@ def _label(cfg: Config, folder: RunFolder) -> Path:
         with _writing(root / part, infos[part]) as writer:
             if writer.next_clip:
                 folder.say(
-                    f"{part}: {writer.windows:,} windows of the first {writer.next_clip:,} clips are labelled already"
+                    f"{part}: labelled already: {counted(writer.windows, 'window')} of the first "
+                    f"{counted(writer.next_clip, 'clip')}"
                 )
             watch = partial(progress, what=f"label {part}")
             numbers[part] = label_part(labeller, clips, writer, log, watch=watch, stride=stride, **sizes)
-        folder.say(f"{part}: {numbers[part]['windows']:,} windows; {log.summary()}")
+        folder.say(f"{part}: {counted(numbers[part]['windows'], 'window')}; {log.summary()}")
     folder.metrics({"stores": str(root), "maker": card.fingerprint, "parts": numbers})
     folder.finish(root, then[str(labeller.origin)].format(store=shlex.quote(str(root)), data=cfg.data_words))
     return root
@@ -86,4 +88,4 @@ def _writing(store: Path, info: StoreInfo) -> Iterator[LatentWriter]:
 
 
 def _counts(parts: dict[str, CachedClips]) -> str:
-    return " and ".join(f"{len(clips):,} clips of {part}" for part, clips in parts.items())
+    return " and ".join(f"{counted(len(clips), 'clip')} of {part}" for part, clips in parts.items())

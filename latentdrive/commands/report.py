@@ -18,6 +18,7 @@ from latentdrive import checkpoint
 from latentdrive.codebook.judging.dictionary import Dictionary, look_up
 from latentdrive.codebook.model import Codebook
 from latentdrive.config import Config
+from latentdrive.counting import counted
 from latentdrive.data.batches.clip_batches import HeldOut
 from latentdrive.data.batches.transitions import TransitionBatch
 from latentdrive.errors import ConfigError, LatentDriveError
@@ -71,7 +72,7 @@ def _report(cfg: Config, folder: RunFolder) -> Path:
     cfg.require_all_read()
     for line in warnings:
         folder.say(line)
-    folder.say(f"{len(runs)} runs: {', '.join(run.name for run in runs)}")
+    folder.say(f"{counted(len(runs), 'run')}: {', '.join(run.name for run in runs)}")
     if comparison is not None:
         folder.say(comparison.sentence())
     if dry_run:

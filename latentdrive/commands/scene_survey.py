@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from latentdrive.counting import counted
 from latentdrive.data.clips.data_set import DataSet
 from latentdrive.data.maps.nuplan_maps import NuplanMaps
 from latentdrive.data.navsim.frames import CAMERAS, LIDAR
@@ -90,10 +91,10 @@ def _sensor_findings(source: NavsimLogs, sample: int) -> Iterator[Finding]:
     complete = [name for name, files in sensors.items() if not files.absent]
     empty = [name for name, files in sensors.items() if files.needed and files.absent == files.needed]
     if complete:
-        yield good(f"all files of {', '.join(complete)} are there, in {scenes:,} scenes looked at")
+        yield good(f"all files of {', '.join(complete)} are there, in {counted(scenes, 'scene')} looked at")
     if empty:
         example = sensors[empty[0]].example
-        yield lacking(f"no file of {', '.join(empty)} in {scenes:,} scenes (for example {example})")
+        yield lacking(f"no file of {', '.join(empty)} in {counted(scenes, 'scene')} (for example {example})")
     for name, files in sensors.items():
         if name not in (*complete, *empty):
             yield lacking(_some_missing(name, files))
@@ -120,7 +121,7 @@ def _map_findings(source: NavsimLogs) -> Iterator[Finding]:
         except MapError as error:
             yield wrong(f"no scene in {name} can be scored: {error}")
             continue
-        complete.append(f"{name} ({len(road_map.lanes):,} lanes)")
+        complete.append(f"{name} ({counted(len(road_map.lanes), 'lane')})")
         if loose := source.maps.loose_ends(name):
             yield lacking(f"{name}: {len(loose):,} connectors lead to no lane, for example {loose[0]}")
     if complete:

@@ -21,6 +21,7 @@ from latentdrive import checkpoint
 from latentdrive.build import TARGET, build
 from latentdrive.checkpoint import Card
 from latentdrive.config import Config, to_yaml
+from latentdrive.counting import counted
 from latentdrive.errors import ConfigError
 from latentdrive.run_folder import CHECKPOINT, METRICS, RESUME, RunFolder, progress
 from latentdrive.stages.batches import StageBatches
@@ -77,7 +78,7 @@ def _train(cfg: Config, folder: RunFolder) -> dict[str, float]:
     cfg.require_all_read()
     _introduce(folder, stage)
     if dry_run:
-        folder.say(f"dry run: would train {stage.steps:,} steps into {folder.path}")
+        folder.say(f"dry run: would train {counted(stage.steps, 'step')} into {folder.path}")
         return {}
     state = folder.path / RESUME / STATE
     done = resume(stage.module, state, settings, free=stage.batches.free_settings)

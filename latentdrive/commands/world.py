@@ -14,6 +14,7 @@ from PIL import Image
 
 from latentdrive.build import build
 from latentdrive.config import Config, compose
+from latentdrive.counting import noun_of
 from latentdrive.drawing.scenes import scene_picture
 from latentdrive.files import write_atomic
 from latentdrive.overrides import quoted
@@ -67,7 +68,7 @@ def _write(cfg: Config, folder: RunFolder) -> dict[str, Counts] | None:
 def _say_counts(folder: RunFolder, counts: Counts) -> None:
     """Print the counts of each split, and what to do where it has fewer scenes than wanted."""
     for split, numbers in counts.items():
-        facts = [f"{value:,} {name.replace('_', ' ')}" for name, value in numbers.items()]
+        facts = [f"{value:,} {noun_of(value, name)}" for name, value in numbers.items()]
         folder.say(f"{split}: {', '.join(facts)}")
         if numbers.get("points", 0) < numbers.get("points_wanted", 0):
             folder.say(

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float64, Int64
 
+from latentdrive.counting import counted
 from latentdrive.data.file_contents import FileContent
 from latentdrive.data.store_files import FORMAT, INDEX, Shard, read_index, read_shard, write_index, write_shard
 from latentdrive.errors import MixedCodebooks, StoreError
@@ -186,7 +187,7 @@ class LatentStore:
     def __init__(self, folder: str | Path) -> None:
         self.folder, index = Path(folder), read_index(Path(folder))
         if not (index["complete"] and index["shards"]):
-            raise StoreError(f"{folder} is not finished ({index['windows']} windows so far): {AGAIN}")
+            raise StoreError(f"{folder} is not finished ({counted(index['windows'], 'window')} so far): {AGAIN}")
         self.info = _info_of(index, self.folder)
         self.fingerprint, self.unreadable = index["fingerprint"], [tuple(row) for row in index["unreadable"]]
         shards = [read_shard(self.folder, entry) for entry in index["shards"]]

@@ -9,6 +9,7 @@ import io
 from contextlib import suppress
 from pathlib import Path
 
+from latentdrive.counting import counted
 from latentdrive.csv_cells import cell, text_of
 from latentdrive.errors import TooManyUnreadable, TooShort, UnreadableClip
 from latentdrive.writing import append_line
@@ -50,7 +51,7 @@ class UnreadableLog:
         if len(self._failed) > self.max_unreadable * self.clips:
             listed = f"; all of them: {self.file}" if self.file is not None else ""
             raise TooManyUnreadable(
-                f"{len(self._failed)} of {self.clips} clips can't be used, data.max_unreadable allows "
+                f"{len(self._failed)} of {counted(self.clips, 'clip')} can't be used, data.max_unreadable allows "
                 f"{self.max_unreadable:.2%}. The last one: {error}{listed}. Repair or remove them, or raise "
                 "data.max_unreadable"
             )
@@ -72,7 +73,7 @@ class UnreadableLog:
         """Both counts in one line, for the end of a run."""
         failed, short = self.unreadable(), self.too_short()
         share = failed / max(1, self.clips)
-        text = f"{failed} of {self.clips} clips unreadable ({share:.2%}, limit {self.max_unreadable:.2%})"
+        text = f"{failed} of {counted(self.clips, 'clip')} unreadable ({share:.2%}, limit {self.max_unreadable:.2%})"
         text += f": {self.file}" if failed and self.file is not None else ""
         text += f"; {short} too short for a window" if short else ""
         return text + (f": {self._short_file}" if short and self.file is not None else "")

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from latentdrive.counting import counted
 from latentdrive.errors import ConfigError
 from latentdrive.evaluation.results import Results
 from latentdrive.evaluation.summary import read_evaluation
@@ -38,22 +39,28 @@ class Comparison:
     def sentence(self) -> str:
         """The comparison in one line."""
         total = self.differences["score"]
-        verdict = "shown" if is_shown(total) else "not shown: the interval contains 0"
         differing = [
             name.replace("_", " ") for name, change in self.differences.items() if name != "score" and is_shown(change)
         ]
         text = (
-            f"{self.names[1]} minus {self.names[0]}, {self.version}: {total.mean:+.4f} "
-            f"[{total.low:+.4f}, {total.high:+.4f}] on "
-            f"{total.values:,} scenes of {total.drives:,} drives ({verdict})"
+            f"{self.names[1]} minus {self.names[0]}, {self.version}: {total.within('+.4f')} on "
+            f"{counted(total.values, 'scene')} of {counted(total.drives, 'drive')} ({verdict(total)})"
         )
         return text + (f"; sub-scores that differ: {', '.join(differing)}" if differing else "; no sub-score differs")
 
 
 def is_shown(difference: Interval) -> bool:
-    """Whether the interval excludes 0. A single drive has no meaningful interval, and shows
-    nothing."""
-    return difference.drives > 1 and (difference.low > 0 or difference.high < 0)
+    """Whether the interval excludes 0. A single drive has no interval, and shows nothing."""
+    return difference.low > 0 or difference.high < 0
+
+
+def verdict(difference: Interval) -> str:
+    """Whether a difference is shown, and if not, why."""
+    if is_shown(difference):
+        return "shown"
+    if difference.drives == 1:
+        return "not shown: one drive says nothing about others"
+    return "not shown: the interval contains 0"
 
 
 def short_names(folders: Sequence[Path]) -> list[str]:
@@ -98,9 +105,8 @@ def compare(a: Results, b: Results, *, names: tuple[str, str]) -> Comparison:
     pairs = [(row, place[token]) for row, token in enumerate(first.tokens) if token in place]
     if not pairs:
         raise ConfigError(
-            f"{names[0]} and {names[1]} share no scene: {len(a):,} and {len(b):,} scenes of two "
-            "different splits. Evaluate both "
-            "on the same split"
+            f"{names[0]} and {names[1]} share no scene: {len(a):,} and {counted(len(b), 'scene')} of two "
+            "different splits. Evaluate both on the same split"
         )
     left, right = (np.array(rows, np.int64) for rows in zip(*pairs))
     drives = np.array(first.drives)[left]

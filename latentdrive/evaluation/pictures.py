@@ -12,6 +12,7 @@ from latentdrive.evaluation.planned_split import PlannedSplit, PreparedSplit
 from latentdrive.evaluation.results import Results
 from latentdrive.evaluation.score_losses import score_losses
 from latentdrive.files import write_atomic
+from latentdrive.statistics import recording_of
 
 PICTURES = "pictures"  # folder of the pictures, in that of the evaluation
 
@@ -28,8 +29,9 @@ def worst_rows(results: Results, count: int) -> list[int]:
     drives: set[str] = set()
     first, others = [], []
     for row in order:
-        (others if results.drives[row] in drives else first).append(row)
-        drives.add(results.drives[row])
+        drive = recording_of(results.drives[row])
+        (others if drive in drives else first).append(row)
+        drives.add(drive)
     chosen = [*first, *others][: max(0, count)]
     return sorted(chosen, key=lambda row: (results.score[row], row))
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeGuard
 
+from latentdrive.counting import counted
 from latentdrive.errors import MapError, StoreError, UnreadableClip, WrongShape
 from latentdrive.pdms.scene import STEP_S, STEPS, ScoringScene
 from latentdrive.pdms.scorer import SHORTEST_STEP_S
@@ -133,9 +134,11 @@ def _require_shape(planner: AnyPlanner, planned: Trajectory, scenes: int) -> Non
     """Raise WrongShape where the planner did not return one trajectory of HORIZON_S a scene."""
     name, shape = type(planner).__name__, planned.poses.shape
     if planned.poses.ndim != 3 or shape[0] != scenes or shape[2] != 3:
-        raise WrongShape(f"{name}.plan returned poses of shape {shape} for {scenes} scenes; expected ({scenes}, P, 3)")
+        raise WrongShape(
+            f"{name}.plan returned poses of shape {shape} for {counted(scenes, 'scene')}; expected ({scenes}, P, 3)"
+        )
     if not abs(shape[1] * planned.dt_s - HORIZON_S) < SHORTEST_STEP_S:
         raise WrongShape(
-            f"{name}.plan returned {shape[1]} poses {planned.dt_s} s apart; the score expects them "
+            f"{name}.plan returned {counted(shape[1], 'pose')} {planned.dt_s} s apart; the score expects them "
             f"to cover {HORIZON_S} s"
         )

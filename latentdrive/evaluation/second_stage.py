@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from jaxtyping import Float64, Int64
 
+from latentdrive.counting import counted
 from latentdrive.data.navsim.scene_filter import SecondStage
 from latentdrive.errors import NoScenes, UnreadableClip
 from latentdrive.evaluation.results import StageLinks
@@ -119,7 +120,7 @@ def _problem(entry: SecondStage, starts: Mapping[str, Start], unknown: Mapping[s
     """Why an entry cannot be scored; None where it can."""
     tokens = [token for pair in entry.pairs for token in pair]
     if lost := [token for token in tokens if token in unknown]:
-        return f"{lost[0]} ({len(lost)} of {len(tokens)} scenes): {unknown[lost[0]]}"
+        return f"{lost[0]} ({len(lost)} of {counted(len(tokens), 'scene')}): {unknown[lost[0]]}"
     apart = {pair: interval_s(starts[pair[0]][0], starts[pair[1]][0]) for pair in entry.pairs}
     wrong = [pair for pair, seconds in apart.items() if not 0.0 < seconds < FARTHEST_S]
     if not wrong:

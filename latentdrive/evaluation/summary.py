@@ -17,7 +17,7 @@ from latentdrive.evaluation.results import AveragedScenes, Results
 from latentdrive.evaluation.scores_file import SCORES, read_scores
 from latentdrive.pdms.versions import Version
 from latentdrive.plain_files import read_json
-from latentdrive.statistics import Interval, bootstrap_by_drive
+from latentdrive.statistics import Interval, bootstrap_by_drive, recordings
 from latentdrive.sums import require_sums, write_sums
 
 SUMMARY, SUMS = "summary.json", "sha256.txt"
@@ -56,7 +56,7 @@ def summarise(results: Results, findings: Iterable[AuditFinding], about: Mapping
         "scorer": str(results.version),
         **about,
         "scenes": len(results),
-        "drives": len(set(results.drives)),
+        "drives": len(recordings(results.drives)[0]),
         "failed": len(results.failures),
         **_means(results.averaged()),
         **{name: _means(stage) for name, stage in zip(STAGES, results.stages())},
@@ -75,9 +75,9 @@ def summarise(results: Results, findings: Iterable[AuditFinding], about: Mapping
     }
 
 
-def flat(summary: Mapping[str, Any]) -> dict[str, float]:
-    """The numbers of metrics.json: evaluate/COLUMN, with _low and _high for its interval, and
-    audit/NAME as a share."""
+def flat(summary: Mapping[str, Any]) -> dict[str, float | None]:
+    """The numbers of metrics.json: evaluate/COLUMN, with _low and _high for its interval (None
+    where there is one drive), and audit/NAME as a share."""
     numbers = {}
     totals = {f"score_{stage}": summary[stage]["score"] for stage in STAGES if stage in summary}
     for name, mean in {"score": summary["score"], **totals, **summary["sub_scores"]}.items():
@@ -120,10 +120,27 @@ def read_evaluation(folder: str | Path) -> tuple[Results, dict[str, Any]]:
     return read_scores(folder / SCORES, version, failures), summary
 
 
+def as_interval(mean: Mapping[str, Any]) -> Interval:
+    """A mean of summary.json with its interval. Older summaries gave one drive an interval, too."""
+    return Interval(
+        mean=mean["mean"],
+        low=np.nan if mean["low"] is None else mean["low"],
+        high=np.nan if mean["high"] is None else mean["high"],
+        drives=mean["drives"],
+        values=mean["scenes"],
+    )
+
+
 def _means(averaged: AveragedScenes) -> dict[str, Any]:
     """Total and sub-scores with their intervals, for JSON."""
     means = {
-        name: {"mean": mean.mean, "low": mean.low, "high": mean.high, "scenes": mean.values, "drives": mean.drives}
+        name: {
+            "mean": mean.mean,
+            "low": _json_number(mean.low),
+            "high": _json_number(mean.high),
+            "scenes": mean.values,
+            "drives": mean.drives,
+        }
         for name, mean in intervals(averaged).items()
     }
     return {"score": means.pop("score", None), "sub_scores": means}

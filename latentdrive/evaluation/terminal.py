@@ -9,8 +9,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from latentdrive.counting import counted
 from latentdrive.evaluation.audit import AuditFinding
-from latentdrive.evaluation.summary import STAGES
+from latentdrive.evaluation.summary import STAGES, as_interval
 
 WIDTH = 110
 
@@ -18,20 +19,25 @@ WIDTH = 110
 def score_table(summary: Mapping[str, Any]) -> str:
     """Total and sub-scores of a summary as text; of two stages the combined ones, followed by the
     means of each stage."""
-    table = Table(title=f"{summary['scorer']}, {summary['scenes']:,} scenes of {summary['drives']:,} drives")
+    table = Table(title=f"{summary['scorer']}, {_scenes_of_drives(summary)}")
     stages = [stage for stage in STAGES if stage in summary]
     columns = ["", "combined" if stages else "mean", "95 % interval by drive", "scenes"]
     for number, name in enumerate(columns + [stage.replace("_", " ") for stage in stages]):
         table.add_column(name, justify="right" if number else "left")
     for name, mean in {"score": summary["score"], **summary["sub_scores"]}.items():
         if mean is not None:
-            cells = [name, f"{mean['mean']:.4f}", f"{mean['low']:.4f} to {mean['high']:.4f}", f"{mean['scenes']:,}"]
+            ends = as_interval(mean).ends(".4f", between="{} to {}")
+            cells = [name, f"{mean['mean']:.4f}", ends, f"{mean['scenes']:,}"]
             of_stages = [{"score": summary[stage]["score"], **summary[stage]["sub_scores"]}[name] for stage in stages]
             cells += [f"{stage_mean['mean']:.4f}" for stage_mean in of_stages]
             table.add_row(*cells, style="bold" if name == "score" else None, end_section=name == "score")
     text = io.StringIO()
     Console(file=text, width=WIDTH).print(table)
     return text.getvalue().rstrip()
+
+
+def _scenes_of_drives(summary: Mapping[str, Any]) -> str:
+    return f"{counted(summary['scenes'], 'scene')} of {counted(summary['drives'], 'drive')}"
 
 
 def failure_lines(summary: Mapping[str, Any]) -> list[str]:
@@ -41,7 +47,8 @@ def failure_lines(summary: Mapping[str, Any]) -> list[str]:
         return []
     token, reason = next(iter(summary["failures"].items()))
     lines = [
-        f"{summary['failed']:,} of {summary['scenes']:,} scenes failed and score 0; the first one is {token}: {reason}"
+        f"{summary['failed']:,} of {counted(summary['scenes'], 'scene')} failed and score 0; the first one is {token}: "
+        f"{reason}"
     ]
     if STAGES[0] in summary:
         return lines
@@ -55,9 +62,10 @@ def mapping_lines(mapping: Mapping[str, Any] | None) -> list[str]:
     traffic behaves."""
     if mapping is None:
         return []
-    lines = [f"two stages: {mapping['entries']:,} entries of the split's mapping; other cars: {mapping['traffic']}"]
+    entries = counted(mapping["entries"], "entry", "entries")
+    lines = [f"two stages: {entries} of the split's mapping; other cars: {mapping['traffic']}"]
     if left_out := mapping["left_out"]:
-        lines.append(f"{len(left_out):,} entries are left out:")
+        lines.append(f"left out: {counted(len(left_out), 'entry', 'entries')}:")
         lines += [f"  {token}: {reason}" for token, reason in left_out.items()]
     return lines
 
@@ -70,7 +78,8 @@ def latency_lines(latency: Mapping[str, Any] | None, *, reads_store: bool) -> li
     """
     if latency is None:
         return []
-    device = f"{latency['device']}, {latency['threads']} threads" if latency["device"] == "cpu" else latency["device"]
+    threads = f", {counted(latency['threads'], 'thread')}" if latency["device"] == "cpu" else ""
+    device = f"{latency['device']}{threads}"
     line = (
         f"planning takes {latency['ms_batch_1_median']:.3g} ms for one scene (95 % below "
         f"{latency['ms_batch_1_p95']:.3g} ms), "

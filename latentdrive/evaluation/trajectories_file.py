@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from latentdrive.counting import counted
 from latentdrive.errors import ConfigError
 from latentdrive.files import read_arrays, write_atomic
 from latentdrive.types import Trajectory
@@ -45,7 +46,7 @@ def read_trajectories(path: Path) -> dict[str, Trajectory]:
         for number in range(len(arrays) // 3):
             tokens, poses, dt_s = (arrays[f"{name}_{number}"] for name in ("tokens", "poses", "dt_s"))
             if poses.shape != (len(tokens), *poses.shape[1:2], 3):
-                raise ValueError(f"{len(tokens)} tokens for poses of shape {poses.shape}")
+                raise ValueError(f"{counted(len(tokens), 'token')} for poses of shape {poses.shape}")
             trajectories |= {str(token): Trajectory(poses=rows, dt_s=float(dt_s)) for token, rows in zip(tokens, poses)}
     except FileNotFoundError:
         raise ConfigError(f"{path} is missing, and no plan can be drawn without it: {remedy}") from None

@@ -7,6 +7,7 @@ NAVSIM.
 import numpy as np
 from jaxtyping import Float64
 
+from latentdrive.counting import counted
 from latentdrive.errors import UnreadableScene
 from latentdrive.pdms.scene import AX, HEADING, VX, YAW_ACCELERATION
 from latentdrive.types import LoggedFrame, SceneTruth
@@ -39,8 +40,8 @@ def ego_history(truth: SceneTruth) -> Float64[np.ndarray, "h 11"]:
     if truth.now < PAST_FRAMES:
         raise UnreadableScene(
             truth.drive,
-            f"scene {truth.token} has {truth.now} frames before now, but EPDMS's history comfort needs {PAST_FRAMES}: "
-            f"use scenes with num_history_frames={PAST_FRAMES + 1} or more",
+            f"scene {truth.token} has {counted(truth.now, 'frame')} before now, but EPDMS's history comfort "
+            f"needs {PAST_FRAMES}: use scenes with num_history_frames={PAST_FRAMES + 1} or more",
         )
     frames = truth.frames[truth.now - PAST_FRAMES : truth.now + 1]
     stamps = np.array([frame.timestamp_us for frame in frames])

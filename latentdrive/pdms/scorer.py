@@ -19,6 +19,7 @@ import torch
 from jaxtyping import Bool, Float, Float64
 from torch import Tensor
 
+from latentdrive.counting import counted
 from latentdrive.errors import StoreError, WrongShape
 from latentdrive.pdms.batch import SceneTensors, stack
 from latentdrive.pdms.linear_algebra import require_sound
@@ -161,7 +162,7 @@ class Scorer:
         )
 
     def _check(self, poses: Tensor, dt_s: float) -> None:
-        expected = f"[{len(self.scenes)} scenes, proposals, poses, 3]"
+        expected = f"[{counted(len(self.scenes), 'scene')}, proposals, poses, 3]"
         if poses.ndim != 4 or poses.shape[0] != len(self.scenes) or poses.shape[3] != 3 or 0 in poses.shape:
             raise WrongShape(f"Scorer.score: expected poses {expected}, got {list(poses.shape)}")
         if not SHORTEST_STEP_S <= dt_s < math.inf:

@@ -11,6 +11,7 @@ import shapely
 from jaxtyping import Bool, Float64, Int64
 
 from latentdrive.boxes import corners, ego_corners
+from latentdrive.counting import counted
 from latentdrive.errors import UnreadableScene
 from latentdrive.pdms.map.index import MapIndex
 from latentdrive.pdms.scene import AGENTS, STEP_S, STEPS, RedLights, Tracks
@@ -75,8 +76,9 @@ def _future(truth: SceneTruth, rules: Rules) -> tuple[LoggedFrame, ...]:
     if len(frames) <= rules.future_frames:
         raise UnreadableScene(
             truth.drive,
-            f"scene {truth.token} has {len(frames) - 1} frames after now, but NAVSIM v{rules.generation} reads "
-            f"{rules.future_frames} ({rules.future_frames * FRAME_S} s): use scenes with num_future_frames="
+            f"scene {truth.token} has {counted(len(frames) - 1, 'frame')} after now, but NAVSIM "
+            f"v{rules.generation} reads {rules.future_frames} ({rules.future_frames * FRAME_S} s): use scenes with "
+            "num_future_frames="
             f"{rules.future_frames} or more (data=scenarios: data.scenes.future_frames={rules.future_frames})",
         )
     return frames

@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Bool, Float64
 from torch import Tensor
 
+from latentdrive.counting import counted
 from latentdrive.data.navsim.scene_filter import SecondStage
 from latentdrive.errors import ConfigError, WrongShape
 from latentdrive.pdms.score import EC, epdms_total
@@ -140,14 +141,15 @@ def _check_rows(rows: StageRows) -> None:
     repeated = [token for token, times in Counter(rows.tokens).items() if times > 1]
     if repeated:
         raise ConfigError(
-            f"two-stage score: {len(repeated)} tokens have several rows, expected one each: {_listed(repeated)}"
+            f"two-stage score: several rows for {counted(len(repeated), 'token')}, expected one each: "
+            f"{_listed(repeated)}"
         )
     good = torch.isfinite(rows.terms).all(-1) & torch.isfinite(rows.scored).all(-1) & torch.isfinite(rows.start_s)
     if not good.all():
         bad = [token for token, fine in zip(rows.tokens, good.tolist()) if not fine]
         raise WrongShape(
-            f"two-stage score: {len(bad)} of {len(rows)} rows hold sub-scores or times that are not finite numbers; "
-            f"give a scene that could not be scored zeros: {_listed(bad)}"
+            f"two-stage score: {len(bad)} of {counted(len(rows), 'row')} with sub-scores or times that are not "
+            f"finite numbers; give a scene that could not be scored zeros: {_listed(bad)}"
         )
 
 
@@ -158,7 +160,10 @@ def _check_mapping(mapping: Sequence[SecondStage], rows: StageRows, row: dict[st
         )
     alone = [entry.now for entry in mapping if not entry.followers]
     if alone:
-        raise ConfigError(f"two-stage mapping: {len(alone)} entries have no second-stage scenes: {_listed(alone)}")
+        raise ConfigError(
+            f"two-stage mapping: {counted(len(alone), 'entry', 'entries')} without second-stage scenes: "
+            f"{_listed(alone)}"
+        )
     times = Counter(token for entry in mapping for pair in entry.pairs for token in pair)
     for problem, tokens in (
         ("name a token several times", [token for token, number in times.items() if number > 1]),
@@ -173,7 +178,8 @@ def _check_mapping(mapping: Sequence[SecondStage], rows: StageRows, row: dict[st
         if other:
             kind = "original" if synthetic else "synthetic"
             raise ConfigError(
-                f"two-stage mapping: {len(other)} scenes of the {stage} stage are {kind} ones: {_listed(other)}"
+                f"two-stage mapping: {counted(len(other), 'scene')} of the {stage} stage that should not be "
+                f"{kind}: {_listed(other)}"
             )
 
 

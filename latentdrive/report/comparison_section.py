@@ -5,6 +5,7 @@ evaluation/comparison.py computes them; the page shows this section before those
 
 from dataclasses import replace
 
+from latentdrive.counting import counted
 from latentdrive.evaluation.comparison import Comparison, is_shown
 from latentdrive.report.charts import GREEN, GREY, ORANGE, Chart, bars, grouped_bars
 from latentdrive.report.evaluation_charts import in_words, in_wrapped_words
@@ -63,6 +64,5 @@ def _means(comparison: Comparison) -> Chart:
 
 
 def _in_words(change: Interval) -> str:
-    numbers = f"{change.mean:+.4f} [{change.low:+.4f}, {change.high:+.4f}]"
-    verdict = "shown" if is_shown(change) else "not shown"
-    return f"{numbers}, {change.values:,} scenes of {change.drives:,} drives, {verdict}"
+    where = f"{counted(change.values, 'scene')} of {counted(change.drives, 'drive')}"
+    return f"{change.within('+.4f')}, {where}, {'shown' if is_shown(change) else 'not shown'}"

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int64
 
 from latentdrive.codebook.judging.dictionary import FIRST, NEXT, PREDICTED, Dictionary
+from latentdrive.counting import counted
 from latentdrive.report.charts import Chart, matrix
 from latentdrive.report.drawings import KEPT_FOR, View, code_graph, colour, fan, picture, picture_motion
 
@@ -159,7 +160,7 @@ def _followers(dictionary: Dictionary, code: int) -> list[tuple[int, str, float]
 def _intro(dictionary: Dictionary, view: View, *, has_motion: bool, scale_known: bool) -> str:
     windows, slots = len(np.unique(dictionary.window)), dictionary.ego.shape[1]
     text = (
-        f"From {len(dictionary.ego):,} transitions of {dictionary.transition_s:g} s in {windows:,} "
+        f"From {counted(len(dictionary.ego), 'transition')} of {dictionary.transition_s:g} s in {windows:,} "
         "held-out windows. Between "
         f"two frames the codebook writes {slots} ego codes (slots), each one of {dictionary.codes}. "
     )

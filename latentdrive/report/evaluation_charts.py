@@ -7,6 +7,7 @@ from textwrap import wrap
 
 import numpy as np
 
+from latentdrive.counting import counted
 from latentdrive.data.navsim.sensor_files import read_image
 from latentdrive.errors import UnreadableScene
 from latentdrive.evaluation.pictures import PICTURES
@@ -31,13 +32,12 @@ def _scores(metrics: Mapping[str, float]) -> list[Chart]:
     within = {
         in_words(name): (metrics[f"{START}{name}_low"], metrics[f"{START}{name}_high"])
         for name in means
-        if f"{START}{name}_low" in metrics
+        if f"{START}{name}_low" in metrics  # a run on one drive has no interval
     }
     failed, scenes = (int(metrics.get(f"{START}{name}", 0)) for name in COUNTS)
     caption = (
-        f"The total score and its sub-scores, as means over {scenes:,} scenes; 1 is best, and the "
-        f"{failed:,} scenes that failed "
-        "count as 0. Whiskers: 95 % intervals by drive."
+        f"The total score and its sub-scores, as means over {counted(scenes, 'scene')}; 1 is best. Scenes that "
+        f"failed count as 0, here {failed:,}. Whiskers: 95 % intervals by drive."
     )
     values = {in_words(name): metrics[f"{START}{name}"] for name in means}
     return [bars("How well it plans", caption, values, within=within, across=True)]

@@ -29,6 +29,7 @@ from latentdrive.report.evaluation_charts import in_words
 from latentdrive.report.evaluations import Evaluation
 from latentdrive.report.run_data import RunData
 from latentdrive.run_folder import progress
+from latentdrive.statistics import recording_of
 from latentdrive.types import FRONT, FRONT_CAMERA, CameraImage, SceneSource, SensorNeeds, Trajectory
 
 EPSILON = 1e-9  # smaller differences of a score are none
@@ -106,10 +107,10 @@ def most_different(a: Results, b: Results, count: int) -> list[tuple[int, int]]:
     times: Counter[str] = Counter()  # that a drive was chosen
     chosen: list[tuple[int, int]] = []
     while left and len(chosen) < count:
-        pair = min(left, key=lambda pair: (-left[pair], times[a.drives[pair[0]]], pair))
+        pair = min(left, key=lambda pair: (-left[pair], times[recording_of(a.drives[pair[0]])], pair))
         del left[pair]
         chosen.append(pair)
-        times[a.drives[pair[0]]] += 1
+        times[recording_of(a.drives[pair[0]])] += 1
     return chosen
 
 

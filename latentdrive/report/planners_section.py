@@ -8,6 +8,8 @@ two of them differ.
 from collections.abc import Mapping
 from typing import Any
 
+from latentdrive.counting import counted
+from latentdrive.evaluation.summary import as_interval
 from latentdrive.report.aims import planner_misses
 from latentdrive.report.charts import PAINTS, Chart, grouped_bars, points
 from latentdrive.report.evaluation_charts import in_words, in_wrapped_words
@@ -24,7 +26,7 @@ ABOUT = (
     "scene at a time as in a car, "
     "without reading the scene from the disk."
 )
-NO_MEAN = {"mean": float("nan"), "low": float("nan"), "high": float("nan")}
+NONE = float("nan")
 
 
 def planners_section(group: Group, gallery: Gallery | None) -> Section:
@@ -62,7 +64,7 @@ def _table(group: Group) -> PlannerTable:
         cells = [
             _score_cell(member.summary["score"]),
             *((f"{mean['mean']:.3f}" if mean else "–", "") for mean in means),
-            (f"{member.summary['scenes']:,}", f"{member.summary['drives']:,} drives"),
+            (f"{member.summary['scenes']:,}", counted(member.summary["drives"], "drive")),
             (f"{member.summary['failed']:,}", ""),
             _latency_cell(member),
         ]
@@ -73,11 +75,10 @@ def _table(group: Group) -> PlannerTable:
 
 
 def _score_cell(score: Mapping[str, Any] | None) -> tuple[str, str]:
-    """Mean and interval; a single drive has no meaningful interval."""
+    """Mean and interval."""
     if score is None:
         return "–", ""
-    within = f"{score['low']:.4f} to {score['high']:.4f}" if score["drives"] > 1 else "one drive: no interval"
-    return f"{score['mean']:.4f}", within
+    return f"{score['mean']:.4f}", as_interval(score).ends(".4f", between="{} to {}")
 
 
 def _latency_cell(member: Evaluation) -> tuple[str, str]:
@@ -95,7 +96,7 @@ def _score_against_latency(members: list[Evaluation], paints: Mapping[str, str])
     timed = [member for member in scored if member.latency and not member.reads_store]
     if not timed:
         return []
-    score = {member.name: tuple(member.summary["score"][key] for key in ("mean", "low", "high")) for member in scored}
+    score = {member.name: _mean_and_ends(member.summary["score"]) for member in scored}
     return [
         points(
             "Score against latency",
@@ -115,25 +116,35 @@ def _sub_scores(members: list[Evaluation], paints: Mapping[str, str]) -> list[Ch
     names = _columns(members)
     if not names:
         return []
-    means = {member.name: [member.summary["sub_scores"].get(name) or NO_MEAN for name in names] for member in members}
+    means = {
+        member.name: [_mean_and_ends(member.summary["sub_scores"].get(name)) for name in names] for member in members
+    }
     return [
         grouped_bars(
             "Sub-scores",
             "Mean of every sub-score; 1 is best. Whiskers: 95 % intervals by drive.",
-            {name: [mean["mean"] for mean in row] for name, row in means.items()},
+            {name: [mean for mean, _, _ in row] for name, row in means.items()},
             [in_wrapped_words(name) for name in names],
             wide=True,
-            within={name: [(mean["low"], mean["high"]) for mean in row] for name, row in means.items()},
+            within={name: [(low, high) for _, low, high in row] for name, row in means.items()},
             paints=paints,
         )
     ]
+
+
+def _mean_and_ends(mean: Mapping[str, Any] | None) -> tuple[float, float, float]:
+    """Mean, low and high; NaN for what there is not."""
+    if mean is None:
+        return NONE, NONE, NONE
+    interval = as_interval(mean)
+    return (interval.mean, interval.low, interval.high) if interval.drives > 1 else (interval.mean, NONE, NONE)
 
 
 def _devices(members: list[Evaluation]) -> dict[str, str]:
     """On what the latencies were measured; empty where none was."""
     latencies = [member.latency for member in members if member.latency]
     devices = {
-        f"{latency['device']}, {latency['threads']} threads" if latency["device"] == "cpu" else latency["device"]
+        latency["device"] + (f", {counted(latency['threads'], 'thread')}" if latency["device"] == "cpu" else "")
         for latency in latencies
     }
     return {"latency measured on": "; ".join(sorted(devices))} if devices else {}

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from latentdrive.counting import counted
 from latentdrive.report.charts import Chart, bars, grouped_bars
 
 # The teacher and what it must beat, by the beginning of the metrics' names.
@@ -22,7 +23,7 @@ def guess(codes: int | None) -> str:
     unknown."""
     if codes is None:
         return "a guess has the logarithm of their number"
-    return f"{np.log(codes):.2f} is a guess among {codes} codes"
+    return f"{np.log(codes):.2f} is a guess among {counted(codes, 'code')}"
 
 
 def teacher_charts(metrics: Mapping[str, float], codes: int | None) -> list[Chart]:

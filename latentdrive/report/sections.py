@@ -7,6 +7,7 @@ misses its aim. The charts of each kind of run are made by the *_charts.py modul
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
+from latentdrive.counting import counted, noun_of
 from latentdrive.report.aims import run_misses
 from latentdrive.report.charts import Chart
 from latentdrive.report.codebook_charts import codebook_charts
@@ -109,8 +110,11 @@ def _facts(run: Run) -> dict[str, str]:
         "score": run.written.get("scorer", ""),
     }
     for part, counts in run.written.get("parts", {}).items():
-        facts[f"part {part}"] = ", ".join(f"{_short(value)} {name}" for name, value in counts.items())
-    facts |= {f"{part} clips": f"{_short(frames)} frames" for part, frames in run.written.get("frames", {}).items()}
+        facts[f"part {part}"] = ", ".join(f"{_short(value)} {noun_of(value, name)}" for name, value in counts.items())
+    facts |= {
+        f"{part} clips": f"{_short(frames)} {noun_of(frames, 'frames')}"
+        for part, frames in run.written.get("frames", {}).items()
+    }
     facts |= {f"data, {key}": _short(value) for key, value in run.written.get("data", {}).items()}
     return {key: text for key, text in facts.items() if text}
 
@@ -123,5 +127,5 @@ def _run_notes(run: Run) -> list[str]:
     notes = [] if run.finished else ["This run has not finished; its log so far is shown."]
     if run.unreadable:
         path, reason = run.unreadable[0]
-        notes.append(f"{len(run.unreadable)} clips could not be used, for example {path}: {reason}")
+        notes.append(f"{counted(len(run.unreadable), 'clip')} could not be used, for example {path}: {reason}")
     return notes

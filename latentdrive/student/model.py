@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from latentdrive.backbones import IMAGENET_MEAN, IMAGENET_STD, TimmFeatures
 from latentdrive.checkpoint_parts import SpeaksCodes, checkpoint_part
+from latentdrive.counting import counted
 from latentdrive.data.batches.scene_cutting import SceneSpec
 from latentdrive.errors import ConfigError
 from latentdrive.types import Command, LatentActions, LatentFeatures, Origin, SceneBatch
@@ -164,7 +165,7 @@ class Student(SpeaksCodes, nn.Module):
         pixels = scenes.images if self.look == "camera" else torch.zeros_like(scenes.images)
         if pixels.shape[1] != self.times:
             raise ConfigError(
-                f"the scenes hold {pixels.shape[1]} images, this student takes {self.times}: set "
+                f"the scenes hold {counted(pixels.shape[1], 'image')}, this student takes {self.times}: set "
                 "model.scene.history_frames"
             )
         image = (self.image_in(self.images(pixels)) + self.image_place).flatten(1, 2)

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from transformers import DynamicCache
 
 from latentdrive.checkpoint_parts import SpeaksCodes, checkpoint_part
+from latentdrive.counting import counted
 from latentdrive.data.batches.scene_cutting import SceneSpec
 from latentdrive.errors import WrongShape
 from latentdrive.teacher import hugging_face
@@ -113,7 +114,10 @@ class Teacher(SpeaksCodes, nn.Module):
             visual = torch.cat(states).to(embedded.dtype)
             is_image = (prompt.ids == self.network.config.image_token_id)[..., None]
             if int(is_image.sum()) != len(visual):
-                raise WrongShape(f"the prompts have {int(is_image.sum())} image tokens for {len(visual)} vision states")
+                raise WrongShape(
+                    f"the prompts have {counted(int(is_image.sum()), 'image token')} for "
+                    f"{counted(len(visual), 'vision state')}"
+                )
             embedded = embedded.masked_scatter(is_image, visual)
             visual = visual.unflatten(0, (len(scenes), -1))
             merge = self.network.config.vision_config.spatial_merge_size

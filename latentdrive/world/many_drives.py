@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol, TypeVar, runtime_checkable
 
+from latentdrive.counting import counted
 from latentdrive.errors import ConfigError, WorkerDied
 from latentdrive.run_folder import progress
 from latentdrive.worker_pool import run_jobs
@@ -59,6 +60,6 @@ def require_only_planned(folder: Path, present: Iterable[Path], planned: Set[Pat
     """Raise ConfigError if files of drives that are present below `folder` are not planned."""
     if foreign := sorted(path.stem for path in present if path not in planned):
         raise ConfigError(
-            f"{folder} holds {len(foreign)} drives that do not belong to this world, for example "
+            f"{folder} holds {counted(len(foreign), 'drive')} of another world, for example "
             f"{', '.join(foreign[:3])}: remove them, or give another path=FOLDER"
         )

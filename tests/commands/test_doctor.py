@@ -43,6 +43,7 @@ def test_clips_are_counted_and_described(clips, capsys):
     output = capsys.readouterr().out
     for part in (
         "train: 3 clips; 3 of them looked at",
+        "come from 3 drives",
         "10 frames a second, read at 10; 80 x 48 pixels",
         "no poses",
         "camera guessed",

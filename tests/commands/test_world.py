@@ -18,7 +18,7 @@ def test_clips_are_written_and_the_next_command_is_named(latentdrive, tmp_path: 
     for split in ("train", "val", "probe"):
         folder = tmp_path / "w" / split
         assert len(list(folder.glob("*.mp4"))) == 1 and (folder / "card.json").is_file()
-    assert "train: 1 drives, 4 frames" in done.stdout
+    assert "train: 1 drive, 4 frames" in done.stdout
     assert "latentdrive train codebook data=world data.path=w" in done.stdout
     assert (tmp_path / "run" / "metrics.json").is_file()
 

@@ -7,7 +7,8 @@ import pytest
 from latentdrive.errors import ConfigError
 from latentdrive.evaluation.comparison import compare, compare_folders, is_shown
 from latentdrive.evaluation.scores_file import SCORES, write_scores
-from latentdrive.evaluation.summary import SUMMARY, as_text, devkit_mean, intervals, read_evaluation, summarise
+from latentdrive.evaluation.summary import SUMMARY, as_text, devkit_mean, flat, intervals, read_evaluation, summarise
+from latentdrive.evaluation.terminal import score_table
 from latentdrive.pdms.versions import Version
 from tests.support.evaluation import make_results
 
@@ -45,6 +46,31 @@ def test_a_difference_whose_interval_contains_0_is_not_shown():
 def test_one_drive_alone_shows_nothing():
     comparison = compare(make_results([0.1, 0.2], ["d", "d"]), make_results([0.9, 0.9], ["d", "d"]), names=("a", "b"))
     assert not is_shown(comparison.differences["score"])
+    assert comparison.sentence() == (
+        "b minus a, epdms_v2.2: +0.7500 (one drive: no interval) on 2 scenes of 1 drive "
+        "(not shown: one drive says nothing about others); no sub-score differs"
+    )
+
+
+def test_logs_of_one_recording_are_one_drive():
+    logs = [f"2021.05.25.14.16.10_veh-35_{start:05d}_{start + 99:05d}" for start in (0, 200)]
+    a, b = make_results([0.1, 0.2], logs), make_results([0.9, 0.9], logs)
+    assert compare(a, b, names=("a", "b")).differences["score"].drives == summarise(a, [], {})["drives"] == 1
+
+
+def test_one_drive_has_no_interval_in_a_file_or_on_the_terminal(tmp_path):
+    results = make_results([0.25, 0.75], ["d", "d"])
+    _, summary = read_evaluation(write(tmp_path / "a", results))
+    assert summary["score"] == {"mean": 0.5, "low": None, "high": None, "scenes": 2, "drives": 1}
+    numbers = flat(summary | {"audit": {}})
+    assert numbers["evaluate/score"] == 0.5 and numbers["evaluate/score_low"] is numbers["evaluate/score_high"] is None
+    text = score_table(summary)
+    assert "epdms_v2.2, 2 scenes of 1 drive" in text and "1 drives" not in text
+    assert "one drive: no interval" in text and "0.5000 to 0.5000" not in text
+    earlier = {"mean": 0.5, "low": 0.5, "high": 0.5, "scenes": 2, "drives": 1}  # as earlier versions wrote it
+    assert "0.5000 to 0.5000" not in score_table(summary | {"score": earlier})
+    two = summarise(make_results([0.25, 0.75], ["d", "e"]), [], {})
+    assert "0.2500 to 0.7500" in score_table(two) and flat(two)["evaluate/score_low"] == 0.25
 
 
 def test_scenes_are_paired_by_token_and_the_others_are_counted():

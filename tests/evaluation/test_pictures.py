@@ -13,6 +13,13 @@ def test_the_worst_scenes_are_of_different_drives_first():
     assert worst_rows(results, 9) == [1, 4, 0, 2]  # a scene that scores 1 is left out
 
 
+def test_logs_of_one_recording_are_one_drive():
+    logs = [
+        f"2021.05.25.14.16.10_veh-{drive}_{number:05d}_{number + 9:05d}" for drive, number in ((1, 0), (1, 50), (2, 0))
+    ]
+    assert worst_rows(make_results([0.1, 0.2, 0.3], logs), 2) == [0, 2]
+
+
 def test_failed_scenes_are_left_out():
     failed = make_results([0.0, 0.5], ["a", "b"], valid=np.array([False, True]), failures={"t0": "gone"})
     assert worst_rows(failed, 2) == [1]

@@ -155,4 +155,4 @@ def test_a_planner_that_returns_the_wrong_number_of_trajectories_is_refused():
             return Trajectory(poses=np.zeros((2, 8, 3)), dt_s=0.5)
 
     plans = plan_scenes(Wrong(), ["a"], make_scene, batch=2, advance=lambda more: None)
-    assert "Wrong.plan returned poses of shape (2, 8, 3) for 1 scenes" in plans.failures["a"]
+    assert "Wrong.plan returned poses of shape (2, 8, 3) for 1 scene" in plans.failures["a"]

@@ -249,7 +249,7 @@ def test_the_results_say_that_traffic_is_not_reactive(both: Path):
 
 def test_a_limit_counts_entries_of_the_mapping(score, capsys):
     score("limited", "limit=1", "dry_run=true")
-    assert "6 scenes of 1 drives" in capsys.readouterr().out
+    assert "6 scenes of 1 drive" in capsys.readouterr().out
 
 
 def test_the_human_driver_is_scored_in_the_first_stage_alone(both: Path):
@@ -322,7 +322,7 @@ def test_only_an_entry_that_cannot_be_scored_is_left_out_with_its_reason(
     folder = score(split, f"data.split.test={split}")
     (left_out,) = summary(folder)["mapping"]["left_out"].items()
     output = capsys.readouterr().out
-    assert left_out[0] == name and f"  {name}: {left_out[1]}" in output and "1 entries are left out" in output
+    assert left_out[0] == name and f"  {name}: {left_out[1]}" in output and "left out: 1 entry:" in output
     assert re.search(reason, left_out[1])
     scenes = [name for name in rows(folder) if not name.startswith("extended")]
     assert len(scenes) == 6 and all(rows(folder)[name] == rows(both)[name] for name in scenes)

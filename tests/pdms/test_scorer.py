@@ -100,7 +100,7 @@ def test_only_bad_plans_leave_a_result_of_zeros():
 def test_wrong_shapes_are_named_with_what_was_expected(shape: tuple, got: str):
     # While tests run, the type checker sees wrong shapes first; users get this message.
     score_poses = inspect.unwrap(Scorer.score_poses)
-    with pytest.raises(WrongShape, match=rf"expected poses \[1 scenes, proposals, poses, 3\], got {got}"):
+    with pytest.raises(WrongShape, match=rf"expected poses \[1 scene, proposals, poses, 3\], got {got}"):
         score_poses(scorer(), torch.zeros(shape), dt_s=0.5)
 
 

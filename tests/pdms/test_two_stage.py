@@ -137,13 +137,13 @@ def test_what_does_not_belong_together_is_named():
     rows = small()
     for mapping, message in (
         ([], "no entries"),
-        ([replace(ENTRY, followers=())], "1 entries have no second-stage scenes: n"),
+        ([replace(ENTRY, followers=())], "1 entry without second-stage scenes: n"),
         ([replace(ENTRY, now="x")], r"name scenes that have no row \(1 in all\): x"),
         ([replace(ENTRY, followers=(("n0", "p0"),))], r"leave rows out \(2 in all\): n1, p1"),
         ([ENTRY, ENTRY], r"name a token several times \(6 in all\)"),
         (
             [SecondStage(now="n0", previous="p", followers=(("n", "p0"), ("n1", "p1")))],
-            "1 scenes of the first stage are synthetic ones: n0",
+            "1 scene of the first stage that should not be synthetic: n0",
         ),
     ):
         with pytest.raises(ConfigError, match=message):
@@ -153,7 +153,7 @@ def test_what_does_not_belong_together_is_named():
         ConfigError, match=r"in 1 of 3 pairs \(now, previous\), previous does not start less than 0\.55 s before now"
     ):
         aggregate([swapped], rows)
-    with pytest.raises(ConfigError, match="1 tokens have several rows"):
+    with pytest.raises(ConfigError, match="several rows for 1 token"):
         aggregate([ENTRY], replace(rows, tokens=("n", "p", "n0", "p0", "n1", "n1")))
     rows.scored[5, 2] = math.nan
     with pytest.raises(WrongShape, match=r"1 of 6 rows .* p1"):

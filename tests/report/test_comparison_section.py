@@ -10,6 +10,16 @@ from tests.support.evaluation import make_results
 DRIVES = [f"d{number // 2}" for number in range(20)]
 
 
+def test_one_drive_is_drawn_without_whiskers_and_shows_nothing():
+    a, b = make_results([0.1, 0.2], ["d", "d"]), make_results([0.9, 0.9], ["d", "d"])
+    section = comparison_section(compare(a, b, names=("old", "new")))
+    differences, _ = section.charts["What differs"]
+    assert set(differences.data[0]["error_x"]["array"]) == {None} and set(differences.data[0]["marker"]["color"]) == {
+        GREY
+    }
+    assert section.facts["score"] == "+0.7500 (one drive: no interval), 2 scenes of 1 drive, not shown"
+
+
 def test_a_comparison_colours_what_is_shown_and_greys_what_is_not():
     base = np.linspace(0.2, 0.8, 20)
     a = make_results(base.tolist(), DRIVES, lane_keeping=np.ones(20), history_comfort=np.arange(20) // 2 % 2)

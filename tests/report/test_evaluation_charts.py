@@ -29,7 +29,7 @@ def test_an_evaluation_shows_its_scores_with_intervals_its_audit_and_its_picture
     scores, hidden = section.charts["What was measured"]
     assert dict(zip(scores.data[0]["y"], scores.data[0]["x"])) == {"score": 0.8, "ego progress": 0.9}
     assert scores.data[0]["error_x"]["arrayminus"] == [0.1, 0.0]
-    assert "over 40 scenes" in scores.caption and "the 2 scenes that failed count as 0" in scores.caption
+    assert "over 40 scenes" in scores.caption and "Scenes that failed count as 0, here 2." in scores.caption
     assert dict(zip(hidden.data[0]["y"], hidden.data[0]["x"])) == {"standing still": 0.25}
     assert section.facts["score"] == "epdms_v2.2" and len(section.pictures) == 1
     assert section.pictures[0].startswith("data:image/jpeg;base64,")

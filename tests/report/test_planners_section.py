@@ -117,7 +117,10 @@ def test_without_any_latency_there_is_no_picture_of_it(tmp_path):
     (group,) = grouped(tmp_path)
     section = planners_section(group, None)
     assert [chart.title for chart in section.charts["Score, latency and sub-scores"]] == ["Sub-scores"]
-    assert section.table.rows[0].cells[0] == ("0.5000", "one drive: no interval")
+    columns = dict(zip(section.table.columns, section.table.rows[0].cells))
+    assert columns["score"] == ("0.5000", "one drive: no interval") and columns["scenes"] == ("1", "1 drive")
+    (chart,) = section.charts["Score, latency and sub-scores"]
+    assert set(chart.data[0]["error_y"]["array"]) == {None}  # no whiskers
 
 
 def test_planners_that_know_the_future_are_marked_and_are_no_rivals(tmp_path):

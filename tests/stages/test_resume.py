@@ -68,3 +68,18 @@ def test_no_altered_bit_of_a_state_goes_unnoticed(tmp_path):
             assert read["global_step"] == 3 and torch.equal(read["moments"][0], saved["moments"][0])
             assert all(torch.equal(read["state_dict"][name], value) for name, value in module.state_dict().items())
     assert refused > 100
+
+
+def test_how_drives_are_told_apart_changes_no_weight(tmp_path):
+    """A run of a version that resampled blocks, and did not say which files are of one recording, can be resumed."""
+
+    def settings(*words: str) -> dict:
+        return {"batches": compose("train_codebook", ["data=video", "data.path=x", *words, "out=run"]).batches.plain()}
+
+    before = settings("data.block_s=2.0")
+    del before["batches"]["data"]["source"]["drives"]
+    state = tmp_path / "run/resume" / STATE
+    state.parent.mkdir(parents=True)
+    torch.save({"state_dict": Module().state_dict(), "global_step": 3}, state)
+    (state.parent / SETTINGS).write_text(to_yaml(before), encoding="utf-8")
+    assert resume(Module(), state, settings(), free=ClipBatches.free_settings).steps == 3

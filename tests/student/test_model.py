@@ -71,7 +71,7 @@ def test_earlier_images_are_told_apart_and_their_number_is_checked():
     scenes, codes = make_scenes(3, times=2), make_latents(3).codes
     swapped = replace(scenes, images=scenes.images.flip(1))
     assert (student(scenes, codes)[0] - student(swapped, codes)[0]).abs().max() > 1e-5
-    with pytest.raises(ConfigError, match=r"the scenes hold 1 images, this student takes 2"):
+    with pytest.raises(ConfigError, match=r"the scenes hold 1 image, this student takes 2"):
         student(make_scenes(3), codes)
 
 

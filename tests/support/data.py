@@ -89,6 +89,6 @@ def reading(path: Path | str, **changed) -> dict[str, ClipOptions | Part]:
     return {"options": ClipOptions(**options), "part": Part(path=str(path), **part)}
 
 
-def folder(path: Path | str, **changed) -> VideoFolder:
+def folder(path: Path | str, *, drives: str = "file", **changed) -> VideoFolder:
     """A VideoFolder with the options of these tests."""
-    return VideoFolder(**reading(path, **changed), truth=SidecarTruth())
+    return VideoFolder(**reading(path, **changed), truth=SidecarTruth(), drives=drives)

@@ -69,6 +69,9 @@ class MemoryClips:
     def read(self, index: int) -> tuple[DrivingClip, None]:
         return self[index], None
 
+    def is_piece(self, index: int) -> bool:
+        return False
+
     def drive(self, index: int) -> str:
         return self.clips[index].drive
 

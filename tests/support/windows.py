@@ -63,6 +63,9 @@ class FakeSource:
     def files(self, index: int) -> list[Path]:
         return []
 
+    def is_piece(self, index: int) -> bool:
+        return False
+
     def identity(self, index: int) -> dict:
         return {"made up": index}
 

@@ -22,11 +22,19 @@ MOVED = {
 }
 
 
+# Overrides that give the defaults of before where another default was chosen since.
+OF_THEN = {
+    "data=video": ["data.block_s=2.0", "data.source.drives=file"],
+    "data=comma2k19": ["data.part.gap_s=0.5"],
+}
+
+
 @pytest.mark.parametrize("run", BEFORE, ids=lambda run: run["words"])
 def test_a_converted_configuration_is_the_one_that_the_same_command_composes_now(run):
     words = run["words"].split()
     verb = next(verb for verb in (" ".join(words[:2]), words[0]) if verb in VERBS)
-    now = compose(VERBS[verb][1], [*words[len(verb.split()) :], "out=runs/x"]).plain()
+    defaults = [override for word in words for override in OF_THEN.get(word, [])]
+    now = compose(VERBS[verb][1], [*words[len(verb.split()) :], *defaults, "out=runs/x"]).plain()
     then = convert_runs.converted_run(run["config"])
     hint = {"next": None}  # the command to type next is for people and decides nothing
     assert then | hint == now | hint

@@ -251,7 +251,7 @@ def test_rows_of_other_scenes_are_refused(tools, home: Path, capsys):
 def test_time_left_is_the_estimates_times_what_rows_really_took(tools, home: Path, capsys):
     assert tools.run.main(["trial", "--no-commit"]) == 0  # each command says it took a minute and a half
     output = capsys.readouterr().out
-    assert "still: done in 1.5 minutes (estimate: 1). So far 2 minutes for 1 rows, 2 left: about 15 minutes" in output
+    assert "still: done in 1.5 minutes (estimate: 1). So far 2 minutes for 1 row, 2 left: about 15 minutes" in output
     assert (
         "small, seed 0: done in 3.0 minutes (estimate: 2). So far 4 minutes for 2 rows, 1 left: about 12 minutes"
         in output

@@ -93,6 +93,25 @@ def test_differences_are_paired_by_scene_and_seed(show, capsys):
     assert "| human − wide |" in capsys.readouterr().out
 
 
+def test_one_drive_has_no_interval_and_shows_nothing(show, capsys):
+    scenes = SCENES | {"drives": ["x"], "drive_of": [0] * 4}
+    write(Path("scenes_test.json"), scenes)
+    import table_results
+
+    same = {"tokens": table_results._digest(scenes)}
+    for seed in (0, 1):
+        result("a", seed, [0.0, 0.0, 0.5, 0.5], **same)
+        result("b", seed, [1.0, 1.0, 1.5, 1.5], **same)
+    assert show.main(["made", "--order", "a", "b"]) == 0
+    output = capsys.readouterr().out
+    assert "4 scenes of 1 drive\n" in output
+    assert "| a | 0, 1 | 0.250 (one drive: no interval) |" in output
+    assert output.splitlines()[-1] == (
+        "| b − a | +1.0000 (one drive: no interval) | 0: +1.0000, 1: +1.0000 | one drive: no interval "
+        "| not resolved: one drive says nothing about others |"
+    )
+
+
 def test_what_can_not_be_compared_is_refused(show, capsys):
     result("a", 0, [0.0] * 4)
     result("b", 1, [0.0] * 4)

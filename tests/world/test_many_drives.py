@@ -64,5 +64,5 @@ def test_unknown_types_of_road_are_named_with_the_known_ones(tiny_world: World):
 def test_files_of_other_drives_are_counted_and_named(tmp_path: Path):
     planned = {tmp_path / "a.mp4"}
     require_only_planned(tmp_path, planned, planned)
-    with pytest.raises(ConfigError, match=r"holds 2 drives that do not belong to this world, for example b, c: remove"):
+    with pytest.raises(ConfigError, match=r"holds 2 drives of another world, for example b, c: remove"):
         require_only_planned(tmp_path, [*planned, tmp_path / "c.mp4", tmp_path / "b.mp4"], planned)

@@ -6,7 +6,7 @@ counts is how much larger the error becomes with the codes of another clip.
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from latentdrive.codebook.judging.health import perplexity
 from latentdrive.codebook.losses import transition_error
 from latentdrive.codebook.model import Codebook, Observation
 from latentdrive.data.batches.transitions import TransitionBatch, with_motion
-from latentdrive.statistics import Interval, ratio_by_drive
+from latentdrive.statistics import Interval, ratio_by_drive, recording_of
 
 CASES = ("true", "ego_shuffled", "environment_shuffled", "both_shuffled", "zeroed", "copy")
 
@@ -58,18 +58,31 @@ class Coded(Codes):
     """Codes and the errors of the predictions from them.
 
     errors: case → error of each transition: of features and of pixels, each as a share of its mean copy
-    error, and averaged. drives: number of each transition's drive; an interval resamples whole drives.
+    error, and averaged. drives: number of each transition's drive, as `drive_numbers` gives it; an
+    interval resamples whole drives. blocks: number of each transition's block, where an interval
+    resamples blocks in place of drives.
     """
 
     errors: dict[str, Float64[np.ndarray, "N"]]
-    drives: np.ndarray
+    drives: Int64[np.ndarray, "N"]
+    blocks: Int64[np.ndarray, "N"] | None = None
+
+    @property
+    def resampled(self) -> Int64[np.ndarray, "N"]:
+        """What an interval draws as a whole: drives, or blocks where they were asked for."""
+        return self.drives if self.blocks is None else self.blocks
+
+    @property
+    def unit(self) -> str:
+        """What `resampled` numbers."""
+        return "drive" if self.blocks is None else "block"
 
     def share(self, case: str, of: str) -> Interval:
-        """Mean error in `case` divided by that in `of`, with its interval by drive."""
-        return ratio_by_drive(self.errors[case], self.errors[of], self.drives)
+        """Mean error in `case` divided by that in `of`, with its interval."""
+        return replace(ratio_by_drive(self.errors[case], self.errors[of], self.resampled), unit=self.unit)
 
     def summary(self) -> dict[str, float]:
-        """Share of the copy error, costs of other codes (0.05 is 5 % more error), intervals by drive, perplexities."""
+        """Share of the copy error, costs of other codes (0.05 is 5 % more error), intervals, perplexities."""
         share = self.share("true", of="copy")
         numbers = {"share_of_copy": share.mean, "share_of_copy_low": share.low, "share_of_copy_high": share.high}
         for case in CASES[1:]:
@@ -84,17 +97,25 @@ class Coded(Codes):
             overall, slots = self.perplexities(book)
             numbers[f"{book}_perplexity"] = overall
             numbers |= {f"{book}_perplexity_slot_{i}": value for i, value in enumerate(slots)}
-        return numbers | {"transitions": len(self.clip), "drives": share.drives}
+        numbers |= {"transitions": len(self.clip), "drives": len(np.unique(self.drives))}
+        return numbers if self.blocks is None else numbers | {"blocks": share.drives}
 
 
 def code(
-    model: Codebook, batches: Iterable[TransitionBatch], *, features: float, pixels: float, block_frames: int | None
+    model: Codebook,
+    batches: Iterable[TransitionBatch],
+    *,
+    features: float,
+    pixels: float,
+    drive: Callable[[int], str],
+    block_frames: int | None = None,
 ) -> Coded:
     """Run a trained codebook over held-out windows.
 
-    features, pixels: shares of the two targets, as in training. block_frames: frames that count as one
-    drive in an interval, for data of few long clips; None: a clip is a drive. Shuffled codes come from
-    another clip of the same batch, so batches must mix clips.
+    features, pixels: shares of the two targets, as in training. drive: the drive of a clip, by its
+    index. block_frames: where set, intervals resample blocks of so many frames in place of drives: they
+    then speak of these recordings alone. Shuffled codes come from another clip of the same batch, so
+    batches must mix clips.
     """
     joined = _over(model, batches, _errors)
     errors = {}
@@ -105,8 +126,18 @@ def code(
                 for kind, w in (("features", features), ("pixels", pixels))
             ]
             errors[case] = sum(w * share for w, share in shares) / (features + pixels)
-    drives = joined["clip"] if block_frames is None else joined["clip"] * 1_000_000 + joined["start"] // block_frames
-    return Coded(errors=errors, drives=drives, **{field.name: joined[field.name] for field in fields(Codes)})
+    blocks = None if block_frames is None else joined["clip"] * 1_000_000 + joined["start"] // block_frames
+    drives = drive_numbers(joined["clip"], drive)
+    codes = {field.name: joined[field.name] for field in fields(Codes)}
+    return Coded(errors=errors, drives=drives, blocks=blocks, **codes)
+
+
+def drive_numbers(clip: Int64[np.ndarray, "N"], drive: Callable[[int], str]) -> Int64[np.ndarray, "N"]:
+    """A number for the drive of each of these clips: that of the drive's first clip among them."""
+    clips, place = np.unique(clip, return_inverse=True)
+    first: dict[str, int] = {}
+    numbers = [first.setdefault(recording_of(drive(int(index))), int(index)) for index in clips]
+    return np.array(numbers, np.int64)[place]
 
 
 def read_codes(model: Codebook, batches: Iterable[TransitionBatch]) -> Codes:

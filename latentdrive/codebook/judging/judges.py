@@ -21,7 +21,14 @@ class HeldOutJudge:
         block = batches.data.block_s
         frames = None if block is None else round(block * batches.data.rate_hz)
         windows = batches.watch(batches.validation_batches(), what="held-out windows")
-        coded = code(model, windows, block_frames=frames, features=loss.features, pixels=loss.pixels)
+        coded = code(
+            model,
+            windows,
+            features=loss.features,
+            pixels=loss.pixels,
+            drive=batches.held_out.clips.drive,
+            block_frames=frames,
+        )
         numbers = {f"held_out/{name}": value for name, value in coded.summary().items()}
         if model.environment_slots:
             windows = batches.watch(batches.validation_batches(), what="reader against encoder")
@@ -55,7 +62,7 @@ class ProbeJudge:
         reader = train_reader(model, examples, steps=self.reader_steps, seed=self.seed)
         windows = batches.windows_of("probe", transitions=1)
         watched = batches.watch(windows, what="probe windows")
-        coded = code(model, watched, block_frames=None, features=loss.features, pixels=loss.pixels)
+        coded = code(model, watched, features=loss.features, pixels=loss.pixels, drive=windows.clips.drive)
         moved = transplant(model, reader, batches.watch(windows, what="transplants"))
         numbers = coded.summary() | leakage.matrix() | moved.summary()
         return {f"probe/{name}": value for name, value in numbers.items()}

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from jaxtyping import Float64
 
 from latentdrive.codebook.batches import TrueClips
-from latentdrive.codebook.judging.evaluation import Codes, read_codes
+from latentdrive.codebook.judging.evaluation import Codes, drive_numbers, read_codes
 from latentdrive.codebook.judging.probe import EGO_TARGETS, ProbeResult, one_hot, probe
 from latentdrive.codebook.model import Codebook
 from latentdrive.data.batches.transitions import TransitionBatch
@@ -99,9 +99,10 @@ def measure(
         if values.size:
             inputs[name] = one_hot(values, model.codes)
             inputs[f"present frame and {name}"] = np.concatenate([present, inputs[name]], 1)
+    drives = drive_numbers(codes.clip, clips.drive)
     return Leakage(
         results={
-            (name, kind): probe(x, targets, codes.clip, kind=kind, seed=seed)
+            (name, kind): probe(x, targets, drives, kind=kind, seed=seed)
             for name, x in inputs.items()
             for kind in ("linear", "mlp")
         }

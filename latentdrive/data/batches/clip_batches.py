@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader
 
+from latentdrive.counting import counted
 from latentdrive.data.batches.augmentation import NO_AUGMENTATION, Augmentation
 from latentdrive.data.batches.held_out import HeldOut
 from latentdrive.data.batches.streams import rank_now
@@ -214,7 +215,7 @@ def sum_up(read: list[tuple[DrivingClip, ClipFacts]], *, clips: int) -> dict[str
     facts = [facts for _, facts in read]
     damaged = {"frames": sum(clip.damaged for clip in facts), "dropped": sum(clip.dropped for clip in facts)}
     return {
-        "counted": f"{len(read):,} of {clips:,} clips",
+        "counted": f"{len(read):,} of {counted(clips, 'clip')}",
         "frames_read": sum(clip.frames_read for clip in facts),
         "repeated_frames_dropped": sum(clip.repeated for clip in facts),
         "cuts": sum(clip.cuts for clip in facts),

@@ -10,6 +10,7 @@ from itertools import chain
 
 import numpy as np
 
+from latentdrive.counting import counted
 from latentdrive.data.batches.augmentation import NO_AUGMENTATION
 from latentdrive.data.batches.streams import shuffled
 from latentdrive.data.batches.transitions import TransitionBatch, WindowSpec
@@ -103,7 +104,7 @@ def pick_windows(
     windows = sorted(taken if len(taken) >= most else taken + spare)
     if not windows:
         raise NoClips(
-            f"no held-out clip is long enough for {spec.transitions} transitions of {spec.transition_s:g} s "
+            f"no held-out clip is long enough for {counted(spec.transitions, 'transition')} of {spec.transition_s:g} s "
             f"({unreadable.summary()}; the last one: {unreadable.last}): give longer clips, or fewer transitions"
         )
     return [windows[i] for i in np.random.default_rng(0).permutation(len(windows))[:most]]

@@ -23,6 +23,7 @@ from latentdrive.geometry import nearest_rows
 from latentdrive.kinds import Count, Whole
 from latentdrive.progress import Progress, unwatched
 from latentdrive.stages.batches import StageBatches
+from latentdrive.statistics import recordings
 from latentdrive.types import DrivingClip, LatentActions, SceneBatch
 
 
@@ -56,7 +57,8 @@ class LabelledScenes:
         self.skipped = len(store) - len(self.rows)
         if not self.rows:
             raise StoreError(
-                f"{store.folder}: no window has {spec.history_frames} earlier images: lower model.scene.history_frames"
+                f"{store.folder}: no window has {counted(spec.history_frames, 'earlier image')}: lower "
+                "model.scene.history_frames"
             )
 
     def __len__(self) -> int:
@@ -189,7 +191,7 @@ class SceneBatches(StageBatches):
             "path": str(self.data.path.name),
             "windows": len(self.train),
             "held_out_windows": len(self.held_out_picks()),
-            "held_out_drives": len(set(self.held_out.drives())),
+            "held_out_drives": len(recordings(self.held_out.drives())[0]),
             "windows_without_past": self.train.skipped,
             "transition_s": self.info.transition_s,
             "labels_origin": str(self.info.origin),

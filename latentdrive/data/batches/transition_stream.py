@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Int64
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
+from latentdrive.counting import counted
 from latentdrive.data.batches.augmentation import Augmentation
 from latentdrive.data.batches.streams import shuffled
 from latentdrive.data.batches.transitions import TransitionBatch, WindowSpec
@@ -108,7 +109,8 @@ class TransitionStream(IterableDataset):
             except UnreadableClip as error:
                 self.unreadable.add(index, error)
         raise NoClips(
-            f"none of the {clips} clips can be used: {self.unreadable.summary()}. The last one: {self.unreadable.last}"
+            f"none of the {counted(clips, 'clip')} can be used: {self.unreadable.summary()}. The last one: "
+            f"{self.unreadable.last}"
         )
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from jaxtyping import Float32, Float64, Int64
 
+from latentdrive.counting import counted
 from latentdrive.data.batches.augmentation import NO_AUGMENTATION, Augmentation, crop, mirror
 from latentdrive.data.batches.transitions import TransitionBatch, WindowSpec
 from latentdrive.data.clips.clip_source import ClipFacts, ReadableSource
@@ -37,7 +38,7 @@ class Opened:
 def open_clip(source: ReadableSource, index: int, *, with_truth: bool = False) -> Opened:
     """Read one clip. Raises UnreadableClip, and TooShort if nothing of it belongs to the part."""
     whole, facts = source.read(index)
-    clip = source.part.of(whole, source.location(index))
+    clip = source.part.of(whole, source.location(index), piece=source.is_piece(index))
     return Opened(clip=clip, whole=whole, facts=facts, truth=source.truth(index) if with_truth else None)
 
 
@@ -102,9 +103,9 @@ def window_starts(source: ReadableSource, spec: WindowSpec, index: int, clip: Dr
         longest = int(np.bincount(clip.shots - clip.shots.min()).max())
         raise TooShort(
             source.location(index),
-            f"its longest shot has {longest} frames at {spec.rate_hz:g} Hz, a window needs {spec.span + 1} "
-            f"({spec.transitions} transitions of {spec.transition_s:g} s): use fewer or shorter transitions, or remove "
-            "the clip",
+            f"its longest shot has {counted(longest, 'frame')} at {spec.rate_hz:g} Hz, a window needs {spec.span + 1} "
+            f"({counted(spec.transitions, 'transition')} of {spec.transition_s:g} s): use fewer or shorter "
+            "transitions, or remove the clip",
         )
     return starts
 

@@ -16,6 +16,7 @@ import cv2
 import numpy as np
 from jaxtyping import Float64, Int64, UInt8
 
+from latentdrive.counting import counted
 from latentdrive.data.picture_files import PICTURE_DAMAGE, opened_picture
 from latentdrive.data.picture_size import Stored, fitted
 from latentdrive.errors import ConfigError, NoClips, UnreadableClip, raise_if_out_of_files
@@ -186,7 +187,9 @@ def read_times(path: Path, count: int) -> Float64[np.ndarray, "T"]:
         raise_if_out_of_files(error)
         raise UnreadableClip(path, f"not a list of times in seconds, one a line ({error})") from None
     if len(times) != count:
-        raise UnreadableClip(path, f"it holds {len(times)} times for {count} images: write one line for each image")
+        raise UnreadableClip(
+            path, f"it holds {counted(len(times), 'time')} for {counted(count, 'image')}: write one line for each image"
+        )
     if not np.isfinite(times).all() or (np.diff(times) <= 0).any():
         raise UnreadableClip(path, "the times must be finite and grow from line to line")
     return times
@@ -213,6 +216,7 @@ def _load_image(path: Path) -> UInt8[np.ndarray, "H W 3"]:
         picture = cv2.imdecode(packed, cv2.IMREAD_COLOR)
     if picture is None:
         raise UnreadableClip(
-            path, f"not a readable image ({len(packed)} bytes): copy it again, or remove the folder from the list"
+            path,
+            f"not a readable image ({counted(len(packed), 'byte')}): copy it again, or remove the folder from the list",
         )
     return cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)

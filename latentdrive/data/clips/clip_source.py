@@ -60,7 +60,8 @@ class Part:
     path: where the part's clips are. split: NAVSIM's list of scenes whose logs are taken; None
     where the data have no splits. times: which time of every clip is used: all, train or test. The
     first `train_share` of a clip's time is for training, the next `gap_s` seconds belong to
-    neither, the rest is for testing.
+    neither, the rest is for testing. Where a clip is one of several pieces of a recording, its last
+    `gap_s` seconds belong to neither, too, because the next piece begins with training.
     """
 
     path: str
@@ -82,20 +83,24 @@ class Part:
         """What decides which rows of a clip are used, as latent stores write it since the first one."""
         return f"Part(name={self.times!r}, train_share={self.train_share!r}, gap_s={self.gap_s!r})"
 
-    def rows(self, times_s: Float64[np.ndarray, "T"]) -> slice:
-        """Which rows of a clip with these presentation times belong to the part."""
+    def rows(self, times_s: Float64[np.ndarray, "T"], *, piece: bool = False) -> slice:
+        """Which rows of a clip with these presentation times belong to the part. piece: of a
+        recording that has other clips, too.
+        """
         if self.times == "all" or len(times_s) == 0:
             return slice(0, len(times_s))
         boundary = times_s[0] + self.train_share * (times_s[-1] - times_s[0])
         if self.times == "train":
             return slice(0, int(np.searchsorted(times_s, boundary, side="right")))
-        return slice(int(np.searchsorted(times_s, boundary + self.gap_s, side="right")), len(times_s))
+        start = int(np.searchsorted(times_s, boundary + self.gap_s, side="right"))
+        stop = int(np.searchsorted(times_s, times_s[-1] - self.gap_s)) if piece else len(times_s)
+        return slice(start, stop)
 
-    def of(self, clip: DrivingClip, path: str | Path) -> DrivingClip:
-        """The part of a whole clip, poses relative to its first frame. path: for messages. Raises
-        TooShort if nothing is left.
+    def of(self, clip: DrivingClip, path: str | Path, *, piece: bool = False) -> DrivingClip:
+        """The part of a whole clip, poses relative to its first frame. path: for messages. piece:
+        as for `rows`. Raises TooShort if nothing is left.
         """
-        rows = self.rows(clip.times_s)
+        rows = self.rows(clip.times_s, piece=piece)
         if rows.start >= rows.stop:
             length = float(clip.times_s[-1] - clip.times_s[0])
             raise TooShort(
@@ -144,6 +149,9 @@ class ReadableSource(Protocol):
 
     def files(self, index: int) -> list[Path]:
         """Every file and folder that decides the clip; the first must exist."""
+
+    def is_piece(self, index: int) -> bool:
+        """Whether the clip beside it in this source is of the same recording."""
 
     def identity(self, index: int) -> dict[str, Any]:
         """Everything that decides the bytes of `read(index)`. Raises UnreadableClip if the file is gone."""

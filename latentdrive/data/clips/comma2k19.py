@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float64
 
+from latentdrive.counting import counted
 from latentdrive.data.clips.clip_source import ClipOptions, Frames, Part
 from latentdrive.data.clips.decoding import Damage
 from latentdrive.data.clips.file_clips import FileClips
@@ -33,7 +34,8 @@ AGREE_RAD = np.radians(15)  # how far the camera may look beside the direction o
 
 
 class Comma2k19(FileClips):
-    """Segments of one folder, each a clip; the segments of a route are one drive.
+    """Segments of one folder, each a clip; the segments of a route are one drive, whose minutes follow
+    each other without a gap.
 
     part.path: a segment, or a folder that contains segments at any depth. intrinsics: fx, fy, cx,
     cy of video.hevc in pixels, or None if unknown. Frame k of the video was taken at the k-th of
@@ -91,8 +93,8 @@ class Comma2k19(FileClips):
         if damage.frames != len(times):
             raise UnreadableClip(
                 video,
-                f"it holds {damage.frames} frames for {len(times)} frame_times, so no frame's time is certain. "
-                "Copy it again",
+                f"it holds {counted(damage.frames, 'frame')} for {len(times)} frame_times, so no frame's time is "
+                "certain. Copy it again",
             )
 
     def track(self, index: int, first_s: float, last_s: float) -> Track | None:
@@ -264,7 +266,8 @@ def _car_speed(segment: Path, at: Float64[np.ndarray, "T"]) -> tuple[Float64[np.
     speed = speed[:, 0] if speed.ndim == 2 and speed.shape[1] == 1 else speed
     if speed.shape != times.shape or not len(times):
         raise UnreadableClip(
-            folder / "value", f"it has shape {speed.shape} for {len(times)} times in t: expected one value each"
+            folder / "value",
+            f"it has shape {speed.shape} for {counted(len(times), 'time')} in t: expected one value each",
         )
     if (np.diff(times) < 0).any():
         raise UnreadableClip(folder / "t", f"time goes back at row {int(np.flatnonzero(np.diff(times) < 0)[0]) + 1}")

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from latentdrive.counting import counted
 from latentdrive.data.clips.clip_source import ClipOptions, Part, ReadableSource
 from latentdrive.data.clips.frame_cache import CachedClips, Features
 from latentdrive.data.scene_settings import SceneSettings
@@ -19,14 +20,16 @@ from latentdrive.types import SceneSource, SensorNeeds
 
 PARTS = ("train", "val", "probe")
 # Settings of a data set, named relative to the node that holds it, on which no weight depends: a resumed run may change
-# them. No training looks at the split that `evaluate` scores.
+# them. No training looks at the split that `evaluate` scores, or at drives.
 FREE_SETTINGS = tuple(
     f"data.{name}"
     for name in (
         "cache_gb",
         "cache_folder",
+        "block_s",
         "split.test",
         "source.cache_folder",
+        "source.drives",
         "source.processes",
         "scenes.cache_folder",
         "scenes.processes",
@@ -44,9 +47,9 @@ class DataSet:
     without clips. split: for data with NAVSIM's splits, the split of each of the parts train, val
     and test; None as the test split stands for all scenes. splits: folder of NAVSIM's split files,
     None where scenes are not split. scenes: settings of the decision points, None for clips alone.
-    block_s: seconds of a clip that a bootstrap draws together where clips are few and long; None
-    where every clip is a drive. cache, cache_gb, cache_folder: see CachedClips. max_unreadable:
-    share of clips that may fail.
+    block_s: None for intervals that resample drives; or the seconds of a clip that they draw
+    together in place of drives, for data of one recording. cache, cache_gb, cache_folder: see
+    CachedClips. max_unreadable: share of clips that may fail.
     """
 
     def __init__(
@@ -183,20 +186,20 @@ class DataSet:
         model that is not known here.
         """
         parts = filter(self.has, PARTS) if parts is None else parts
-        texts, frame_bytes, own, stored, counted = [], 0, 0, 0, {}
+        texts, frame_bytes, own, stored, first = [], 0, 0, 0, {}
         for part in parts:
             # Parts that use different times of the same clips are cut from the same cached clips.
             settings = {key: value for key, value in self._part_settings(part).items() if key != "times"}
             place = json.dumps(settings, sort_keys=True, default=str)
-            if place in counted:
-                texts.append(f"{part}: cut from the clips of {counted[place]}")
+            if place in first:
+                texts.append(f"{part}: cut from the clips of {first[place]}")
                 continue
-            clips, counted[place] = self.open(part), part
+            clips, first[place] = self.open(part), part
             size, hours = clips.estimate()
             frame_bytes += size
             held, stored = clips.used(with_features=self.cache == "features")
             own += held
-            texts.append(f"{part}: {len(clips):,} clips, about {hours:.2f} h")
+            texts.append(f"{part}: {counted(len(clips), 'clip')}, about {hours:.2f} h")
         return f"{'; '.join(texts)}. {self._describe(frame_bytes, features_a_frame, max(0, stored - own))}"
 
     def _describe(self, frame_bytes: int, features_a_frame: int | None, other_bytes: int) -> str:

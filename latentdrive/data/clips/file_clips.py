@@ -78,7 +78,12 @@ class FileClips(ABC):
 
     def __getitem__(self, index: int) -> DrivingClip:
         clip, _ = self.read(index)
-        return self.part.of(clip, self.location(index))
+        return self.part.of(clip, self.location(index), piece=self.is_piece(index))
+
+    def is_piece(self, index: int) -> bool:
+        """Whether the clip before or after it is of the same recording. Clips come in the order of their names."""
+        near = [place for place in (index - 1, index + 1) if 0 <= place < len(self)]
+        return self.drive(index) in [self.drive(place) for place in near]
 
     def identity(self, index: int) -> dict[str, Any]:
         """Everything that decides the bytes of `read`: our options, and files by size and time of change."""

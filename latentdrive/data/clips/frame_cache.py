@@ -78,7 +78,7 @@ class CachedClips:
 
     def __getitem__(self, index: int) -> DrivingClip:
         clip, _ = self.read(index)
-        return self.part.of(clip, self.location(index))
+        return self.part.of(clip, self.location(index), piece=self.is_piece(index))
 
     def location(self, index: int) -> Path:
         """File or folder of the clip."""
@@ -95,6 +95,10 @@ class CachedClips:
     def files(self, index: int) -> list[Path]:
         """Every file and folder that decides the clip."""
         return self.source.files(index)
+
+    def is_piece(self, index: int) -> bool:
+        """Whether the clip beside it is of the same recording."""
+        return self.source.is_piece(index)
 
     def identity(self, index: int) -> dict[str, Any]:
         """Everything that decides the clip's bytes."""
@@ -130,7 +134,7 @@ class CachedClips:
         if self._features is None:
             return None
         clip = whole or self.read(index)[0]
-        rows = self.part.rows(clip.times_s)
+        rows = self.part.rows(clip.times_s, piece=self.is_piece(index))
         if index in self._open_features:
             return self._open_features[index][rows]
         features = self._load_features(index, clip)

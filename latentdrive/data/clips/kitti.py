@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float64
 
+from latentdrive.counting import counted
 from latentdrive.data.clips.clip_files import image_times, numbered_images, read_images, read_times
 from latentdrive.data.clips.clip_source import ClipOptions, Frames, Part
 from latentdrive.data.clips.decoding import Damage
@@ -85,8 +86,8 @@ class KittiOdometry(FileClips):
         if len(poses) < len(images):
             raise UnreadableClip(
                 path,
-                f"it holds {len(poses)} poses for {len(images)} images: complete it, or remove it to "
-                "use the images without poses",
+                f"it holds {counted(len(poses), 'pose')} for {counted(len(images), 'image')}: complete it, or "
+                "remove it to use the images without poses",
             )
         poses = poses[: len(images)]
         note = f"recorded: {path.name}, metres, of the camera (not the rear axle)"

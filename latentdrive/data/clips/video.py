@@ -6,6 +6,7 @@ camera come from files beside it (sidecars.py).
 """
 
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,7 +21,11 @@ from latentdrive.data.clips.decoding import Damage, usable_frames
 from latentdrive.data.clips.file_clips import FileClips
 from latentdrive.data.clips.sidecars import Camera, Track, read_camera, read_track, sidecar
 from latentdrive.data.picture_size import Stored, fit_picture
+from latentdrive.errors import ConfigError
 from latentdrive.types import ClipTruth
+
+DRIVES = ("pieces", "folder", "file")
+PIECE = re.compile(r"_\d{3,}$")  # at the end of a piece's name, without the suffix
 
 
 class VideoFolder(FileClips):
@@ -29,16 +34,25 @@ class VideoFolder(FileClips):
     part.path: a video, a folder searched recursively in sorted order, a folder of numbered images,
     or a text file with one path a line. Recorded poses are NAME.poses.csv beside the video,
     intrinsics NAME.camera.json. truth: reads the built-in world's ground truth from a file beside
-    the video, given its path and the clip's key; None where nothing is to be read.
+    the video, given its path and the clip's key; None where nothing is to be read. drives: which
+    files are of one recording: `pieces` (NAME_000.mp4, NAME_001.mp4 and so on, with three digits or
+    more), `folder` (all files of a folder) or `file` (each file is a recording).
     """
 
     identity_name = "VideoFolder"
 
     def __init__(
-        self, *, options: ClipOptions, part: Part, truth: Callable[[Path, str], ClipTruth | None] | None
+        self,
+        *,
+        options: ClipOptions,
+        part: Part,
+        truth: Callable[[Path, str], ClipTruth | None] | None,
+        drives: str = "file",
     ) -> None:
         super().__init__(options=options, part=part)
-        self.clips = ClipList(part.path)
+        if drives not in DRIVES:
+            raise ConfigError(f"data.source.drives must be {', '.join(DRIVES[:-1])} or {DRIVES[-1]}; got {drives}")
+        self.clips, self.drives = ClipList(part.path), drives
         self._truth = truth
 
     def __len__(self) -> int:
@@ -53,9 +67,22 @@ class VideoFolder(FileClips):
         return self.clips.key(index)
 
     def drive(self, index: int) -> str:
-        """Every file is a drive of its own: its key without the suffix."""
+        """The recording: the key without the suffix, and without what tells pieces apart."""
+        if self.drives == "folder":
+            return os.path.dirname(self.key(index)) or self.clips.root.name
+        name = self._name(index)
+        return PIECE.sub("", name) if self._in_pieces(index) else name
+
+    def is_piece(self, index: int) -> bool:
+        """Whether its name is that of a piece; a list may hold the other pieces anywhere."""
+        return self.drive(index) != self._name(index)
+
+    def _name(self, index: int) -> str:
         key = self.key(index)
         return key if os.path.isdir(self.location(index)) else os.path.splitext(key)[0]
+
+    def _in_pieces(self, index: int) -> bool:
+        return self.drives == "pieces" and not os.path.isdir(self.location(index))
 
     def files(self, index: int) -> list[Path]:
         """The video (or folder), poses and camera beside it, and times.txt in a folder."""

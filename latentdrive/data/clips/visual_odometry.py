@@ -17,6 +17,7 @@ import cv2
 import numpy as np
 from jaxtyping import Float32, Float64, Int64, UInt8
 
+from latentdrive.counting import counted
 from latentdrive.data.clips.camera_motion import TIGHT, Tracks, derotate, solve, track, usual_direction
 from latentdrive.data.clips.clip_source import EgoTrack, Frames
 from latentdrive.data.clips.road_speed import CAMERA_HEIGHT_M, TOP_SPEED_MPS, RoadView, shift_scores, steady_speed
@@ -106,7 +107,8 @@ def estimate_ego_motion(
     pictures = list(pictures)
     if len(pictures) != len(times_s):
         raise WrongShape(
-            f"visual odometry got {len(pictures)} pictures for {len(times_s)} times: it needs one picture for each time"
+            f"visual odometry got {counted(len(pictures), 'picture')} for {counted(len(times_s), 'time')}: it "
+            "needs one picture for each time"
         )
     focal = float(intrinsics[0, 0])
     joined = shots[1:] == shots[:-1]

@@ -17,6 +17,7 @@ from pyogrio import errors as ogr
 from pyproj import CRS, Transformer
 from pyproj.exceptions import CRSError, ProjError
 
+from latentdrive.counting import counted
 from latentdrive.errors import MapError
 from latentdrive.types import FROZEN
 
@@ -203,7 +204,7 @@ def read_layer(path: Path, layer: str, *, projection: str | None) -> LayerRows:
     except DAMAGE as error:
         raise damaged(path, error) from None
     if len(fids) != expected:
-        raise layer_error(path, layer, f"{len(fids)} of {expected} rows can be read: the file is damaged")
+        raise layer_error(path, layer, f"{len(fids)} of {counted(expected, 'row')} can be read: the file is damaged")
     columns = dict(zip(meta["fields"], fields, strict=True))
     absent = [name for name in spec.columns if name not in columns]
     if absent:
@@ -294,7 +295,9 @@ def _single_parts(rows: LayerRows, kind: str) -> np.ndarray:
     for index, shape in enumerate(shapes):
         if shape is not None and shape.geom_type == f"Multi{kind}":
             if len(shape.geoms) > 1:
-                raise rows.error(f"row {rows.ids[index]} is a {shape.geom_type} of {len(shape.geoms)} parts, not one")
+                raise rows.error(
+                    f"row {rows.ids[index]} is a {shape.geom_type} of {counted(len(shape.geoms), 'part')}, not one"
+                )
             shapes[index] = shape = shape.geoms[0] if len(shape.geoms) else None
         if shape is None or shape.is_empty:
             raise rows.error(f"row {rows.ids[index]} has no geometry")

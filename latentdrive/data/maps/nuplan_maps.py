@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float64
 
+from latentdrive.counting import counted
 from latentdrive.data.maps import map_layers as layers
 from latentdrive.data.maps.map_layers import LayerRows, layer_problems, read_layer, read_projection
 from latentdrive.errors import MapError
@@ -275,4 +276,4 @@ def _require_all(rows: LayerRows, owned: Iterable[str], what: str) -> None:
     """Raises MapError, with the first rows, if any row has no shape in `owned`. what: they lack."""
     absent = [id_ for id_ in rows.ids if id_ not in owned]
     if absent:
-        raise rows.error(f"{len(absent)} rows ({', '.join(absent[:5])}) lack {what}")
+        raise rows.error(f"{counted(len(absent), 'row')} ({', '.join(absent[:5])}) without {what}")

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float64, Int64
 
+from latentdrive.counting import counted
 from latentdrive.data.clips.clip_source import ClipFacts, ClipOptions, Frames, Part
 from latentdrive.data.clips.decoding import Damage
 from latentdrive.data.clips.file_clips import FileClips
@@ -53,7 +54,7 @@ class _Lost:
 
 
 class NavsimClips(FileClips):
-    """The logs of one split (a ClipSource). Each log is one clip and one drive, with all of its frames.
+    """The logs of one split (a ClipSource). Each log is one clip, with all of its frames.
 
     part.path, data_split, part.split, splits, cache_folder, processes: as in NavsimLogs. Of the
     split's filter, only log_names and tokens count: they select the logs with these names that hold
@@ -93,7 +94,9 @@ class NavsimClips(FileClips):
             self.names.append(name)
             self._durations_s.append(duration_s)
         if not self.names:
-            raise NoClips(f"none of the {len(index):,} logs in {logs} belongs to {chosen.name}: choose another split")
+            raise NoClips(
+                f"none of the {counted(len(index), 'log')} in {logs} belongs to {chosen.name}: choose another split"
+            )
         self._lost = _Lost()
         self._last: tuple[str, NavsimLog] | None = None
 
@@ -113,7 +116,7 @@ class NavsimClips(FileClips):
         return self.names[index]
 
     def drive(self, index: int) -> str:
-        """Name of the log, which is one drive."""
+        """Name of the log; `statistics.recording_of` knows which logs are pieces of one recording."""
         return self.names[index]
 
     def files(self, index: int) -> list[Path]:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from latentdrive.counting import counted
 from latentdrive.data.navsim.index import NavsimIndex
 from latentdrive.data.navsim.log import FORMAT, NavsimLog, open_log, stamp_of
 from latentdrive.errors import NoScenes, raise_if_out_of_files
@@ -92,8 +93,8 @@ class LogFolder:
         self.strangers = tuple(entry.name for entry in entries if entry.suffix != ".pkl" or entry.stem not in logs)
         if not logs:
             raise NoScenes(
-                f"{self.folder} holds no log (NAME.pkl) among its {len(entries)} entries: unpack OpenScene's meta data "
-                "into it"
+                f"{self.folder} holds no log (NAME.pkl) among its {counted(len(entries), 'entry', 'entries')}: "
+                "unpack OpenScene's meta data into it"
             )
         return logs
 

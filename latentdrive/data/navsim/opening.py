@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from latentdrive.counting import counted
 from latentdrive.data.navsim.index import NavsimIndex, Selection
 from latentdrive.data.navsim.log_folder import LogFolder, navsim_folders
 from latentdrive.data.navsim.log_reading import current_index
-from latentdrive.data.navsim.scene_counts import SceneCounts, counted, first_names, scene_counts
+from latentdrive.data.navsim.scene_counts import SceneCounts, first_names, in_words, scene_counts
 from latentdrive.data.navsim.scene_filter import SceneFilter, choose_split
 from latentdrive.data.navsim.scene_source import NavsimLogs
 from latentdrive.data.navsim.scenes import Maps, Sensors
@@ -88,14 +89,14 @@ def _complete(source: NavsimLogs) -> NavsimLogs:
 
 
 def _nothing_left(folder: Path, index: NavsimIndex, selection: Selection, filter: SceneFilter) -> str:
-    reasons = counted(selection.left_out) or "no log of the filter is there"
+    reasons = in_words(selection.left_out) or "no log of the filter is there"
     text = (
-        f"no scene in {folder}: {len(index):,} logs with {len(index.tokens):,} frames, scenes of {filter.num_frames} "
-        f"frames; left out: {reasons}"
+        f"no scene in {folder}: {counted(len(index), 'log')} with {counted(len(index.tokens), 'frame')}, scenes "
+        f"of {filter.num_frames} frames; left out: {reasons}"
     )
     if unreadable := index.unreadable_logs():
         name, reason = next(iter(unreadable.items()))
-        text += f"; {len(unreadable):,} logs are unreadable, the first one: {name}: {reason}"
+        text += f"; unreadable: {counted(len(unreadable), 'log')}, the first one: {name}: {reason}"
     for what, names in (("tokens", selection.absent_tokens), ("logs", selection.absent_logs)):
         if names:
             text += f"; {len(names):,} {what} of the filter are in none of them: {first_names(names)}"

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from latentdrive.counting import counted
 from latentdrive.data.navsim.index import NOT_LISTED, NavsimIndex, Selection
 from latentdrive.findings import Finding, good, lacking
 from latentdrive.types import FROZEN
@@ -41,36 +42,41 @@ class SceneCounts:
 
     def findings(self) -> Iterator[Finding]:
         """The counts in sentences, each with its severity."""
-        yield good(f"{self.scenes:,} scenes in {self.drives:,} of {self.logs:,} logs, {self.frames:,} frames")
+        yield good(
+            f"{counted(self.scenes, 'scene')} in {self.drives:,} of {counted(self.logs, 'log')}, "
+            f"{counted(self.frames, 'frame')}"
+        )
         if self.left_out:
             listed = NOT_LISTED in self.left_out  # the filter names its scenes, so leaving others out is intended
-            text = f"scenes left out: {counted(self.left_out)}"
+            text = f"scenes left out: {in_words(self.left_out)}"
             yield good(text) if listed else lacking(text)
         if self.unreadable:
             name, reason = next(iter(self.unreadable.items()))
-            yield lacking(f"{len(self.unreadable):,} unreadable logs, the first one: {name}: {reason}")
+            yield lacking(f"{counted(len(self.unreadable), 'unreadable log')}, the first one: {name}: {reason}")
         if self.bad_frames:
             name, reason = next(iter(self.examples.items()))
-            yield lacking(f"bad frames: {counted(self.bad_frames)}; the first one: {name}: {reason}")
+            yield lacking(f"bad frames: {in_words(self.bad_frames)}; the first one: {name}: {reason}")
         if self.lost_boxes:
             yield lacking(
                 f"{self.lost_boxes:,} annotated boxes left out: a size that is not positive, or a place not finite"
             )
         if self.unannotated:
             yield lacking(
-                f"{self.unannotated:,} frames without annotations: their scenes can be planned, but not scored"
+                f"{counted(self.unannotated, 'frame')} without annotations: their scenes can be planned, but not scored"
             )
         if self.uneven:
-            yield lacking(f"{self.uneven:,} scenes with a gap between two of their frames (used, as NAVSIM does)")
+            yield lacking(
+                f"{counted(self.uneven, 'scene')} with a gap between two of their frames (used, as NAVSIM does)"
+            )
         if self.absent_tokens:
-            text = f"{len(self.absent_tokens):,} tokens of the filter that no log holds"
+            text = f"{counted(len(self.absent_tokens), 'token')} of the filter that no log holds"
             yield lacking(f"{text}: {first_names(self.absent_tokens)}")
         if self.absent_logs:
             yield lacking(
-                f"{len(self.absent_logs):,} logs of the filter without a file: {first_names(self.absent_logs)}"
+                f"{counted(len(self.absent_logs), 'log')} of the filter without a file: {first_names(self.absent_logs)}"
             )
         if self.strangers:
-            text = f"{len(self.strangers):,} entries in the log folder that are no logs"
+            text = f"{counted(len(self.strangers), 'entry', 'entries')} in the log folder beside the logs"
             yield lacking(f"{text}: {first_names(self.strangers)}")
 
 
@@ -98,7 +104,7 @@ def scene_counts(index: NavsimIndex, selection: Selection, strangers: Sequence[s
     )
 
 
-def counted(counts: Mapping[str, int]) -> str:
+def in_words(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{count:,} {reason}" for reason, count in Counter(counts).most_common())
 
 

@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Float32, UInt8
 from PIL import Image
 
+from latentdrive.counting import counted
 from latentdrive.data.picture_files import PICTURE_DAMAGE, opened_picture
 from latentdrive.errors import UnreadableScene, WrongShape, raise_if_out_of_files
 from latentdrive.files import write_atomic
@@ -90,7 +91,9 @@ def read_pcd(path: str | Path) -> Float32[np.ndarray, "6 n"]:
     stored = (len(content) - header.start) // header.record.itemsize
     if stored < header.points:
         raise UnreadableScene(
-            path, f"it is cut short: {stored} of the {header.points} points that its header announces. Copy it again"
+            path,
+            f"it is cut short: {stored} of the {counted(header.points, 'point')} that its header announces. Copy "
+            "it again",
         )
     if header.points == 0:
         raise UnreadableScene(path, "the point cloud is empty: copy it again")

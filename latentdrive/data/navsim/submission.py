@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from latentdrive.counting import counted
 from latentdrive.data.pickles.names import StandIn
 from latentdrive.data.pickles.reading import read_pickle
 from latentdrive.data.pickles.writing import write_pickle
@@ -124,7 +125,7 @@ def _of_seed(path: Path, name: str, seeds: Any, seed: int) -> dict[Any, Any]:
         raise ConfigError(f"{path}: {name} must be a list of dictionaries, one per seed, it is {type(seeds).__name__}")
     if not 0 <= seed < len(seeds):
         raise ConfigError(
-            f"{path}: {name} holds {len(seeds)} seeds, there is no number {seed}: planner.seed counts from 0"
+            f"{path}: {name} holds {counted(len(seeds), 'seed')}, there is no number {seed}: planner.seed counts from 0"
         )
     return seeds[seed]
 
@@ -140,7 +141,7 @@ def _trajectory(entry: Any) -> Trajectory:
         raise WrongShape(f"expected float poses of shape (n, 3), got {kind}")
     count, dt_s = _sampling(sampling)
     if len(poses) != count:
-        raise WrongShape(f"its sampling says {count} poses, it has {len(poses)}")
+        raise WrongShape(f"its sampling says {counted(count, 'pose')}, it has {len(poses)}")
     if not np.isfinite(poses).all():
         raise WrongShape("a pose is NaN or infinite")
     return Trajectory(poses=poses, dt_s=dt_s)
@@ -154,7 +155,7 @@ def _sampling(sampling: Any) -> tuple[int, float]:
     if type(count) is not int or not isinstance(dt_s, int | float) or not 0 < dt_s <= HORIZON_S:
         raise WrongShape(f"its sampling has {count!r} poses {dt_s!r} s apart")
     if abs(count * dt_s - HORIZON_S) > 1e-6:
-        raise WrongShape(f"its sampling has {count} poses {dt_s:g} s apart, which is not {HORIZON_S:g} s")
+        raise WrongShape(f"its sampling has {counted(count, 'pose')} {dt_s:g} s apart, which is not {HORIZON_S:g} s")
     return count, float(dt_s)
 
 

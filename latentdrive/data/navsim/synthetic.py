@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float64
 
+from latentdrive.counting import counted
 from latentdrive.data.navsim.frames import LONGEST, BadFrame, synthetic_frame
 from latentdrive.data.navsim.log import log_of
 from latentdrive.data.navsim.log_folder import cache_name
@@ -97,8 +98,9 @@ class SyntheticScenes:
         self.incomplete_scenes = there - len(self.tokens)
         if not self.tokens or (listed and len(self.absent) == len(listed)):
             raise NoScenes(
-                f"{self.folder / PICKLES}: {len(self._files):,} synthetic scenes, {len(self.unreadable):,} unreadable "
-                f"files; none of the {len(listed):,} that split {split} names. Give the folder that was made for this "
+                f"{self.folder / PICKLES}: {counted(len(self._files), 'synthetic scene')}, "
+                f"{len(self.unreadable):,} unreadable files; none of the {len(listed):,} that split {split} names. "
+                "Give the folder that was made for this "
                 "split"
             )
 
@@ -155,14 +157,14 @@ class SyntheticScenes:
 
     def summary(self) -> str:
         """The number of scenes that were found, in a sentence."""
-        text = f"{len(self.tokens):,} synthetic scenes after {len(self.second_stages):,} original ones"
+        text = f"{counted(len(self.tokens), 'synthetic scene')} after {len(self.second_stages):,} original ones"
         if self.absent:
             text += f"; {len(self.absent):,} that the split names are not there, for example {self.absent[0]}"
         if self.incomplete_scenes:
             text += f"; {self.incomplete_scenes:,} left out, because a sensor file is missing"
         if self.unreadable:
             name, reason = next(iter(self.unreadable.items()))
-            text += f"; {len(self.unreadable):,} unreadable files, the first one: {name}: {reason}"
+            text += f"; {counted(len(self.unreadable), 'unreadable file')}, the first one: {name}: {reason}"
         return text
 
     def _is_complete(self, token: str) -> bool:
@@ -246,7 +248,9 @@ def _checked_history(path: Path, metadata: dict[str, Any], frames: Any) -> int:
     history = metadata["num_history_frames"]
     count = len(frames) if isinstance(frames, list) else 0
     if not isinstance(history, int) or not 1 <= history <= count:
-        raise UnreadableLogFile(path, f"num_history_frames is {history!r} with {count} frames: now must be one of them")
+        raise UnreadableLogFile(
+            path, f"num_history_frames is {history!r} with {counted(count, 'frame')}: now must be one of them"
+        )
     return history
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float64
 
+from latentdrive.counting import counted
 from latentdrive.data.navsim.opening import open_navsim_logs
 from latentdrive.data.navsim.scene_filter import SecondStage
 from latentdrive.data.navsim.scene_source import NavsimLogs
@@ -36,8 +37,9 @@ class TwoStageScenes:
         if self.incomplete and not self.second_stages:
             name, reason = next(iter(self.incomplete.items()))
             raise NoScenes(
-                f"none of the {len(self.incomplete):,} entries in the mapping of {first.split.name} is whole, the "
-                f"first one: {name}: {reason}. Give the logs and the synthetic scenes that were made for this split"
+                f"none of the {counted(len(self.incomplete), 'entry', 'entries')} in the mapping of "
+                f"{first.split.name} is whole, the first one: {name}: {reason}. Give the logs and the synthetic "
+                "scenes that were made for this split"
             )
         originals = [token for entry in self.second_stages for token in (entry.now, entry.previous)]
         # Synthetic scene → the original scene that it follows.
@@ -84,13 +86,16 @@ class TwoStageScenes:
 
     def summary(self) -> str:
         """The numbers of scenes and entries that were found, in a sentence."""
-        text = f"{len(self.tokens) - len(self.synthetic):,} original scenes and {len(self.synthetic):,} synthetic ones"
+        text = (
+            f"{counted(len(self.tokens) - len(self.synthetic), 'original scene')} and {len(self.synthetic):,} "
+            "synthetic ones"
+        )
         if not self.second_stages:
             return f"{text}; the split has no mapping, so they can be planned, but no score follows from them"
-        text += f" that follow them, in {len(self.second_stages):,} entries of the split's mapping"
+        text += f" that follow them, in {counted(len(self.second_stages), 'entry', 'entries')} of the split's mapping"
         if self.incomplete:
             name, reason = next(iter(self.incomplete.items()))
-            text += f"; {len(self.incomplete):,} entries are left out, the first one: {name}: {reason}"
+            text += f"; left out: {counted(len(self.incomplete), 'entry', 'entries')}, the first one: {name}: {reason}"
         return text
 
     def _stage(self, token: str) -> NavsimLogs | SyntheticScenes:
@@ -159,7 +164,7 @@ def _complete(
         absent = [token for token in pair if token not in first] + [token for token in followers if token not in second]
         twice = [token for place, token in enumerate(tokens) if token in taken or token in tokens[:place]]
         problems = {
-            f"it names {_some(absent)} of {len(tokens)} scenes that are not there": absent,
+            f"it names {_some(absent)} of {counted(len(tokens), 'scene')} that are not there": absent,
             f"it names {_some(twice)} that the mapping has named before": twice,
             "no scene follows it": not followers,
         }

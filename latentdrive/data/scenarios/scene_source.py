@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float64
 
+from latentdrive.counting import counted
 from latentdrive.data.scenarios.file import FRAME_S, read_scenario
 from latentdrive.data.scenarios.lane_pieces import centre_line, is_lane
 from latentdrive.data.scenarios.logged_scenario import LoggedScenario, time_us
@@ -99,8 +100,9 @@ class ScenarioLogs:
         if not self._points:
             last = "" if self.unreadable.last is None else f"; the last unreadable one: {self.unreadable.last}"
             raise NoScenes(
-                f"{self.path}: none of {len(files)} files gives a decision point ({self.unreadable.unreadable()} "
-                f"unreadable, {self._counts['no_point']} shorter than {self._shortest_s:g} s of known ego){last}"
+                f"{self.path}: none of {counted(len(files), 'file')} gives a decision point "
+                f"({self.unreadable.unreadable()} unreadable, {self._counts['no_point']} shorter than "
+                f"{self._shortest_s:g} s of known ego){last}"
             )
 
     @property
@@ -175,17 +177,21 @@ class ScenarioLogs:
     def summary(self) -> str:
         """What was found and what was left out, in one line."""
         counts = self._counts
-        text = f"{len(self):,} decision points of {len(self._files):,} scenarios, {counts['tracks']:,} tracks"
+        text = (
+            f"{counted(len(self), 'decision point')} of {counted(len(self._files), 'scenario')}, "
+            f"{counted(counts['tracks'], 'track')}"
+        )
         failed = self.unreadable.unreadable()
-        text += f"; {failed} files unreadable, the last one: {self.unreadable.last}" if failed else ""
+        text += f"; {counted(failed, 'file')} unreadable, the last one: {self.unreadable.last}" if failed else ""
         left_out = {
-            "no_size": "tracks without a size left out",
-            "not_finite": "tracks cut where a number is NaN or infinite",
-            "leaps": "leaps of the ego's position cut out",
-            "no_centre_line": "lanes without a centre line left out",
-            "no_point": f"scenarios shorter than {self._shortest_s:g} s of known ego left out",
+            "no_size": ("track", "without a size left out"),
+            "not_finite": ("track", "cut where a number is NaN or infinite"),
+            "leaps": ("leap", "of the ego's position cut out"),
+            "no_centre_line": ("lane", "without a centre line left out"),
+            "no_point": ("scenario", f"shorter than {self._shortest_s:g} s of known ego left out"),
         }
-        return text + "".join(f"; {counts[key]} {what}" for key, what in left_out.items() if counts[key])
+        texts = [f"; {counted(counts[key], noun)} {why}" for key, (noun, why) in left_out.items() if counts[key]]
+        return text + "".join(texts)
 
     @property
     def _shortest_s(self) -> float:
@@ -227,7 +233,7 @@ class ScenarioLogs:
     def _known(self, token: str) -> tuple[str, int]:
         if token not in self._points:
             raise UnreadableScene(
-                self.path, f"it has no decision point {token!r}; `tokens` lists its {len(self):,} points"
+                self.path, f"it has no decision point {token!r}; `tokens` lists its {counted(len(self), 'point')}"
             )
         return self._points[token]
 

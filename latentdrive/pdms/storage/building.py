@@ -21,6 +21,7 @@ from urllib.parse import quote
 
 import shapely
 
+from latentdrive.counting import counted
 from latentdrive.csv_cells import cell, text_of
 from latentdrive.errors import LatentDriveError, NotWritable, StoreError, TooManyOpenFiles, WorkerDied
 from latentdrive.files import write_atomic
@@ -79,14 +80,15 @@ class BuildReport:
     def lines(self) -> list[str]:
         """The report in sentences."""
         made = self.built + sum(self.rebuilt.values())
-        text = [f"{made:,} scenes prepared, {self.kept:,} kept, {self.bytes_per_scene / 1000:.1f} kB a scene"]
+        text = [f"{counted(made, 'scene')} prepared, {self.kept:,} kept, {self.bytes_per_scene / 1000:.1f} kB a scene"]
         if made:
             text[0] += f", {self.scenes_per_second:.1f} scenes a second"
         text += [f"{count:,} of these were prepared again: {reason}" for reason, count in sorted(self.rebuilt.items())]
         if self.failed:
             token, reason = next(iter(self.failed.items()))
             text.append(
-                f"{len(self.failed):,} scenes can't be prepared (see {FAILED}); the first one, {token}: {reason}"
+                f"{counted(len(self.failed), 'scene')} can't be prepared (see {FAILED}); the first one, {token}: "
+                f"{reason}"
             )
         return text
 

@@ -17,6 +17,7 @@ import safetensors.numpy
 from jaxtyping import Float64, Int8, Int32
 from safetensors import SafetensorError, safe_open
 
+from latentdrive.counting import counted
 from latentdrive.errors import StoreError, WrongShape
 from latentdrive.files import inflate, write_atomic
 from latentdrive.pdms.scene import LAYERS, Areas, Polygons, RedLights, ScoringScene, Tracks
@@ -67,7 +68,8 @@ class AreaTable:
         """Numbers of the given polygons in this table. Polygons that it lacks are added."""
         if (np.diff(polygons.owner) < 0).any() or len(ids) != len(layers):
             raise WrongShape(
-                f"rings of {len(ids)} polygons are not in the order of the polygons: {polygons.owner.tolist()}"
+                f"rings of {counted(len(ids), 'polygon')} are not in the order of the polygons: "
+                f"{polygons.owner.tolist()}"
             )
         rings: list[list[np.ndarray]] = [[] for _ in ids]
         for owner, start, end in zip(polygons.owner.tolist(), polygons.ends[:-1].tolist(), polygons.ends[1:].tolist()):

@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Bool, Float64, Int64
 from torch import Tensor
 
+from latentdrive.counting import counted
 from latentdrive.errors import WrongShape
 from latentdrive.pdms.scene import AX, AY, HEADING, STEP_S
 from latentdrive.pdms.sub_scores.comfort import round8, smooth, unwrap
@@ -101,7 +102,10 @@ def pairs(drives: Sequence[str], times_us: Int64[np.ndarray, "N"]) -> list[tuple
     and no EC.
     """
     if len(drives) != len(times_us):
-        raise WrongShape(f"pairs: {len(drives)} drives for {len(times_us)} times; expected one drive for each time")
+        raise WrongShape(
+            f"pairs: {counted(len(drives), 'drive')} for {counted(len(times_us), 'time')}; expected one drive "
+            "for each time"
+        )
     before: dict[int, int] = {}
     last: dict[str, int] = {}  # by drive: the latest scene so far
     earlier: dict[str, int] = {}  # by drive: the latest scene that started before `last` did

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from latentdrive.counting import counted
 from latentdrive.errors import UnreadableScene
 from latentdrive.planners.sampling import DT_S, POSES
 from latentdrive.types import SceneTruth, Trajectory
@@ -22,7 +23,7 @@ class Human:
             if abs(human.dt_s - DT_S) > 1e-9 or len(human.poses) < POSES:
                 raise UnreadableScene(
                     truth.token,
-                    f"the human's future is known for {len(human.poses)} poses {human.dt_s:g} s apart, but {POSES} "
-                    f"poses {DT_S:g} s apart are needed (synthetic scenes have none)",
+                    f"the human's future is known for {counted(len(human.poses), 'pose')} {human.dt_s:g} s "
+                    f"apart, but {POSES} poses {DT_S:g} s apart are needed (synthetic scenes have none)",
                 )
         return Trajectory(poses=np.stack([truth.human.poses[:POSES] for truth in truths]), dt_s=DT_S)

@@ -17,6 +17,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch.utils.data import DataLoader
 
+from latentdrive.counting import counted
 from latentdrive.data.batches.streams import endless, in_order, mixed_choice
 from latentdrive.data.clips.data_set import FREE_SETTINGS, DataSet
 from latentdrive.data.unreadable import UnreadableLog
@@ -110,7 +111,7 @@ class PlannerBatches(StageBatches):
         for part in PARTS:
             cache = self.cache(part, model.sensors)
             total += cache.bytes()
-            texts.append(f"{part}: {len(cache.tokens):,} scenes of {self.data.split_of(part)}")
+            texts.append(f"{part}: {counted(len(cache.tokens), 'scene')} of {self.data.split_of(part)}")
         text = f"{'; '.join(texts)}. The cache needs about {total / 1e9:.2f} GB in {self.folder}"
         if total > self.data.cache_gb * 1e9:
             raise ConfigError(

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float32
 
+from latentdrive.counting import counted
 from latentdrive.errors import ConfigError, MapError, UnreadableScene
 from latentdrive.geometry import relative_pose
 from latentdrive.planners.inputs.batch import Arrays
@@ -60,8 +61,9 @@ class SceneTargets:
         if len(human.poses) < self.poses or abs(human.dt_s - DT_S) > 1e-6:
             raise UnreadableScene(
                 truth.drive,
-                f"scene {truth.token}: the human's trajectory has {len(human.poses)} poses {human.dt_s} s apart; "
-                f"training needs {self.poses} poses {DT_S} s apart. Leave out scenes near the end of a log "
+                f"scene {truth.token}: the human's trajectory has {counted(len(human.poses), 'pose')} "
+                f"{human.dt_s} s apart; training needs {counted(self.poses, 'pose')} {DT_S} s apart. Leave out scenes "
+                "near the end of a log "
                 "(num_future_frames of the scene filter)",
             )
         return np.asarray(human.poses[: self.poses], np.float32)

@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from latentdrive.checkpoint_parts import checkpoint_part
+from latentdrive.counting import counted
 from latentdrive.errors import ConfigError, WrongShape
 from latentdrive.pdms.scene import STEPS
 from latentdrive.planners.inputs.batch import PlannerInputs, PlannerOutput
@@ -86,8 +87,8 @@ class Ipad(LearnedPlanner):
         if width % (2 * heads) or passes < 1 or poses * STEPS_A_POSE >= STEPS:
             raise ConfigError(
                 f"iPad needs a width divisible by 2 heads (got {width} and {heads}), at least one pass (got "
-                f"{passes}) and no more than {(STEPS - 1) // STEPS_A_POSE} poses, because the score simulates no "
-                f"more (got {poses})"
+                f"{passes}) and no more than {counted((STEPS - 1) // STEPS_A_POSE, 'pose')}, because the score "
+                f"simulates no more (got {poses})"
             )
         self.passes, self.poses, self.stride = passes, poses, stride
         self.images = CameraFeatures(

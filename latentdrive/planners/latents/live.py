@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from latentdrive import checkpoint
+from latentdrive.counting import counted
 from latentdrive.data.batches.predictor_inputs import predictor_inputs
 from latentdrive.data.batches.scene_cutting import SceneSpec
 from latentdrive.data.navsim.scenes import STEP_S
@@ -82,7 +83,8 @@ class LivePredictor:
         count, images = 1 + self.model.scene.history_frames, scene.cameras.get(FRONT, [])
         if len(images) < count:
             raise UnreadableScene(
-                scene.token, f"the predictor needs {count} pictures of {FRONT_CAMERA}, the scene has {len(images)}"
+                scene.token,
+                f"the predictor needs {counted(count, 'picture')} of {FRONT_CAMERA}, the scene has {len(images)}",
             )
         pictures = [np.ascontiguousarray(image.pixels.transpose(1, 2, 0)) for image in images[-count:]]
         size = self.inputs.height, self.inputs.width

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
+from latentdrive.counting import counted
 from latentdrive.data.batches.labelled_clips import require_same_files
 from latentdrive.data.latent_store import LatentStore
 from latentdrive.data.store_files import INDEX
@@ -101,8 +102,8 @@ class StoredLatents:
                 self.find(token, source.drive(token), source.time_s(token))
                 return
         raise StoreError(
-            f"{self.folder} holds none of the {len(tokens):,} scenes (its parts: {self._part_names()}): label their "
-            "split, with parts=[...] naming it"
+            f"{self.folder} holds none of the {counted(len(tokens), 'scene')} (its parts: {self._part_names()}): "
+            "label their split, with parts=[...] naming it"
         )
 
     def require_widths(self, fusion: LatentFusion) -> None:

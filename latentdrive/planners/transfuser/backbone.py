@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from latentdrive.backbones import IMAGENET_MEAN, IMAGENET_STD, load_published, require_known
 from latentdrive.checkpoint_parts import checkpoint_part
+from latentdrive.counting import counted
 from latentdrive.errors import ConfigError
 from latentdrive.planners.transfuser.exchange import Exchange
 
@@ -46,8 +47,8 @@ class StagedNetwork(nn.Module):
         info, ends = self.network.feature_info, list(self.network.return_layers)[-STAGES:]
         if len(ends) < STAGES or info.reduction()[-1] != stride:
             raise ConfigError(
-                f"{name} has {len(ends)} stages with strides {info.reduction()}, but Transfuser needs {STAGES} "
-                f"stages, the last of stride {stride}: choose another timm backbone"
+                f"{name} has {counted(len(ends), 'stage')} with strides {info.reduction()}, but Transfuser needs "
+                f"{STAGES} stages, the last of stride {stride}: choose another timm backbone"
             )
         self.channels = tuple(info.channels()[-STAGES:])
         self._parts: list[list[str]] = [[]]

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from latentdrive.counting import counted
 from latentdrive.errors import ConfigError
 from latentdrive.files import write_atomic
 from latentdrive.plain_files import read_json
@@ -64,7 +65,7 @@ class World:
         """Describe what will be written, in one line for each split."""
         for name, split in self.splits.items():
             yield (
-                f"{name}: {split.drives:,} drives of {self.drive_s:g} s, "
+                f"{name}: {counted(split.drives, 'drive')} of {self.drive_s:g} s, "
                 f"{split.decorrelated_share:.0%} of them decorrelated"
             )
 

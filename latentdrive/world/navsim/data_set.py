@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float64
 
+from latentdrive.counting import counted
 from latentdrive.errors import ConfigError
 from latentdrive.files import write_atomic
 from latentdrive.run_folder import progress
@@ -90,8 +91,9 @@ class NavsimWorld:
         frames = round(self.drive_s * self.log_hz)
         for name, split in self.splits.items():
             yield (
-                f"{name}: {split.points:,} scenes from {split.drives:,} drives of {self.drive_s:g} s "
-                f"({frames * split.drives:,} frames, {len(self.sensors.pictures)} cameras and LiDAR)"
+                f"{name}: {counted(split.points, 'scene')} from {counted(split.drives, 'drive')} of {self.drive_s:g} s "
+                f"({counted(frames * split.drives, 'frame')}, {counted(len(self.sensors.pictures), 'camera')} "
+                "and LiDAR)"
             )
 
     def write(self, folder: str | Path, processes: int) -> dict[str, dict[str, int]]:
@@ -240,8 +242,8 @@ def _require_enough_ids(order: Order, road_map: RoadMap) -> None:
     last = max(int(item.id) for kind in KINDS for item in getattr(road_map, kind))
     if last >= order.first_id + IDS_A_DRIVE:
         raise ConfigError(
-            f"{order.name}: its map has {last - order.first_id + 1} objects, but a drive may have {IDS_A_DRIVE}: "
-            "raise world.city.block_m, or lower world.drive_s"
+            f"{order.name}: its map has {counted(last - order.first_id + 1, 'object')}, but a drive may have "
+            f"{IDS_A_DRIVE}: raise world.city.block_m, or lower world.drive_s"
         )
 
 

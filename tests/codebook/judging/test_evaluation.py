@@ -57,7 +57,7 @@ def test_costs_shares_and_perplexities_by_hand():
 def evaluated() -> tuple[Coded, list]:
     model = wake(settle(make_model()))
     batches = [replace(make_batch(clips=6, seed=seed), clip=torch.arange(6) + 6 * seed) for seed in range(2)]
-    return code(model, batches, features=0.5, pixels=0.5, block_frames=None), batches
+    return code(model, batches, features=0.5, pixels=0.5, drive=str), batches
 
 
 def test_every_transition_is_coded_once_in_order(evaluated):
@@ -92,15 +92,34 @@ def test_labels_of_the_evaluation_are_those_of_encode(evaluated):
 def test_long_clips_are_cut_into_blocks_for_intervals():
     model, batch = wake(settle(make_model())), make_batch(clips=4)
     batch = replace(batch, clip=torch.tensor([0, 0, 1, 1]), start=torch.tensor([0, 25, 0, 19]))
-    result = code(model, [batch], features=0.5, pixels=0.5, block_frames=20)
-    assert (
-        len(np.unique(result.drives)) == 3
-    )  # frames 0 to 19 and 25 of clip 0; both windows of clip 1 start in one block
+    result = code(model, [batch], features=0.5, pixels=0.5, drive=lambda _: "one", block_frames=20)
+    summary = result.summary()
+    # Frames 0 to 19 and 25 of clip 0; both windows of clip 1 start in one block.
+    assert (summary["drives"], summary["blocks"]) == (1, 3) and summary["share_of_copy_low"] > 0
+    assert str(result.share("true", of="copy")).endswith("(8 windows of 3 blocks)")
+
+
+def test_intervals_resample_the_drives_that_clips_belong_to_and_one_drive_has_none():
+    model, batch = wake(settle(make_model())), make_batch(clips=4)
+    batch = replace(batch, clip=torch.tensor([5, 2, 7, 3]))  # clips of a larger list
+    names = {2: "a", 3: "b", 5: "b", 7: "a"}
+
+    def numbers(drive) -> dict[str, float]:
+        return code(model, [batch], features=0.5, pixels=0.5, drive=drive).summary()
+
+    two, each, one = numbers(names.get), numbers(str), numbers(lambda _: "route")
+    assert (two["drives"], each["drives"], one["drives"]) == (2, 4, 1) and "blocks" not in one
+    assert two["cost_zeroed"] == pytest.approx(each["cost_zeroed"]) == pytest.approx(one["cost_zeroed"])
+    intervals = [name for name in one if name.endswith(("_low", "_high"))]
+    assert len(intervals) == 12 and all(np.isnan(one[name]) for name in intervals)
+    assert not any(np.isnan(two[name]) or np.isnan(each[name]) for name in intervals)
+    result = code(model, [batch], features=0.5, pixels=0.5, drive=names.get)
+    assert result.drives.tolist() == np.repeat([3, 2, 2, 3], 2).tolist()  # a drive is numbered by its first clip
 
 
 def test_a_one_stage_codebook_is_evaluated_too():
     model = wake(settle(make_model(environment_slots=0, environment_sectors=False)))
-    result = code(model, [make_batch()], features=0.5, pixels=0.5, block_frames=None)
+    result = code(model, [make_batch()], features=0.5, pixels=0.5, drive=str)
     assert set(result.errors) == {"true", "ego_shuffled", "zeroed", "copy"}
     assert result.environment.shape == (8, 0)
 
@@ -109,6 +128,6 @@ def test_an_untrained_decoder_costs_nothing_to_shuffle():
     model = settle(
         make_model(environment_slots=0, environment_sectors=False)
     )  # the zero output: a copy, whatever the codes
-    result = code(model, [make_batch()], features=0.5, pixels=0.5, block_frames=None)
+    result = code(model, [make_batch()], features=0.5, pixels=0.5, drive=str)
     assert result.summary()["share_of_copy"] == pytest.approx(1.0, abs=1e-4)
     assert result.summary()["cost_ego_shuffled"] == pytest.approx(0.0, abs=1e-4)

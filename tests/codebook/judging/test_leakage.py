@@ -21,7 +21,7 @@ RATE_HZ, FRAMES = 4.0, 8
 class Clips(CachedClips):
     """Clips of 8 frames in which one agent fills the left third and moves by (clip + frame) % of the width.
 
-    Nothing is read from a disk.
+    Each drive has two clips. Nothing is read from a disk.
     """
 
     rate_hz = RATE_HZ
@@ -31,6 +31,9 @@ class Clips(CachedClips):
 
     def __getitem__(self, index: int):
         return SimpleNamespace(times_s=np.arange(FRAMES) / RATE_HZ)
+
+    def drive(self, index: int) -> str:
+        return f"drive {index // 2}"
 
     def truth(self, index: int) -> ClipTruth:
         motion = np.zeros((FRAMES, 1, 2), np.float32)
@@ -68,7 +71,11 @@ def test_the_matrix_has_both_targets_for_every_input_and_kind_of_probe(monkeypat
         batch.clip[:] = torch.arange(8) + 8 * (seed % 2)
         batch.start[:] = seed // 2
         batches.append(batch)
-    matrix = measure(model, Clips(), batches, seed=0).matrix()
+    leakage = measure(model, Clips(), batches, seed=0)
+    # Both clips of a drive are on the same side of the division.
+    drives = leakage.results["ego codes", "linear"].drives
+    assert len(drives) == 32 and not (drives % 2).any() and len(np.unique(drives)) == 4
+    matrix = leakage.matrix()
     for source in ("present frame", "ego codes", "environment codes", "present frame and ego codes"):
         for kind in ("linear", "mlp"):
             for target in (*EGO_TARGETS, *OTHERS, "others", "raw others", "ego"):

@@ -92,7 +92,7 @@ def test_the_ranks_of_a_parallel_run_are_asked_for(stores, monkeypatch):
 
 
 def test_the_estimate_covers_both_parts(stores):
-    assert make_batches(stores).estimate(None) == "6 clips of train and 1 clips of val"
+    assert make_batches(stores).estimate(None) == "6 clips of train and 1 clip of val"
 
 
 def test_validation_looks_at_the_same_windows_every_time(stores):
@@ -128,7 +128,7 @@ def test_a_store_of_other_clips_is_refused_by_name(tmp_path):
     clips = MemoryClips([make_clip(0)])
     from latentdrive.data.latent_store import LatentStore
 
-    with pytest.raises(StoreError, match=r"labels clip7 \(1 clips in all\), which this data does not hold"):
+    with pytest.raises(StoreError, match=r"labels clip7 \(1 clip in all\), which this data does not hold"):
         LabelledScenes(clips=clips, store=LatentStore(tmp_path / "s"), spec=NOW)
 
 

@@ -8,7 +8,9 @@ import pytest
 
 from latentdrive.build import build
 from latentdrive.config import compose
+from latentdrive.data.batches.windows import open_clip
 from latentdrive.data.clips.comma2k19 import Comma2k19, find_segments, read_poses
+from latentdrive.data.clips.frame_cache import CachedClips
 from latentdrive.errors import ConfigError, NoClips, UnreadableClip
 from tests.support.comma import STARTED_S, STEP_S, film, save, write_segment
 from tests.support.data import REAL, passing, reading
@@ -172,10 +174,36 @@ def test_intrinsics_are_four_numbers_or_none(tmp_path: Path):
 def test_the_configuration_opens_both_parts_of_every_segment(tmp_path: Path):
     film(write_segment(tmp_path / "chunk" / "route" / "0"))
     words = ["data=comma2k19", f"data.path={tmp_path / 'chunk'}", f"paths.data={tmp_path / 'data'}"]
-    data = build(compose("train_codebook", words).data)
+    cfg = compose("train_codebook", words)
+    for codebook in ("tiny", "twelve_by_one"):
+        model = compose("train_codebook", [*words, f"codebook={codebook}"]).model
+        assert cfg.data.part.gap_s >= model.transitions * model.transition_s
+    data = build(compose("train_codebook", [*words, "data.part.gap_s=0.5"]).data)  # this segment has 3 s
     train, val = data.open("train")[0], data.open("val")[0]
     assert train.key == val.key == "route/0" and train.times_s[-1] + 0.5 < val.times_s[0]
     np.testing.assert_allclose(train.intrinsics[0, 0], 910.0)
+
+
+def test_between_what_tests_and_the_next_segment_that_trains_lies_a_gap(tmp_path: Path):
+    for name in ("r1/9", "r1/10", "r2/4"):
+        film(write_segment(tmp_path / name))
+    whole, test = comma(tmp_path), comma(tmp_path, times="test", gap_s=0.3)
+    ends = [test[k].times_s[-1] for k in range(3)]
+    end_s = whole[0].times_s[-1]
+    assert ends[0] == ends[1] < end_s - 0.3 + 1e-6 and ends[2] == end_s  # r2 has one segment: nothing follows it
+    assert [whole.is_piece(k) for k in range(3)] == [True, True, False]
+    train = comma(tmp_path, times="train", gap_s=0.3)
+    assert len(train[0]) == len(train[2])  # the beginning of a segment trains as before
+    cached = CachedClips(
+        source=test,
+        folder=tmp_path / "cache",
+        cache="features",
+        cache_gb=1.0,
+        features=lambda frames: frames[:, :1, :2, :2].astype(np.float16),
+        features_id="corner",
+    )
+    assert len(cached.features(0)) == len(cached[0]) == len(test[0]) == len(test[2]) - 3
+    assert len(open_clip(cached, 0).clip) == len(test[0])
 
 
 @pytest.mark.skipif(not SAMPLE.is_dir(), reason="no real data")

@@ -9,11 +9,13 @@ import cv2
 import numpy as np
 import pytest
 
+from latentdrive.config import compose
 from latentdrive.data.picture_size import fit_picture, scaled_intrinsics
 from latentdrive.errors import ConfigError, NoClips, TooManyOpenFiles, UnreadableClip
 from tests.support.data import REAL, folder, passing, write_poses, write_video
 
 TIMES = np.arange(90) / 30
+DATA = ("video", "world")
 
 
 def write_images(where: Path, frames: list[np.ndarray], first: int = 0) -> Path:
@@ -101,6 +103,35 @@ def test_sizes_and_rates_may_be_mixed_in_one_folder(tmp_path: Path):
     clips = folder(tmp_path / "v")
     assert [clip.frames.shape for clip in clips] == [(20, 3, 48, 80), (30, 3, 48, 80)]
     assert [clip.drive for clip in clips] == ["deep/large", "small"]
+
+
+def test_pieces_of_one_recording_are_one_drive(tmp_path: Path):
+    for name in ("trip_000.mp4", "trip_001.mp4", "trip_12.mp4", "a/trip_000.mp4", "a/other.mp4"):
+        (tmp_path / "v" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "v" / name).touch()
+    write_images(tmp_path / "v" / "shots_007", [np.zeros((4, 4, 3), np.uint8)])
+
+    def drives(of: str) -> list[tuple[str, bool]]:
+        clips = folder(tmp_path / "v", drives=of)
+        return [(clips.drive(index), clips.is_piece(index)) for index in range(len(clips))]
+
+    assert drives("pieces") == [
+        ("a/other", False),
+        ("a/trip", True),
+        ("shots_007", False),  # numbered images are no piece: their folder may be named by a number
+        ("trip", True),
+        ("trip", True),
+        ("trip_12", False),
+    ]
+    assert drives("folder") == [("a", True)] * 2 + [("v", True)] * 4
+    assert drives("file")[3:5] == [("trip_000", False), ("trip_001", False)]
+    with pytest.raises(ConfigError, match=r"data\.source\.drives must be pieces, folder or file; got clip"):
+        folder(tmp_path / "v", drives="clip")
+
+
+def test_pieces_are_told_apart_in_video_and_files_in_the_built_in_world():
+    drives = [compose("label", [f"data={data}", "data.path=x", "model=m"]).data.source.drives for data in DATA]
+    assert drives == ["pieces", "file"]
 
 
 def test_numbered_images_are_a_clip_by_their_rate_or_their_times(tmp_path: Path):

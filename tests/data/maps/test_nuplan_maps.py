@@ -177,7 +177,7 @@ BAD = {
     ),
     "no centre line": (
         setting("baseline_paths", "lane_fid", [None, 101, 102, 7, None]),
-        r"1 rows \(103\) lack a line in base",
+        r"1 row \(103\) without a line in base",
     ),
     "two centre lines": (
         setting("baseline_paths", "lane_fid", [None, 101, 102, 101, None]),
@@ -185,7 +185,7 @@ BAD = {
     ),
     "no connector polygon": (
         setting("gen_lane_connectors_scaled_width_polygons", "lane_connector_fid", [112, 7]),
-        r"\(111\) lack a polygon in gen_",
+        r"\(111\) without a polygon in gen_",
     ),
     "several parts": (setting("intersections", "geometry", [TWO]), "row 401 is a MultiPolygon of 2 parts"),
     "another type": (

@@ -161,7 +161,7 @@ def test_every_split_beside_the_data_is_a_part_by_its_name(tmp_path: Path):
     root = write_openscene(tmp_path / "navsim")
     write_split(root / "splits", "mine", log_names=["east"])
     data = build(compose("label", ["model=x", "data=navsim", f"data.path={root}", f"paths.data={tmp_path}"]).data)
-    assert data.open("mine").key(0) == "east" and "mine: 1 clips" in data.estimate(["train", "mine"])
+    assert data.open("mine").key(0) == "east" and "mine: 1 clip" in data.estimate(["train", "mine"])
     with pytest.raises(ConfigError, match=r"no part 'other', it has train, val, mine"):
         data.open("other")
     assert (data.split_of("train"), data.split_of("val")) == ("train", "val")

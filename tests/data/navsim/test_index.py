@@ -181,7 +181,7 @@ def test_a_log_that_could_not_be_read_is_tried_again_the_next_time(tmp_path: Pat
 def test_a_folder_without_logs_says_so(tmp_path: Path):
     (tmp_path / "navsim_logs" / "mini").mkdir(parents=True)
     (tmp_path / "navsim_logs" / "mini" / "readme.txt").touch()
-    with pytest.raises(NoScenes, match=r"holds no log \(NAME\.pkl\) among its 1 entries: unpack OpenScene"):
+    with pytest.raises(NoScenes, match=r"holds no log \(NAME\.pkl\) among its 1 entry: unpack OpenScene"):
         index_of(tmp_path)
 
 

@@ -305,15 +305,15 @@ def test_the_summary_counts_what_was_left_out(tmp_path: Path):
     source = logs(root, split="some", max_unreadable=0.5)
     counts = counts_of(source)
     assert (counts.scenes, counts.drives, counts.logs, counts.frames, counts.lost_boxes) == (1, 1, 2, 20, 1)
-    assert source.summary().splitlines()[0] == "1 scenes in 1 of 2 logs, 20 frames"
+    assert source.summary().splitlines()[0] == "1 scene in 1 of 2 logs, 20 frames"
     for words in (
         "scenes left out: 13 too short, 6 not in the filter's tokens",
-        "1 unreadable logs, the first one: east: refused: ",
+        "1 unreadable log, the first one: east: refused: ",
         "bad frames: 1 not finite; the first one: north: frame 16, ego2global_translation",
         "1 annotated boxes left out",
-        "1 tokens of the filter that no log holds: aaaaaaaaaaaaaaaa",
-        "1 logs of the filter without a file: south",
-        "1 entries in the log folder that are no logs: notes.txt",
+        "1 token of the filter that no log holds: aaaaaaaaaaaaaaaa",
+        "1 log of the filter without a file: south",
+        "1 entry in the log folder beside the logs: notes.txt",
     ):
         assert words in source.summary()
 

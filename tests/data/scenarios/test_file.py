@@ -42,7 +42,7 @@ def test_objects_have_navsims_names_and_are_there_only_while_valid(tmp_path: Pat
     np.testing.assert_allclose(frames[2].objects.poses[car], [5, 7, 0])
     np.testing.assert_allclose(frames[2].objects.velocity[car], [5, 0])
     assert (frames[2].objects.centre_z_m[car], frames[2].objects.sizes[car, 0]) == (0.9, 4.5)
-    assert "1 tracks without a size left out" in source.summary() and "7 tracks" in source.summary()
+    assert "1 track without a size left out" in source.summary() and "7 tracks" in source.summary()
 
 
 @pytest.mark.parametrize("unknown", ["velocity", "height", "z"])
@@ -66,7 +66,7 @@ def test_where_the_ego_leaps_no_point_reaches_across(tmp_path: Path):
     content["tracks"]["ego"]["state"]["position"][98:, 0] -= 4.0
     source = logs(write_scenario(tmp_path / "a.pkl", content))
     assert source.tokens[-1] == "made@5.5" and len(source.truth("made@5.5").human.poses) == 8
-    assert "1 leaps of the ego's position cut out" in source.summary()
+    assert "1 leap of the ego's position cut out" in source.summary()
 
 
 def broken(key: str) -> dict:

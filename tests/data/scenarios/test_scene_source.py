@@ -105,7 +105,7 @@ def test_nothing_to_work_on_says_what_was_found(tmp_path: Path):
     with pytest.raises(NoScenes, match=r"holds no scenario \(\*\.pkl\)"):
         logs(tmp_path)
     write_scenario(tmp_path / "a.pkl", scenario(seconds=4))
-    with pytest.raises(NoScenes, match=r"none of 1 files gives a decision point \(0 unreadable, 1 shorter than 5\.5 s"):
+    with pytest.raises(NoScenes, match=r"none of 1 file gives a decision point \(0 unreadable, 1 shorter than 5\.5 s"):
         logs(tmp_path)
 
 

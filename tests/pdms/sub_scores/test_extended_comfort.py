@@ -106,5 +106,5 @@ def test_each_scene_is_paired_with_the_one_shortly_before_it_in_its_drive():
 def test_scenes_of_one_time_share_their_predecessor_and_are_none_of_each_other():
     assert pairs(["a"] * 4, np.array([0, 500_000, 500_000, 900_000])) == [(0, 1), (0, 2), (2, 3)]
     assert pairs([], np.zeros(0, np.int64)) == []
-    with pytest.raises(WrongShape, match="1 drives for 2 times"):
+    with pytest.raises(WrongShape, match="1 drive for 2 times"):
         pairs(["a"], np.array([0, 1]))

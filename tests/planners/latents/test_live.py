@@ -157,5 +157,5 @@ def test_a_predictor_without_a_picture_size_is_refused(tmp_path: Path):
 
 def test_a_scene_without_the_front_camera_is_named(words: list[str], student: Path):
     source = scenes_of_test(words, "cam_l0")
-    with pytest.raises(UnreadableScene, match=rf"{source.tokens[0]}.*1 pictures of cam_f0, the scene has 0"):
+    with pytest.raises(UnreadableScene, match=rf"{source.tokens[0]}.*1 picture of cam_f0, the scene has 0"):
         LivePredictor(student, device="cpu").of([source[source.tokens[0]]])

@@ -104,9 +104,7 @@ def test_a_split_with_other_settings_is_refused_and_nothing_is_touched(
 def test_foreign_drives_are_named(short_world: World, tmp_path: Path):
     (tmp_path / "train").mkdir()
     (tmp_path / "train" / "holiday.mp4").touch()
-    with pytest.raises(
-        ConfigError, match=r"train holds 1 drives that do not belong to this world, for example holiday: remove"
-    ):
+    with pytest.raises(ConfigError, match=r"train holds 1 drive of another world, for example holiday: remove"):
         short_world.write(tmp_path, processes=1)
     assert not (tmp_path / "train" / "card.json").exists()
 
