@@ -104,7 +104,7 @@ def test_v2_without_the_column_of_extended_comfort_is_recognised(call, tmp_path:
     row = {key: value for key, value in v2("a", score=12 / 14).items() if key != EC}
     status, output = call(write(tmp_path / "v2.csv", [name for name in V2_HEADER if name != EC], [row]))
     assert status == 0
-    assert "EPDMS without extended comfort; 1 valid row;" in output and "no row with a mean" in output
+    assert "EPDMS without extended comfort; 1 valid row, 0" in output and "no row with a mean" in output
 
 
 def test_both_stages_are_recomputed_row_by_row(call, tmp_path: Path):

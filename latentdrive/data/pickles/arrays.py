@@ -12,8 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from latentdrive.counting import counted
-
 MAX_AXES = 32
 MAX_CODE_POINT = 0x10FFFF
 SPARE_BYTES = 2**20
@@ -99,9 +97,7 @@ def array_from_bytes(shape: Any, dtype: Any, data: Any, order: str, budget: Copy
     if not isinstance(dtype, np.dtype) or dtype.kind == "O" or type(data) not in (bytes, bytearray):
         raise Refusal("it holds an array without a dtype or data")
     if len(data) != count * dtype.itemsize:
-        raise Refusal(
-            f"it holds an array of {count} x {dtype.itemsize} bytes, but {counted(len(data), 'byte')} of data"
-        )
+        raise Refusal(f"it holds an array of {count} x {dtype.itemsize} bytes, but {len(data)} bytes of data")
     budget.spend(max(len(data), dtype.itemsize, count if not dtype.itemsize else 0))
     if not data:
         return np.ndarray(shape, dtype, order=order)
@@ -140,7 +136,7 @@ def _array_from_state(state: Any, budget: CopyBudget) -> np.ndarray:
 def _array_of_objects(shape: Any, items: Any, order: str, budget: CopyBudget) -> np.ndarray:
     count = _count(shape)
     if type(items) is not list or len(items) != count:
-        raise Refusal(f"it holds an array of {counted(count, 'object')}, but another number of them")
+        raise Refusal(f"it holds an array of {count} objects, but another number of them")
     budget.spend(count)
     for item in items:
         if type(item) not in ELEMENTS and not isinstance(item, np.generic) and not _is_plain_array(item):

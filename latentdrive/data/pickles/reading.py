@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 
-from latentdrive.counting import counted
 from latentdrive.data.pickles.arrays import CopyBudget, Refusal, Unfinished
 from latentdrive.data.pickles.names import Name, StandIn, check_growth, check_keys, find
 from latentdrive.errors import RefusedPickle, UnreadableLogFile, raise_if_out_of_files
@@ -52,7 +51,7 @@ def _text(data: bytes) -> str:
 
 def _int(data: bytes) -> int:
     if len(data) > LONGEST_INT:
-        raise Refusal(f"it holds a whole number of {counted(len(data), 'byte')}, and data need at most {LONGEST_INT}")
+        raise Refusal(f"it holds a whole number of {len(data)} bytes, and data need at most {LONGEST_INT}")
     return int.from_bytes(data, "little", signed=True)
 
 
