@@ -43,7 +43,10 @@ def read_trajectories(path: Path) -> dict[str, Trajectory]:
     trajectories: dict[str, Trajectory] = {}
     try:
         arrays = read_arrays(path)
-        for number in range(len(arrays) // 3):
+        samplings = -(-len(arrays) // 3)
+        if odd := arrays.keys() ^ {f"{name}_{k}" for name in ("tokens", "poses", "dt_s") for k in range(samplings)}:
+            raise ValueError(f"{min(odd)} is missing, or one too many")
+        for number in range(samplings):
             tokens, poses, dt_s = (arrays[f"{name}_{number}"] for name in ("tokens", "poses", "dt_s"))
             if poses.shape != (len(tokens), *poses.shape[1:2], 3):
                 raise ValueError(f"{counted(len(tokens), 'token')} for poses of shape {poses.shape}")

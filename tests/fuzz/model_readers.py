@@ -253,7 +253,6 @@ MODEL_READERS = (
         make=_trajectories,
         read=lambda folder: read_trajectories(folder / "trajectories.npz"),
         formats=BYTES,
-        checked=True,
     ),
     Reader(
         name="archive of arrays",

@@ -3,6 +3,7 @@ numbers gets through."""
 
 import ast
 import io
+import json
 from pathlib import Path
 
 import numpy as np
@@ -95,3 +96,11 @@ def test_objects_and_text_are_refused_by_both_ends():
 def test_anything_but_a_message_is_refused_with_what_was_received(damage, says: str):
     with pytest.raises(ValueError, match=says):
         planner_wire.receive(io.BytesIO(damage(message(planner_wire, {}, {"x": np.zeros(3)}))))
+
+
+@pytest.mark.parametrize("shape", [[10**10], [2**40, 2**40], [-1]])
+def test_no_memory_is_taken_for_an_array_that_is_only_announced(shape):
+    text = json.dumps({"arrays": [["poses", "<f8", shape]]}).encode()
+    start = planner_wire.HEAD.pack(planner_wire.MAGIC, planner_wire.VERSION, len(text))
+    with pytest.raises(ValueError, match="poses: expected at most"):
+        planner_wire.receive(io.BytesIO(start + text))

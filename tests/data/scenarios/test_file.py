@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from latentdrive.errors import TooManyUnreadable
+from latentdrive.data.scenarios.file import read_scenario
+from latentdrive.errors import TooManyUnreadable, UnreadableLogFile
 from tests.support.scenario import logs, scenario, track, write_scenario
 
 
@@ -130,3 +131,10 @@ def test_nothing_that_a_pickle_asks_for_is_run(tmp_path: Path):
     with pytest.raises(TooManyUnreadable, match=r"a\.pkl"):
         logs(tmp_path)
     assert not (tmp_path / "ran").exists()
+
+
+def test_times_of_years_make_no_table_of_a_billion_frames(tmp_path: Path):
+    content = scenario(seconds=6.0)
+    content["metadata"]["ts"][-1] = 1e9
+    with pytest.raises(UnreadableLogFile, match=r"covers 1000000000 s, more than 86400 s"):
+        read_scenario(write_scenario(tmp_path / "a.pkl", content), ego_ahead_m=0.0)
