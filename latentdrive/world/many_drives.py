@@ -35,17 +35,19 @@ def write_drives(
     """Call `write` with each order and a renderer, in `processes` processes; show progress.
 
     write: a function of a module, or a partial of one. camera: opens the renderer of each process.
-    Raises WorkerDied for a drive whose process was killed.
+    Raises WorkerDied for drives whose process was killed, once all others are written.
     """
     renderer = ProcessRenderer(camera)
     work = partial(write, renderer=renderer)
     try:
         jobs = run_jobs(work, orders, processes=min(processes, len(orders)), progress=progress, what="drives")
-        for order, result in jobs:
-            if isinstance(result, WorkerDied):
-                raise WorkerDied(f"drive {order.name}: {result}; finished drives are kept, repeat the command")
+        lost = [(order.name, result) for order, result in jobs if isinstance(result, WorkerDied)]
     finally:
         renderer.close()
+    if lost:
+        name, reason = lost[0]
+        more = f" and {len(lost) - 1} more" if len(lost) > 1 else ""
+        raise WorkerDied(f"drive {name}{more}: {reason}; finished drives are kept, repeat the command")
 
 
 def require_known_roads(names: Iterable[str], roads: Mapping[str, RoadType], key: str) -> None:
