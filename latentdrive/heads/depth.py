@@ -12,10 +12,11 @@ MOST_EXPECTED = 100.0  # bound on the expected depth
 DEEPEST = 64  # bound on the depth in training
 
 
-def draw_depth(mean: float, generator: torch.Generator) -> int:
+def draw_depth(mean: float, generator: torch.Generator | None = None) -> int:
     """Steps of one training batch, heavy-tailed, from 1 to 64. mean: the expected number, 12 in the paper.
 
-    The expected depth is log-normal with this mean; the depth is one more than a Poisson number of it.
+    generator: None draws from torch's own. The expected depth is log-normal with this mean; the depth is
+    one more than a Poisson number of it.
     """
     log_depth = math.log(mean) - SPREAD**2 / 2 + SPREAD * torch.randn((), generator=generator).item()
     expected = min(math.exp(log_depth), MOST_EXPECTED)

@@ -20,7 +20,6 @@ from latentdrive.checkpoint_parts import checkpoint_part
 from latentdrive.heads.layers import Features, HeadLayer, KeysValues
 
 CORE_LAYERS = 2
-MOST_STEPS = 32  # bound on the depth where the plan itself decides when to stop
 GRADIENT_STEPS = 8  # the last steps, which carry gradients
 CUT = 3.0  # where truncated normals end, in standard deviations
 SCRATCHPAD_STD = math.sqrt(2 / 5)  # 0.632
@@ -103,18 +102,16 @@ class RecurrentDepth(nn.Module):
 
     # ---- step by step ----
 
-    def begin(
-        self,
-        middle: Features,
-        last: Features,
-        ego: Float[Tensor, "B E"],
-        *,
-        generator: torch.Generator | None = None,
-        scratchpad: Float[Tensor, "B K D"] | None = None,
-    ) -> Progress:
-        """Read the features once. generator: of the noise that fills the scratchpad, on the CPU.
+    def noise(self, samples: int, generator: torch.Generator | None = None) -> Float[Tensor, "B K D"]:
+        """Fresh scratchpads for the first step, on the CPU. generator: None draws from torch's own."""
+        return _truncated_normal(torch.empty(samples, *self.queries.shape), SCRATCHPAD_STD, generator)
 
-        scratchpad: of an earlier frame, in place of noise ("warm start", which the paper does not have).
+    def begin(
+        self, middle: Features, last: Features, ego: Float[Tensor, "B E"], scratchpad: Float[Tensor, "B K D"]
+    ) -> Progress:
+        """Read the features once.
+
+        scratchpad: `noise`, or that of an earlier frame ("warm start", which the paper does not have).
         """
         middle, last = (
             Features(torch.cat([read.tokens, project(ego)[:, None]], 1), read.vision)
@@ -122,11 +119,8 @@ class RecurrentDepth(nn.Module):
         )
         queries = self.queries.expand(len(ego), -1, -1)
         prelude = self.prelude(queries, self.prelude.reading.keys_values(middle))
-        if scratchpad is None:
-            noise = _truncated_normal(torch.empty(queries.shape), SCRATCHPAD_STD, generator)
-            scratchpad = noise.to(prelude)
         core = tuple(layer.reading.keys_values(last) for layer in self.core)
-        return Progress(scratchpad, prelude, core, self.coda.reading.keys_values(last))
+        return Progress(scratchpad.to(prelude), prelude, core, self.coda.reading.keys_values(last))
 
     def step(self, progress: Progress) -> Progress:
         """One pass through the core."""
@@ -151,12 +145,12 @@ class RecurrentDepth(nn.Module):
             progress = self.step(progress)
         return self.plan(progress)
 
-    def refine(self, progress: Progress, *, delta: float, most: int = MOST_STEPS) -> Refined:
+    def refine(self, progress: Progress, *, delta: float, most: int) -> Refined:
         """Step until every sample's plan rests, for at most `most` steps; samples at rest leave the batch.
 
-        delta: mean squared change by one step below which a plan rests; RD-VLA has 5e-4 to 1e-3 for
-        normalised actions. RD-VLA decides once for the whole batch. Here every sample has its own decision, so that
-        a plan never depends on its neighbours in the batch. With 0 every sample takes `most` steps.
+        delta: mean squared change by one step below which a plan rests. RD-VLA has 5e-4 to 1e-3 for
+        normalised actions, at most 32 steps, and one decision for the whole batch. Here every sample has
+        its own, so that a plan never depends on its neighbours. With 0 every sample takes `most` steps.
         """
         batch, device = len(progress.scratchpad), progress.scratchpad.device
         rows = torch.arange(batch, device=device)  # of the samples that are still refined

@@ -35,7 +35,8 @@ def _begin(head: RecurrentDepth, samples: int = 4, *, seed: int = 0, warm: torch
         Features(torch.randn(samples, 5, 24, generator=draw), torch.randn(samples, 7, 40, generator=draw)) for _ in "ab"
     ]
     ego = torch.randn(samples, 11, generator=draw)
-    return head.begin(*depths, ego, generator=torch.Generator().manual_seed(seed), scratchpad=warm)
+    noise = head.noise(samples, torch.Generator().manual_seed(seed))
+    return head.begin(*depths, ego, noise if warm is None else warm)
 
 
 def test_there_is_one_prelude_two_tied_core_layers_and_one_coda(head: RecurrentDepth) -> None:
@@ -52,8 +53,8 @@ def test_the_prelude_reads_the_middle_layer_and_core_and_coda_read_the_last(head
         Features(torch.randn(1, 5, 24, generator=draw), torch.randn(1, 7, 40, generator=draw)) for _ in range(2)
     )
     ego, warm = torch.zeros(1, 11), torch.zeros(1, ROWS, WIDTH)
-    same = head.begin(first, first, ego, scratchpad=warm)
-    middle, last = (head.begin(*pair, ego, scratchpad=warm) for pair in ((other, first), (first, other)))
+    same = head.begin(first, first, ego, warm)
+    middle, last = (head.begin(*pair, ego, warm) for pair in ((other, first), (first, other)))
     assert not torch.equal(middle.prelude, same.prelude) and torch.equal(last.prelude, same.prelude)
     assert torch.equal(middle.core[1].values, same.core[1].values) and torch.equal(middle.coda.values, same.coda.values)
     assert not torch.equal(last.core[1].values, same.core[1].values)
@@ -178,10 +179,10 @@ def test_every_weight_is_reached_by_the_loss(head: RecurrentDepth) -> None:
 def test_each_sample_stops_by_itself_and_alone_as_in_a_batch(head: RecurrentDepth) -> None:
     progress = _begin(head, 6)
     delta = head.refine(progress, delta=0.0, most=4).movement.median().item()  # some rest after 4 steps, some don't
-    whole = head.refine(progress, delta=delta)
+    whole = head.refine(progress, delta=delta, most=32)
     assert len(set(whole.steps.tolist())) > 1
     for sample in range(6):
-        alone = head.refine(progress.of(torch.tensor([sample])), delta=delta)
+        alone = head.refine(progress.of(torch.tensor([sample])), delta=delta, most=32)
         assert alone.steps.item() == whole.steps[sample]
         torch.testing.assert_close(alone.plans[0], whole.plans[sample], rtol=1e-4, atol=1e-5)
         torch.testing.assert_close(alone.scratchpad[0], whole.scratchpad[sample], rtol=1e-4, atol=1e-5)
