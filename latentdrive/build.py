@@ -191,7 +191,7 @@ def _look_up(name: str) -> Any:
 def _check_arguments(name: str, target: Any, arguments: Mapping[str, Any], *, partial: bool) -> None:
     if odd := [key for key in arguments if not isinstance(key, str)]:
         raise ConfigError(f"{name} has no argument {odd[0]}: names of arguments are words")
-    parameters = inspect.signature(target).parameters
+    parameters = _parameters(target)
     if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
         for key in arguments:
             if key not in parameters:
@@ -209,9 +209,19 @@ def _check_arguments(name: str, target: Any, arguments: Mapping[str, Any], *, pa
         raise ConfigError(f"{name} needs {', '.join(missing)}: the configuration is not complete")
 
 
+def _parameters(target: Any) -> dict[str, inspect.Parameter]:
+    """The parameters of a function or class; where a class hands others on to its base, those of the base, too."""
+    parameters = dict(inspect.signature(target).parameters)
+    handed_on = next((name for name, p in parameters.items() if p.kind is p.VAR_KEYWORD), None)
+    if handed_on is None or not isinstance(target, type) or target.__base__ is object:
+        return parameters
+    del parameters[handed_on]
+    return _parameters(target.__base__) | parameters
+
+
 def _fitted(value: Any, target: Any, key: str) -> Any:
     """Convert a list or a whole number of YAML to the tuple or float that the signature asks for."""
-    parameter = inspect.signature(target).parameters.get(key)
+    parameter = _parameters(target).get(key)
     meant = () if parameter is None else (parameter.annotation, *get_args(parameter.annotation))
     if isinstance(value, list) and any(get_origin(kind) is tuple or kind is tuple for kind in meant):
         return tuple(value)

@@ -144,17 +144,21 @@ class TransfuserBackbone(nn.Module):
 
     def forward(
         self, camera: UInt8[Tensor, "B 3 H W"], lidar: Float[Tensor, "B L X Y"] | None
-    ) -> Float[Tensor, "B C x y"]:
-        """The map, first axis forward. camera: the RGB panorama. lidar: the histogram; ignored with a learned grid."""
+    ) -> list[Float[Tensor, "B _ _ _"]]:
+        """The maps of all stages, finest first; their first axis is forward.
+
+        camera: the RGB panorama. lidar: the histogram; ignored with a learned grid.
+        """
         image = ((camera.float() / 255 - self.pixel_mean) / self.pixel_std).contiguous(
             memory_format=torch.channels_last
         )
-        ground = lidar if self.grid is None else self.grid
+        ground, maps = lidar if self.grid is None else self.grid, []
         for number, exchange in enumerate(self.exchanges):
             image, ground = self.image.stage(number, image), self.lidar.stage(number, ground)
             # The learned grid is the same for all scenes up to the first exchange, so its first stage runs only once.
             image, ground = exchange(image, ground.expand(len(image), -1, -1, -1))
-        return ground
+            maps.append(ground)
+        return maps
 
     def load_pretrained(self) -> None:
         """Load the published weights of the image backbone. The LiDAR backbone has none."""

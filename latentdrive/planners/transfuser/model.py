@@ -9,6 +9,7 @@ cells attend to the embeddings right before the queries read the cells.
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -39,6 +40,19 @@ class TransfuserOutput(PlannerOutput):
     agents: Float[Tensor, "B N 5"]
     agent_logits: Float[Tensor, "B N"]
     semantics: Float[Tensor, "B C h w"]
+
+
+class Seen(NamedTuple):
+    """A scene between perception and plan.
+
+    bev: the backbone's last map. earlier: its map one stage before. cells: those of the last map, as the
+    queries read them. queries: after each layer of the decoder; the first query is that of the plan.
+    """
+
+    bev: Float[Tensor, "B C x y"]
+    earlier: Float[Tensor, "B c X Y"]
+    cells: Float[Tensor, "B n D"]
+    queries: tuple[Float[Tensor, "B q D"], ...]
 
 
 class SemanticHead(nn.Module):
@@ -113,20 +127,35 @@ class Transfuser(LearnedPlanner):
 
     def forward(self, inputs: PlannerInputs) -> TransfuserOutput:
         """The plans and surroundings of B scenes. Raises ConfigError for a fusion without embeddings."""
-        bev = self.backbone(inputs.cameras[:, 0], inputs.lidar)
+        seen = self.see(inputs)
+        return TransfuserOutput(trajectory=self.plan_of(seen), **self.surroundings(seen))
+
+    def see(self, inputs: PlannerInputs) -> Seen:
+        """Everything before the plan. Raises ConfigError for a fusion without embeddings."""
+        *_, earlier, bev = self.backbone(inputs.cameras[:, 0], inputs.lidar)
         cells = self.bev_in(bev).flatten(2).transpose(1, 2)
         if self.fusion is not None:
             cells = self.fusion(cells, self.embeddings(inputs))
         memory = torch.cat([cells, self.status_in(inputs.status())[:, None]], 1) + self.memory_positions.weight
-        decoded = self.decoder(self.queries.weight.expand(len(bev), -1, -1), memory)
-        plan = run_in_weight_dtype(self.trajectory, decoded[:, 0])
-        boxes = run_in_weight_dtype(self.agent_boxes, decoded[:, 1:])
-        return TransfuserOutput(
-            trajectory=_with_heading(plan.unflatten(1, (self.poses, 3))),
-            agents=_with_heading(torch.cat([self.agents_half_m * boxes[..., :2].tanh(), boxes[..., 2:]], -1)),
-            agent_logits=self.agent_logits(decoded[:, 1:])[..., 0],
-            semantics=self.semantics(bev),
-        )
+        queries = [self.queries.weight.expand(len(bev), -1, -1)]
+        for layer in self.decoder.layers:
+            queries.append(layer(queries[-1], memory))
+        return Seen(bev=bev, earlier=earlier, cells=cells, queries=tuple(queries[1:]))
+
+    def plan_of(self, seen: Seen) -> Float[Tensor, "B P 3"]:
+        """The plan that the first query holds."""
+        plan = run_in_weight_dtype(self.trajectory, seen.queries[-1][:, 0])
+        return with_heading(plan.unflatten(1, (self.poses, 3)))
+
+    def surroundings(self, seen: Seen) -> dict[str, Tensor]:
+        """The outputs besides the plan, by their names in TransfuserOutput."""
+        queries = seen.queries[-1][:, 1:]
+        boxes = run_in_weight_dtype(self.agent_boxes, queries)
+        return {
+            "agents": with_heading(torch.cat([self.agents_half_m * boxes[..., :2].tanh(), boxes[..., 2:]], -1)),
+            "agent_logits": self.agent_logits(queries)[..., 0],
+            "semantics": self.semantics(seen.bev),
+        }
 
     def load_pretrained(self) -> None:
         """Load the published weights of the image backbone."""
@@ -144,7 +173,7 @@ class Transfuser(LearnedPlanner):
         )
 
 
-def _with_heading(rows: Float[Tensor, "*batch n"]) -> Float[Tensor, "*batch n"]:
+def with_heading(rows: Float[Tensor, "*batch n"]) -> Float[Tensor, "*batch n"]:
     """The rows with their third entry squashed to a heading: π tanh."""
     return torch.cat([rows[..., :2], math.pi * rows[..., 2:3].tanh(), rows[..., 3:]], -1)
 
