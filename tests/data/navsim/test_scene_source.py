@@ -310,7 +310,7 @@ def test_the_summary_counts_what_was_left_out(tmp_path: Path):
         "scenes left out: 13 too short, 6 not in the filter's tokens",
         "1 unreadable log, the first one: east: refused: ",
         "bad frames: 1 not finite; the first one: north: frame 16, ego2global_translation",
-        "1 annotated boxes left out",
+        "1 annotated box left out",
         "1 token of the filter that no log holds: aaaaaaaaaaaaaaaa",
         "1 log of the filter without a file: south",
         "1 entry in the log folder beside the logs: notes.txt",
