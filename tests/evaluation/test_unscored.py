@@ -151,7 +151,7 @@ def test_a_score_is_stamped_with_what_can_make_two_scores_differ(tmp_path: Path,
     output = capsys.readouterr().out
     for words in (
         "scored by pdms_v1.1 of latentdrive",
-        "on the first 1 of split test: 1 scenes (list ",
+        "on the first 1 of split test: 1 scene (list ",
         "filter: 4 + 10 frames, with a route",
         "input frames at 2 Hz, camera frames: none; traffic replayed from the log (non-reactive); linear algebra",
     ):
