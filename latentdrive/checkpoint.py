@@ -29,6 +29,7 @@ from latentdrive.files import atomic_folder, reading
 from latentdrive.identity import are_former_ids, digest
 from latentdrive.kinds import mismatch
 from latentdrive.plain_files import as_json, read_json, read_yaml
+from latentdrive.weight_budget import weights_within
 
 FORMAT = 2  # in format 1, fingerprints also covered module paths
 WEIGHTS, CONFIG, CARD, README = "model.safetensors", "config.yaml", "card.json", "README.md"
@@ -124,11 +125,11 @@ def _load(folder: Path, expect: type[Model], given: Mapping[str, Any]) -> tuple[
         kind = locate(str(config.get(TARGET)), CHECKPOINT_PARTS)
         if not (isinstance(kind, type) and issubclass(kind, expect)):
             raise CheckpointError(f"{folder} holds a {kind.__name__}, expected {expect.__name__}: name another folder")
-        arguments = _arguments_from_files(folder, card, kind) | given
-    except ConfigError as error:
-        raise CheckpointError(f"{folder / CONFIG}: {error}") from None
-    try:
-        model = build(config, CHECKPOINT_PARTS, **arguments)
+        with weights_within(folder / WEIGHTS):
+            arguments = _arguments_from_files(folder, card, kind) | given
+            model = build(config, CHECKPOINT_PARTS, **arguments)
+    except CheckpointError:
+        raise
     except ConfigError as error:
         raise CheckpointError(f"{folder / CONFIG}: {error}") from None
     except Exception as error:  # whatever a constructor makes of arguments that it was never meant for

@@ -10,9 +10,10 @@ import types
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import PurePath
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints, is_typeddict
 
 SHOWN = 60  # characters of a value in a message
+LARGEST = 2**1023  # whole numbers up to this have a float
 
 
 @dataclass(frozen=True)
@@ -49,10 +50,14 @@ def fits(value: Any, kind: Any) -> bool:
         return fits(value, inner[0]) and all(bound.holds(value) for bound in inner[1:] if isinstance(bound, Bound))
     if origin is Literal:
         return any(type(value) is type(one) and value == one for one in inner)
+    if kind is float and isinstance(value, int) and abs(value) > LARGEST:
+        return False
     if kind is int or kind is float:
         return isinstance(value, int | kind) and not isinstance(value, bool)
     if kind in (bool, str, types.NoneType):
         return isinstance(value, kind)
+    if is_typeddict(kind):
+        return isinstance(value, Mapping) and misfit(value, kind) is None
     plain = origin if origin is not None else kind
     if plain in LISTS:
         return isinstance(value, list | tuple) and all(fits(entry, one) for entry, one in _entries(value, plain, inner))
@@ -86,6 +91,8 @@ def in_words(kind: Any) -> str:
         return f"a list [{in_words(inner[0])}, ...]" if inner and inner[0] in NAMES else "a list"
     if plain in MAPPINGS:
         return "a mapping {key: value}"
+    if is_typeddict(plain):
+        return f"a mapping with {', '.join(sorted(plain.__required_keys__))}"
     if isinstance(plain, type) and issubclass(plain, enum.StrEnum):
         return f"one of {', '.join(plain)}"
     if isinstance(plain, type) and issubclass(plain, PurePath):
@@ -112,6 +119,19 @@ def mismatch(key: str, value: Any, kind: Any) -> str | None:
     elif fits([], kind):
         remedy = f", as in {key}=[{text}]"
     return f"{key}={text}: expected {in_words(kind)}{remedy}"
+
+
+def misfit(content: Mapping[str, Any], form: type) -> str | None:
+    """What to say about the first entry that is missing, or of another kind than `form`, a TypedDict, asks for.
+
+    None where there is no such entry; entries that the form does not name are not judged.
+    """
+    for key, kind in get_type_hints(form).items():
+        if key in content and (wrong := mismatch(key, content[key], kind)):
+            return wrong
+        if key not in content and key in form.__required_keys__:
+            return f"{key} is missing"
+    return None
 
 
 def _shown(value: Any) -> str:

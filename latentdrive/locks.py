@@ -69,7 +69,7 @@ def _held(folder: Path, waiting: Callable[[str], Any] | None) -> int:
     while True:
         folder.mkdir(parents=True, exist_ok=True)
         try:
-            file = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+            file = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)  # it is written over
         except FileNotFoundError:  # the writer before has just removed the empty folder
             continue
         if _lock(file, fcntl.LOCK_EX | fcntl.LOCK_NB):

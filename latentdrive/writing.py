@@ -19,7 +19,7 @@ REMEDIES = {
     errno.EEXIST: "a file stands where a folder is needed: move it, or name another folder",
     errno.EISDIR: "a folder stands where a file is needed: move it, or name another folder",
     errno.ENOENT: "name one that exists",
-    errno.ELOOP: "its links lead in a circle: correct them, or name another folder",
+    errno.ELOOP: "links lead in a circle, or a link stands where a file is needed: correct them, or name another folder",
     errno.ENAMETOOLONG: "name a folder with a shorter path",
     errno.EFBIG: "raise the limit on the size of files (`ulimit -f`), or name a folder on another disk",
 }
@@ -80,6 +80,11 @@ def refusal_behind(error: BaseException) -> OSError | None:
     return error
 
 
+def _no_link(file: str, flags: int) -> int:
+    """Open a file that may have come with somebody's folder: a link would lead to any file of this user."""
+    return os.open(file, flags | os.O_NOFOLLOW, 0o666)
+
+
 def append_line(file: str | Path, line: str) -> None:
     """Append a line to a text file, which is made where it is missing. Raises DiskFull or NotWritable.
 
@@ -89,7 +94,7 @@ def append_line(file: str | Path, line: str) -> None:
     file = Path(file)
     with writing(file):
         file.parent.mkdir(parents=True, exist_ok=True)
-        with open(file, "a+b", buffering=0) as opened:
+        with open(file, "a+b", buffering=0, opener=_no_link) as opened:
             end = opened.seek(0, os.SEEK_END)
             torn = end > 0 and os.pread(opened.fileno(), 1, end - 1) != b"\n"
             content = ("\n" if torn else "").encode() + line.encode("utf-8", "backslashreplace") + b"\n"

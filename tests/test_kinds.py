@@ -3,11 +3,11 @@
 from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NotRequired, TypedDict
 
 import pytest
 
-from latentdrive.kinds import Count, Positive, Whole, fits, in_words, kind_like, mismatch
+from latentdrive.kinds import Count, Positive, Whole, fits, in_words, kind_like, misfit, mismatch
 
 
 class Colour(StrEnum):
@@ -54,6 +54,31 @@ def test_what_does_not(kind, value):
 )
 def test_what_is_said(kind, value, said):
     assert mismatch("batches.n", value, kind) == said
+
+
+class Interval(TypedDict):
+    mean: float
+    low: NotRequired[float | None]
+
+
+@pytest.mark.parametrize("value", [{"mean": 1}, {"mean": 1.5, "low": None}, {"mean": 1, "unknown": object()}])
+def test_what_fits_a_form(value):
+    assert fits(value, Interval) and misfit(value, Interval) is None
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ({}, "mean is missing"),
+        ({"mean": "x"}, "mean=x: expected a number"),
+        ({"mean": 10**400}, "mean=1000"),
+        ({"mean": 1, "low": []}, "low=[]: expected a number or null"),
+    ],
+)
+def test_what_does_not_fit_a_form(value, said):
+    assert not fits(value, Interval) and misfit(value, Interval).startswith(said)
+    assert mismatch("of", {"a": value}, dict[str, Interval]).startswith("of=")
+    assert mismatch("of", [], Interval) == "of=[]: expected a mapping with mean"
 
 
 def test_a_default_tells_the_kind():

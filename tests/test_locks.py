@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from latentdrive.errors import InUse
+from latentdrive.errors import InUse, NotWritable
 from latentdrive.locks import LOCK, one_writer
 
 HOLD = """
@@ -33,6 +33,17 @@ def test_the_second_writer_is_told_who_the_first_is(tmp_path: Path) -> None:
         finally:
             holder.stdin.close()
     assert str(holder.pid) in str(refused.value) and str(tmp_path / "run") in str(refused.value)
+
+
+@pytest.mark.parametrize("target", ["precious", "gone/precious"])
+def test_a_lock_file_that_is_a_link_is_refused_and_its_target_stays(tmp_path: Path, target: str) -> None:
+    (tmp_path / "precious").write_text("of somebody else")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / LOCK).symlink_to(tmp_path / target)
+    refused = pytest.raises(NotWritable, match=r"\.lock\): a link stands where a file is needed: remove it")
+    with refused, one_writer(tmp_path / "run"):
+        pytest.fail("a link was taken for a lock")
+    assert (tmp_path / "precious").read_text() == "of somebody else"
 
 
 def test_a_killed_writer_holds_nothing(tmp_path: Path) -> None:

@@ -38,6 +38,14 @@ def _lock(folder: Path) -> None:
         pass
 
 
+def test_a_line_is_not_appended_through_a_link(tmp_path: Path) -> None:
+    (tmp_path / "precious").write_text("of somebody else")
+    (tmp_path / "log.txt").symlink_to(tmp_path / "precious")
+    with pytest.raises(NotWritable, match="a link stands where a file is needed"):
+        append_line(tmp_path / "log.txt", "a line")
+    assert (tmp_path / "precious").read_text() == "of somebody else"
+
+
 @pytest.mark.parametrize("write", [_file, _folder, _line, _lock])
 def test_a_file_where_a_folder_is_needed_is_named(tmp_path: Path, write: Callable[[Path], None]):
     (tmp_path / "taken").write_text("")

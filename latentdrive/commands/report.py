@@ -83,7 +83,7 @@ def _report(cfg: Config, folder: RunFolder) -> Path:
     for run in runs:
         dictionary, notes = _dictionary(run, folder, run_data, **limits)
         sections.append(run_section(run, dictionary, notes))
-    sections += agreement_sections(runs)
+    sections += agreement_sections(runs, allow=run_data.allow, warn=folder.say)
     write_page(page, sections, title=title, command=folder.command)
     folder.metrics({"page": str(page), "runs": [str(run.path) for run in runs]})
     folder.finish(page, then.format(page=page))

@@ -7,6 +7,7 @@ columns after `score` are ours.
 
 import csv
 import io
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -69,13 +70,15 @@ def read_scores(path: Path, version: Version, failures: dict[str, str]) -> Resul
     try:
         return _results(path, table, version, failures, two_stages=two_stages)
     except (ValueError, OverflowError) as error:
-        raise ConfigError(f"{path} holds a cell that is no number ({error}): repeat the evaluation") from None
+        raise ConfigError(f"{path} holds a cell that nobody wrote there ({error}): repeat the evaluation") from None
 
 
 def _results(
     path: Path, table: dict[str, tuple[str, ...]], version: Version, failures: dict[str, str], *, two_stages: bool
 ) -> Results:
-    """The results in the columns of a file. Raises ValueError or OverflowError for a cell that is no number."""
+    """The results in the columns of a file. Raises ValueError or OverflowError for a cell that no evaluation writes."""
+    if repeated := [token for token, rows in Counter(table["token"]).items() if rows > 1]:
+        raise ValueError(f"the token {repeated[0]} has several rows")
     links = _links(path, table) if two_stages else None
     return Results(
         version=version,
@@ -83,7 +86,7 @@ def _results(
         drives=table["drive"],
         terms={name: _term(table, name, links) for name in version.rules.columns},
         score=_floats(table["score"]),
-        valid=np.array([value == "True" for value in table["valid"]], bool),
+        valid=np.array(list(map(_truth, table["valid"])), bool),
         **{name: _floats(table[name]) for name in FLOATS},
         **{name: np.array(table[name], np.int64) for name in STEPS},
         collision_track=table["collision_track"],
@@ -155,7 +158,16 @@ def _term(table: dict[str, tuple[str, ...]], name: str, links: StageLinks | None
 
 
 def _floats(texts: tuple[str, ...]) -> Float64[np.ndarray, "N"]:
-    return np.array([float(text) if text else np.nan for text in texts], np.float64)
+    values = np.array([float(text) if text else np.nan for text in texts], np.float64)
+    if odd := [text for text, value in zip(texts, values) if text and not np.isfinite(value)]:
+        raise ValueError(f"{odd[0][:20]} is no finite number")
+    return values
+
+
+def _truth(text: str) -> bool:
+    if text not in ("True", "False"):  # a spreadsheet program writes TRUE, or a word of its language
+        raise ValueError(f"{text[:20]!r} is neither True nor False")
+    return text == "True"
 
 
 def _number(value: np.floating | float) -> float | str:

@@ -7,7 +7,7 @@ Last step of an evaluation; comparisons and the report start from it.
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from latentdrive.errors import ConfigError
 from latentdrive.evaluation.audit import AuditFinding
 from latentdrive.evaluation.results import AveragedScenes, Results
 from latentdrive.evaluation.scores_file import SCORES, read_scores
+from latentdrive.kinds import misfit
 from latentdrive.pdms.versions import Version
 from latentdrive.plain_files import read_json
 from latentdrive.statistics import Interval, bootstrap_by_drive, recordings
@@ -23,6 +24,42 @@ from latentdrive.sums import require_sums, write_sums
 SUMMARY, SUMS = "summary.json", "sha256.txt"
 STAGES = ("stage_one", "stage_two")
 UNSCORED = "unscored"  # key of summaries without scores: why there are none
+
+
+class Mean(TypedDict):
+    """A mean with its interval; low and high are null where there is one drive."""
+
+    mean: float
+    low: float | None
+    high: float | None
+    drives: int
+    scenes: int
+
+
+class Latency(TypedDict):
+    """What others use of evaluation/latency.py's numbers."""
+
+    ms_batch_1_median: float
+    ms_batch_1_p95: float
+    device: str
+    threads: int
+
+
+class Summary(TypedDict):
+    """The entries of summary.json that are used when it is read again."""
+
+    scorer: str
+    scenes: int
+    drives: int
+    failed: int
+    score: Mean | None
+    sub_scores: dict[str, Mean]
+    failures: dict[str, str]
+    planner: NotRequired[dict[str, Any] | None]
+    planner_class: NotRequired[str]
+    split: NotRequired[str | None]
+    latency: NotRequired[Latency | None]
+    latents: NotRequired[dict[str, Any] | None]
 
 
 def intervals(averaged: AveragedScenes) -> dict[str, Interval]:
@@ -109,13 +146,15 @@ def read_evaluation(folder: str | Path) -> tuple[Results, dict[str, Any]]:
         summary = read_json(folder / SUMMARY)
         if isinstance(summary, dict) and UNSCORED in summary:
             raise ConfigError(f"{folder} holds plans and a submission, and no scores: {summary[UNSCORED]}")
-        version, failures = Version(summary["scorer"]), dict(summary["failures"])
+        if not isinstance(summary, dict) or (odd := misfit(summary, Summary)):
+            raise ValueError(odd if isinstance(summary, dict) else "it is no mapping")
+        version, failures = Version(summary["scorer"]), summary["failures"]
     except OSError:
         raise ConfigError(
             f"{folder} holds no finished evaluation: {SUMMARY} is missing. Make one with "
             f"latentdrive evaluate ... out={folder}"
         ) from None
-    except (ValueError, KeyError, TypeError) as error:
+    except ValueError as error:
         raise ConfigError(f"{folder / SUMMARY} is damaged ({error}): repeat the evaluation with out={folder}") from None
     return read_scores(folder / SCORES, version, failures), summary
 

@@ -5,7 +5,7 @@ the other, each given its own earlier codes: they decoded alone. Beside an agree
 guesses that look at no picture.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -16,6 +16,7 @@ from jaxtyping import Float64, Int64
 from latentdrive.data.code_baselines import guess
 from latentdrive.data.file_contents import differ
 from latentdrive.data.latent_store import LatentStore
+from latentdrive.errors import LatentDriveError
 from latentdrive.report.aims import agreement_misses
 from latentdrive.report.charts import Chart, grouped_bars, matrix
 from latentdrive.report.runs import Run
@@ -113,9 +114,22 @@ def confusion(
     return counts / np.maximum(1, counts.sum(1, keepdims=True))
 
 
-def agreement_sections(runs: Sequence[Run]) -> list[Section]:
-    """A section for each two stores of the origins in PAIRS that share a codebook and windows."""
-    stores = [store for run in runs if run.verb == "label" and run.finished for store in _held_out_stores(run)]
+def agreement_sections(
+    runs: Sequence[Run], *, allow: Callable[[Run], None], warn: Callable[[str], None]
+) -> list[Section]:
+    """A section for each two stores of the origins in PAIRS that share a codebook and windows.
+
+    allow: raises ConfigError where the store that a run names may not be opened. warn: is called with a
+    message for each run whose store is left out.
+    """
+    labelled = [run for run in runs if run.verb == "label" and run.finished]
+    stores = []
+    for run in labelled if len(labelled) > 1 else []:
+        try:
+            allow(run)
+            stores += _held_out_stores(run)
+        except LatentDriveError as error:
+            warn(f"{run.name}: its store is not compared with others: {error}")
     return [
         _section(first, second, agreement)
         for first, second in pairs_of(stores)
@@ -130,7 +144,7 @@ def pairs_of(stores: Sequence[LatentStore]) -> Iterator[tuple[LatentStore, Laten
 
 
 def _held_out_stores(run: Run) -> list[LatentStore]:
-    root = Path(run.written["stores"])
+    root = Path(run.written.get("stores", ""))
     parts = [part for part in run.written.get("parts", {}) if (root / part).is_dir()]
     return [LatentStore(root / ("val" if "val" in parts else parts[0]))] if parts else []
 

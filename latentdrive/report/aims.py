@@ -118,7 +118,7 @@ def run_misses(verb: str, metrics: Mapping[str, float]) -> list[str]:
 
 def _rose(metrics: Mapping[str, float]) -> Iterator[str]:
     """A sentence where the held-out loss rose, so that the checkpoint holds earlier weights."""
-    if KEPT_STEP in metrics:
+    if metrics.keys() >= {KEPT_STEP, KEPT_LOSS, LAST_LOSS}:
         yield (
             f"held-out loss: {metrics[KEPT_LOSS]:.2f} after step {metrics[KEPT_STEP]:,.0f}, {metrics[LAST_LOSS]:.2f} "
             "after the last one; the checkpoint holds the weights of the earlier step. Train for fewer steps, or on "

@@ -32,7 +32,7 @@ def _scores(metrics: Mapping[str, float]) -> list[Chart]:
     within = {
         in_words(name): (metrics[f"{START}{name}_low"], metrics[f"{START}{name}_high"])
         for name in means
-        if f"{START}{name}_low" in metrics  # a run on one drive has no interval
+        if metrics.keys() >= {f"{START}{name}_low", f"{START}{name}_high"}  # a run on one drive has no interval
     }
     failed, scenes = (int(metrics.get(f"{START}{name}", 0)) for name in COUNTS)
     caption = (

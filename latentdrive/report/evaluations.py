@@ -37,7 +37,7 @@ class Evaluation:
     @property
     def planner(self) -> str:
         """The planner's class."""
-        configured = self._planner_node.get("_target_", "unknown").rpartition(".")[2]
+        configured = str(self._planner_node.get("_target_", "unknown")).rpartition(".")[2]
         return self.summary.get("planner_class", configured)
 
     @property

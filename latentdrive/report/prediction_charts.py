@@ -1,5 +1,6 @@
 """Charts of the models that predict ego codes from the present: the teacher and its student."""
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -23,7 +24,7 @@ def guess(codes: int | None) -> str:
     unknown."""
     if codes is None:
         return "a guess has the logarithm of their number"
-    return f"{np.log(codes):.2f} is a guess among {counted(codes, 'code')}"
+    return f"{math.log(codes):.2f} is a guess among {counted(codes, 'code')}"
 
 
 def teacher_charts(metrics: Mapping[str, float], codes: int | None) -> list[Chart]:
@@ -43,7 +44,7 @@ def teacher_charts(metrics: Mapping[str, float], codes: int | None) -> list[Char
             f"{'Dashed: ' if codes else ''}{guess(codes)}.",
             surprise,
             ["all slots", "first transition"],
-            level=float(np.log(codes)) if codes else None,
+            level=math.log(codes) if codes else None,
             wide=True,
         )
     ]

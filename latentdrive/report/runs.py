@@ -1,13 +1,14 @@
 """Runs on disk: reads the configuration, the numbers and the curves in a run's folder. First step
 of the report."""
 
+import math
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from glob import glob, has_magic
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 from jaxtyping import Float64
@@ -15,12 +16,29 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from latentdrive.data.unreadable import read_unreadable
 from latentdrive.errors import ConfigError
+from latentdrive.kinds import Count, fits, misfit
 from latentdrive.plain_files import read_json, read_yaml
 from latentdrive.run_folder import CHECKPOINT, CONFIG, LOG, METRICS
 
 NOT_SHOWN = ("report", "demo", "doctor")  # verbs whose runs have no numbers of their own
 
 Curve = tuple[Float64[np.ndarray, "N"], Float64[np.ndarray, "N"]]  # steps, values
+
+
+class Written(TypedDict, total=False):
+    """What a report uses of a metrics.json."""
+
+    seconds: float
+    command: str
+    commit: str
+    fingerprint: str
+    scorer: str
+    store: str
+    stores: str
+    metrics: dict[str, Any]
+    parts: dict[str, dict[str, Any]]
+    frames: dict[str, Any]
+    data: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -49,13 +67,16 @@ class Run:
 
     @property
     def metrics(self) -> dict[str, float]:
-        """Numbers by name. Those of `held_out/` were measured on clips that training never saw."""
-        return {k: float(v) for k, v in self.written.get("metrics", {}).items() if isinstance(v, int | float)}
+        """Finite numbers by name. Those of `held_out/` were measured on clips that training never saw."""
+        numbers = self.written.get("metrics", {})
+        return {name: float(value) for name, value in numbers.items() if fits(value, float) and math.isfinite(value)}
 
     @property
     def codes(self) -> int | None:
         """Number of codes of the run's model; None where it has none."""
-        return (self.config.get("model") or {}).get("codes")
+        model = self.config.get("model")
+        codes = model.get("codes") if isinstance(model, Mapping) else None
+        return codes if fits(codes, Count) else None
 
     @property
     def checkpoint(self) -> Path:
@@ -161,6 +182,7 @@ def _read(path: Path) -> Run:
             written = read_json(metrics)
         except ValueError as error:
             raise ConfigError(f"{metrics} {error}. Repeat the run with out={path}") from None
-        if not isinstance(written, dict) or not isinstance(written.get("metrics", {}), dict):
-            raise ConfigError(f"{metrics} holds no numbers by name. Repeat the run with out={path}")
+        odd = misfit(written, Written) if isinstance(written, dict) else "it is no mapping"
+        if odd is not None:
+            raise ConfigError(f"{metrics} is not as a run wrote it ({odd}). Repeat the run with out={path}")
     return Run(path, read_yaml(path / CONFIG), written)

@@ -114,3 +114,22 @@ def test_a_file_that_was_cut_is_refused(tmp_path):
     file.write_text("".join(file.read_text().splitlines(keepends=True)[:-1]))
     with pytest.raises(ConfigError, match="is cut short: expected average_all_frames in its last row"):
         read_scores(file, Version.EPDMS_V2_2, {})
+
+
+@pytest.mark.parametrize(
+    ("written", "changed", "reason"),
+    [
+        (",True,", ",TRUE,", "'TRUE' is neither True nor False"),
+        (",0.25,", ",inf,", "inf is no finite number"),
+        (",0.25,", ",1e400,", "1e400 is no finite number"),
+        (",0.25,", ",nan,", "nan is no finite number"),
+        ("\nt1,", "\nt0,", "the token t0 has several rows"),
+    ],
+)
+def test_a_cell_that_no_evaluation_writes_is_refused(tmp_path, written, changed, reason):
+    write_scores(tmp_path / "scores.csv", made := make_results([0.25, 0.5], ["a", "b"]))
+    text = (tmp_path / "scores.csv").read_text()
+    assert written in text
+    (tmp_path / "scores.csv").write_text(text.replace(written, changed))
+    with pytest.raises(ConfigError, match=reason):
+        read_scores(tmp_path / "scores.csv", made.version, {})

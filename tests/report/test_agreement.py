@@ -6,6 +6,7 @@ import torch
 from latentdrive.data.file_contents import FileContent
 from latentdrive.data.latent_store import LatentStore, LatentWriter, StoreInfo, Windows
 from latentdrive.report.agreement import agreement_sections, changed_clips, confusion, same_windows
+from latentdrive.report.run_data import RunData
 from latentdrive.report.runs import read_runs
 from latentdrive.types import LatentActions, Origin
 from tests.support.report import write_run
@@ -43,13 +44,16 @@ def write_store(folder, origin, codes, times, *, codebook="b1", contents=None):
 
 def label_run(tmp_path, name, origin, codes, times, **store):
     write_store(tmp_path / "stores" / name, origin, codes, times, **store)
-    return write_run(
-        tmp_path / "runs" / name,
-        "label",
-        metrics={},
-        stores=str(tmp_path / "stores" / name),
-        parts={"val": {"windows": 3}},
-    )
+    stores = str(tmp_path / "stores" / name)
+    run = write_run(tmp_path / "runs" / name, "label", metrics={}, stores=stores, parts={"val": {"windows": 3}})
+    (run / "config.yaml").write_text("verb: label\ndata: {path: /their/clips}\n")
+    return run
+
+
+def sections_of(runs, opens=True):
+    """The sections. opens: whether the data of runs may be opened."""
+    run_data = RunData(opens, caches=runs / "caches", ask=lambda _: False)
+    return agreement_sections(read_runs([runs]), allow=run_data.allow, warn=print)
 
 
 def test_confusion_rows_are_shares_of_the_first_ones_codes():
@@ -60,7 +64,7 @@ def test_confusion_rows_are_shares_of_the_first_ones_codes():
 def test_only_windows_that_both_stores_hold_are_compared(tmp_path):
     label_run(tmp_path, "codebook", Origin.INVERSE_DYNAMICS, [[0, 1], [2, 3], [1, 1]], [0.0, 0.5, 1.0])
     label_run(tmp_path, "teacher", Origin.TEACHER, [[2, 1], [1, 0], [3, 3]], [0.5, 1.0, 1.5])
-    (section,) = agreement_sections(read_runs([tmp_path / "runs"]))
+    (section,) = sections_of(tmp_path / "runs")
     assert section.facts["windows compared"] == "2"
     both, frequent, repeated = section.charts["What was measured"][0].data
     assert both["y"] == [1.0, 0.0]  # [2, 3] and [1, 1] against [2, 1] and [1, 0]
@@ -78,7 +82,7 @@ def test_only_windows_that_both_stores_hold_are_compared(tmp_path):
 def test_where_no_past_is_known_the_section_says_that_both_guesses_are_the_same(tmp_path):
     label_run(tmp_path, "teacher", Origin.TEACHER, [[0, 1], [2, 3]], [0.0, 5.0])
     label_run(tmp_path, "student", Origin.STUDENT, [[0, 1], [2, 3]], [0.0, 5.0])
-    (section,) = agreement_sections(read_runs([tmp_path / "runs"]))
+    (section,) = sections_of(tmp_path / "runs")
     assert (
         section.misses == []
         and "the same, because no window's last transition is known" in section.facts["guesses reach"]
@@ -94,13 +98,29 @@ def test_clips_that_changed_between_the_labellings_are_left_out_and_counted(tmp_
     label_run(tmp_path, "codebook", Origin.INVERSE_DYNAMICS, [[0, 1], [2, 3]], times, contents=files)
     label_run(tmp_path, "teacher", Origin.TEACHER, [[0, 1], [2, 3]], times, contents=moved)
     label_run(tmp_path, "student", Origin.STUDENT, [[0, 1], [2, 3]], times, contents=other)
-    (section,) = agreement_sections(read_runs([tmp_path / "runs"]))
+    (section,) = sections_of(tmp_path / "runs")
     assert section.facts["windows compared"] == "2" and "clips left out" not in section.facts
     first, second = (LatentStore(tmp_path / "stores" / name / "val") for name in ("teacher", "student"))
     assert changed_clips(first, second) == {"clip"} and len(same_windows(first, second)[0]) == 0
 
 
+def test_a_store_that_a_run_names_is_opened_only_where_that_is_allowed(tmp_path, capsys):
+    for name, origin in (("teacher", Origin.TEACHER), ("student", Origin.STUDENT)):
+        label_run(tmp_path, name, origin, [[0, 1]], [0.0])
+    assert len(sections_of(tmp_path / "runs")) == 1
+    assert sections_of(tmp_path / "runs", opens=None) == []
+    assert "teacher: its store is not compared" in (said := capsys.readouterr().out) and "opens=true allows it" in said
+
+
+def test_a_damaged_store_costs_the_report_that_store_alone(tmp_path, capsys):
+    for name, origin in (("codebook", Origin.INVERSE_DYNAMICS), ("teacher", Origin.TEACHER), ("new", Origin.TEACHER)):
+        label_run(tmp_path, name, origin, [[0, 1]], [0.0])
+    (tmp_path / "stores/new/val/index.json").write_text("{")
+    assert len(sections_of(tmp_path / "runs")) == 1
+    assert "runs/new: its store is not compared with others" in capsys.readouterr().out
+
+
 def test_stores_of_different_codebooks_are_not_compared(tmp_path):
     label_run(tmp_path, "teacher", Origin.TEACHER, [[0, 1]], [0.0])
     label_run(tmp_path, "student", Origin.STUDENT, [[0, 1]], [0.0], codebook="b2")
-    assert agreement_sections(read_runs([tmp_path / "runs"])) == []
+    assert sections_of(tmp_path / "runs") == []

@@ -1,12 +1,14 @@
 """Planners side by side: which may share a table, its numbers, and the notes where they cannot be
 compared."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from latentdrive.evaluation.results import StageLinks
+from latentdrive.evaluation.summary import write_evaluation_sums
 from latentdrive.pdms.versions import Version
 from latentdrive.planners.baselines.human import Human
 from latentdrive.planners.baselines.pdm_closed import PdmClosed
@@ -51,6 +53,35 @@ def test_versions_and_splits_never_share_a_table(tmp_path):
     assert set(groups) == {("a", "b"), ("old",), ("test",), ("other",), ("stages",)}
     assert names(groups["a", "b"]) == ["b", "a"]  # the best first
     assert groups[("old",)].title == "pdms_v1.1 on val" and groups[("stages",)].title == "epdms_v2.2 on val, two stages"
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("planner", "PdmClosed"),
+        ("planner_class", 5),
+        ("split", ["val"]),
+        ("latency", {"device": "cpu"}),
+        ("latency", LATENCY | {"ms_batch_1_p95": "x"}),
+        ("latents", [1]),
+        ("score", 0.5),
+        ("score", {"mean": 0.5}),
+        ("sub_scores", {"ego_progress": None}),
+        ("scenes", "four"),
+        ("drives", None),
+    ],
+)
+def test_a_summary_with_an_entry_of_another_kind_is_left_out_and_named(tmp_path, key, value):
+    write_evaluation(tmp_path / "a", make_results([0.5] * 4, DRIVES))
+    odd = write_evaluation(tmp_path / "odd", make_results([0.6] * 4, DRIVES))
+    file = odd / "summary.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {key: value}))
+    write_evaluation_sums(odd)
+    warnings = []
+    (group,) = grouped(tmp_path, warn=warnings.append)
+    assert names(group) == ["a"] and planners_section(group, None).table.rows
+    (warning,) = warnings
+    assert "left out of the tables" in warning and f"summary.json is damaged ({key}" in warning
 
 
 def test_the_table_holds_the_numbers_of_the_summary(tmp_path):

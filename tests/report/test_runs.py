@@ -4,6 +4,7 @@ import pytest
 
 from latentdrive.errors import ConfigError
 from latentdrive.report.runs import read_runs
+from latentdrive.report.sections import run_section
 from tests.support.report import write_curve, write_run
 
 
@@ -40,6 +41,41 @@ def test_a_damaged_metrics_file_is_named(tmp_path):
     (write_run(tmp_path / "a", "label") / "metrics.json").write_text("{")
     with pytest.raises(ConfigError, match=r"metrics\.json is not JSON"):
         read_runs([tmp_path])
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("seconds", "x"),
+        ("seconds", 10**400),
+        ("parts", []),
+        ("parts", {"train": 3}),
+        ("frames", 5),
+        ("data", None),
+        ("stores", ["a"]),
+        ("metrics", [1]),
+    ],
+)
+def test_a_metrics_file_with_an_entry_of_another_kind_is_named(tmp_path, key, value):
+    write_run(tmp_path / "a", "label", metrics={}, **{key: value} if key != "metrics" else {})
+    if key == "metrics":
+        (tmp_path / "a/metrics.json").write_text('{"metrics": [1]}')
+    with pytest.raises(ConfigError, match=rf"metrics\.json is not as a run wrote it \({key}="):
+        read_runs([tmp_path])
+
+
+def test_metrics_are_finite_numbers(tmp_path):
+    odd = {"a": float("nan"), "b": 10**400, "c": "0.5", "d": None, "e": [1.0], "f": 2}
+    (run,) = read_runs([write_run(tmp_path / "a", "train_codebook", metrics=odd)])
+    assert run.metrics == {"f": 2.0}
+
+
+@pytest.mark.parametrize("model", ["4", "[4]", "{codes: four}", "{codes: 0}", "{codes: .nan}"])
+def test_a_number_of_codes_that_is_none_counts_as_unknown(tmp_path, model):
+    run = write_run(tmp_path / "a", "train_teacher", metrics={"held_out/nats": 2.0, "kept/step": 3})
+    (run / "config.yaml").write_text(f"verb: train_teacher\nmodel: {model}\n")
+    (run,) = read_runs([run])
+    assert run.codes is None and run_section(run, None, []).charts
 
 
 @pytest.mark.parametrize(
