@@ -58,7 +58,7 @@ class SceneCounts:
             yield lacking(f"bad frames: {in_words(self.bad_frames)}; the first one: {name}: {reason}")
         if self.lost_boxes:
             yield lacking(
-                f"{self.lost_boxes:,} annotated boxes left out: a size that is not positive, or a place not finite"
+                f"{self.lost_boxes:,} annotated boxes left out: a size that is not positive, or a place not on Earth"
             )
         if self.unannotated:
             yield lacking(
