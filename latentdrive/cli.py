@@ -112,7 +112,6 @@ def _job(verb: str, overrides: list[str], composed: Any) -> None:
         from latentdrive import foreign_warnings
         from latentdrive.config import read_composed
         from latentdrive.explain import foreign_errors
-        from latentdrive.run_folder import gone_if_bare
 
         foreign_warnings.silence()
         module, _, _ = VERBS[verb]
@@ -127,12 +126,11 @@ def _job(verb: str, overrides: list[str], composed: Any) -> None:
                 importlib.import_module(module).say_machine()
             raise
         try:
-            with gone_if_bare(cfg.out):
-                importlib.import_module(module).run(cfg)
+            importlib.import_module(module).run(cfg)
         except KeyboardInterrupt:
             again = [] if any(word.startswith("out=") for word in overrides) else [f"out={out}"]
             command = shlex.join(["latentdrive", *verb.split(), *overrides, *again])
-            _fail(verb, f"interrupted; what is complete is kept, and this goes on: {command}", status=130)
+            _fail(verb, f"interrupted; what is complete is kept. To go on: {command}", status=130)
 
 
 @contextmanager
@@ -151,8 +149,9 @@ def _named_errors(verb: str, overrides: list[str]) -> Iterator[None]:
 def _sentence(error: Exception, name: str, overrides: list[str]) -> str | None:
     """What to say about an error; None for one that nobody foresaw, whose traceback is shown."""
     from latentdrive.config import explained
-    from latentdrive.errors import LatentDriveError, explain_system_error
+    from latentdrive.errors import LatentDriveError
     from latentdrive.explain import foreign_errors
+    from latentdrive.writing import told
 
     if isinstance(error, LatentDriveError):
         return str(error)
@@ -160,7 +159,7 @@ def _sentence(error: Exception, name: str, overrides: list[str]) -> str | None:
         return text
     if isinstance(error, RuntimeError) and str(error).startswith("Symlink loop"):  # pathlib before Python 3.13
         return f"{error}: correct the links, or name another folder"
-    return explain_system_error(error) if isinstance(error, OSError) else None
+    return told(error) if isinstance(error, OSError) else None
 
 
 def _fail(verb: str, text: str, *, status: int = 1) -> None:

@@ -121,37 +121,17 @@ def reason_of(error: BaseException, *, longest: int = 300) -> str:
     return text if len(text) <= longest else f"{text[: longest - 3]}..."
 
 
-_SYSTEM_ERRORS = {  # number of a system error: what to say behind the file, and what to do
-    errno.EACCES: "you have no permission to read or write it: change its permissions, or name another one",
-    errno.EPERM: "you have no permission to change it: name another one",
-    errno.EROFS: "it lies on a disk that can't be written: name another one",
-    errno.ENOTDIR: "a file stands where a folder is expected: name another one",
-    errno.EEXIST: "a file of that name stands where a folder is expected: name another one, or remove it",
-    errno.EISDIR: "it is a folder, expected a file",
-    errno.ENOENT: "there is no such file or folder",
-    errno.ELOOP: "its links lead in a circle: correct them, or name another one",
-    errno.ENAMETOOLONG: "its name is longer than the file system allows",
-}
-
-
-def explain_system_error(error: OSError) -> str | None:
-    """A failed operation on a file in one sentence; None where the error names no file and is not the disk's."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return "the disk is full; what is complete is kept: free space and repeat the command with the same out=FOLDER"
-    if error.errno in (errno.EMFILE, errno.ENFILE):
-        return _OUT_OF_FILES.format(error.strerror)
-    if error.filename is None:
+def out_of_files(error: Exception) -> TooManyOpenFiles | None:
+    """The named error for one of the system that means that; None for any other."""
+    if not isinstance(error, OSError) or error.errno not in (errno.EMFILE, errno.ENFILE):
         return None
-    return f"{error.filename}: {_SYSTEM_ERRORS.get(error.errno, error.strerror)}"
-
-
-_OUT_OF_FILES = (
-    "no more files can be opened ({}): raise the limit, for example with `ulimit -n 8192`, lower the number of "
-    "workers, or close other programs, and run the same command again"
-)
+    return TooManyOpenFiles(
+        f"no more files can be opened ({error.strerror}): raise the limit, for example with `ulimit -n 8192`, lower "
+        "the number of workers, or close other programs, and run the same command again"
+    )
 
 
 def raise_if_out_of_files(error: Exception) -> None:
     """Raise TooManyOpenFiles if `error` means that. Sources call it before they take an error for a damaged file."""
-    if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
-        raise TooManyOpenFiles(_OUT_OF_FILES.format(error.strerror)) from error
+    if (named := out_of_files(error)) is not None:
+        raise named from error

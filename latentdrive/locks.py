@@ -7,7 +7,7 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -22,8 +22,8 @@ GRACE_S, STEP_S = 15.0, 0.1  # how long children of a killed writer may still ho
 
 @contextmanager
 def one_writer(folder: str | Path, *, waiting: Callable[[str], Any] | None = None) -> Iterator[None]:
-    """Hold the folder for writing as long as the block runs. The folder is made where it is missing, and
-    removed again if the block has left it empty.
+    """Hold the folder for writing as long as the block runs. The folder is made where it is missing, with
+    those above it, and all that were made are removed again if the block has left them empty.
 
     Where somebody else writes there: `waiting`, if it is given, gets a sentence, and this process waits;
     without it, InUse names the other process. A process that holds the folder and asks again counts as
@@ -32,7 +32,7 @@ def one_writer(folder: str | Path, *, waiting: Callable[[str], Any] | None = Non
     """
     folder = Path(folder)
     with writing(folder):
-        made = not folder.exists()
+        made = [place for place in (folder, *folder.parents) if not place.exists()]
         file = _held(folder, waiting)
     try:
         with suppress(OSError):  # a full disk: the lock holds without its note
@@ -40,7 +40,7 @@ def one_writer(folder: str | Path, *, waiting: Callable[[str], Any] | None = Non
         yield
     finally:
         if made:
-            _remove_if_empty(folder)
+            _remove_if_empty(made)
         _let_go(file)
 
 
@@ -114,11 +114,13 @@ def _still_there(file: int, path: Path) -> bool:
     return False
 
 
-def _remove_if_empty(folder: Path) -> None:
-    with suppress(OSError):
-        if os.listdir(folder) == [LOCK]:
-            (folder / LOCK).unlink()
-            folder.rmdir()
+def _remove_if_empty(folders: Sequence[Path]) -> None:
+    """Remove a folder that holds nothing but its lock, and then those above it. folders: from below."""
+    with suppress(OSError):  # something lies in one of them
+        if os.listdir(folders[0]) == [LOCK]:
+            (folders[0] / LOCK).unlink()
+            for folder in folders:
+                folder.rmdir()
 
 
 def _sign(file: int) -> None:

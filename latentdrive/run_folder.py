@@ -19,7 +19,7 @@ from latentdrive.checkpoint import commit
 from latentdrive.config import Config, to_yaml
 from latentdrive.errors import ConfigError, LatentDriveError
 from latentdrive.files import write_atomic
-from latentdrive.locks import LOCK, one_writer
+from latentdrive.locks import one_writer
 from latentdrive.plain_files import as_json, read_json, read_yaml
 from latentdrive.writing import append_line
 
@@ -42,7 +42,7 @@ class RunFolder:
     def __init__(self, cfg: Config, *, verb: str, writes: bool = True) -> None:
         self.path, self.verb, self.writes, self.started = Path(cfg.out), verb, writes, time.time()
         self.commit = commit()  # asked at the start, because the files may change while the run goes on
-        self._held = ExitStack()
+        self._held, self._before = ExitStack(), set[str]()  # names that lay in the folder when it was taken
         self.console = Console(highlight=False, soft_wrap=True)
         self.command, self._config = cfg.command, cfg.snapshot()
         self._begun = bool(self._config.get("dry_run"))  # a dry run writes no configuration
@@ -51,10 +51,13 @@ class RunFolder:
         if self.writes:
             self._require_own_verb()
             self._held.enter_context(one_writer(self.path))
+            self._before = set(os.listdir(self.path))
         return self
 
-    def __exit__(self, *error: object) -> None:
-        self._held.close()
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: object) -> None:
+        with self._held:
+            if self.writes and isinstance(error, LatentDriveError | OSError):
+                self._take_back_words()
 
     @property
     def seconds(self) -> float:
@@ -122,6 +125,13 @@ class RunFolder:
                     "name another folder, out=FOLDER"
                 )
 
+    def _take_back_words(self) -> None:
+        """Remove the new files of a run that failed before it made anything but its configuration and log."""
+        with suppress(OSError):  # what the system refuses now would hide the error that is told
+            new = set(os.listdir(self.path)) - self._before
+            for name in new if new <= {CONFIG, LOG} else ():
+                (self.path / name).unlink()
+
     def _holds_results(self) -> bool:
         """Whether there are numbers, or a saved state to resume from."""
         return (self.path / METRICS).is_file() or any((self.path / RESUME).glob("*.ckpt"))
@@ -145,29 +155,6 @@ def inside_another_run() -> Iterator[None]:
         yield
     finally:
         _INSIDE.reset(token)
-
-
-@contextmanager
-def gone_if_bare(folder: str | Path) -> Iterator[None]:
-    """If the block fails and left nothing in a run folder but what any command writes there, the new files are removed.
-
-    So is the folder, and every folder above it, that did not exist before. An interrupted run keeps all,
-    because it can be resumed.
-    """
-    folder = Path(folder)
-    missing = [place for place in (folder, *folder.parents) if not place.exists()]
-    before = set(os.listdir(folder)) if folder.is_dir() else set()
-    try:
-        yield
-    except (LatentDriveError, OSError):
-        new = set(os.listdir(folder)) - before if folder.is_dir() else set()
-        if new <= {CONFIG, LOG, LOCK}:
-            for name in new:
-                (folder / name).unlink(missing_ok=True)
-            with suppress(OSError):  # something lies in it
-                for place in missing:
-                    place.rmdir()
-        raise
 
 
 def _typed(verb: Any) -> str:

@@ -26,13 +26,15 @@ def help_text(verb: str, name: str, about: str) -> str:
     lines = (folder / f"{name}.yaml").read_text(encoding="utf-8").splitlines()
     head = list(itertools.takewhile(lambda line: line.startswith("#"), lines))
     groups = [match[1] for line in lines if (match := re.match(r"  - (?:override /?)?(\w+): \S+", line))]
-    text = [f"latentdrive {verb}: {about}", "", *(line.removeprefix("#").strip() for line in head), ""]
+    first, *more = (line.removeprefix("#").strip() for line in head)
+    first = first.removeprefix(f"latentdrive {verb}: ")
+    text = [f"latentdrive {verb}: {about}", "", first[:1].upper() + first[1:], *more, ""]
     text += ["Keys of its own (key=value; all keys with their values: --cfg job):", ""]
     text += [f"  {line}" for line in _key_lines(lines[len(head) :])]
     for group in groups:
         options = [path for path in sorted((folder / group).glob("*.yaml")) if takes(verb, group, path)]
         text += ["", f"{group}=..."] if options else []
-        text += [f"  {path.stem:<20} {_first_line(path)}" for path in options]
+        text += [f"  {path.stem:<20} {_first_sentence(path)}" for path in options]
     text += ["", "out=FOLDER names the run's folder; the same folder resumes. -m key=1,2 runs every combination."]
     return "\n".join(text)
 
@@ -64,7 +66,9 @@ def _data_has(option: Path, key: str | None) -> bool:
     return node is not None
 
 
-def _first_line(option: Path) -> str:
-    """The first line of an option's file that describes it."""
+def _first_sentence(option: Path) -> str:
+    """The first sentence of the comment that an option's file begins with; it may go over several lines."""
     lines = option.read_text(encoding="utf-8").splitlines()
-    return next((line.removeprefix("#").strip() for line in lines if not line.startswith("# @package")), "")
+    head = itertools.takewhile(lambda line: line.startswith("#"), lines)
+    text = " ".join(line.removeprefix("#").strip() for line in head if not line.startswith("# @package"))
+    return text.partition(". ")[0].partition(" latentdrive ")[0].removesuffix(".")

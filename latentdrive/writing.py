@@ -1,4 +1,4 @@
-"""What the system says while something is written, as one sentence with the place and what to do."""
+"""What the system refuses, as one sentence with the place and what to do; above all while something is written."""
 
 import errno
 import os
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from latentdrive.errors import DiskFull, LatentDriveError, NotWritable, raise_if_out_of_files
+from latentdrive.errors import DiskFull, LatentDriveError, NotWritable, out_of_files, raise_if_out_of_files
 
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 IN_TEXT = re.compile(r"\(os error (\d+)\)")  # as Rust libraries, such as safetensors, report an error of the system
@@ -18,7 +18,8 @@ REMEDIES = {
     errno.ENOTDIR: "a file stands where a folder is needed: move it, or name another folder",
     errno.EEXIST: "a file stands where a folder is needed: move it, or name another folder",
     errno.EISDIR: "a folder stands where a file is needed: move it, or name another folder",
-    errno.ELOOP: "a link stands where a file is needed: remove it, or name another folder",
+    errno.ENOENT: "name one that exists",
+    errno.ELOOP: "links lead in a circle, or a link stands where a file is needed: correct them, or name another folder",
     errno.ENAMETOOLONG: "name a folder with a shorter path",
     errno.EFBIG: "raise the limit on the size of files (`ulimit -f`), or name a folder on another disk",
 }
@@ -46,11 +47,24 @@ def not_written(place: str | Path, refusal: OSError) -> NotWritable:
             f"the disk is full while writing {place}; what was there before is intact: free space and repeat the same "
             "command"
         )
+    return NotWritable(_sentence(place, "written", refusal))
+
+
+def told(refusal: OSError) -> str | None:
+    """What to say about a refusal outside of `writing`; None where it names no file and is not the disk's."""
+    if (named := out_of_files(refusal)) is not None:
+        return str(named)
+    if refusal.errno in NO_SPACE:
+        return str(not_written("a file" if refusal.filename is None else os.fsdecode(refusal.filename), refusal))
+    return None if refusal.filename is None else _sentence(os.fsdecode(refusal.filename), "opened", refusal)
+
+
+def _sentence(place: str | Path, done: str, refusal: OSError) -> str:
     reason = refusal.strerror or str(refusal) or type(refusal).__name__
-    if refusal.filename is not None and str(refusal.filename) != str(place):
+    if refusal.filename is not None and os.fsdecode(refusal.filename) != str(place):
         reason += f": {os.fsdecode(refusal.filename)}"
     remedy = REMEDIES.get(refusal.errno, "check the disk, or name another folder")
-    return NotWritable(f"{place} can't be written ({reason}): {remedy}, and repeat the command")
+    return f"{place} can't be {done} ({reason}): {remedy}, and repeat the command"
 
 
 def refusal_behind(error: BaseException) -> OSError | None:

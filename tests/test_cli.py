@@ -42,10 +42,12 @@ def test_help_says_what_the_verb_does_what_it_needs_and_its_options(verb, capsys
     assert cli.VERBS[verb][2] in shown and f"latentdrive {verb}" in shown and "out=FOLDER" in shown
 
 
-def test_help_lists_the_options_of_a_group_with_their_first_line(capsys):
+def test_help_lists_the_options_of_a_group_with_their_first_sentence(capsys):
     cli.main(["train", "codebook", "--help"])
     shown = capsys.readouterr().out
     assert "data=..." in shown and "  video                Any driving video" in shown
+    assert "with true poses of the camera and the car's own speed\n" in shown  # a sentence over two lines
+    assert shown.count("latentdrive train codebook: ") == 1
 
 
 def failure(verb, overrides, capsys):
@@ -109,7 +111,7 @@ def test_a_full_disk_is_said_in_a_sentence(monkeypatch, capsys):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("latentdrive.commands.report.run", full)
-    assert "the disk is full; what is complete is kept" in failure("report", [], capsys)
+    assert "the disk is full while writing a file; what was there before is intact" in failure("report", [], capsys)
 
 
 def test_an_interruption_says_how_to_go_on(monkeypatch, capsys):
@@ -121,7 +123,7 @@ def test_an_interruption_says_how_to_go_on(monkeypatch, capsys):
         cli.run_verb("report", [])
     assert stopped.value.code == 130
     said = capsys.readouterr().err
-    assert "what is complete is kept, and this goes on: latentdrive report out=runs/report/20" in said
+    assert "what is complete is kept. To go on: latentdrive report out=runs/report/20" in said
 
 
 def test_an_error_that_nobody_foresaw_keeps_its_traceback(monkeypatch):

@@ -125,7 +125,7 @@ def test_forked_children_of_a_writer_that_has_ended_keep_nobody_out(tmp_path: Pa
 
 
 def test_a_folder_that_the_block_made_and_left_empty_is_removed(tmp_path: Path) -> None:
-    with pytest.raises(ZeroDivisionError), one_writer(tmp_path / "new"):
+    with pytest.raises(ZeroDivisionError), one_writer(tmp_path / "new" / "deeper"):
         raise ZeroDivisionError
     with one_writer(tmp_path / "kept"):
         (tmp_path / "kept" / "a").touch()

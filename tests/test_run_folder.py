@@ -136,3 +136,23 @@ def test_a_run_in_a_folder_that_cannot_be_written_says_so(tmp_path):
     (tmp_path / "run").write_text("a file")
     with pytest.raises(NotWritable, match=r"run can't be written.*a file stands where a folder is needed"):
         begun(tmp_path, "label").__enter__()
+
+
+def test_a_run_that_fails_after_its_first_words_takes_back_those_alone(tmp_path):
+    with pytest.raises(ConfigError), begun(tmp_path, "label") as folder:
+        folder.say("begins")
+        raise ConfigError("an option that does not fit")
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(ConfigError), begun(tmp_path, "label") as folder:
+        folder.say("begins")
+        folder.write("scores.csv", "made")
+        raise ConfigError("something later")
+    assert {path.name for path in (tmp_path / "run").iterdir()} >= {CONFIG, "log.txt", "scores.csv"}
+
+
+def test_a_run_that_is_refused_takes_nothing_from_the_one_that_writes(tmp_path):
+    with begun(tmp_path, "label") as folder:
+        folder.say("begins")
+        with pytest.raises(InUse), begun(tmp_path, "label"):
+            pytest.fail("two runs write into one folder")
+        assert (tmp_path / "run" / CONFIG).is_file() and "begins" in (tmp_path / "run" / "log.txt").read_text()

@@ -147,7 +147,7 @@ class CodebookTraining(StageTraining):
 
     def validation_step(self, batch: TransitionBatch, _: int) -> None:
         """Held-out error as a share of copying, with true and with shuffled codes; counts the codes that are used."""
-        step = self.global_step - 1
+        step = self.steps_done - 1
         phase, quantised = self.schedule.at(step)[0], self._quantised(step)
         output = run_phase(self.model, batch, phase, quantised=quantised, shuffled=quantised)
         if quantised and output.code is not None:

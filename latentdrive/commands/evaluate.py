@@ -17,6 +17,7 @@ from typing import Any
 from latentdrive.build import build
 from latentdrive.commands.submitting import Submitting, require_plans
 from latentdrive.config import Config
+from latentdrive.counting import counted
 from latentdrive.devices import choose_device
 from latentdrive.errors import ConfigError, StoreError
 from latentdrive.evaluation.annotated_boxes import annotated_boxes, box_lines

@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from latentdrive.counting import counted
 from latentdrive.data.navsim.submission import write_submission
 from latentdrive.errors import NoPlans
 from latentdrive.evaluation.planned_split import PlannedSplit
 from latentdrive.evaluation.scores_file import SCORES
 from latentdrive.evaluation.split import SplitScenes
-from latentdrive.evaluation.summary import SUMMARY, UNSCORED, as_text
+from latentdrive.evaluation.summary import SUMMARY, SUMS, UNSCORED, as_text
 from latentdrive.evaluation.trajectories_file import TRAJECTORIES, write_trajectories
 from latentdrive.pdms.versions import Version
 from latentdrive.run_folder import RunFolder
@@ -25,8 +26,8 @@ def require_plans(planned: PlannedSplit, label: str) -> None:
     if not planned.plans.trajectories:
         token, reason = next(iter(failures.items()), ("", "there are no scenes"))
         raise NoPlans(
-            f"{label} planned none of {len(failures):,} scenes, so there is nothing to score and nothing to submit; "
-            f"the first one is {token}: {reason}"
+            f"{label} planned none of {counted(len(failures), 'scene')}, so there is nothing to score and nothing to "
+            f"submit; the first one is {token}: {reason}"
         )
 
 
@@ -47,10 +48,10 @@ class Submitting:
         second = {token: plan for token, plan in trajectories.items() if token in scenes.synthetic}
         second_stage = None if self.version is Version.PDMS_V1_1 else second  # v1's format has no second stage
         left_out = write_submission(file, first, about=self.team, second_stage=second_stage)
-        folder.say(f"submission: {len(trajectories) - len(left_out):,} trajectories in {file}")
+        folder.say(f"submission: {counted(len(trajectories) - len(left_out), 'trajectory', 'trajectories')} in {file}")
         if missing := [token for token in scenes.tokens if token not in trajectories]:
             reason = planned.plans.failures.get(missing[0], "it was not planned")
-            text = f"  {len(missing):,} scenes lack a trajectory, the first is {missing[0]}"
+            text = f"  no trajectory for {counted(len(missing), 'scene')}, the first is {missing[0]}"
             folder.say(f"{text}; the server requires all scenes ({reason})")
         for token, reason in left_out.items():
             folder.say(f"  left out: {token}: {reason}")
@@ -63,7 +64,7 @@ class Submitting:
         about: for summary.json. reason: why nothing can be scored.
         """
         file = folder.path / SUBMISSION if self.file is None else Path(self.file).expanduser()
-        for name in (SCORES, SUMMARY):  # of an earlier run in this folder
+        for name in (SUMS, SCORES, SUMMARY):  # of an earlier run in this folder
             (folder.path / name).unlink(missing_ok=True)
         self.submit(file, scenes, planned, folder)
         write_trajectories(folder.path / TRAJECTORIES, planned.plans.trajectories)

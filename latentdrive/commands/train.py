@@ -88,6 +88,7 @@ def _train(cfg: Config, folder: RunFolder) -> dict[str, float]:
         return _metrics(folder)
     if done.steps:
         folder.go_on(done.seconds)
+        stage.module.resumed_at = done.steps
         folder.say(f"resuming after step {done.steps:,} of {stage.steps:,} from {state}")
     elif stage.start:
         _take_over(folder, stage)

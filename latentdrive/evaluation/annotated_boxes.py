@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from latentdrive.counting import counted
 from latentdrive.errors import UnreadableClip
 from latentdrive.evaluation.split import SplitScenes
 from latentdrive.types import BoxCounts, CountsBoxes
@@ -41,11 +42,11 @@ def box_lines(boxes: Mapping[str, Any] | None) -> Iterator[str]:
     if boxes["left_out"]:
         scenes = boxes["scenes_left_out"]
         yield (
-            f"{boxes['left_out']:,} annotated boxes in {len(scenes):,} scenes have no place or no size: nothing can "
-            f"hit them, and these scores may be too high (the first scene is {next(iter(scenes))})"
+            f"annotated boxes without place or size: {boxes['left_out']:,} in {counted(len(scenes), 'scene')}. Nothing "
+            f"can hit them, and these scores may be too high (the first scene is {next(iter(scenes))})"
         )
     if boxes["estimated"]:
         yield (
-            f"{boxes['estimated']:,} annotated boxes in {len(boxes['scenes_estimated']):,} scenes have no velocity or "
-            "heading; they count, and move as their own positions say"
+            f"annotated boxes without velocity or heading: {boxes['estimated']:,} in "
+            f"{counted(len(boxes['scenes_estimated']), 'scene')}. They count, and move as their own positions say"
         )

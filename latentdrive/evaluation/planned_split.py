@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Float64
 
+from latentdrive.counting import counted
 from latentdrive.evaluation.latency import is_measured, planning_latency
 from latentdrive.evaluation.planning import AnyPlanner, Plans, is_privileged, plan_scenes, scene_opener
 from latentdrive.evaluation.scoring import ScoredPlans, score_plans, with_extended_comfort
@@ -45,7 +46,7 @@ class PreparedSplit:
         failed = [token for token in self.scenes.tokens if token in self.unprepared]
         if self.scenes.unscorable or len(failed) < len(self.scenes.tokens):
             return self.scenes.unscorable
-        return f"none of the {len(failed):,} scenes can be prepared, the first one: {self.unprepared[failed[0]]}"
+        return f"none of {counted(len(failed), 'scene')} can be prepared, the first one: {self.unprepared[failed[0]]}"
 
     def first_stage(self) -> "PreparedSplit":
         """The original scenes as a split of one stage; the same split if it has no second stage."""

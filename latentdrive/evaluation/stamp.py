@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from latentdrive.counting import counted
 from latentdrive.errors import UnreadableClip
 from latentdrive.evaluation.planning import AnyPlanner, sensors_of
 from latentdrive.evaluation.split import SplitScenes
@@ -61,12 +62,12 @@ def stamp_lines(stamp: Mapping[str, Any]) -> Iterator[str]:
     part = f"the first {stamp['limit']:,} of " if stamp["limit"] is not None else ""
     yield (
         f"scored by {stamp['scorer']} of latentdrive {stamp['latentdrive']} on {part}split {stamp['split']}: "
-        f"{stamp['scenes']:,} scenes (list {stamp['scene_list']}){_filter_text(stamp.get('filter'))}"
+        f"{counted(stamp['scenes'], 'scene')} (list {stamp['scene_list']}){_filter_text(stamp.get('filter'))}"
     )
     yield from incomplete_lines(stamp)
     if substrate := stamp.get("substrate"):
         yield (
-            f"second-stage data {substrate['folder']}: {substrate['scenes']:,} scenes, fingerprint "
+            f"second-stage data {substrate['folder']}: {counted(substrate['scenes'], 'scene')}, fingerprint "
             f"{substrate['fingerprint']}; scores on data of another fingerprint can't be compared (PDM-Closed scored "
             "51.3 on those of 08/2025 and 56.6 on those of 03/2026)"
         )
@@ -82,7 +83,7 @@ def incomplete_lines(stamp: Mapping[str, Any]) -> Iterator[str]:
     """That scenes were left out by complete_only, so that nobody takes the score for that of the split."""
     if left_out := stamp.get("incomplete_scenes"):
         yield (
-            f"COMPLETE SCENES ONLY: {left_out:,} scenes with a missing sensor file are left out "
+            f"COMPLETE SCENES ONLY: {counted(left_out, 'scene')} with a missing sensor file left out "
             f"(data.scenes.complete_only), so this is no score of {stamp['split']} and can't be compared with one"
         )
 

@@ -140,5 +140,5 @@ class PlannerTraining(StageTraining):
             )
             if picture is not None:
                 self.logger.experiment.add_image(
-                    f"held_out/{number}_{token}", picture, self.global_step, dataformats="HWC"
+                    f"held_out/{number}_{token}", picture, self.steps_done, dataformats="HWC"
                 )

@@ -5,20 +5,17 @@ lie beside the resume state. A resumed run finds them there, and repeats each va
 the state: it ends with the weights of a run that was never interrupted.
 """
 
-import pickle
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import lightning as L
-import torch
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor, nn
 
-from latentdrive.errors import CheckpointError
 from latentdrive.files import DAMAGE
 from latentdrive.run_folder import RESUME
+from latentdrive.stages.saved import load_saved, unreadable
 from latentdrive.types import FROZEN
 
 BEST = "best.ckpt"  # file in the folder RESUME
@@ -43,20 +40,9 @@ def read_best(run: Path) -> Best | None:
     if not file.is_file():
         return None
     try:
-        require_intact(file)
-        return Best(**torch.load(file, map_location="cpu", weights_only=True, mmap=True))
-    except (*DAMAGE, TypeError, pickle.UnpicklingError) as error:
-        raise CheckpointError(f"{file} can't be read: remove {file.parent} to start again ({error})") from None
-
-
-def require_intact(file: Path) -> None:
-    """Compare every record of a file with the checksum that torch.save wrote beside it; torch.load never does.
-
-    A gigabyte takes a second. Raises zipfile.BadZipFile, or another error of DAMAGE.
-    """
-    with zipfile.ZipFile(file) as archive:
-        if (altered := archive.testzip()) is not None:
-            raise zipfile.BadZipFile(f"{altered} was altered")
+        return Best(**load_saved(file))
+    except DAMAGE as error:
+        raise unreadable(file, error) from None
 
 
 def forget_best(run: Path) -> None:

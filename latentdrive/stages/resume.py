@@ -3,14 +3,11 @@
 A run is resumed only with the settings that it began with. trainer.py writes the state.
 """
 
-import pickle
-import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import lightning as L
-import torch
 
 from latentdrive.config import Config
 from latentdrive.errors import CheckpointError, ConfigError
@@ -19,6 +16,7 @@ from latentdrive.identity import identity_of
 from latentdrive.plain_files import read_yaml
 from latentdrive.run_folder import CHECKPOINT
 from latentdrive.stages.batches import StageBatches
+from latentdrive.stages.saved import load_saved, unreadable
 from latentdrive.stages.start import Start
 from latentdrive.trainer import SECONDS
 
@@ -64,23 +62,12 @@ def resume(module: L.LightningModule, state: Path, settings: Mapping[str, Any], 
             f"{run} holds {kind} run with another {', '.join(changed)}: repeat its command, name another out=FOLDER, "
             f"or remove {state.parent}"
         )
+    saved = load_saved(state)
     try:
-        _require_intact(state)
-        saved = torch.load(state, map_location="cpu", weights_only=True, mmap=True)
         module.load_state_dict(saved["state_dict"])
-    except (*DAMAGE, pickle.UnpicklingError) as error:
-        raise CheckpointError(f"{state} can't be read: remove it to start again ({error})") from None
-    return Progress(saved["global_step"], saved.get(SECONDS, 0.0))
-
-
-def _require_intact(state: Path) -> None:
-    """Compare every record of a state with the checksum that torch.save wrote beside it; torch.load never does.
-
-    A gigabyte takes a second. Raises zipfile.BadZipFile, or another error of DAMAGE.
-    """
-    with zipfile.ZipFile(state) as archive:
-        if (altered := archive.testzip()) is not None:
-            raise zipfile.BadZipFile(f"{altered} was altered")
+        return Progress(saved["global_step"], saved.get(SECONDS, 0.0))
+    except DAMAGE as error:
+        raise unreadable(state, error) from None
 
 
 def require_same_scenes(state: Path, learned_from: str | None) -> None:

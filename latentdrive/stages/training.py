@@ -68,16 +68,23 @@ class StageTraining(L.LightningModule):
 
     held_out_loss: the number of a validation by which a run keeps its best weights; None where it
     ends with those after the last step. headlines: the numbers that the terminal shows at the end. say:
-    speaks to the user; the command sets it to what also logs.
+    speaks to the user; the command sets it to what also logs. resumed_at: steps that an earlier process has
+    done.
     """
 
     held_out_loss: str | None = None
     say: Callable[[str], None] = staticmethod(print)
     headlines: ClassVar[tuple[Headline, ...]] = ()
+    resumed_at: int = 0
 
     def __init__(self, *, model: nn.Module, optimizer: Callable[..., Optimizer], schedule: Schedule) -> None:
         super().__init__()
         self.model, self.optimizer, self.schedule = model, optimizer, schedule
+
+    @property
+    def steps_done(self) -> int:
+        """Steps behind the present weights. Lightning's global_step is 0 where a finished training is only judged."""
+        return max(self.global_step, self.resumed_at)
 
     def prepare(self, batches: StageBatches, *, new: bool) -> None:
         """Called once before the first step. new: the run neither resumes nor starts from a checkpoint.

@@ -71,7 +71,7 @@ def test_an_interrupted_training_ends_at_once_and_names_the_folder_that_resumes(
     command = begin(AT_STEP_4.format(happens=WAITS, words=[*given, f"paths.runs={tmp_path}"]))
     said, seconds = interrupted(command, after="at step 4")
     assert seconds < 30  # the step would wait for 60; a busy machine is no failure
-    named = re.search(r"what is complete is kept, and this goes on: latentdrive train codebook .* out=(\S+)", said)
+    named = re.search(r"what is complete is kept\. To go on: latentdrive train codebook .* out=(\S+)", said)
     assert named is not None and (Path(named[1]) / RESUME / STATE).is_file()
 
 
@@ -81,4 +81,4 @@ def test_an_interrupted_world_ends_at_once_with_its_workers(tmp_path: Path):
     )
     command = begin("import sys\nif __name__ == '__main__':\n    " + script)
     said, seconds = interrupted(command, after="probe:")
-    assert seconds < 30 and f"this goes on: latentdrive world world=tiny path={tmp_path}/w out={tmp_path}/run" in said
+    assert seconds < 30 and f"To go on: latentdrive world world=tiny path={tmp_path}/w out={tmp_path}/run" in said

@@ -68,12 +68,10 @@ MISTAKES = [
     ("label model=loop", "loop is no folder"),
     ("train teacher latents=gone", "gone/train is no latent store", "latentdrive label model=FOLDER"),
     ("evaluate", "no split 'test': looked for data/navsim/splits/test.yaml", "data.splits=FOLDER"),
-    ("doctor data=video data.path=gone", "/gone does not exist"),
-    ("doctor data=video data.path=loop", "/loop does not exist"),
-    ("world world=tiny path=file", "file/train: a file stands where a folder is expected"),
-    ("world out=file", "file: a file of that name stands where a folder is expected"),
-    ("world out=loop", "loop: "),
-    ("world paths.runs=file", "a file stands where a folder is expected"),
+    ("world world=tiny path=file", "file/train/card.json can't be written", "a file stands where a folder is needed"),
+    ("world out=file", "file can't be written (File exists): a file stands where a folder is needed"),
+    ("world out=loop", "loop/metrics.json can't be opened", "its links lead in a circle"),
+    ("world paths.runs=file", "a file stands where a folder is needed"),
     ("report gone", "gone is not a run folder: it does not exist"),
     ("report empty", "empty is not a run folder: it holds no config.yaml with a verb"),
     ("report loop", "loop is not a run folder"),
@@ -148,7 +146,7 @@ def test_a_folder_that_can_not_be_written_is_named(number, home, monkeypatch, ca
     monkeypatch.chdir(home)
     monkeypatch.setattr(Path, "mkdir", refuse)
     told = said("world world=tiny out=made/out", capsys)
-    assert "made/out: " in told and "name another one" in told
+    assert "made/out can't be written" in told and "name a" in told
 
 
 def test_weights_that_are_neither_here_nor_reachable_are_said_in_a_sentence(home, monkeypatch, capsys):
@@ -172,6 +170,21 @@ def test_doctor_looks_at_the_machine_where_the_data_have_no_place(home, monkeypa
         cli.main(["doctor", "data=video"])
     told = capsys.readouterr()
     assert "CPU cores" in told.out and "data.path has no value" in told.err
+
+
+@pytest.mark.parametrize("path", ["gone", "loop"])
+def test_doctor_keeps_what_it_found_where_the_data_are_gone(path, home, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(home)
+    told = said(f"doctor data=video data.path={path} out={tmp_path}/run", capsys)
+    assert f"/{path} does not exist" in told
+    assert f"/{path} does not exist" in (tmp_path / "run" / run_folder.METRICS).read_text()
+
+
+def test_a_refusal_leaves_no_folder_where_runs_lie_by_default(home, monkeypatch, capsys):
+    monkeypatch.chdir(home)
+    before = files(home)
+    said("evaluate", capsys)
+    assert files(home) == before
 
 
 @pytest.mark.parametrize(
@@ -208,7 +221,7 @@ def test_report_leaves_out_what_is_no_run_and_names_it(home, tmp_path, monkeypat
     (run / run_folder.CONFIG).write_text("verb: label\n")
     cli.main(["report", str(run), "empty", "file", "loop/*", f"out={tmp_path}/page", "dry_run=true"])
     told = capsys.readouterr().out
-    assert "left out, as no run lies there: empty, file, loop/*" in told and "1 runs" in told
+    assert "left out, as no run lies there: empty, file, loop/*" in told and "1 run: " in told
 
 
 def test_what_the_reader_of_a_pipe_does_not_want_is_no_mistake(latentdrive, tmp_path):

@@ -55,7 +55,7 @@ def test_a_scene_that_cannot_be_scored_is_planned_all_the_same(split: PreparedSp
     nothing = replace(split, unprepared=dict.fromkeys(TOKENS, "its map is missing"))
     human = plan_split(nothing, Human(), label="human").plans  # the human's future is a truth, which is missing
     assert not human.trajectories and human.failures == nothing.unprepared
-    assert nothing.unscorable == "none of the 3 scenes can be prepared, the first one: its map is missing"
+    assert nothing.unscorable == "none of 3 scenes can be prepared, the first one: its map is missing"
 
 
 def test_progress_is_unknown_where_nothing_was_scored(planned: PlannedSplit):

@@ -11,7 +11,8 @@ import pytest
 from latentdrive.commands import evaluate
 from latentdrive.config import compose
 from latentdrive.data.navsim.submission import read_submission, write_submission
-from latentdrive.errors import NoPlans
+from latentdrive.errors import ConfigError, NoPlans
+from latentdrive.evaluation.summary import SUMS, read_evaluation
 from latentdrive.planners.baselines.constant_velocity import ConstantVelocity
 from latentdrive.types import SensorNeeds, Trajectory
 from tests.support.navsim_fixture import frames, token, write_log, write_sensors, write_split
@@ -45,7 +46,11 @@ def private_data(root: Path, *lacking: str, count: int = 6) -> Path:
 
 @pytest.mark.parametrize("version", ["pdms_v1.1", "epdms_v2.2"])
 def test_private_data_are_planned_and_the_submission_is_the_result(tmp_path: Path, capsys, version: str):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / SUMS).write_text("of the scores of an earlier run in this folder\n")
     folder = run(private_data(tmp_path, *PRIVATE), f"scorer={version}")
+    with pytest.raises(ConfigError, match="holds plans and a submission, and no scores"):
+        read_evaluation(folder)
     expected = {token(log, k) for log in ("north", "east") for k in (3, 4, 5)}
     assert set(read_submission(folder / "submission.pkl", seed=0).trajectories) == expected
     numbers, output = summary(folder), capsys.readouterr().out
@@ -109,14 +114,14 @@ def test_a_car_of_unknown_velocity_is_hit_all_the_same(tmp_path: Path, capsys, v
         "scenes_left_out": {},
         "scenes_estimated": {token("north", 3): 11},
     }
-    assert "11 annotated boxes in 1 scenes have no velocity or heading; they count" in capsys.readouterr().out
+    assert "annotated boxes without velocity or heading: 11 in 1 scene. They count" in capsys.readouterr().out
     assert summary(folders[0])["boxes"]["estimated"] == 0
 
 
 def test_a_box_that_must_go_is_counted_in_the_scores_own_output(tmp_path: Path, capsys):
     folder = run(street(tmp_path, place=math.nan), "scorer=pdms_v1.1")
     assert summary(folder)["boxes"]["scenes_left_out"] == {token("north", 3): 1}
-    assert "1 annotated boxes in 1 scenes have no place or no size" in capsys.readouterr().out
+    assert "annotated boxes without place or size: 1 in 1 scene. Nothing" in capsys.readouterr().out
     assert summary(folder)["sub_scores"]["no_at_fault_collisions"]["mean"] == 0.0  # the track goes on over the gap
 
 
@@ -131,7 +136,7 @@ def test_a_score_of_complete_scenes_alone_says_so(tmp_path: Path, capsys, monkey
     numbers = summary(run(root, "data.scenes.complete_only=true"))
     assert (numbers["failed"], numbers["scenes"]) == (0, 2) and numbers["stamp"]["incomplete_scenes"] == 1
     output = capsys.readouterr().out
-    assert output.count("COMPLETE SCENES ONLY: 1 scenes with a missing sensor file are left out") == 2
+    assert output.count("COMPLETE SCENES ONLY: 1 scene with a missing sensor file left out") == 2
     assert "this is no score of test and can't be compared with one" in output
     assert "0 scenes prepared, 2 kept" in output  # the prepared scenes of the whole split serve
 
@@ -146,7 +151,7 @@ def test_a_score_is_stamped_with_what_can_make_two_scores_differ(tmp_path: Path,
     output = capsys.readouterr().out
     for words in (
         "scored by pdms_v1.1 of latentdrive",
-        "on the first 1 of split test: 1 scenes (list ",
+        "on the first 1 of split test: 1 scene (list ",
         "filter: 4 + 10 frames, with a route",
         "input frames at 2 Hz, camera frames: none; traffic replayed from the log (non-reactive); linear algebra",
     ):

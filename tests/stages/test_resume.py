@@ -61,7 +61,7 @@ def test_no_altered_bit_of_a_state_goes_unnoticed(tmp_path):
         try:
             resume(Module(), state, {"seed": 0}, free=())
         except CheckpointError as error:
-            assert f"{state} can't be read: remove it to start again" in str(error)
+            assert f"{state} can't be read: remove {state.parent} to start again" in str(error)
             refused += 1
         else:  # the bit is one that nobody reads, between the records
             read = torch.load(state, weights_only=True)

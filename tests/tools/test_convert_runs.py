@@ -11,7 +11,7 @@ from latentdrive import checkpoint
 from latentdrive.cli import VERBS
 from latentdrive.config import compose, from_yaml, to_yaml
 from latentdrive.errors import CheckpointError
-from latentdrive.identity import same_id
+from latentdrive.identity import identity_of, same_id
 from tests.support.paths import CHECKPOINTS, ROOT
 
 # Composed by the last version before the move: [{"words": the command as it is typed now, "config": ...}].
@@ -37,7 +37,7 @@ def test_a_converted_configuration_is_the_one_that_the_same_command_composes_now
     now = compose(VERBS[verb][1], [*words[len(verb.split()) :], *defaults, "out=runs/x"]).plain()
     then = convert_runs.converted_run(run["config"])
     hint = {"next": None}  # the command to type next is for people and decides nothing
-    assert then | hint == now | hint
+    assert identity_of(then | hint) == identity_of(now | hint)  # keys that came later are left out at their default
     assert convert_runs.is_present(then) and not convert_runs.is_present(run["config"])
 
 

@@ -2,8 +2,8 @@
 
 A store notes what was in the files of each clip (data/file_contents.py). So data that were moved, copied
 or extended are recognised, and exactly the clips that changed are refused. The first stores note one
-fingerprint of the whole part, which covers paths and times of change: it recognises data that lie where
-they lay.
+fingerprint of the whole part, which covers paths and times of change: it recognises only data that stayed
+where they were labelled.
 """
 
 import hashlib

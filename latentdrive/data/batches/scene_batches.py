@@ -11,6 +11,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from torch.utils.data import DataLoader
 
+from latentdrive.counting import counted
 from latentdrive.data.batches.labelled_clips import require_same_clips
 from latentdrive.data.batches.scene_cutting import SceneSpec, cut_scene, scene_batch
 from latentdrive.data.batches.streams import endless, in_order, mixed_choice

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import av
 import numpy as np
+from av.video.reformatter import VideoReformatter
 from jaxtyping import UInt8
 
 from latentdrive.data.clips.clip_files import TIMES, ClipList, image_times, numbered_images, read_images
@@ -131,24 +132,34 @@ def decode(
     Raises UnreadableClip if the container can't be read, the video ends earlier than its header says, or it is raw and
     nothing tells its rate.
     """
+    # One scaler for all pictures, and one look at the matrix: a picture whose side data was looked at is freed late,
+    # and with a scaler of its own it would keep threads, at which a forked process hangs.
+    scaler, orientation = VideoReformatter(), None
     for video, number, picture in usable_frames(path, told_hz=told_hz, damage=damage or Damage()):
         with errors_named(path):
-            frame, stored = _upright(picture, video.pixel_aspect, size, fit)
+            orientation = orientation or _orientation(picture)
+            frame, stored = _upright(picture, scaler, orientation, video.pixel_aspect, size, fit)
         yield video.time_of(number, picture), frame, stored
 
 
 def _upright(
-    picture: av.VideoFrame, pixel_aspect: float, size: tuple[int, int], fit: str
+    picture: av.VideoFrame,
+    scaler: VideoReformatter,
+    orientation: tuple[int, int, bool],
+    pixel_aspect: float,
+    size: tuple[int, int],
+    fit: str,
 ) -> tuple[UInt8[np.ndarray, "H W 3"], Stored]:
     """RGB at `size` as a player shows it, upright and with square pixels, and its shape in the file, upright."""
-    across, down, turned = _orientation(picture)
+    across, down, turned = orientation
     if turned:
         stored = Stored(height=picture.width, width=picture.height, pixel_aspect=1 / pixel_aspect)
     else:
         stored = Stored(height=picture.height, width=picture.width, pixel_aspect=pixel_aspect)
     plan = fit_picture(stored.shown, size, fit)
     height, width = plan.scaled[::-1] if turned else plan.scaled
-    image = picture.reformat(width=width, height=height, format="rgb24", interpolation="AREA").to_ndarray()
+    scaled = scaler.reformat(picture, width=width, height=height, format="rgb24", interpolation="AREA")
+    image = scaled.to_ndarray()
     image = (image.transpose(1, 0, 2) if turned else image)[::down, ::across]
     return image[plan.top : plan.top + size[0], plan.left : plan.left + size[1]], stored
 

@@ -82,7 +82,7 @@ def _complete(source: NavsimLogs) -> NavsimLogs:
     whole = source.complete()
     if not whole:
         raise NoScenes(
-            f"none of the {len(source):,} scenes in {source.logs.folder} has all files of "
+            f"none of {counted(len(source), 'scene')} in {source.logs.folder} has all files of "
             f"{', '.join(source.sensors.names)} in {source.blobs}: download these sensors, or ask for fewer"
         )
     return source.only(whole)

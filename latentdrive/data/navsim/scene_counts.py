@@ -57,9 +57,8 @@ class SceneCounts:
             name, reason = next(iter(self.examples.items()))
             yield lacking(f"bad frames: {in_words(self.bad_frames)}; the first one: {name}: {reason}")
         if self.lost_boxes:
-            yield lacking(
-                f"{self.lost_boxes:,} annotated boxes left out: a size that is not positive, or a place not on Earth"
-            )
+            boxes = counted(self.lost_boxes, "annotated box", "annotated boxes")
+            yield lacking(f"{boxes} left out: a size that is not positive, or a place not on Earth")
         if self.unannotated:
             yield lacking(
                 f"{counted(self.unannotated, 'frame')} without annotations: their scenes can be planned, but not scored"

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float64
 
+from latentdrive.counting import counted
 from latentdrive.data.navsim.frames import CAMERAS
 from latentdrive.data.navsim.index import NavsimIndex, Selection
 from latentdrive.data.navsim.log import NavsimLog
@@ -133,7 +134,7 @@ class NavsimLogs:
         lines = [finding.text for finding in counts.findings()]
         if self.incomplete_scenes:
             names = ", ".join(self.sensors.names)
-            lines.append(f"{self.incomplete_scenes:,} scenes left out, because a file of {names} is missing")
+            lines.append(f"{counted(self.incomplete_scenes, 'scene')} left out, because a file of {names} is missing")
         return "\n".join(lines)
 
     def description(self) -> dict[str, Any]:

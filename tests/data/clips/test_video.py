@@ -1,6 +1,7 @@
 """Video as clips: presentation times, parts, sidecars, every container, and every kind of bad file."""
 
 import errno
+import gc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -305,3 +306,17 @@ def test_a_wide_picture_is_cut_in_the_middle_and_its_intrinsics_with_it():
 def test_real_video_has_the_cuts_and_repeated_frames_it_has(name: str, repeated: int, frames: int):
     clip, facts = folder(REAL / "video" / f"{name}.mp4").read(0)
     assert (facts.cuts, facts.holes, facts.repeated, len(clip)) == (0, 0, repeated, frames)
+
+
+def test_no_thread_outlives_the_reading_of_a_clip(drive: Callable[..., Path]):
+    """A process that forks with such threads, as loaders do, hangs once their owner is freed in the child."""
+    clips, threads = folder(drive()), Path("/proc/self/task")
+    clips.read(0)
+    gc.collect()
+    gc.disable()
+    try:
+        before = len(list(threads.iterdir()))
+        clips.read(0)
+        assert len(list(threads.iterdir())) <= before
+    finally:
+        gc.enable()

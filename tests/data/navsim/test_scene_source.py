@@ -256,7 +256,7 @@ def test_complete_scenes_alone_can_be_kept(tmp_path: Path):
     assert "4 scenes left out, because a file of cam_f0, cam_l0, lidar is missing" in source.summary()
     assert logs(root).incomplete_scenes == 0 and len(logs(root)) == 6
     assert len(logs(root, complete_only=True, camera_frames="now")) == 5
-    with pytest.raises(NoScenes, match=r"none of the 6 scenes .* has all files of cam_b0"):
+    with pytest.raises(NoScenes, match=r"none of 6 scenes .* has all files of cam_b0"):
         logs(root, complete_only=True, cameras=["cam_b0"])
 
 
@@ -310,7 +310,7 @@ def test_the_summary_counts_what_was_left_out(tmp_path: Path):
         "scenes left out: 13 too short, 6 not in the filter's tokens",
         "1 unreadable log, the first one: east: refused: ",
         "bad frames: 1 not finite; the first one: north: frame 16, ego2global_translation",
-        "1 annotated boxes left out",
+        "1 annotated box left out",
         "1 token of the filter that no log holds: aaaaaaaaaaaaaaaa",
         "1 log of the filter without a file: south",
         "1 entry in the log folder beside the logs: notes.txt",
