@@ -163,8 +163,8 @@ def _typed(verb: Any) -> str:
 
 
 def _content(file: Path, read: Callable[[Path], Any]) -> dict[str, Any] | None:
-    """The mapping that a file holds; None where it can't be read, or holds something else."""
-    with suppress(OSError, ValueError):
+    """The mapping that a file holds; None where it is missing or damaged, or holds something else."""
+    with suppress(FileNotFoundError, NotADirectoryError, ValueError):
         content = read(file)
         return content if isinstance(content, dict) else None
     return None

@@ -37,13 +37,6 @@ def test_a_run_that_is_repeated_before_anything_was_kept_is_the_new_one(begin, t
     assert seed_in(tmp_path) == 2
 
 
-def test_numbers_that_the_system_can_not_open_count_as_none(begin, tmp_path):
-    (tmp_path / METRICS).symlink_to(METRICS)
-    (tmp_path / CONFIG).mkdir()
-    with begin(1) as folder:
-        assert folder.numbers() is None
-
-
 @pytest.mark.parametrize("kept", [METRICS, f"{RESUME}/last.ckpt"])
 def test_what_a_run_left_keeps_its_configuration_until_another_run_has_numbers(begin, tmp_path, kept):
     begin(1).say("begins")

@@ -11,7 +11,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float64, Int64
+from jaxtyping import Bool, Float64, Int64
 
 from latentdrive.data.pickles.names import StandIn
 from latentdrive.types import FROZEN, MAP_ALIASES
@@ -21,6 +21,7 @@ LIDAR = "lidar"
 OBJECT_NAMES = ("vehicle", "pedestrian", "bicycle", "traffic_cone", "barrier", "czone_sign", "generic_object")
 MISSING, SHAPE, NUMBER, VALUE = "key missing", "wrong shape or type", "not finite", "impossible value"
 LATEST_US = 1 << 62  # larger whole numbers do not fit the columns
+LARGEST = 1e9  # of a number in a frame: no place on Earth is that many metres away, and single precision can square it
 LONGEST = 200  # characters of an id, a name or a path; longer ones are refused
 
 
@@ -200,10 +201,10 @@ def _objects(key: str, value: Any, *, prefix: str) -> Objects:
         raise BadFrame(VALUE, f"{key}.{prefix}names: expected one of {expected}, got {_shown(unknown[0])}")
     tokens = [_id(f"{key}.track_tokens", token) for token in track_tokens]
     # Heights, above the ground and of the box, enter no score: they must not cost an object its place.
-    boxes[:, [2, 5]] = np.where(np.isfinite(boxes[:, [2, 5]]), boxes[:, [2, 5]], 0.0)
-    boxes[~np.isfinite(boxes[:, 6]), 6] = np.nan
-    velocity[~np.isfinite(velocity).all(1)] = np.nan
-    usable = np.isfinite(boxes[:, :5]).all(1) & (boxes[:, 3:5] > 0).all(1)
+    boxes[:, [2, 5]] = np.where(_is_number(boxes[:, [2, 5]]), boxes[:, [2, 5]], 0.0)
+    boxes[~_is_number(boxes[:, 6]), 6] = np.nan
+    velocity[~_is_number(velocity).all(1)] = np.nan
+    usable = _is_number(boxes[:, :5]).all(1) & (boxes[:, 3:5] > 0).all(1)
     return Objects(
         boxes=boxes[usable],
         velocity=velocity[usable],
@@ -285,7 +286,14 @@ def _numbers(key: str, value: Any, shape: tuple[int, ...], *, finite: bool = Tru
         raise BadFrame(SHAPE, f"{key}: expected {_size(shape)} numbers, got {_size(array.shape)}")
     if finite and not np.isfinite(array).all():
         raise BadFrame(NUMBER, f"{key}: expected finite numbers, got {array[~np.isfinite(array)].flat[0]}")
+    if finite and not _is_number(array).all():
+        raise BadFrame(VALUE, f"{key}: expected numbers up to {LARGEST:g}, got {array[~_is_number(array)].flat[0]:g}")
     return array
+
+
+def _is_number(array: Float64[np.ndarray, "*shape"]) -> Bool[np.ndarray, "*shape"]:
+    """Which entries are finite and within LARGEST."""
+    return np.abs(array) <= LARGEST
 
 
 def _size(shape: tuple[int, ...]) -> str:

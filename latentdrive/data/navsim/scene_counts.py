@@ -58,7 +58,7 @@ class SceneCounts:
             yield lacking(f"bad frames: {in_words(self.bad_frames)}; the first one: {name}: {reason}")
         if self.lost_boxes:
             boxes = counted(self.lost_boxes, "annotated box", "annotated boxes")
-            yield lacking(f"{boxes} left out: a size that is not positive, or a place not finite")
+            yield lacking(f"{boxes} left out: a size that is not positive, or a place not on Earth")
         if self.unannotated:
             yield lacking(
                 f"{counted(self.unannotated, 'frame')} without annotations: their scenes can be planned, but not scored"

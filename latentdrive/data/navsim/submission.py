@@ -164,7 +164,7 @@ def _entries(trajectories: Mapping[str, Trajectory], left_out: dict[str, str]) -
     entries = {}
     for token, trajectory in trajectories.items():
         poses = np.asarray(trajectory.poses, np.float32)
-        if poses.ndim != 2 or poses.shape[1] != 3 or abs(len(poses) * trajectory.dt_s - HORIZON_S) > 1e-6:
+        if poses.ndim != 2 or poses.shape[1] != 3 or not abs(len(poses) * trajectory.dt_s - HORIZON_S) <= 1e-6:
             left_out[token] = (
                 f"NAVSIM takes {HORIZON_S:g} s of poses; these have shape {poses.shape} and are "
                 f"{trajectory.dt_s:g} s apart"

@@ -87,6 +87,10 @@ def viewed(**keys):
         (changed(ego2global_translation=np.array([0, np.nan, 0])), "not finite: ego2global_translation: .*got nan"),
         (changed(ego2global_rotation=np.zeros(4)), "impossible value: ego2global_rotation: .*got zeros"),
         (changed(ego_dynamic_state=[1, 2, float("inf"), 4]), "not finite: ego_dynamic_state"),
+        (
+            changed(ego2global_translation=np.array([0, 1e300, 0])),
+            "impossible value: .*up to 1e.09, got 1e.300",
+        ),
         (changed(ego_dynamic_state="fast"), "ego_dynamic_state: expected 4 numbers, got 'fast'"),
         (changed(driving_command=np.array([0, 1, 1, 0])), "impossible value: driving_command: expected one 1"),
         (changed(traffic_lights=[(1, True, 2)]), "traffic_lights: expected pairs"),

@@ -24,7 +24,7 @@ def spoilt(key: str, cell, value: float, *rows: int, count: int = 3) -> list:
     return content
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("value", [np.nan, np.inf, -1e30])
 @pytest.mark.parametrize("row", [0, 1, 2])
 def test_an_unknown_velocity_follows_from_the_objects_own_positions(tmp_path: Path, row: int, value: float):
     columns = log(tmp_path, spoilt("gt_velocity_3d", 1, value, row))
@@ -60,9 +60,10 @@ def test_heights_cost_no_object_its_place(tmp_path: Path, cell: int):
     assert not columns.lost_boxes.any() and not columns.estimated_boxes.any()
 
 
+@pytest.mark.parametrize("value", [np.nan, 1e30])
 @pytest.mark.parametrize("cell", [0, 1, 3, 4])
-def test_what_has_no_place_or_size_goes_and_is_counted_by_frame(tmp_path: Path, cell: int):
-    columns = log(tmp_path, spoilt("gt_boxes", cell, np.nan, 1))
+def test_what_has_no_place_or_size_goes_and_is_counted_by_frame(tmp_path: Path, cell: int, value: float):
+    columns = log(tmp_path, spoilt("gt_boxes", cell, value, 1))
     assert np.diff(columns.object_ends).tolist() == [2, 1, 2] and columns.lost_boxes.tolist() == [0, 1, 0]
 
 

@@ -4,6 +4,7 @@ import pickle
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -149,10 +150,14 @@ def test_an_unusable_trajectory_is_named_and_the_others_are_read(tmp_path: Path,
 def test_a_trajectory_that_navsim_would_not_take_is_left_out_and_named(tmp_path: Path):
     nan = Trajectory(poses=np.full((8, 3), np.nan), dt_s=0.5)
     left_out = write_submission(
-        tmp_path / "s.pkl", {"good": line(1.0), "nan": nan, "short": line(1.0, 6)}, about={}, second_stage=None
+        tmp_path / "s.pkl",
+        {"good": line(1.0), "nan": nan, "short": line(1.0, 6), "timeless": replace(line(1.0), dt_s=np.nan)},
+        about={},
+        second_stage=None,
     )
     assert left_out == {
         "nan": "a pose is NaN or infinite",
+        "timeless": "NAVSIM takes 4 s of poses; these have shape (8, 3) and are nan s apart",
         "short": "NAVSIM takes 4 s of poses; these have shape (6, 3) and are 0.5 s apart",
     }
     assert set(read_submission(tmp_path / "s.pkl", seed=0).trajectories) == {"good"}
