@@ -19,7 +19,7 @@ REMEDIES = {
     errno.EEXIST: "a file stands where a folder is needed: move it, or name another folder",
     errno.EISDIR: "a folder stands where a file is needed: move it, or name another folder",
     errno.ENOENT: "name one that exists",
-    errno.ELOOP: "links lead in a circle, or a link stands where a file is needed: correct them, or name another folder",
+    errno.ELOOP: "links lead in a circle, or a link stands where a file is needed: correct them, or name another place",
     errno.ENAMETOOLONG: "name a folder with a shorter path",
     errno.EFBIG: "raise the limit on the size of files (`ulimit -f`), or name a folder on another disk",
 }
