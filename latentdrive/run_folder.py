@@ -49,9 +49,11 @@ class RunFolder:
 
     def __enter__(self) -> "RunFolder":
         if self.writes:
-            self._require_own_verb()
-            self._held.enter_context(one_writer(self.path))
-            self._before = set(os.listdir(self.path))
+            with ExitStack() as held:
+                held.enter_context(one_writer(self.path))
+                self._require_own_verb()
+                self._before = set(os.listdir(self.path))
+                self._held = held.pop_all()
         return self
 
     def __exit__(self, kind: type | None, error: BaseException | None, trace: object) -> None:

@@ -70,7 +70,7 @@ MISTAKES = [
     ("evaluate", "no split 'test': looked for data/navsim/splits/test.yaml", "data.splits=FOLDER"),
     ("world world=tiny path=file", "file/train/card.json can't be written", "a file stands where a folder is needed"),
     ("world out=file", "file can't be written (File exists): a file stands where a folder is needed"),
-    ("world out=loop", "loop/metrics.json can't be opened", "its links lead in a circle"),
+    ("world out=loop", "loop can't be written (File exists)", "move it, or name another folder"),
     ("world paths.runs=file", "a file stands where a folder is needed"),
     ("report gone", "gone is not a run folder: it does not exist"),
     ("report empty", "empty is not a run folder: it holds no config.yaml with a verb"),
