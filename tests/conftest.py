@@ -6,6 +6,7 @@ process has one thread.
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -19,6 +20,8 @@ from tests.support.paths import ROOT
 
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported; commands that tests start inherit it
 type_checks.install()
+# A shell that starts the tests in the background lets them ignore Ctrl+C; processes that tests start must not.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 settings.register_profile("patient", deadline=None)  # a busy machine is no failure
 settings.load_profile("patient")
 

@@ -10,7 +10,7 @@ import torch
 from latentdrive.codebook.training import CodebookTraining
 from latentdrive.config import from_yaml
 from latentdrive.errors import CheckpointError, ConfigError, InUse
-from latentdrive.locks import one_writer
+from latentdrive.locks import LOCK, one_writer
 from latentdrive.run_folder import CHECKPOINT, CONFIG, METRICS, RESUME, RunFolder
 from latentdrive.stages.resume import SETTINGS
 from latentdrive.trainer import SECONDS, STATE
@@ -42,7 +42,7 @@ def forbid(monkeypatch: pytest.MonkeyPatch, *methods: str) -> None:
 
 
 def test_a_finished_run_repeated_does_nothing_and_says_so(clips, finished, monkeypatch, capsys):
-    files = [path for path in finished.rglob("*") if path.is_file() and path.name != "log.txt"]
+    files = [path for path in finished.rglob("*") if path.is_file() and path.name not in ("log.txt", LOCK)]
     before = {path: path.read_bytes() for path in files}
     assert saved(finished)["global_step"] == STEPS
     forbid(monkeypatch, "prepare", "training_step", "validation_step", "evaluate")
@@ -51,7 +51,11 @@ def test_a_finished_run_repeated_does_nothing_and_says_so(clips, finished, monke
     assert "this run is finished: all 10 steps are done" in output and "Next: latentdrive label model=" in output
     assert metrics == json.loads((finished / METRICS).read_text())["metrics"]
     assert {path: path.read_bytes() for path in before} == before
-    assert {path for path in finished.rglob("*") if path.is_file()} == {*before, finished / "log.txt"}
+    assert {path for path in finished.rglob("*") if path.is_file()} == {
+        *before,
+        finished / "log.txt",
+        finished / LOCK,
+    }
 
 
 def test_a_run_killed_while_it_was_judged_is_judged_and_trains_nothing(clips, tmp_path, monkeypatch):

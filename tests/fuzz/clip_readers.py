@@ -6,6 +6,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from latentdrive.data.clips.checked_rows import checked
 from latentdrive.data.clips.clip_truth import read_truth
 from latentdrive.data.clips.comma2k19 import read_poses
 from latentdrive.data.clips.frame_cache import CachedClips
@@ -18,8 +19,11 @@ from tests.support.data import passing, write_video
 SIZE = (32, 48)  # of the stored pictures: smaller ones would be enlarged
 
 
+BYTES = {".npz": None, ".npy": None, ".json": None}  # nobody writes a cache by hand
+
+
 def _clip(clip: Any) -> Any:
-    return np.asarray(clip.frames), clip.times_s, clip.shots, clip.ego_poses, clip.intrinsics
+    return checked(clip.frames), clip.times_s, clip.shots, clip.ego_poses, clip.intrinsics
 
 
 def _video(name: str):
@@ -78,7 +82,7 @@ def _cache(folder: Path, variant: int) -> None:
 def _read_cache(folder: Path) -> Any:
     clips = _cached(folder)
     clip, facts = clips.read(0)
-    return _clip(clip), facts, np.asarray(clips.features(0))
+    return _clip(clip), facts, checked(clips.features(0))
 
 
 CLIP_READERS = (
@@ -97,6 +101,7 @@ CLIP_READERS = (
         make=_cache,
         read=_read_cache,
         files=("cache/*/*/*",),
+        formats=BYTES,
         checked=True,
         writes=True,
     ),

@@ -238,6 +238,7 @@ MODEL_READERS = (
         name="planner's cache",
         make=lambda folder, _: _planner_cache(folder),
         read=_read_planner_cache,
+        formats=BYTES,
         checked=True,
         writes=True,
     ),

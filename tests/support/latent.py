@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from latentdrive.counting import counted
 from latentdrive.data.clips.clip_source import Part
 from latentdrive.data.latent_store import StoreInfo, Windows
 from latentdrive.errors import UnreadableClip
@@ -98,7 +99,7 @@ class MemoryData:
         return self.parts[part]
 
     def estimate(self, parts) -> str:
-        return " and ".join(f"{len(self.parts[part])} clips of {part}" for part in parts)
+        return " and ".join(f"{counted(len(self.parts[part]), 'clip')} of {part}" for part in parts)
 
 
 def make_info(**changes) -> StoreInfo:

@@ -55,6 +55,8 @@ def read_entry(
         arrays = read_arrays(entry / CLIP)
         if zlib.crc32((entry / FACTS).read_bytes()) != int(arrays[FACTS_SUM]):
             return None
+        if any(arrays[name].shape != (len(frames),) for name in ("times_s", "shots")):
+            return None
         content = read_json(entry / FACTS)
         facts = ClipFacts(**content["facts"] | {"view": tuple(content["facts"]["view"])})
         clip = DrivingClip(

@@ -101,14 +101,15 @@ class RowFiles:
             stored = read_arrays(self.folder / STATE)
             state = stored.pop(FILLED)
             sums = {name.removeprefix(SUM): array for name, array in stored.items() if name.startswith(SUM)}
-            if any(len(array) != self.rows for array in (state, *sums.values())):
+            kinds = {(state.shape, state.dtype == np.uint8), *((a.shape, a.dtype == np.uint32) for a in sums.values())}
+            if kinds != {((self.rows,), True)}:
                 return
             self._kinds = {name: str(stored[KIND + name]) for name in sums}
             self._sums = sums
             for name in sums:
                 self._map(name)
             self.state = state
-        except (FileNotFoundError, ValueError, KeyError):  # damaged, or cut short: everything is filled anew
+        except (FileNotFoundError, ValueError, KeyError, TypeError):  # damaged, or cut short: everything is filled anew
             self._sums, self._kinds, self._maps = {}, {}, {}
 
     def _map(self, name: str) -> np.ndarray:

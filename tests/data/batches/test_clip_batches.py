@@ -201,7 +201,7 @@ def test_the_estimate_counts_what_other_data_holds_of_the_cache_and_says_what_to
     anew = "the rest is computed again at every use unless you raise data.cache_gb"
     assert batches(cache_gb=1e-3).estimate(None).endswith(f"; 0.00 GB of them fit (data.cache_gb=0.001), {anew}")
     (tmp_path / "cache").mkdir()
-    (tmp_path / "cache/ledger.txt").write_text("another 5000000000\n")
+    (tmp_path / "cache/ledger.txt").write_text("0a 5000000000\n")
     batches(cache_gb=6.0).fill()  # 1.4 MB
     assert batches(cache_gb=5.002).estimate(None).endswith(" (data.cache_gb=5.002)")
     text = batches(cache_gb=4.0).estimate(None)
