@@ -140,12 +140,12 @@ class Soak:
     def _fill_the_disk(self) -> None:
         free = shutil.disk_usage(self.disk).free
         size = max(0, free - self.rng.choice(SPARE_BYTES))
-        with open(self.disk / "ballast", "wb") as file:
-            try:
+        try:
+            with open(self.disk / "ballast", "wb") as file:
                 for at in range(0, size, 1 << 20):
                     file.write(b"x" * min(1 << 20, size - at))
-            except OSError:
-                pass  # the commands that run have taken the rest
+        except OSError:
+            pass  # the commands that run have taken the rest
         self._empty_at = time.monotonic() + self.rng.uniform(1.0, FULL_S)
 
     def _free_the_disk(self, *, now: bool = False) -> None:
