@@ -106,4 +106,6 @@ def unknown(key: str, known: Sequence[str] = (), groups: Collection[str] = ()) -
     if key in groups:
         return f"unknown key {key}: this command does not take {key}=...; --help shows what it takes"
     near = difflib.get_close_matches(key, known, 1, cutoff=0.5)
+    if near == [key]:  # another option of a group has it
+        return f"this command has no key {key} as it is typed: +{key}=... adds it"
     return f"unknown key {key}" + (f"; did you mean {near[0]}?" if near else ";") + f" {ALL_KEYS}"

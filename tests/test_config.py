@@ -7,6 +7,7 @@ from latentdrive.build import build
 from latentdrive.cli import run_verb
 from latentdrive.config import Config, compose, from_yaml, references, to_yaml
 from latentdrive.errors import ConfigError
+from latentdrive.explain import unknown
 
 WINDOWS = {
     "_target_": "latentdrive.data.batches.transitions.WindowSpec",
@@ -85,6 +86,11 @@ def test_a_verb_may_compose_others_while_hydra_runs_it(monkeypatch, tmp_path):
 def test_a_wrong_override_is_explained(override, message):
     with pytest.raises(ConfigError, match=message):
         compose("train_codebook", [override])
+
+
+def test_a_key_that_only_other_options_have_is_not_guessed_to_be_itself():
+    told = unknown("data.train.path", known=["data.train", "data.train.path"])
+    assert told == "this command has no key data.train.path as it is typed: +data.train.path=... adds it"
 
 
 @pytest.mark.parametrize(

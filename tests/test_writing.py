@@ -15,7 +15,8 @@ from safetensors.torch import save_file
 from latentdrive.errors import ConfigError, DiskFull, NotWritable, TooManyOpenFiles
 from latentdrive.files import atomic_folder, write_atomic
 from latentdrive.locks import one_writer
-from latentdrive.trainer import _AtomicFiles, _Events, silence_lightning
+from latentdrive.stages.state import AtomicFiles
+from latentdrive.trainer import _Events, silence_lightning
 from latentdrive.writing import append_line, writing
 from tests.support.paths import ROOT
 
@@ -88,7 +89,7 @@ from pathlib import Path
 from safetensors.torch import save_file
 from latentdrive.errors import NotWritable
 from latentdrive.files import atomic_folder, write_atomic
-from latentdrive.trainer import _AtomicFiles
+from latentdrive.stages.state import AtomicFiles
 folder = Path(sys.argv[1])
 resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
 
@@ -99,7 +100,7 @@ def checkpoint():
 for write in (
     checkpoint,
     lambda: write_atomic(folder / "a.safetensors", lambda new: save_file({"a": torch.zeros(100_000)}, new)),
-    lambda: _AtomicFiles().save_checkpoint({"a": torch.zeros(100_000)}, folder / "last.ckpt"),
+    lambda: AtomicFiles().save_checkpoint({"a": torch.zeros(100_000)}, folder / "last.ckpt"),
 ):
     try:
         write()
@@ -129,7 +130,7 @@ def test_a_disk_that_really_fills_leaves_what_was_there(tiny_disk: Path):
     before = (tiny_disk / "a").read_bytes()
     for save in (
         lambda: write_atomic(tiny_disk / "a", lambda new: save_file(weights, new)),
-        lambda: _AtomicFiles().save_checkpoint(weights, tiny_disk / "last.ckpt"),
+        lambda: AtomicFiles().save_checkpoint(weights, tiny_disk / "last.ckpt"),
     ):
         with pytest.raises(DiskFull, match="the disk is full while writing"):
             save()

@@ -14,6 +14,7 @@ import argparse
 import csv
 import math
 import sys
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -121,6 +122,8 @@ def rescore(path: Path) -> Rescored:
             stages.append(suffix)
     if not tokens:
         raise UnreadableResults(f"{path}: no valid rows with scores; {len(invalid)} invalid ones")
+    if twice := next((token for token, count in Counter(tokens).items() if count > 1), None):
+        raise UnreadableResults(f"{path}: {twice} has two valid rows, and a scene counts once: remove one of them")
     columns = dict(zip(form.columns, torch.tensor(terms, dtype=torch.float64).unbind(-1)))
     recomputed = form.total(columns)
     means, not_checked = [], []

@@ -28,15 +28,9 @@ from latentdrive.stages.batches import StageBatches
 from latentdrive.stages.best import forget_best, take_best
 from latentdrive.stages.resume import LEARNED_FROM, SETTINGS, decisive_settings, require_same_scenes, resume
 from latentdrive.stages.start import Start
+from latentdrive.stages.state import STATE
 from latentdrive.stages.training import StageTraining, headline_lines
-from latentdrive.trainer import (
-    STATE,
-    Feed,
-    make_trainer,
-    processes_of_further_devices,
-    silence_lightning,
-    trained_model,
-)
+from latentdrive.trainer import Feed, make_trainer, processes_of_further_devices, silence_lightning, trained_model
 from latentdrive.worker_pool import deaths_of_loaders
 
 

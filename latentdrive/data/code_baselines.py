@@ -32,11 +32,11 @@ class Guesses:
     known: Bool[np.ndarray, "N"]
 
 
-def guess(store: LatentStore, *, counted: Int64[np.ndarray, "M A"]) -> Guesses:
-    """Guesses for every window of `store`. counted: the codes of which the most frequent ones are named."""
+def guess(store: LatentStore, *, codes: Int64[np.ndarray, "M A"]) -> Guesses:
+    """Guesses for every window of `store`. codes: those of which the most frequent ones are named."""
     last = last_transition(store)
     known = last[:, 0] >= 0
-    frequent = frequencies(counted, size=store.info.codes).argmax(1)
+    frequent = frequencies(codes, size=store.info.codes).argmax(1)
     repeated = np.tile(last, (1, store.info.transitions))
     return Guesses(frequent=frequent, repeated=np.where(known[:, None], repeated, frequent), known=known)
 
@@ -48,7 +48,7 @@ def agreement_baselines(train: LatentStore, held_out: LatentStore, *, held_out_r
     repeated, and the most frequent code where it is unknown. repeat_known: share of rows whose last
     transition is known; at 0 both guesses are the same.
     """
-    guesses, judged = guess(held_out, counted=train.codes()), held_out.codes()[held_out_rows]
+    guesses, judged = guess(held_out, codes=train.codes()), held_out.codes()[held_out_rows]
     return {
         "marginal_top1": float((guesses.frequent == judged).mean()),
         "repeat_top1": float((guesses.repeated[held_out_rows] == judged).mean()),

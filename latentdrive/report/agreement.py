@@ -76,7 +76,7 @@ def agreement_of(first: LatentStore, second: LatentStore) -> Agreement | None:
     rows, other_rows = same_windows(first, second)
     if first.info.codebook_id != second.info.codebook_id or not len(rows):
         return None
-    guesses = guess(first, counted=first.codes()[rows])
+    guesses = guess(first, codes=first.codes()[rows])
     return Agreement(
         first=first.codes()[rows],
         second=second.codes()[other_rows],

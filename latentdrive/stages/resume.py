@@ -1,6 +1,6 @@
 """Resuming a run: the settings that decide its weights, and the state that an interrupted run left.
 
-A run is resumed only with the settings that it began with. trainer.py writes the state.
+A run is resumed only with the settings that it began with. state.py writes the state.
 """
 
 from collections.abc import Iterable, Mapping
@@ -18,7 +18,7 @@ from latentdrive.run_folder import CHECKPOINT
 from latentdrive.stages.batches import StageBatches
 from latentdrive.stages.saved import load_saved, unreadable
 from latentdrive.stages.start import Start
-from latentdrive.trainer import SECONDS
+from latentdrive.stages.state import SECONDS
 
 SETTINGS = "settings.yaml"  # file beside the state
 LEARNED_FROM = "learned_from"  # key in SETTINGS: StageBatches.learned_from, known once the batches are prepared

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from latentdrive.run_folder import CHECKPOINT, RESUME
-from latentdrive.trainer import STATE
+from latentdrive.stages.state import STATE
 from tests.support.command import TINY, train_codebook, video
 from tests.support.paths import ROOT
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from latentdrive.codebook.training import CodebookTraining
 from latentdrive.errors import Diverged
 from latentdrive.run_folder import CHECKPOINT, METRICS, RESUME
-from latentdrive.trainer import STATE
+from latentdrive.stages.state import STATE
 from tests.support.command import train_codebook, weights
 
 UNJUDGED = "training.judges.held_out=null"

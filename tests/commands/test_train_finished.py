@@ -13,7 +13,7 @@ from latentdrive.errors import CheckpointError, ConfigError, InUse
 from latentdrive.locks import LOCK, one_writer
 from latentdrive.run_folder import CHECKPOINT, CONFIG, METRICS, RESUME, RunFolder
 from latentdrive.stages.resume import SETTINGS
-from latentdrive.trainer import SECONDS, STATE
+from latentdrive.stages.state import SECONDS, STATE
 from tests.support.command import train_codebook
 
 torch.set_num_threads(1)

@@ -18,7 +18,7 @@ from latentdrive.config import from_yaml
 from latentdrive.errors import CheckpointError, ConfigError, MixedCodebooks
 from latentdrive.run_folder import CHECKPOINT, RESUME
 from latentdrive.stages.start import start_from
-from latentdrive.trainer import ORDER, STATE
+from latentdrive.stages.state import ORDER, STATE
 from tests.support.command import TINY, Killed, killed_at, train_codebook, video, weights
 from tests.support.paths import ROOT
 

@@ -15,9 +15,9 @@ from latentdrive.config import compose
 from latentdrive.errors import CheckpointError
 from latentdrive.run_folder import CHECKPOINT, RESUME
 from latentdrive.stages.best import BEST, KEPT_LOSS, KEPT_STEP, LAST_LOSS
+from latentdrive.stages.state import STATE
 from latentdrive.student.training import StudentTraining
 from latentdrive.teacher.training import TeacherTraining
-from latentdrive.trainer import STATE
 from tests.support.command import killed_at, weights, write_clips
 
 torch.set_num_threads(1)

@@ -31,7 +31,7 @@ from latentdrive.planners.inputs.scene_cache import SceneCache
 from latentdrive.planners.transfuser.official import PREFIX, read_official
 from latentdrive.progress import unwatched
 from latentdrive.stages.resume import SETTINGS, resume
-from latentdrive.trainer import STATE
+from latentdrive.stages.state import STATE
 from latentdrive.types import Trajectory
 from tests.fuzz.harness import Reader
 from tests.support.latent import make_info, make_windows

@@ -13,7 +13,7 @@ from latentdrive.data.batches.scene_batches import SceneBatches
 from latentdrive.errors import CheckpointError, ConfigError
 from latentdrive.planners.inputs.scene_batches import PlannerBatches
 from latentdrive.stages.resume import SETTINGS, resume
-from latentdrive.trainer import STATE
+from latentdrive.stages.state import STATE
 
 
 class Module(L.LightningModule):

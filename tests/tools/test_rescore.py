@@ -212,6 +212,7 @@ def test_what_can_not_be_read_is_said_with_its_place(call, tmp_path: Path):
             [v1("a"), v1("b", comfort=math.nan)],
             "line 3, token b, column comfort: expected a finite number, found ''",
         ),
+        (V1_HEADER, [v1("a"), v1("b"), v1("a")], "a has two valid rows, and a scene counts once"),
         (V1_HEADER, [v1("a", score="inf")], "column score: expected a finite number, found 'inf'"),
         (V1_HEADER, [v1("a", valid="perhaps")], "line 2, column valid: expected True or False, found 'perhaps'"),
         (V1_HEADER, [INVALID, v1("average")], "no valid rows with scores; 1 invalid ones"),

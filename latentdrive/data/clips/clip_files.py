@@ -46,6 +46,11 @@ class ClipList:
                 f"data.path={path} does not exist. Give a video, a folder of videos, a folder of numbered images, "
                 "or a text file with one path a line: data.path=FOLDER"
             )
+        if not (path.is_file() or path.is_dir()):
+            raise NoClips(
+                f"data.path={path} is neither a file nor a folder: give a video, a folder or a list of videos, "
+                "data.path=FOLDER"
+            )
         if path.is_file() and path.suffix.lower() in LIST_SUFFIXES:
             self.root = path.parent
             self._bytes, self._starts, self._ends = _map_lines(path)

@@ -9,13 +9,14 @@ import hashlib
 import json
 import sys
 from collections.abc import Callable, Container, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from torch.utils.data import DataLoader, Dataset
 
-from latentdrive.errors import MapError, UnreadableClip, UnreadableScene
+from latentdrive.errors import MapError, NotWritable, UnreadableClip, UnreadableScene
 from latentdrive.locks import one_writer
 from latentdrive.planners.inputs.batch import Arrays
 from latentdrive.planners.inputs.row_files import UNREADABLE, WHOLE, RowFiles
@@ -98,10 +99,10 @@ class SceneCache:
         return self._opened
 
     def _made_anew(self, row: int) -> Arrays:
-        """A row that was altered, from its scene again; it is written as well."""
+        """A row that was altered, from its scene again; it is written as well, where the cache can be written."""
         print(f"{self.folder}: scene {self.tokens[row]} was altered on the disk, and is made anew", file=sys.stderr)
         arrays = self.make(self.tokens[row])
-        with one_writer(self.folder, waiting=print):
+        with suppress(NotWritable), one_writer(self.folder, waiting=print):
             self._opened = RowFiles(self.folder, len(self.tokens))
             self._opened.write(row, arrays)
             self._opened.save()

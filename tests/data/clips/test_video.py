@@ -2,6 +2,7 @@
 
 import errno
 import gc
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -175,9 +176,10 @@ def test_a_text_file_lists_clips_one_a_line(drive: Callable[..., Path], tmp_path
     assert [clip.key for clip in clips] == ["b.mp4", "a.mp4"]
 
 
-@pytest.mark.parametrize("name", ["missing", "empty"])
+@pytest.mark.parametrize("name", ["missing", "empty", "pipe"])
 def test_a_path_with_no_clips_says_what_to_type(tmp_path: Path, name: str):
     (tmp_path / "empty").mkdir()
+    os.mkfifo(tmp_path / "pipe")
     with pytest.raises(NoClips, match=rf"{name}.*data\.path=FOLDER"):
         folder(tmp_path / name)
 

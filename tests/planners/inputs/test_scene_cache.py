@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from latentdrive.errors import DiskFull, UnreadableScene
+from latentdrive.errors import DiskFull, NotWritable, UnreadableScene
 from latentdrive.locks import LOCK
 from latentdrive.planners.inputs import scene_cache
 from latentdrive.planners.inputs.scene_cache import SceneCache
@@ -126,6 +126,18 @@ def test_a_row_that_was_altered_and_whose_scene_is_gone_is_named(tmp_path: Path)
     path.write_bytes(path.read_bytes()[:-1] + b"\x7f")
     with pytest.raises(UnreadableScene, match="t6"):
         fill(tmp_path, Maker(bad=(6,))).read([5, 6])
+
+
+def test_a_row_that_was_altered_is_read_although_the_cache_can_not_be_written(tmp_path: Path, monkeypatch):
+    cache = fill(tmp_path, Maker())
+    path = cache.folder / "number.npy"
+    path.write_bytes(path.read_bytes()[:-1] + b"\x7f")
+
+    def refused(*_: object, **__: object) -> None:
+        raise NotWritable("read-only")
+
+    monkeypatch.setattr(scene_cache, "one_writer", refused)
+    assert cache.read([5, 6])["number"].tolist() == [5, 6]
 
 
 def test_a_disk_that_fills_ends_the_filling_by_name_and_the_same_command_goes_on(tiny_disk: Path):
