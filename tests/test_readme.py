@@ -85,6 +85,7 @@ SMALL = {
     ],
     "distill": PREDICTOR,
     "evaluate": ["processes=1", "pictures=1", "device=cpu"],
+    "run": ["dry_run=true"],  # served by tests/integrations/test_egodriver.py
     "report": ["windows=8", "examples=1"],
 }
 TOOLS = {"tools/divide_split.py": ["--share", "0.5"]}  # the made-up navtrain has two logs
