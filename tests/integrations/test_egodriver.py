@@ -166,9 +166,7 @@ def test_a_young_session_has_a_short_history():
         scene_of(SessionState(uuid="u", seed=0, scene_id="", cameras={}), 0, cameras={}, looks_back=False)
 
 
-@pytest.mark.parametrize(
-    ("bend", "command"), [(0.0, Command.STRAIGHT), (0.03, Command.LEFT), (-0.03, Command.RIGHT)]
-)
+@pytest.mark.parametrize(("bend", "command"), [(0.0, Command.STRAIGHT), (0.03, Command.LEFT), (-0.03, Command.RIGHT)])
 def test_the_command_follows_from_the_route_as_it_lies_now(bend: float, command: Command):
     ahead = np.arange(0.0, 60.0, 2.0)
     route = np.stack([ahead, bend * np.maximum(ahead - 10.0, 0.0) ** 2 / 2, 0 * ahead], 1)
