@@ -24,6 +24,7 @@ from tensorboard.summary.writer.event_file_writer import _AsyncWriterThread
 
 from latentdrive.build import build
 from latentdrive.config import Config
+from latentdrive.devices import has_bfloat16
 from latentdrive.errors import ConfigError, reason_of
 from latentdrive.overrides import quoted
 from latentdrive.run_folder import RunFolder, progress_bar
@@ -47,7 +48,7 @@ def make_trainer(cfg: Config, folder: RunFolder, *, steps: int, held_out_loss: s
     given = {
         "max_steps": steps,
         "limit_train_batches": steps * cfg.trainer.accumulate_grad_batches,  # all steps are one epoch
-        "precision": supported_precision(cfg.trainer.precision),
+        "precision": supported_precision(cfg.trainer.precision, cfg.trainer.accelerator),
         "enable_progress_bar": False,  # ours knows how many steps a resumed run has done
         "enable_checkpointing": False,
         "enable_model_summary": False,
@@ -78,11 +79,10 @@ def _built(cfg: Config, **given: Any) -> L.Trainer:
         ) from None
 
 
-def supported_precision(precision: str | int) -> str | int:
-    """The precision; 32 bit in place of bfloat16 where the GPU has none."""
-    if str(precision).startswith("bf16") and torch.cuda.is_available() and not torch.cuda.is_bf16_supported():
-        return "32-true"
-    return precision
+def supported_precision(precision: str | int, accelerator: str) -> str | int:
+    """The precision; 32 bit in place of bfloat16 where the device has none. accelerator: Lightning's name of it."""
+    device = "cuda" if torch.cuda.is_available() and accelerator != "cpu" else "cpu"
+    return "32-true" if str(precision).startswith("bf16") and not has_bfloat16(device) else precision
 
 
 def trained_model(trainer: L.Trainer, module: L.LightningModule, config: Mapping[str, Any]) -> torch.nn.Module:

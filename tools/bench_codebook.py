@@ -34,6 +34,7 @@ from rich.table import Table
 from latentdrive.build import build
 from latentdrive.codebook.phases import LEARNING
 from latentdrive.config import compose
+from latentdrive.trainer import supported_precision
 
 RESULT = Path("docs/results/bench_codebook.json")
 CLIPS, SECONDS, HZ, SIZE = 24, 10, 10, (96, 160)
@@ -136,6 +137,7 @@ def measure(videos: Path, folder: Path, cache: str, overrides: list[str], steps:
     clock = Clock(batches.train_batches(0))
     trainer = build(
         cfg.trainer,
+        precision=supported_precision(cfg.trainer.precision, cfg.trainer.accelerator),
         max_steps=module.schedule.steps,
         limit_val_batches=0,
         logger=False,

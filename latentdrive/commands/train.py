@@ -139,7 +139,8 @@ def _introduce(folder: RunFolder, stage: _Stage) -> None:
     model = stage.module.model
     parameters = sum(p.numel() for p in model.parameters())
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    folder.say(f"{type(model).__name__}: {parameters:,} parameters, {trained:,} of them trained")
+    what = f"{type(model).__name__}: {parameters:,} parameters, {trained:,} of them trained"
+    folder.say(f"{what}, in steps of {stage.trainer.precision} precision")
     folder.say(stage.batches.estimate(model))
 
 
