@@ -145,30 +145,61 @@ class RecurrentDepth(nn.Module):
             progress = self.step(progress)
         return self.plan(progress)
 
-    def refine(self, progress: Progress, *, delta: float, most: int) -> Refined:
+    def refine(self, progress: Progress, *, delta: float, most: int, probe: float | None = None) -> Refined:
         """Step until every sample's plan rests, for at most `most` steps; samples at rest leave the batch.
 
         delta: mean squared change by one step below which a plan rests. RD-VLA has 5e-4 to 1e-3 for
         normalised actions, at most 32 steps, and one decision for the whole batch. Here every sample has
         its own, so that a plan never depends on its neighbours. With 0 every sample takes `most` steps.
+        probe: see `_Decoding`.
         """
-        batch, device = len(progress.scratchpad), progress.scratchpad.device
-        rows = torch.arange(batch, device=device)  # of the samples that are still refined
-        plans = progress.scratchpad.new_empty(batch, self.queries.shape[0], self.out.out_features)
-        steps = torch.zeros(batch, dtype=torch.long, device=device)
-        moved = progress.scratchpad.new_full((batch,), math.inf)
-        scratchpad = progress.scratchpad.clone()
-        before = None
+        rows = torch.arange(len(progress.scratchpad), device=progress.scratchpad.device)  # samples still refined
+        decoding = _Decoding(progress, (self.queries.shape[0], self.out.out_features), probe)
         for count in range(1, most + 1):
-            progress = self.step(progress)
-            now = self.plan(progress)
-            change = moved[rows] if before is None else movement(before, now)
-            plans[rows], steps[rows], moved[rows], scratchpad[rows] = now, count, change, progress.scratchpad
-            moving = change >= delta
+            before, progress = progress, self.step(progress)
+            decoded = decoding.chosen(rows, before, progress, last=count >= most - 1)
+            if decoded.any():
+                decoding.note(rows[decoded], self.plan(progress.of(decoded)))
+            decoding.step(rows, progress)
+            moving = decoding.moved[rows] >= delta
             if not moving.any():
                 break
-            rows, progress, before = rows[moving], progress.of(moving), now[moving]
-        return Refined(plans, steps, moved, scratchpad)
+            rows, progress = rows[moving], progress.of(moving)
+        return Refined(decoding.plans, decoding.steps, decoding.moved, decoding.scratchpad)
+
+
+class _Decoding:
+    """Plans of B samples while they are refined, and which of them are decoded after a step.
+
+    probe: None decodes after every step. A number decodes a sample once the mean squared change of its scratchpad
+    was below it, from then on after every step (lazy coda); and at the last two steps, which tell its movement.
+    """
+
+    def __init__(self, progress: Progress, shape: tuple[int, int], probe: float | None) -> None:
+        batch, device = len(progress.scratchpad), progress.scratchpad.device
+        self.probe, self.scratchpad = probe, progress.scratchpad.clone()
+        self.plans = progress.scratchpad.new_zeros(batch, *shape)
+        self.moved = progress.scratchpad.new_full((batch,), math.inf)
+        self.steps = torch.zeros(batch, dtype=torch.long, device=device)
+        self.begun = torch.full((batch,), probe is None, device=device)
+        self.known = torch.zeros(batch, dtype=torch.bool, device=device)  # the plan after the step before
+
+    def chosen(self, rows: Tensor, before: Progress, now: Progress, *, last: bool) -> Tensor:
+        """Which of these samples are decoded: a mask."""
+        if self.probe is not None:
+            self.begun[rows] |= last | (movement(before.scratchpad, now.scratchpad) < self.probe)
+        return self.begun[rows]
+
+    def note(self, rows: Tensor, plans: Float[Tensor, "b K A"]) -> None:
+        """Plans after a step."""
+        moved = movement(self.plans[rows], plans)
+        self.moved[rows] = torch.where(self.known[rows], moved, math.inf)
+        self.plans[rows], self.known[rows] = plans.to(self.plans), True
+
+    def step(self, rows: Tensor, progress: Progress) -> None:
+        """These samples have taken one more step."""
+        self.steps[rows] += 1
+        self.scratchpad[rows] = progress.scratchpad
 
 
 def movement(before: Float[Tensor, "B K A"], now: Float[Tensor, "B K A"]) -> Float[Tensor, "B"]:

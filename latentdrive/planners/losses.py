@@ -3,7 +3,7 @@
 Transfuser and iPad have losses of their own (transfuser/losses.py, ipad/losses.py).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Protocol, runtime_checkable
 
 import torch.nn.functional as F
@@ -52,3 +52,25 @@ class ImitationLoss:
     def __call__(self, output: PlannerOutput, targets: PlannerTargets, scorer: PlanScorer | None) -> dict[str, Tensor]:
         """The weighted loss by name."""
         return {"trajectory": self.trajectory * imitation(output.trajectory, targets.trajectory)}
+
+
+@dataclass(**FROZEN)
+class AnytimeLoss:
+    """The loss of a planner whose plan is refined step by step.
+
+    own: the loss of the planner without its head; it gets the plan before any step. refined: weight of the refined
+    plan's distance from the human's.
+    """
+
+    own: PlannerLoss
+    refined: float
+
+    @property
+    def scores(self) -> bool:
+        """Whether the planner's own loss needs a scorer."""
+        return self.own.scores
+
+    def __call__(self, output: PlannerOutput, targets: PlannerTargets, scorer: PlanScorer | None) -> dict[str, Tensor]:
+        """The weighted losses by name. Raises ConfigError as `own` does."""
+        parts = self.own(replace(output, trajectory=output.refinement.first), targets, scorer)
+        return parts | {"refined": self.refined * imitation(output.trajectory, targets.trajectory)}

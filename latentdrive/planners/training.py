@@ -16,11 +16,12 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from latentdrive.errors import ConfigError
+from latentdrive.planners.anytime import AnytimePlanner
 from latentdrive.planners.inputs.batch import PlannerInputs, PlannerTargets
 from latentdrive.planners.inputs.sensors import Sensors
 from latentdrive.planners.latents.fusion import LatentSource
 from latentdrive.planners.learned import LearnedPlanner
-from latentdrive.planners.losses import PlannerLoss, PlanScorer
+from latentdrive.planners.losses import AnytimeLoss, PlannerLoss, PlanScorer
 from latentdrive.planners.sampling import DT_S
 from latentdrive.stages.training import Headline, Schedule, StageTraining
 
@@ -50,7 +51,9 @@ class PlannerStageBatches(Protocol):
 class PlannerTraining(StageTraining):
     """A planner with its loss, optimiser and schedule.
 
-    seed: of the random numbers of each step (dropout, masks), which depend on the seed and the step alone.
+    seed: of the random numbers of each step (dropout, masks), which depend on the seed and the step alone. refined:
+    weight of the refined plan's distance from the human's, for a planner that refines its plan; `loss` is then that of
+    the plan before any step. Raises ConfigError where only one of both is there.
     """
 
     headlines = (
@@ -73,9 +76,15 @@ class PlannerTraining(StageTraining):
         optimizer: Callable[..., Optimizer],
         schedule: Schedule,
         seed: int,
+        refined: float | None = None,
     ) -> None:
         super().__init__(model=model, optimizer=optimizer, schedule=schedule)
-        self.loss, self.seed = loss, seed
+        if isinstance(model, AnytimePlanner) != (refined is not None):
+            raise ConfigError(
+                "training.refined weighs the plan of a planner that refines it: give it for planner=ltf_anytime and "
+                "the like, and for no other"
+            )
+        self.loss, self.seed = loss if refined is None else AnytimeLoss(own=loss, refined=refined), seed
 
     def prepare(self, batches: PlannerStageBatches, *, new: bool) -> None:
         """Open all scenes once; a new run loads the published weights of its backbones.

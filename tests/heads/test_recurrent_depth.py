@@ -9,7 +9,7 @@ from torch.autograd.graph import saved_tensors_hooks
 
 from latentdrive.heads.depth import draw_depth
 from latentdrive.heads.layers import Features, GatedReading, rotate
-from latentdrive.heads.recurrent_depth import GRADIENT_STEPS, Progress, RecurrentDepth
+from latentdrive.heads.recurrent_depth import GRADIENT_STEPS, Progress, RecurrentDepth, movement
 
 WIDTH, ROWS, MEAN = 64, 8, 12.0
 
@@ -198,3 +198,23 @@ def test_a_fixed_depth_is_what_refining_without_a_bound_gives(head: RecurrentDep
         assert not torch.isfinite(
             head.refine(progress, delta=1.0, most=1).movement
         ).any()  # one step moves from nothing
+
+
+def test_a_lazy_coda_decodes_the_same_plans_less_often(head: RecurrentDepth, monkeypatch: pytest.MonkeyPatch) -> None:
+    progress, decoded, plan = _begin(head, 6), [], head.plan
+    monkeypatch.setattr(head, "plan", lambda progress: decoded.append(len(progress.scratchpad)) or plan(progress))
+    eager = head.refine(progress, delta=0.0, most=8)
+    often, decoded[:] = sum(decoded), []
+    changes = movement(progress.scratchpad, head.step(progress).scratchpad).sort().values
+    lazy = head.refine(progress, delta=0.0, most=8, probe=changes[2:4].mean().item())
+    # Three samples are below the probe at the first step; the scratchpads of the others never are.
+    assert (often, sum(decoded)) == (6 * 8, 3 * 8 + 3 * 2)
+    for name in ("plans", "steps", "movement", "scratchpad"):
+        torch.testing.assert_close(getattr(lazy, name), getattr(eager, name), rtol=1e-4, atol=1e-5)
+
+
+def test_a_probe_that_never_rests_decodes_at_the_last_two_steps(head: RecurrentDepth) -> None:
+    progress = _begin(head)
+    lazy, eager = (head.refine(progress, delta=0.0, most=7, probe=probe) for probe in (0.0, None))
+    for name in ("plans", "steps", "movement", "scratchpad"):
+        torch.testing.assert_close(getattr(lazy, name), getattr(eager, name), rtol=0, atol=0)

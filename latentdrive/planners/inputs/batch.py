@@ -64,15 +64,29 @@ class PlannerTargets(Batch):
 
 
 @dataclass(**FROZEN)
+class Refinement(Batch):
+    """How a plan was refined step by step.
+
+    first: the plan before any step. steps: that each scene took. movement: mean squared change of its plan by the
+    last step, in pose units; a plan that still moves is uncertain. Infinite after fewer than two steps.
+    """
+
+    first: Float[Tensor, "B P 3"]
+    steps: Int64[Tensor, "B"]
+    movement: Float[Tensor, "B"]
+
+
+@dataclass(**FROZEN)
 class PlannerOutput(Batch):
     """What every planner network returns; networks with further outputs extend this.
 
     trajectory: the plan, poses in the ego frame of now. proposals: the trajectories it was chosen
-    from; None for a network that makes one plan.
+    from; None for a network that makes one plan. refinement: None for a network that plans at once.
     """
 
     trajectory: Float[Tensor, "B P 3"]
     proposals: Float[Tensor, "B M P 3"] | None = None
+    refinement: Refinement | None = None
 
 
 def inputs_of(tokens: Sequence[str], arrays: Arrays) -> PlannerInputs:

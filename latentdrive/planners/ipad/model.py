@@ -7,6 +7,7 @@ predictor's embeddings before each pass.
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -43,6 +44,14 @@ class IpadOutput(PlannerOutput):
     agent_boxes: Float[Tensor, "B M S 2 8"] | None = None
     agent_logits: Float[Tensor, "B M S 2"] | None = None
     area_logits: Float[Tensor, "B M S 2"] | None = None
+
+
+class Seen(NamedTuple):
+    """A scene before the choice. maps: of the cameras. passes: proposals of every pass. queries: after every pass."""
+
+    maps: Float[Tensor, "B V D h w"]
+    passes: Float[Tensor, "B R M P 3"]
+    queries: tuple[Float[Tensor, "B Q D"], ...]
 
 
 @checkpoint_part
@@ -130,39 +139,53 @@ class Ipad(LearnedPlanner):
 
         Raises WrongShape for inputs without calibrated cameras, ConfigError for a fusion without embeddings.
         """
-        views = self._views(inputs)
+        return self.chosen(self.see(inputs))
+
+    def see(self, inputs: PlannerInputs) -> Seen:
+        """Everything before the choice. Raises as `forward` does."""
+        maps, views = self._views(inputs)
         queries = self.queries + self.status(ego_status(inputs))[:, None]
         latents = None if self.fusion is None else self.embeddings(inputs)
-        passes = []
+        passes, updated = [], []
         for _ in range(self.passes):
             if latents is not None:
                 queries = self.fusion(queries, latents)
             passes.append(self.refiner.propose(queries))
             queries = self.refiner(queries, passes[-1], views)
-        queries = queries.unflatten(1, (-1, self.poses))
-        proposals, logits = passes[-1], self.score(queries)
+            updated.append(queries)
+        return Seen(maps=maps, passes=torch.stack(passes, 1), queries=tuple(updated))
+
+    def chosen(self, seen: Seen) -> IpadOutput:
+        """The proposal of the last pass with the highest score, and what is predicted about all of them."""
+        queries = seen.queries[-1].unflatten(1, (-1, self.poses))
+        proposals, logits = seen.passes[:, -1], self.score(queries)
         chosen = logits[..., TOTAL].argmax(1)
         boxes, relevance = self.agents(queries) if self.training else (None, None)
         return IpadOutput(
             trajectory=proposals[torch.arange(len(chosen), device=chosen.device), chosen],
             proposals=proposals,
-            passes=torch.stack(passes, 1),
+            passes=seen.passes,
             score_logits=logits,
             agent_boxes=boxes,
             agent_logits=relevance,
             area_logits=self.areas(queries) if self.training else None,
         )
 
-    def _views(self, inputs: PlannerInputs) -> Views:
+    def _views(self, inputs: PlannerInputs) -> tuple[Float[Tensor, "B V D h w"], Views]:
+        """The cameras' maps, and how the refiner reads them."""
         if inputs.cameras is None or inputs.intrinsics is None or inputs.camera_to_ego is None:
             raise WrongShape(
                 "Ipad: expected inputs with cameras, intrinsics and camera_to_ego: make them with the planner's own "
                 "sensors"
             )
         height, width = padded_size(*inputs.cameras.shape[-2:], self.stride)
-        values = self.refiner.cameras.read(self.images(inputs.cameras))
-        return Views(
-            values=values, intrinsics=inputs.intrinsics, camera_to_ego=inputs.camera_to_ego, height=height, width=width
+        maps = self.images(inputs.cameras)
+        return maps, Views(
+            values=self.refiner.cameras.read(maps),
+            intrinsics=inputs.intrinsics,
+            camera_to_ego=inputs.camera_to_ego,
+            height=height,
+            width=width,
         )
 
 

@@ -93,7 +93,7 @@ def test_outputs_stay_finite_where_no_camera_sees_a_proposal():
 def test_anchors_carry_no_gradient_to_the_proposals():
     torch.manual_seed(0)
     model, inputs = small(), made_inputs(1)
-    views = model._views(inputs)
+    _, views = model._views(inputs)
     queries = model.queries[None].detach()
     proposals = model.refiner.propose(queries).detach().requires_grad_()
     refined = model.refiner(queries, proposals, views)
