@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64
 from scipy.stats import t as student_t
 
 from latentdrive.counting import counted
@@ -148,6 +148,44 @@ def ratio_by_drive(
         mean = above.sum() / below.sum()
         low, high = _ends(above, below, samples=samples, level=level, seed=seed)
     return Interval(mean=float(mean), low=low, high=high, drives=len(names), values=len(group))
+
+
+def auroc_by_drive(
+    ranks: Float[np.ndarray, "N"],
+    positive: Bool[np.ndarray, "N"],
+    drives: Sequence[str],
+    *,
+    samples: int = 2000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> Interval | None:
+    """Area under the ROC curve, with its percentile interval when whole drives are drawn with replacement.
+
+    It is the probability that a positive value ranks above a negative one, ties counting half: 0.5 is chance.
+    None where there are no positives, or only positives. Raises WrongShape as bootstrap_by_drive does.
+    """
+    if not len(ranks) == len(positive) == len(drives) or len(drives) == 0:
+        raise WrongShape(
+            f"auroc_by_drive got {counted(len(ranks), 'value')}, {counted(len(positive), 'label')} and "
+            f"{counted(len(drives), 'drive')}: give one of each for each value"
+        )
+    if positive.all() or not positive.any():
+        return None
+    names, group = recordings(drives)
+    ordered, place = np.unique(ranks, return_inverse=True)
+    by_drive = np.zeros((2, len(names), len(ordered)))  # negatives and positives of each drive at each rank
+    np.add.at(by_drive, (positive.astype(int), group, place), 1)
+    negatives, positives = by_drive
+    below = np.cumsum(negatives, 1) - negatives / 2  # negatives of each drive below a rank, ties half
+    wins = positives @ below.T  # [drive of the positive, drive of the negative]
+    draws = np.random.default_rng(seed).integers(0, len(names), (samples, len(names)))
+    times = np.stack([np.bincount(draw, minlength=len(names)) for draw in draws]).astype(np.float64)
+    with np.errstate(invalid="ignore"):
+        drawn = np.einsum("sd,de,se->s", times, wins, times, optimize=True)
+        drawn /= (times @ positives.sum(1)) * (times @ negatives.sum(1))
+    low, high = np.nanquantile(drawn, [(1 - level) / 2, (1 + level) / 2]) if len(names) > 1 else (math.nan, math.nan)
+    mean = wins.sum() / (positives.sum() * negatives.sum())
+    return Interval(mean=float(mean), low=float(low), high=float(high), drives=len(names), values=len(group))
 
 
 def _ends(above: np.ndarray, below: np.ndarray, *, samples: int, level: float, seed: int) -> tuple[float, float]:

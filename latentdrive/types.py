@@ -199,10 +199,23 @@ def camera_key(camera: str) -> str:
 
 @dataclass(**FROZEN)
 class Trajectory:
-    """Poses (x, y, heading) in the ego frame of now, dt_s apart; the first lies dt_s after now. Any float precision."""
+    """Poses (x, y, heading) in the ego frame of now, dt_s apart; the first lies dt_s after now. Any float precision.
+
+    refined: how it came about, from a planner that refines its plan step by step.
+    """
 
     poses: Float[np.ndarray, "*batch P 3"]
     dt_s: float
+    refined: "Refined | None" = None
+
+
+@dataclass(**FROZEN)
+class Refined:
+    """steps: that each plan took. movement: how far it still moved at the last one, in its planner's units; the
+    larger, the less certain. NaN after fewer than two steps."""
+
+    steps: Int64[np.ndarray, "*batch"]
+    movement: Float32[np.ndarray, "*batch"]
 
 
 @dataclass(**FROZEN)

@@ -7,6 +7,7 @@ import pytest
 
 from latentdrive.errors import WrongShape
 from latentdrive.statistics import (
+    auroc_by_drive,
     bootstrap_by_drive,
     drives_needed,
     evenly_spread,
@@ -119,3 +120,33 @@ def test_no_number_of_drives_is_named_where_none_follows():
 
 def test_an_even_sample_has_both_ends_and_never_a_row_twice():
     assert evenly_spread(10, 4) == [0, 3, 6, 9] and evenly_spread(3, 8) == [0, 1, 2] and evenly_spread(0, 4) == []
+
+
+def test_auroc_is_the_share_of_pairs_in_the_right_order():
+    # Positives 3 and 1, negatives 2, 1 and 0: of six pairs 3 beats three, 1 beats one and ties with one.
+    told = auroc_by_drive(np.array([3.0, 1.0, 2.0, 1.0, 0.0]), np.array([1, 1, 0, 0, 0], bool), ["a"] * 5)
+    assert told.mean == pytest.approx(4.5 / 6) and math.isnan(told.low) and (told.drives, told.values) == (1, 5)
+
+
+def test_auroc_draws_whole_drives():
+    rng = np.random.default_rng(1)
+    ranks, drives = np.round(rng.normal(size=300), 1), rng.integers(0, 20, 300)
+    positive = rng.random(300) < 1 / (1 + np.exp(2 - ranks))
+    told = auroc_by_drive(ranks, positive, [f"d{drive}" for drive in drives], samples=400, seed=3)
+
+    def area(rows: np.ndarray) -> float:
+        above, below = ranks[rows][positive[rows]], ranks[rows][~positive[rows]]
+        return float(((above[:, None] > below) + 0.5 * (above[:, None] == below)).mean())
+
+    names, group = recordings([f"d{drive}" for drive in drives])
+    draws = np.random.default_rng(3).integers(0, len(names), (400, len(names)))
+    drawn = [area(np.concatenate([np.flatnonzero(group == drive) for drive in draw])) for draw in draws]
+    assert told.mean == pytest.approx(area(np.arange(300)))
+    assert (told.low, told.high) == pytest.approx(tuple(np.quantile(drawn, [0.025, 0.975])))
+
+
+def test_auroc_needs_both_kinds():
+    assert auroc_by_drive(np.arange(3.0), np.zeros(3, bool), ["a", "b", "c"]) is None
+    assert auroc_by_drive(np.arange(3.0), np.ones(3, bool), ["a", "b", "c"]) is None
+    with pytest.raises(WrongShape, match="auroc_by_drive got 3 values, 3 labels and 2 drives"):
+        auroc_by_drive(np.arange(3.0), np.ones(3, bool), ["a", "b"])

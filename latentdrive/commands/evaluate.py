@@ -40,6 +40,7 @@ from latentdrive.evaluation.stamp import incomplete_lines, stamp, stamp_lines
 from latentdrive.evaluation.summary import SUMMARY, as_text, flat, summarise, write_evaluation_sums
 from latentdrive.evaluation.terminal import audit_lines, failure_lines, latency_lines, mapping_lines, score_table
 from latentdrive.evaluation.trajectories_file import TRAJECTORIES, write_trajectories
+from latentdrive.evaluation.uncertainty import uncertainty_lines
 from latentdrive.kinds import Count
 from latentdrive.pdms.prepare import prepare_scene
 from latentdrive.pdms.scene import ScoringScene
@@ -269,6 +270,7 @@ def _report(
     write_evaluation_sums(folder.path)
     lines = [score_table(summary), *mapping_lines(about.get("mapping")), *failure_lines(summary)]
     lines += [*box_lines(about.get("boxes")), *stamp_lines(about["stamp"])]
+    lines += uncertainty_lines(summary.get("refined"))
     lines += latency_lines(latency, reads_store="store" in about.get("latents", {}))
     for line in (*lines, "Audit", *audit_lines(findings)):
         folder.say(line)

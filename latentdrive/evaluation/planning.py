@@ -20,6 +20,7 @@ from latentdrive.types import (
     FROZEN,
     Planner,
     PrivilegedPlanner,
+    Refined,
     SceneSource,
     SceneTruth,
     SensorNeeds,
@@ -126,8 +127,16 @@ def _plan(
             _plan(planner, {token: scene}, trajectories, failures, calls)
         return
     calls.append(PlanCall(scenes=len(opened), seconds=seconds))
-    for token, poses in zip(opened, planned.poses):
-        trajectories[token] = Trajectory(poses=poses, dt_s=planned.dt_s)
+    for row, token in enumerate(opened):
+        trajectories[token] = _row_of(planned, row)
+
+
+def _row_of(planned: Trajectory, row: int) -> Trajectory:
+    """The trajectory of one scene."""
+    refined = planned.refined
+    if refined is not None:
+        refined = Refined(steps=refined.steps[row, ...], movement=refined.movement[row, ...])
+    return Trajectory(poses=planned.poses[row], dt_s=planned.dt_s, refined=refined)
 
 
 def _require_shape(planner: AnyPlanner, planned: Trajectory, scenes: int) -> None:

@@ -49,7 +49,8 @@ class Results:
     previous scene). score: the total. valid: False for scenes that failed; their sub-scores and
     score are 0, and `failures` gives the reason by token. collision_track: token of the track that
     was hit, or an empty string. progress_m, reference_progress_m, collision_step, ttc_step: see
-    PdmScores. links: None where one stage was scored.
+    PdmScores. links: None where one stage was scored. steps, movement: as in types.Refined, NaN for
+    scenes without a plan; None for a planner that plans at once.
     """
 
     version: Version
@@ -65,6 +66,8 @@ class Results:
     ttc_step: Int64[np.ndarray, "N"]
     failures: dict[str, str]
     links: StageLinks | None = None
+    steps: Float64[np.ndarray, "N"] | None = None
+    movement: Float64[np.ndarray, "N"] | None = None
 
     def __len__(self) -> int:
         return len(self.tokens)

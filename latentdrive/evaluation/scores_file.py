@@ -28,13 +28,14 @@ COMBINED = f"{TOTAL}_combined"
 FLOATS, STEPS = ("progress_m", "reference_progress_m"), ("collision_step", "ttc_step")
 OWN_COLUMNS = ("drive", *FLOATS, "collision_step", "collision_track", "ttc_step")
 TEXTS = ("token", "drive", "collision_track", "follows")  # columns of names that others chose
+REFINED = ("steps", "movement")  # of planners that refine their plans; without these columns it planned at once
 LINKS = ("follows", "weight")  # token of the first-stage scene, and the weight among those that follow it
 
 
 def write_scores(path: Path, results: Results) -> None:
     """Write scores.csv as a whole or not at all: one row for each scene, then the means."""
     text = io.StringIO()
-    header = _header(results.version, two_stages=results.links is not None)
+    header = _header(results.version, two_stages=results.links is not None, refined=results.steps is not None)
     rows = csv.DictWriter(text, header, restval="", lineterminator="\n")
     rows.writeheader()
     rows.writerows(_row(results, row) for row in range(len(results)))
@@ -53,7 +54,8 @@ def read_scores(path: Path, version: Version, failures: dict[str, str]) -> Resul
     except (OSError, ValueError, csv.Error) as error:
         raise ConfigError(f"{path} can't be read ({error}): repeat the evaluation") from None
     two_stages = LINKS[0] in header
-    expected, last = _header(version, two_stages=two_stages), _last_tokens(version, two_stages=two_stages)
+    expected = _header(version, two_stages=two_stages, refined=REFINED[0] in header)
+    last = _last_tokens(version, two_stages=two_stages)
     if header != expected:
         missing = [name for name in expected if name not in header]
         difference = f"lacks the columns {', '.join(missing)}" if missing else "has its columns in another order"
@@ -92,13 +94,22 @@ def _results(
         collision_track=table["collision_track"],
         failures=failures,
         links=links,
+        **{name: _floats(table[name]) for name in REFINED if name in table},
     )
 
 
-def _header(version: Version, *, two_stages: bool) -> list[str]:
+def _header(version: Version, *, two_stages: bool, refined: bool) -> list[str]:
     suffixes = STAGES if two_stages else ("",)
     terms = [name + suffix for suffix in suffixes for name in version.rules.columns]
-    return ["token", "valid", *terms, "score", *OWN_COLUMNS, *(LINKS if two_stages else ())]
+    return [
+        "token",
+        "valid",
+        *terms,
+        "score",
+        *OWN_COLUMNS,
+        *(REFINED if refined else ()),
+        *(LINKS if two_stages else ()),
+    ]
 
 
 def _row(results: Results, row: int) -> dict[str, object]:
@@ -113,6 +124,7 @@ def _row(results: Results, row: int) -> dict[str, object]:
     cells |= {name + suffix: _number(values[row]) for name, values in results.terms.items()}
     cells |= {name: _number(getattr(results, name)[row]) for name in FLOATS}
     cells |= {name: int(getattr(results, name)[row]) for name in STEPS}
+    cells |= {name: _number(getattr(results, name)[row]) for name in REFINED if results.steps is not None}
     cells |= {"drive": cell(results.drives[row]), "collision_track": cell(results.collision_track[row])}
     if links is None:
         return cells

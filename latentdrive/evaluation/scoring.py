@@ -73,7 +73,17 @@ def score_plans(
         scores = Scorer(scenes, version=version, device=device).score(trajectory, states=True)
         table.add(scores, scenes, poses[:, 0, -1])
         advance(len(opened))
-    return table.scored()
+    return table.scored(_refined(tokens, plans.trajectories))
+
+
+def _refined(tokens: Sequence[str], trajectories: Mapping[str, Trajectory]) -> dict[str, Float64[np.ndarray, "N"]]:
+    """Steps and movement of every scene by name; empty for a planner that plans at once."""
+    refined = [None if (plan := trajectories.get(token)) is None else plan.refined for token in tokens]
+    if all(known is None for known in refined):
+        return {}
+    nothing = (np.nan, np.nan)
+    rows = [nothing if known is None else (known.steps, known.movement) for known in refined]
+    return dict(zip(("steps", "movement"), np.array(rows, np.float64).T))
 
 
 def with_extended_comfort(scored: ScoredPlans) -> ScoredPlans:
@@ -168,8 +178,8 @@ class _Table:
             if scores.states is not None:
                 self.states[row] = scores.states[number, 0].cpu().numpy()
 
-    def scored(self) -> ScoredPlans:
-        """Everything that was added."""
+    def scored(self, refined: Mapping[str, Float64[np.ndarray, "N"]]) -> ScoredPlans:
+        """Everything that was added. refined: further columns of the results."""
         failed = [token for token, valid in zip(self.tokens, self.valid) if not valid]
         results = Results(
             version=self.version,
@@ -184,6 +194,7 @@ class _Table:
             collision_track=tuple(self.hit),
             ttc_step=self.steps["ttc_step"],
             failures={token: self.failures.get(token, "it has no plan") for token in failed},
+            **refined,
         )
         return ScoredPlans(
             results=results,

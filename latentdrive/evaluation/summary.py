@@ -15,6 +15,7 @@ from latentdrive.errors import ConfigError
 from latentdrive.evaluation.audit import AuditFinding
 from latentdrive.evaluation.results import AveragedScenes, Results
 from latentdrive.evaluation.scores_file import SCORES, read_scores
+from latentdrive.evaluation.uncertainty import Uncertainty, uncertainty
 from latentdrive.kinds import misfit
 from latentdrive.pdms.versions import Version
 from latentdrive.plain_files import read_json
@@ -60,6 +61,7 @@ class Summary(TypedDict):
     split: NotRequired[str | None]
     latency: NotRequired[Latency | None]
     latents: NotRequired[dict[str, Any] | None]
+    refined: NotRequired[Uncertainty]
 
 
 def intervals(averaged: AveragedScenes) -> dict[str, Interval]:
@@ -97,6 +99,7 @@ def summarise(results: Results, findings: Iterable[AuditFinding], about: Mapping
         "failed": len(results.failures),
         **_means(results.averaged()),
         **{name: _means(stage) for name, stage in zip(STAGES, results.stages())},
+        **({} if (told := uncertainty(results)) is None else {"refined": told}),
         "devkit_mean_without_failed_scenes": _json_number(devkit_mean(results)),
         "audit": {
             finding.name: {
@@ -121,6 +124,8 @@ def flat(summary: Mapping[str, Any]) -> dict[str, float | None]:
         if mean is not None:
             suffixes = {"": "mean", "_low": "low", "_high": "high"}
             numbers |= {f"evaluate/{name}{suffix}": mean[key] for suffix, key in suffixes.items()}
+    if told := summary.get("refined"):
+        numbers |= {f"evaluate/{name}": told[name] for name in ("mean_steps", "auroc")}
     shares = {name: finding["share"] for name, finding in summary["audit"].items()}
     numbers |= {f"audit/{name}": share for name, share in shares.items() if share is not None}
     return numbers | {"evaluate/failed": float(summary["failed"]), "evaluate/scenes": float(summary["scenes"])}

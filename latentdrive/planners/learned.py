@@ -17,11 +17,11 @@ from torch import Tensor, nn
 from latentdrive.checkpoint_parts import SpeaksCodes
 from latentdrive.errors import ConfigError
 from latentdrive.identity import same_id
-from latentdrive.planners.inputs.batch import PlannerInputs, PlannerOutput, inputs_of, stacked
+from latentdrive.planners.inputs.batch import PlannerInputs, PlannerOutput, Refinement, inputs_of, stacked
 from latentdrive.planners.inputs.sensors import Sensors
 from latentdrive.planners.latents.fusion import LatentFusion, LatentSource, require_codebook
 from latentdrive.planners.sampling import DT_S
-from latentdrive.types import Origin, Scene, SceneSource, SensorNeeds, Trajectory
+from latentdrive.types import Origin, Refined, Scene, SceneSource, SensorNeeds, Trajectory
 
 
 class LearnedPlanner(SpeaksCodes, nn.Module, ABC):
@@ -73,7 +73,8 @@ class LearnedPlanner(SpeaksCodes, nn.Module, ABC):
         if self.latents is not None:
             inputs = replace(inputs, latents=self.latents.of(scenes))
         output = self(inputs.to(next(self.parameters()).device))
-        return Trajectory(poses=output.trajectory.float().cpu().numpy().astype(np.float32), dt_s=DT_S)
+        poses = output.trajectory.float().cpu().numpy().astype(np.float32)
+        return Trajectory(poses=poses, dt_s=DT_S, refined=_refined(output.refinement))
 
     def attach(self, source: LatentSource | None) -> None:
         """Use this source of embeddings in `plan`.
@@ -111,6 +112,15 @@ class LearnedPlanner(SpeaksCodes, nn.Module, ABC):
             facts["learned_permuted"] = self.learned_permuted
         oracle = self.latents.origin is Origin.INVERSE_DYNAMICS
         return {"latents": facts} | ({"oracle_future": True} if oracle else {})
+
+
+def _refined(refinement: Refinement | None) -> Refined | None:
+    if refinement is None:
+        return None
+    moved = refinement.movement.float().cpu()
+    return Refined(
+        steps=refinement.steps.cpu().numpy(), movement=torch.where(moved.isfinite(), moved, torch.nan).numpy()
+    )
 
 
 def run_in_weight_dtype(layers: nn.Module, values: Tensor) -> Tensor:

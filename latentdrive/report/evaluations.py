@@ -15,6 +15,7 @@ from latentdrive.evaluation.comparison import short_names
 from latentdrive.evaluation.results import Results
 from latentdrive.evaluation.scores_file import SCORES
 from latentdrive.evaluation.summary import SUMMARY, read_evaluation
+from latentdrive.evaluation.uncertainty import Uncertainty
 from latentdrive.report.runs import Run
 
 # Classes of privileged planners, by their names in summary.json. Summaries of older runs give the
@@ -80,6 +81,11 @@ class Evaluation:
     def latency(self) -> dict[str, Any] | None:
         """See evaluation/latency.py; None where it was not measured."""
         return self.summary.get("latency")
+
+    @property
+    def refined(self) -> Uncertainty | None:
+        """Steps of its refined plans, and how well they tell failures; None for a planner that plans at once."""
+        return self.summary.get("refined")
 
     @property
     def reads_store(self) -> bool:

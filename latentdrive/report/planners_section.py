@@ -10,6 +10,7 @@ from typing import Any
 
 from latentdrive.counting import counted
 from latentdrive.evaluation.summary import as_interval
+from latentdrive.evaluation.uncertainty import auroc_of
 from latentdrive.report.aims import planner_misses
 from latentdrive.report.charts import PAINTS, Chart, grouped_bars, points
 from latentdrive.report.evaluation_charts import in_words, in_wrapped_words
@@ -58,7 +59,7 @@ def _columns(members: list[Evaluation]) -> list[str]:
 
 def _table(group: Group) -> PlannerTable:
     names, others = _columns(group.members), [member.name for member in group.on_other_scenes()]
-    rows = []
+    rows, refines = [], any(member.refined for member in group.members)
     for member in group.members:
         means = [member.summary["sub_scores"].get(name) for name in names]
         cells = [
@@ -67,10 +68,12 @@ def _table(group: Group) -> PlannerTable:
             (f"{member.summary['scenes']:,}", counted(member.summary["drives"], "drive")),
             (f"{member.summary['failed']:,}", ""),
             _latency_cell(member),
+            *([_refined_cell(member)] if refines else []),
         ]
         marks = [*member.marks, *(["other scenes"] if member.name in others else [])]
         rows.append(PlannerRow(name=member.name, planner=member.planner, marks=marks, cells=cells))
     columns = ["score", *map(in_words, names), "scenes", "failed (as 0)", "ms for one scene"]
+    columns += ["steps of refinement"] if refines else []
     return PlannerTable(columns=columns, rows=rows)
 
 
@@ -88,6 +91,15 @@ def _latency_cell(member: Evaluation) -> tuple[str, str]:
     small_print = f"p95 {latency['ms_batch_1_p95']:.3g}"
     small_print += ", without the network that filled its store" if member.reads_store else ""
     return f"{latency['ms_batch_1_median']:.3g}", small_print
+
+
+def _refined_cell(member: Evaluation) -> tuple[str, str]:
+    """Mean number of steps, and how well the movement of its plans tells those that fail (AUROC, chance 0.5)."""
+    told = member.refined
+    if told is None:
+        return "–", ""
+    auroc = "" if told["auroc"] is None else f"movement tells failures: AUROC {auroc_of(told).within('.2f')}"
+    return f"{told['mean_steps']:.1f}", auroc
 
 
 def _score_against_latency(members: list[Evaluation], paints: Mapping[str, str]) -> list[Chart]:

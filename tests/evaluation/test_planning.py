@@ -7,7 +7,7 @@ from latentdrive.evaluation.planning import plan_scenes, scene_opener, sensors_o
 from latentdrive.planners.baselines.human import Human
 from latentdrive.planners.baselines.pdm_closed import PdmClosed
 from latentdrive.planners.sampling import NO_SENSORS
-from latentdrive.types import Scene, SceneTruth, SensorNeeds, Trajectory
+from latentdrive.types import Refined, Scene, SceneTruth, SensorNeeds, Trajectory
 from tests.support.evaluation import MadeSource
 
 SOURCE = MadeSource("a", "b")
@@ -57,3 +57,17 @@ def test_plans_of_another_length_are_refused_with_their_length(poses: int, dt_s:
     plans = plan_scenes(Planner(poses, dt_s), ["a", "b"], SOURCE.__getitem__, batch=2, advance=lambda done: None)
     assert plans.trajectories == {} and set(plans.failures) == {"a", "b"}
     assert f"{poses} poses" in plans.failures["a"] and "cover 4.0 s" in plans.failures["a"]
+
+
+def test_how_a_plan_was_refined_stays_with_its_scene():
+    class Refining(Planner):
+        def plan(self, scenes: list) -> Trajectory:
+            number = np.arange(len(scenes))
+            refined = Refined(steps=3 + number, movement=(0.5 * number).astype(np.float32))
+            return Trajectory(poses=np.zeros((len(scenes), 8, 3)), dt_s=0.5, refined=refined)
+
+    plans = plan_scenes(Refining(), ["a", "b"], SOURCE.__getitem__, batch=2, advance=lambda done: None)
+    told = {
+        token: (int(plan.refined.steps), float(plan.refined.movement)) for token, plan in plans.trajectories.items()
+    }
+    assert told == {"a": (3, 0.0), "b": (4, 0.5)}

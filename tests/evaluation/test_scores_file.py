@@ -2,6 +2,7 @@
 numbers."""
 
 import csv
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -133,3 +134,18 @@ def test_a_cell_that_no_evaluation_writes_is_refused(tmp_path, written, changed,
     (tmp_path / "scores.csv").write_text(text.replace(written, changed))
     with pytest.raises(ConfigError, match=reason):
         read_scores(tmp_path / "scores.csv", made.version, {})
+
+
+def test_a_refined_plan_has_two_more_columns_that_read_back(tmp_path):
+    results = make_results([0.5, 0.0], ["d", "e"])
+    results = replace(results, steps=np.array([4.0, np.nan]), movement=np.array([1 / 3, np.nan]))
+    write_scores(tmp_path / "scores.csv", results)
+    assert [(row["steps"], row["movement"]) for row in rows_of(tmp_path / "scores.csv")[:2]] == [
+        ("4.0", "0.3333333333333333"),
+        ("", ""),
+    ]
+    read = read_scores(tmp_path / "scores.csv", results.version, {})
+    np.testing.assert_array_equal(read.steps, results.steps)
+    np.testing.assert_array_equal(read.movement, results.movement)
+    write_scores(tmp_path / "scores.csv", make_results([0.5], ["d"]))
+    assert read_scores(tmp_path / "scores.csv", results.version, {}).steps is None

@@ -178,6 +178,19 @@ def test_planners_that_know_the_future_are_marked_and_are_no_rivals(tmp_path):
     assert [rival.name for rival in group.rivals()] == ["seed_1", "seed_0"]
 
 
+def test_the_steps_of_refined_plans_have_a_column_where_a_planner_refines(tmp_path):
+    refined = replace(
+        make_results([0.0, 0.9, 0.0, 0.9], DRIVES), steps=np.full(4, 6.0), movement=np.array([1, 0, 1, 0.0])
+    )
+    write_evaluation(tmp_path / "anytime", refined)
+    write_evaluation(tmp_path / "at_once", make_results([0.5] * 4, DRIVES))
+    (group,) = grouped(tmp_path)
+    table = planners_section(group, None).table
+    cells = {row.name: row.cells[-1] for row in table.rows}
+    assert table.columns[-1] == "steps of refinement" and cells["at_once"] == ("–", "")
+    assert cells["anytime"][0] == "6.0" and cells["anytime"][1].startswith("movement tells failures: AUROC 1.00")
+
+
 def test_the_names_of_privileged_planners_are_those_of_their_classes(tmp_path):
     """Folders of older runs name the class and say no more."""
     assert {HUMAN_DRIVER, PDM_CLOSED} == {Human.__name__, PdmClosed.__name__}
