@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from latentdrive.counting import counted
 from latentdrive.data.batches.labelled_clips import require_same_files
 from latentdrive.data.latent_store import LatentStore
+from latentdrive.data.latent_tensors import join_features
 from latentdrive.data.store_files import INDEX
 from latentdrive.errors import StoreError, UnreadableScene
 from latentdrive.identity import same_id
@@ -68,11 +69,7 @@ class StoredLatents:
         """Embeddings of the windows that `find` returned, in their order."""
         if len({number for number, _ in rows}) == 1:
             return self._features(rows[0][0], [row for _, row in rows])
-        single = [self._features(number, [row]) for number, row in rows]
-        return LatentFeatures(
-            visual=torch.cat([features.visual for features in single]),
-            action=torch.cat([features.action for features in single]),
-        )
+        return join_features([self._features(number, [row]) for number, row in rows])
 
     def of(self, scenes: Sequence[Scene]) -> LatentFeatures:
         """Embeddings of the scenes, found by drive and time. Raises UnreadableScene where a scene has none."""
