@@ -19,7 +19,7 @@ from latentdrive.data.latent_tensors import join_features
 from latentdrive.data.store_files import INDEX
 from latentdrive.errors import StoreError, UnreadableScene
 from latentdrive.identity import same_id
-from latentdrive.planners.latents.fusion import LatentFusion
+from latentdrive.planners.latents.fusion import ReadsLatents
 from latentdrive.planners.sampling import NO_SENSORS
 from latentdrive.progress import Progress, unwatched
 from latentdrive.types import LatentFeatures, Origin, Scene, SceneSource, Timed
@@ -103,9 +103,9 @@ class StoredLatents:
             "label their split, with parts=[...] naming it"
         )
 
-    def require_widths(self, fusion: LatentFusion) -> None:
-        """Raise WrongShape where these embeddings are not as wide as the fusion takes them."""
-        fusion.require_widths(self._features(0, [0]))
+    def require_fit(self, reader: ReadsLatents) -> None:
+        """Raise WrongShape where the reader can't read these embeddings."""
+        reader.require_fit(self._features(0, [0]))
 
     def provenance(self) -> dict[str, Any]:
         """The labeller, its codebook, and the store."""
