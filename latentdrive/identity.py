@@ -15,7 +15,7 @@ PACKAGE = "latentdrive."
 TARGET = "_target_"
 # Keys that configurations of earlier versions lack, each with the value that does what those versions did. At that
 # value a key is no part of an identity, so that earlier runs keep theirs.
-LATER_KEYS = {"complete_only": False, "video_hz": None}
+LATER_KEYS = {"complete_only": False, "video_hz": None, "middle_depth": None}
 
 
 def own_name(target: str) -> str:

@@ -15,7 +15,8 @@ from latentdrive.data.batches.labelled_clips import fingerprint_clips
 from latentdrive.data.batches.windows import Opened, open_clip
 from latentdrive.data.clips.clip_source import ReadableSource
 from latentdrive.data.file_contents import FileContent, contents_of
-from latentdrive.data.latent_store import LatentWriter, StoreInfo, Windows, stack_latents
+from latentdrive.data.latent_store import LatentWriter, StoreInfo, Windows
+from latentdrive.data.latent_tensors import stack_latents
 from latentdrive.data.unreadable import UnreadableLog
 from latentdrive.errors import ConfigError, StoreError, TooShort, UnreadableClip, raise_if_out_of_files
 from latentdrive.labellers import Labeller, WindowList

@@ -133,10 +133,14 @@ class Batch:
 
 @dataclass(**FROZEN)
 class LatentFeatures(Batch):
-    """Pooled states behind a prediction, in the teacher's widths; the student projects to the same widths."""
+    """Pooled states behind a prediction, in the teacher's widths; the student projects to the same widths.
+
+    middle: the same states of a layer in the middle of the network; None where their maker was built without.
+    """
 
     visual: Float[Tensor, "*batch Nv Dv"]
     action: Float[Tensor, "*batch A Da"]
+    middle: "LatentFeatures | None" = None
 
 
 @dataclass(**FROZEN)

@@ -3,9 +3,9 @@
 A store is a folder with `index.json` (what was labelled, by which model, from which clips) and
 shards in safetensors, each with the windows of some consecutive clips. A window is a clip and a
 time t0. It has codes, logits over the K codes of every slot, and pooled visual and action features
-(float16). The index lists finished shards only, so an interrupted labelling keeps them and
-continues after the last one. Codes of origin `inverse_dynamics` depend on future frames: they are
-training targets and never a planner's input.
+(float16), of a middle layer, too, where the labeller gives them. The index lists finished shards only,
+so an interrupted labelling keeps them and continues after the last one. Codes of origin
+`inverse_dynamics` depend on future frames: they are training targets and never a planner's input.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,13 +19,14 @@ from jaxtyping import Bool, Float64, Int64
 
 from latentdrive.counting import counted
 from latentdrive.data.file_contents import FileContent
+from latentdrive.data.latent_tensors import FEATURES, arrays_of, features_in
 from latentdrive.data.store_files import FORMAT, INDEX, Shard, read_index, read_shard, write_index, write_shard
 from latentdrive.errors import MixedCodebooks, StoreError
 from latentdrive.identity import FormerIds, digest, same_id
-from latentdrive.types import FROZEN, LatentActions, LatentFeatures, Origin
+from latentdrive.types import FROZEN, LatentActions, Origin
 
 AGAIN = "label again with the same command: finished shards are kept"
-SEEN = ("codes", "environment", "logits", "visual", "action")  # tensors of a shard that LatentActions are made of
+SEEN = ("codes", "environment", "logits", *FEATURES)  # tensors of a shard that LatentActions are made of
 
 
 @dataclass(**FROZEN)
@@ -167,7 +168,7 @@ class LatentWriter:
         if latents.logits is not None:
             tensors["logits"] = latents.logits.float()
         if latents.features is not None:
-            tensors |= {"visual": latents.features.visual.half(), "action": latents.features.action.half()}
+            tensors |= arrays_of(latents.features)
         contents = {key: list(files) for key, files in windows.contents.items()}
         shard = Shard(tensors=tensors, keys=windows.keys, drives=windows.drives, contents=contents)
         return write_shard(self.folder, number, shard)
@@ -226,15 +227,12 @@ class LatentStore:
             if name in self._tensors[0]:
                 picked = [self._tensors[s][name][int(row - starts[s])] for s, row in zip(where, rows)]
                 tensors[name] = torch.stack(picked)
-        features = None
-        if "visual" in tensors:
-            features = LatentFeatures(visual=tensors["visual"].float(), action=tensors["action"].float())
         environment = tensors.get("environment")
         return LatentActions(
             codes=tensors["codes"].long(),
             environment=None if environment is None else environment.long(),
             logits=tensors.get("logits"),
-            features=features,
+            features=features_in(tensors),
             codebook_id=self.info.codebook_id,
             origin=self.info.origin,
         )
@@ -254,28 +252,6 @@ class LatentStore:
                     f"{self.folder} does not hold {slots} of {self.info.codes} codes for every window, as its index "
                     "says: copy the folder again, or remove it and label again"
                 )
-
-
-def stack_latents(parts: Sequence[LatentActions]) -> LatentActions:
-    """Batches joined into one. Raises MixedCodebooks with the ids if they are of different codebooks."""
-    ids = sorted({part.codebook_id for part in parts})
-    if len(ids) > 1:
-        raise MixedCodebooks(f"latent actions of codebooks {' and '.join(ids)} can't be joined: label with one of them")
-    first = parts[0]
-    features = None
-    if first.features is not None:
-        features = LatentFeatures(
-            visual=torch.cat([part.features.visual for part in parts]),
-            action=torch.cat([part.features.action for part in parts]),
-        )
-    return LatentActions(
-        codes=torch.cat([part.codes for part in parts]),
-        environment=None if first.environment is None else torch.cat([part.environment for part in parts]),
-        logits=None if first.logits is None else torch.cat([part.logits for part in parts]),
-        features=features,
-        codebook_id=first.codebook_id,
-        origin=first.origin,
-    )
 
 
 def _address(key: str, t0_s: float) -> tuple[str, int]:

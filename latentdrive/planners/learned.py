@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
 from torch import Tensor, nn
 
 from latentdrive.checkpoint_parts import SpeaksCodes
@@ -19,9 +18,9 @@ from latentdrive.errors import ConfigError
 from latentdrive.identity import same_id
 from latentdrive.planners.inputs.batch import PlannerInputs, PlannerOutput, Refinement, inputs_of, stacked
 from latentdrive.planners.inputs.sensors import Sensors
-from latentdrive.planners.latents.fusion import LatentFusion, LatentSource, require_codebook
+from latentdrive.planners.latents.fusion import LatentFusion, LatentSource, ReadsLatents, require_codebook
 from latentdrive.planners.sampling import DT_S
-from latentdrive.types import Origin, Refined, Scene, SceneSource, SensorNeeds, Trajectory
+from latentdrive.types import LatentFeatures, Origin, Refined, Scene, SceneSource, SensorNeeds, Trajectory
 
 
 class LearnedPlanner(SpeaksCodes, nn.Module, ABC):
@@ -50,18 +49,23 @@ class LearnedPlanner(SpeaksCodes, nn.Module, ABC):
         frames = "all" if "all" in (own.frames, other.frames) else "now"
         return SensorNeeds(cameras=cameras, frames=frames, lidar=own.lidar or other.lidar)
 
+    @property
+    def reads(self) -> ReadsLatents | None:
+        """What reads a predictor's embeddings in this planner; None for a planner that takes none."""
+        return self.fusion
+
     @abstractmethod
     def forward(self, inputs: PlannerInputs) -> PlannerOutput:
-        """The plans of B scenes. A planner with fusion reads `inputs.latents`."""
+        """The plans of B scenes. A planner that reads embeddings finds them in `inputs.latents`."""
 
-    def embeddings(self, inputs: PlannerInputs) -> Float[Tensor, "B n D"]:
-        """The fusion's keys and values for these inputs. Raises ConfigError where the inputs have no embeddings."""
+    def embeddings(self, inputs: PlannerInputs) -> LatentFeatures:
+        """The predictor's embeddings in these inputs. Raises ConfigError where there are none."""
         if inputs.latents is None:
             raise ConfigError(
-                "this planner fuses a predictor's embeddings, and none were given: add latents=FOLDER (stores of a "
+                "this planner reads a predictor's embeddings, and none were given: add latents=FOLDER (stores of a "
                 "teacher or student) or predictor=CHECKPOINT (a student that runs live)"
             )
-        return self.fusion.read(inputs.latents)
+        return inputs.latents
 
     def load_pretrained(self) -> None:
         """Load the published weights of its backbones. Called once, before the training of a new run."""
@@ -79,14 +83,14 @@ class LearnedPlanner(SpeaksCodes, nn.Module, ABC):
     def attach(self, source: LatentSource | None) -> None:
         """Use this source of embeddings in `plan`.
 
-        Raises ConfigError for a planner without fusion, MixedCodebooks where the source's codebook is not
+        Raises ConfigError for a planner that reads none, MixedCodebooks where the source's codebook is not
         the planner's, and WrongShape where its embeddings have other widths.
         """
-        if source is not None and self.fusion is None:
+        if source is not None and self.reads is None:
             raise ConfigError("this planner was trained without embeddings: leave latents and predictor out")
         if source is not None:
             require_codebook(source, self.codebook_id, former_ids=self.former_ids)
-            source.require_widths(self.fusion)
+            source.require_fit(self.reads)
         self.latents = source
 
     def require_scenes(self, source: SceneSource, tokens: Sequence[str]) -> None:

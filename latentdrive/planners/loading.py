@@ -14,19 +14,19 @@ def load_planner(
 ) -> LearnedPlanner:
     """The planner of a checkpoint folder, ready to plan.
 
-    A planner with fusion takes embeddings from `latents`, a folder of stores that a teacher or student
+    A planner that reads embeddings takes them from `latents`, a folder of stores that a teacher or student
     wrote, or from `predictor`, the checkpoint of a student that runs live. oracle_future: see
     StoredLatents. device: cpu, cuda, or auto. Raises CheckpointError where the folder holds no planner,
-    ConfigError for a planner with fusion and no embeddings, and for a device that is not there.
+    ConfigError for a planner that reads embeddings and has none, and for a device that is not there.
     """
     device = choose_device(device)
     planner, card = checkpoint.load(folder, expect=LearnedPlanner)
     if card.data.get("oracle_future") and not oracle_future:
         raise ConfigError(f"{folder} was trained on codes of the future, so it plans only with oracle_future=true")
     source = open_latents(latents=latents, predictor=predictor, oracle_future=oracle_future, device=device)
-    if planner.fusion is not None and source is None:
+    if planner.reads is not None and source is None:
         raise ConfigError(
-            f"{folder}: this planner fuses a predictor's embeddings: give planner.latents=FOLDER (stores of a "
+            f"{folder}: this planner reads a predictor's embeddings: give planner.latents=FOLDER (stores of a "
             "teacher or student) or planner.predictor=CHECKPOINT (a student that runs live; in the devkit, "
             "`predictor` in the agent's YAML)"
         )

@@ -89,19 +89,21 @@ class PlannerTraining(StageTraining):
     def prepare(self, batches: PlannerStageBatches, *, new: bool) -> None:
         """Open all scenes once; a new run loads the published weights of its backbones.
 
-        Raises ConfigError for a planner with fusion and batches without embeddings, or the reverse.
+        Raises ConfigError for a planner that reads embeddings and batches without, or the reverse.
         """
-        if self.model.fusion is not None and batches.latents is None:
+        if self.model.reads is not None and batches.latents is None:
             raise ConfigError(
                 "fusion=latent needs embeddings: add latents=FOLDER, stores that a teacher or student wrote"
+                if self.model.fusion is not None
+                else "this planner reads embeddings alone: add latents=FOLDER, stores that a teacher or student wrote"
             )
-        if self.model.fusion is None and batches.latents is not None:
+        if self.model.reads is None and batches.latents is not None:
             raise ConfigError(
                 "latents=FOLDER gives embeddings, but this planner fuses nothing: add fusion=latent or leave "
                 "latents out"
             )
         if batches.latents is not None:
-            batches.latents.require_widths(self.model.fusion)
+            batches.latents.require_fit(self.model.reads)
         batches.prepare(self.model.sensors, scores=self.loss.scores, writes=rank_zero_only.rank == 0)
         self.batches = batches
         if new:

@@ -41,10 +41,23 @@ def hard_labels(student: Float[Tensor, "B A K"], codes: Int64[Tensor, "B A"]) ->
 def feature_error(student: LatentFeatures, teacher: LatentFeatures) -> Float[Tensor, ""]:
     """Squared error of the features as a share of the teacher's mean square, mean of visual and action features.
 
-    Predicting zero gives 1, whatever the scale of the teacher's states. The student learns that scale
-    too, so that a planner can take either's features. Raises WrongShape where the student was built for
-    another teacher.
+    Those of a middle layer count alike, where the student makes them. Predicting zero gives 1, whatever the scale
+    of the teacher's states. The student learns that scale too, so that a planner can take either's features. Raises
+    WrongShape where the student was built for another teacher, StoreError where the store lacks a middle layer.
     """
+    shares = _shares(student, teacher)
+    if student.middle is not None:
+        if teacher.middle is None:
+            raise StoreError(
+                "the student predicts a middle layer, and the store holds none: label again with a teacher that has "
+                "model.middle_depth, or set model.middle_depth=null for the student"
+            )
+        shares += _shares(student.middle, teacher.middle)
+    return torch.stack(shares).mean()
+
+
+def _shares(student: LatentFeatures, teacher: LatentFeatures) -> list[Float[Tensor, ""]]:
+    """The squared error of visual and of action features, each as a share of the teacher's mean square."""
     pairs = {"visual": (student.visual, teacher.visual), "action": (student.action, teacher.action)}
     shares = []
     for name, (predicted, stored) in pairs.items():
@@ -56,7 +69,7 @@ def feature_error(student: LatentFeatures, teacher: LatentFeatures) -> Float[Ten
             )
         predicted, stored = predicted.float(), stored.float()
         shares.append((predicted - stored).square().mean() / stored.square().mean().clamp_min(1e-12))
-    return (shares[0] + shares[1]) / 2
+    return shares
 
 
 @dataclass(**FROZEN)

@@ -25,6 +25,7 @@ from latentdrive.checkpoint_parts import SpeaksCodes, checkpoint_part
 from latentdrive.counting import counted
 from latentdrive.data.batches.scene_cutting import SceneSpec
 from latentdrive.errors import ConfigError
+from latentdrive.heads.middle import middle_layer
 from latentdrive.types import Command, LatentActions, LatentFeatures, Origin, SceneBatch
 
 # Values that count as 1: a speed in town in m/s, and firm braking in m/s^2.
@@ -106,11 +107,27 @@ class Block(nn.Module):
         return tokens + self.mlp(self.norm2(tokens)), (key, value)
 
 
+class Depths(NamedTuple):
+    """States of some tokens at two depths of the transformer. middle: None for a student without features of it."""
+
+    last: Float[Tensor, "B n D"]
+    middle: Float[Tensor, "B n D"] | None
+
+
 class SceneTokens(NamedTuple):
     """A scene after the transformer. visual: states of the present image's tokens. past: keys and values by layer."""
 
-    visual: Float[Tensor, "B n D"]
+    visual: Depths
     past: list[KeysValues]
+
+
+class FeaturesOut(nn.Module):
+    """Projections from states of `width` to the features of a middle layer of the teacher."""
+
+    def __init__(self, *, width: int, visual_width: int, action_width: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(width)
+        self.visual, self.action = nn.Linear(width, visual_width), nn.Linear(width, action_width)
 
 
 @checkpoint_part
@@ -119,7 +136,8 @@ class Student(SpeaksCodes, nn.Module):
 
     scene: what a scene holds of the past. visual_grid, visual_width, action_width: the shape of the
     teacher's LatentFeatures, which the student learns to match. look: `camera`; or `black`, the control
-    that sees black images.
+    that sees black images. middle_depth: share of the layers before the states that become the features of the
+    teacher's middle layer; None for a teacher without.
     """
 
     origin = Origin.STUDENT
@@ -139,6 +157,7 @@ class Student(SpeaksCodes, nn.Module):
         visual_width: int,
         action_width: int,
         look: Literal["camera", "black"],
+        middle_depth: float | None = None,
     ) -> None:
         super().__init__()
         self.images, self.scene, self.codes, self.look = images, scene, codes, look
@@ -157,6 +176,10 @@ class Student(SpeaksCodes, nn.Module):
         self.norm = nn.LayerNorm(width)
         self.code_out = nn.Linear(width, codes)
         self.visual_out, self.action_out = nn.Linear(width, visual_width), nn.Linear(width, action_width)
+        self._middle_layer, self.middle = None, None
+        if middle_depth is not None:
+            self._middle_layer = middle_layer(middle_depth, layers)
+            self.middle = FeaturesOut(width=width, visual_width=visual_width, action_width=action_width)
 
     # ---- the scene, once ----
 
@@ -173,60 +196,82 @@ class Student(SpeaksCodes, nn.Module):
         acceleration = _state(scenes.acceleration / ACCELERATION_SCALE, scenes.acceleration_known)
         command = scenes.command.where(scenes.command_known, int(Command.UNKNOWN))
         state = [self.velocity_in(velocity), self.acceleration_in(acceleration), self.command_in(command)]
-        tokens, past = torch.cat([image, torch.stack(state, 1)], 1), []
-        for block in self.blocks:
-            tokens, keys_values = block(tokens, None, None)
-            past.append(keys_values)
-        now = image.shape[1] // self.times
-        return SceneTokens(self.norm(tokens[:, image.shape[1] - now : image.shape[1]]), past)
+        tokens = torch.cat([image, torch.stack(state, 1)], 1)
+        states, past = self._through(tokens, [None] * len(self.blocks), None)
+        now = slice(image.shape[1] - image.shape[1] // self.times, image.shape[1])
+        return SceneTokens(Depths(*(None if of is None else of[:, now] for of in states)), past)
+
+    def _through(
+        self, tokens: Float[Tensor, "B N D"], past: Sequence[KeysValues | None], mask: Tensor | None
+    ) -> tuple[Depths, list[KeysValues]]:
+        """Run tokens through all layers. past, mask: as in Block; returns all keys and values, too."""
+        middle, after = None, []
+        for number, (block, before) in enumerate(zip(self.blocks, past)):
+            if number == self._middle_layer:
+                middle = self.middle.norm(tokens)
+            tokens, keys_values = block(tokens, before, mask)
+            after.append(keys_values)
+        return Depths(self.norm(tokens), middle), after
 
     # ---- the slots ----
 
     def slot_states(self, scene: SceneTokens, codes: Int64[Tensor, "B A"]) -> Float[Tensor, "B A D"]:
         """States of all slots at once, each given the earlier ones of `codes`."""
+        return self._slots(scene, codes).last
+
+    def decode_states(self, scene: SceneTokens) -> Float[Tensor, "B A D"]:
+        """Greedy decoding, one slot at a time, with all keys and values cached."""
+        return self._decoded(scene).last
+
+    def _slots(self, scene: SceneTokens, codes: Int64[Tensor, "B A"]) -> Depths:
         before = F.pad(codes[:, :-1], (1, 0), value=self.codes)
         tokens = self.code_in(before) + self.slot_place
         known = scene.past[0][0].shape[2]
         mask = torch.ones(self.slots, known + self.slots, dtype=torch.bool, device=codes.device).tril(known)
-        for block, past in zip(self.blocks, scene.past):
-            tokens, _ = block(tokens, past, mask)
-        return self.norm(tokens)
+        return self._through(tokens, scene.past, mask)[0]
 
-    def decode_states(self, scene: SceneTokens) -> Float[Tensor, "B A D"]:
-        """Greedy decoding, one slot at a time, with all keys and values cached."""
-        past, states = list(scene.past), []
-        code = torch.full((len(scene.visual),), self.codes, device=scene.visual.device)
+    def _decoded(self, scene: SceneTokens) -> Depths:
+        past, states, now = scene.past, [], scene.visual.last
+        code = torch.full((len(now),), self.codes, device=now.device)
         for slot in range(self.slots):
             tokens = (self.code_in(code) + self.slot_place[slot])[:, None]
-            for i, block in enumerate(self.blocks):
-                tokens, past[i] = block(tokens, past[i], None)
-            states.append(self.norm(tokens))
-            code = self.code_out(states[-1])[:, 0].argmax(-1)
-        return torch.cat(states, 1)
+            slot_state, past = self._through(tokens, past, None)
+            states.append(slot_state)
+            code = self.code_out(slot_state.last)[:, 0].argmax(-1)
+        return Depths(*(None if of[0] is None else torch.cat(of, 1) for of in zip(*states)))
 
-    def features(self, scene: SceneTokens, states: Float[Tensor, "B A D"]) -> LatentFeatures:
+    def _features(self, scene: SceneTokens, slots: Depths) -> LatentFeatures:
         """Vision and slot states in the shape of the teacher's features."""
-        visual = scene.visual.transpose(1, 2).unflatten(2, self.images.grid)
-        pooled = F.adaptive_avg_pool2d(visual, self.visual_grid).flatten(2).transpose(1, 2)
-        return LatentFeatures(visual=self.visual_out(pooled), action=self.action_out(states))
+        middle = None
+        if self.middle is not None:
+            middle = LatentFeatures(
+                visual=self.middle.visual(self._pooled(scene.visual.middle)), action=self.middle.action(slots.middle)
+            )
+        visual = self.visual_out(self._pooled(scene.visual.last))
+        return LatentFeatures(visual=visual, action=self.action_out(slots.last), middle=middle)
+
+    def _pooled(self, visual: Float[Tensor, "B n D"]) -> Float[Tensor, "B g D"]:
+        """States of the present image's tokens, pooled to the teacher's grid."""
+        rows = visual.transpose(1, 2).unflatten(2, self.images.grid)
+        return F.adaptive_avg_pool2d(rows, self.visual_grid).flatten(2).transpose(1, 2)
 
     def forward(self, scenes: SceneBatch, codes: Int64[Tensor, "B A"]) -> tuple[Float[Tensor, "B A K"], LatentFeatures]:
         """Logits of every slot, given the earlier ones of `codes`, and the features."""
         scene = self.read(scenes)
-        states = self.slot_states(scene, codes)
-        return self.code_out(states), self.features(scene, states)
+        slots = self._slots(scene, codes)
+        return self.code_out(slots.last), self._features(scene, slots)
 
     @torch.no_grad()
     def predict(self, batch: SceneBatch) -> LatentActions:
         """Greedy codes, logits on the prefixes that these codes form, and features."""
         scene = self.read(batch)
-        states = self.decode_states(scene)
-        logits = self.code_out(states)
+        slots = self._decoded(scene)
+        logits = self.code_out(slots.last)
         return LatentActions(
             codes=logits.argmax(-1),
             environment=None,
             logits=logits,
-            features=self.features(scene, states),
+            features=self._features(scene, slots),
             codebook_id=self.codebook_id,
             origin=self.origin,
         )

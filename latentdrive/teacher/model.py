@@ -24,6 +24,7 @@ from latentdrive.counting import counted
 from latentdrive.data.batches.scene_cutting import SceneSpec
 from latentdrive.errors import WrongShape
 from latentdrive.teacher import hugging_face
+from latentdrive.teacher.middle import MiddleRecorder
 from latentdrive.teacher.prompt import Prompt, PromptWriter
 from latentdrive.teacher.vocabulary import add_action_tokens, initialise_rows, make_room
 from latentdrive.types import LatentActions, LatentFeatures, Origin, SceneBatch
@@ -32,13 +33,14 @@ from latentdrive.types import LatentActions, LatentFeatures, Origin, SceneBatch
 class Context(NamedTuple):
     """A prompt as the language model takes it.
 
-    real: which columns are not padding. positions: time, height and width of every token, as the
-    model's own `get_rope_index` counts them. visual: states of the vision tower, N = T x tokens; None
-    without images. grid: rows and columns of one image's tokens.
+    real: which columns are not padding. image: columns of the present image's tokens. positions: time, height and
+    width of every token, as the model's own `get_rope_index` counts them. visual: states of the vision tower,
+    N = T x tokens. grid: rows and columns of one image's tokens. Without images, image and visual are None.
     """
 
     embedded: Float[Tensor, "B L D"]
     real: Bool[Tensor, "B L"]
+    image: Int64[Tensor, "B n"] | None
     positions: Int64[Tensor, "3 B L"]
     visual: Float[Tensor, "B N D"] | None
     grid: tuple[int, int]
@@ -58,7 +60,8 @@ class Teacher(SpeaksCodes, nn.Module):
     parts: network and processor. scene: what a scene holds of the past. images, state: what the prompt
     gives of a scene, see PromptWriter. decode: the way that `predict` takes. visual_grid: rows and
     columns to which the vision states of the present image are pooled for LatentFeatures. frozen: names
-    of sub-networks that are not trained. seed: of the new tokens' initial rows.
+    of sub-networks that are not trained. seed: of the new tokens' initial rows. middle_depth: share of the
+    language model's layers before the states that LatentFeatures has in `middle`; None for none.
     """
 
     origin = Origin.TEACHER
@@ -77,6 +80,7 @@ class Teacher(SpeaksCodes, nn.Module):
         visual_grid: Sequence[int],
         frozen: list[str],
         seed: int,
+        middle_depth: float | None = None,
     ) -> None:
         super().__init__()
         self.network, self.processor = parts
@@ -89,6 +93,7 @@ class Teacher(SpeaksCodes, nn.Module):
         self.write = PromptWriter(processor=self.processor, images=images, state=state)
         self.register_buffer("code_ids", torch.tensor(self.vocabulary.codes), persistent=False)
         self.register_buffer("slot_ids", torch.tensor(self.vocabulary.slots), persistent=False)
+        self._recorder = MiddleRecorder(self.network, middle_depth)
         for name in frozen:
             self.network.get_submodule(name).requires_grad_(False)
 
@@ -108,7 +113,7 @@ class Teacher(SpeaksCodes, nn.Module):
     def read(self, scenes: SceneBatch) -> Context:
         """Embed the prompts of a batch, with vision states in place of the image tokens."""
         prompt = self.write(scenes)
-        embedded, visual, grid = self.network.get_input_embeddings()(prompt.ids), None, (0, 0)
+        embedded, visual, image, grid = self.network.get_input_embeddings()(prompt.ids), None, None, (0, 0)
         if prompt.patches is not None:
             states = self.network.model.get_image_features(prompt.patches, prompt.grids, return_dict=True).pooler_output
             visual = torch.cat(states).to(embedded.dtype)
@@ -122,7 +127,9 @@ class Teacher(SpeaksCodes, nn.Module):
             visual = visual.unflatten(0, (len(scenes), -1))
             merge = self.network.config.vision_config.spatial_merge_size
             grid = (int(prompt.grids[0, 1]) // merge, int(prompt.grids[0, 2]) // merge)
-        return Context(embedded, prompt.mask.bool(), self._positions(prompt), visual, grid)
+            columns = is_image[..., 0].nonzero()[:, 1].unflatten(0, (len(scenes), -1))
+            image = columns[:, -grid[0] * grid[1] :]  # the present image is the last one
+        return Context(embedded, prompt.mask.bool(), image, self._positions(prompt), visual, grid)
 
     def _positions(self, prompt: Prompt) -> Int64[Tensor, "3 B L"]:
         """Positions by the model's own `get_rope_index`, called once for all different layouts of a batch."""
@@ -176,13 +183,14 @@ class Teacher(SpeaksCodes, nn.Module):
     def predict(self, batch: SceneBatch) -> LatentActions:
         """Greedy codes, logits on the prefixes that these codes form, and features; by the way that `decode` names."""
         context = self.read(batch)
-        states = self.decode_states(context) if self.decode == "autoregressive" else self.one_pass_states(context)
+        with self._recorder as middle:
+            states = self.decode_states(context) if self.decode == "autoregressive" else self.one_pass_states(context)
         logits = self.code_logits(states)
         return LatentActions(
             codes=logits.argmax(-1),
             environment=None,
             logits=logits,
-            features=self._features(context, states),
+            features=self._features(context, states, middle.states),
             codebook_id=self.codebook_id,
             origin=self.origin,
         )
@@ -222,14 +230,35 @@ class Teacher(SpeaksCodes, nn.Module):
             token_ids, allowed, positions, cache, embedded, use_cache=cache is not None
         ).last_hidden_state
 
-    def _features(self, context: Context, states: Float[Tensor, "B A D"]) -> LatentFeatures:
+    def _features(
+        self, context: Context, states: Float[Tensor, "B A D"], middle: Float[Tensor, "B M D"] | None
+    ) -> LatentFeatures:
+        """Features of the slots and of the present image. middle: states of all columns, the slots' last."""
+        size = context.grid[0] * context.grid[1]
+        now = None if context.visual is None else context.visual[:, -size:]
+        return LatentFeatures(
+            visual=self._pooled(now, context, like=states),
+            action=states,
+            middle=None if middle is None else self._middle(context, middle),
+        )
+
+    def _middle(self, context: Context, states: Float[Tensor, "B M D"]) -> LatentFeatures:
+        """As `_features`, of a middle layer: its states of the image tokens are pooled as those of the vision tower."""
+        action, now = states[:, -self.slots :], None
+        if context.image is not None:
+            now = states.gather(1, context.image[..., None].expand(-1, -1, states.shape[-1]))
+        return LatentFeatures(visual=self._pooled(now, context, like=action), action=action)
+
+    def _pooled(
+        self, image: Float[Tensor, "B n D"] | None, context: Context, *, like: Float[Tensor, "B A D"]
+    ) -> Float[Tensor, "B g D"]:
+        """States of an image's tokens, pooled to `visual_grid`; zeros, as wide as `like`, without an image."""
         rows, columns = self.visual_grid
-        if context.visual is None:
-            return LatentFeatures(visual=states.new_zeros(len(states), rows * columns, states.shape[-1]), action=states)
-        height, width = context.grid  # the present image is the last one; its tokens are ordered row by row
-        now = context.visual[:, -height * width :].transpose(1, 2).unflatten(2, (height, width))
-        pooled = F.adaptive_avg_pool2d(now.float(), (rows, columns)).flatten(2).transpose(1, 2)
-        return LatentFeatures(visual=pooled.to(states.dtype), action=states)
+        if image is None:
+            return like.new_zeros(len(like), rows * columns, like.shape[-1])
+        states = image.transpose(1, 2).unflatten(2, context.grid)  # tokens are ordered row by row
+        pooled = F.adaptive_avg_pool2d(states.float(), (rows, columns)).flatten(2).transpose(1, 2)
+        return pooled.to(like.dtype)
 
 
 def causal_mask(real: Bool[Tensor, "B L"]) -> Bool[Tensor, "B 1 L L"]:

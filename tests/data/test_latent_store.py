@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +11,8 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save
 
-from latentdrive.data.latent_store import LatentStore, LatentWriter, stack_latents
+from latentdrive.data.latent_store import LatentStore, LatentWriter
+from latentdrive.data.latent_tensors import stack_latents
 from latentdrive.errors import DiskFull, MixedCodebooks, StoreError
 from latentdrive.types import Origin
 from tests.support.latent import make_info, make_latents, make_windows, read_index
@@ -41,6 +43,26 @@ def test_windows_come_back_bit_for_bit(store):
     assert window.codes.shape == (12,) and torch.equal(window.codes, make_latents(3, seed=1).codes[1])
     assert window.origin is Origin.TEACHER and window.codebook_id == "book-a"
     assert len(list(read)) == 9
+
+
+def test_features_of_a_middle_layer_come_back_and_stores_without_stay_as_they_were(store, tmp_path):
+    windows, plain = make_windows([0], seed=2), LatentStore(store)
+    middle = make_latents(3, seed=5).features
+    latents = replace(windows.latents, features=replace(windows.latents.features, middle=middle))
+    writer = LatentWriter(tmp_path / "deep", make_info())
+    writer.add(replace(windows, latents=latents), next_clip=1, unreadable=[])
+    writer.finish()
+    deep = LatentStore(tmp_path / "deep")
+    back = deep.batch([0, 2]).features
+    assert torch.equal(back.middle.visual, middle.visual[[0, 2]])
+    assert torch.equal(back.middle.action, middle.action[[0, 2]]) and back.middle.middle is None
+    assert torch.equal(back.visual, latents.features.visual[[0, 2]])
+    joined = stack_latents([deep.batch([2]), deep.batch([0])]).features.middle
+    assert torch.equal(joined.visual, middle.visual[[2, 0]])
+    assert plain.batch([0]).features.middle is None and deep.fingerprint == plain.fingerprint
+    assert set(load_file(store / "shard-00000.safetensors")) == {
+        "codes", "environment", "logits", "visual", "action", "clip", "t0_s", "known",
+    }  # fmt: skip
 
 
 def test_windows_are_found_by_clip_and_time(store):

@@ -7,11 +7,29 @@ import torch
 
 from latentdrive.build import build
 from latentdrive.config import compose
-from latentdrive.errors import ConfigError
+from latentdrive.errors import ConfigError, WrongShape
 from latentdrive.planners.anytime import AnytimePlanner
-from latentdrive.planners.inputs.batch import PlannerOutput, PlannerTargets
+from latentdrive.planners.inputs.batch import PlannerInputs, PlannerOutput, PlannerTargets
 from latentdrive.planners.learned import LearnedPlanner
+from latentdrive.types import LatentFeatures
 from tests.support import ipad_made, transfuser
+
+
+def blind(scenes: int) -> PlannerInputs:
+    """The ego's state of some scenes."""
+    return replace(transfuser.made_inputs(scenes, seed=2, size=(16, 16), cells=None), cameras=None)
+
+
+def with_latents(inputs: PlannerInputs, *, middle: bool = True) -> PlannerInputs:
+    """The same scenes with made-up features, of a middle layer, too."""
+    draw = torch.Generator().manual_seed(4)
+
+    def features(deeper: LatentFeatures | None) -> LatentFeatures:
+        visual, action = (torch.randn(len(inputs), count, 96, generator=draw) for count in (8, 12))
+        return LatentFeatures(visual=visual, action=action, middle=deeper)
+
+    return replace(inputs, latents=features(features(None) if middle else None))
+
 
 SMALL = {  # a configuration's option: (changes that make it small, inputs that fit)
     "ltf_anytime_tiny": ([], lambda scenes: transfuser.made_inputs(scenes, seed=2, size=(64, 256), cells=None)),
@@ -19,6 +37,7 @@ SMALL = {  # a configuration's option: (changes that make it small, inputs that 
         [f"model.sensors.cameras.height={ipad_made.HEIGHT}", f"model.sensors.cameras.width={ipad_made.WIDTH}"],
         lambda scenes: ipad_made.made_inputs(scenes, seed=2),
     ),
+    "latent_anytime_tiny": ([], lambda scenes: with_latents(blind(scenes))),
 }
 FIXED = ("model.anytime.delta=0.0", "model.anytime.most_steps=5")
 TENSORS = ("velocity", "acceleration", "command", "cameras", "intrinsics", "camera_to_ego")
@@ -32,6 +51,10 @@ class Case:
         self.cfg = compose("train_planner", [f"planner={option}", *changes, *FIXED])
         torch.manual_seed(0)
         self.planner: LearnedPlanner = build(self.cfg.model).eval()
+
+
+def _second(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor[1:2]
 
 
 @pytest.fixture(scope="module", params=SMALL)
@@ -66,7 +89,14 @@ def test_before_the_first_step_there_is_the_planner_s_own_plan(case: Case) -> No
     output = case.planner.finish(case.planner.begin(case.inputs(2)))
     assert torch.equal(output.trajectory, output.refinement.first) and output.refinement.steps.tolist() == [0, 0]
     assert not torch.equal(case.planner(case.inputs(2)).trajectory, output.refinement.first)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("option", ["ltf_anytime_tiny", "ipad_anytime_tiny"])
+def test_the_plan_before_the_first_step_is_that_of_the_planner_without_a_head(option: str) -> None:
+    case = Case(option)
     plain = super(type(case.planner), case.planner).forward(case.inputs(2)).trajectory
+    output = case.planner.finish(case.planner.begin(case.inputs(2)))
     torch.testing.assert_close(plain, output.refinement.first, rtol=0, atol=0)
 
 
@@ -76,7 +106,10 @@ def test_a_scene_is_planned_alone_as_in_a_batch_and_the_same_at_every_call(case:
     together = case.planner(scenes).trajectory
     assert torch.equal(case.planner(scenes).trajectory, together)
     given = {name: getattr(scenes, name) for name in TENSORS if getattr(scenes, name) is not None}
-    alone = replace(scenes, tokens=scenes.tokens[1:2], **{name: tensor[1:2] for name, tensor in given.items()})
+    if scenes.latents is not None:
+        given["latents"] = scenes.latents
+    picked = {name: value._map(_second) if name == "latents" else _second(value) for name, value in given.items()}
+    alone = replace(scenes, tokens=scenes.tokens[1:2], **picked)
     torch.testing.assert_close(case.planner(alone).trajectory[0], together[1], rtol=1e-4, atol=1e-4)
 
 
@@ -146,6 +179,30 @@ def test_an_unknown_argument_is_refused_although_the_network_s_are_handed_on() -
         build({**node, "widht": 128})
     with pytest.raises(ConfigError, match="needs layers"):
         build({key: value for key, value in node.items() if key != "layers"})
+
+
+def test_features_without_a_middle_layer_are_refused_by_name() -> None:
+    planner, inputs = Case("latent_anytime_tiny").planner, blind(2)
+    with pytest.raises(WrongShape, match="no states of a middle layer, which planner=latent_anytime reads"):
+        planner(with_latents(inputs, middle=False))
+    with pytest.raises(ConfigError, match="this planner reads a predictor's embeddings, and none were given"):
+        planner(inputs)
+    with pytest.raises(ConfigError, match="leave fusion out"):
+        build(compose("train_planner", ["planner=latent_anytime_tiny", "fusion=latent_tiny"]).model)
+
+
+@torch.no_grad()
+def test_a_planner_over_features_reads_all_of_them() -> None:
+    case = Case("latent_anytime_tiny")
+    inputs = case.inputs(2)
+    before, latents = case.planner(inputs).trajectory, inputs.latents
+    for changed in (
+        replace(latents, action=latents.action.flip(1)),  # the order of slots is seen
+        replace(latents, visual=-latents.visual),
+        replace(latents, middle=replace(latents.middle, action=-latents.middle.action)),
+        replace(latents, middle=replace(latents.middle, visual=-latents.middle.visual)),
+    ):
+        assert (case.planner(replace(inputs, latents=changed)).trajectory - before).abs().max() > 1e-4
 
 
 def test_the_middle_pass_of_ipad_comes_before_its_last() -> None:

@@ -62,6 +62,18 @@ def test_a_fused_planner_is_trained_from_a_store_and_evaluated_with_it(words, st
     assert summary["failed"] == 0 and summary["latents"]["origin"] == "teacher" and "oracle_future" not in summary
 
 
+def test_a_planner_over_features_alone_is_trained_from_a_store_and_evaluated_with_it(
+    words, windows, store: Path, trained: Trained, home: Path, tmp_path: Path
+):
+    deep, option = write_store(home / "deep", windows, middle=True), "planner=latent_anytime_tiny"
+    with pytest.raises(WrongShape, match="no states of a middle layer"):
+        train_planner(words, tmp_path / "run", option, f"latents={store}")
+    with pytest.raises(ConfigError, match="this planner reads embeddings alone: add latents=FOLDER"):
+        train_planner(words, tmp_path / "run", option)
+    summary = evaluated(words, trained(option, f"latents={deep}") / CHECKPOINT, deep, tmp_path / "out")
+    assert summary["failed"] == 0 and summary["latents"]["origin"] == "teacher"
+
+
 def test_a_store_of_another_split_is_refused_before_anything_is_scored(words, fused: Path, windows, tmp_path: Path):
     few = write_store(tmp_path / "few", windows[:3])
     with pytest.raises(StoreError, match=r"holds none of the 4 scenes \(its parts: all\): label their split"):
@@ -120,7 +132,7 @@ def test_a_store_that_lacks_scenes_is_refused_before_the_first_step(words, windo
 
 def test_a_store_of_other_widths_is_refused_before_a_scene_is_opened(words, windows, tmp_path: Path):
     narrow = write_store(tmp_path / "narrow", windows, width=8)
-    with pytest.raises(WrongShape, match="visual embeddings are 8 wide, this planner's fusion takes 96"):
+    with pytest.raises(WrongShape, match="visual embeddings are 8 wide, this planner takes 96"):
         train_planner(words, tmp_path / "run", *FUSED, f"latents={narrow}", f"data.cache_folder={tmp_path}/cache")
     assert not list((tmp_path / "cache").rglob("cameras.npy"))
 

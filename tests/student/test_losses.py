@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from latentdrive.errors import WrongShape
+from latentdrive.errors import StoreError, WrongShape
 from latentdrive.student.losses import distillation, feature_error, hard_labels, judge, slot_divergence
 from latentdrive.types import LatentFeatures
 
@@ -57,6 +57,19 @@ def test_feature_error_is_a_share_of_the_teachers_size():
     assert feature_error(features(0.0, 0.0), teacher).item() == pytest.approx(1)
     # Half of 2 is missing: a quarter of its square; the action features are right.
     assert feature_error(features(1.0, -10.0), teacher).item() == pytest.approx(0.125)
+
+
+def test_features_of_a_middle_layer_count_like_the_others():
+    def features(size: float, middle: float | None) -> LatentFeatures:
+        inner = None if middle is None else features(middle, None)
+        return LatentFeatures(visual=torch.full((2, 3, 4), size), action=torch.full((2, 12, 4), size), middle=inner)
+
+    teacher = features(2.0, 4.0)
+    # Half of the middle layer is missing: a quarter of its square, and it is half of all features.
+    assert feature_error(features(2.0, 2.0), teacher).item() == pytest.approx(0.125)
+    assert feature_error(features(2.0, None), teacher).item() == 0
+    with pytest.raises(StoreError, match=r"the store holds none: label again with a teacher that has model.middle"):
+        feature_error(features(2.0, 2.0), features(2.0, None))
 
 
 def test_features_of_another_shape_say_what_to_set():

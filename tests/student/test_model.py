@@ -37,6 +37,27 @@ def test_decoding_slot_by_slot_equals_one_forward_on_the_same_prefixes(student):
     assert latents.features.visual.shape == (5, 2, 6) and latents.features.action.shape == (5, 12, 5)
 
 
+def test_a_student_with_a_middle_layer_predicts_its_features_and_is_the_same_otherwise(student):
+    deep, scenes = make_student(middle_depth=0.5), make_scenes(4)
+    assert student.predict(scenes).features.middle is None
+    labels = deep.predict(scenes)
+    _, features = deep(scenes, labels.codes)
+    assert features.middle.visual.shape == (4, 2, 6) and features.middle.action.shape == (4, 12, 5)
+    torch.testing.assert_close(features.middle.action, labels.features.middle.action, atol=1e-5, rtol=0)
+    seen = []
+    hook = deep.blocks[1].register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    deep(scenes, labels.codes)
+    hook.remove()
+    states = deep.middle.action(deep.middle.norm(seen[1]))  # of the slots, which run after the scene
+    torch.testing.assert_close(features.middle.action, states)
+    weights = student.state_dict()
+    assert deep.state_dict().keys() - weights.keys() == {
+        f"middle.{part}.{kind}" for part in ("norm", "visual", "action") for kind in ("weight", "bias")
+    }
+    deep.load_state_dict(weights, strict=False)
+    assert torch.equal(deep.predict(scenes).logits, student.predict(scenes).logits)
+
+
 def test_a_result_does_not_depend_on_its_neighbours_even_in_training_mode():
     student = make_student().train()
     scenes, codes = make_scenes(6), make_latents(6).codes

@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -74,11 +75,12 @@ def write_store(
     codebook: str = "book-a",
     width: int = 96,
     features: bool = True,
+    middle: bool = False,
     contents: Mapping[str, list[FileContent]] = MappingProxyType({}),
 ) -> Path:
     """A store of one part, in which all embeddings of window i are i. windows: drive and time of each.
 
-    contents: what was in the files of the drives.
+    middle: it has the features of a middle layer, too. contents: what was in the files of the drives.
     """
     info = StoreInfo(
         origin=origin,
@@ -94,13 +96,13 @@ def write_store(
     )
     count, drives = len(windows), list(dict.fromkeys(drive for drive, _ in windows))
     numbers = torch.arange(count, dtype=torch.float32)[:, None, None]
+    seen = LatentFeatures(visual=numbers.expand(-1, 8, width), action=numbers.expand(-1, 12, width))
+    seen = replace(seen, middle=seen) if middle else seen
     latents = LatentActions(
         codes=torch.arange(count)[:, None].expand(-1, 12) % 16,
         environment=None,
         logits=torch.zeros(count, 12, 16),
-        features=LatentFeatures(visual=numbers.expand(-1, 8, width), action=numbers.expand(-1, 12, width))
-        if features
-        else None,
+        features=seen if features else None,
         codebook_id=codebook,
         origin=origin,
     )

@@ -10,7 +10,7 @@ import torch
 
 from latentdrive import checkpoint
 from latentdrive.checkpoint import Card
-from latentdrive.errors import CheckpointError
+from latentdrive.errors import CheckpointError, ConfigError
 from latentdrive.teacher import hugging_face, tiny
 from latentdrive.teacher.model import causal_mask, joint_mask
 from latentdrive.types import Origin
@@ -78,6 +78,40 @@ def test_image_tokens_carry_the_vision_states_in_order(teacher):
         assert torch.equal(context.embedded[row][at[row]], context.visual[row])
     swapped = teacher.read(replace(scenes, images=scenes.images.flip(0)))
     torch.testing.assert_close(swapped.visual, context.visual.flip(0), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("decode", ["autoregressive", "one_pass"])
+def test_the_middle_states_are_those_of_the_layer_that_the_depth_names(tmp_path, decode):
+    teacher, scenes = make_teacher(tmp_path, decode=decode, middle_depth=0.5), make_scenes(3, times=2)
+    plain = make_teacher(tmp_path, decode=decode).predict(scenes)
+    labels = teacher.predict(scenes)
+    assert plain.features.middle is None and torch.equal(plain.codes, labels.codes)
+    assert torch.equal(plain.features.visual, labels.features.visual)
+    assert torch.equal(plain.features.action, labels.features.action)
+    context = teacher.read(scenes)
+    if decode == "one_pass":
+        tokens = teacher.network.get_input_embeddings()(teacher.slot_ids).expand(3, -1, -1)
+    else:
+        tokens = teacher.network.get_input_embeddings()(teacher.code_ids[labels.codes[:, :-1]])
+    steps = context.positions[:, :, -1:] + torch.arange(1, tokens.shape[1] + 1)
+    states = teacher.network.model.language_model(
+        inputs_embeds=torch.cat([context.embedded, tokens], 1),
+        attention_mask=causal_mask(torch.nn.functional.pad(context.real, (0, tokens.shape[1]), value=True)),
+        position_ids=torch.cat([context.positions, steps], 2),
+        output_hidden_states=True,
+    ).hidden_states[1]  # after one of two layers
+    torch.testing.assert_close(labels.features.middle.action, states[:, -12:], atol=1e-5, rtol=0)
+    image = states[torch.arange(3)[:, None], context.image].transpose(1, 2).unflatten(2, (2, 4))
+    pooled = torch.nn.functional.adaptive_avg_pool2d(image, (1, 2)).flatten(2).transpose(1, 2)
+    torch.testing.assert_close(labels.features.middle.visual, pooled, atol=1e-5, rtol=0)
+    prompt = teacher.write(scenes)
+    present = [(row == teacher.network.config.image_token_id).nonzero()[8:, 0].tolist() for row in prompt.ids]
+    assert context.image.tolist() == present  # 8 tokens of the earlier image come before the present one's
+
+
+def test_a_middle_depth_leaves_layers_on_both_sides(tmp_path):
+    with pytest.raises(ConfigError, match=r"model\.middle_depth=0\.9 is 2 of 2 layers"):
+        make_teacher(tmp_path, middle_depth=0.9)
 
 
 def test_earlier_images_are_told_apart_and_features_are_of_the_present_one(teacher):

@@ -145,7 +145,7 @@ class Ipad(LearnedPlanner):
         """Everything before the choice. Raises as `forward` does."""
         maps, views = self._views(inputs)
         queries = self.queries + self.status(ego_status(inputs))[:, None]
-        latents = None if self.fusion is None else self.embeddings(inputs)
+        latents = None if self.fusion is None else self.fusion.read(self.embeddings(inputs))
         passes, updated = [], []
         for _ in range(self.passes):
             if latents is not None:

@@ -46,6 +46,19 @@ class AttentionPool(nn.Module):
         return self.project(pooled)
 
 
+def require_widths(latents: LatentFeatures, *, visual: int, action: int, node: str) -> None:
+    """Raise WrongShape where embeddings have other widths than these. node: of the configuration that gives them."""
+    for name, width, expected in (
+        ("visual", latents.visual.shape[-1], visual),
+        ("action", latents.action.shape[-1], action),
+    ):
+        if width != expected:
+            raise WrongShape(
+                f"{name} embeddings are {width} wide, this planner takes {expected}: use the teacher (or its student) "
+                f"that the planner was made for, or train the planner with {node}.{name}_width={width}"
+            )
+
+
 def positions(count: int, width: int, *, device: torch.device | None = None) -> Float[Tensor, "N D"]:
     """Sinusoidal position encodings as in the Transformer (arXiv:1706.03762), for any number of tokens."""
     even = torch.arange(0, width, 2, dtype=torch.float32, device=device)
@@ -71,20 +84,13 @@ class LatentFusion(nn.Module):
         self.attention = nn.MultiheadAttention(width, heads, batch_first=True)
         self.gate = nn.Parameter(torch.zeros(width))
 
-    def require_widths(self, latents: LatentFeatures) -> None:
+    def require_fit(self, latents: LatentFeatures) -> None:
         """Raise WrongShape where the embeddings have other widths: another teacher made them."""
-        for name, expected in (("visual", self.visual_width), ("action", self.action_width)):
-            width = getattr(latents, name).shape[-1]
-            if width != expected:
-                raise WrongShape(
-                    f"{name} embeddings are {width} wide, this planner's fusion takes {expected}: use the teacher "
-                    f"(or its student) that the planner was made for, or train the planner with "
-                    f"model.fusion.{name}_width={width}"
-                )
+        require_widths(latents, visual=self.visual_width, action=self.action_width, node="model.fusion")
 
     def read(self, latents: LatentFeatures) -> Float[Tensor, "B n D"]:
         """Keys and values for `forward`; one call serves any number of passes. Raises WrongShape for other widths."""
-        self.require_widths(latents)
+        self.require_fit(latents)
         weight = self.gate.dtype
         pooled = [self.visual(latents.visual.to(weight)), self.action(latents.action.to(weight))]
         return self.norm_latents(torch.cat(pooled, 1))
@@ -93,6 +99,14 @@ class LatentFusion(nn.Module):
         """The queries plus, through the gate, what they attend to. latents: from `read`."""
         attended, _ = self.attention(self.norm_queries(queries), latents, latents, need_weights=False)
         return queries + self.gate * attended
+
+
+@runtime_checkable
+class ReadsLatents(Protocol):
+    """What reads a predictor's embeddings in a planner: a fusion, or the whole planner."""
+
+    def require_fit(self, latents: LatentFeatures) -> None:
+        """Raise WrongShape where it can't read these embeddings."""
 
 
 @runtime_checkable
@@ -113,8 +127,8 @@ class LatentSource(Protocol):
     def of(self, scenes: Sequence[Scene]) -> LatentFeatures:
         """Embeddings of the scenes. Raises UnreadableScene where a scene has none."""
 
-    def require_widths(self, fusion: LatentFusion) -> None:
-        """Raise WrongShape where the embeddings are not as wide as the fusion takes them."""
+    def require_fit(self, reader: ReadsLatents) -> None:
+        """Raise WrongShape where the reader can't read the embeddings."""
 
     def require_scenes(self, source: SceneSource, tokens: Sequence[str]) -> None:
         """Raise StoreError where it has embeddings for none of these scenes of `source`."""

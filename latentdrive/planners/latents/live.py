@@ -15,7 +15,7 @@ from latentdrive.data.batches.scene_cutting import SceneSpec
 from latentdrive.data.navsim.scenes import STEP_S
 from latentdrive.data.picture_size import fitted
 from latentdrive.errors import CheckpointError, ConfigError, UnreadableScene
-from latentdrive.planners.latents.fusion import LatentFusion
+from latentdrive.planners.latents.fusion import ReadsLatents
 from latentdrive.types import (
     FRONT,
     FRONT_CAMERA,
@@ -61,9 +61,9 @@ class LivePredictor:
         """The scenes as the predictor saw them in training."""
         return self.inputs.batch([self._with_pictures(scene) for scene in scenes])
 
-    def require_widths(self, fusion: LatentFusion) -> None:
-        """Raise WrongShape where these embeddings are not as wide as the fusion takes them."""
-        fusion.require_widths(self._features(self._black_picture()))
+    def require_fit(self, reader: ReadsLatents) -> None:
+        """Raise WrongShape where the reader can't read these embeddings."""
+        reader.require_fit(self._features(self._black_picture()))
 
     def require_scenes(self, source: SceneSource, tokens: Sequence[str]) -> None:
         """Nothing to require: it makes embeddings of any scene with a front camera."""

@@ -15,10 +15,11 @@ import torch.nn.functional as F
 from latentdrive.counting import counted
 from latentdrive.data.batches.labelled_clips import require_same_files
 from latentdrive.data.latent_store import LatentStore
+from latentdrive.data.latent_tensors import join_features
 from latentdrive.data.store_files import INDEX
 from latentdrive.errors import StoreError, UnreadableScene
 from latentdrive.identity import same_id
-from latentdrive.planners.latents.fusion import LatentFusion
+from latentdrive.planners.latents.fusion import ReadsLatents
 from latentdrive.planners.sampling import NO_SENSORS
 from latentdrive.progress import Progress, unwatched
 from latentdrive.types import LatentFeatures, Origin, Scene, SceneSource, Timed
@@ -68,11 +69,7 @@ class StoredLatents:
         """Embeddings of the windows that `find` returned, in their order."""
         if len({number for number, _ in rows}) == 1:
             return self._features(rows[0][0], [row for _, row in rows])
-        single = [self._features(number, [row]) for number, row in rows]
-        return LatentFeatures(
-            visual=torch.cat([features.visual for features in single]),
-            action=torch.cat([features.action for features in single]),
-        )
+        return join_features([self._features(number, [row]) for number, row in rows])
 
     def of(self, scenes: Sequence[Scene]) -> LatentFeatures:
         """Embeddings of the scenes, found by drive and time. Raises UnreadableScene where a scene has none."""
@@ -106,9 +103,9 @@ class StoredLatents:
             "label their split, with parts=[...] naming it"
         )
 
-    def require_widths(self, fusion: LatentFusion) -> None:
-        """Raise WrongShape where these embeddings are not as wide as the fusion takes them."""
-        fusion.require_widths(self._features(0, [0]))
+    def require_fit(self, reader: ReadsLatents) -> None:
+        """Raise WrongShape where the reader can't read these embeddings."""
+        reader.require_fit(self._features(0, [0]))
 
     def provenance(self) -> dict[str, Any]:
         """The labeller, its codebook, and the store."""

@@ -135,7 +135,7 @@ class Transfuser(LearnedPlanner):
         *_, earlier, bev = self.backbone(inputs.cameras[:, 0], inputs.lidar)
         cells = self.bev_in(bev).flatten(2).transpose(1, 2)
         if self.fusion is not None:
-            cells = self.fusion(cells, self.embeddings(inputs))
+            cells = self.fusion(cells, self.fusion.read(self.embeddings(inputs)))
         memory = torch.cat([cells, self.status_in(inputs.status())[:, None]], 1) + self.memory_positions.weight
         queries = [self.queries.weight.expand(len(bev), -1, -1)]
         for layer in self.decoder.layers:

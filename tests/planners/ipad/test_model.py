@@ -226,7 +226,7 @@ def test_a_panorama_is_refused():
 def test_inputs_without_cameras_or_latents_are_refused_by_name():
     with pytest.raises(WrongShape, match="expected inputs with cameras, intrinsics and camera_to_ego"):
         small()(replace(made_inputs(1), cameras=None))
-    with pytest.raises(ConfigError, match=r"fuses a predictor's embeddings, and none were given: add latents=FOLDER"):
+    with pytest.raises(ConfigError, match=r"reads a predictor's embeddings, and none were given: add latents=FOLDER"):
         small(fusion=FUSION)(made_inputs(1))
 
 
