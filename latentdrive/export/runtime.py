@@ -246,7 +246,7 @@ def open_engine(folder: Path, *, provider: str = "cpu", threads: int = 0, check:
     if card["backend"] != "onnx":
         raise BundleError(f"{folder} holds {card['backend']} graphs, and this runtime runs onnx: export it again")
     names, said = _providers(provider)
-    sessions = {name: _session(folder / graph["file"], names, threads) for name, graph in card["graphs"].items()}
+    sessions = {name: open_session(folder / graph["file"], names, threads) for name, graph in card["graphs"].items()}
     engine = Engine(card, sessions)
     engine.provider = said
     if check:
@@ -266,7 +266,8 @@ def _providers(provider: str) -> tuple[list[str], str]:
     return [PROVIDERS["cpu"]], reason
 
 
-def _session(path: Path, providers: Sequence[str], threads: int) -> Session:
+def open_session(path: Path, providers: Sequence[str], threads: int) -> Session:
+    """An ONNX file as a function of arrays. Raises BundleError where onnxruntime can't open it."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
