@@ -164,6 +164,7 @@ def floor_of(graphs: list[Graph]) -> Floor:
     """The floor of one call of every graph."""
     flops = 0
     for graph in graphs:
+        graph.module.requires_grad_(False)  # the counter asks parameters for gradients that nobody computes
         with FlopCounterMode(display=False) as counter, torch.no_grad():
             graph.module(*graph.inputs.values())
         flops += counter.get_total_flops()
