@@ -73,7 +73,7 @@ def run(cfg: Config) -> Path:
 
 def _planner(cfg: Config) -> LearnedPlanner:
     """The planner of a checkpoint, or one with random weights."""
-    if "model" in cfg:
+    if "_target_" in cfg.model:
         torch.manual_seed(cfg.seed)
         planner = build(cfg.model)
     else:
