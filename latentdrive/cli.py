@@ -72,6 +72,8 @@ def _main(arguments: list[str]) -> None:
         overrides = _runs_override(overrides)
     if verb in ("evaluate", "run", "export", "bench"):
         overrides = [word for override in overrides for word in _planner_override(override)]
+    if verb == "export":
+        overrides = [_alone_override(word) for word in overrides]
     run_verb(verb, overrides)
 
 
@@ -182,6 +184,11 @@ def _planner_override(word: str) -> list[str]:
     key, _, value = word.partition("=")
     folder = key == "planner" and (os.sep in value or os.path.isdir(value))
     return ["planner=checkpoint", f"planner.folder={quoted(value)}"] if folder else [word]
+
+
+def _alone_override(word: str) -> str:
+    """`student=FOLDER` → `alone.student=FOLDER`, because Hydra has options of this name; other words are unchanged."""
+    return f"alone.{word}" if word.partition("=")[0] in ("student", "codebook", "teacher") else word
 
 
 def _runs_override(arguments: list[str]) -> list[str]:

@@ -34,12 +34,12 @@ ALONE = (STUDENT, CODEBOOK)
 def run(cfg: Config) -> Path:
     """Write the bundle; returns its folder. Raises BundleRefused where it is not like its model."""
     with RunFolder(cfg, verb=cfg.verb) as folder:
-        if cfg.teacher is not None:
+        if cfg.alone.teacher is not None:
             raise ConfigError(
                 "a teacher is not exported: it decodes word by word with billions of parameters. Distil it "
                 "(latentdrive distill) and export student=CHECKPOINT"
             )
-        named = [name for name in ALONE if cfg[name] is not None]
+        named = [name for name in ALONE if cfg.alone[name] is not None]
         if len(named) > 1:
             raise ConfigError(f"{' and '.join(f'{name}=' for name in named)}: export one network at a time")
         format, precision = chosen(cfg.format, cfg.precision)
@@ -84,7 +84,7 @@ def _planner(cfg: Config, folder: RunFolder, format: Format, precision: Precisio
 
 def _alone(cfg: Config, folder: RunFolder, name: str, format: Format, precision: Precision) -> Path:
     """A student or codebook without a planner."""
-    source, target, bounds, dry_run = cfg[name], Path(cfg.bundle), _bounds(cfg, precision), cfg.dry_run
+    source, target, bounds, dry_run = cfg.alone[name], Path(cfg.bundle), _bounds(cfg, precision), cfg.dry_run
     options, limits = score_options(cfg), _limits(cfg)
     if name == STUDENT:
         needs = SensorNeeds(cameras=(FRONT_CAMERA,), frames="now", lidar=False)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from latentdrive.codebook.model import Codebook
+from latentdrive.codebook.quantizer import Quantizer
 from latentdrive.errors import ConfigError
 from latentdrive.export.graphs import ACCELERATION, COMMAND, PICTURE, VELOCITY, Graph, StudentOf
 from latentdrive.export.pictures import Size
@@ -44,17 +45,27 @@ class EgoCodes(nn.Module):
                 "this codebook reads environment codes with recorded motion (model.environment_source=encoder), and "
                 "export carries those that read frames alone: train one with environment_source=reader"
             )
+        if not all(book.made for book in codebook.books.values()):
+            raise ConfigError("this codebook was never trained: its books have no entries yet. Train it first")
         self.codebook = codebook
 
     def forward(self, frames: Tensor) -> tuple[Tensor, Tensor]:
         """Codes [A] and logits [A, K] of frames [F, 3, H, W], RGB at the codebook's size."""
         book, seen = self.codebook, self.codebook.observe(frames[None])
-        vectors = None
+        first, second, pictures = seen.features[:, :-1], seen.features[:, 1:], _pairs(seen.pictures)
+        context = None
         if book.environment_slots:
-            reading = book.reader(seen.features[:, :-1], seen.features[:, 1:], _pairs(seen.pictures), None)
-            vectors = book.environment_book.look_up(book.environment_book(reading).codes)
-        ego = book.encode_ego(seen, vectors)
-        return ego.codes.flatten(), ego.logits.flatten(1, 2)[0]
+            logits = _logits(book.reader(first, second, pictures, None), book.environment_book)
+            context = book.environment_book.look_up(logits.argmax(-1))
+        logits = _logits(book.ego_inverse(first, second, pictures, context), book.ego_book).flatten(0, 2)
+        return logits.argmax(-1), logits
+
+
+def _logits(latents: Tensor, book: Quantizer) -> Tensor:
+    """As in Quantizer, whose library asks at every call whether the book has entries, which no graph can ask."""
+    return (
+        -torch.cdist(latents.float().flatten(0, 1), book.vectors.float()[None]).square().unflatten(0, latents.shape[:2])
+    )
 
 
 def _pairs(pictures: Tensor) -> Tensor:

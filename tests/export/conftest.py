@@ -20,7 +20,14 @@ from tests.support import ipad_made
 from tests.support.bundles import LIMITS
 
 SIZE = (54, 96)
-SMALL = ["model.sensors.cameras.height=32", "model.sensors.cameras.width=64", "model.backbone.lidar_cells=64"]
+SMALL = [
+    "model.sensors.cameras.height=32",
+    "model.sensors.cameras.width=64",
+    "model.backbone.lidar_cells=64",
+    "model.backbone.image=test_resnet",
+    "model.backbone.image_weights=none",
+    "model.backbone.image_frozen=0",
+]
 
 
 @pytest.fixture(scope="session")

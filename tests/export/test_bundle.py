@@ -25,7 +25,7 @@ from latentdrive.types import Planner
 from tests.export.conftest import SIZE, write_bundle
 
 WITHIN_M = 1e-3  # of ONNX in single precision
-NAMES = ["ltf_tiny", "ltf_anytime_tiny", "ipad"]
+NAMES = ["ltf_tiny", "ltf_anytime_tiny", pytest.param("ipad", marks=pytest.mark.slow)]
 
 
 def planner_of(folder: Path) -> BundlePlanner:
