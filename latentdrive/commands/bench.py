@@ -73,9 +73,9 @@ def run(cfg: Config) -> Path:
 
 def _planner(cfg: Config) -> LearnedPlanner:
     """The planner of a checkpoint, or one with random weights."""
-    if "_target_" in cfg.model:
+    if "model" in cfg:
         torch.manual_seed(cfg.seed)
-        planner = build(cfg.model)
+        planner = build(cfg.model, fusion=None)
     else:
         planner = build(cfg.planner)
     if not isinstance(planner, LearnedPlanner):
