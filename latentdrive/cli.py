@@ -22,6 +22,13 @@ VERBS = {  # verb: (module, name of the configuration, what it does)
     "convert": ("latentdrive.commands.convert", "convert", "turn NAVSIM's published weights into a checkpoint"),
     "label": ("latentdrive.commands.label", "label", "write a latent store with a codebook, teacher or student"),
     "evaluate": ("latentdrive.commands.evaluate", "evaluate", "score a planner on a split, with NAVSIM's own score"),
+    "export": ("latentdrive.commands.export", "export", "write a planner as a bundle, the folder that a car runs"),
+    "compare-backends": (
+        "latentdrive.commands.compare_backends",
+        "compare-backends",
+        "bundles side by side: drift, score and latency of every format and precision",
+    ),
+    "bench": ("latentdrive.commands.bench", "bench", "how long a planner or bundle takes, stage by stage"),
     "run": ("latentdrive.commands.run", "run", "plan for another simulator: AlpaSim or CARLA"),
     "report": ("latentdrive.commands.report", "report", "write one HTML file about finished runs"),
     "demo": ("latentdrive.commands.demo", "demo", "run the whole walk on the built-in world, minutes on a CPU"),
@@ -63,8 +70,10 @@ def _main(arguments: list[str]) -> None:
     overrides = arguments[len(verb.split()) :]
     if verb == "report":
         overrides = _runs_override(overrides)
-    if verb in ("evaluate", "run"):
+    if verb in ("evaluate", "run", "export", "bench"):
         overrides = [word for override in overrides for word in _planner_override(override)]
+    if verb == "export":
+        overrides = [_alone_override(word) for word in overrides]
     run_verb(verb, overrides)
 
 
@@ -175,6 +184,11 @@ def _planner_override(word: str) -> list[str]:
     key, _, value = word.partition("=")
     folder = key == "planner" and (os.sep in value or os.path.isdir(value))
     return ["planner=checkpoint", f"planner.folder={quoted(value)}"] if folder else [word]
+
+
+def _alone_override(word: str) -> str:
+    """`student=FOLDER` → `alone.student=FOLDER`, because Hydra has options of this name; other words are unchanged."""
+    return f"alone.{word}" if word.partition("=")[0] in ("student", "codebook", "teacher") else word
 
 
 def _runs_override(arguments: list[str]) -> list[str]:

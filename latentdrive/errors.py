@@ -75,6 +75,10 @@ class CheckpointError(LatentDriveError):
     """A checkpoint folder is incomplete, altered, or of another kind than expected."""
 
 
+class BundleRefused(LatentDriveError):
+    """An exported bundle is incomplete, altered, from another version, too slow, or not like its PyTorch model."""
+
+
 class StoreError(LatentDriveError):
     """A store or cache on disk is incomplete, altered, or made from something else."""
 
