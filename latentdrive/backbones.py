@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from latentdrive.checkpoint_parts import checkpoint_part
 from latentdrive.errors import CheckpointError, ConfigError, reason_of
+from latentdrive.files import DAMAGE
 from latentdrive.weight_files import require_file, weight_shapes
 
 # ImageNet's channel statistics, the normalisation of every backbone configured here.
@@ -242,9 +243,9 @@ def _read_weights(path: Path) -> dict[str, Any]:
         return load_file(path)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
+    except (*DAMAGE, pickle.UnpicklingError) as error:
         raise CheckpointError(
-            f"{path} can't be read as plain weights ({str(error).splitlines()[0]}): give a .safetensors file, or "
+            f"{path} can't be read as plain weights ({reason_of(error)}): give a .safetensors file, or "
             "one that torch.load reads with weights_only"
         ) from None
     if not isinstance(content, dict):

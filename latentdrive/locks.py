@@ -131,7 +131,7 @@ def _sign(file: int) -> None:
 
 def _note(file: int) -> dict[str, Any]:
     """What the writer has signed with; empty where it can't be read."""
-    with suppress(OSError, ValueError):
+    with suppress(OSError, ValueError, RecursionError):
         note = json.loads(os.pread(file, 4096, 0))
         if isinstance(note, dict) and isinstance(note.get("process"), int):
             return note

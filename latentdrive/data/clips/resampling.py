@@ -99,8 +99,9 @@ class Resampler:
         for number, shot in self._grid.close():
             self._pick(number, shot)
         read = len(self._times) + self._out_of_order
-        if read < 2:
-            what = "no frame could be decoded: it is empty or no video" if read == 0 else "it holds a single frame"
+        if len(self._times) < 2:
+            alone = "it holds a single frame" if read == 1 else f"none of its {read} frames is later than the first"
+            what = "no frame could be decoded: it is empty or no video" if read == 0 else alone
             raise UnreadableClip(path, f"{what}; an action lies between two frames. Remove it from the list")
         step_s = float(np.median(self._steps)) if self._steps else self._times[-1] - self._times[0]
         if step_s > SLOWER / self.rate_hz:

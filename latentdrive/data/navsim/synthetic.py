@@ -7,7 +7,7 @@ classes (nuplan_objects.py).
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -231,9 +231,19 @@ def read_synthetic(path: Path) -> SyntheticScene:
     return SyntheticScene(
         cut=Cut(log=log, token=token, drive=drive, first=0, now=history - 1, end=len(frames)),
         original=None if original is None else str(original),
-        later_objects=content.get("extended_detections_tracks") or (),
-        later_lights=content.get("extended_traffic_light_data") or (),
+        later_objects=_listed(path, content, "extended_detections_tracks"),
+        later_lights=_listed(path, content, "extended_traffic_light_data"),
     )
+
+
+def _listed(path: Path, content: Mapping[str, Any], key: str) -> Sequence[Any]:
+    """A list with an entry for each later frame; empty where there is none."""
+    entries = content.get(key)
+    if entries is None:
+        return ()
+    if not isinstance(entries, list | tuple):
+        raise UnreadableLogFile(path, f"{key}: expected a list, got {type(entries).__name__}")
+    return entries
 
 
 def _checked_history(path: Path, metadata: dict[str, Any], frames: Any) -> int:

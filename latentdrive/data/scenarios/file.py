@@ -5,7 +5,7 @@ the recording's own rate), `map_features`, `dynamic_map_states` (traffic lights)
 map is kept as it is; road_map.py reads it when it is needed.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -80,8 +80,7 @@ def read_scenario(path: Path, *, ego_ahead_m: float) -> Scenario:
     Raises UnreadableLogFile, with the key at fault, if the file is not a complete scenario.
     """
     content = _content(path)
-    meta, tracks = _section(path, content, "metadata"), _section(path, content, "tracks")
-    tracks = {str(name): track for name, track in tracks.items()}  # some exporters use numbers as names
+    meta, tracks, features = (_section(path, content, key) for key in ("metadata", "tracks", "map_features"))
     if "left" in str(meta.get("coordinate", "")):
         raise UnreadableLogFile(
             path,
@@ -97,21 +96,26 @@ def read_scenario(path: Path, *, ego_ahead_m: float) -> Scenario:
     ego, leaps = _without_leaps(_ego(path, tracks[sdc], len(times), ego_ahead_m), times, rows)
     others = {name: track for name, track in tracks.items() if name != sdc}
     columns, no_size, not_finite = _tracks(path, others, len(times), rows)
-    name = content.get("id") or meta.get("scenario_id") or meta.get("id") or path.stem
+    names = (content.get("id"), meta.get("scenario_id"), meta.get("id"))
     return Scenario(
         path=path,
-        id=str(name),
-        location=str(meta.get("map") or "unknown"),
+        id=_first_text(names, otherwise=path.stem),
+        location=_first_text([meta.get("map")], otherwise="unknown"),
         times_s=times[rows],
         ego_poses=ego[rows],
         path_poses=ego[np.isfinite(ego).all(-1)],
         tracks=columns,
-        features=_section(path, content, "map_features"),
-        lights=_lights(path, content.get("dynamic_map_states") or {}, len(times), rows),
+        features=features,
+        lights=_lights(path, content.get("dynamic_map_states"), len(times), rows),
         no_size=no_size,
         not_finite=not_finite,
         leaps=leaps,
     )
+
+
+def _first_text(values: Iterable[Any], *, otherwise: str) -> str:
+    """The first of the values that is text, or a number that stands for it."""
+    return next((str(value) for value in values if isinstance(value, str | int) and value), otherwise)
 
 
 def _content(path: Path) -> Mapping[str, Any]:
@@ -125,11 +129,12 @@ def _content(path: Path) -> Mapping[str, Any]:
 
 
 def _section(path: Path, content: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    """An entry that holds entries by name. Some exporters use numbers as names."""
     section = content.get(key)
     if not isinstance(section, Mapping):
         kind = type(section).__name__
         raise UnreadableLogFile(path, f"{key!r} must hold a dictionary, it holds {kind}: export the scenario again")
-    return section
+    return {str(name): value for name, value in section.items()}
 
 
 def _array(
@@ -266,6 +271,8 @@ def _name_by_source(track: Mapping[str, Any]) -> str:
 
 
 def _lights(path: Path, states: Any, times: int, rows: np.ndarray) -> tuple[tuple[tuple[str, bool], ...], ...]:
+    if states is None:
+        return ((),) * len(rows)
     if not isinstance(states, Mapping):
         raise UnreadableLogFile(path, f"'dynamic_map_states' must hold a dictionary, it holds {type(states).__name__}")
     frames: list[list[tuple[str, bool]]] = [[] for _ in rows]

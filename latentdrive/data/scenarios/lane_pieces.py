@@ -28,6 +28,7 @@ from latentdrive.geometry import wrap_angle
 JOIN_M = 0.5  # exporters repeat the joint exactly; ends of neighbours are metres apart
 JOIN_RAD = np.pi / 4
 JOINT_M = 1.0
+FARTHEST_M = 1e8  # coordinates beyond are damage, and would overflow later steps; the largest of UTM are 1e7
 
 
 @dataclass(kw_only=True)
@@ -65,7 +66,7 @@ def linked_pieces(features: Mapping[str, Any]) -> dict[str, Piece]:
 
 def read_pieces(features: Mapping[str, Any]) -> dict[str, Piece]:
     """Lane features that have a centre line, by id, not yet linked; see rule 1."""
-    lanes = {str(key): lane for key, lane in features.items() if is_lane(lane) and centre_line(lane) is not None}
+    lanes = {key: lane for key, lane in features.items() if is_lane(lane) and centre_line(lane) is not None}
     polygons = {key: polygon_of(lane) for key, lane in lanes.items()}
     have_polygons = any(polygon is not None for polygon in polygons.values())
     pieces = {}
@@ -75,7 +76,7 @@ def read_pieces(features: Mapping[str, Any]) -> dict[str, Piece]:
         # nuScenes has no speed limits: its exporter writes 100 km/h on every connector, and only
         # connectors lack a polygon.
         known = isinstance(limit, int | float) and limit > 0 and not bare
-        beside = [_name(other) for side in ("left_neighbor", "right_neighbor") for other in lane.get(side) or ()]
+        beside = [name for side in ("left_neighbor", "right_neighbor") for name in _names(lane, side)]
         pieces[key] = Piece(
             id=key,
             source=key,
@@ -123,6 +124,12 @@ def directions(line: Float64[np.ndarray, "n 2"]) -> Float64[np.ndarray, "m"]:
     return np.arctan2(step[:, 1], step[:, 0])
 
 
+def _names(feature: Mapping[str, Any], key: str) -> list[str]:
+    """Ids of neighbours or successors; none where the entry is no list."""
+    others = feature.get(key)
+    return [_name(other) for other in others] if isinstance(others, list | tuple | np.ndarray) else []
+
+
 def _name(other: Any) -> str:
     """Id of a neighbour or successor. Some exporters write ids, others dictionaries that hold one."""
     return str(other.get("feature_id")) if isinstance(other, Mapping) else str(other)
@@ -133,16 +140,16 @@ def _points(value: Any) -> Float64[np.ndarray, "n 2"] | None:
         points = np.array([point[:2] for point in value], np.float64)
     except (TypeError, ValueError, IndexError):
         return None
-    return points if points.ndim == 2 and points.shape[1] == 2 and np.isfinite(points).all() else None
+    near = points.ndim == 2 and points.shape[1] == 2 and (np.abs(points) < FARTHEST_M).all()  # false for NaN
+    return points if near else None
 
 
 def _link(pieces: dict[str, Piece], features: Mapping[str, Any]) -> None:
     """Fills `after` and `before` of every piece; see rule 2."""
     pairs = []
     for key in pieces:
-        feature = features[key]
-        pairs += [(key, _name(other)) for other in feature.get("exit_lanes") or ()]
-        pairs += [(_name(other), key) for other in feature.get("entry_lanes") or ()]
+        pairs += [(key, other) for other in _names(features[key], "exit_lanes")]
+        pairs += [(other, key) for other in _names(features[key], "entry_lanes")]
     pairs = [(a, b) for a, b in pairs if a in pieces and b in pieces]
     for a, b in pairs or _touching(pieces):
         if a != b:

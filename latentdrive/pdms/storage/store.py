@@ -93,7 +93,9 @@ def read_card(folder: Path) -> int:
     """The generation of the rules by which a store's scenes were prepared."""
     try:
         card = read_json(folder / CARD)
-        format_number, generation = card["format"], int(card["generation"])
+        format_number, generation = card["format"], card["generation"]
+        if not isinstance(generation, int):
+            raise ValueError(f"its generation is {generation!r}")
     except FileNotFoundError:
         raise StoreError(
             f"{folder} is no store of prepared scenes, because it has no {CARD}: {AGAIN}, or correct the folder"

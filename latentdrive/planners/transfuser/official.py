@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from latentdrive.errors import CheckpointError
+from latentdrive.files import DAMAGE
 from latentdrive.weight_files import require_file
 
 PREFIX = "agent._transfuser_model."  # prefix of all weight names in NAVSIM's checkpoints
@@ -103,18 +104,6 @@ MAPPINGS = (
     "lightning_fabric.utilities.data.AttributeDict",
     "lightning.fabric.utilities.data.AttributeDict",
 )
-# What torch.load raises for files that are damaged, or no checkpoint, or that ask for a class that is not listed.
-DAMAGED = (
-    RuntimeError,
-    EOFError,
-    pickle.UnpicklingError,
-    ValueError,
-    TypeError,
-    KeyError,
-    IndexError,
-    AttributeError,
-    OSError,
-)
 ALLOWED = [(StandIn, name) for name in OBJECTS] + [(_PlainDict, name) for name in MAPPINGS]
 
 
@@ -186,7 +175,7 @@ def _opened(file: Path) -> Any:
     try:
         with torch.serialization.safe_globals(ALLOWED):
             return torch.load(file, map_location="cpu", weights_only=True)
-    except DAMAGED as error:
+    except (*DAMAGE, pickle.UnpicklingError) as error:
         asked = re.search(r"GLOBAL (\S+)", str(error))
         if asked is None:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
