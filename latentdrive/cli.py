@@ -25,7 +25,7 @@ VERBS = {  # verb: (module, name of the configuration, what it does)
     "export": ("latentdrive.commands.export", "export", "write a planner as a bundle, the folder that a car runs"),
     "compare-backends": (
         "latentdrive.commands.compare_backends",
-        "compare_backends",
+        "compare-backends",
         "bundles side by side: drift, score and latency of every format and precision",
     ),
     "bench": ("latentdrive.commands.bench", "bench", "how long a planner or bundle takes, stage by stage"),

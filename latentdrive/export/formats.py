@@ -59,15 +59,15 @@ TRTEXEC = "trtexec"
 
 
 class Autocast(nn.Module):
-    """A module under autocast. device: cpu or cuda."""
+    """A module under autocast on the CPU."""
 
-    def __init__(self, module: nn.Module, device: str, dtype: torch.dtype) -> None:
+    def __init__(self, module: nn.Module, dtype: torch.dtype) -> None:
         super().__init__()
-        self.module, self.device, self.dtype = module, device, dtype
+        self.module, self.dtype = module, dtype
 
     def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         """Its outputs, in single precision."""
-        with torch.autocast(self.device, dtype=self.dtype):
+        with torch.autocast("cpu", dtype=self.dtype):
             outputs = self.module(*tensors)
         return tuple(output.float() if output.is_floating_point() else output for output in outputs)
 
@@ -84,21 +84,21 @@ def chosen(format: str, precision: str) -> tuple[Format, Precision]:
     return kind, bits
 
 
-def program_of(graph: Graph, precision: Precision, device: str = "cpu") -> torch.export.ExportedProgram:
+def program_of(graph: Graph, precision: Precision) -> torch.export.ExportedProgram:
     """torch.export's program of a graph. Precisions that PyTorch does not compute in are those of `write`."""
     module = graph.module
     if precision in DTYPES:
-        module = Autocast(module, device, DTYPES[precision]).eval()
+        module = Autocast(module, DTYPES[precision]).eval()
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return torch.export.export(module, tuple(graph.inputs.values()))
 
 
 def write(
-    graph: Graph, folder: Path, format: Format, precision: Precision, *, calibration: Feeds, device: str = "cpu"
+    graph: Graph, folder: Path, format: Format, precision: Precision, *, calibration: Feeds, suffix: str = ""
 ) -> Path:
-    """Write a graph into a folder; returns its file. calibration: inputs by graph, for int8. device: of autocast."""
-    file = folder / f"{graph.name}{SUFFIXES[format]}"
+    """Write a graph into a folder; returns its file. calibration: inputs by graph, for int8. suffix: of its name."""
+    file = folder / f"{graph.name}{suffix}{SUFFIXES[format]}"
     if format is Format.ONNX:
         write_onnx(program_of(graph, Precision.FP32), graph, file)
         if precision is Precision.FP16:
@@ -106,9 +106,9 @@ def write(
         elif precision is Precision.INT8:
             quantise(file, calibration[graph.name])
     elif format is Format.TORCH_EXPORT:
-        torch.export.save(program_of(graph, precision, device), file)
+        torch.export.save(program_of(graph, precision), file)
     elif format is Format.AOTI:
-        _compile(program_of(graph, precision, device), file)
+        _compile(program_of(graph, precision), file)
     else:
         _build_engine(graph, file, precision)
     return file

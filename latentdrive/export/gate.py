@@ -114,19 +114,19 @@ def measure(split: PreparedSplit, own: Planner, graphs: EnginePlanner, bundle: E
             kept.append(poses)
     if not plans["own"]:
         raise BundleRefused("no scene of the val split can be planned, so the bundle can't be compared: check data")
-    apart = _apart(plans["graphs"], plans["bundle"])
+    moved = apart(plans["graphs"], plans["bundle"])
     scores = {"own": None, "bundle": None} if split.unscorable else _scores(split, {"own": own, "bundle": bundle})
     return Parity(
-        scenes=len(apart),
-        drift_m=float(apart.max()),
-        drift_median_m=float(np.median(apart)),
-        pictures_m=float(_apart(plans["own"], plans["graphs"]).max()),
+        scenes=len(moved),
+        drift_m=float(moved.max()),
+        drift_median_m=float(np.median(moved)),
+        pictures_m=float(apart(plans["own"], plans["graphs"]).max()),
         pdms_eager=scores["own"],
         pdms_bundle=scores["bundle"],
     )
 
 
-def _apart(first: list[Any], second: list[Any]) -> Float[np.ndarray, "N"]:
+def apart(first: Sequence[Any], second: Sequence[Any]) -> Float[np.ndarray, "N"]:
     """Largest difference of the plans of every scene; headings are compared on the circle."""
     difference = np.stack(first) - np.stack(second)
     difference[..., 2] = (difference[..., 2] + np.pi) % (2 * np.pi) - np.pi

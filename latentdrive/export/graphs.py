@@ -215,7 +215,7 @@ def planner_graphs(planner: LearnedPlanner, cameras: Mapping[str, Camera]) -> li
     head, inputs = planner.head, inputs | {SCRATCHPAD: cold_scratchpad(planner.head)}
     begin = Begin(planner, sizes, tuple(inputs)).eval()
     with torch.no_grad():
-        first, *progress = begin(*inputs.values())
+        _, *progress = begin(*inputs.values())
     names = _progress_names(len(head.network.core))
     named = dict(zip(names, progress, strict=True))
     core = {name: value for name, value in named.items() if not name.startswith(f"{CODA}_")}

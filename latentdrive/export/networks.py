@@ -35,7 +35,7 @@ class StudentAlone(nn.Module):
 
 
 class EgoCodes(nn.Module):
-    """A codebook from the frames of a window to its ego codes. Raises ConfigError for one that needs recorded motion."""
+    """A codebook: frames of a window → ego codes. Raises ConfigError for one that needs recorded motion."""
 
     def __init__(self, codebook: Codebook) -> None:
         super().__init__()

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from latentdrive.errors import ConfigError
 
 How = Literal["area", "bilinear"]
+FIXED = 2048  # what OpenCV's weights of 11 bits sum to
 Taps = tuple[Int64[np.ndarray, "n k"], Float64[np.ndarray, "n k"]]
 
 
@@ -26,9 +27,10 @@ class Resample(nn.Module):
 
     def __init__(self, *, source: tuple[int, int], size: tuple[int, int], how: How) -> None:
         super().__init__()
-        self.same = source == size
+        self.same, self.halves = source == size, source == (2 * size[0], 2 * size[1])
+        self.how = "area" if self.halves else how  # OpenCV's own rule
         for name, before, after in zip(("row", "column"), source, size):
-            places, weights = _area(before, after) if how == "area" else _bilinear(before, after)
+            places, weights = _area(before, after) if self.how == "area" else _bilinear(before, after)
             self.register_buffer(f"{name}_places", torch.from_numpy(places), persistent=False)
             self.register_buffer(f"{name}_weights", torch.from_numpy(weights).float(), persistent=False)
 
@@ -36,6 +38,10 @@ class Resample(nn.Module):
         """The scaled pictures, rounded to whole levels as OpenCV rounds them."""
         if self.same:
             return pictures
+        scaled = self._averaged(pictures) if self.how == "area" else self._between(pictures)
+        return scaled.clamp(0, 255).to(torch.uint8)
+
+    def _averaged(self, pictures: Tensor) -> Tensor:
         rows = sum(
             pictures.index_select(2, self.row_places[:, tap]).float() * self.row_weights[:, tap, None]
             for tap in range(self.row_places.shape[1])
@@ -44,7 +50,18 @@ class Resample(nn.Module):
             rows.index_select(3, self.column_places[:, tap]) * self.column_weights[:, tap]
             for tap in range(self.column_places.shape[1])
         )
-        return both.round().clamp(0, 255).to(torch.uint8)
+        return (both + 0.5).floor() if self.halves else both.round()
+
+    def _between(self, pictures: Tensor) -> Tensor:
+        """With OpenCV's fixed-point numbers: weights of 11 bits, columns first, and bits that are cut off."""
+        total = 2.0
+        for tap in range(2):
+            rows = pictures.index_select(2, self.row_places[:, tap]).float()
+            columns = sum(
+                rows.index_select(3, self.column_places[:, side]) * self.column_weights[:, side] for side in range(2)
+            )
+            total = total + ((columns / 16).floor() * self.row_weights[:, tap, None] / 65536).floor()
+        return (total / 4).floor()
 
 
 def scaled_like(source: tuple[int, int], size: tuple[int, int]) -> How:
@@ -53,12 +70,12 @@ def scaled_like(source: tuple[int, int], size: tuple[int, int]) -> How:
 
 
 def _bilinear(before: int, after: int) -> Taps:
-    """Two inputs for each output: pixels are squares whose centres are compared, and the border repeats."""
+    """Two inputs for each output, weighted in parts of FIXED: centres are compared, and the border repeats."""
     centres = (np.arange(after) + 0.5) * (before / after) - 0.5
     lower = np.floor(centres).astype(np.int64)
     share = centres - lower
     places = np.stack([lower, lower + 1], 1).clip(0, before - 1)
-    return places, np.stack([1 - share, share], 1)
+    return places, np.round(FIXED * np.stack([1 - share, share], 1))
 
 
 def _area(before: int, after: int) -> Taps:

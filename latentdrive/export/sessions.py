@@ -66,19 +66,32 @@ def open_bundle(
         raise BundleRefused(str(error)) from None
 
 
+def open_graphs(
+    card: Mapping[str, Any], files: Mapping[str, Path], format: Format, *, threads: int = 0
+) -> runtime.Engine:
+    """The engine of graphs that this process has written, without a bundle around them."""
+    if format is Format.ONNX:
+        sessions = {n: runtime.open_session(file, [runtime.PROVIDERS["cpu"]], threads) for n, file in files.items()}
+        return runtime.Engine(card, sessions)
+    names = {name: (tuple(card["graphs"][name]["inputs"]), tuple(card["graphs"][name]["outputs"])) for name in files}
+    return runtime.Engine(card, {n: torch_session(_load(file, format), *names[n]) for n, file in files.items()})
+
+
 def _torch(folder: Path, card: Mapping[str, Any], name: str, trust: bool) -> Session:
     graph, backend = card["graphs"][name], card["backend"]
-    file = folder / graph["file"]
-    if backend == Format.TORCH_EXPORT:
-        call = torch.export.load(file).module()
-    elif backend == Format.AOTI and trust:
-        from torch._inductor import aoti_load_package
-
-        call = aoti_load_package(str(file))
-    elif backend == Format.AOTI:
+    if backend not in (Format.TORCH_EXPORT, Format.AOTI):
+        raise BundleRefused(f"{folder} holds {backend} graphs, which nothing here can run")
+    if backend == Format.AOTI and not trust:
         raise BundleRefused(
             f"{folder} holds compiled code, and opening it runs that code: if you made it yourself, add trust=true"
         )
-    else:
-        raise BundleRefused(f"{folder} holds {backend} graphs, which nothing here can run")
+    call = _load(folder / graph["file"], Format(backend))
     return torch_session(call, tuple(graph["inputs"]), tuple(graph["outputs"]))
+
+
+def _load(file: Path, format: Format) -> Callable:
+    if format is Format.TORCH_EXPORT:
+        return torch.export.load(file).module()
+    from torch._inductor import aoti_load_package
+
+    return aoti_load_package(str(file))
