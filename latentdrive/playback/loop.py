@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float
@@ -15,6 +15,7 @@ from latentdrive.playback.source import Picture, Source
 from latentdrive.types import FRONT_CAMERA, FROZEN, Command
 
 DECODED_AHEAD = 8  # frames
+SAME_S = 1e-6  # times closer than this are the same, rounded
 
 
 @dataclass(**FROZEN)
@@ -27,6 +28,7 @@ class Moment:
     status: Status
 
 
+@runtime_checkable
 class Clock(Protocol):
     """Seconds on the source's time axis. wait: until so late."""
 
@@ -103,7 +105,7 @@ class _Player:
         for time_s, picture in self.source.frames():
             self.clock.wait(time_s)
             self._tell(time_s, picture)
-            if time_s >= due:
+            if time_s > due - SAME_S:
                 self._plan()
                 due = time_s + self.plan_s
         return self.moments

@@ -4,11 +4,11 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import av
 import numpy as np
-from jaxtyping import Float64, UInt8
+from jaxtyping import Float, UInt8
 
 from latentdrive.data.clips.sidecars import SAME_TIME_S, Track, read_camera, read_track, sidecar
 from latentdrive.data.clips.video import decode, image_times, numbered_images, read_images
@@ -18,7 +18,7 @@ from latentdrive.types import FROZEN
 
 LOOK_BACK_S = 0.5  # over which the acceleration is taken from speeds
 Picture = tuple[float, UInt8[np.ndarray, "H W 3"]]
-Calibration = tuple[Float64[np.ndarray, "3 3"], Float64[np.ndarray, "4 4"]]
+Calibration = tuple[Float[np.ndarray, "3 3"], Float[np.ndarray, "4 4"]]
 
 
 @dataclass(**FROZEN)
@@ -30,6 +30,7 @@ class Motion:
     distance_m: float | None
 
 
+@runtime_checkable
 class Source(Protocol):
     """Frames of the front camera at the bundle's size. live: they come when they come, and can't be asked again.
 
