@@ -445,8 +445,9 @@ class Runtime:
 
     deadline_s: of one call of `plan`; null for none. clock: seconds on the time axis of the inputs' time stamps.
     cameras: sizes (rows, columns) that the cameras really have, compared with the bundle's. calibration: by camera
-    (intrinsics [3, 3], camera_to_ego [4, 4]), in place of the bundle's. engine: in place of the bundle's own graphs.
-    Raises BundleError.
+    (intrinsics [3, 3], camera_to_ego [4, 4]), in place of the bundle's. absent: cameras that this car lacks; the
+    network gets black pictures there, on which it was not trained. engine: in place of the bundle's own graphs. Raises
+    BundleError.
     """
 
     def __init__(
@@ -459,6 +460,7 @@ class Runtime:
         threads: int = 0,
         cameras: Mapping[str, tuple[int, int]] | None = None,
         calibration: Mapping[str, tuple[np.ndarray, np.ndarray]] | None = None,
+        absent: Sequence[str] = (),
         limits: Limits | None = None,
         warm_start: bool = True,
         engine: Engine | None = None,
@@ -469,7 +471,8 @@ class Runtime:
         self.limits = Limits.of(self.card["limits"]) if limits is None else limits
         self.dt_s, self.poses = float(self.card["plan"]["dt_s"]), int(self.card["plan"]["poses"])
         self.cameras = {name: self._camera(facts) for name, facts in self.card["cameras"].items()}
-        self._require_cameras(cameras or {})
+        self._require_cameras({**(cameras or {}), **{name: self._size(name) for name in absent}})
+        self.black = {f"picture_{name}": np.zeros(self.cameras.pop(name).shape, np.uint8) for name in absent}
         self.calibration = self._calibrate(calibration or {})
         self.deadline_s = deadline_s
         self._require_deadline()
@@ -489,6 +492,9 @@ class Runtime:
             queue=deque(),
             expected=deque(maxlen=self.limits.alarm_frames),
         )
+
+    def _size(self, name: str) -> tuple[int, int]:
+        return self.cameras[name].shape[:2] if name in self.cameras else (0, 0)
 
     def _require_cameras(self, sizes: Mapping[str, tuple[int, int]]) -> None:
         for name, size in sizes.items():
@@ -652,7 +658,7 @@ class Runtime:
 
     def _look(self, now: float) -> tuple[list[str], Arrays, float]:
         """Faults of the newest inputs, the inputs, and the time of the newest picture."""
-        faults, feeds, times = [], dict(self.calibration), []
+        faults, feeds, times = [], {**self.calibration, **self.black}, []
         speed = math.hypot(*self.egos[-1].velocity) if self.egos else 0.0
         for name, camera in self.cameras.items():
             while len(camera.queue) > 1:
