@@ -29,7 +29,7 @@ VERBS = {  # verb: (module, name of the configuration, what it does)
         "bundles side by side: drift, score and latency of every format and precision",
     ),
     "bench": ("latentdrive.commands.bench", "bench", "how long a planner or bundle takes, stage by stage"),
-    "run": ("latentdrive.commands.run", "run", "plan for another simulator: AlpaSim or CARLA"),
+    "run": ("latentdrive.commands.run", "run", "play video through a bundle, or plan for AlpaSim and CARLA"),
     "report": ("latentdrive.commands.report", "report", "write one HTML file about finished runs"),
     "demo": ("latentdrive.commands.demo", "demo", "run the whole walk on the built-in world, minutes on a CPU"),
     "doctor": ("latentdrive.commands.doctor", "doctor", "say what is there, what is missing, what to type next"),
@@ -72,6 +72,8 @@ def _main(arguments: list[str]) -> None:
         overrides = _runs_override(overrides)
     if verb in ("evaluate", "run", "export", "bench"):
         overrides = [word for override in overrides for word in _planner_override(override)]
+    if verb in ("bench", "compare-backends", "evaluate"):
+        overrides = [word for override in overrides for word in _bundle_override(verb, override)]
     if verb == "export":
         overrides = [_alone_override(word) for word in overrides]
     run_verb(verb, overrides)
@@ -184,6 +186,17 @@ def _planner_override(word: str) -> list[str]:
     key, _, value = word.partition("=")
     folder = key == "planner" and (os.sep in value or os.path.isdir(value))
     return ["planner=checkpoint", f"planner.folder={quoted(value)}"] if folder else [word]
+
+
+def _bundle_override(verb: str, word: str) -> list[str]:
+    """`bundle=FOLDER` → `bundles=[FOLDER]`, or where it is planned with, `planner=bundle planner.path=FOLDER`."""
+    from latentdrive.overrides import quoted
+
+    key, _, value = word.partition("=")
+    if key != "bundle":
+        return [word]
+    one = quoted(value)
+    return ["planner=bundle", f"planner.path={one}"] if verb == "evaluate" else [f"bundles=[{one}]"]
 
 
 def _alone_override(word: str) -> str:

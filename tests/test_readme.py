@@ -85,7 +85,10 @@ SMALL = {
     ],
     "distill": PREDICTOR,
     "evaluate": ["processes=1", "pictures=1", "device=cpu"],
-    "run": ["dry_run=true"],  # served by tests/integrations/test_egodriver.py
+    "run": ["realtime=false"],
+    "export": ["scenes=2", "repeats=2", "processes=1"],
+    "compare-backends": ["scenes=2", "repeats=2", "processes=1"],
+    "bench": ["repeats=2"],
     "report": ["windows=8", "examples=1"],
 }
 TOOLS = {"tools/divide_split.py": ["--share", "0.5"]}  # the made-up navtrain has two logs
@@ -152,7 +155,8 @@ def test_the_command_runs(command: str, home: Path, monkeypatch: pytest.MonkeyPa
     paths = [str(path) for word in overrides if "*" in word for path in sorted(home.glob(word))]  # as a shell would
     overrides = [word for word in overrides if "*" not in word] + paths
     saves = "save=latentdrive.yaml" in overrides
-    small = NAVSIM if "world=small" in overrides else SMALL[verb]
+    serves = any(word.startswith("source=egodriver") for word in overrides)  # by tests/integrations/test_egodriver.py
+    small = NAVSIM if "world=small" in overrides else ["dry_run=true"] if serves else SMALL[verb]
     stages = TWO_STAGES if verb == "train codebook" and "codebook=one_stage" not in overrides else []
     cli.main([*verb.split(), *overrides, *small, *stages])
     output = capsys.readouterr().out

@@ -67,7 +67,8 @@ def run(cfg: Config) -> Path:
             draft = Path(kept.enter_context(tempfile.TemporaryDirectory()))
             bench = _of_planner(planner, arms, size, threads, limits, draft, folder.say)
         _report(folder, *bench, limits=limits, repeats=repeats, scores=scores)
-        folder.say(f"Done in {folder.seconds:.0f} s. Result: {folder.path / METRICS}")
+        then = f"run bundle={bundles[0]} source=VIDEO" if bundles else "export planner=CHECKPOINT data=navsim"
+        folder.finish(folder.path / METRICS, f"latentdrive {then}")
         return folder.path
 
 

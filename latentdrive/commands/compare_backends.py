@@ -37,5 +37,5 @@ def run(cfg: Config) -> Path:
         for line in table(rows):
             folder.say(line)
         folder.metrics({"bundles": rows})
-        folder.say(f"Done in {folder.seconds:.0f} s. Result: {folder.path / METRICS}")
+        folder.finish(folder.path / METRICS, f"latentdrive bench bundle={names[0]}")
         return folder.path
