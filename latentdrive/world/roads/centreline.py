@@ -14,6 +14,7 @@ from latentdrive.geometry import wrap_angle
 from latentdrive.types import FROZEN
 
 STEP_M = 0.5  # spacing of the samples; the chord error at 15 m radius is 2 mm
+LOCATE_STEPS = 8  # of Newton's method in `locate`
 STRAIGHTENING_RAD = 0.9  # a road that has turned this far turns back, so it never meets itself
 
 
@@ -74,6 +75,21 @@ class Centreline:
         y = np.interp(s, grid, self.points[:, 1]) + beyond * np.sin(heading) + d * np.cos(heading)
         along, left = self.stretch(s, d) * np.cos(turn), np.sin(turn)
         return np.stack([x, y, wrap_angle(heading + np.arctan2(left, along))], -1)
+
+    def locate(self, pose: Float[np.ndarray, "3"]) -> Float64[np.ndarray, "3"]:
+        """Map a pose from the plane into road coordinates: the inverse of `place`, for places nearer than any centre
+        of curvature.
+        """
+        s = float(np.argmin(np.hypot(*(self.points - pose[:2]).T))) * STEP_M
+        for _ in range(LOCATE_STEPS):
+            x, y, heading = self.place(np.array([s, 0.0, 0.0]))
+            along, left = np.cos(heading), np.sin(heading)
+            d = (pose[1] - y) * along - (pose[0] - x) * left
+            s += float(((pose[0] - x) * along + (pose[1] - y) * left) / self.stretch(s, d))
+        x, y, heading = self.place(np.array([s, 0.0, 0.0]))
+        d = (pose[1] - y) * np.cos(heading) - (pose[0] - x) * np.sin(heading)
+        turn = pose[2] - heading
+        return np.array([s, d, np.arctan2(np.sin(turn) * self.stretch(s, d), np.cos(turn))])
 
     def stretch(self, s: Float[np.ndarray, "*n"], d: Float[np.ndarray, "*n"]) -> Float64[np.ndarray, "*n"]:
         """Metres travelled at offset d for each metre of s: fewer than 1 inside a curve, more outside."""

@@ -68,6 +68,9 @@ class Hazard(Event, Protocol):
     def agents(self, times_s: Float64[np.ndarray, "T"]) -> Agents | None:
         """Return the road users that are no drivers, in the coordinates of the layout; None if there are none."""
 
+    def agents_if_begun(self, times_s: Float64[np.ndarray, "T"], began_s: float) -> Agents | None:
+        """Return the same road users for a hazard that begins at began_s, in seconds after the first frame."""
+
 
 def stopping_m(driver: Driver) -> float:
     """Return the length of a comfortable stop, in metres."""

@@ -33,3 +33,7 @@ class RedLight:
     def agents(self, times_s: Float64[np.ndarray, "T"]) -> Agents | None:
         """Return None: only drivers take part."""
         return None
+
+    def agents_if_begun(self, times_s: Float64[np.ndarray, "T"], began_s: float) -> Agents | None:
+        """Return None, as `agents` does."""
+        return None
