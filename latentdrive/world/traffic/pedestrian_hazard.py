@@ -20,6 +20,8 @@ class CrossingPedestrian:
     shoulders.
     """
 
+    waits_beside = True
+
     def __init__(
         self,
         rng: np.random.Generator,

@@ -13,6 +13,8 @@ from latentdrive.world.traffic.recording import Agents
 class RedLight:
     """Traffic lights that are red on the ego's approach. lights: None until the ego is on the road."""
 
+    waits_beside = False
+
     def __init__(self, rng: np.random.Generator, layout: Layout, spec: HazardSpec, *, times: LightTimes) -> None:
         self._layout, self._times = layout, times
         self._wait_s = float(rng.uniform(*spec.cut_after_s))

@@ -17,6 +17,8 @@ STOPPED_CAR_S, CUT_IN_S = 6.0, 5.0  # how long these hazards last
 class StoppedCar:
     """A car that stands in the ego's lane where the road has just bent away."""
 
+    waits_beside = False
+
     def __init__(self, rng: np.random.Generator, layout: Layout, spec: HazardSpec, *, calm: Calm) -> None:
         self._margin, self._calm, self._line = float(rng.uniform(*spec.margin)), calm, layout.line
         self._range, self._car = spec.bend_m, None
@@ -57,6 +59,8 @@ class StoppedCar:
 class CutIn:
     """A vehicle that drives beside the ego, slightly ahead, changes into its lane late and slows down."""
 
+    waits_beside = False
+
     def __init__(self, rng: np.random.Generator, layout: Layout, spec: HazardSpec, *, calm: Calm) -> None:
         self._gap, self._after = float(rng.uniform(*spec.cut_gap_m)), float(rng.uniform(*spec.cut_after_s))
         self._calm, self._car, self._slow_mps = calm, None, 0.0
@@ -93,6 +97,8 @@ class CutIn:
 
 class OncomingCar:
     """An oncoming car that goes around a parked car on its side, through the ego's lane."""
+
+    waits_beside = False
 
     def __init__(self, rng: np.random.Generator, layout: Layout, spec: HazardSpec, *, calm: Calm) -> None:
         self._margin, self._speed = float(rng.uniform(*spec.margin)), float(rng.uniform(*spec.overtake_mps))
