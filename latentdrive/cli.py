@@ -22,6 +22,7 @@ VERBS = {  # verb: (module, name of the configuration, what it does)
     "convert": ("latentdrive.commands.convert", "convert", "turn NAVSIM's published weights into a checkpoint"),
     "label": ("latentdrive.commands.label", "label", "write a latent store with a codebook, teacher or student"),
     "evaluate": ("latentdrive.commands.evaluate", "evaluate", "score a planner on a split, with NAVSIM's own score"),
+    "drive": ("latentdrive.commands.drive", "drive", "let a planner drive in closed loop among reacting traffic"),
     "run": ("latentdrive.commands.run", "run", "plan for another simulator: AlpaSim or CARLA"),
     "report": ("latentdrive.commands.report", "report", "write one HTML file about finished runs"),
     "demo": ("latentdrive.commands.demo", "demo", "run the whole walk on the built-in world, minutes on a CPU"),
@@ -63,7 +64,7 @@ def _main(arguments: list[str]) -> None:
     overrides = arguments[len(verb.split()) :]
     if verb == "report":
         overrides = _runs_override(overrides)
-    if verb in ("evaluate", "run"):
+    if verb in ("evaluate", "drive", "run"):
         overrides = [word for override in overrides for word in _planner_override(override)]
     run_verb(verb, overrides)
 

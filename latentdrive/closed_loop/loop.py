@@ -19,10 +19,10 @@ from latentdrive.evaluation.planning import SCENE_ERRORS, AnyPlanner, is_privile
 from latentdrive.nuplan_vehicle import WHEEL_BASE_M
 from latentdrive.pdms.prepare import prepare_scene
 from latentdrive.pdms.reference_poses import reference_poses
-from latentdrive.pdms.scene import AX, HEADING, STEERING, STEPS, VX, YAW_RATE, ScoringScene
+from latentdrive.pdms.scene import AX, HEADING, STEERING, STEPS, VX, YAW_RATE
 from latentdrive.pdms.simulate import simulate
 from latentdrive.pdms.versions import Version
-from latentdrive.types import FROZEN, SceneTruth, Trajectory
+from latentdrive.types import FROZEN, Trajectory
 from latentdrive.world.navsim.city_drive import on_the_road
 from latentdrive.world.navsim.live_drive import LiveDrive
 from latentdrive.world.navsim.log_frames import ego_motion
@@ -93,10 +93,12 @@ def start_state(live: LiveDrive, rate_hz: float) -> Float64[np.ndarray, "11"]:
 
 
 def plan_now(planner: AnyPlanner, views: Views) -> Trajectory:
-    """The plan of the present, as seen from the car. Raises SCENE_ERRORS if there is none."""
+    """The plan of the present, as seen from the car. Raises SCENE_ERRORS if there is none.
+
+    A privileged planner must take a ScoringScene: it is prepared from the present alone.
+    """
     if is_privileged(planner):
-        truth = views.truth_of_now()
-        planned = planner.plan([{SceneTruth: _same, ScoringScene: _prepared}[planner.takes](truth)])
+        planned = planner.plan([prepare_scene(views.truth_of_now(), Version.PDMS_V1_1.rules)])
     else:
         planned = planner.plan([views.scene()])
     if not np.isfinite(planned.poses).all():
@@ -130,11 +132,3 @@ def _end(touching: list, on_road: list[bool], settings: LoopSettings, rate_hz: f
         return COLLISION
     rows = max(1, round(settings.off_road_ends_s * rate_hz))
     return OFF_ROAD if len(on_road) >= rows and not any(on_road[-rows:]) else TIME
-
-
-def _same(truth: SceneTruth) -> SceneTruth:
-    return truth
-
-
-def _prepared(truth: SceneTruth) -> ScoringScene:
-    return prepare_scene(truth, Version.PDMS_V1_1.rules)

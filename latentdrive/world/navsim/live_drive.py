@@ -98,15 +98,15 @@ class LiveDrive:
         return None if agents is None else self._in_plane(agents.poses[0, 0])
 
     def _in_plane(self, pose: Float64[np.ndarray, "3"]) -> Float64[np.ndarray, "3"]:
-        return pose if self._line is None else self._line.place(pose)
+        return pose if self._line is None else self._line.place(pose[None])[0]
 
     def _in_layout(self, pose: Float64[np.ndarray, "3"], speed_mps: float) -> Float64[np.ndarray, "4"]:
         """x, y, heading and speed in the coordinates of the layout."""
         if self._line is None:
             return np.array([*pose, speed_mps])
-        s, d, turn = self._line.locate(pose)
-        metres = np.hypot(self._line.stretch(np.array(s), np.array(d)) * np.cos(turn), np.sin(turn))
-        return np.array([s, d, turn, speed_mps / metres])
+        road = self._line.locate(pose)
+        metres = np.hypot(self._line.stretch(road[:1], road[1:2]) * np.cos(road[2]), np.sin(road[2]))
+        return np.concatenate([road, speed_mps / metres])
 
 
 def _layout_pose(driver: Driver) -> Float64[np.ndarray, "3"]:

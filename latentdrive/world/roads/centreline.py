@@ -80,16 +80,19 @@ class Centreline:
         """Map a pose from the plane into road coordinates: the inverse of `place`, for places nearer than any centre
         of curvature.
         """
-        s = float(np.argmin(np.hypot(*(self.points - pose[:2]).T))) * STEP_M
+        s, d = np.array([np.argmin(np.hypot(*(self.points - pose[:2]).T)) * STEP_M]), np.zeros(1)
         for _ in range(LOCATE_STEPS):
-            x, y, heading = self.place(np.array([s, 0.0, 0.0]))
-            along, left = np.cos(heading), np.sin(heading)
-            d = (pose[1] - y) * along - (pose[0] - x) * left
-            s += float(((pose[0] - x) * along + (pose[1] - y) * left) / self.stretch(s, d))
-        x, y, heading = self.place(np.array([s, 0.0, 0.0]))
-        d = (pose[1] - y) * np.cos(heading) - (pose[0] - x) * np.sin(heading)
-        turn = pose[2] - heading
-        return np.array([s, d, np.arctan2(np.sin(turn) * self.stretch(s, d), np.cos(turn))])
+            along, d, _ = self._seen_from(s, pose)
+            s = s + along / self.stretch(s, d)
+        _, d, turn = self._seen_from(s, pose)
+        turn = np.arctan2(np.sin(turn) * self.stretch(s, d), np.cos(turn))
+        return np.concatenate([s, d, turn])
+
+    def _seen_from(self, s: Float64[np.ndarray, "1"], pose: Float[np.ndarray, "3"]) -> tuple[np.ndarray, ...]:
+        """A pose as seen from the curve at s metres: ahead, to the left, and turned; one value each."""
+        x, y, heading = self.place(np.concatenate([s, np.zeros(2)])[None]).T
+        dx, dy, cos, sin = pose[0] - x, pose[1] - y, np.cos(heading), np.sin(heading)
+        return dx * cos + dy * sin, dy * cos - dx * sin, pose[2] - heading
 
     def stretch(self, s: Float[np.ndarray, "*n"], d: Float[np.ndarray, "*n"]) -> Float64[np.ndarray, "*n"]:
         """Metres travelled at offset d for each metre of s: fewer than 1 inside a curve, more outside."""
