@@ -29,6 +29,7 @@ VERBS = {  # verb: (module, name of the configuration, what it does)
         "bundles side by side: drift, score and latency of every format and precision",
     ),
     "bench": ("latentdrive.commands.bench", "bench", "how long a planner or bundle takes, stage by stage"),
+    "drive": ("latentdrive.commands.drive", "drive", "let a planner drive in closed loop among reacting traffic"),
     "run": ("latentdrive.commands.run", "run", "play video through a bundle, or plan for AlpaSim and CARLA"),
     "report": ("latentdrive.commands.report", "report", "write one HTML file about finished runs"),
     "demo": ("latentdrive.commands.demo", "demo", "run the whole walk on the built-in world, minutes on a CPU"),
@@ -70,9 +71,9 @@ def _main(arguments: list[str]) -> None:
     overrides = arguments[len(verb.split()) :]
     if verb == "report":
         overrides = _runs_override(overrides)
-    if verb in ("evaluate", "run", "export", "bench"):
+    if verb in ("evaluate", "drive", "run", "export", "bench"):
         overrides = [word for override in overrides for word in _planner_override(override)]
-    if verb in ("bench", "compare-backends", "evaluate"):
+    if verb in ("bench", "compare-backends", "evaluate", "drive"):
         overrides = [word for override in overrides for word in _bundle_override(verb, override)]
     if verb == "export":
         overrides = [_alone_override(word) for word in overrides]
@@ -196,7 +197,7 @@ def _bundle_override(verb: str, word: str) -> list[str]:
     if key != "bundle":
         return [word]
     one = quoted(value)
-    return ["planner=bundle", f"planner.path={one}"] if verb == "evaluate" else [f"bundles=[{one}]"]
+    return ["planner=bundle", f"planner.path={one}"] if verb in ("evaluate", "drive") else [f"bundles=[{one}]"]
 
 
 def _alone_override(word: str) -> str:

@@ -21,13 +21,14 @@ from latentdrive.world.navsim.light_records import Signals, red_connectors, sign
 from latentdrive.world.navsim.pavement_walkers import pavement_walkers
 from latentdrive.world.roads.layouts import Layout, RoadType
 from latentdrive.world.roads.road_map import MappedRoads, map_roads
-from latentdrive.world.traffic.clip_drive import TrafficSpec, plane_drive, plane_motion, record_traffic
+from latentdrive.world.traffic.clip_drive import TrafficSpec, plane_drive, plane_motion, start_traffic
 from latentdrive.world.traffic.drivers import Mood
 from latentdrive.world.traffic.hazards import FIRST_S, Hazard, HazardKind, HazardSpec
 from latentdrive.world.traffic.lights import GiveWay, Lights, LightTimes
 from latentdrive.world.traffic.pedestrian_hazard import CrossingPedestrian
 from latentdrive.world.traffic.recording import Agents, Body, SimulatedDrive
 from latentdrive.world.traffic.red_light_hazard import RedLight
+from latentdrive.world.traffic.simulate import Traffic, record
 from latentdrive.world.traffic.vehicle_hazards import CutIn, OncomingCar, StoppedCar
 
 
@@ -84,7 +85,7 @@ class CityDrive:
 
 
 @dataclass(**FROZEN)
-class _Ground:
+class Ground:
     """What is drawn first of a drive: settle_s, the time before the first frame, the speed limit,
     the road and its map.
     """
@@ -121,7 +122,7 @@ def make_city_drive(
             )
         attempt_seed = (*seed, attempt)
         rng = np.random.default_rng(attempt_seed)
-        ground = _draw_ground(rng, road, spec, frames, rate_hz, first_id, name)
+        ground = draw_ground(rng, road, spec, frames, rate_hz, first_id, name)
         city_drive = _simulate(rng, ground, road_type, hazard, attempt_seed, spec, frames, rate_hz)
         reason = _objection(city_drive, spec, rate_hz)
         if reason is None:
@@ -133,7 +134,7 @@ def city_map(
     road: RoadType, seed: tuple[int, ...], spec: CitySpec, *, frames: int, rate_hz: float, first_id: int, name: str
 ) -> MappedRoads:
     """Return the map of a drive without simulating it. seed: that of the drive, with the number of the attempt."""
-    return _draw_ground(np.random.default_rng(seed), road, spec, frames, rate_hz, first_id, name).mapped
+    return draw_ground(np.random.default_rng(seed), road, spec, frames, rate_hz, first_id, name).mapped
 
 
 def on_the_road(ego: Float64[np.ndarray, "T 3"], body: Body, road_map: RoadMap) -> Bool[np.ndarray, "T"]:
@@ -148,7 +149,7 @@ def on_the_road(ego: Float64[np.ndarray, "T 3"], body: Body, road_map: RoadMap) 
     return shapely.contains_xy(drivable, box[..., 0], box[..., 1]).all(-1)
 
 
-def _draw_ground(
+def draw_ground(
     rng: np.random.Generator,
     road: RoadType,
     spec: CitySpec,
@@ -156,7 +157,8 @@ def _draw_ground(
     rate_hz: float,
     first_id: int,
     name: str,
-) -> _Ground:
+) -> Ground:
+    """Draw the settling time, speed limit, road and map of one attempt: the first draws of its random numbers."""
     settle_s = float(rng.uniform(*spec.traffic.settle_s))
     limit = float(rng.uniform(*spec.limit_share)) * road.speed_mps[1]
     layout = road.layout(rng, limit * (frames / rate_hz + settle_s))
@@ -169,27 +171,35 @@ def _draw_ground(
         limit_mps=limit,
         name=name,
     )
-    return _Ground(settle_s=settle_s, limit_mps=limit, layout=layout, mapped=mapped)
+    return Ground(settle_s=settle_s, limit_mps=limit, layout=layout, mapped=mapped)
 
 
-def _simulate(
-    rng: np.random.Generator,
-    ground: _Ground,
-    road_type: str,
-    kind: HazardKind,
-    seed: tuple[int, ...],
-    spec: CitySpec,
-    frames: int,
-    rate_hz: float,
-) -> CityDrive:
-    """Simulate one attempt; its `attempt` is 0."""
-    layout, mapped, traffic = ground.layout, ground.mapped, spec.traffic
-    hazard = _make_hazard(rng, layout, mapped, kind, spec)
+@dataclass(**FROZEN)
+class BegunDrive:
+    """A drive whose traffic stands on the road, settle_s before frame 0. lights: those of ordinary traffic."""
+
+    ground: Ground
+    hazard: Hazard | None
+    ordinary_lights: Lights | None
+    traffic: Traffic
+
+    @property
+    def lights(self) -> Lights | None:
+        """The traffic lights. A red-light hazard sets its own once the traffic moves."""
+        return self.hazard.lights if isinstance(self.hazard, RedLight) else self.ordinary_lights
+
+
+def begin_city_drive(
+    rng: np.random.Generator, ground: Ground, kind: HazardKind, spec: CitySpec, frames: int, rate_hz: float
+) -> BegunDrive:
+    """Put the traffic, lights and hazard of one attempt on its ground."""
+    layout, traffic = ground.layout, spec.traffic
+    hazard = _make_hazard(rng, layout, ground.mapped, kind, spec)
     lights = None
     if layout.phases and kind != HazardKind.RED_LIGHT:
         lights = Lights.at_random(rng, layout, spec.lights)
     rules = GiveWay(layout) if layout.gives_way else None
-    recording = record_traffic(
+    started = start_traffic(
         rng,
         layout,
         traffic,
@@ -200,7 +210,23 @@ def _simulate(
         rate_hz=rate_hz,
         events=[event for event in (hazard, lights, rules) if event is not None],
     )
-    lights = hazard.lights if isinstance(hazard, RedLight) else lights
+    return BegunDrive(ground=ground, hazard=hazard, ordinary_lights=lights, traffic=started)
+
+
+def _simulate(
+    rng: np.random.Generator,
+    ground: Ground,
+    road_type: str,
+    kind: HazardKind,
+    seed: tuple[int, ...],
+    spec: CitySpec,
+    frames: int,
+    rate_hz: float,
+) -> CityDrive:
+    """Simulate one attempt; its `attempt` is 0."""
+    layout, mapped, traffic = ground.layout, ground.mapped, spec.traffic
+    begun = begin_city_drive(rng, ground, kind, spec, frames, rate_hz)
+    recording, hazard, lights = record(begun.traffic, frames), begun.hazard, begun.lights
     times_s = recording.times_s
     walkers = pavement_walkers(
         rng, layout, times_s, number=spec.walkers, walk_mps=spec.walk_mps, shoulder_m=spec.shoulder_m

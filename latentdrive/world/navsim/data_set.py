@@ -20,8 +20,16 @@ from latentdrive.files import write_atomic
 from latentdrive.run_folder import progress
 from latentdrive.types import FROZEN, RoadMap
 from latentdrive.world.many_drives import require_known_roads, require_only_planned, write_drives
-from latentdrive.world.navsim.city_drive import CityDrive, CitySpec, city_map, make_city_drive
+from latentdrive.world.navsim.city_drive import (
+    CityDrive,
+    CitySpec,
+    begin_city_drive,
+    city_map,
+    draw_ground,
+    make_city_drive,
+)
 from latentdrive.world.navsim.drive_writer import LogFiles, PointSpec, SensorSpec, write_navsim_drive
+from latentdrive.world.navsim.live_drive import LiveDrive
 from latentdrive.world.navsim.log_frames import LogPlace
 from latentdrive.world.navsim.orders import Order, candidate_rows
 from latentdrive.world.navsim.point_scores import score_points, write_scores
@@ -164,6 +172,16 @@ class NavsimWorld:
             first_id=order.first_id,
             name=order.place.map_name,
         )
+
+    def live_drive(self, order: Order, *, hand_over: int) -> LiveDrive:
+        """Begin the drive of an order, and let the built-in driver drive it up to row `hand_over`."""
+        recorded, frames = self.city_drive(order), round(self.drive_s * self.rate_hz)
+        rng = np.random.default_rng((*order.seed, recorded.attempt))
+        ground = draw_ground(
+            rng, self.roads[order.road_type], self.city, frames, self.rate_hz, order.first_id, order.place.map_name
+        )
+        begun = begin_city_drive(rng, ground, order.hazard, self.city, frames, self.rate_hz)
+        return LiveDrive(recorded, begun, hand_over=hand_over)
 
     def map_of(self, order: Order, card: Mapping[str, Any]) -> RoadMap:
         """Return the map of a written drive in the global frame. card: that of the drive."""

@@ -28,6 +28,7 @@ from latentdrive.world.rendering.cameras import CameraSpec, Renderer
 from latentdrive.world.rendering.lidar import LidarSpec, scan
 from latentdrive.world.rendering.scenery import Density, Surface
 from latentdrive.world.rendering.vehicles import road_user, signal
+from latentdrive.world.traffic.recording import SimulatedDrive
 
 CARDS = "drives"  # folder of the cards
 COLOURS = ("red", "amber", "green")
@@ -113,12 +114,8 @@ def write_navsim_drive(
     stage = Stage(np.random.default_rng((*drive.seed, 1)), city_drive, renderer, density, shoulder_m)
     for row, frame in zip(rows.tolist(), frames):
         for name in sensors.pictures:
-            picture = renderer.picture(drive.ego[row], stage.poses(row), sensors.cameras[name])
-            path = files.blobs / frame["cams"][name]["data_path"]
-            write_atomic(path, partial(_write_jpeg, picture, sensors.jpeg_quality))
-        boxes = stage.boxes(row)
-        cloud = scan(np.random.default_rng((*drive.seed, 2, row)), sensors.lidar, drive.ego[row], boxes)
-        write_pcd(files.blobs / frame["lidar_path"], cloud)
+            write_picture(files.blobs / frame["cams"][name]["data_path"], stage, name, drive, row, sensors=sensors)
+        write_cloud(files.blobs / frame["lidar_path"], stage, drive, row, sensors=sensors)
     card = dict(facts) | {
         "log": files.name,
         "road_type": drive.road_type,
@@ -133,6 +130,20 @@ def write_navsim_drive(
     text = json.dumps(card, indent=1, default=list) + "\n"
     write_atomic(files.card, lambda path: path.write_text(text, encoding="utf-8"))
     write_pickle(files.log, frames)
+
+
+def write_picture(
+    path: Path, stage: "Stage", camera: str, drive: SimulatedDrive, row: int, *, sensors: SensorSpec
+) -> None:
+    """Render what a camera sees at one row, and write it as the logs do. Raises DiskFull."""
+    picture = stage.renderer.picture(drive.ego[row], stage.poses(row), sensors.cameras[camera])
+    write_atomic(path, partial(_write_jpeg, picture, sensors.jpeg_quality))
+
+
+def write_cloud(path: Path, stage: "Stage", drive: SimulatedDrive, row: int, *, sensors: SensorSpec) -> None:
+    """Scan what the LiDAR sees at one row, and write it as the logs do. Raises DiskFull."""
+    rng = np.random.default_rng((*drive.seed, 2, row))
+    write_pcd(path, scan(rng, sensors.lidar, drive.ego[row], stage.boxes(row)))
 
 
 def candidate_moments(
@@ -189,6 +200,7 @@ class Stage:
         self._agents, self._solids = agents, standing.solids()
         self._lamps = [(pose, shown, colour) for pose, shown in city_drive.signals for colour in COLOURS]
         movers += [signal(colour, look.daylight) for _, _, colour in self._lamps]
+        self.renderer = renderer
         renderer.set_up(standing.meshes(), movers, look.sky, look.daylight)
 
     def poses(self, row: int) -> Float64[np.ndarray, "N 3"]:

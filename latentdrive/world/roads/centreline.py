@@ -14,6 +14,7 @@ from latentdrive.geometry import wrap_angle
 from latentdrive.types import FROZEN
 
 STEP_M = 0.5  # spacing of the samples; the chord error at 15 m radius is 2 mm
+LOCATE_STEPS = 8  # of Newton's method in `locate`
 STRAIGHTENING_RAD = 0.9  # a road that has turned this far turns back, so it never meets itself
 
 
@@ -74,6 +75,24 @@ class Centreline:
         y = np.interp(s, grid, self.points[:, 1]) + beyond * np.sin(heading) + d * np.cos(heading)
         along, left = self.stretch(s, d) * np.cos(turn), np.sin(turn)
         return np.stack([x, y, wrap_angle(heading + np.arctan2(left, along))], -1)
+
+    def locate(self, pose: Float[np.ndarray, "3"]) -> Float64[np.ndarray, "3"]:
+        """Map a pose from the plane into road coordinates: the inverse of `place`, for places nearer than any centre
+        of curvature.
+        """
+        s, d = np.array([np.argmin(np.hypot(*(self.points - pose[:2]).T)) * STEP_M]), np.zeros(1)
+        for _ in range(LOCATE_STEPS):
+            along, d, _ = self._seen_from(s, pose)
+            s = s + along / self.stretch(s, d)
+        _, d, turn = self._seen_from(s, pose)
+        turn = np.arctan2(np.sin(turn) * self.stretch(s, d), np.cos(turn))
+        return np.concatenate([s, d, turn])
+
+    def _seen_from(self, s: Float64[np.ndarray, "1"], pose: Float[np.ndarray, "3"]) -> tuple[np.ndarray, ...]:
+        """A pose as seen from the curve at s metres: ahead, to the left, and turned; one value each."""
+        x, y, heading = self.place(np.concatenate([s, np.zeros(2)])[None]).T
+        dx, dy, cos, sin = pose[0] - x, pose[1] - y, np.cos(heading), np.sin(heading)
+        return dx * cos + dy * sin, dy * cos - dx * sin, pose[2] - heading
 
     def stretch(self, s: Float[np.ndarray, "*n"], d: Float[np.ndarray, "*n"]) -> Float64[np.ndarray, "*n"]:
         """Metres travelled at offset d for each metre of s: fewer than 1 inside a curve, more outside."""

@@ -26,7 +26,7 @@ from latentdrive.world.traffic.decorrelated import (
 )
 from latentdrive.world.traffic.drivers import Calm, Driver, Event, Mood
 from latentdrive.world.traffic.recording import Agents, Body, Lane, SimulatedDrive
-from latentdrive.world.traffic.simulate import Recording, simulate
+from latentdrive.world.traffic.simulate import Recording, Traffic, record
 
 Speeds = TypeVar("Speeds", Mood, IndependentMotion)
 # Poses of the ego's rear axle, its speeds in m/s, and the others, in the plane.
@@ -44,7 +44,7 @@ class DriveKind(StrEnum):
 
 @dataclass(**FROZEN)
 class TrafficSpec:
-    """How people drive on every type of road. For the fields see Body, Calm, Mood, Replay and simulate.simulate.
+    """How people drive on every type of road. For the fields see Body, Calm, Mood, Replay and simulate.Traffic.
 
     In clips the speeds of the moods are in m/s and clipped to those of the road; in the NAVSIM
     world they are shares of the speed limit. curve_braking_mps2: deceleration before curves.
@@ -78,7 +78,7 @@ def make_drive(
     rng = np.random.default_rng(seed)
     settle_s = float(rng.uniform(*traffic.settle_s))
     layout = road.layout(rng, road.speed_mps[1] * (frames / rate_hz + settle_s))
-    recording = record_traffic(
+    started = start_traffic(
         rng,
         layout,
         traffic,
@@ -88,6 +88,7 @@ def make_drive(
         frames=frames,
         rate_hz=rate_hz,
     )
+    recording = record(started, frames)
     if kind == DriveKind.NATURAL:
         motion = plane_motion(layout, recording, traffic.ego)
     else:
@@ -101,7 +102,7 @@ def make_drive(
     return plane_drive(layout, recording, motion, road_type=road_type, seed=seed)
 
 
-def record_traffic(
+def start_traffic(
     rng: np.random.Generator,
     layout: Layout,
     traffic: TrafficSpec,
@@ -112,9 +113,9 @@ def record_traffic(
     frames: int,
     rate_hz: float,
     events: Sequence[Event] = (),
-) -> Recording:
-    """Simulate the traffic of a layout. ego_mood, mood: those of `traffic`, with speeds in m/s."""
-    return simulate(
+) -> Traffic:
+    """Put the traffic on a layout, settle_s before frame 0. ego_mood, mood: those of `traffic`, with speeds in m/s."""
+    return Traffic(
         rng,
         layout,
         frames=frames,

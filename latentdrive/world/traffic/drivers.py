@@ -69,6 +69,16 @@ class StopLine(Obstacle):
         return bool(driver.speed**2 <= 2 * driver.calm.braking_mps2 * max(gap, 0.0) or driver.speed < STANDSTILL_MPS)
 
 
+@dataclass(**FROZEN)
+class Led:
+    """The next state of a driver who is led from outside, in highway-env's coordinates, SI units."""
+
+    position: Float64[np.ndarray, "2"]
+    heading: float
+    speed: float
+    acceleration: float
+
+
 @runtime_checkable
 class Event(Protocol):
     """Something that happens in a simulation besides the driving, such as traffic lights and hazards."""
@@ -80,6 +90,7 @@ class Event(Protocol):
 class Driver(IDMVehicle):
     """highway-env's IDM/MOBIL driver with bounded steering and braking and a desired speed that changes over time."""
 
+    led: "Led | None" = None  # where somebody else takes this driver in the next step
     is_yielding: bool = False  # set by RegulatedRoad.enforce_road_rules while another vehicle has right of way
     TAU_HEADING = 0.4  # s; the original 0.2 is too stiff for the longer steps of this simulation
     KP_HEADING = 1 / TAU_HEADING
@@ -150,8 +161,21 @@ class Driver(IDMVehicle):
         nearest = int(np.argmin([lane.distance_with_heading(self.position, self.heading) for lane in lanes]))
         self.lane_index, self.lane = indices[nearest], lanes[nearest]
 
+    def act(self, action: dict | str | None = None) -> None:
+        """Decide as the original does. A driver who is led only keeps to its route, which the others foresee."""
+        if self.led is None:
+            super().act(action)
+            return
+        self.target_lane_index = self.lane_index
+        self.follow_road()
+        self.action = {"steering": 0.0, "acceleration": self.led.acceleration}
+
     def step(self, dt: float) -> None:
         """Advance by dt seconds, as the original does, but never backwards."""
+        if self.led is not None:
+            self.position, self.heading, self.speed = self.led.position, self.led.heading, self.led.speed
+            self.on_state_update()
+            return
         self.action["acceleration"] = max(self.action["acceleration"], -self.speed / dt)
         super().step(dt)
         self.speed = max(self.speed, 0.0)

@@ -60,13 +60,18 @@ class HazardSpec:
 class Hazard(Event, Protocol):
     """An event to which the ego has to react.
 
-    span_s: when it began and ended, in seconds after the first frame; None if it has not happened.
+    span_s: when it began and ended, in seconds after the first frame; None if it has not happened. waits_beside:
+    whether its road user stands beside the road until it begins, so that it can begin at any time.
     """
 
+    waits_beside: bool
     span_s: tuple[float, float] | None
 
     def agents(self, times_s: Float64[np.ndarray, "T"]) -> Agents | None:
         """Return the road users that are no drivers, in the coordinates of the layout; None if there are none."""
+
+    def agents_if_begun(self, times_s: Float64[np.ndarray, "T"], began_s: float) -> Agents | None:
+        """Return the same road users for a hazard that begins at began_s, in seconds after the first frame."""
 
 
 def stopping_m(driver: Driver) -> float:

@@ -20,6 +20,8 @@ class CrossingPedestrian:
     shoulders.
     """
 
+    waits_beside = True
+
     def __init__(
         self,
         rng: np.random.Generator,
@@ -54,7 +56,7 @@ class CrossingPedestrian:
                 self.span_s = now_s, now_s + (self._left - self._right + 4.0) / self._pace
                 self._hold_everybody(world)
             return
-        y = self._y(np.array([now_s]))[0]
+        y = self._y(np.array([now_s]), self._began_s)[0]
         if self._own_left + CLEAR_LANE_M < y if self._from_right else y < self._lanes_right - CLEAR_LANE_M:
             release(world, self._lines.pop(True, []))
         if y > self._lanes_left + CLEAR_LANE_M if self._from_right else y < self._oncoming_right - CLEAR_LANE_M:
@@ -62,12 +64,14 @@ class CrossingPedestrian:
 
     def agents(self, times_s: Float64[np.ndarray, "T"]) -> Agents | None:
         """Return the walker, who stands beside the road until it begins to walk."""
-        if self._began_s is None:
-            return None
-        y = self._y(times_s)
+        return None if self._began_s is None else self.agents_if_begun(times_s, self._began_s)
+
+    def agents_if_begun(self, times_s: Float64[np.ndarray, "T"], began_s: float) -> Agents | None:
+        """Return the walker as it moves if it begins to walk at began_s."""
+        y = self._y(times_s, began_s)
         heading = np.pi / 2 if self._from_right else -np.pi / 2
         poses = np.stack([np.full(len(y), self._x), y, np.full(len(y), heading)], -1)
-        speed = np.where(times_s >= self._began_s, self._pace, 0.0)
+        speed = np.where(times_s >= began_s, self._pace, 0.0)
         return single_agent(poses, speed, PEDESTRIAN_M, "pedestrian")
 
     def _measure(self, shoulder_m: float) -> None:
@@ -82,8 +86,8 @@ class CrossingPedestrian:
         oncoming = (y - half for road, y, half in edges if road not in self._own_roads)
         self._oncoming_right = min(oncoming, default=self._own_left)
 
-    def _y(self, times_s: Float64[np.ndarray, "T"]) -> Float64[np.ndarray, "T"]:
-        walked = self._pace * np.maximum(times_s - self._began_s, 0.0)
+    def _y(self, times_s: Float64[np.ndarray, "T"], began_s: float) -> Float64[np.ndarray, "T"]:
+        walked = self._pace * np.maximum(times_s - began_s, 0.0)
         return self._right - START_M + walked if self._from_right else self._left + START_M - walked
 
     def _hold_everybody(self, world: QuietRoad) -> None:

@@ -13,6 +13,8 @@ from latentdrive.world.traffic.recording import Agents
 class RedLight:
     """Traffic lights that are red on the ego's approach. lights: None until the ego is on the road."""
 
+    waits_beside = False
+
     def __init__(self, rng: np.random.Generator, layout: Layout, spec: HazardSpec, *, times: LightTimes) -> None:
         self._layout, self._times = layout, times
         self._wait_s = float(rng.uniform(*spec.cut_after_s))
@@ -32,4 +34,8 @@ class RedLight:
 
     def agents(self, times_s: Float64[np.ndarray, "T"]) -> Agents | None:
         """Return None: only drivers take part."""
+        return None
+
+    def agents_if_begun(self, times_s: Float64[np.ndarray, "T"], began_s: float) -> Agents | None:
+        """Return None, as `agents` does."""
         return None

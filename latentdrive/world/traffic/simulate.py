@@ -1,4 +1,7 @@
-"""The traffic simulation: puts drivers on a road and records them in the coordinates of the layout.
+"""The traffic simulation: puts drivers on a road, moves them, and records them in the coordinates of the layout.
+
+`Traffic` moves one frame at a time; `record` is a loop over it, and so is the closed loop, whose
+ego is moved from outside.
 
 highway-env's y axis points down. The recordings that leave this file have y to the left and
 counter-clockwise headings; `layouts.mirrored` converts between the two.
@@ -16,7 +19,7 @@ from jaxtyping import Bool, Float64
 
 from latentdrive.types import FROZEN
 from latentdrive.world.roads.layouts import CENTRE_LINE, Layout, Road, Start, mirrored
-from latentdrive.world.traffic.drivers import Calm, Driver, Event, Mood, QuietRoad
+from latentdrive.world.traffic.drivers import Calm, Driver, Event, Led, Mood, QuietRoad
 from latentdrive.world.traffic.recording import Agents, Body, Lane, Mark
 
 LANE_POINT_M = 2.0  # spacing of the points of recorded lanes
@@ -51,58 +54,110 @@ class Recording:
     settle_s: float
 
 
-def simulate(
-    rng: np.random.Generator,
-    layout: Layout,
-    *,
-    frames: int,
-    rate_hz: float,
-    step_s: float,
-    settle_s: float,
-    body: Body,
-    calm: Calm,
-    ego_mood: Mood,
-    mood: Mood,
-    gap_m: tuple[float, float],
-    limit: Callable[[Driver], float],
-    hazard_every_s: float,
-    lane_wish_every_s: float,
-    events: Sequence[Event] = (),
-) -> Recording:
-    """Simulate the traffic on a layout and record `frames` states at rate_hz.
+class Traffic:
+    """The traffic on a layout as it moves: one `advance` for each frame, for recordings and for the closed loop.
 
-    step_s: longest time step. settle_s: simulated time before the recording. calm, mood, ego_mood:
-    see drivers.py. gap_m: range of the initial gaps between vehicles. limit: gives the comfortable
-    speed (m/s) at the place of a driver. hazard_every_s: mean time between disturbances ahead of
-    the ego (a leader brakes or a neighbour cuts in). lane_wish_every_s: mean time between the lane
-    changes that the ego wishes for no reason. events: what else happens; their time counts from the
-    first recorded frame.
+    step_s: longest time step. settle_s: simulated time before frame 0 of the recording. horizon_s: how long the
+    drivers' wishes reach. calm, mood, ego_mood: see drivers.py. gap_m: range of the initial gaps between vehicles.
+    limit: gives the comfortable speed (m/s) at the place of a driver. hazard_every_s: mean time between disturbances
+    ahead of the ego (a leader brakes or a neighbour cuts in). lane_wish_every_s: mean time between the lane changes
+    that the ego wishes for no reason. events: what else happens; their time counts from frame 0.
     """
-    world = QuietRoad(layout.network, rng, rules=layout.regulated)
-    world.objects += [Obstacle(world, position) for position in layout.obstacles]
-    ego = _populate(rng, world, layout, body, calm, ego_mood, mood, gap_m, settle_s + frames / rate_hz)
-    route, roads = _route_points(layout.network, ego), _route_roads(layout.network, ego)
-    ticks = int(np.ceil(1 / rate_hz / step_s))
-    dt, settle = 1 / rate_hz / ticks, round(settle_s * rate_hz)
+
+    def __init__(
+        self,
+        rng: np.random.Generator,
+        layout: Layout,
+        *,
+        frames: int,
+        rate_hz: float,
+        step_s: float,
+        settle_s: float,
+        body: Body,
+        calm: Calm,
+        ego_mood: Mood,
+        mood: Mood,
+        gap_m: tuple[float, float],
+        limit: Callable[[Driver], float],
+        hazard_every_s: float,
+        lane_wish_every_s: float,
+        events: Sequence[Event] = (),
+    ) -> None:
+        self.road = QuietRoad(layout.network, rng, rules=layout.regulated)
+        self.road.objects += [Obstacle(self.road, position) for position in layout.obstacles]
+        horizon_s = settle_s + frames / rate_hz
+        self.ego = _populate(rng, self.road, layout, body, calm, ego_mood, mood, gap_m, horizon_s)
+        self.route = _route_points(layout.network, self.ego)
+        self.roads = _route_roads(layout.network, self.ego)
+        self.settle, self.rate_hz = round(settle_s * rate_hz), rate_hz
+        self._rng, self._layout, self._limit, self._events = rng, layout, limit, events
+        self._hazard_every_s, self._lane_wish_every_s = hazard_every_s, lane_wish_every_s
+        self._ticks = int(np.ceil(1 / rate_hz / step_s))
+        self._frame = 0
+
+    @property
+    def frame(self) -> int:
+        """The frame that the road shows; negative while the traffic settles."""
+        return self._frame - self.settle
+
+    def states(self) -> Float64[np.ndarray, "N 4"]:
+        """Present x, y, heading and speed of all vehicles, in highway-env's coordinates."""
+        return np.array([(*vehicle.position, vehicle.heading, vehicle.speed) for vehicle in self.road.vehicles])
+
+    def others(self) -> list[Driver]:
+        """All vehicles but the ego, in the order of a recording's agents."""
+        return [vehicle for vehicle in self.road.vehicles if vehicle is not self.ego]
+
+    def advance(self, ego: Float64[np.ndarray, "4"] | None = None) -> None:
+        """Move everybody to the next frame.
+
+        ego: where somebody else takes the ego until then: x, y and heading of its rear axle and its speed, in the
+        coordinates of the layout, with y to the left. None lets it drive itself.
+        """
+        dt = 1 / self.rate_hz / self._ticks
+        for tick, led in enumerate(self._led(ego, dt)):
+            self.ego.led = led
+            self._tick((self._frame + tick / self._ticks) / self.rate_hz, dt)
+        self._frame += 1
+
+    def _led(self, ego: Float64[np.ndarray, "4"] | None, dt: float) -> Sequence[Led | None]:
+        """The states through which the ego is led to the next frame, evenly spaced; None where it drives itself."""
+        if ego is None:
+            return [None] * self._ticks
+        back, driver = self.ego.LENGTH / 2, self.ego
+        centre = ego + np.array([back * np.cos(ego[2]), back * np.sin(ego[2]), 0.0, 0.0])
+        end, start = mirrored(centre), np.array([*driver.position, driver.heading, driver.speed])
+        change = end - start
+        change[2] = utils.wrap_to_pi(change[2])
+        rows = start + change * (np.arange(1, self._ticks + 1)[:, None] / self._ticks)
+        acceleration = float(change[3] / (self._ticks * dt))
+        return [
+            Led(position=row[:2], heading=float(row[2]), speed=float(row[3]), acceleration=acceleration) for row in rows
+        ]
+
+    def _tick(self, now_s: float, dt: float) -> None:
+        rng, road, ego = self._rng, self.road, self.ego
+        for vehicle in road.vehicles:
+            vehicle.wish(now_s, self._limit(vehicle))
+        if rng.random() < dt / self._hazard_every_s:
+            _disturb(rng, road, ego, now_s)
+        if rng.random() < dt / self._lane_wish_every_s and not self._layout.exits:
+            _wish_other_lane(rng, road, ego)
+        for event in self._events:
+            event.tick(rng, road, ego, now_s - self.settle / self.rate_hz)
+        road.act()
+        road.step(dt)
+
+
+def record(traffic: Traffic, frames: int) -> Recording:
+    """Let the traffic settle, and record `frames` states."""
+    while traffic.frame < 0:
+        traffic.advance()
     rows = []
-    for frame in range(settle + frames):
-        if frame >= settle:
-            rows.append([(*vehicle.position, vehicle.heading, vehicle.speed) for vehicle in world.vehicles])
-        for tick in range(ticks):
-            now_s = (frame + tick / ticks) / rate_hz
-            for vehicle in world.vehicles:
-                vehicle.wish(now_s, limit(vehicle))
-            if rng.random() < dt / hazard_every_s:
-                _disturb(rng, world, ego, now_s)
-            if rng.random() < dt / lane_wish_every_s and not layout.exits:
-                _wish_other_lane(rng, world, ego)
-            for event in events:
-                event.tick(rng, world, ego, now_s - settle / rate_hz)
-            world.act()
-            world.step(dt)
-    return _recording(
-        np.array(rows), world.vehicles, ego, rate_hz, _lanes(layout.network), route, roads, settle / rate_hz
-    )
+    for _ in range(frames):
+        rows.append(traffic.states())
+        traffic.advance()
+    return _recording(np.array(rows), traffic)
 
 
 def _populate(rng, world, layout, body, calm, ego_mood, mood, gap_m, horizon_s) -> Driver:
@@ -236,20 +291,11 @@ def _lanes(network: RoadNetwork) -> tuple[Lane, ...]:
     return tuple(lanes)
 
 
-def _recording(
-    states: Float64[np.ndarray, "T N 4"],
-    vehicles: list[Driver],
-    ego: Driver,
-    rate_hz: float,
-    lanes: tuple[Lane, ...],
-    route: Float64[np.ndarray, "n 2"],
-    roads: tuple[Road, ...],
-    settle_s: float,
-) -> Recording:
+def _recording(states: Float64[np.ndarray, "T N 4"], traffic: Traffic) -> Recording:
     """Split the recorded states into the ego and the others. states: x, y, heading, speed in
     highway-env's coordinates.
     """
-    states = mirrored(states)
+    states, vehicles, ego = mirrored(states), traffic.road.vehicles, traffic.ego
     row = vehicles.index(ego)
     x, y, heading, speed = states[:, row].T
     # The rear axle, which moves along the heading, is LENGTH / 2 behind the centre: see Driver.set_up.
@@ -262,16 +308,14 @@ def _recording(
         sizes=np.array([vehicles[index].size for index in others]).reshape(-1, 3),
         kinds=tuple(vehicles[index].kind for index in others),
     )
-    movable = np.array([vehicles[index].movable for index in others], bool)
-    times = np.arange(len(states)) / rate_hz
     return Recording(
-        times_s=times,
+        times_s=np.arange(len(states)) / traffic.rate_hz,
         ego=rear,
         ego_speed_mps=speed,
         agents=agents,
-        movable=movable,
-        lanes=lanes,
-        ego_route=route,
-        ego_roads=roads,
-        settle_s=settle_s,
+        movable=np.array([vehicles[index].movable for index in others], bool),
+        lanes=_lanes(traffic.road.network),
+        ego_route=traffic.route,
+        ego_roads=traffic.roads,
+        settle_s=traffic.settle / traffic.rate_hz,
     )

@@ -17,6 +17,8 @@ STOPPED_CAR_S, CUT_IN_S = 6.0, 5.0  # how long these hazards last
 class StoppedCar:
     """A car that stands in the ego's lane where the road has just bent away."""
 
+    waits_beside = False
+
     def __init__(self, rng: np.random.Generator, layout: Layout, spec: HazardSpec, *, calm: Calm) -> None:
         self._margin, self._calm, self._line = float(rng.uniform(*spec.margin)), calm, layout.line
         self._range, self._car = spec.bend_m, None
@@ -36,6 +38,10 @@ class StoppedCar:
         """Return None: the stopped car is a driver like the others."""
         return None
 
+    def agents_if_begun(self, times_s: Float64[np.ndarray, "T"], began_s: float) -> Agents | None:
+        """Return None, as `agents` does."""
+        return None
+
     def _place(self, world: QuietRoad, ego: Driver) -> Driver:
         """Put the car 15 m behind the sharpest bend in its range, and remove the vehicles between it and the ego."""
         near, far = ego.position[0] + self._range[0], ego.position[0] + self._range[1]
@@ -52,6 +58,8 @@ class StoppedCar:
 
 class CutIn:
     """A vehicle that drives beside the ego, slightly ahead, changes into its lane late and slows down."""
+
+    waits_beside = False
 
     def __init__(self, rng: np.random.Generator, layout: Layout, spec: HazardSpec, *, calm: Calm) -> None:
         self._gap, self._after = float(rng.uniform(*spec.cut_gap_m)), float(rng.uniform(*spec.cut_after_s))
@@ -82,9 +90,15 @@ class CutIn:
         """Return None: the vehicle is a driver like the others."""
         return None
 
+    def agents_if_begun(self, times_s: Float64[np.ndarray, "T"], began_s: float) -> Agents | None:
+        """Return None, as `agents` does."""
+        return None
+
 
 class OncomingCar:
     """An oncoming car that goes around a parked car on its side, through the ego's lane."""
+
+    waits_beside = False
 
     def __init__(self, rng: np.random.Generator, layout: Layout, spec: HazardSpec, *, calm: Calm) -> None:
         self._margin, self._speed = float(rng.uniform(*spec.margin)), float(rng.uniform(*spec.overtake_mps))
@@ -122,10 +136,12 @@ class OncomingCar:
 
     def agents(self, times_s: Float64[np.ndarray, "T"]) -> Agents | None:
         """Return the oncoming car, which changes sides along half cosine waves."""
-        if self._began_s is None:
-            return None
+        return None if self._began_s is None else self.agents_if_begun(times_s, self._began_s)
+
+    def agents_if_begun(self, times_s: Float64[np.ndarray, "T"], began_s: float) -> Agents | None:
+        """Return the oncoming car as it moves if it begins to go around the parked car at began_s."""
         reach = self._around + self._shift
-        x = self._x + reach - self._speed * (times_s - self._began_s)
+        x = self._x + reach - self._speed * (times_s - began_s)
         into = np.clip((self._x + reach - x) / self._shift, 0.0, 1.0)
         back = np.clip((self._x - self._around - x) / self._shift, 0.0, 1.0)
         share = (np.cos(np.pi * back) - np.cos(np.pi * into)) / 2

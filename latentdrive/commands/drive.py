@@ -1,0 +1,118 @@
+"""`drive`: a planner drives in the built-in world in closed loop, and the traffic reacts.
+
+    latentdrive drive planner=runs/planner/checkpoint drives=50
+
+Each drive is a file below drives/; the same command in the same folder drives only what is missing.
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from latentdrive.build import build
+from latentdrive.closed_loop.summary import difference, summary
+from latentdrive.closed_loop.work import DriveWork
+from latentdrive.config import Config
+from latentdrive.counting import counted
+from latentdrive.csv_cells import cell
+from latentdrive.errors import ConfigError, WorkerDied
+from latentdrive.evaluation.planning import AnyPlanner, is_privileged
+from latentdrive.kinds import Count
+from latentdrive.pdms.scene import ScoringScene
+from latentdrive.plain_files import as_json, read_json
+from latentdrive.planners.baselines.submitted import Submitted
+from latentdrive.run_folder import RunFolder, progress
+from latentdrive.worker_pool import run_jobs
+from latentdrive.world.navsim.orders import Order
+
+DRIVES, SUMMARY, TABLE = "drives", "summary.json", "drives.csv"
+
+
+def run(cfg: Config) -> Path:
+    """Drive what is missing, and sum up; returns the run's folder."""
+    with RunFolder(cfg, verb=cfg.verb) as folder:
+        return _run(cfg, folder)
+
+
+def _run(cfg: Config, folder: RunFolder) -> Path:
+    config, settings, world = cfg.planner.plain(), build(cfg.closed_loop), build(cfg.world)
+    processes, against, dry_run, then = cfg.value("processes", Count), cfg.against, cfg.dry_run, cfg.next
+    _require_driver(build(config))  # a planner that can't be built is said before the first drive
+    cfg.require_all_read()
+    orders = list(world.orders(folder.path))
+    if not orders:
+        raise ConfigError("drives=0 hazards=0: give at least one drive")
+    others = None if against is None else _others(Path(against))
+    decides = json.dumps([config, asdict(settings), asdict(world)], default=str, sort_keys=True)
+    key = hashlib.sha256(decides.encode()).hexdigest()[:16]
+    work = DriveWork(world, config, settings, folder.path / DRIVES, key)
+    missing = [order for order in orders if work.result(order) is None]
+    folder.say(f"{counted(len(orders), 'drive')} of {world.drive_s:g} s, {counted(len(missing), 'drive')} to go")
+    if dry_run:
+        return folder.path
+    _drive(work, missing, folder, processes)
+    results = [result for order in orders if (result := work.result(order)) is not None]
+    _say(folder, results, others)
+    folder.write(TABLE, _table(results))
+    folder.finish(folder.path / SUMMARY, then.format(out=folder.path))
+    return folder.path
+
+
+def _require_driver(planner: AnyPlanner) -> None:
+    """Raise ConfigError for a planner that only repeats a recording or a file."""
+    if (is_privileged(planner) and planner.takes is not ScoringScene) or isinstance(planner, Submitted):
+        raise ConfigError(
+            f"planner: {type(planner).__name__} repeats what was recorded or written before, and a closed loop goes on "
+            "differently: choose a planner that plans from what it sees, or planner=pdm_closed"
+        )
+
+
+def _drive(work: DriveWork, missing: Sequence[Order], folder: RunFolder, processes: int) -> None:
+    """Drive these orders. Raises WorkerDied, once all others are driven, if a worker died on one."""
+    (folder.path / DRIVES).mkdir(parents=True, exist_ok=True)
+    jobs = run_jobs(work, missing, processes=min(processes, len(missing)), progress=progress, what="drives")
+    lost = [(order.name, result) for order, result in jobs if isinstance(result, WorkerDied)]
+    if lost:
+        raise WorkerDied(f"drive {lost[0][0]}: {lost[0][1]}; finished drives are kept, repeat the command")
+
+
+def _say(folder: RunFolder, results: list[dict[str, Any]], others: dict[str, dict[str, Any]] | None) -> None:
+    """Print the table and the failures, and write the summary."""
+    content: dict[str, Any] = {}
+    for split in dict.fromkeys(result["split"] for result in results):
+        own = [result for result in results if result["split"] == split]
+        intervals = summary(own)
+        if others is not None and (gap := difference(own, others)) is not None:
+            intervals["score_difference"] = gap
+        folder.say(f"{split}: {counted(len(own), 'drive')}, 95 % intervals by drive")
+        for name, interval in intervals.items():
+            folder.say(f"  {name:<20} {interval.within('.3f')}")
+        content[split] = {name: asdict(interval) for name, interval in intervals.items()}
+        content[split]["ended"] = {
+            why: sum(r["ended"] == why for r in own) for why in sorted({r["ended"] for r in own})
+        }
+    for result in results:
+        if result["failure"]:
+            folder.say(f"failed, scores 0: {result['drive']}: {result['failure']}")
+    folder.write(SUMMARY, as_json(content, default=float))
+    folder.metrics({"drives": len(results), **content})
+
+
+def _table(results: list[dict[str, Any]]) -> str:
+    names = [name for name in results[0] if name not in ("key", "settings", "pdm")]
+    rows = [names, *([result[name] for name in names] for result in results)]
+    return "".join(",".join(cell(value) for value in row) + "\n" for row in rows)
+
+
+def _others(folder: Path) -> dict[str, dict[str, Any]]:
+    """The results of another run, by drive. Raises ConfigError if there are none."""
+    try:
+        results = [read_json(path) for path in sorted((folder / DRIVES).glob("*.json"))]
+        if results:
+            return {result["drive"]: result for result in results}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConfigError(f"against={folder}: its results can't be read ({error}): drive there again") from None
+    raise ConfigError(f"against={folder} holds no drives: give the folder of a run of `latentdrive drive`")
