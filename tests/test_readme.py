@@ -86,6 +86,7 @@ SMALL = {
     "distill": PREDICTOR,
     "evaluate": ["processes=1", "pictures=1", "device=cpu"],
     "run": ["realtime=false"],
+    "drive": ["drives=1", "hazards=1"],
     "export": ["scenes=2", "repeats=2", "processes=1"],
     "compare-backends": ["scenes=2", "repeats=2", "processes=1"],
     "bench": ["repeats=2"],
