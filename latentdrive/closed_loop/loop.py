@@ -117,10 +117,10 @@ def following(state: Float64[np.ndarray, "11"], plan: Trajectory, steps: int) ->
 def touched(live: LiveDrive, body: Body) -> Bool[np.ndarray, "N"]:
     """Which agents the car's box touches at the present row."""
     agents, row = live.drive.agents, live.row
-    own, poses = body.centre(live.drive.ego[row : row + 1])[0], agents.poses[row]
-    headings = ((np.cos(heading), np.sin(heading)) for heading in (own[2], poses[:, 2]))
+    own, poses = body.centre(live.drive.ego[row : row + 1]), agents.poses[row]
+    headings = ((np.cos(heading), np.sin(heading)) for heading in (own[:, 2], poses[:, 2]))
     with np.errstate(invalid="ignore"):
-        return boxes_touch(poses[:, :2] - own[:2], *headings, np.array(body.size_m[:2]) / 2, agents.sizes[:, :2] / 2)
+        return boxes_touch(poses[:, :2] - own[:, :2], *headings, np.array(body.size_m[:2]) / 2, agents.sizes[:, :2] / 2)
 
 
 def _on_road(live: LiveDrive, body: Body) -> bool:

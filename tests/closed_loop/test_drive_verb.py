@@ -1,0 +1,27 @@
+"""`latentdrive drive`: a second call drives only what is missing, and gives the same numbers."""
+
+from pathlib import Path
+
+import pytest
+
+from latentdrive.commands import drive
+from latentdrive.config import compose
+from latentdrive.errors import ConfigError
+
+FEW = ["planner=constant_velocity", "drives=1", "hazards=0", "world.drive_s=9.0"]
+
+
+def test_a_second_call_drives_only_what_is_missing(tmp_path: Path):
+    drive.run(compose("drive", [*FEW, f"out={tmp_path}"]))
+    (result,) = (tmp_path / "drives").glob("*.json")
+    first, written = result.read_bytes(), result.stat().st_mtime_ns
+    drive.run(compose("drive", [*FEW, f"out={tmp_path}"]))
+    assert result.stat().st_mtime_ns == written
+    result.write_bytes(first.replace(b'"score"', b'"sc0re"'))  # damaged: it is driven again, to the same bytes
+    drive.run(compose("drive", [*FEW, f"out={tmp_path}"]))
+    assert result.read_bytes() == first
+
+
+def test_planners_that_repeat_a_recording_are_refused(tmp_path: Path):
+    with pytest.raises(ConfigError, match="repeats"):
+        drive.run(compose("drive", ["planner=human", f"out={tmp_path}"]))
