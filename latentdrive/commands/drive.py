@@ -7,11 +7,12 @@ Each drive is a file below drives/; the same command in the same folder drives o
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from latentdrive import checkpoint
 from latentdrive.build import build
 from latentdrive.closed_loop.summary import difference, summary
 from latentdrive.closed_loop.work import DriveWork
@@ -20,6 +21,7 @@ from latentdrive.counting import counted
 from latentdrive.csv_cells import cell
 from latentdrive.errors import ConfigError, WorkerDied
 from latentdrive.evaluation.planning import AnyPlanner, is_privileged
+from latentdrive.export import runtime
 from latentdrive.kinds import Count
 from latentdrive.pdms.scene import ScoringScene
 from latentdrive.plain_files import as_json, read_json
@@ -46,7 +48,7 @@ def _run(cfg: Config, folder: RunFolder) -> Path:
     if not orders:
         raise ConfigError("drives=0 hazards=0: give at least one drive")
     others = None if against is None else _others(Path(against))
-    decides = json.dumps([config, asdict(settings), asdict(world)], default=str, sort_keys=True)
+    decides = json.dumps([config, _content_of(config), asdict(settings), asdict(world)], default=str, sort_keys=True)
     key = hashlib.sha256(decides.encode()).hexdigest()[:16]
     work = DriveWork(world, config, settings, folder.path / DRIVES, key)
     missing = [order for order in orders if work.result(order) is None]
@@ -59,6 +61,13 @@ def _run(cfg: Config, folder: RunFolder) -> Path:
     folder.write(TABLE, _table(results))
     folder.finish(folder.path / SUMMARY, then.format(out=folder.path))
     return folder.path
+
+
+def _content_of(planner: Mapping[str, Any]) -> list[str]:
+    """What lies in the folders that a planner is built from: a network that was trained anew drives anew."""
+    folders = [Path(planner[name]) for name in ("folder", "predictor", "path") if planner.get(name)]
+    cards = [file for folder in folders for file in (folder / checkpoint.CARD, folder / runtime.CARD) if file.is_file()]
+    return [hashlib.sha256(file.read_bytes()).hexdigest() for file in cards]
 
 
 def _require_driver(planner: AnyPlanner) -> None:

@@ -1,5 +1,7 @@
 """`latentdrive drive`: a second call drives only what is missing, and gives the same numbers."""
 
+import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -7,6 +9,7 @@ import pytest
 from latentdrive.commands import drive
 from latentdrive.config import compose
 from latentdrive.errors import ConfigError
+from tests.support.hand_bundle import write_bundle
 
 FEW = ["planner=constant_velocity", "drives=1", "hazards=0", "world.drive_s=9.0"]
 
@@ -25,3 +28,17 @@ def test_a_second_call_drives_only_what_is_missing(tmp_path: Path):
 def test_planners_that_repeat_a_recording_are_refused(tmp_path: Path):
     with pytest.raises(ConfigError, match="repeats"):
         drive.run(compose("drive", ["planner=human", f"out={tmp_path}"]))
+
+
+def test_a_network_that_was_trained_anew_drives_anew(tmp_path: Path):
+    bundle = write_bundle(tmp_path / "bundle", cameras=())
+    words = ["planner=bundle", f"planner.path={bundle}", *FEW[1:], f"out={tmp_path / 'run'}"]
+    drive.run(compose("drive", words))
+    (result,) = (tmp_path / "run/drives").glob("*.json")
+    first = json.loads(result.read_text())
+    assert first["failure"] == "" and first["plans"] > 10
+    shutil.rmtree(bundle)
+    write_bundle(bundle, cameras=(), kind="TrainedAnew")
+    drive.run(compose("drive", words))
+    again = json.loads(result.read_text())
+    assert again["key"] != first["key"] and again["score"] == first["score"]

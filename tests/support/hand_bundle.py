@@ -34,13 +34,12 @@ def write_bundle(folder: Path, *, cameras: tuple[str, ...] = ("cam_f0",), **chan
     content = card(
         graphs={"plan": {"inputs": names, "outputs": ["trajectory"], "file": "plan.onnx"}},
         cameras={name: camera for name in cameras},
-        kind="StraightOn",
         backend="onnx",
         precision="fp32",
         format=runtime.FORMAT,
         golden={"tolerance": 1e-4},
         files={name: runtime.file_sum(folder / name) for name in ("plan.onnx", runtime.GOLDEN)},
-        **changed,
+        **{"kind": "StraightOn"} | changed,
     )
     seal(folder, content)
     return folder
