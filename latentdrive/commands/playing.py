@@ -65,7 +65,8 @@ def play_video(cfg: Config, folder: RunFolder, name: str) -> Path:
 
 
 def _source(name: str, size: tuple[int, int], cfg: Config) -> Source:
-    fit, images_hz, speed = cfg.fit, cfg.value("images_hz", float | None), cfg.value("speed_mps", float | None)
+    told = [cfg.value(key, float | None) for key in ("images_hz", "speed_mps")]
+    fit, (images_hz, speed) = cfg.fit, [None if number is None else float(number) for number in told]
     kind, _, number = name.partition(":")
     if kind == CAMERA and number.isdecimal():
         return LiveCamera(int(number), size=size, fit=fit, speed_mps=speed)

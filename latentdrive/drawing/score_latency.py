@@ -19,13 +19,13 @@ def score_latency_svg(points: Mapping[str, tuple[float, float]]) -> str:
 
     parts = [f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{HEIGHT}" font-family="sans-serif">']
     parts.append(f'<rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>')
-    corner, end, top = place(0, low), place(most, low), place(0, high)
+    corner, end, top = place(0.0, low), place(most, low), place(0.0, high)
     for x, y in (end, top):
         parts.append(f'<line x1="{corner[0]}" y1="{corner[1]}" x2="{x}" y2="{y}" stroke="black"/>')
     for share in (0.0, 0.25, 0.5, 0.75, 1.0):
         x, y = place(share * most, low)
         parts.append(f'<text x="{x}" y="{y + 18}" font-size="11" text-anchor="middle">{share * most:.0f}</text>')
-        x, y = place(0, low + share * (high - low))
+        x, y = place(0.0, low + share * (high - low))
         label = f"{low + share * (high - low):.3f}"
         parts.append(f'<text x="{x - 6}" y="{y + 4}" font-size="11" text-anchor="end">{label}</text>')
     parts.append(f'<text x="{LEFT}" y="{HEIGHT - 10}" font-size="12">p99 of one plan, milliseconds</text>')

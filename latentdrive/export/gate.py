@@ -6,7 +6,6 @@ Three plans of every val scene are compared: the planner's own (pictures scaled 
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -114,21 +113,22 @@ def measure(split: PreparedSplit, own: Planner, graphs: EnginePlanner, bundle: E
             kept.append(poses)
     if not plans["own"]:
         raise BundleRefused("no scene of the val split can be planned, so the bundle can't be compared: check data")
-    moved = apart(plans["graphs"], plans["bundle"])
+    poses = {name: np.stack(kept) for name, kept in plans.items()}
+    moved = apart(poses["graphs"], poses["bundle"])
     scores = {"own": None, "bundle": None} if split.unscorable else _scores(split, {"own": own, "bundle": bundle})
     return Parity(
         scenes=len(moved),
         drift_m=float(moved.max()),
         drift_median_m=float(np.median(moved)),
-        pictures_m=float(apart(plans["own"], plans["graphs"]).max()),
+        pictures_m=float(apart(poses["own"], poses["graphs"]).max()),
         pdms_eager=scores["own"],
         pdms_bundle=scores["bundle"],
     )
 
 
-def apart(first: Sequence[Any], second: Sequence[Any]) -> Float[np.ndarray, "N"]:
+def apart(first: Float[np.ndarray, "N P 3"], second: Float[np.ndarray, "N P 3"]) -> Float[np.ndarray, "N"]:
     """Largest difference of the plans of every scene; headings are compared on the circle."""
-    difference = np.stack(first) - np.stack(second)
+    difference = first - second
     difference[..., 2] = (difference[..., 2] + np.pi) % (2 * np.pi) - np.pi
     return np.abs(difference).max((-2, -1))
 

@@ -25,7 +25,7 @@ class Times:
     jitter: float
     tail: float
 
-    def plain(self) -> dict[str, float]:
+    def plain(self) -> dict[str, float | int]:
         """As numbers by name."""
         return asdict(self)
 
