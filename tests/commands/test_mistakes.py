@@ -51,7 +51,7 @@ MISTAKES = [
     ("evaluate limit=-1", "limit=-1: expected a whole number, at least 1 or null"),
     ("label model=x stride_s=0", "stride_s=0: expected a number, more than 0"),
     ("evaluate human=maybe", "human=maybe: expected true or false"),
-    ("run source=video", "source=video is unknown: give egodriver:PORT"),
+    ("run source=video", "a video is played through a bundle"),
     ("evaluate scorer=pdms", "scorer=pdms is unknown: choose one of pdms_v1.1"),
     ("world out=2026", "out=2026: expected text; for the text 2026 write out=\"'2026'\""),
     ("label model=5", "model=5: expected text"),
