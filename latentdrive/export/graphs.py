@@ -5,7 +5,7 @@ looks at the clock: `begin` perceives, `step` refines once, `coda` reads the pla
 inside the first graph. All graphs plan for one scene; their inputs are what the car has, without preparation.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -26,7 +26,6 @@ from latentdrive.types import FRONT_CAMERA, FROZEN, Command, LatentFeatures, Sce
 PLAN, BEGIN, STEP, CODA = "plan", "begin", "step", "coda"
 PICTURE, INTRINSICS, POSES = "picture_", "intrinsics", "camera_to_ego"
 VELOCITY, ACCELERATION, COMMAND, LIDAR = "velocity", "acceleration", "command", "lidar"
-VISUAL, ACTION = "latents_visual", "latents_action"
 TRAJECTORY, SCRATCHPAD, NEXT = "trajectory", "scratchpad", "scratchpad_out"  # a graph names no tensor twice
 NOISE_SEED = 0  # of the scratchpad that a bundle starts from
 
@@ -96,8 +95,6 @@ class Perceive(_Named):
             fields[LIDAR] = given[LIDAR][None]
         if self.student is not None:
             fields["latents"] = self.student(raw[FRONT_CAMERA], **ego)
-        elif VISUAL in given:
-            fields["latents"] = LatentFeatures(visual=given[VISUAL][None], action=given[ACTION][None])
         return PlannerInputs(tokens=("",), **ego, **fields)
 
 
@@ -134,19 +131,14 @@ class StudentOf(nn.Module):
 
     def forward(self, picture: Tensor, *, velocity: Tensor, acceleration: Tensor, command: Tensor) -> LatentFeatures:
         """Its features."""
-        scene = self.model.read(self.scenes(picture, velocity, acceleration, command))
-        return self.model.features(scene, self.model.decode_states(scene))
+        return self.model.decode_slots(self.scenes(picture, velocity, acceleration, command))[1]
 
 
 @runtime_checkable
 class Decodes(Protocol):
-    """A student: reads a scene once, then decodes slot by slot (student/model.py)."""
+    """A student: logits of greedily decoded slots, and features (student/model.py)."""
 
-    code_out: nn.Linear
-
-    def read(self, scenes: SceneBatch) -> Any: ...
-    def decode_states(self, scene: Any) -> Tensor: ...
-    def features(self, scene: Any, states: Tensor) -> LatentFeatures: ...
+    def decode_slots(self, scenes: SceneBatch) -> tuple[Tensor, LatentFeatures]: ...
 
 
 class Plan(_Named):
@@ -248,9 +240,9 @@ def example_inputs(planner: LearnedPlanner, cameras: Mapping[str, Camera]) -> di
     if (grid := planner.sensors.lidar) is not None:
         cells = round(2 * grid.half_m * grid.cells_per_m)
         inputs[LIDAR] = torch.zeros(1 + grid.ground, cells, cells)
-    if planner.fusion is not None and not isinstance(planner.latents, LivePredictor):
+    if planner.reads is not None and not isinstance(planner.latents, LivePredictor):
         raise ConfigError(
-            "this planner fuses a predictor's embeddings, and a car has no store: give predictor=CHECKPOINT, a "
+            "this planner reads a predictor's embeddings, and a car has no store: give predictor=CHECKPOINT, a "
             "student that runs inside the graph"
         )
     return inputs
@@ -274,10 +266,3 @@ def _progress_names(layers: int) -> tuple[str, ...]:
     reads = [f"core_{layer}" for layer in range(layers)] + [CODA]
     parts = KeysValues._fields
     return (SCRATCHPAD, "prelude", *(f"{read}_{part}" for read in reads for part in parts))
-
-
-def run(graph: Graph, inputs: Mapping[str, Tensor], call: Callable | None = None) -> dict[str, Tensor]:
-    """The outputs of a graph by name. call: another form of the module; None is PyTorch itself."""
-    with torch.no_grad():
-        values = (graph.module if call is None else call)(*(inputs[name] for name in graph.inputs))
-    return dict(zip(graph.outputs, values, strict=True))

@@ -28,10 +28,7 @@ class StudentAlone(nn.Module):
 
     def forward(self, picture: Tensor, velocity: Tensor, acceleration: Tensor, command: Tensor) -> tuple[Tensor, ...]:
         """Codes [A], logits [A, K], visual [Nv, Dv] and action [A, Da] features."""
-        model = self.of.model
-        scene = model.read(self.of.scenes(picture, velocity, acceleration, command))
-        states = model.decode_states(scene)
-        logits, features = model.code_out(states), model.features(scene, states)
+        logits, features = self.of.model.decode_slots(self.of.scenes(picture, velocity, acceleration, command))
         return logits.argmax(-1)[0], logits[0], features.visual[0], features.action[0]
 
 

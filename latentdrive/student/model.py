@@ -261,17 +261,21 @@ class Student(SpeaksCodes, nn.Module):
         slots = self._slots(scene, codes)
         return self.code_out(slots.last), self._features(scene, slots)
 
+    def decode_slots(self, scenes: SceneBatch) -> tuple[Float[Tensor, "B A K"], LatentFeatures]:
+        """Logits of every slot, given the greedy codes of the earlier ones, and the features."""
+        scene = self.read(scenes)
+        slots = self._decoded(scene)
+        return self.code_out(slots.last), self._features(scene, slots)
+
     @torch.no_grad()
     def predict(self, batch: SceneBatch) -> LatentActions:
         """Greedy codes, logits on the prefixes that these codes form, and features."""
-        scene = self.read(batch)
-        slots = self._decoded(scene)
-        logits = self.code_out(slots.last)
+        logits, features = self.decode_slots(batch)
         return LatentActions(
             codes=logits.argmax(-1),
             environment=None,
             logits=logits,
-            features=self._features(scene, slots),
+            features=features,
             codebook_id=self.codebook_id,
             origin=self.origin,
         )

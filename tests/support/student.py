@@ -1,11 +1,18 @@
 """A small student, and a made-up teacher's latent actions."""
 
+from pathlib import Path
+
 import torch
 
+from latentdrive import checkpoint
+from latentdrive.build import build
+from latentdrive.checkpoint import Card
+from latentdrive.config import compose
 from latentdrive.data.batches.scene_cutting import SceneSpec
 from latentdrive.student.model import ImageEncoder, Student
 from latentdrive.types import LatentActions, LatentFeatures, Origin
 
+SHOWN = {"height": 48, "width": 80, "fit": "crop", "commands": True, "transition_s": 0.5}
 NOW = SceneSpec(history_frames=0, history_step_s=0.5, ego_frames=4, ego_hz=2.0)
 
 
@@ -42,3 +49,12 @@ def make_latents(count: int, *, seed: int = 0, sharp: float = 3.0) -> LatentActi
         codebook_id="b",
         origin=Origin.TEACHER,
     )
+
+
+def write_student(folder: Path, *changes: str, codebook: str = "book-a", shown: dict | None = None) -> Path:
+    """A tiny student with random weights. shown: what its card says that it was trained on."""
+    torch.manual_seed(0)
+    config = compose("distill", ["latents=none", *changes]).model.plain()
+    card = Card(kind=config["_target_"], parents={"codebook": codebook}, data=SHOWN if shown is None else shown)
+    checkpoint.save(folder, build(config), config=config, card=card)
+    return folder

@@ -6,9 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from latentdrive import checkpoint
 from latentdrive.build import build
-from latentdrive.checkpoint import Card
 from latentdrive.commands import evaluate, label
 from latentdrive.config import compose
 from latentdrive.errors import CheckpointError, ConfigError, MixedCodebooks, UnreadableScene, WrongShape
@@ -20,18 +18,9 @@ from latentdrive.run_folder import CHECKPOINT
 from latentdrive.types import LatentFeatures, SceneSource, SensorNeeds
 from tests.support.paths import CHECKPOINTS
 from tests.support.planner import train_planner
+from tests.support.student import SHOWN, write_student
 
 SIZE = ("data.height=48", "data.width=80")
-SHOWN = {"height": 48, "width": 80, "fit": "crop", "commands": True, "transition_s": 0.5}
-
-
-def write_student(folder: Path, *changes: str, codebook: str = "book-a", shown: dict | None = None) -> Path:
-    """A tiny student with random weights. shown: what its card says that it was trained on."""
-    torch.manual_seed(0)
-    config = compose("distill", ["latents=none", *changes]).model.plain()
-    card = Card(kind=config["_target_"], parents={"codebook": codebook}, data=SHOWN if shown is None else shown)
-    checkpoint.save(folder, build(config), config=config, card=card)
-    return folder
 
 
 @pytest.fixture(scope="module")
