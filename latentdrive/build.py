@@ -213,10 +213,12 @@ def _parameters(target: Any) -> dict[str, inspect.Parameter]:
     """The parameters of a function or class; where a class hands others on to its base, those of the base, too."""
     parameters = dict(inspect.signature(target).parameters)
     handed_on = next((name for name, p in parameters.items() if p.kind is p.VAR_KEYWORD), None)
-    if handed_on is None or not isinstance(target, type) or target.__base__ is object:
+    own = isinstance(target, type) and next((cls for cls in target.__mro__ if "__init__" in vars(cls)), object)
+    base = own and next((cls for cls in own.__mro__[1:] if "__init__" in vars(cls)), object)
+    if handed_on is None or not base or base is object:
         return parameters
     del parameters[handed_on]
-    return _parameters(target.__base__) | parameters
+    return _parameters(base) | parameters
 
 
 def _fitted(value: Any, target: Any, key: str) -> Any:

@@ -16,8 +16,9 @@ import numpy as np
 from latentdrive import __version__
 from latentdrive.export import runtime
 from latentdrive.export.formats import Format, Precision
-from latentdrive.export.graphs import Camera, Graph, RefinesWithHead, cold_scratchpad
+from latentdrive.export.graphs import Camera, Graph, cold_scratchpad
 from latentdrive.plain_files import as_json
+from latentdrive.planners.anytime import RefinesPlans
 from latentdrive.planners.inputs.sensors import Surround
 from latentdrive.planners.learned import LearnedPlanner
 from latentdrive.planners.sampling import DT_S, POSES
@@ -38,7 +39,7 @@ def planner_card(
 ) -> dict[str, Any]:
     """What a bundle says of its planner. Format, parents and measurements are added by its writer."""
     wanted, grid = planner.sensors.cameras, planner.sensors.lidar
-    head = planner.head if isinstance(planner, RefinesWithHead) else None
+    head = planner.head if isinstance(planner, RefinesPlans) else None
     facts = {name: _camera(cameras[name]) for name in planner.needs.cameras}
     return {
         "kind": type(planner).__name__,

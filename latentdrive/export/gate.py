@@ -15,7 +15,7 @@ from latentdrive.counting import counted
 from latentdrive.errors import BundleRefused, UnreadableClip
 from latentdrive.evaluation.planned_split import PreparedSplit, plan_split
 from latentdrive.export.bundle_planner import EnginePlanner
-from latentdrive.export.graphs import RefinesWithHead
+from latentdrive.planners.anytime import RefinesPlans
 from latentdrive.planners.inputs.batch import inputs_of, stacked
 from latentdrive.planners.learned import LearnedPlanner
 from latentdrive.planners.sampling import DT_S
@@ -88,16 +88,14 @@ class ColdPlanner:
     def plan(self, scenes: Sequence[Scene]) -> Trajectory:
         """Poses [B, P, 3]."""
         planner = self.planner
-        if self.cold is None or not isinstance(planner, RefinesWithHead):
+        if self.cold is None or not isinstance(planner, RefinesPlans):
             return planner.plan(scenes)
         arrays = stacked([planner.sensors(scene) for scene in scenes])
         inputs = inputs_of([scene.token for scene in scenes], arrays)
         if planner.latents is not None:
             inputs = replace(inputs, latents=planner.latents.of(scenes))
         cold = torch.from_numpy(self.cold).expand(len(scenes), -1, -1)
-        state = planner.begin(inputs, cold)
-        poses, _ = planner.head.rested(state.refining, planner.finish(state).trajectory)
-        return Trajectory(poses=poses.float().numpy(), dt_s=DT_S)
+        return Trajectory(poses=planner(inputs, cold).trajectory.float().numpy(), dt_s=DT_S)
 
 
 def measure(split: PreparedSplit, own: Planner, graphs: EnginePlanner, bundle: EnginePlanner) -> Parity:

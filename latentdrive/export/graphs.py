@@ -16,7 +16,7 @@ from latentdrive.errors import ConfigError
 from latentdrive.export.pictures import PanoramaPicture, PredictorPicture, Size, SurroundPictures
 from latentdrive.heads.layers import KeysValues
 from latentdrive.heads.recurrent_depth import Progress
-from latentdrive.planners.anytime import AnytimeHead
+from latentdrive.planners.anytime import AnytimeHead, RefinesPlans
 from latentdrive.planners.inputs.batch import PlannerInputs
 from latentdrive.planners.inputs.sensors import Panorama, Surround
 from latentdrive.planners.latents.live import LivePredictor
@@ -47,16 +47,6 @@ class Camera:
     size: Size
     intrinsics: list[list[float]] | None = None
     camera_to_ego: list[list[float]] | None = None
-
-
-@runtime_checkable
-class RefinesWithHead(Protocol):
-    """A planner whose steps are those of an AnytimeHead. The state of `begin` has the field `refining`."""
-
-    head: AnytimeHead
-
-    def begin(self, inputs: PlannerInputs, scratchpad: Tensor | None = None) -> Any: ...
-    def finish(self, state: Any) -> Any: ...
 
 
 class _Named(nn.Module):
@@ -201,7 +191,7 @@ def planner_graphs(planner: LearnedPlanner, cameras: Mapping[str, Camera]) -> li
     """The graphs of a planner, for cameras of these sizes."""
     sizes = {name: camera.size for name, camera in cameras.items()}
     inputs = example_inputs(planner, cameras)
-    if not isinstance(planner, RefinesWithHead):
+    if not isinstance(planner, RefinesPlans):
         plan = Plan(planner, sizes, tuple(inputs)).eval()
         return [Graph(name=PLAN, module=plan, inputs=inputs, outputs=(TRAJECTORY,))]
     head, inputs = planner.head, inputs | {SCRATCHPAD: cold_scratchpad(planner.head)}

@@ -1,10 +1,12 @@
 """Planners that get better the longer they think: their plan can be asked for after every step.
 
-AnytimeHead puts the recurrent-depth head of RD-VLA (arXiv:2602.07845) on a planner's features. The planner's own
-plan comes before the first step. transfuser/anytime.py and ipad/anytime.py use it.
+AnytimeHead puts the recurrent-depth head of RD-VLA (arXiv:2602.07845) on a planner's features, and RefinesPlans
+makes an AnytimePlanner of it: transfuser/anytime.py, ipad/anytime.py and latent_anytime.py say what the head reads.
+The planner's own plan comes before the first step.
 """
 
 import zlib
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, TypeVar, runtime_checkable
@@ -144,3 +146,63 @@ class AnytimeHead(nn.Module):
         seeds = ((NOISE_SEED, zlib.crc32(token.encode())) for token in tokens)
         states = (int(np.random.SeedSequence(seed).generate_state(1, np.uint64)[0] >> 1) for seed in seeds)
         return torch.cat([self.network.noise(1, torch.Generator().manual_seed(state)) for state in states])
+
+
+class Perceived(NamedTuple):
+    """What a planner hands to its head.
+
+    seen: whatever its output needs. first: the plans before any step. middle, last: what the head reads.
+    """
+
+    seen: Any
+    first: Float[Tensor, "B P 3"]
+    middle: Features
+    last: Features
+
+
+class Thinking(NamedTuple):
+    """Scenes between two steps. seen, first: as in Perceived."""
+
+    seen: Any
+    first: Float[Tensor, "B P 3"]
+    refining: Refining
+
+
+class RefinesPlans(ABC):
+    """Makes an AnytimePlanner of a network with an AnytimeHead. Among the bases of a class it comes before the network.
+
+    head: reads the ego's state as `PlannerInputs.status` gives it.
+    """
+
+    head: AnytimeHead
+
+    @abstractmethod
+    def perceive(self, inputs: PlannerInputs) -> Perceived:
+        """Everything before the head."""
+
+    @abstractmethod
+    def output(self, seen: Any, trajectory: Float[Tensor, "B P 3"], refinement: Refinement) -> PlannerOutput:
+        """The output of the network with a refined plan. seen: of `perceive`."""
+
+    def forward(self, inputs: PlannerInputs, scratchpad: Float[Tensor, "B K D"] | None = None) -> PlannerOutput:
+        """Plans of B scenes: after a random number of steps in training, else once they rest."""
+        state = self.begin(inputs, scratchpad)
+        return self.output(state.seen, *self.head.rested(state.refining, state.first))
+
+    def begin(self, inputs: PlannerInputs, scratchpad: Float[Tensor, "B K D"] | None = None) -> Thinking:
+        """Perceive, and plan without the head. scratchpad: of an earlier frame; None starts from noise."""
+        seen, first, middle, last = self.perceive(inputs)
+        refining = self.head.begin(middle, last, inputs.status(), tokens=inputs.tokens, scratchpad=scratchpad)
+        return Thinking(seen=seen, first=first, refining=refining)
+
+    def refine(self, state: Thinking) -> Thinking:
+        """One more step."""
+        return state._replace(refining=self.head.step(state.refining))
+
+    def finish(self, state: Thinking) -> PlannerOutput:
+        """The plan after the steps so far."""
+        return self.output(state.seen, *self.head.plan(state.refining, state.first))
+
+    def scratchpad(self, state: Thinking) -> Float[Tensor, "B K D"]:
+        """What the next frame can start from."""
+        return state.refining.progress.scratchpad

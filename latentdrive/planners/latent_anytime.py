@@ -7,8 +7,6 @@ planners, because a store keeps pooled states (latentdrive default). The plan be
 small network on the ego's state and the mean action feature (latentdrive default).
 """
 
-from typing import NamedTuple
-
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -16,19 +14,12 @@ from torch import Tensor, nn
 from latentdrive.checkpoint_parts import checkpoint_part
 from latentdrive.errors import ConfigError, WrongShape
 from latentdrive.heads.layers import Features
-from latentdrive.planners.anytime import AnytimeHead, AnytimeSettings, Refining
-from latentdrive.planners.inputs.batch import STATUS, PlannerInputs, PlannerOutput
+from latentdrive.planners.anytime import AnytimeHead, AnytimeSettings, Perceived, RefinesPlans
+from latentdrive.planners.inputs.batch import STATUS, PlannerInputs, PlannerOutput, Refinement
 from latentdrive.planners.inputs.sensors import Sensors
 from latentdrive.planners.latents.fusion import LatentFusion, ReadsLatents, positions, require_widths
 from latentdrive.planners.learned import LearnedPlanner
 from latentdrive.types import LatentFeatures
-
-
-class LatentState(NamedTuple):
-    """Scenes between two steps. first: the plans before any step."""
-
-    first: Float[Tensor, "B P 3"]
-    refining: Refining
 
 
 class MarkedFeatures(nn.Module):
@@ -47,7 +38,7 @@ class MarkedFeatures(nn.Module):
 
 
 @checkpoint_part
-class LatentAnytime(LearnedPlanner):
+class LatentAnytime(RefinesPlans, LearnedPlanner):
     """A head whose depth is chosen in the car, over a predictor's features (an AnytimePlanner).
 
     visual_width, action_width: of the features. width: of the head. poses: of the plan. anytime: of the head.
@@ -97,30 +88,14 @@ class LatentAnytime(LearnedPlanner):
                 "teacher, or a student of one, that was built with model.middle_depth=0.5"
             )
 
-    def forward(self, inputs: PlannerInputs) -> PlannerOutput:
-        """Plans of B scenes: after a random number of steps in training, else once they rest."""
-        state = self.begin(inputs)
-        trajectory, refinement = self.head.rested(state.refining, state.first)
-        return PlannerOutput(trajectory=trajectory, refinement=refinement)
-
-    def begin(self, inputs: PlannerInputs, scratchpad: Float[Tensor, "B K D"] | None = None) -> LatentState:
-        """Read the features, and plan without the head. scratchpad: of an earlier frame; None starts from noise."""
+    def perceive(self, inputs: PlannerInputs) -> Perceived:
+        """Read the features, and plan without the head."""
         latents, status = self.embeddings(inputs), inputs.status()
         self.require_fit(latents)
         middle, last = self.middle(latents.middle), self.last(latents)
-        refining = self.head.begin(middle, last, status, tokens=inputs.tokens, scratchpad=scratchpad)
         first = self.first(torch.cat([status, last.tokens.mean(1).to(status)], 1)).unflatten(1, (self.poses, 3))
-        return LatentState(first=first, refining=refining)
+        return Perceived(seen=None, first=first, middle=middle, last=last)
 
-    def refine(self, state: LatentState) -> LatentState:
-        """One more step."""
-        return state._replace(refining=self.head.step(state.refining))
-
-    def finish(self, state: LatentState) -> PlannerOutput:
-        """The plan after the steps so far."""
-        trajectory, refinement = self.head.plan(state.refining, state.first)
+    def output(self, seen: None, trajectory: Float[Tensor, "B P 3"], refinement: Refinement) -> PlannerOutput:
+        """The refined plan; there is nothing else."""
         return PlannerOutput(trajectory=trajectory, refinement=refinement)
-
-    def scratchpad(self, state: LatentState) -> Float[Tensor, "B K D"]:
-        """What the next frame can start from."""
-        return state.refining.progress.scratchpad

@@ -8,7 +8,7 @@ import torch
 from latentdrive.build import build
 from latentdrive.config import compose
 from latentdrive.errors import ConfigError, WrongShape
-from latentdrive.planners.anytime import AnytimePlanner
+from latentdrive.planners.anytime import AnytimePlanner, RefinesPlans
 from latentdrive.planners.inputs.batch import PlannerInputs, PlannerOutput, PlannerTargets
 from latentdrive.planners.learned import LearnedPlanner
 from latentdrive.types import LatentFeatures
@@ -95,7 +95,7 @@ def test_before_the_first_step_there_is_the_planner_s_own_plan(case: Case) -> No
 @pytest.mark.parametrize("option", ["ltf_anytime_tiny", "ipad_anytime_tiny"])
 def test_the_plan_before_the_first_step_is_that_of_the_planner_without_a_head(option: str) -> None:
     case = Case(option)
-    plain = super(type(case.planner), case.planner).forward(case.inputs(2)).trajectory
+    plain = super(RefinesPlans, case.planner).forward(case.inputs(2)).trajectory
     output = case.planner.finish(case.planner.begin(case.inputs(2)))
     torch.testing.assert_close(plain, output.refinement.first, rtol=0, atol=0)
 

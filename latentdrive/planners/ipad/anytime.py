@@ -6,7 +6,7 @@ the plan before the first step. iPad's own losses stay as they are.
 """
 
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor
@@ -14,20 +14,13 @@ from torch import Tensor
 from latentdrive.checkpoint_parts import checkpoint_part
 from latentdrive.errors import ConfigError
 from latentdrive.heads.layers import Features
-from latentdrive.planners.anytime import AnytimeHead, AnytimeSettings, Refining
+from latentdrive.planners.anytime import AnytimeHead, AnytimeSettings, Perceived, RefinesPlans
 from latentdrive.planners.inputs.batch import STATUS, PlannerInputs, Refinement
 from latentdrive.planners.ipad.model import Ipad, IpadOutput
 
 
-class IpadState(NamedTuple):
-    """Scenes between two steps. output: of iPad itself."""
-
-    output: IpadOutput
-    refining: Refining
-
-
 @checkpoint_part
-class AnytimeIpad(Ipad):
+class AnytimeIpad(RefinesPlans, Ipad):
     """iPad with a head whose depth is chosen in the car (an AnytimePlanner).
 
     anytime: of the head. middle_pass: number of the pass whose queries are the middle depth, from 1. network: the
@@ -51,32 +44,14 @@ class AnytimeIpad(Ipad):
             ego=STATUS,
         )
 
-    def forward(self, inputs: PlannerInputs) -> IpadOutput:
-        """Plans of B scenes: after a random number of steps in training, else once they rest."""
-        state = self.begin(inputs)
-        return _with_plan(state.output, *self.head.rested(state.refining, state.output.trajectory))
-
-    def begin(self, inputs: PlannerInputs, scratchpad: Float[Tensor, "B K D"] | None = None) -> IpadState:
-        """Perceive, propose and choose. scratchpad: of an earlier frame; None starts from noise."""
+    def perceive(self, inputs: PlannerInputs) -> Perceived:
+        """iPad itself. What it outputs is `seen`."""
         seen = self.see(inputs)
+        output = self.chosen(seen)
         vision = seen.maps.permute(0, 1, 3, 4, 2).flatten(1, 3)
-        middle = Features(seen.queries[self.middle_pass - 1], vision)
-        last = Features(seen.queries[-1], vision)
-        refining = self.head.begin(middle, last, inputs.status(), tokens=inputs.tokens, scratchpad=scratchpad)
-        return IpadState(output=self.chosen(seen), refining=refining)
+        middle, last = Features(seen.queries[self.middle_pass - 1], vision), Features(seen.queries[-1], vision)
+        return Perceived(seen=output, first=output.trajectory, middle=middle, last=last)
 
-    def refine(self, state: IpadState) -> IpadState:
-        """One more step."""
-        return state._replace(refining=self.head.step(state.refining))
-
-    def finish(self, state: IpadState) -> IpadOutput:
-        """The plan after the steps so far."""
-        return _with_plan(state.output, *self.head.plan(state.refining, state.output.trajectory))
-
-    def scratchpad(self, state: IpadState) -> Float[Tensor, "B K D"]:
-        """What the next frame can start from."""
-        return state.refining.progress.scratchpad
-
-
-def _with_plan(output: IpadOutput, trajectory: Tensor, refinement: Refinement) -> IpadOutput:
-    return replace(output, trajectory=trajectory, refinement=refinement)
+    def output(self, seen: IpadOutput, trajectory: Float[Tensor, "B P 3"], refinement: Refinement) -> IpadOutput:
+        """What iPad outputs, with the refined plan."""
+        return replace(seen, trajectory=trajectory, refinement=refinement)
