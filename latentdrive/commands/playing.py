@@ -10,7 +10,7 @@ from latentdrive.drawing.video_file import VideoFile
 from latentdrive.errors import BundleRefused, ConfigError
 from latentdrive.export.runtime import BundleError, Runtime, read_card
 from latentdrive.playback.annotated import annotated, summary_lines
-from latentdrive.playback.loop import Moment, StepClock, WallClock, play
+from latentdrive.playback.loop import Moment, Player, StepClock, WallClock
 from latentdrive.playback.source import LiveCamera, RecordedSource, Source
 from latentdrive.run_folder import RunFolder, progress_bar
 from latentdrive.types import FRONT_CAMERA, Command
@@ -55,7 +55,15 @@ def play_video(cfg: Config, folder: RunFolder, name: str) -> Path:
         return folder.path
     with progress_bar("play") as bar:
         task = bar.add_task("plans", total=None)
-        moments = play(runtime, source, clock, plan_s=1 / rate, command=command, advance=lambda _: bar.advance(task))
+        player = Player(
+            runtime=runtime,
+            source=source,
+            clock=clock,
+            plan_s=1 / rate,
+            command=command,
+            advance=lambda _: bar.advance(task),
+        )
+        moments = player.play()
     for line in summary_lines(moments):
         folder.say(line)
     _draw(folder.path / VIDEO, source, moments, card, crf)

@@ -471,8 +471,8 @@ class Runtime:
         self.limits = Limits.of(self.card["limits"]) if limits is None else limits
         self.dt_s, self.poses = float(self.card["plan"]["dt_s"]), int(self.card["plan"]["poses"])
         self.cameras = {name: self._camera(facts) for name, facts in self.card["cameras"].items()}
-        self._require_cameras({**(cameras or {}), **{name: self._size(name) for name in absent}})
-        self.black = {f"picture_{name}": np.zeros(self.cameras.pop(name).shape, np.uint8) for name in absent}
+        self._require_cameras(cameras or {})
+        self.black = self._black(absent)
         self.calibration = self._calibrate(calibration or {})
         self.deadline_s = deadline_s
         self._require_deadline()
@@ -493,13 +493,19 @@ class Runtime:
             expected=deque(maxlen=self.limits.alarm_frames),
         )
 
-    def _size(self, name: str) -> tuple[int, int]:
-        return self.cameras[name].shape[:2] if name in self.cameras else (0, 0)
+    def _black(self, absent: Sequence[str]) -> Arrays:
+        """Black pictures in place of cameras that this car lacks; nothing is expected of these any more."""
+        for name in absent:
+            self._require_camera(name)
+        return {f"picture_{name}": np.zeros(self.cameras.pop(name).shape, np.uint8) for name in absent}
+
+    def _require_camera(self, name: str) -> None:
+        if name not in self.cameras:
+            raise BundleError(f"the bundle has no camera {name}: its cameras are {', '.join(self.cameras)}")
 
     def _require_cameras(self, sizes: Mapping[str, tuple[int, int]]) -> None:
         for name, size in sizes.items():
-            if name not in self.cameras:
-                raise BundleError(f"the bundle has no camera {name}: its cameras are {', '.join(self.cameras)}")
+            self._require_camera(name)
             expected = self.cameras[name].shape[:2]
             if tuple(size) != expected:
                 raise BundleError(

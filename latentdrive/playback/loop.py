@@ -10,7 +10,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float
 
-from latentdrive.export.runtime import Output, Runtime, Status
+from latentdrive.export.runtime import Runtime, Status
 from latentdrive.playback.source import Picture, Source
 from latentdrive.types import FRONT_CAMERA, FROZEN, Command
 
@@ -68,49 +68,35 @@ class StepClock:
         self._reached, self._since = time_s, time.monotonic()
 
 
-def play(
-    runtime: Runtime,
-    source: Source,
-    clock: Clock,
-    *,
-    plan_s: float,
-    command: Command,
-    advance: Callable[[Moment], None],
-) -> list[Moment]:
-    """Feed every frame at its time and ask for a plan every `plan_s` seconds. Returns the plans in order.
+@dataclass(**FROZEN)
+class Player:
+    """Feeds every frame of a source to a runtime at its time, and asks for a plan every `plan_s` seconds.
 
-    command: is told at every frame. advance: is called with each plan. With a StepClock plans are asked for between
-    frames, else while a thread feeds the frames.
+    command: is told at every frame. advance: is called with each plan.
     """
-    player = _Player(runtime, source, clock, plan_s, command, advance)
-    return player.in_step() if isinstance(clock, StepClock) else player.in_real_time()
 
+    runtime: Runtime
+    source: Source
+    clock: Clock
+    plan_s: float
+    command: Command
+    advance: Callable[[Moment], None]
 
-class _Player:
-    def __init__(
-        self,
-        runtime: Runtime,
-        source: Source,
-        clock: Clock,
-        plan_s: float,
-        command: Command,
-        advance: Callable[[Moment], None],
-    ) -> None:
-        self.runtime, self.source, self.clock, self.plan_s = runtime, source, clock, plan_s
-        self.command, self.advance, self.moments = command, advance, list[Moment]()
+    def play(self) -> list[Moment]:
+        """The plans in order. With a StepClock they are asked for between frames, else while a thread feeds frames."""
+        return list(self._in_step() if isinstance(self.clock, StepClock) else self._in_real_time())
 
-    def in_step(self) -> list[Moment]:
+    def _in_step(self) -> Iterator[Moment]:
         """One thread: frame, perhaps plan, next frame."""
         due = -np.inf
         for time_s, picture in self.source.frames():
             self.clock.wait(time_s)
             self._tell(time_s, picture)
             if time_s > due - SAME_S:
-                self._plan()
+                yield self._plan()
                 due = time_s + self.plan_s
-        return self.moments
 
-    def in_real_time(self) -> list[Moment]:
+    def _in_real_time(self) -> Iterator[Moment]:
         """Frames come from a thread at their times, whether a plan is being made or not."""
         began, ended, failed = threading.Event(), threading.Event(), list[BaseException]()
 
@@ -131,13 +117,12 @@ class _Player:
         began.wait()
         due = self.clock.now()
         while not ended.is_set():
-            self._plan()
+            yield self._plan()
             due = max(due + self.plan_s, self.clock.now())
             ended.wait(max(0.0, due - self.clock.now()))
         feeder.join()
         if failed:
             raise failed[0]
-        return self.moments
 
     def _tell(self, time_s: float, picture: np.ndarray) -> None:
         motion = self.source.motion(time_s)
@@ -151,12 +136,11 @@ class _Player:
             )
         self.runtime.frame(FRONT_CAMERA, picture, time_s)
 
-    def _plan(self) -> None:
-        asked: float = self.clock.now()
-        output: Output = self.runtime.plan()
+    def _plan(self) -> Moment:
+        asked, output = self.clock.now(), self.runtime.plan()
         moment = Moment(time_s=asked, frame_s=output.time_s, poses=output.poses, status=output.status)
-        self.moments.append(moment)
         self.advance(moment)
+        return moment
 
 
 def _ahead(frames: Iterator[Picture]) -> Iterator[Picture]:

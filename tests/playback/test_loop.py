@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from latentdrive.export.runtime import PLANNED, STOP, Runtime
-from latentdrive.playback.loop import Moment, StepClock, WallClock, play
+from latentdrive.playback.loop import Clock, Moment, Player, StepClock, WallClock
 from latentdrive.playback.source import Motion, Picture
 from latentdrive.types import Command
 from tests.support.hand_bundle import HEIGHT, WIDTH, write_bundle
@@ -36,9 +36,18 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_bundle(tmp_path_factory.mktemp("bundle") / "b")
 
 
-def played(bundle: Path, source: Made, clock: StepClock | WallClock, *, plan_s: float = 0.2) -> list[Moment]:
-    runtime = Runtime(str(bundle), clock=clock.now)
-    return play(runtime, source, clock, plan_s=plan_s, command=Command.LEFT, advance=lambda _: None)
+def played(
+    bundle: Path, source: Made, clock: Clock, *, plan_s: float = 0.2, absent: tuple[str, ...] = ()
+) -> list[Moment]:
+    player = Player(
+        runtime=Runtime(str(bundle), clock=clock.now, absent=absent),
+        source=source,
+        clock=clock,
+        plan_s=plan_s,
+        command=Command.LEFT,
+        advance=lambda _: None,
+    )
+    return player.play()
 
 
 def test_in_step_every_second_frame_is_planned_on(bundle: Path):
@@ -75,12 +84,7 @@ def test_a_source_without_frames_gives_no_plan(bundle: Path, clock: type):
 
 def test_an_absent_camera_is_black_and_no_fault(tmp_path: Path):
     folder = write_bundle(tmp_path / "b", cameras=("cam_l0", "cam_f0"))
-    clock = StepClock()
-    runtime = Runtime(str(folder), clock=clock.now, absent=["cam_l0"])
-    moments = play(runtime, Made(12), clock, plan_s=0.1, command=Command.STRAIGHT, advance=lambda _: None)
+    moments = played(folder, Made(12), StepClock(), plan_s=0.1, absent=("cam_l0",))
     assert [moment.status.source for moment in moments] == [PLANNED] * 12 and not moments[-1].status.alarm
-    clock = StepClock()
-    missing = play(
-        Runtime(str(folder), clock=clock.now), Made(3), clock, plan_s=0.1, command=Command.LEFT, advance=lambda _: None
-    )
+    missing = played(folder, Made(3), StepClock(), plan_s=0.1)
     assert missing[0].status.source == STOP and "missing_cam_l0" in missing[0].status.faults
