@@ -5,7 +5,7 @@ the first steps of the result are driven.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from latentdrive.boxes import boxes_touch
 from latentdrive.closed_loop.settings import LoopSettings
 from latentdrive.closed_loop.views import Views
 from latentdrive.errors import WrongShape
-from latentdrive.evaluation.planning import SCENE_ERRORS, AnyPlanner, is_privileged
+from latentdrive.evaluation.planning import SCENE_ERRORS, AnyPlanner, is_privileged, row_of
 from latentdrive.nuplan_vehicle import WHEEL_BASE_M
 from latentdrive.pdms.prepare import prepare_scene
 from latentdrive.pdms.reference_poses import reference_poses
@@ -63,7 +63,7 @@ def drive(
             ended, failure = FAILED, str(error)
             break
         plans.append((live.row, plan))
-        for state in following(states[-1], plan, settings.steps(rate_hz=rate_hz, plan_dt_s=plan.dt_s)):
+        for state in following(states[-1], plan, settings.steps(plan, rate_hz=rate_hz)):
             live.advance(state[: HEADING + 1], float(state[VX]))
             states.append(state)
             touching.append(touched(live, body))
@@ -103,7 +103,8 @@ def plan_now(planner: AnyPlanner, views: Views) -> Trajectory:
         planned = planner.plan([views.scene()])
     if not np.isfinite(planned.poses).all():
         raise WrongShape("the plan holds NaN or infinity")
-    return Trajectory(poses=np.asarray(planned.poses[0], np.float64), dt_s=planned.dt_s)
+    plan = row_of(planned, 0)
+    return replace(plan, poses=np.asarray(plan.poses, np.float64))
 
 
 def following(state: Float64[np.ndarray, "11"], plan: Trajectory, steps: int) -> Iterator[Float64[np.ndarray, "11"]]:

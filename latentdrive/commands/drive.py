@@ -15,7 +15,7 @@ from typing import Any
 from latentdrive import checkpoint
 from latentdrive.build import build
 from latentdrive.closed_loop.summary import difference, summary
-from latentdrive.closed_loop.work import DriveWork
+from latentdrive.closed_loop.work import DriveWork, read_result
 from latentdrive.config import Config
 from latentdrive.counting import counted
 from latentdrive.csv_cells import cell
@@ -24,8 +24,10 @@ from latentdrive.evaluation.planning import AnyPlanner, is_privileged
 from latentdrive.export import runtime
 from latentdrive.kinds import Count
 from latentdrive.pdms.scene import ScoringScene
-from latentdrive.plain_files import as_json, read_json
+from latentdrive.plain_files import as_json
 from latentdrive.planners.baselines.submitted import Submitted
+from latentdrive.planners.latents.stored import StoredLatents
+from latentdrive.planners.learned import LearnedPlanner
 from latentdrive.run_folder import RunFolder, progress
 from latentdrive.worker_pool import run_jobs
 from latentdrive.world.navsim.orders import Order
@@ -47,10 +49,9 @@ def _run(cfg: Config, folder: RunFolder) -> Path:
     orders = list(world.orders(folder.path))
     if not orders:
         raise ConfigError("drives=0 hazards=0: give at least one drive")
-    others = None if against is None else _others(Path(against))
-    decides = json.dumps([config, _content_of(config), asdict(settings), asdict(world)], default=str, sort_keys=True)
-    key = hashlib.sha256(decides.encode()).hexdigest()[:16]
-    work = DriveWork(world, config, settings, folder.path / DRIVES, key)
+    plans = json.dumps([config, _content_of(config)], default=str, sort_keys=True)
+    work = DriveWork(world, config, settings, folder.path / DRIVES, plans=plans)
+    others = None if against is None else _others(Path(against), {order.name: work.course(order) for order in orders})
     missing = [order for order in orders if work.result(order) is None]
     folder.say(f"{counted(len(orders), 'drive')} of {world.drive_s:g} s, {counted(len(missing), 'drive')} to go")
     if dry_run:
@@ -76,6 +77,11 @@ def _require_driver(planner: AnyPlanner) -> None:
         raise ConfigError(
             f"planner: {type(planner).__name__} repeats what was recorded or written before, and a closed loop goes on "
             "differently: choose a planner that plans from what it sees, or planner=pdm_closed"
+        )
+    if isinstance(planner, LearnedPlanner) and isinstance(planner.latents, StoredLatents):
+        raise ConfigError(
+            "planner.latents names a store, and a store holds no embeddings of a drive that is still to come: give "
+            "planner.predictor=CHECKPOINT, a student that runs live"
         )
 
 
@@ -111,17 +117,23 @@ def _say(folder: RunFolder, results: list[dict[str, Any]], others: dict[str, dic
 
 
 def _table(results: list[dict[str, Any]]) -> str:
-    names = [name for name in results[0] if name not in ("key", "settings", "pdm")]
+    names = [name for name in results[0] if name not in ("key", "course", "settings", "pdm")]
     rows = [names, *([result[name] for name in names] for result in results)]
     return "".join(",".join(cell(value) for value in row) + "\n" for row in rows)
 
 
-def _others(folder: Path) -> dict[str, dict[str, Any]]:
-    """The results of another run, by drive. Raises ConfigError if there are none."""
+def _others(folder: Path, courses: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+    """The results of another run, by drive. Raises ConfigError if there are none, or they are of other drives."""
     try:
-        results = [read_json(path) for path in sorted((folder / DRIVES).glob("*.json"))]
-        if results:
-            return {result["drive"]: result for result in results}
+        results = [read_result(path) for path in sorted((folder / DRIVES).glob("*.json"))]
+        names = [result["drive"] for result in results]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigError(f"against={folder}: its results can't be read ({error}): drive there again") from None
-    raise ConfigError(f"against={folder} holds no drives: give the folder of a run of `latentdrive drive`")
+    if not results:
+        raise ConfigError(f"against={folder} holds no drives: give the folder of a run of `latentdrive drive`")
+    if any(result.get("course") != courses.get(result["drive"], result.get("course")) for result in results):
+        raise ConfigError(
+            f"against={folder} drove in another world, or ended its drives by other rules: drive there again with the "
+            "world.* and closed_loop.* of this command"
+        )
+    return dict(zip(names, results))

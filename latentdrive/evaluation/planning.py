@@ -128,10 +128,10 @@ def _plan(
         return
     calls.append(PlanCall(scenes=len(opened), seconds=seconds))
     for row, token in enumerate(opened):
-        trajectories[token] = _row_of(planned, row)
+        trajectories[token] = row_of(planned, row)
 
 
-def _row_of(planned: Trajectory, row: int) -> Trajectory:
+def row_of(planned: Trajectory, row: int) -> Trajectory:
     """The trajectory of one scene."""
     refined = planned.refined
     if refined is not None:
