@@ -42,13 +42,14 @@ class Resample(nn.Module):
         return scaled.clamp(0, 255).to(torch.uint8)
 
     def _averaged(self, pictures: Tensor) -> Tensor:
-        rows = sum(
-            pictures.index_select(2, self.row_places[:, tap]).float() * self.row_weights[:, tap, None]
-            for tap in range(self.row_places.shape[1])
+        """Columns first, as OpenCV adds them up: another order rounds some values that lie halfway to another level."""
+        columns = sum(
+            pictures.index_select(3, self.column_places[:, tap]).float() * self.column_weights[:, tap]
+            for tap in range(self.column_places.shape[1])
         )
         both = sum(
-            rows.index_select(3, self.column_places[:, tap]) * self.column_weights[:, tap]
-            for tap in range(self.column_places.shape[1])
+            columns.index_select(2, self.row_places[:, tap]) * self.row_weights[:, tap, None]
+            for tap in range(self.row_places.shape[1])
         )
         return (both + 0.5).floor() if self.halves else both.round()
 

@@ -81,7 +81,7 @@ class LatentAnytime(RefinesPlans, LearnedPlanner):
 
     def require_fit(self, latents: LatentFeatures) -> None:
         """Raise WrongShape where the features have other widths, or no states of a middle layer."""
-        require_widths(latents, visual=self.visual_width, action=self.action_width, node="model")
+        require_widths(latents, visual=self.visual_width, action=self.action_width, reader="this planner", node="model")
         if latents.middle is None:
             raise WrongShape(
                 "these embeddings have no states of a middle layer, which planner=latent_anytime reads: label with a "

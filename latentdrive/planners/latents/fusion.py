@@ -46,15 +46,17 @@ class AttentionPool(nn.Module):
         return self.project(pooled)
 
 
-def require_widths(latents: LatentFeatures, *, visual: int, action: int, node: str) -> None:
-    """Raise WrongShape where embeddings have other widths than these. node: of the configuration that gives them."""
+def require_widths(latents: LatentFeatures, *, visual: int, action: int, reader: str, node: str) -> None:
+    """Raise WrongShape where embeddings have other widths than these. reader: what takes them, in words. node: of the
+    configuration that gives its widths.
+    """
     for name, width, expected in (
         ("visual", latents.visual.shape[-1], visual),
         ("action", latents.action.shape[-1], action),
     ):
         if width != expected:
             raise WrongShape(
-                f"{name} embeddings are {width} wide, this planner takes {expected}: use the teacher (or its student) "
+                f"{name} embeddings are {width} wide, {reader} takes {expected}: use the teacher (or its student) "
                 f"that the planner was made for, or train the planner with {node}.{name}_width={width}"
             )
 
@@ -86,7 +88,13 @@ class LatentFusion(nn.Module):
 
     def require_fit(self, latents: LatentFeatures) -> None:
         """Raise WrongShape where the embeddings have other widths: another teacher made them."""
-        require_widths(latents, visual=self.visual_width, action=self.action_width, node="model.fusion")
+        require_widths(
+            latents,
+            visual=self.visual_width,
+            action=self.action_width,
+            reader="this planner's fusion",
+            node="model.fusion",
+        )
 
     def read(self, latents: LatentFeatures) -> Float[Tensor, "B n D"]:
         """Keys and values for `forward`; one call serves any number of passes. Raises WrongShape for other widths."""
