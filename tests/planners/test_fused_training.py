@@ -132,7 +132,7 @@ def test_a_store_that_lacks_scenes_is_refused_before_the_first_step(words, windo
 
 def test_a_store_of_other_widths_is_refused_before_a_scene_is_opened(words, windows, tmp_path: Path):
     narrow = write_store(tmp_path / "narrow", windows, width=8)
-    with pytest.raises(WrongShape, match="visual embeddings are 8 wide, this planner takes 96"):
+    with pytest.raises(WrongShape, match="visual embeddings are 8 wide, this planner's fusion takes 96"):
         train_planner(words, tmp_path / "run", *FUSED, f"latents={narrow}", f"data.cache_folder={tmp_path}/cache")
     assert not list((tmp_path / "cache").rglob("cameras.npy"))
 

@@ -116,7 +116,7 @@ def test_a_predictor_of_another_codebook_is_refused_with_both_ids(tmp_path: Path
 
 def test_a_predictor_of_other_widths_is_refused_before_a_scene_is_planned(tmp_path: Path, fused: Path):
     narrow = write_student(tmp_path / "narrow", "model.action_width=8")
-    with pytest.raises(WrongShape, match="action embeddings are 8 wide, this planner takes 96"):
+    with pytest.raises(WrongShape, match="action embeddings are 8 wide, this planner's fusion takes 96"):
         loaded(fused, predictor=narrow)
 
 
