@@ -10,7 +10,6 @@ private test data, every scene is planned all the same, and the submission is th
 """
 
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from latentdrive.commands.submitting import Submitting, require_plans
 from latentdrive.config import Config
 from latentdrive.counting import counted
 from latentdrive.devices import choose_device
-from latentdrive.errors import ConfigError, StoreError
+from latentdrive.errors import ConfigError
 from latentdrive.evaluation.annotated_boxes import annotated_boxes, box_lines
 from latentdrive.evaluation.audit import audit
 from latentdrive.evaluation.pictures import PICTURES, write_worst_pictures
@@ -32,9 +31,9 @@ from latentdrive.evaluation.planned_split import (
     progress_of,
 )
 from latentdrive.evaluation.planning import AnyPlanner, is_privileged, sensors_of
+from latentdrive.evaluation.preparing import prepare_split, version_of
 from latentdrive.evaluation.scores_file import SCORES, write_scores
-from latentdrive.evaluation.scoring import with_extended_comfort
-from latentdrive.evaluation.second_stage import TRAFFIC, second_stages
+from latentdrive.evaluation.second_stage import TRAFFIC
 from latentdrive.evaluation.split import SplitScenes, open_split
 from latentdrive.evaluation.stamp import incomplete_lines, stamp, stamp_lines
 from latentdrive.evaluation.summary import SUMMARY, as_text, flat, summarise, write_evaluation_sums
@@ -42,10 +41,7 @@ from latentdrive.evaluation.terminal import audit_lines, failure_lines, latency_
 from latentdrive.evaluation.trajectories_file import TRAJECTORIES, write_trajectories
 from latentdrive.evaluation.uncertainty import uncertainty_lines
 from latentdrive.kinds import Count
-from latentdrive.pdms.prepare import prepare_scene
-from latentdrive.pdms.scene import ScoringScene
-from latentdrive.pdms.storage.building import build_store
-from latentdrive.pdms.storage.store import ScoringStore, store_name
+from latentdrive.pdms.storage.store import store_name
 from latentdrive.pdms.versions import Version
 from latentdrive.planners.baselines.submitted import Submitted
 from latentdrive.planners.learned import LearnedPlanner
@@ -104,7 +100,16 @@ def _evaluate(cfg: Config, folder: RunFolder) -> Path:
     if dry_run:
         folder.say(f"dry run: would prepare the scenes that {store} lacks, and write {folder.path / SCORES}")
         return folder.path
-    split = _prepare(store, scenes, options, folder)
+    split = prepare_split(
+        store,
+        scenes,
+        version=options.version,
+        processes=options.processes,
+        memory_gb=options.memory_gb,
+        batch=options.batch,
+        device=options.device,
+        say=folder.say,
+    )
     stamped = stamp(
         split.scenes, planner, options.version, split=data.test_split, limit=options.limit, code=folder.commit
     )
@@ -152,12 +157,8 @@ def _unscorable_lines(split: PreparedSplit) -> list[str]:
 
 
 def _options(cfg: Config) -> _Options:
-    try:
-        version = Version(cfg.scorer)
-    except ValueError:
-        raise ConfigError(f"scorer={cfg.scorer} is unknown: choose one of {', '.join(Version)}") from None
     return _Options(
-        version=version,
+        version=version_of(cfg.scorer),
         limit=cfg.value("limit", Count | None),
         store=None if (store := cfg.value("store", str | None)) is None else Path(store).expanduser(),
         stores=Path(cfg.stores).expanduser(),
@@ -181,55 +182,6 @@ def _planner_node(cfg: Config) -> Config:
             "evaluate its checkpoint with planner=FOLDER"
         )
     return cfg.planner
-
-
-def _prepare(place: Path, scenes: SplitScenes, options: _Options, folder: RunFolder) -> PreparedSplit:
-    """Prepare the scenes that the store lacks. Scenes that cannot be prepared keep their reason."""
-    rules = options.version.rules
-    if scenes.unscorable:
-        return _unprepared(place, scenes, options)
-    report = build_store(
-        place,
-        scenes.source,
-        scenes.tokens,
-        partial(prepare_scene, rules=rules),
-        rules=rules,
-        processes=options.processes,
-        memory_gb=options.memory_gb,
-        progress=progress,
-        waiting=folder.say,
-    )
-    for line in report.lines():
-        folder.say(f"{place}: {line}")
-    prepared, complete = ScoringStore(place, rules=rules).get, with_extended_comfort
-    if scenes.entries and any(token not in report.failed for token in scenes.tokens):
-        scenes, complete = second_stages(scenes, prepared, report.failed)
-    return PreparedSplit(
-        scenes=scenes,
-        prepared=prepared,
-        unprepared=report.failed,
-        complete=complete,
-        version=options.version,
-        batch=options.batch,
-        device=options.device,
-    )
-
-
-def _unprepared(place: Path, scenes: SplitScenes, options: _Options) -> PreparedSplit:
-    """Scenes from which no score can follow, whatever their truth: nothing is prepared."""
-
-    def prepared(token: str) -> ScoringScene:
-        raise StoreError(f"scene {token} was not prepared into {place}: {scenes.unscorable}")
-
-    return PreparedSplit(
-        scenes=scenes,
-        prepared=prepared,
-        unprepared=dict.fromkeys(scenes.tokens, scenes.unscorable),
-        complete=with_extended_comfort,
-        version=options.version,
-        batch=options.batch,
-        device=options.device,
-    )
 
 
 def _mapping(scenes: SplitScenes) -> dict[str, Any]:

@@ -2,19 +2,15 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from latentdrive.config import Config
 from latentdrive.data.clips.data_set import DataSet
-from latentdrive.errors import ConfigError
 from latentdrive.evaluation.planned_split import PreparedSplit
-from latentdrive.evaluation.scoring import with_extended_comfort
+from latentdrive.evaluation.preparing import prepare_split, version_of
 from latentdrive.evaluation.split import open_split
 from latentdrive.kinds import Count
-from latentdrive.pdms.prepare import prepare_scene
-from latentdrive.pdms.storage.building import build_store
-from latentdrive.pdms.storage.store import ScoringStore, store_name
+from latentdrive.pdms.storage.store import store_name
 from latentdrive.pdms.versions import Version
 from latentdrive.run_folder import progress
 from latentdrive.types import FROZEN, SensorNeeds
@@ -33,12 +29,8 @@ class ScoreOptions:
 
 def score_options(cfg: Config) -> ScoreOptions:
     """The keys scorer, scenes, stores, processes and memory_gb of a verb. Raises ConfigError."""
-    try:
-        version = Version(cfg.scorer)
-    except ValueError:
-        raise ConfigError(f"scorer={cfg.scorer} is unknown: choose one of {', '.join(Version)}") from None
     return ScoreOptions(
-        version=version,
+        version=version_of(cfg.scorer),
         scenes=cfg.value("scenes", Count),
         stores=Path(cfg.stores).expanduser(),
         processes=cfg.value("processes", Count),
@@ -48,26 +40,15 @@ def score_options(cfg: Config) -> ScoreOptions:
 
 def val_split(data: DataSet, needs: SensorNeeds, options: ScoreOptions, say: Callable[[str], None]) -> PreparedSplit:
     """The first scenes of the val split. Scenes that can't be prepared are planned and not scored."""
-    name, rules = data.split_of("val"), options.version.rules
+    name = data.split_of("val")
     scenes = open_split(data, split=name, version=options.version, needs=needs, limit=options.scenes, progress=progress)
-    place = options.stores / store_name(data.scenes.id_of(name), rules)
-    report = build_store(
-        place,
-        scenes.source,
-        scenes.tokens,
-        partial(prepare_scene, rules=rules),
-        rules=rules,
+    return prepare_split(
+        options.stores / store_name(data.scenes.id_of(name), options.version.rules),
+        scenes,
+        version=options.version,
         processes=options.processes,
         memory_gb=options.memory_gb,
-        progress=progress,
-        waiting=say,
-    )
-    return PreparedSplit(
-        scenes=scenes,
-        prepared=ScoringStore(place, rules=rules).get,
-        unprepared=report.failed,
-        complete=with_extended_comfort,
-        version=options.version,
         batch=1,
         device="cpu",
+        say=say,
     )
