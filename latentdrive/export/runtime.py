@@ -20,6 +20,7 @@ import json
 import math
 import threading
 import time
+import zipfile
 import zlib
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
@@ -39,7 +40,9 @@ PROVIDERS = {
 PLANNED, SHIFTED, STOP = "planned", "shifted", "stop"
 UNKNOWN_COMMAND = 3
 KMH_PER_MPS = 3.6
-LARGEST_CARD = 10_000_000  # bytes
+LARGEST_CARD, LARGEST_GOLDEN = 10_000_000, 500_000_000  # bytes
+LARGEST_SIDE, MOST_POSES, MOST_STEPS, LARGEST_PAD = 20_000, 1000, 1000, 1_000_000  # pixels or cells, and numbers
+CALIBRATION = {"intrinsics": 3, "camera_to_ego": 4}  # of a camera: rows and columns
 ROUNDING_S = 1e-6  # of clocks
 FADING = 0.97  # a call that took long once is expected to take this much of it at the next one
 Arrays = dict[str, np.ndarray]
@@ -120,9 +123,80 @@ def read_card(folder: Path, *, complete: bool = True) -> dict:
         raise BundleError(f"{folder / CARD} has format {said}, this runtime reads {FORMAT}: export the bundle again")
     if card.get("sum") != sum_of(card):
         raise BundleError(f"{folder / CARD} was altered: it does not fit its own sum; copy the bundle again")
+    try:
+        wrong = wrong_entry(card)
+    except (AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
+        wrong = f"{type(error).__name__} {error}"
+    if wrong is not None:
+        raise BundleError(f"{folder / CARD} is no card that this runtime writes ({wrong}): export the bundle again")
     if complete:
         _require_files(folder, card["files"])
     return card
+
+
+def wrong_entry(card: Mapping) -> str | None:
+    """What of a card this runtime can't use; None for a card as `latentdrive export` writes it.
+
+    Raises AttributeError, KeyError, OverflowError, TypeError or ValueError for entries of another kind.
+    """
+    named = [card[name] for name in ("kind", "backend", "precision")]
+    if not all(isinstance(value, str) for value in (*named, *card["files"], *card["files"].values())):
+        return "names and sums must be text"
+    if not card["graphs"]:
+        return "it has no graph"
+    for name, graph in card["graphs"].items():
+        if graph["file"] not in card["files"] or not all(isinstance(n, str) for n in graph["inputs"]):
+            return f"the graph {name} is no file of the bundle, or its inputs have no names"
+    sizes = [(facts["height"], facts["width"]) for facts in card["cameras"].values()]
+    if not all(_whole(side, LARGEST_SIDE) for size in sizes for side in size):
+        return f"a camera's size must be whole numbers up to {LARGEST_SIDE}"
+    matrices = [(facts[key], rows) for facts in card["cameras"].values() for key, rows in CALIBRATION.items()]
+    if any(matrix is not None and np.asarray(matrix, float).shape != (rows, rows) for matrix, rows in matrices):
+        return "a camera's calibration must be a 3 x 3 and a 4 x 4 matrix"
+    if not set(card["calibrated"]) <= set(card["cameras"]):
+        return "a camera that is calibrated is not there"
+    if not math.isfinite(float(card["golden"]["tolerance"])):
+        return "the tolerance of the golden plan must be a number"
+    return _wrong_grid(card["lidar"]) or (_wrong_plan(card) if "plan" in card else None)
+
+
+def _wrong_grid(lidar: Mapping | None) -> str | None:
+    if lidar is None:
+        return None
+    cells = 2 * float(lidar["half_m"]) * float(lidar["cells_per_m"])
+    heights = [float(lidar[name]) for name in ("split_m", "top_m")]
+    good = 1 <= cells <= LARGEST_SIDE and all(map(math.isfinite, heights)) and _whole(lidar["full"], LARGEST_SIDE)
+    return None if good and isinstance(lidar["ground"], bool) else "the LiDAR's grid can't be counted in"
+
+
+def _wrong_plan(card: Mapping) -> str | None:
+    """What of a planner's card can't be used."""
+    Limits.of(card["limits"])
+    if not (_whole(card["plan"]["poses"], MOST_POSES) and 0 < float(card["plan"]["dt_s"]) <= 10):
+        return f"a plan has up to {MOST_POSES} poses, up to 10 s apart"
+    settings, cold = card["anytime"], card["scratchpad"]
+    told = {"velocity", "acceleration", "command", *(f"picture_{name}" for name in card["cameras"])}
+    told |= set(CALIBRATION) if card["calibrated"] else set()
+    told |= ({"lidar"} if card["lidar"] else set()) | ({"scratchpad"} if settings else set())
+    first = card["graphs"].get("begin" if settings else "plan", {"inputs": ()})
+    if unknown := set(first["inputs"]) - told:
+        return f"the first graph takes {sorted(unknown)[0]}, which no sensor of the card gives"
+    if settings is None:
+        at_once = set(card["graphs"]) == {"plan"} and cold is None
+        return None if at_once else "a planner that plans at once has one graph, plan, and no scratchpad"
+    if set(card["graphs"]) != {"begin", "step", "coda"}:
+        return "a planner that refines has the graphs begin, step and coda"
+    units, probe = np.asarray(settings["pose_units"], float), settings["probe"]
+    if units.shape != (3,) or not (_whole(settings["most_steps"], MOST_STEPS) and float(settings["delta"]) >= 0):
+        return "the numbers of its steps can't be used"
+    if probe is not None and not math.isfinite(float(probe)):
+        return "its probe must be null or a number"
+    values = np.asarray(cold["values"], np.float32)
+    return None if values.size <= LARGEST_PAD and values.reshape(cold["shape"]).size else "its scratchpad has no shape"
+
+
+def _whole(value: object, most: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 < value <= most
 
 
 def sum_of(card: Mapping[str, object]) -> str:
@@ -152,9 +226,24 @@ def file_sum(path: Path) -> str:
 
 
 def read_golden(folder: Path) -> tuple[Arrays, Arrays]:
-    """Inputs and outputs that the bundle was made with."""
-    with np.load(Path(folder) / GOLDEN, allow_pickle=False) as archive:
-        arrays = {name: archive[name] for name in archive.files}
+    """Inputs and outputs that the bundle was made with. Raises BundleError where they can't be read."""
+    try:
+        with zipfile.ZipFile(Path(folder) / GOLDEN) as archive:
+            if sum(entry.file_size for entry in archive.infolist()) > LARGEST_GOLDEN:
+                raise ValueError(f"it holds more than {LARGEST_GOLDEN // 1_000_000} MB")
+        with np.load(Path(folder) / GOLDEN, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+    except (
+        AttributeError,
+        EOFError,
+        KeyError,
+        OSError,
+        TypeError,
+        ValueError,
+        zipfile.BadZipFile,
+        zlib.error,
+    ) as error:
+        raise BundleError(f"{Path(folder) / GOLDEN} can't be read ({error}): export the bundle again") from None
     given = {name[3:]: value for name, value in arrays.items() if name.startswith("in_")}
     made = {name[4:]: value for name, value in arrays.items() if name.startswith("out_")}
     return given, made
@@ -289,11 +378,17 @@ def open_session(path: Path, providers: Sequence[str], threads: int) -> Session:
 
 def require_golden(engine: Engine, folder: Path) -> float:
     """Raise BundleError unless the golden input gives the golden plan; returns the largest difference."""
+    if "plan" not in engine.card:
+        raise BundleError(f"{folder} holds a {engine.card['kind']}, which makes no plan: export a planner")
     given, made = read_golden(folder)
-    for _ in range(2):  # the first call also prepares
-        engine.calls = {name: 0.0 for name in engine.calls}
-        poses = engine.plan(given, most=int(made["steps"]) if "steps" in made else 0).poses
-    difference = float(np.abs(poses - made["trajectory"]).max())
+    try:
+        for _ in range(2):  # the first call also prepares
+            engine.calls = {name: 0.0 for name in engine.calls}
+            poses = engine.plan(given, most=int(made["steps"]) if "steps" in made else 0).poses
+        difference = float(np.abs(poses - made["trajectory"]).max())
+    except Exception as error:  # onnxruntime's own errors share no base
+        reason = " ".join(str(error).split())[:200]
+        raise BundleError(f"{folder}: its graphs can't plan its golden input ({reason}): export it again") from None
     most = float(engine.card["golden"]["tolerance"])
     if not difference <= most:
         raise BundleError(

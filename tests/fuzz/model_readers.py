@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import shutil
 import struct
 import zlib
 from pathlib import Path
@@ -20,6 +21,10 @@ from latentdrive.config import to_yaml
 from latentdrive.data.latent_store import INDEX, LatentStore, LatentWriter
 from latentdrive.errors import LatentDriveError
 from latentdrive.evaluation.trajectories_file import read_trajectories, write_trajectories
+from latentdrive.export.bundle import seal
+from latentdrive.export.bundle_planner import BundlePlanner
+from latentdrive.export.made_scene import made_scene
+from latentdrive.export.runtime import CARD, BundleError, Runtime, file_sum
 from latentdrive.files import read_arrays
 from latentdrive.integrations.planner_server import serve
 from latentdrive.integrations.planner_wire import receive, send
@@ -34,6 +39,7 @@ from latentdrive.stages.resume import SETTINGS, resume
 from latentdrive.stages.state import STATE
 from latentdrive.types import Trajectory
 from tests.fuzz.harness import Reader
+from tests.support.hand_bundle import HEIGHT, WIDTH, write_bundle
 from tests.support.latent import make_info, make_windows
 from tests.support.report import make_dictionary
 from tests.support.scoring_store import Drives, build
@@ -211,6 +217,25 @@ def _serve(folder: Path) -> Any:
     return answers.getvalue()
 
 
+def _bundle(folder: Path, variant: int) -> None:
+    shutil.rmtree(folder)
+    write_bundle(folder, kind=f"StraightOn{variant}")
+
+
+def _read_bundle(folder: Path) -> Any:
+    runtime = Runtime(str(folder), threads=1, clock=lambda: 1.0)
+    planner = BundlePlanner(path=str(folder), provider="cpu", threads=1, trust=False)
+    planned = planner.plan([made_scene(planner.needs, (HEIGHT, WIDTH))]).poses if planner.needs.cameras else None
+    return planned, runtime.card, runtime.plan().status.source
+
+
+def _seal_bundle(folder: Path) -> None:
+    """Make all sums right after a change."""
+    card = json.loads((folder / CARD).read_text())
+    card["files"] = {name: file_sum(folder / name) for name in card["files"]}
+    seal(folder, card)
+
+
 MODEL_READERS = (
     Reader(name="checkpoint", make=_checkpoint, read=_read_checkpoint, files=("made/[mc]*",), checked=True),
     Reader(
@@ -231,6 +256,14 @@ MODEL_READERS = (
         read=_read_scenes,
         files=("store/*.json",),
         seal=_seal_scenes,
+    ),
+    Reader(name="bundle", make=_bundle, read=_read_bundle, allowed=(LatentDriveError, BundleError), checked=True),
+    Reader(
+        name="bundle with right sums",
+        make=_bundle,
+        read=_read_bundle,
+        allowed=(LatentDriveError, BundleError),
+        seal=_seal_bundle,
     ),
     Reader(name="resume state", make=_state, read=_read_state, checked=True),
     Reader(name="NAVSIM's weights", make=_official, read=lambda folder: read_official(folder / "a.ckpt")),
