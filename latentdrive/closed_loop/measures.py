@@ -1,4 +1,4 @@
-"""What a drive in closed loop is worth: one definition for each number. Described in docs/closed_loop.md."""
+"""The numbers of a drive in closed loop, each defined once. docs/closed_loop.md describes them."""
 
 from dataclasses import asdict, dataclass
 from typing import Any

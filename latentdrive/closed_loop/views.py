@@ -1,4 +1,4 @@
-"""What a planner is shown during a drive: the Scene that a NAVSIM log of this drive would give, or a truth of now.
+"""What a planner is shown during a drive: the Scene that a NAVSIM log of this drive would give.
 
 The frames, pictures and point clouds are made and read back by the same code as those of the written
 data set. A privileged planner gets a truth whose future is not recorded: every object keeps its

@@ -1,4 +1,4 @@
-"""The gate: a bundle leaves only if its plans are those of its PyTorch model.
+"""The gate: a bundle is written only if its plans are those of its PyTorch model.
 
 Three plans of every val scene are compared: the planner's own (pictures scaled by OpenCV, as in training and in
 `evaluate`), that of its graphs in PyTorch (pictures scaled inside), and that of the bundle.

@@ -1,4 +1,4 @@
-"""Planners that get better the longer they think: their plan can be asked for after every step.
+"""Planners that refine their plan step by step; it can be asked for after every step.
 
 AnytimeHead puts the recurrent-depth head of RD-VLA (arXiv:2602.07845) on a planner's features, and RefinesPlans
 makes an AnytimePlanner of it: transfuser/anytime.py, ipad/anytime.py and latent_anytime.py say what the head reads.
